@@ -1,0 +1,78 @@
+"""easydl: from a folder of scans and a spreadsheet to a trained, honestly tested, explained model.
+
+The whole public face is this list. Everything is loaded when it is first used (PEP 562), so that ``import easydl``
+takes a moment and loads no TensorFlow.
+
+Research use only. Not a medical device. Not for diagnosis or treatment decisions. Not cleared or approved by any
+regulator.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+_FACE = {
+    # data
+    "load": "easydl.studies",
+    "read": "easydl.images",
+    "simulate": "easydl.phantoms",
+    "audit": "easydl.traps",
+    # models
+    "classifier": "easydl.models",
+    "unet": "easydl.models",
+    "unet3d": "easydl.models",
+    "models": "easydl.models",
+    "save_model": "easydl.models",
+    "load_model": "easydl.models",
+    # training
+    "fit": "easydl.training",
+    "preset": "easydl.augmentation",
+    "presets": "easydl.augmentation",
+    # results
+    "predict": "easydl.prediction",
+    "evaluate": "easydl.evaluation",
+    "saliency": "easydl.explanation",
+    "report": "easydl.reporting",
+    # words
+    "EasyDLError": "easydl.errors",
+    "RESEARCH_USE": "easydl.errors",
+}
+
+__all__ = sorted(_FACE)  # noqa: PLE0605 - the one list of the face
+
+if TYPE_CHECKING:
+    from easydl.augmentation import preset, presets
+    from easydl.errors import RESEARCH_USE, EasyDLError
+    from easydl.evaluation import evaluate
+    from easydl.explanation import saliency
+    from easydl.images import read
+    from easydl.models import classifier, load_model, models, save_model, unet, unet3d
+    from easydl.phantoms import simulate
+    from easydl.prediction import predict
+    from easydl.reporting import report
+    from easydl.studies import load
+    from easydl.training import fit
+    from easydl.traps import audit
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("easydl-med")
+        except PackageNotFoundError:
+            return "0.1.0"
+    if name not in _FACE:
+        raise AttributeError(f"module 'easydl' has no attribute {name!r}")
+    value = getattr(import_module(_FACE[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

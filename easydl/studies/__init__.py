@@ -1,0 +1,6 @@
+"""A folder, a table or a DataFrame becomes a Study: checked rows, patients, classes, splits and batches."""
+
+from easydl.studies.loading import load
+from easydl.studies.study import Classes, Study
+
+__all__ = ["Classes", "Study", "load"]

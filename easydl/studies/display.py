@@ -1,0 +1,98 @@
+"""How a Study shows itself: a sentence, a table for the notebook, a figure. It changes nothing."""
+
+from __future__ import annotations
+
+import html as escaping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from easydl.errors import RESEARCH_USE
+
+if TYPE_CHECKING:
+    from easydl.images import Scan
+    from easydl.studies.study import Study
+
+CT_WINDOW_HU = (-1000.0, 400.0)
+"""Black and white of CT pictures in overviews: wide enough for lung and soft tissue."""
+
+
+def summary(study: Study) -> pd.DataFrame:
+    """Images and patients per class (rows) and part of the split (columns)."""
+    frame = study.frame
+    label = frame["label"] if "label" in frame.columns and study.task == "classification" else None
+    rows = frame.assign(
+        label=label if label is not None else "all",
+        split=frame["split"] if "split" in frame.columns else "all",
+        patient=frame["patient"] if "patient" in frame.columns else "",
+    )
+    table = rows.groupby(["label", "split"]).agg(images=("patient", "size"), patients=("patient", "nunique"))
+    return table.reset_index()
+
+
+def sentence(study: Study) -> str:
+    """One line: how many images of how many patients, and of what."""
+    patients = f"{study.n_patients} patients" if study.patients_known else "patients not known"
+    text = f"{study.name}: {len(study)} images, {patients}"
+    if study.task == "classification" and "label" in study.frame.columns:
+        counts = study.frame["label"].value_counts().sort_index()
+        text += "; " + ", ".join(f"{name} {count}" for name, count in counts.items())
+    elif study.task == "segmentation":
+        text += "; with masks"
+    return f"<Study {text}>"
+
+
+def html(study: Study) -> str:
+    """The table a notebook shows, every text from the data escaped."""
+    table = summary(study)
+    notes = "".join(f"<li>{escaping.escape(note)}</li>" for note in [*study.notes, *study.overrides])
+    return (
+        f"<p><b>{escaping.escape(sentence(study)[1:-1])}</b></p>"
+        + table.to_html(index=False, escape=True, border=0)
+        + (f"<ul>{notes}</ul>" if notes else "")
+        + f"<p><small>{RESEARCH_USE}</small></p>"
+    )
+
+
+def grey(scan: Scan) -> np.ndarray:
+    """A picture to look at: uint8 ``(height, width)`` or ``(height, width, 3)``, the middle slice of a volume."""
+    from easydl.images.grid import stretch
+
+    pixels = scan.pixels[scan.shape[0] // 2] if scan.dimension == 3 else scan.pixels
+    if scan.units == "HU":
+        low, high = CT_WINDOW_HU
+        pixels = (pixels - low) / (high - low) * 255
+    elif scan.units == "relative":
+        pixels = stretch(pixels)
+    pixels = np.clip(pixels, 0, 255).astype(np.uint8)
+    return pixels if pixels.shape[-1] == 3 else pixels[..., 0]
+
+
+def figure(study: Study, n: int) -> Any:
+    """``n`` images spread over the classes, with class and patient above each."""
+    from matplotlib.figure import Figure
+
+    frame = study.frame.reset_index(drop=True)
+    if study.task == "classification" and "label" in frame.columns:
+        turn = frame.groupby("label").cumcount()
+        rows = turn.sort_values(kind="stable").index[:n].tolist()
+    else:
+        rows = list(range(min(n, len(frame))))
+    columns = min(len(rows), 6 if n > 9 else 3)
+    lines = -(-len(rows) // columns)
+    drawn = Figure(figsize=(2.6 * columns, 2.8 * lines + 0.3), dpi=110, layout="constrained")
+    axes = np.atleast_1d(drawn.subplots(lines, columns)).ravel()
+    for axis in axes:
+        axis.axis("off")
+    for axis, row in zip(axes, rows, strict=False):
+        scan = study.scan(row)
+        axis.imshow(grey(scan), cmap="gray", vmin=0, vmax=255)
+        if study.task == "segmentation" and str(frame["mask"].iloc[row]):
+            mask = study.reference(row)
+            mask = mask[mask.shape[0] // 2] if mask.ndim == 3 else mask
+            axis.contour(mask > 0, levels=[0.5], colors="#ffb000", linewidths=1)
+        label = frame["label"].iloc[row] if "label" in frame.columns else ""
+        axis.set_title(f"{label}\n{frame['patient'].iloc[row] if 'patient' in frame.columns else ''}", fontsize=8)
+    drawn.text(0.5, 0.002, RESEARCH_USE, ha="center", va="bottom", fontsize=5, color="#555555")
+    return drawn

@@ -1,0 +1,116 @@
+"""From a Study to TensorFlow: images decoded once, kept, batched. The only file of this room that imports TensorFlow."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from easydl.images import prepare
+from easydl.images.grid import resize_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from easydl.studies.study import Study
+
+IN_MEMORY_BYTES = 2 * 1024**3
+"""Decoded images above this size are kept in a memory-mapped file instead of memory."""
+
+
+def decode(
+    study: Study,
+    *,
+    size: tuple[int, ...],
+    channels: int,
+    units: str,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Decode every image of a study once, at the size and in the units of a model.
+
+    Args:
+        study: The images.
+        size: Spatial size.
+        channels: Channels of the model.
+        units: ``"0-255"`` or ``"HU"``.
+        progress: Called with (done, total).
+
+    Returns:
+        ``(images, *size, channels)``: uint8 where the files hold 8 bits, else float32. Memory-mapped when large.
+
+    Raises:
+        InputError: Images cannot be read; all are counted and five named.
+    """
+    eight_bit = units == "0-255" and study.scan(0).units == "0-255"
+    dtype = np.uint8 if eight_bit else np.float32
+    shape = (len(study), *size, channels)
+    out = _allocate(shape, dtype)
+    done = 0
+
+    def one(row: int) -> bool:
+        nonlocal done
+        scan = study.scan(row)
+        pixels = prepare(scan, channels=channels, units=units, size=size)
+        out[row] = np.rint(np.clip(pixels, 0, 255)) if eight_bit else pixels
+        done += 1
+        if progress is not None:
+            progress(done, len(study))
+        return True
+
+    study.each(one)
+    return out
+
+
+def dataset(
+    images: np.ndarray, targets: np.ndarray, batch_size: int, *, shuffle: bool = False, seed: int = 0
+) -> Any:
+    """A ``tf.data.Dataset`` over arrays that are gathered a batch at a time, so that nothing is copied twice.
+
+    Args:
+        images: ``(n, *size, channels)`` of any dtype, memory-mapped or not.
+        targets: ``(n, ...)`` float32.
+        batch_size: Rows in a batch.
+        shuffle: A new order in each epoch.
+        seed: Seed of that order.
+
+    Returns:
+        Batches of (float32 images, float32 targets), prefetched.
+    """
+    import tensorflow as tf
+
+    def gather(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.asarray(images[rows], dtype=np.float32), np.asarray(targets[rows], dtype=np.float32)
+
+    def load(rows: Any) -> tuple[Any, Any]:
+        x, y = tf.numpy_function(gather, [rows], (tf.float32, tf.float32), stateful=False)
+        x.set_shape((None, *images.shape[1:]))
+        y.set_shape((None, *targets.shape[1:]))
+        return x, y
+
+    rows = tf.data.Dataset.range(len(images))
+    if shuffle:
+        rows = rows.shuffle(len(images), seed=seed, reshuffle_each_iteration=True)
+    return rows.batch(batch_size).map(load, num_parallel_calls=2, deterministic=True).prefetch(2)
+
+
+def batches(study: Study, batch_size: int, *, size: tuple[int, ...] | None, shuffle: bool, seed: int) -> Any:
+    """See `Study.batches`."""
+    size = tuple(size) if size else ((64,) * 3 if study.dimension == 3 else (128, 128))
+    images = decode(study, size=size, channels=study.channels, units=study.units)
+    if study.task == "segmentation":
+        count = len(study.classes)
+        labels = study.each(lambda row: resize_labels(study.reference(row), size).astype(np.int32))
+        targets = np.stack([np.eye(count, dtype=np.float32)[one] for one in labels])
+    else:
+        targets = study.one_hot()
+    return dataset(images, targets, batch_size, shuffle=shuffle, seed=seed)
+
+
+def _allocate(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    if np.prod(shape, dtype=np.int64) * np.dtype(dtype).itemsize <= IN_MEMORY_BYTES:
+        return np.empty(shape, dtype)
+    # An unnamed temporary file: the operating system frees it when the process ends, however it ends.
+    with tempfile.TemporaryFile(prefix="easydl-", dir=Path(tempfile.gettempdir())) as file:
+        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
