@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from easydl.errors import ModelError
 
 Task = Literal["classification", "multilabel", "regression", "segmentation"]
 
@@ -13,26 +16,29 @@ class Recipe(BaseModel):
     """The facts a model file carries in ``easydl.json``, checked against this schema when it is read.
 
     Attributes:
-        builder: The function that built the model: ``classifier``, ``unet`` or ``unet3d``.
+        builder: The function that built the model: ``classifier``, ``unet`` or ``unet3d``; ``keras`` for a
+            model somebody built by hand, which only plain Keras can open again.
         arguments: What rebuilds the same graph (never ``pretrained``: the weights are in the file).
         classes: Class names in the order of the outputs. A segmenter's first class is the background.
         task: ``classification``, ``multilabel``, ``regression`` or ``segmentation``.
         dimension: 2 or 3.
         channels: Channels of the input layer.
         size: The model's spatial input size; None where the network takes any size.
-        units: The units the input layer expects: ``0-255`` or ``HU``. Scans in relative units are brought to 0-255
-            by their own percentiles before the network sees them.
+        units: The units the input layer expects: ``0-255`` or ``HU``. Scans in relative units are brought to
+            0-255 by their own percentiles before the network sees them.
         window: (low, high) in those units, mapped to black and white inside the model.
         spacing_mm: The working grid of a 3D model (depth, height, width), or None.
         max_side: The working grid of a 2D segmenter: longer images are reduced to this many pixels.
         patch: Size of the patches a segmenter was trained on, in working-grid pixels.
+        label_values: For a segmenter, the number each class has in mask files, background first; None counts
+            up.
         pretrained: Where the starting weights came from, in words; empty when from random.
         training: What fit records: patients, images, seed, preset, overrides, data fingerprint, versions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    builder: Literal["classifier", "unet", "unet3d"]
+    builder: Literal["classifier", "unet", "unet3d", "keras"]
     arguments: dict[str, Any] = Field(default_factory=dict)
     classes: tuple[str, ...]
     task: Task
@@ -44,6 +50,125 @@ class Recipe(BaseModel):
     spacing_mm: tuple[float, ...] | None = None
     max_side: int | None = None
     patch: tuple[int, ...] | None = None
+    label_values: tuple[int, ...] | None = None
     pretrained: str = ""
     training: dict[str, Any] = Field(default_factory=dict)
     easydl: str = ""
+
+    @field_validator("classes")
+    @classmethod
+    def _named(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if not classes or len(set(classes)) < len(classes) or any(not one.strip() for one in classes):
+            raise ValueError("class names must be there, be different and not be empty")
+        return classes
+
+    @field_validator("window")
+    @classmethod
+    def _ordered(cls, window: tuple[float, float]) -> tuple[float, float]:
+        if not (all(map(math.isfinite, window)) and window[0] < window[1]):
+            raise ValueError("a window is two finite numbers, the lower first")
+        return window
+
+
+_ATTRIBUTE = "easydl_recipe"
+
+
+def attach(model: Any, recipe: Recipe) -> Any:
+    """Give a model its recipe. Keras does not notice: summary, clone and plain save are as before.
+
+    Args:
+        model: A ``keras.Model`` with one input and one output, channels last.
+        recipe: What is to be known about it.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ModelError: The recipe names another number of classes or channels than the model has.
+
+    Example:
+        >>> import easydl
+        >>> model = easydl.classifier("tiny", size=32)
+        >>> attach(model, recipe_of(model).model_copy(update={"classes": ("no", "yes")})) is model
+        True
+    """
+    have = (model.input_shape[-1], model.output_shape[-1])
+    if have != (recipe.channels, len(recipe.classes)):
+        raise ModelError(
+            f"The model has {have[0]} input channel(s) and {have[1]} output(s); "
+            f"the recipe says {recipe.channels} and {len(recipe.classes)}.",
+            "a recipe of this very model.",
+            "Build the model with the classes and channels of the study.",
+        )
+    setattr(model, _ATTRIBUTE, recipe)
+    return model
+
+
+def recipe_of(model: Any) -> Recipe:
+    """The recipe of a model; for a Keras model built by hand, what its input and output layers tell.
+
+    Args:
+        model: A ``keras.Model``.
+
+    Returns:
+        The attached recipe, or one with ``builder="keras"``, classes ``class 0``, ``class 1``..., 0-255.
+
+    Raises:
+        ModelError: No Keras model, several inputs or outputs, or an output that is neither a softmax, a
+            sigmoid nor a single number.
+
+    Example:
+        >>> import keras
+        >>> pool, dense = keras.layers.GlobalMaxPooling2D(), keras.layers.Dense(3, activation="softmax")
+        >>> recipe_of(keras.Sequential([keras.Input((32, 32, 1)), pool, dense])).classes
+        ('class 0', 'class 1', 'class 2')
+    """
+    recipe = getattr(model, _ATTRIBUTE, None)
+    return recipe if isinstance(recipe, Recipe) else _inferred(model)
+
+
+def _inferred(model: Any) -> Recipe:
+    try:
+        inputs, outputs = tuple(model.input_shape), tuple(model.output_shape)
+        activation = _last_activation(model)
+    except (AttributeError, ValueError, TypeError):
+        inputs, outputs, activation = (), (), ""
+    flat, dense = len(outputs) == 2, len(outputs) == len(inputs)
+    whole = len(inputs) in (4, 5) and isinstance(inputs[-1], int) and (flat or dense)
+    if not whole or not isinstance(outputs[-1], int):
+        raise ModelError(
+            f"{type(model).__name__} cannot be used here.",
+            "a Keras model with one input (height, width, channel) or (depth, height, width, channel) "
+            "and one output: class probabilities per image or per pixel.",
+            "Build it with easydl.classifier, easydl.unet or easydl.unet3d, or make such a Keras model.",
+        )
+    count = outputs[-1]
+    task: Task
+    if activation == "softmax" and count >= 2:
+        task = "classification" if flat else "segmentation"
+    elif activation == "sigmoid" and flat:
+        task = "multilabel"
+    elif activation == "linear" and flat and count == 1:
+        task = "regression"
+    else:
+        raise ModelError(
+            f"The model ends in {count} {activation or 'unknown'} output(s).",
+            "probabilities: a softmax over two or more classes, or sigmoids per label; or one linear value.",
+            'End the model with Dense(2, activation="softmax"), for instance.',
+        )
+    names = [f"class {number}" for number in range(count)]
+    return Recipe(
+        builder="keras",
+        classes=("background", *names[1:]) if task == "segmentation" else tuple(names),
+        task=task,
+        dimension=2 if len(inputs) == 4 else 3,
+        channels=inputs[-1],
+        size=inputs[1:-1],
+    )
+
+
+def _last_activation(model: Any) -> str:
+    last = model.layers[-1]
+    if type(last).__name__ == "Softmax":
+        return "softmax"
+    return str(getattr(getattr(last, "activation", None), "__name__", ""))

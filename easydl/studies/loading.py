@@ -13,7 +13,7 @@ from easydl.studies import folders, tables
 from easydl.studies.splits import check_split
 from easydl.studies.study import Study
 
-LEAST_IMAGES = 2
+LEAST_IMAGES = 1
 
 
 def load(
@@ -76,26 +76,26 @@ def load(
                 "a folder of images, or a CSV or Excel file that lists them.",
                 "Correct the path.",
             )
-    wanted = [image] if isinstance(image, str) or image is None else list(image)
+    wanted = [image] if isinstance(image, str) or not image else list(image)
     columns = [tables.pick(frame, "image", one, required=True) for one in wanted]
     mask_column = tables.pick(frame, "mask", mask) if mask or label is None else None
     label_column = None if mask else tables.pick(frame, "label", label)
-    if label_column is None and mask_column is None and is_table:
-        tables.pick(frame, "label", label, required=True)
     patient_column = tables.pick(frame, "patient", None if patient == "auto" else patient) if patient else None
     if len(frame) < LEAST_IMAGES:
-        raise InputError(f"{name} holds {len(frame)} images.", "at least two.", "Check the table or the folder.")
+        raise InputError(f"{name} holds {len(frame)} images.", "at least one.", "Check the table or the folder.")
 
     table = pd.DataFrame(index=frame.index)
     image_columns = ["image"] if len(columns) == 1 else [f"image_{one}" for one in columns]
     for new, old in zip(image_columns, columns, strict=True):
-        table[new] = [_resolve(root, cell) for cell in frame[old]]
+        table[new] = _resolve(root, frame[old], notes)
     if mask_column:
-        table["mask"] = [_resolve(root, cell) if cell.strip() else "" for cell in frame[mask_column]]
+        table["mask"] = _resolve(root, frame[mask_column], notes)
     if label_column:
         table["label"] = frame[label_column].astype(str)
     if patient_column:
         table["patient"] = frame[patient_column].astype(str).str.strip()
+    if label_column is None and mask_column is None:
+        notes.append("no labels: the study can be looked at and predicted, not trained on")
     used = {*columns, mask_column, label_column, patient_column}
     for column in frame.columns:
         if column not in used and str(column) not in table.columns:
@@ -146,9 +146,28 @@ def _from_folder(root: Path) -> tuple[pd.DataFrame, list[str]]:
     return folders.frame_from_dicom(root)
 
 
-def _resolve(root: Path, cell: str) -> str:
-    path = Path(cell.strip()).expanduser()
-    return str(path if path.is_absolute() else root / path)
+def _resolve(root: Path, cells: pd.Series, notes: list[str]) -> list[str]:
+    """Paths relative to the table; a bare name that is not there is looked for in the folders below it."""
+    paths = []
+    below: dict[str, list[Path]] | None = None
+    moved = 0
+    for cell in cells.str.strip():
+        if not cell:
+            paths.append("")
+            continue
+        path = Path(cell).expanduser()
+        path = path if path.is_absolute() else root / path
+        if len(Path(cell).parts) == 1 and not path.exists() and "#" not in cell:
+            if below is None:
+                below = {}
+                for file in folders.image_files(root):
+                    below.setdefault(file.name, []).append(file)
+            if len(below.get(cell, [])) == 1:
+                path, moved = below[cell][0], moved + 1
+        paths.append(str(path))
+    if moved:
+        notes.append(f"{moved} files were found by their name in a folder below the table's")
+    return paths
 
 
 def _with_facts(table: pd.DataFrame, image_columns: list[str], notes: list[str]) -> pd.DataFrame:

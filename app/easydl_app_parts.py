@@ -1,0 +1,231 @@
+"""What every page of the app shares: the chosen study and run, safe text, and errors in three parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import streamlit as st
+
+from easydl.errors import EasyDLError
+from easydl.studies import Study
+from easydl.traps.findings import SEVERITIES
+from easydl.workspace import RunView, StudyCard, Workspace
+
+STEPS = {
+    "data": ("Data", "folder_open"),
+    "check": ("Check", "fact_check"),
+    "train": ("Train", "model_training"),
+    "results": ("Results", "monitoring"),
+    "heatmaps": ("Heatmaps", "visibility"),
+    "export": ("Export", "download"),
+}
+"""The steps in their order: file under steps/, title, icon."""
+
+_MARKS = {mark: f"\\{mark}" for mark in "\\`*_{}[]()#+-.!|~$:>&@"}
+_SEVERITY = {
+    "BLOCK": ("Blocks", "red", "block"),
+    "WARN": ("Warning", "orange", "warning"),
+    "NOTE": ("Note", "blue", "info"),
+    "OK": ("Fine", "green", "check"),
+    "UNTESTED": ("Not tested", "gray", "help"),
+}
+
+
+def plain(text: object) -> str:
+    """Text from files, tables and people, so that nothing in it acts as format, link, picture or formula."""
+    words = " ".join(str(text).split())
+    return "".join("&lt;" if c == "<" else _MARKS.get(c, c) for c in words)
+
+
+def workspace() -> Workspace:
+    """The user's workspace."""
+    return Workspace()
+
+
+def page(step: str) -> str:
+    """A step's file as `st.page_link` and `st.switch_page` take it."""
+    return f"steps/{step}.py"
+
+
+def remember(key: str, value: str | None) -> None:
+    """Keep the chosen ``study`` or ``run`` in the address too, so that a refresh finds it again."""
+    if value:
+        st.session_state[key] = st.query_params[key] = value
+        return
+    st.session_state.pop(key, None)
+    if key in st.query_params:
+        del st.query_params[key]
+
+
+def recall() -> None:
+    """Take study and run from the address, or put them there after a change of page."""
+    for key in ("study", "run"):
+        if key in st.query_params:
+            st.session_state[key] = st.query_params[key]
+        elif key in st.session_state:
+            st.query_params[key] = st.session_state[key]
+
+
+def current_card() -> StudyCard | None:
+    """The chosen study's card, or None."""
+    study_id = st.session_state.get("study")
+    if not study_id:
+        return None
+    try:
+        return workspace().studies.one(str(study_id))
+    except EasyDLError:
+        remember("study", None)
+        return None
+
+
+def current_study() -> Study | None:
+    """The chosen study, loaded once per session; None when there is none or it has no source yet."""
+    card = current_card()
+    if card is None or not card.source:
+        return None
+    loaded = st.session_state.get("loaded")
+    if loaded and loaded[0] == card:
+        return loaded[1]
+    with st.spinner("Reading the study"):
+        study = workspace().studies.load(card)
+    st.session_state["loaded"] = (card, study)
+    st.session_state.pop("audited", None)
+    return study
+
+
+def current_run() -> RunView | None:
+    """The chosen run, or the newest one; None when there is none."""
+    runs = workspace().runs.all()
+    chosen = st.session_state.get("run")
+    return next((run for run in runs if run.id == chosen), runs[0] if runs else None)
+
+
+@contextmanager
+def guarded(where: str) -> Iterator[None]:
+    """Show an error of easydl in its three parts, and anything else as one calm sentence."""
+    try:
+        yield
+    except EasyDLError as error:
+        show_error(error.found, error.expected, error.do)
+    except Exception as error:  # the last door before the screen
+        try:
+            kept = f"The details are in {workspace().note_error(error, where)}."
+        except (OSError, EasyDLError):
+            kept = "The details could not be saved, because the workspace cannot be written."
+        show_error(
+            "Something went wrong that easydl did not expect.",
+            "Your images and runs are untouched, and a training that is running goes on.",
+            f"Try again. If it happens again, send the details to whoever looks after easydl. {kept}",
+            "",
+        )
+
+
+def show_error(found: str, expected: str, do: str, word: str = "Expected: ") -> None:
+    """The three parts of an error."""
+    text = f"**{plain(found)}**\n\n{word}{plain(expected)}\n\nWhat to do: {plain(do)}"
+    st.error(text, icon=":material/error:")
+
+
+def heading(step: str, sentence: str) -> None:
+    """A step's title and what it is for."""
+    st.title(STEPS[step][0], anchor=False)
+    st.markdown(f":gray[{sentence}]")
+
+
+def needs(what: str, step: str) -> None:
+    """Say what is missing on this page and link to where it comes from."""
+    st.info(what, icon=":material/info:")
+    st.page_link(page(step), label=f"Go to {STEPS[step][0]}", icon=":material/arrow_back:")
+
+
+def onward(step: str, reason: str = "", sentence: str = "") -> None:
+    """The page's one primary button: on to a step, or the reason why not yet."""
+    if st.button(f"Continue to {STEPS[step][0]}", type="primary", disabled=bool(reason), key=f"to-{step}"):
+        st.switch_page(page(step), query_params=addresses())
+    if reason or sentence:
+        st.caption(plain(reason or sentence))
+
+
+def addresses() -> dict[str, str]:
+    """The address parameters that keep study and run over a change of page."""
+    return {key: str(st.session_state[key]) for key in ("study", "run") if key in st.session_state}
+
+
+def choose_run() -> RunView | None:
+    """The run that a page is about, with a choice when there are several; None when there is none.
+
+    Unless one was chosen, it is the newest that is finished.
+    """
+    runs = workspace().runs.all()
+    chosen = current_run()
+    if "run" not in st.session_state:
+        chosen = next((run for run in runs if run.status["state"] == "finished"), chosen)
+    if chosen is None:
+        needs("No model has been trained yet.", "train")
+        return None
+    ids = [run.id for run in runs]
+    titles = {run.id: f"{run.title} ({run.sentence.lower()})" for run in runs}
+    if len(runs) > 1:
+        picked = st.selectbox(
+            "Run", ids, index=ids.index(chosen.id), format_func=lambda run_id: titles[run_id], width=520
+        )
+        if picked != chosen.id:
+            remember("run", picked)
+            st.rerun()
+    else:
+        st.caption(f"Run: {plain(titles[chosen.id])}")
+    return chosen
+
+
+def show_findings(findings: list[dict[str, Any]]) -> None:
+    """The audit's findings, the gravest first, each with what to do."""
+    order = list(SEVERITIES)
+    ranked = sorted(
+        findings, key=lambda f: order.index(f["severity"]) if f["severity"] in order else len(order)
+    )
+    for finding in ranked:
+        word, colour, icon = _SEVERITY.get(finding["severity"], (finding["severity"], "gray", "info"))
+        with st.container(border=True):
+            mark, words = st.columns([1, 6], vertical_alignment="center")
+            mark.badge(plain(word), color=colour, icon=f":material/{icon}:")
+            words.markdown(f"**{plain(finding['sentence'])}**")
+            if finding.get("fix"):
+                words.markdown(f"What to do: {plain(finding['fix'])}")
+            if numbers := evidence(finding):
+                words.caption(plain(numbers))
+
+
+def show_curves(run: RunView) -> None:
+    """Loss and metric by epoch."""
+    curves = list(run.curves.items())[:2]
+    if not curves:
+        st.caption("The curves begin after the first epoch.")
+        return
+    for place, (name, curve) in zip(st.columns(2, gap="large"), curves, strict=False):
+        with place:
+            st.caption(f"{plain(name)} ({'lower' if name == 'Loss' else 'higher'} is better)")
+            st.line_chart(curve, x_label="epoch", height=240, color=["#1f5f8b", "#d1741f"])
+
+
+def evidence(finding: dict[str, Any]) -> str:
+    """A finding's number with its interval and n, when it has one."""
+    value, low, high, n, p = (finding.get(key) for key in ("value", "low", "high", "n", "p"))
+    words = []
+    if isinstance(value, int | float):
+        interval = f" (95% CI {low:.2f}-{high:.2f})" if low is not None and high is not None else ""
+        words.append(f"{value:.3g}{interval}")
+    if n is not None:
+        words.append(f"n = {n}")
+    if isinstance(p, int | float):
+        words.append("p < 0.001" if p < 0.001 else f"p = {p:.3f}")
+    return ", ".join(words)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: "40 seconds", "3 minutes", "1 h 20 min"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} seconds"
+    minutes = round(seconds / 60)
+    return f"{minutes} minutes" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,53 @@
+"""The app: the steps, the study and the runs at the side, and the sentence that every page carries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+from easydl_app_parts import STEPS, addresses, current_card, guarded, page, plain, recall, remember, workspace
+
+from easydl.errors import RESEARCH_USE
+
+RUNS_SHOWN = 6
+LOGO = str(Path(__file__).parent / "easydl-logo.svg")  # a named icon would be fetched from the network
+
+st.set_page_config(page_title="easydl", page_icon=LOGO, layout="wide", initial_sidebar_state=320)
+st.logo(LOGO, size="large")
+recall()
+
+pages = [
+    st.Page(page(step), title=title, icon=f":material/{icon}:", url_path=step, default=step == "data")
+    for step, (title, icon) in STEPS.items()
+]
+chosen = st.navigation(pages)
+
+with st.sidebar, guarded("sidebar"):
+    card = current_card()
+    if card is not None:
+        st.caption("Study")
+        st.markdown(plain(card.name))
+    runs = workspace().runs.all()
+    if runs:
+        st.caption("Runs")
+    for run in runs[:RUNS_SHOWN]:
+        finished = run.status["state"] == "finished"
+        icon = {"running": "progress_activity", "finished": "check_circle"}.get(run.status["state"], "error")
+        label = f"{plain(run.title)} ({plain(run.sentence.lower())})"
+        is_chosen = run.id == st.session_state.get("run")
+        if st.button(
+            f"**{label}**" if is_chosen else label,
+            icon=f":material/{icon}:",
+            key=f"run-{run.id}",
+            type="tertiary",
+        ):
+            remember("run", run.id)
+            st.switch_page(page("results" if finished else "train"), query_params=addresses())
+    if len(runs) > RUNS_SHOWN:
+        st.caption(f"and {len(runs) - RUNS_SHOWN} more, on the page Results")
+
+with st.bottom:
+    st.caption(RESEARCH_USE)
+
+with guarded(chosen.title):
+    chosen.run()

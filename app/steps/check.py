@@ -1,0 +1,60 @@
+"""Check: the traps of the opened study in words, and how it would be split."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+from easydl_app_parts import current_study, heading, needs, onward, plain, show_findings
+
+import easydl
+
+heading("check", "Traps that would make a model look better than it is, and how the patients are split.")
+study = current_study()
+if study is None:
+    needs("No study is open.", "data")
+    st.stop()
+
+if "audited" not in st.session_state:
+    with st.spinner("Looking for traps"):
+        st.session_state["audited"] = easydl.audit(study)
+findings = [vars(finding) for finding in st.session_state["audited"].findings]
+blocking = [finding for finding in findings if finding["severity"] == "BLOCK"]
+
+st.subheader("Findings", anchor=False)
+if not findings:
+    st.write("No trap was found among those that were looked for.")
+show_findings(findings)
+
+st.subheader("Split", anchor=False)
+seed = st.number_input(
+    "Seed", min_value=0, max_value=2**31 - 1, value=st.session_state.get("seed", 7), width=160,
+    help="The same seed gives the same split on every computer.",
+)  # fmt: skip
+st.session_state["seed"] = int(seed)
+parts = study.rows(study.frame.index).split(seed=int(seed))
+rows = []
+for part, words in zip(parts, ("training", "validation", "test"), strict=True):
+    row = {"part": words, "patients": part.n_patients, "images": len(part)}
+    if "label" in part.frame.columns:
+        counts = part.frame["label"].value_counts()
+        row |= {name: int(counts.get(name, 0)) for name in study.classes}
+    rows.append(row)
+st.dataframe(pd.DataFrame(rows), hide_index=True, width="content")
+st.caption(
+    "No patient is in two parts. The model learns from training, is chosen on validation, and is tested "
+    "once on test."
+    if study.patients_known
+    else "The patients are not known: leakage between the parts cannot be excluded. Every report repeats "
+    "this."
+)
+if blocking:
+    reason = st.text_area(
+        "Go on in spite of what blocks? Give the reason in writing.",
+        value=st.session_state.get("override", ""),
+        help="It is repeated in every report of this run.",
+    )
+    st.session_state["override"] = reason.strip()
+unsolved = bool(blocking) and not st.session_state.get("override")
+onward("train", "Remove what blocks, or give a reason in writing." if unsolved else "")
+if blocking and not unsolved:
+    st.caption(f"Reason on the record: {plain(st.session_state['override'])}")

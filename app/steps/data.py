@@ -1,0 +1,244 @@
+"""Data: open a study by path, upload or simulation, and look at it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+from easydl_app_parts import (
+    current_card,
+    current_study,
+    guarded,
+    heading,
+    onward,
+    page,
+    plain,
+    remember,
+    workspace,
+)
+
+from easydl.launch import UPLOAD_MB
+from easydl.studies import Study
+from easydl.workspace import StudyCard
+
+PREVIEW_ROWS = 200
+DOORS = ("On this computer", "Upload a zip", "Upload images", "Simulated study")
+
+
+def door_path() -> None:
+    """A folder or table where it lies."""
+    with st.form("open-path", border=False):
+        source = st.text_input(
+            "Folder or table",
+            placeholder="C:\\studies\\chest   or   /home/me/studies/chest.csv",
+            help="A folder with one sub-folder for each class, a folder of DICOM files, or a CSV or Excel "
+            "table with "
+            "the columns image, label and patient. Windows: right-click it and choose Copy as path. macOS: "
+            "hold "
+            "Option, right-click and choose Copy as Pathname.",
+        )
+        st.caption("It is read where it lies. Nothing is copied, and nothing is written beside your images.")
+        columns = column_choices()
+        if st.form_submit_button("Open the study", type="primary"):
+            open_card(lambda: workspace().studies.open(source, **columns))
+
+
+def column_choices() -> dict[str, Any]:
+    """For tables whose columns have other names."""
+    with st.expander("My table has other column names"):
+        left, right = st.columns(2)
+        names = {
+            role: (left if place % 2 == 0 else right).text_input(
+                f"Column with the {role}", placeholder="found by name"
+            )
+            for place, role in enumerate(("image", "label", "patient", "mask"))
+        }
+        alone = st.checkbox(
+            "Every image is of another patient",
+            help="Choose this only if it is true. Images of one patient must stay together, or the test "
+            "looks better "
+            "than the model is. The choice is repeated in every report.",
+        )
+        merge = st.checkbox("Labels that differ only by spaces or capitals are one class")
+    chosen: dict[str, Any] = {role: name.strip() for role, name in names.items() if name.strip()}
+    if alone:
+        chosen["patient"] = None
+    return {**chosen, "merge_labels": merge}
+
+
+def door_zip() -> None:
+    """A zip, unpacked at once."""
+    st.write(
+        "A zip of a folder with one sub-folder for each class, of DICOM files, or of images with their table."
+    )
+    given = st.file_uploader(
+        f"Zip, at most {UPLOAD_MB // 1000} GB", type="zip", key=uploader_key("zip"), max_upload_size=UPLOAD_MB
+    )
+    st.caption(
+        "It is unpacked into the workspace on this computer. For anything larger, open the folder instead."
+    )
+    if given is not None:
+        clear_uploader("zip")
+        with st.spinner("Unpacking"):
+            open_card(lambda: workspace().studies.receive_zip(given.name, given))
+
+
+def door_images() -> None:
+    """A folder of class folders, or one class after the other."""
+    how = st.radio("The images are", ["in one folder for each class", "loose files"], horizontal=True)
+    if how == "in one folder for each class":
+        files = st.file_uploader(
+            "The folder that holds the class folders",
+            accept_multiple_files="directory",
+            key=uploader_key("folder"),
+        )
+        if files:
+            clear_uploader("folder")
+            with st.spinner("Keeping the images"):
+                open_card(lambda: workspace().studies.receive_folder([(file.name, file) for file in files]))
+        return
+    begun: StudyCard | None = st.session_state.get("filling")
+    label = st.text_input("Class", placeholder="normal", key=f"class-{uploader_key('class')}")
+    files = st.file_uploader(
+        "Its images", accept_multiple_files=True, key=uploader_key("class"), disabled=not label.strip()
+    )
+    if not label.strip():
+        st.caption("Name the class first, then add its images. Then the next class.")
+    if files and label.strip():
+        clear_uploader("class")
+        st.session_state["filling"] = workspace().studies.receive_class(
+            label, [(f.name, f) for f in files], card=begun
+        )
+        st.rerun()
+    counts = workspace().studies.class_counts(begun) if begun else {}
+    for name, count in counts.items():
+        st.markdown(f"{plain(name)}: {count} files")
+    few = len(counts) < 2
+    if st.button("Open the study", type="primary", disabled=few) and begun:
+        st.session_state.pop("filling")
+        open_card(lambda: begun)
+    if few:
+        st.caption("A study needs at least two classes.")
+
+
+def door_simulated() -> None:
+    """The embedded study."""
+    st.write(
+        "Simulated chest CT slices with and without a nodule: computed from physics, no patient in them. "
+        "Good for a first try and for teaching."
+    )
+    if st.button("Make the simulated study", type="primary"):
+        bar = st.progress(0.0, text="Simulating")
+        open_card(
+            lambda: workspace().studies.simulate(
+                patients=60,
+                progress=lambda done, total: bar.progress(done / total, text=f"Simulating {done} of {total}"),
+            )
+        )
+
+
+def uploader_key(name: str) -> str:
+    """A key that changes when the uploader is to be empty again."""
+    return f"{name}-{st.session_state.get(f'{name}-turn', 0)}"
+
+
+def clear_uploader(name: str) -> None:
+    """Empty an uploader: its files are kept in the workspace from here on."""
+    st.session_state[f"{name}-turn"] = st.session_state.get(f"{name}-turn", 0) + 1
+
+
+def open_card(make: Callable[[], StudyCard]) -> None:
+    """Make a card, load its study, and show it; a card that cannot be loaded is forgotten again."""
+    card = make()
+    try:
+        study = workspace().studies.load(card)
+    except BaseException:
+        workspace().studies.forget(card.id)
+        raise
+    remember("study", card.id)
+    st.session_state["loaded"] = (card, study)
+    st.session_state.pop("audited", None)
+    st.rerun()
+
+
+def show_study() -> None:
+    """The opened study: counts, classes, notes, first images, the table."""
+    card, study = current_card(), current_study()
+    if card is None or study is None:
+        return
+    if card.kind == "simulated":
+        st.badge("Simulated images", icon=":material/science:", color="violet")
+    counts = st.columns(4)
+    counts[0].metric("Images", len(study))
+    counts[1].metric("Patients", study.n_patients if study.patients_known else "not known")
+    counts[2].metric("Kind", "volumes" if study.dimension == 3 else "images")
+    counts[3].metric("Values", "Hounsfield units" if study.units == "HU" else "grey levels 0-255")
+    left, right = st.columns([2, 3], gap="large")
+    with left:
+        st.subheader("Classes", anchor=False)
+        if "label" in study.frame.columns:
+            table = study.frame.groupby("label").agg(
+                images=("label", "size"), patients=("patient", "nunique")
+            )
+            st.dataframe(table.reset_index().rename(columns={"label": "class"}), hide_index=True)
+        else:
+            st.markdown(f"Masks: {plain(', '.join(study.classes))}")
+        for note in [*study.notes, *study.overrides]:
+            st.markdown(f":material/info: {plain(note)}")
+    with right:
+        st.subheader("First images", anchor=False)
+        st.pyplot(study.show(6), alt="Some images of each class", width="content")
+    with st.expander(f"The table ({len(study)} rows)"):
+        st.dataframe(preview(study), hide_index=True, height=280)
+    st.space("small")
+    onward("check")
+
+
+def preview(study: Study) -> pd.DataFrame:
+    """The first rows: file names without folders, patients as numbers of our own."""
+    frame = study.frame.head(PREVIEW_ROWS).copy()
+    numbers = {name: f"patient {n}" for n, name in enumerate(dict.fromkeys(study.frame["patient"]), start=1)}
+    frame["patient"] = frame["patient"].map(numbers)
+    for column in [*study.image_columns, *(["mask"] if "mask" in frame.columns else [])]:
+        frame[column] = [Path(address.split("#")[0]).name for address in frame[column]]
+    return frame
+
+
+heading("data", "Choose the images to learn from.")
+if current_card() is None:
+    tabs = st.tabs(DOORS)
+    for tab, door in zip(tabs, (door_path, door_zip, door_images, door_simulated), strict=True):
+        with tab, guarded("Data"):
+            door()
+    cards = workspace().studies.all()
+    if cards:
+        st.divider()
+        st.subheader("Opened before", anchor=False)
+        for card in cards[:8]:
+            st.page_link(
+                page("data"),
+                label=plain(card.name),
+                icon=":material/history:",
+                query_params={"study": card.id},
+            )
+else:
+    name, other = st.columns([5, 2], vertical_alignment="bottom")
+    name.subheader(plain(current_card().name), anchor=False)  # type: ignore[union-attr]
+    with other, st.popover("Another study"):
+        st.write("Choose another study. This one stays in the list.")
+        if st.button("Choose another"):
+            remember("study", None)
+            st.rerun()
+        st.write(
+            "Or forget it: its record and uploaded copies are deleted. Images elsewhere and runs are not "
+            "touched."
+        )
+        if st.button("Forget this study"):
+            workspace().studies.forget(current_card().id)  # type: ignore[union-attr]
+            remember("study", None)
+            st.session_state.pop("loaded", None)
+            st.rerun()
+    show_study()

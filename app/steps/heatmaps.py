@@ -1,0 +1,62 @@
+"""Heatmaps: original beside overlay for some test images, each with the verdict on whether to believe it."""
+
+from __future__ import annotations
+
+import streamlit as st
+from easydl_app_parts import choose_run, heading, needs, onward, plain
+
+AT_ONCE = 6
+VERDICTS = {
+    "PASS": ("Passed", "green", "check"),
+    "CAUTION": ("Caution", "orange", "warning"),
+    "FAIL": ("Failed", "red", "block"),
+}
+
+heading("heatmaps", "Where the model looked, and whether the picture can be believed.")
+run = choose_run()
+if run is None:
+    st.stop()
+heatmaps = run.heatmaps
+if not heatmaps:
+    words = (
+        "They are drawn at the end of the run." if run.running else "This run ended before they were drawn."
+    )
+    needs(f"There are no heatmaps yet. {words}", "train")
+    st.stop()
+st.caption(
+    "The original is on the left, the overlay on the right. A heatmap shows what moved the model's answer; "
+    "it is no "
+    "outline of a lesion. Its verdict tells whether the picture depends on what the model learnt."
+)
+levels = sorted({str((entry.get("verdict") or {}).get("level", "")) for entry in heatmaps} & set(VERDICTS))
+if len(levels) > 1:
+    picked = st.segmented_control("Verdict", ["all", *levels], default="all") or "all"
+    heatmaps = [entry for entry in heatmaps if picked in ("all", (entry.get("verdict") or {}).get("level"))]
+shown = st.session_state.get("heatmaps-shown", AT_ONCE)
+for number, entry in enumerate(heatmaps[:shown], start=1):
+    verdict = entry.get("verdict") or {}
+    with st.container(border=True):
+        picture, about = st.columns([3, 1], gap="medium")
+        picture.image(
+            str(entry["path"]),
+            width="stretch",
+            alt=f"Image {number}: the original beside the overlay of the heatmap",
+        )
+        with about:
+            st.markdown(f"**Image {number}**, patient {plain(entry.get('patient', 'not known'))}")
+            if entry.get("label"):
+                st.markdown(f"Reference: {plain(entry['label'])}")
+            if entry.get("prediction"):
+                chance = entry.get("probability")
+                st.markdown(
+                    f"Model: {plain(entry['prediction'])}"
+                    + (f" (score {chance:.2f})" if isinstance(chance, int | float) else "")
+                )
+            if verdict:
+                word, colour, icon = VERDICTS.get(verdict.get("level", ""), ("Not tested", "gray", "help"))
+                st.badge(word, color=colour, icon=f":material/{icon}:")  # type: ignore[arg-type]
+                st.markdown(plain(verdict.get("sentence", "")))
+if len(heatmaps) > shown and st.button(f"Show {min(AT_ONCE, len(heatmaps) - shown)} more"):
+    st.session_state["heatmaps-shown"] = shown + AT_ONCE
+    st.rerun()
+onward("export")

@@ -1,0 +1,46 @@
+"""Results: the numbers of one run with their n and intervals, the curves, the split and the findings."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+from easydl_app_parts import choose_run, heading, needs, onward, plain, show_curves, show_findings
+
+from easydl.evaluation.results import interval_text, number
+
+heading("results", "How the model does on patients it has not seen.")
+run = choose_run()
+if run is None:
+    st.stop()
+metrics = run.metrics
+if metrics is None:
+    words = "This run is still in progress." if run.running else "This run ended before the test."
+    needs(f"{words} There are no numbers yet.", "train")
+else:
+    st.subheader(plain(metrics.headline), anchor=False)
+    for note in metrics.notes:
+        st.markdown(f":material/info: {plain(note)}")
+    table = pd.DataFrame(
+        {
+            "measure": metrics.table["name"],
+            "value": [number(row["value"], row["unit"]) for _, row in metrics.table.iterrows()],
+            "95% interval": [interval_text(row) for _, row in metrics.table.iterrows()],
+            "n": [f"{row['n']} {row['unit_of_n']}" for _, row in metrics.table.iterrows()],
+            "note": metrics.table["note"],
+        }
+    )
+    st.dataframe(table, hide_index=True, height="content")
+    st.pyplot(metrics.plot(), alt="The curve of the test and the table of right and wrong answers", width=860)
+
+if not run.history.empty:
+    st.subheader("Training", anchor=False)
+    show_curves(run)
+if not run.split.empty:
+    st.subheader("Split", anchor=False)
+    st.dataframe(run.split, hide_index=True, width="content")
+    st.caption("No patient is in two parts.")
+if run.findings:
+    st.subheader("Findings of the check", anchor=False)
+    show_findings(run.findings)
+if metrics is not None:
+    onward("heatmaps")

@@ -1,0 +1,175 @@
+"""Train: the settings, the one button, and the run as it goes. The work is done by another process."""
+
+from __future__ import annotations
+
+import streamlit as st
+from easydl_app_parts import (
+    addresses,
+    current_card,
+    current_run,
+    current_study,
+    duration,
+    guarded,
+    heading,
+    needs,
+    page,
+    plain,
+    remember,
+    show_curves,
+    show_error,
+    workspace,
+)
+
+import easydl
+from easydl.workspace import RunView, choices
+
+EVERY_SECONDS = 2
+WEIGHTS = {
+    "here": "The weights are on this computer.",
+    "download": "The weights ({megabytes:.0f} MB) are not on this computer. The run fetches them once from "
+    "the "
+    "network; if it cannot, it stops and says so.",
+    "none": "There are no pretrained weights for this model; it starts from random numbers.",
+}
+
+
+def settings_form() -> None:
+    """What is trained, how, and the button."""
+    card, study = current_card(), current_study()
+    if card is None or study is None:
+        needs("No study is open.", "data")
+        return
+    st.markdown(f"Study: **{plain(card.name)}**, {len(study)} images of {study.n_patients} patients")
+    fitting = {choice.name: choice for choice in choices(study)}
+    presets = easydl.presets()
+    purposes = dict(zip(presets["name"], presets["for what"], strict=True))
+    names, presets_named = list(fitting), ["auto", *purposes]
+    kept = st.session_state.get("settings", {})
+    busy = next((run for run in workspace().runs.all() if run.running), None)
+    model = st.selectbox(
+        "Model", names, index=position(names, kept.get("model")),
+        format_func=lambda name: f"{name}: {fitting[name].sentence}",
+    )  # fmt: skip
+    weights, megabytes = fitting[model].weights, fitting[model].megabytes
+    with st.form("settings"):
+        left, right = st.columns(2, gap="large")
+        preset = left.selectbox(
+            "Augmentation", presets_named, index=position(presets_named, kept.get("preset")),
+            format_func=lambda name: f"{name}: {purposes.get(name, 'chosen from the images')}",
+            help="How training images are varied, within what anatomy allows: a chest film is never "
+            "mirrored.",
+        )  # fmt: skip
+        epochs = right.number_input(
+            "Epochs, at most", min_value=1, max_value=500, value=kept.get("epochs"),
+            placeholder="chosen from the images",
+            help="How often the model sees every training image. It stops earlier when it no longer gets "
+            "better on "
+            "the validation patients.",
+        )  # fmt: skip
+        seed = right.number_input(
+            "Seed", min_value=0, max_value=2**31 - 1, value=st.session_state.get("seed", 7),
+            help="The same seed gives the same split, and on the same computer the same model.",
+        )  # fmt: skip
+        pretrained = left.toggle(
+            "Start from pretrained weights", value=weights != "none" and kept.get("pretrained", weights == "here"),
+            disabled=weights == "none",
+            help="Weights learnt from photographs (ImageNet). With few images they usually help.",
+        )  # fmt: skip
+        left.caption(WEIGHTS[weights].format(megabytes=megabytes))
+        pressed = st.form_submit_button("Train", type="primary", disabled=bool(busy))
+    if busy:
+        st.caption(f"Another training is in progress: {plain(busy.title)}. One at a time.")
+        if st.button("Watch it") or pressed:  # pressed: the second click of a double click
+            remember("run", busy.id)
+            st.rerun()
+    elif pressed:
+        settings = {"model": model, "preset": preset, "epochs": epochs, "pretrained": pretrained}
+        st.session_state["settings"], st.session_state["seed"] = settings, int(seed)
+        override = st.session_state.get("override") or None
+        folder = workspace().runs.start(card, **settings, seed=int(seed), override=override)
+        remember("run", folder.name)
+        st.rerun()
+
+
+def position(options: list[str], wanted: object) -> int:
+    """Where an option stands, or the first."""
+    return options.index(wanted) if wanted in options else 0
+
+
+@st.fragment(run_every=EVERY_SECONDS)
+def watch(run_id: str) -> None:
+    """The run as it goes, read again every two seconds."""
+    with guarded("Train"):
+        run = workspace().runs.one(run_id)
+        if not run.running:
+            st.rerun()
+        st.progress(run.progress, text=f"**{plain(run.sentence)}**")
+        times = []
+        if run.seconds is not None:
+            times.append(f"{duration(run.seconds)} so far")
+        if run.seconds_left is not None:
+            times.append(f"about {duration(run.seconds_left)} of training left")
+        st.caption(", ".join(times) or "Starting; this takes some seconds.")
+        show_curves(run)
+        stop_button(run)
+        st.caption(
+            "The training is a process of its own. You may close or refresh this page; this address finds "
+            "it again."
+        )
+
+
+def stop_button(run: RunView) -> None:
+    """Stop, which keeps the best model so far."""
+    asked = (run.folder / "stop").exists()
+    if st.button("Stop", icon=":material/stop_circle:", disabled=asked):
+        workspace().runs.stop(run.id)
+        asked = True
+    if asked:
+        st.caption("Stopping. The best model so far is kept and tested.")
+
+
+def show_run(run: RunView) -> None:
+    """A run that has ended, or its live view."""
+    st.subheader(plain(run.title), anchor=False)
+    if run.running:
+        watch(run.id)
+        return
+    state, status = run.status["state"], run.status
+    if state == "finished":
+        st.success("Finished: trained, tested and explained.", icon=":material/check_circle:")
+    elif state == "stopped":
+        st.info(f"Stopped by you after epoch {status.get('epoch') or 0}.", icon=":material/stop_circle:")
+    elif state == "failed":
+        error = status.get("error") or {}
+        show_error(
+            error.get("found") or "The training failed.",
+            error.get("expected") or "a training that runs to its end.",
+            error.get("do") or f"The details are in {run.folder / 'log.txt'}.",
+        )
+    else:
+        st.warning(
+            "Interrupted: the process ended before the training did (the computer was switched off or ran "
+            "out of "
+            "memory, or the process was ended). What was learnt so far is kept.",
+            icon=":material/power_off:",
+        )
+    if state in ("interrupted", "failed", "stopped") and st.button("Go on from where it ended"):
+        workspace().runs.resume(run.id)
+        st.rerun()
+    if not run.history.empty:
+        show_curves(run)
+    if run.metrics is not None and st.button("Continue to Results", type="primary"):
+        st.switch_page(page("results"), query_params=addresses())
+
+
+heading("train", "One button. The work is done by a process of its own; this page only watches.")
+run = current_run()
+chosen = st.session_state.get("run")
+if run is not None and (run.id == chosen or run.running) and not st.session_state.get("another"):
+    show_run(run)
+    if not run.running and st.button("Train another model"):
+        st.session_state["another"] = True
+        st.rerun()
+else:
+    st.session_state.pop("another", None)
+    settings_form()

@@ -1,0 +1,7 @@
+"""Realistic variation of training images by modality, image and mask together, with anatomy rules."""
+
+from easydl.augmentation.catalogue import Preset, preset, presets
+from easydl.augmentation.sides import sided_names
+from easydl.augmentation.suggestion import suggest
+
+__all__ = ["Preset", "preset", "presets", "sided_names", "suggest"]

@@ -1,0 +1,287 @@
+"""The command ``easydl``: the same words as in Python, a few lines each. All logic is in the functions they call."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from easydl.errors import RESEARCH_USE, EasyDLError
+
+app = typer.Typer(
+    name="easydl", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help=f"Deep learning for clinicians: from a folder of scans to a trained, honestly tested, explained model.\n\n"
+    f"{RESEARCH_USE}",
+)  # fmt: skip
+
+Source = Annotated[str, typer.Argument(help="A table (CSV, Excel), a folder of class folders, or a folder of DICOM.")]
+Model = Annotated[Path, typer.Argument(help="A model file (.keras) of easydl.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
+Folder = Annotated[Path | None, typer.Option(help="The run folder; made in the workspace when not given.")]
+Seed = Annotated[int, typer.Option(help="Fixes the split, the training and the intervals.")]
+Label = Annotated[str | None, typer.Option(help="Column with the class.")]
+Image = Annotated[list[str] | None, typer.Option(help="Column with the images; repeat it for several channels.")]
+Mask = Annotated[str | None, typer.Option(help="Column with the masks.")]
+Patient = Annotated[str, typer.Option(help="Column with the patient.")]
+NoPatients = Annotated[bool, typer.Option("--no-patients", help="Every image is a patient of its own (on the record).")]
+Merge = Annotated[bool, typer.Option("--merge-labels", help="Labels that differ only by spaces or case are one.")]
+Override = Annotated[str | None, typer.Option(help="A reason for going on in spite of a blocking trap (on the record).")]
+
+
+@app.command()
+def demo(
+    folder: Folder = None,
+    seed: Seed = 7,
+) -> None:
+    """The whole way on a simulated study: make it, check, train, test, explain, report. About a minute, no network."""
+    from easydl import runs
+
+    target = folder or _new_folder("demo")
+    _done(runs.demo(target, seed=seed, progress=typer.echo))
+
+
+@app.command()
+def train(
+    source: Source,
+    model: Annotated[str, typer.Option(help="A name from `easydl models`, or auto.")] = "auto",
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Start from ImageNet weights.")] = False,
+    augment: Annotated[str, typer.Option(help="A name from `easydl presets`, auto or none.")] = "auto",
+    epochs: Annotated[int | None, typer.Option(help="At most so many in each phase.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the network's input in pixels.")] = None,
+    window: Annotated[str | None, typer.Option(help="CT window by name: lung, bone, brain, ...")] = None,
+    image: Image = None,
+    label: Label = None,
+    mask: Mask = None,
+    patient: Patient = "auto",
+    no_patients: NoPatients = False,
+    split: Annotated[str | None, typer.Option(help="Column with a ready-made split.")] = None,
+    merge_labels: Merge = False,
+    seed: Seed = 0,
+    heatmaps: Annotated[int, typer.Option(help="How many test images to explain.")] = 6,
+    override: Override = None,
+    folder: Folder = None,
+) -> None:
+    """Load, check, split by patient, train, test, explain and report, into one run folder."""
+    from easydl import runs
+
+    config = _config(
+        source=source, model=model, pretrained=pretrained, augment=augment, epochs=epochs, size=size, window=window,
+        image=image[0] if image and len(image) == 1 else image or None, label=label, mask=mask,
+        patient=None if no_patients else patient, split=split, merge_labels=merge_labels, seed=seed,
+        heatmaps=heatmaps, override=override,
+    )  # fmt: skip
+    _done(runs.run(config, folder or _new_folder(model), progress=typer.echo))
+
+
+@app.command()
+def resume(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+    """Go on with a run that was stopped or interrupted; training continues from its last checkpoint."""
+    from easydl import runs
+
+    (folder / "stop").unlink(missing_ok=True)
+    _done(runs.run(runs.RunConfig.open(folder), folder, progress=typer.echo))
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    source: Source,
+    image: Image = None,
+    label: Label = None,
+    mask: Mask = None,
+    patient: Patient = "auto",
+    no_patients: NoPatients = False,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Test a model on a study it has not seen: every number with n and a 95% interval."""
+    import easydl
+
+    study = _study(source, image, label, mask, None if no_patients else patient)
+    metrics = easydl.evaluate(easydl.load_model(model), study, seed=seed)
+    _print(metrics.to_dict() if as_json else metrics.table.to_string(index=False), as_json)
+
+
+@app.command()
+def predict(
+    model: Model,
+    source: Annotated[str, typer.Argument(help="An image, a volume, a folder or a table.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="predictions.csv, or mask.nii.gz / mask.png.")] = None,
+) -> None:
+    """Apply a model: a table of probabilities, or a mask on the source grid."""
+    import easydl
+
+    found = easydl.predict(easydl.load_model(model), source)
+    typer.echo(f"Written: {found.save(output)}" if output else _table(found))
+    typer.echo(RESEARCH_USE)
+
+
+@app.command()
+def saliency(
+    model: Model,
+    source: Annotated[str, typer.Argument(help="An image or a volume.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The picture to write.")] = Path("heatmap.png"),
+    method: Annotated[str, typer.Option(help="gradcam or occlusion.")] = "gradcam",
+    target: Annotated[str | None, typer.Option(help="The class to explain; the predicted one when not given.")] = None,
+) -> None:
+    """Show where a model looks, beside the original, with a verdict on whether to believe it."""
+    import easydl
+
+    heatmap = easydl.saliency(easydl.load_model(model), source, method=method, target=target)
+    typer.echo(f"{heatmap.verdict.level}: {heatmap.verdict.sentence}\nWritten: {heatmap.save(output)}\n{RESEARCH_USE}")
+
+
+@app.command()
+def audit(
+    source: Source,
+    image: Image = None,
+    label: Label = None,
+    mask: Mask = None,
+    patient: Patient = "auto",
+    no_patients: NoPatients = False,
+    as_json: Json = False,
+) -> None:
+    """Look for traps before training. Exit code 2 when one of them blocks."""
+    import easydl
+
+    found = easydl.audit(_study(source, image, label, mask, None if no_patients else patient))
+    _print(found.to_dict() if as_json else repr(found), as_json)
+    if found.blocking:
+        raise typer.Exit(2)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+    """Write report.html of a run again."""
+    import easydl
+
+    typer.echo(easydl.report(folder))
+
+
+@app.command()
+def simulate(
+    folder: Annotated[Path, typer.Argument(help="A new folder for the study.")],
+    kind: Annotated[str, typer.Option(help="slices or volumes.")] = "slices",
+    patients: Annotated[int, typer.Option(help="How many.")] = 80,
+    trap: Annotated[list[str] | None, typer.Option(help="scanner, sex, marker, same_patient or duplicates; repeatable.")] = None,
+    seed: Seed = 0,
+) -> None:
+    """Make a simulated CT study as DICOM files, with or without the classic traps."""
+    import easydl
+
+    typer.echo(easydl.simulate(folder, kind=kind, patients=patients, traps=tuple(trap or ()), seed=seed))
+
+
+@app.command(name="app")
+def open_app(
+    port: Annotated[int, typer.Option(help="Where it listens, on this computer only.")] = 8501,
+    workspace: Annotated[Path | None, typer.Option(help="Where runs and uploads are kept.")] = None,
+    browser: Annotated[bool, typer.Option(help="Open the browser.")] = True,
+) -> None:
+    """Open the app in the browser."""
+    from easydl.launch import launch
+
+    raise typer.Exit(launch(port=port, workspace=workspace, open_browser=browser))
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """List the networks: size, pretrained weights, paper."""
+    import easydl
+
+    _print(easydl.models().to_dict("records") if as_json else easydl.models().to_string(index=False), as_json)
+
+
+@app.command()
+def presets(as_json: Json = False) -> None:
+    """List the augmentation presets and their anatomy rules."""
+    import easydl
+
+    _print(easydl.presets().to_dict("records") if as_json else easydl.presets().to_string(index=False), as_json)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what this computer has: versions, GPU, weights, and what to do about what is missing."""
+    from easydl.machine import doctor as facts
+
+    found = facts()
+    lines = [f"{key}: {value}" for key, value in {**found["versions"], **found["folders"]}.items()]
+    words = "\n".join([found["device"], *found["advice"], *lines])
+    _print(found if as_json else words, as_json)
+
+
+def main() -> None:
+    """Run the command; whatever goes wrong becomes three plain lines and an exit code, never a traceback."""
+    try:
+        app(standalone_mode=False)
+    except EasyDLError as problem:
+        typer.echo(str(problem), err=True)
+        sys.exit(1)
+    except (typer.Abort, KeyboardInterrupt):
+        typer.echo("Stopped.", err=True)
+        sys.exit(130)
+    except typer.Exit as over:
+        sys.exit(over.exit_code)
+    except Exception as problem:
+        if hasattr(problem, "format_message"):
+            typer.echo(f"{problem.format_message()}\nSee: easydl --help", err=True)
+            sys.exit(2)
+        _unknown(problem)
+
+
+def _unknown(problem: Exception) -> None:
+    import traceback
+
+    from easydl.machine import workspace
+
+    log = workspace() / "error.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("".join(traceback.format_exception(problem)), encoding="utf-8")
+    typer.echo(
+        f"Something went wrong that easydl does not know ({type(problem).__name__}).\n"
+        f"What to do: please report it with the file {log}.", err=True,
+    )  # fmt: skip
+    sys.exit(1)
+
+
+def _new_folder(model: str) -> Path:
+    from easydl.machine import workspace
+    from easydl.runs import new_folder
+
+    return new_folder(workspace(), model)
+
+
+def _config(**settings: Any) -> Any:
+    from pydantic import ValidationError
+
+    from easydl.runs.config import RunConfig, settings_error
+
+    try:
+        return RunConfig(**settings)
+    except ValidationError as problem:
+        raise settings_error(problem) from problem
+
+
+def _study(source: str, image: list[str] | None, label: str | None, mask: str | None, patient: str | None) -> Any:
+    import easydl
+
+    return easydl.load(source, image=image or None, label=label, mask=mask, patient=patient)
+
+
+def _table(found: Any) -> str:
+    return found.frame.to_string(index=False) if hasattr(found, "frame") else repr(found)
+
+
+def _print(found: Any, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(found, indent=1, default=str))
+    else:
+        typer.echo(f"{found}\n{RESEARCH_USE}")
+
+
+def _done(path: Path) -> None:
+    typer.echo(f"Report: {path}\nOpen the app with: easydl app")

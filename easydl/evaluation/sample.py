@@ -1,0 +1,211 @@
+"""The labelled predictions of a test as arrays, resampled by patient. It decides nothing about display."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import confusion_matrix, roc_auc_score, roc_curve
+
+from easydl.errors import InputError
+from easydl.evaluation.intervals import (
+    MINIMUM_PATIENTS,
+    Interval,
+    PatientBootstrap,
+    auc_interval,
+    auc_statistic,
+    not_computable,
+    proportion_interval,
+)
+from easydl.evaluation.results import metric_row
+
+_GRID = np.linspace(0, 1, 101)
+_CURVE_POINTS = 300
+
+
+class Sample:
+    """The labelled rows as integer arrays, the bootstrap, and every resampled number."""
+
+    def __init__(
+        self, table: pd.DataFrame, names: list[str], patients_known: bool, seed: int, resamples: int
+    ) -> None:
+        code = {name: k for k, name in enumerate(names)}
+        self.names = names
+        self.reference = table["label"].map(code).to_numpy(int)
+        self.predicted = table["prediction"].map(code).to_numpy(int)
+        self.scores = table[[f"p({name})" for name in names]].to_numpy(float)
+        self.unit_of_n = "patients" if patients_known else "images"
+        self.bootstrap = PatientBootstrap(table["patient"], self.reference, resamples=resamples, seed=seed)
+        self.confusion = confusion_matrix(self.reference, self.predicted, labels=range(len(names)))
+        self.images_of = np.bincount(self.reference, minlength=len(names))
+        self.patients_of = [self._patients(self.reference == k) for k in range(len(names))]
+        self._resample()
+
+    def _patients(self, images: np.ndarray) -> int:
+        return len(np.unique(self.bootstrap.index[images]))
+
+    def _per_patient(self, images: np.ndarray) -> np.ndarray:
+        return np.bincount(self.bootstrap.index[images], minlength=len(self.bootstrap.names)).astype(float)
+
+    def _resample(self) -> None:
+        k = len(self.names)
+        pairs = [(self.reference == i) & (self.predicted == j) for i in range(k) for j in range(k)]
+        cells = np.stack([self._per_patient(pair) for pair in pairs], axis=1)
+        binary = k == 2
+        self.ranked = [
+            c for c in range(k) if 0 < self.images_of[c] < len(self.reference) and (c == 1 or not binary)
+        ]
+        ranks = [
+            auc_statistic(self.scores[:, c], self.reference == c, self.bootstrap.index) for c in self.ranked
+        ]
+
+        def statistic(weights: np.ndarray) -> np.ndarray:
+            return np.column_stack([weights @ cells, *[rank(weights) for rank in ranks]])
+
+        values = self.bootstrap.run(statistic)
+        self.resampled_confusion = values[:, : k * k].reshape(-1, k, k)
+        self.resampled_auc = dict(zip(self.ranked, values[:, k * k :].T, strict=True))
+
+    def auc(self, c: int) -> tuple[float, Interval, int]:
+        """AUC of one class against the rest, its interval and the number of patients."""
+        n = len(self.bootstrap.names)
+        if c not in self.ranked:
+            return np.nan, not_computable("the test set holds one class only"), n
+        positive = self.reference == c
+        value = float(roc_auc_score(positive, self.scores[:, c]))
+        sides = self._patients(positive), self._patients(~positive)
+        return value, auc_interval(value, self.resampled_auc[c], *sides), n
+
+    def ratio(
+        self, counted: np.ndarray, hits: np.ndarray, classes: list[int]
+    ) -> tuple[float, Interval, int, int]:
+        """A proportion of images: value, interval, patients and images behind it.
+
+        ``counted`` and ``hits`` are boolean masks over the cells of the confusion matrix (reference,
+        predicted); ``classes`` are the classes that need two patients each.
+        """
+        among = counted[self.reference, self.predicted]
+        images, patients = int(among.sum()), self._patients(among)
+        if not images:
+            return np.nan, not_computable("no image to count"), 0, 0
+        value = float(self.confusion[hits].sum() / images)
+        denominators = self.resampled_confusion[:, counted].sum(axis=1)
+        resampled = np.divide(
+            self.resampled_confusion[:, hits].sum(axis=1),
+            denominators,
+            out=np.full(len(denominators), np.nan),
+            where=denominators > 0,
+        )
+        if any(self.patients_of[c] < MINIMUM_PATIENTS for c in classes):
+            reason = f"fewer than {MINIMUM_PATIENTS} patients in a class"
+            return value, not_computable(reason), patients, images
+        counts = self._per_patient(among)
+        return value, proportion_interval(value, resampled, counts[counts > 0]), patients, images
+
+    def cells(self, reference: list[int] | None = None, predicted: list[int] | None = None) -> np.ndarray:
+        """A mask over the confusion matrix: these reference classes and these predictions (None: all)."""
+        mask = np.zeros_like(self.confusion, dtype=bool)
+        everything = list(range(len(self.names)))
+        rows = everything if reference is None else reference
+        columns = everything if predicted is None else predicted
+        mask[np.ix_(rows, columns)] = True
+        return mask
+
+    def row(self, name: str, result: tuple[float, Interval, int, int], note: str = "") -> dict[str, Any]:
+        """A row of the metrics table from a value, its interval, patients and images."""
+        value, interval, patients, images = result
+        return metric_row(name, value, interval, patients, self.unit_of_n, images=images, note=note)
+
+
+def curves(sample: Sample) -> dict[str, dict[str, list[float]]]:
+    """The ROC curve of every ranked class: ``fpr``, ``tpr``, and the band ``low``, ``high`` over ``grid``."""
+    found = {}
+    for c in sample.ranked:
+        positive = sample.reference == c
+        false, true, _ = roc_curve(positive, sample.scores[:, c])
+        keep = np.unique(np.linspace(0, len(false) - 1, min(len(false), _CURVE_POINTS)).astype(int))
+        found[sample.names[c]] = {
+            "fpr": false[keep].round(5).tolist(),
+            "tpr": true[keep].round(5).tolist(),
+            **_band(sample, c, positive),
+        }
+    return found
+
+
+def _band(sample: Sample, c: int, positive: np.ndarray) -> dict[str, list[float]]:
+    """Pointwise 95% band of the sensitivity at each false-positive rate; empty where it has no width."""
+    drawn = sample.resampled_auc[c]
+    if not sample.auc(c)[1].computable or np.ptp(drawn[np.isfinite(drawn)]) < 1e-12:
+        return {"grid": [], "low": [], "high": []}
+    order = np.argsort(-sample.scores[:, c], kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(sample.scores[order, c]) != 0, True))
+    columns, is_positive = sample.bootstrap.index[order], positive[order].astype(float)
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        per_image = weights[:, columns]
+        true = np.cumsum(per_image * is_positive, axis=1)[:, ends]
+        false = np.cumsum(per_image, axis=1)[:, ends] - true
+        with np.errstate(invalid="ignore"):  # a resample without one of the classes has no curve
+            true, false = true / true[:, -1:], false / false[:, -1:]
+        return np.stack(
+            [np.interp(_GRID, np.append(0, x), np.append(0, y)) for x, y in zip(false, true, strict=True)]
+        )
+
+    low, high = np.nanquantile(sample.bootstrap.run(statistic), [0.025, 0.975], axis=0)
+    return {"grid": _GRID.tolist(), "low": low.round(5).tolist(), "high": high.round(5).tolist()}
+
+
+def labelled_rows(
+    frame: pd.DataFrame, names: list[str], patients_known: bool
+) -> tuple[pd.DataFrame, list[str]]:
+    """The labelled rows in an order of their own, and what was left out."""
+    columns = [f"p({name})" for name in names]
+    needed = ["label", "prediction", *columns, *(["patient"] if patients_known else [])]
+    missing = [column for column in needed if column not in frame.columns]
+    if missing or len(names) < 2:
+        raise InputError(
+            f"The predictions lack the column(s) {', '.join(missing)}." if missing else f"classes={names}.",
+            f"Columns {', '.join(needed)}; at least two classes.",
+            "Pass the table of easydl.predict(model, study), and the model's classes in their order.",
+        )
+    labelled = frame["label"].notna() & (frame["label"].astype(str).str.strip() != "")
+    table = frame.loc[labelled].copy()
+    notes = []
+    if len(table) < len(frame):
+        notes.append(f"{len(frame) - len(table)} of {len(frame)} images have no label and were left out.")
+    for column in ("label", "prediction"):
+        table[column] = table[column].astype(str)
+        strange = sorted(set(table[column]) - set(names))
+        if strange:
+            raise InputError(
+                f"The column {column} holds {', '.join(repr(name) for name in strange[:5])}.",
+                f"One of the model's classes: {', '.join(names)}.",
+                "Correct the labels, or test with the model that was trained on them.",
+            )
+    if table.empty:
+        raise InputError(
+            "No test image has a label.", "A reference label for every test image.", "Add the column label."
+        )
+    broken = ~np.isfinite(table[columns].to_numpy(float)).all(axis=1)
+    if broken.any():
+        raise InputError(
+            f"{int(broken.sum())} of {len(table)} images have a probability that is not a number.",
+            "Probabilities between 0 and 1.",
+            "Train again with a lower learning rate, or look at these images: their pixels may be empty.",
+        )
+    patient = table["patient"].astype(object).where(table["patient"].notna(), "") if patients_known else ""
+    table["patient"] = pd.Series(patient, index=table.index).astype(str).str.strip()
+    by = [column for column in ("image", "patient", "label", *columns) if column in table.columns]
+    # in an order of their own, so that the order of the rows in the file does not matter
+    table = table.sort_values(by, kind="stable").reset_index(drop=True)
+    alone = table["patient"] == ""
+    table["patient"] = table["patient"].mask(alone, [f"(image {row})" for row in range(len(table))])
+    if not patients_known:
+        notes.append(
+            "Patients are unknown: every image counts as its own patient. If a patient has several images, "
+            "these intervals are too narrow."
+        )
+    elif alone.any():
+        notes.append(f"{int(alone.sum())} images have no patient and count as patients of their own.")
+    return table, notes

@@ -1,0 +1,67 @@
+"""Networks by name, as plain flat Keras models, and their files. Nothing is loaded until it is used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+_WHERE = {
+    "Recipe": "recipe",
+    "attach": "recipe",
+    "backbone_layers": "parts",
+    "classifier": "classifiers",
+    "feature_extractor": "parts",
+    "freeze_backbone": "parts",
+    "head": "parts",
+    "load_model": "opening",
+    "models": "catalogue",
+    "recipe_of": "recipe",
+    "save_model": "files",
+    "set_classes": "parts",
+    "set_window": "parts",
+    "unet": "segmenters",
+    "unet3d": "segmenters",
+    "unfreeze": "parts",
+}
+
+__all__ = [
+    "Recipe",
+    "attach",
+    "backbone_layers",
+    "classifier",
+    "feature_extractor",
+    "freeze_backbone",
+    "head",
+    "load_model",
+    "models",
+    "recipe_of",
+    "save_model",
+    "set_classes",
+    "set_window",
+    "unet",
+    "unet3d",
+    "unfreeze",
+]
+
+if TYPE_CHECKING:
+    from easydl.models.catalogue import models
+    from easydl.models.classifiers import classifier
+    from easydl.models.files import save_model
+    from easydl.models.opening import load_model
+    from easydl.models.parts import (
+        backbone_layers,
+        feature_extractor,
+        freeze_backbone,
+        head,
+        set_classes,
+        set_window,
+        unfreeze,
+    )
+    from easydl.models.recipe import Recipe, attach, recipe_of
+    from easydl.models.segmenters import unet, unet3d
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)

@@ -1,0 +1,181 @@
+"""What the builders accept: class names, channels, sizes and seeds, checked in words. It builds nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from easydl.errors import InputError
+from easydl.models.catalogue import Entry
+from easydl.models.recipe import Task
+
+MOST_CLASSES, MOST_CHANNELS, LARGEST = 1000, 64, 4096
+DEFAULT_SIDE = {2: 128, 3: 48}
+CLASSIFIER_TASKS = ("classification", "multilabel", "regression")
+
+
+def class_names(classes: Any, task: Task) -> tuple[str, ...]:
+    """Class names from a number or a sequence of names.
+
+    Args:
+        classes: How many, or their names in the order of the outputs; None for 2 (1 value for regression). A
+            segmenter's first class is the background.
+        task: Sets the smallest number: 2 for classification and segmentation, 1 for the others.
+
+    Returns:
+        The names; ``class 0``, ``class 1``... when only a number was given (``background`` first for
+        segmentation).
+
+    Raises:
+        InputError: Too few or too many, a name that is empty or given twice, or not a sequence.
+
+    Example:
+        >>> class_names(3, "segmentation")
+        ('background', 'class 1', 'class 2')
+    """
+    least = 2 if task in ("classification", "segmentation") else 1
+    if classes is None:
+        classes = 1 if task == "regression" else 2
+    if whole(classes):
+        given: list[Any] = [f"class {number}" for number in range(min(int(classes), MOST_CLASSES + 1))]
+        if task == "segmentation" and given:
+            given[0] = "background"
+    elif isinstance(classes, Sequence) and not isinstance(classes, (str, bytes)):
+        given = list(classes)
+    else:
+        raise InputError(
+            f"`classes` is {classes!r}.",
+            "a whole number or a list of names.",
+            "Give classes=study.classes, or classes=2.",
+        )
+    if not least <= len(given) <= MOST_CLASSES:
+        raise InputError(
+            f"`classes` gives {len(given) if not whole(classes) else int(classes)} class(es).",
+            f"{least} to {MOST_CLASSES} for {task}.",
+            "A yes/no question has two classes: one for yes and one for no."
+            if least == 2
+            else "Name what is wanted.",
+        )
+    names = tuple(str(one) for one in given)
+    if any(not name.strip() for name in names) or len(set(names)) < len(names):
+        raise InputError(
+            f"The class names {', '.join(map(repr, names[:5]))} hold an empty or a repeated name.",
+            "a name of its own for every class.",
+            "Correct the labels.",
+        )
+    return names
+
+
+def channel_count(channels: Any, classes: Any) -> int:
+    """Channels of the input: as given, else what the study's classes say, else 1.
+
+    Raises:
+        InputError: Not a whole number from 1 to 64.
+    """
+    value = getattr(classes, "channels", 1) if channels is None else channels
+    if not whole(value) or not 1 <= value <= MOST_CHANNELS:
+        raise InputError(
+            f"`channels` is {value!r}.",
+            f"a whole number from 1 to {MOST_CHANNELS}.",
+            "Use 1 for grey images, 3 for colour, or the number of series that are stacked.",
+        )
+    return int(value)
+
+
+def image_size(size: Any, classes: Any, entry: Entry) -> tuple[int, ...]:
+    """The spatial size of a classifier's input.
+
+    Args:
+        size: One number for every side, or one per side, in pixels; None for 128 (48 in 3D), or less where
+            the study's images are smaller than that.
+        classes: A study's class names carry the size of its images.
+        entry: The network: its dimension and the smallest side it takes.
+
+    Returns:
+        One number per side.
+
+    Raises:
+        InputError: The wrong number of sides, or one too small or too large.
+    """
+    if size is None:
+        default = DEFAULT_SIDE[entry.dimension]
+        known = getattr(classes, "image_size", None)
+        sides: Any = (default,) * entry.dimension
+        if known and len(known) == entry.dimension:
+            # One square of the longest side: nothing is cropped, small images are not blown up.
+            longest = [max(known)] * 2 if entry.dimension == 2 else list(known)
+            sides = tuple(max(entry.smallest, min(default, int(side))) for side in longest)
+    else:
+        sides = (size,) * entry.dimension if whole(size) else size
+    return _checked(sides, entry)
+
+
+def grid_size(size: Any, entry: Entry) -> tuple[int | None, ...]:
+    """The spatial size of a segmenter's input: None for any, or one fixed by the user.
+
+    Raises:
+        InputError: The wrong number of sides, or one that is no multiple of the network's.
+    """
+    if size is None:
+        return (None,) * entry.dimension
+    sides = _checked((size,) * entry.dimension if whole(size) else size, entry)
+    if any(side % entry.multiple for side in sides):
+        better = " x ".join(str(-(-side // entry.multiple) * entry.multiple) for side in sides)
+        raise InputError(
+            f"`size` is {' x '.join(map(str, sides))}.",
+            f"sides that are multiples of {entry.multiple} for {entry.name}.",
+            f"Use {better}, or size=None for a network that takes any such size.",
+        )
+    return sides
+
+
+def seed_of(seed: Any) -> int:
+    """A seed.
+
+    Raises:
+        InputError: Not a whole number from 0 to 2**32 - 1.
+    """
+    if not whole(seed) or not 0 <= seed < 2**32:
+        raise InputError(
+            f"`seed` is {seed!r}.", "a whole number from 0 to 4294967295.", "Use seed=0, for instance."
+        )
+    return int(seed)
+
+
+def fits_study(entry: Entry, classes: Any) -> None:
+    """Refuse a 2D network for a study of volumes, and the reverse.
+
+    Raises:
+        InputError: The study's dimension is not the network's.
+    """
+    dimension = getattr(classes, "dimension", None)
+    if dimension in (2, 3) and dimension != entry.dimension:
+        words = {2: "images (2D)", 3: "volumes (3D)"}
+        twin = {"classifier": {2: 'classifier("resnet")', 3: 'classifier("tiny3d")'}}.get(
+            entry.makes, {2: "unet()", 3: "unet3d()"}
+        )[dimension]
+        raise InputError(
+            f"The study holds {words[dimension]}; {entry.name} takes {words[entry.dimension]}.",
+            f"a network for {words[dimension]}.",
+            f"Use easydl.{twin.replace('()', '(...)')}.",
+        )
+
+
+def whole(value: Any) -> bool:
+    """True for a whole number (a NumPy one as well), False for True and False."""
+    import numpy as np
+
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _checked(sides: Any, entry: Entry) -> tuple[int, ...]:
+    good = (
+        isinstance(sides, Sequence) and not isinstance(sides, (str, bytes)) and len(sides) == entry.dimension
+    )
+    if not good or not all(whole(side) and entry.smallest <= side <= LARGEST for side in sides):
+        raise InputError(
+            f"`size` is {sides!r}.",
+            f"{entry.dimension} whole numbers from {entry.smallest} to {LARGEST} pixels for {entry.name}.",
+            f"Use size={DEFAULT_SIDE[entry.dimension]}, for instance.",
+        )
+    return tuple(int(side) for side in sides)

@@ -1,0 +1,285 @@
+"""`easydl.simulate`: a whole simulated study on disk, atomically. The anatomy, the physics and the cohort live beside."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from easydl.errors import RESEARCH_USE, InputError
+from easydl.phantoms import anatomy, cohort, files, physics
+from easydl.phantoms.cohort import Shot
+
+DOSE = 20_000.0
+_REACH_MM = 60.0
+_SLICE_MM = 3.0
+_VOLUME_MM = 160.0
+_DIAMETER_MM = {"slices": (6.0, 20.0), "volumes": (12.0, 30.0)}
+_NODULE_HU = (-250.0, 60.0)
+_SIZE = {"slices": 128, "volumes": 64}
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What `simulate` was asked for, checked."""
+
+    kind: str
+    images: int
+    size: int
+    depth: int
+    dose: float
+    traps: tuple[str, ...]
+    seed: int
+
+
+def simulate(
+    folder: str | Path,
+    *,
+    kind: str = "slices",
+    patients: int = 80,
+    images_per_patient: int | None = None,
+    size: int | None = None,
+    depth: int = 32,
+    nodule_rate: float = 0.5,
+    dose: float = DOSE,
+    traps: Sequence[str] = (),
+    seed: int = 0,
+    progress: Callable[[int, int], object] | None = None,
+) -> Path:
+    """Makes a simulated chest CT study with known truth, as DICOM files, masks and a table.
+
+    An analytic chest (ellipsoids with HU values, different in every patient) is projected exactly, exposed with
+    Poisson noise and reconstructed by filtered back-projection. The only thing that tells the classes apart is the
+    nodule; sex, age, scanner and date are spread alike over both, unless a trap is asked for. The same arguments
+    give the same files, byte for byte, with the same versions of the libraries.
+
+    Args:
+        folder: Where to write; must not exist or must be empty. The study appears in one step when it is whole.
+        kind: ``"slices"`` (2D, each image a series of its own) or ``"volumes"`` (a folder per series).
+        patients: Number of patients, 1 to 9999.
+        images_per_patient: 1 to 20; default 2 for slices, 1 for volumes. All images of a patient share the label;
+            each has a nodule of its own.
+        size: Pixels across, 32 to 512; the field of view is 360 mm. Default 128 for slices, 64 for volumes.
+        depth: Slices in a volume, 8 to 160, over 160 mm; slices of a 2D study are 3 mm thick.
+        nodule_rate: Share of patients with nodules, 0 to 1.
+        dose: Photons sent along each ray, 100 to 1e9. Noise falls with its square root.
+        traps: Any of ``"scanner"``, ``"sex"``, ``"marker"``, ``"same_patient"``, ``"duplicates"``.
+        seed: 0 or more.
+        progress: Called with (images done, images in all) after each image.
+
+    Returns:
+        Path of ``scans.csv``: image, label, mask (paths relative to it), patient, sex, age_years, scanner, date,
+        nodule_mm (mean diameter, empty without), and split with the trap ``"same_patient"`` only. Beside it lie
+        ``images/<label>/``, ``masks/`` and ``README.txt``.
+
+    Raises:
+        InputError: An argument outside its range, an unknown trap, or a folder that holds something.
+
+    Example:
+        >>> import tempfile
+        >>> table = simulate(f"{tempfile.mkdtemp()}/study", patients=2, images_per_patient=1, size=32)
+        >>> sorted(item.name for item in table.parent.iterdir())
+        ['README.txt', 'images', 'masks', 'scans.csv']
+
+    References:
+        Kak and Slaney, Principles of Computerized Tomographic Imaging, IEEE Press 1988, chapter 3.
+    """
+    plan = _check(kind, patients, images_per_patient, size, depth, nodule_rate, dose, traps, seed)
+    target = Path(folder)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(
+            f"{target} already holds something.",
+            "a folder that does not exist yet, or an empty one.",
+            "Choose another folder; nothing is ever overwritten.",
+        )
+    people = cohort.draw_patients(patients, nodule_rate, plan.traps, seed)
+    shots = cohort.plan_shots(people, plan.images, plan.traps, seed)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.parent / f".{target.name}-{uuid.uuid4().hex[:8]}.partial"
+    unfinished.mkdir()
+    try:
+        rows = []
+        for done, shot in enumerate(shots, 1):
+            rows.append(_make(unfinished, shot, plan))
+            if progress is not None:
+                progress(done, len(shots))
+        _write_table(unfinished / "scans.csv", rows)
+        (unfinished / "README.txt").write_text(_readme(plan, len(people), len(shots)), encoding="utf-8")
+        if target.exists():
+            target.rmdir()
+        os.replace(unfinished, target)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    return target / "scans.csv"
+
+
+def _make(folder: Path, shot: Shot, plan: _Plan) -> dict[str, str]:
+    """Makes the files of one row."""
+    images, mask, heights, nodule = _image(shot, plan)
+    row = {
+        "image": f"images/{shot.label}/{shot.stem}",
+        "label": shot.label,
+        "mask": f"masks/{shot.stem}",
+        "patient": shot.patient_id,
+        "sex": shot.patient.sex,
+        "age_years": str(shot.patient.age_years),
+        "scanner": shot.patient.scanner,
+        "date": shot.date.isoformat(),
+        "nodule_mm": f"{nodule.diameter_mm:.1f}" if nodule is not None else "",
+    }
+    if shot.split:
+        row["split"] = shot.split
+    write = partial(files.write_slice, shot=shot, seed=plan.seed, photons=plan.dose, kind=plan.kind)
+    if plan.kind == "slices":
+        row["image"], row["mask"] = f"{row['image']}.dcm", f"{row['mask']}.png"
+        write(folder / row["image"], images[0], height_mm=heights[0], thickness_mm=_SLICE_MM)
+        files.write_mask_png(folder / row["mask"], mask[0])
+        return row
+    row["mask"] += ".nii.gz"
+    thickness = round(_VOLUME_MM / plan.depth, 6)
+    for index, (pixels, height) in enumerate(zip(images, heights, strict=True)):
+        path = folder / row["image"] / f"slice-{index + 1:03d}.dcm"
+        write(path, pixels, height_mm=height, thickness_mm=thickness, instance=index + 1)
+    files.write_mask_nifti(folder / row["mask"], mask, heights)
+    return row
+
+
+def _image(shot: Shot, plan: _Plan) -> tuple[np.ndarray, np.ndarray, list[float], anatomy.Nodule | None]:
+    """The pixels of one row in HU, its mask, the heights of its slices and its nodule."""
+    person, number = shot.source
+    chest = anatomy.chest(_stream(plan, person, 3), person.sex)
+    table_mm = round(_stream(plan, person, 4).uniform(-900, -300), 1)
+    levels = _levels(_stream(plan, person, 5), plan)
+    # each image has a nodule of its own; a neighbour's may reach into the slice, and is then in the mask too
+    nodules = [
+        anatomy.nodule(_stream(plan, person, 6, index), chest, level, _DIAMETER_MM[plan.kind], _NODULE_HU)
+        for index, level in enumerate(levels)
+        if person.nodule and (plan.kind == "slices" or index == number - 1)
+    ]
+    own = None
+    if nodules:
+        own = nodules[number - 1 if plan.kind == "slices" else 0]
+    lying = _stream(plan, person, 7, number, shot.exposure)
+    angle, shift = lying.uniform(-5, 5), lying.uniform(-7, 7, 2)
+    noise = _stream(plan, person, 8, number, shot.exposure)
+    if plan.kind == "slices":
+        thickness, centres = _SLICE_MM, [levels[number - 1]]
+    else:
+        thickness = _VOLUME_MM / plan.depth
+        centres = [(index - (plan.depth - 1) / 2) * thickness for index in range(plan.depth)]
+    cuts = max(1, round(thickness / 3))  # a thick slice is the mean of thin ones
+    parts = (np.arange(cuts) + 0.5) / cuts
+    kernel = cohort.SCANNERS[shot.source[0].scanner]
+    images, masks = [], []
+    for z in centres:
+        inside = [z + thickness * (part - 0.5) for part in parts]
+        clean = [physics.sinogram(_moved(chest, nodules, at, angle, shift), plan.size) for at in inside]
+        picture = physics.reconstruct(physics.expose(np.mean(clean, axis=0), plan.dose, noise), kernel)
+        if "marker" in plan.traps and person.nodule:
+            _stamp(picture)
+        images.append(picture)
+        masks.append(_covered(nodules, inside, angle, shift, plan.size))
+    coverage = np.stack(masks)
+    mask = coverage >= min(0.5, coverage.max()) if nodules else np.zeros(coverage.shape, bool)
+    return np.stack(images), mask, [round(table_mm + z, 6) for z in centres], own
+
+
+def _moved(
+    chest: anatomy.Chest, nodules: list[anatomy.Nodule], z: float, angle: float, shift: np.ndarray
+) -> Iterator[physics.Term]:
+    for shape, hu, limit in anatomy.slice_parts(chest, nodules, z):
+        yield shape.moved(angle, shift), hu, limit.moved(angle, shift) if limit is not None else None
+
+
+def _covered(
+    nodules: list[anatomy.Nodule], heights: list[float], angle: float, shift: np.ndarray, size: int
+) -> np.ndarray:
+    """The share of each voxel of a slice that is nodule."""
+    cuts = [[item.shape.cut(z) for item in nodules] for z in heights]
+    return np.mean(
+        [physics.coverage([c.moved(angle, shift) for c in row if c is not None], size) for row in cuts], axis=0
+    )
+
+
+def _levels(rng: np.random.Generator, plan: _Plan) -> np.ndarray:
+    """The height of each image (slices) or of each nodule (volumes): one at random in each of as many bands."""
+    band = 2 * _REACH_MM / plan.images
+    return -_REACH_MM + band * (np.arange(plan.images) + rng.uniform(0.1, 0.9, plan.images))
+
+
+def _stream(plan: _Plan, person: cohort.Patient, *purpose: int) -> np.random.Generator:
+    """Random numbers of one patient for one purpose, so that the label changes nothing but the nodule."""
+    return np.random.default_rng([plan.seed, person.number, *purpose])
+
+
+_LETTER = np.array([[1, 1, 1, 0], [1, 0, 0, 1], [1, 1, 1, 0], [1, 0, 1, 0], [1, 0, 0, 1]], bool)
+
+
+def _stamp(picture: np.ndarray) -> None:
+    """Burns a bright R into the upper left corner, where there is only air."""
+    scale = max(1, picture.shape[0] // 64)
+    letter = np.kron(_LETTER, np.ones((scale, scale), bool))
+    picture[scale : scale + letter.shape[0], scale : scale + letter.shape[1]][letter] = 2000
+
+
+def _write_table(path: Path, rows: list[dict[str, str]]) -> None:
+    import pandas as pd
+
+    pd.DataFrame(rows).to_csv(path, index=False, lineterminator="\n")
+
+
+def _readme(plan: _Plan, patients: int, images: int) -> str:
+    made = "\n".join(f"- {name}: {cohort.TRAPS[name]}" for name in plan.traps) or "none"
+    return f"""SIMULATED chest CT study. No patient was ever scanned. {RESEARCH_USE}
+
+{patients} simulated patients, {images} {plan.kind}, seed {plan.seed}, {plan.dose:.0f} photons per ray.
+
+How it was made: a chest of ellipsoids with HU values, different in every patient; exact parallel-beam projections at
+one energy (70 keV); Poisson noise; filtered back-projection (scikit-image iradon). Vessels cut across look like small
+nodules in both classes. Nodules measure {_DIAMETER_MM[plan.kind][0]:.0f} to {_DIAMETER_MM[plan.kind][1]:.0f} mm.
+Results on these images say nothing about real patients.
+
+scans.csv   one row per image: image, label, mask, patient and facts about the patient. nodule_mm is part of the
+            truth (it is empty without a nodule): never give it to a model.
+images/     DICOM files in a folder per class.
+masks/      the nodule in each image, on its grid (PNG: 255 is nodule; NIfTI: 1 is nodule).
+
+Traps planted on purpose: {made}
+"""
+
+
+def _check(
+    kind: str, patients: int, images: int | None, size: int | None, depth: int, nodule_rate: float, dose: float,
+    traps: Sequence[str], seed: int,
+) -> _Plan:  # fmt: skip
+    """Checks every argument and fills in the defaults."""
+    if kind not in _SIZE:
+        raise _wrong("kind", kind, 'must be one of {"slices", "volumes"}')
+    wanted = (traps,) if isinstance(traps, str) else tuple(dict.fromkeys(traps))
+    for trap in wanted:
+        if trap not in cohort.TRAPS:
+            raise _wrong("traps", trap, f"each must be one of {{{', '.join(map(repr, cohort.TRAPS))}}}")
+    images = images if images is not None else 2 if kind == "slices" else 1
+    size = size if size is not None else _SIZE[kind]
+    ranges = {
+        "patients": (patients, 1, 9999), "images_per_patient": (images, 1, 20), "size": (size, 32, 512),
+        "depth": (depth, 8, 160), "nodule_rate": (nodule_rate, 0, 1), "dose": (dose, 100, 1e9),
+        "seed": (seed, 0, 2**63 - 1),
+    }  # fmt: skip
+    for name, (value, low, high) in ranges.items():
+        whole = name not in ("nodule_rate", "dose")
+        number = isinstance(value, (int, np.integer) if whole else (int, float, np.integer, np.floating))
+        if not number or isinstance(value, bool) or not low <= value <= high:
+            raise _wrong(name, value, f"must be a {'whole ' if whole else ''}number from {low:g} to {high:g}")
+    return _Plan(kind, int(images), int(size), int(depth), float(dose), wanted, int(seed))
+
+
+def _wrong(name: str, value: object, expected: str) -> InputError:
+    return InputError(f"simulate() received {name}={value!r}.", f"`{name}` {expected}.", f"Correct `{name}`.")

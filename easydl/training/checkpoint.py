@@ -1,0 +1,94 @@
+"""A killed training goes on where it was: one file holds weights, optimizer, counters and history, or none does."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from easydl.training.watch import Watch
+
+NAME = "checkpoint.npz"
+LEAST_SECONDS = 10.0
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves the state after epochs, at most every ten seconds, and restores it when training begins again.
+
+    Args:
+        folder: The run folder.
+        watch: Whose history is saved.
+        early: The early stopping whose best weights and counter are saved.
+        key: What must be the same for a checkpoint to be taken up (phase, plan, data).
+        state: A loaded checkpoint to go on from, or None.
+    """
+
+    def __init__(
+        self, folder: Path, watch: Watch, early: keras.callbacks.EarlyStopping, key: str, state: dict[str, Any] | None
+    ) -> None:
+        super().__init__()
+        self.folder, self.watch, self.early, self.key, self.state = folder, watch, early, key, state
+        self._saved = 0.0
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Put the saved optimizer and early-stopping state back (the weights were set before)."""
+        if self.state is None:
+            return
+        self.model.optimizer.build(self.model.trainable_variables)
+        for variable, value in zip(self.model.optimizer.variables, self.state["optimizer"], strict=True):
+            variable.assign(value)
+        facts = self.state["facts"]
+        self.early.best, self.early.wait, self.early.best_epoch = facts["best"], facts["wait"], facts["best_epoch"]
+        self.early.best_weights = self.state["best"]
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Save, unless it was done a moment ago."""
+        if time.monotonic() - self._saved < LEAST_SECONDS:
+            return
+        self._saved = time.monotonic()
+        best = self.early.best_weights or []
+        facts = {
+            "key": self.key, "epoch": epoch + 1, "best": float(self.early.best if self.early.best is not None else "inf"),
+            "wait": int(self.early.wait), "best_epoch": int(self.early.best_epoch or 0), "rows": self.watch.rows,
+            "counts": [len(self.model.weights), len(self.model.optimizer.variables), len(best)],
+        }  # fmt: skip
+        arrays = [
+            *(np.asarray(w) for w in self.model.weights),
+            *(np.asarray(v) for v in self.model.optimizer.variables),
+            *(np.asarray(w) for w in best),
+        ]
+        temporary = self.folder / (NAME + ".tmp")
+        with open(temporary, "wb") as file:
+            np.savez(file, facts=np.frombuffer(json.dumps(facts).encode(), np.uint8), **{
+                f"a{number}": array for number, array in enumerate(arrays)})  # fmt: skip
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self.folder / NAME)
+
+
+def load_checkpoint(folder: Path | None, key: str) -> dict[str, Any] | None:
+    """The saved state when there is one for this very training, else None. Damaged files count as none.
+
+    Returns:
+        ``facts`` (counters and history), ``weights``, ``optimizer`` and ``best`` (lists of arrays).
+    """
+    if folder is None or not (folder / NAME).is_file():
+        return None
+    try:
+        with np.load(folder / NAME, allow_pickle=False) as file:
+            facts = json.loads(bytes(file["facts"]).decode())
+            if facts["key"] != key:
+                return None
+            arrays = [file[f"a{number}"] for number in range(sum(facts["counts"]))]
+    except (OSError, ValueError, KeyError, EOFError):
+        return None
+    weights, optimizer, _ = facts["counts"]
+    return {
+        "facts": facts, "weights": arrays[:weights], "optimizer": arrays[weights : weights + optimizer],
+        "best": arrays[weights + optimizer :] or None,
+    }  # fmt: skip

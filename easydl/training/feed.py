@@ -1,0 +1,149 @@
+"""Training data for Keras: whole images or patches, in an order that depends only on the seed and the epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+Augment = Callable[..., Any]
+CENTRES = 2000
+
+
+def image_feed(
+    images: np.ndarray,
+    targets: np.ndarray,
+    batch_size: int,
+    *,
+    seed: int,
+    augment: Augment | None = None,
+    first_epoch: int = 0,
+) -> tf.data.Dataset:
+    """Batches of (image, target) in a new order each epoch.
+
+    Args:
+        images: ``(n, *size, channels)``, memory-mapped or not.
+        targets: ``(n, classes)`` float32.
+        batch_size: Images in a batch.
+        seed: With the epoch, it fixes the order.
+        augment: Called as ``augment(images)`` on float32 batches; returns (images, None).
+        first_epoch: The epoch to begin with, when a training is resumed.
+    """
+    epoch = first_epoch
+
+    def rows() -> Iterator[np.ndarray]:
+        nonlocal epoch
+        order = np.random.default_rng([seed, epoch]).permutation(len(images))
+        epoch += 1
+        for begin in range(0, len(order), batch_size):
+            yield order[begin : begin + batch_size]
+
+    def gather(chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.asarray(images[chosen], np.float32), np.asarray(targets[chosen], np.float32)
+
+    def load(chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        x, y = tf.numpy_function(gather, [chosen], (tf.float32, tf.float32), stateful=False)
+        x.set_shape((None, *images.shape[1:]))
+        y.set_shape((None, *targets.shape[1:]))
+        return x, y
+
+    feed = tf.data.Dataset.from_generator(rows, output_signature=tf.TensorSpec((None,), tf.int64))
+    feed = feed.map(load, num_parallel_calls=2, deterministic=True)
+    if augment is not None:
+        feed = feed.map(lambda x, y: (augment(x)[0], y), num_parallel_calls=1, deterministic=True)
+    return feed.apply(tf.data.experimental.assert_cardinality(-(-len(images) // batch_size))).prefetch(2)
+
+
+class Patches:
+    """Draws patches from scans of different sizes; half of them around the structure, so that it is seen.
+
+    Args:
+        images: float32 or uint8 ``(*shape, channels)`` each, on the working grid.
+        labels: Integer ``(*shape)`` each.
+        patch: Patch size.
+        classes: Number of classes.
+    """
+
+    def __init__(
+        self, images: list[np.ndarray], labels: list[np.ndarray], patch: tuple[int, ...], classes: int
+    ) -> None:
+        self.images, self.labels, self.patch, self.classes = images, labels, patch, classes
+        rng = np.random.default_rng(0)
+        self.centres = []
+        for one in labels:
+            inside = np.flatnonzero(one)
+            inside = rng.choice(inside, CENTRES, replace=False) if len(inside) > CENTRES else inside
+            self.centres.append(np.stack(np.unravel_index(np.sort(inside), one.shape), axis=-1))
+
+    def draw(self, case: int, rng: np.random.Generator, around: bool) -> tuple[np.ndarray, np.ndarray]:
+        """One patch: float32 ``(*patch, channels)`` and int32 ``(*patch)``."""
+        shape = self.labels[case].shape
+        if around and len(self.centres[case]):
+            centre = self.centres[case][rng.integers(len(self.centres[case]))]
+            jitter = rng.integers(-np.asarray(self.patch) // 4, np.asarray(self.patch) // 4 + 1)
+            wanted = centre + jitter - np.asarray(self.patch) // 2
+        else:
+            wanted = np.array([rng.integers(0, max(1, have - need + 1)) for have, need in zip(shape, self.patch, strict=True)])
+        return self.cut(case, wanted)
+
+    def middle(self, case: int) -> tuple[np.ndarray, np.ndarray]:
+        """The patch around the middle of the structure, or of the scan: the same in every epoch."""
+        centres = self.centres[case]
+        centre = np.median(centres, axis=0) if len(centres) else np.asarray(self.labels[case].shape) / 2
+        return self.cut(case, np.rint(centre).astype(int) - np.asarray(self.patch) // 2)
+
+    def cut(self, case: int, corner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The patch at a corner, moved inside the scan; scans smaller than it are padded by their edge."""
+        shape = self.labels[case].shape
+        corner = np.clip(corner, 0, np.maximum(0, np.asarray(shape) - self.patch))
+        view = tuple(slice(a, a + side) for a, side in zip(corner, self.patch, strict=True))
+        image, label = self.images[case][view], self.labels[case][view]
+        short = [(0, need - have) for have, need in zip(label.shape, self.patch, strict=True)]
+        if any(after for _, after in short):
+            image, label = np.pad(image, [*short, (0, 0)], mode="edge"), np.pad(label, short)
+        return np.asarray(image, np.float32), np.asarray(label, np.int32)
+
+
+def patch_feed(
+    patches: Patches,
+    batch_size: int,
+    steps: int,
+    *,
+    seed: int,
+    augment: Augment | None = None,
+    first_epoch: int = 0,
+) -> tf.data.Dataset:
+    """Batches of (patch, one-hot mask); every scan comes up equally often.
+
+    Args:
+        patches: Where to draw from.
+        batch_size: Patches in a batch.
+        steps: Batches in an epoch.
+        seed: With the epoch, it fixes every draw.
+        augment: Called as ``augment(images, masks)``; returns both.
+        first_epoch: The epoch to begin with, when a training is resumed.
+    """
+    epoch = first_epoch
+    channels = patches.images[0].shape[-1]
+
+    def draws() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        nonlocal epoch
+        rng = np.random.default_rng([seed, epoch])
+        epoch += 1
+        total = steps * batch_size
+        order = np.concatenate([rng.permutation(len(patches.images)) for _ in range(-(-total // len(patches.images)))])
+        for begin in range(0, total, batch_size):
+            drawn = [patches.draw(int(c), rng, k % 2 == 0) for k, c in enumerate(order[begin : begin + batch_size])]
+            yield np.stack([one for one, _ in drawn]), np.stack([one for _, one in drawn])
+
+    signature = (
+        tf.TensorSpec((None, *patches.patch, channels), tf.float32),
+        tf.TensorSpec((None, *patches.patch), tf.int32),
+    )
+    feed = tf.data.Dataset.from_generator(draws, output_signature=signature)
+    if augment is not None:
+        feed = feed.map(augment, num_parallel_calls=1, deterministic=True)
+    feed = feed.map(lambda x, y: (x, tf.one_hot(y, patches.classes)), num_parallel_calls=1, deterministic=True)
+    return feed.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)

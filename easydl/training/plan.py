@@ -1,0 +1,203 @@
+"""What `fit` chooses when it was not told, and the reason in words. It trains nothing and needs no TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from easydl.errors import InputError
+from easydl.models.recipe import Recipe
+from easydl.studies import Study
+
+CT_WINDOWS_HU = {
+    "lung": (-1350.0, 150.0), "mediastinum": (-160.0, 240.0), "soft_tissue": (-160.0, 240.0),
+    "bone": (-500.0, 1300.0), "brain": (0.0, 80.0), "liver": (-45.0, 105.0), "wide": (-1000.0, 1000.0),
+}  # fmt: skip
+"""CT windows by name, (low, high) in HU: the usual width and level of each."""
+
+STEPS, LEAST_EPOCHS, MOST_EPOCHS = 3000, 12, 60
+HEAD_EPOCHS, FINE_TUNE_EPOCHS, FINE_TUNE_FROM = 80, 15, 60
+COPIES = 4
+SIDE_2D, PATCH_2D, PATCH_3D, MULTIPLE = 512, 256, 64, 16
+SEGMENTER_STEPS, LEAST_STEPS_AN_EPOCH = 1200, 25
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every choice that training needs.
+
+    Attributes:
+        batch_size: Images (or patches) in a step.
+        epochs: At most so many epochs of the main phase.
+        head_epochs: At most so many epochs of the head on cached features; 0 without a pretrained backbone.
+        learning_rate: Peak learning rate of the main phase.
+        fine_tune: Whether the backbone is trained after the head.
+        copies: Versions of each training image in the feature cache (1: the original only).
+        window: (low, high) in the model's units.
+        units: ``"0-255"`` or ``"HU"``.
+        class_weight: Weight of each class, or None.
+        preset: Name of the augmentation preset.
+        spacing_mm: Working grid of a 3D segmenter.
+        max_side: Longest side of a 2D segmenter's working grid.
+        patch: Patch size of a segmenter.
+        steps: Steps in an epoch of a segmenter.
+        why: The reasons, one sentence each.
+    """
+
+    batch_size: int
+    epochs: int
+    head_epochs: int
+    learning_rate: float
+    fine_tune: bool
+    copies: int
+    window: tuple[float, float]
+    units: str
+    class_weight: dict[int, float] | None
+    preset: str
+    spacing_mm: tuple[float, ...] | None = None
+    max_side: int | None = None
+    patch: tuple[int, ...] | None = None
+    steps: int = 0
+    why: tuple[str, ...] = field(default=())
+
+
+def choose_window(
+    window: str | Sequence[float] | None, train: Study, values: np.ndarray
+) -> tuple[tuple[float, float], str]:
+    """Black and white of the model's input, and why.
+
+    Args:
+        window: A name of `CT_WINDOWS_HU`, (low, high), or None to choose.
+        train: The training part.
+        values: Pixel values of training images, in the model's units.
+
+    Returns:
+        (low, high) in the model's units, and a sentence.
+
+    Raises:
+        InputError: An unknown name, or low is not below high.
+    """
+    if train.units != "HU" and window is None:
+        return (0.0, 255.0), "Images are used from 0 to 255."
+    if isinstance(window, str):
+        if window not in CT_WINDOWS_HU or train.units != "HU":
+            raise InputError(
+                f"window={window!r} is not known for this study.",
+                f"for CT one of {', '.join(CT_WINDOWS_HU)}; otherwise (low, high).",
+                "Choose one, or leave it out.",
+            )
+        low, high = CT_WINDOWS_HU[window]
+        return (low, high), f"The {window} window was asked for: {low:g} to {high:g} HU."
+    if window is not None:
+        low, high = (float(number) for number in window)
+        if not low < high:
+            raise InputError(f"window={tuple(window)} is empty.", "low below high.", "Exchange the two numbers.")
+        return (low, high), f"The window {low:g} to {high:g} was asked for."
+    low, high = np.percentile(values, [0.5, 99.5])
+    low, high = max(-1024.0, float(np.floor(low / 10) * 10)), min(3071.0, float(np.ceil(high / 10) * 10))
+    if low >= high:
+        low, high = CT_WINDOWS_HU["wide"]
+    return (low, high), f"The window {low:g} to {high:g} HU holds 99% of the training pixels."
+
+
+def plan_classifier(
+    recipe: Recipe,
+    train: Study,
+    *,
+    preset: tuple[str, str],
+    window: tuple[tuple[float, float], str],
+    epochs: int | None,
+    batch_size: int | None,
+    learning_rate: float | None,
+    fine_tune: bool | str,
+    class_weight: dict[str, float] | str | None,
+) -> Plan:
+    """The plan for a classifier; arguments as in `easydl.fit`."""
+    n = len(train)
+    why = [window[1], preset[1]]
+    batch = batch_size or (8 if n < 64 else 16 if n < 1000 else 32)
+    pretrained = bool(recipe.pretrained)
+    tune = fine_tune is True or (fine_tune == "auto" and n >= FINE_TUNE_FROM) if pretrained else False
+    if pretrained:
+        main = epochs or FINE_TUNE_EPOCHS
+        why.append(
+            "The pretrained backbone stays as it is first: its features are computed once and a head is trained on them."
+        )
+        if tune:
+            why.append("Then the whole network is fine-tuned gently, with its batch normalisation frozen.")
+        elif fine_tune == "auto":
+            why.append(f"With {n} training images (fewer than {FINE_TUNE_FROM}) it is left at that.")
+    else:
+        main = epochs or int(np.clip(round(STEPS / -(-n // batch)), LEAST_EPOCHS, MOST_EPOCHS))
+        why.append(f"The network starts from random: up to {main} epochs, stopped early when validation stalls.")
+    weights, reason = _class_weight(class_weight, train)
+    if reason:
+        why.append(reason)
+    return Plan(
+        batch_size=batch, epochs=main, head_epochs=(epochs or HEAD_EPOCHS) if pretrained else 0,
+        learning_rate=learning_rate or (1e-4 if pretrained else 2e-3), fine_tune=tune,
+        copies=1 if preset[0] == "none" else COPIES, window=window[0], units=train.units, class_weight=weights,
+        preset=preset[0], why=tuple(why),
+    )  # fmt: skip
+
+
+def plan_segmenter(
+    recipe: Recipe,
+    train: Study,
+    shapes: list[tuple[int, ...]],
+    *,
+    preset: tuple[str, str],
+    window: tuple[tuple[float, float], str],
+    epochs: int | None,
+    batch_size: int | None,
+    learning_rate: float | None,
+) -> Plan:
+    """The plan for a segmenter; ``shapes`` are those of the training scans on their working grid."""
+    median = np.median(np.asarray(shapes), axis=0)
+    most = PATCH_3D if recipe.dimension == 3 else PATCH_2D
+    patch = tuple(int(min(most, -(-side // MULTIPLE) * MULTIPLE)) for side in median)
+    batch = batch_size or (2 if recipe.dimension == 3 else 4)
+    steps = max(LEAST_STEPS_AN_EPOCH, -(-len(train) // batch))
+    main = epochs or max(LEAST_EPOCHS, SEGMENTER_STEPS // steps)
+    why = [
+        window[1],
+        preset[1],
+        f"Patches of {' x '.join(map(str, patch))} cover the median scan ({' x '.join(f'{s:g}' for s in median)}) as far "
+        f"as memory allows; half of them are drawn around the structure. {batch} patches a step, {steps} steps an "
+        f"epoch, {main} epochs.",
+    ]
+    if recipe.spacing_mm:
+        why.append(f"Scans are resampled to the median spacing, {' x '.join(f'{s:.2g}' for s in recipe.spacing_mm)} mm.")
+    return Plan(
+        batch_size=batch, epochs=main, head_epochs=0, learning_rate=learning_rate or 2e-3, fine_tune=False, copies=1,
+        window=window[0], units=train.units, class_weight=None, preset=preset[0], spacing_mm=recipe.spacing_mm,
+        max_side=recipe.max_side, patch=patch, steps=steps, why=tuple(why),
+    )  # fmt: skip
+
+
+def adapted(plan: Plan, why: str) -> Plan:
+    """The same plan with one more reason on record."""
+    return replace(plan, why=(*plan.why, why))
+
+
+def _class_weight(given: dict[str, float] | str | None, train: Study) -> tuple[dict[int, float] | None, str]:
+    classes = list(train.classes)
+    if given is None:
+        return None, ""
+    if isinstance(given, dict):
+        unknown = sorted(set(given) - set(classes))
+        if unknown:
+            raise InputError(
+                f"class_weight names {unknown[0]!r}.", f"the classes {', '.join(classes)}.", "Correct the name."
+            )
+        return {k: float(given.get(name, 1.0)) for k, name in enumerate(classes)}, "Class weights were given."
+    if given != "auto":
+        raise InputError(f"class_weight={given!r}.", '"auto", None or a dict from class to weight.', "Choose one.")
+    counts = train.frame["label"].value_counts()
+    weights = {k: len(train) / (len(counts) * int(counts[name])) for k, name in enumerate(classes) if name in counts}
+    if max(weights.values()) / min(weights.values()) < 1.2:
+        return None, ""
+    listing = ", ".join(f"{classes[k]} {weight:.2f}" for k, weight in weights.items())
+    return {k: weights.get(k, 1.0) for k in range(len(classes))}, f"Rare classes count more: {listing}."

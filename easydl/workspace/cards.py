@@ -1,0 +1,281 @@
+"""The studies a workspace remembers: where they lie, and the files that were uploaded for them. No pixels."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from easydl.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    from easydl.studies import Study
+
+_ID = re.compile(r"[0-9a-f]{16}")
+_TABLES = (".csv", ".tsv", ".xlsx")
+
+Kind = Literal["path", "zip", "images", "simulated"]
+
+
+class StudyCard(BaseModel):
+    """What is remembered of a study that was opened: where it lies and how it is to be read. No pixels.
+
+    Attributes:
+        id: Sixteen letters of its own; nothing of the study's name is in it.
+        name: What to call it on the screen.
+        kind: ``path`` (lies elsewhere on this computer, not copied), ``zip``, ``images`` or ``simulated``.
+        source: The folder or table that `easydl.load` is given; empty while files are still being added.
+        image: The column with the images, or None to find it by name.
+        label: The column with the class, or None to find it by name.
+        mask: The column with the masks, or None.
+        patient: The column with the patient, ``"auto"``, or None when every image is a patient of its own.
+        merge_labels: Whether labels that differ only by spaces or case are one class.
+        opened: When, ISO 8601.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    name: str
+    kind: Kind
+    source: str = ""
+    image: str | None = None
+    label: str | None = None
+    mask: str | None = None
+    patient: str | None = "auto"
+    merge_labels: bool = False
+    opened: str = ""
+
+    def columns(self) -> dict[str, Any]:
+        """The keyword arguments of `easydl.load` and of a run that read this study."""
+        return self.model_dump(include={"image", "label", "mask", "patient", "merge_labels"})
+
+
+class Studies:
+    """The studies of one workspace.
+
+    Args:
+        folder: Where the cards and the uploaded files lie, one folder a study.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def open(self, source: str | Path, *, name: str = "", **columns: Any) -> StudyCard:
+        """Remember a folder or table where it lies. Nothing is copied, and nothing is written beside it.
+
+        Args:
+            source: A path as a person types or pastes it (quotes around it are dropped).
+            name: What to call it; by default the last part of the path.
+            columns: ``image``, ``label``, ``mask``, ``patient``, ``merge_labels`` of a `StudyCard`.
+
+        Returns:
+            The card.
+
+        Raises:
+            InputError: There is nothing at this path.
+        """
+        text = str(source).strip().strip("\"'").removeprefix("file://")
+        path = Path(text).expanduser()
+        if not text or not path.exists():
+            raise InputError(
+                "The path is empty." if not text else f"There is nothing at {text}.",
+                "the full path of a folder of images, or of a CSV or Excel table, on this computer.",
+                "Copy the path from the file manager and paste it here.",
+            )
+        path = path.resolve()
+        return self._save(
+            StudyCard(id=_new_id(), name=name or path.name, kind="path", source=str(path), **columns)
+        )
+
+    def receive_zip(self, name: str, data: IO[bytes]) -> StudyCard:
+        """Keep an uploaded zip's files at once, unpacked within limits. The zip itself is not kept.
+
+        Args:
+            name: The name it had on the user's computer; only shown, never used as a path.
+            data: The open zip.
+
+        Returns:
+            The card.
+
+        Raises:
+            InputError: As from `easydl.studies.unpack`; nothing is left behind.
+        """
+        from easydl.studies.unpack import unpack
+
+        card = StudyCard(id=_new_id(), name=Path(name.replace("\\", "/")).stem[:80] or "upload", kind="zip")
+        with self._new_study(card) as home, tempfile.NamedTemporaryFile(dir=home, suffix=".zip") as copy:
+            shutil.copyfileobj(data, copy)
+            copy.flush()
+            return self._save(
+                card.model_copy(update={"source": str(_table_in(unpack(copy.name, home / "files")))})
+            )
+
+    def receive_folder(self, files: Iterable[tuple[str, IO[bytes]]], *, name: str = "upload") -> StudyCard:
+        """Keep an uploaded folder's files at once, with the folders they lay in.
+
+        Args:
+            files: Pairs of a relative path and an open file.
+            name: What to call the study.
+
+        Returns:
+            The card.
+
+        Raises:
+            InputError: Nothing that can be used, too many files, or a path that leads outside.
+        """
+        from easydl.studies.unpack import keep
+
+        card = StudyCard(id=_new_id(), name=name, kind="images")
+        with self._new_study(card) as home:
+            return self._save(card.model_copy(update={"source": str(_table_in(keep(files, home / "files")))}))
+
+    def receive_class(
+        self, label: str, files: Iterable[tuple[str, IO[bytes]]], *, card: StudyCard | None = None
+    ) -> StudyCard:
+        """Keep the images of one class at once; more classes may follow on the same card.
+
+        Args:
+            label: The class; its folder gets a safe form of this name.
+            files: Pairs of a name and an open file.
+            card: The card that an earlier class began, or None for the first.
+
+        Returns:
+            The card, with the folder of classes as its source.
+
+        Raises:
+            InputError: The class has no name, or none of the files can be used.
+        """
+        from easydl.studies.unpack import keep, safe_name
+
+        if not label.strip():
+            raise InputError(
+                "The class has no name.", "a name such as normal.", "Write the name, then add its images."
+            )
+        begun = card or StudyCard(id=_new_id(), name="uploaded images", kind="images")
+        with self._new_study(begun) as home:
+            folder = home / "files" / safe_name(label.strip())
+            keep([(Path(name.replace("\\", "/")).name, data) for name, data in files], _free(folder))
+            return self._save(begun.model_copy(update={"source": str(home / "files")}))
+
+    def simulate(self, *, seed: int = 0, **options: Any) -> StudyCard:
+        """Make the simulated study (physics, no patients) as DICOM files in the workspace.
+
+        Args:
+            seed: The same seed gives the same images.
+            options: Further options of `easydl.phantoms.simulate`.
+
+        Returns:
+            The card.
+        """
+        from easydl.phantoms import simulate
+
+        card = StudyCard(id=_new_id(), name="simulated study", kind="simulated")
+        with self._new_study(card) as home:
+            source = simulate(home / "files", seed=seed, **options)
+            return self._save(card.model_copy(update={"source": str(source)}))
+
+    def class_counts(self, card: StudyCard) -> dict[str, int]:
+        """Files kept so far in each class folder of a card that is being filled."""
+        home = Path(card.source)
+        return {
+            place.name.split("#")[0]: sum(path.is_file() for path in place.rglob("*"))
+            for place in sorted(home.iterdir())
+            if place.is_dir()
+        }
+
+    def one(self, study_id: str) -> StudyCard:
+        """The card of a study that was opened before.
+
+        Raises:
+            RunError: No such study is remembered here.
+        """
+        path = self.folder / study_id / "study.json" if _ID.fullmatch(study_id) else None
+        try:
+            return StudyCard.model_validate_json(path.read_bytes() if path else b"")
+        except (OSError, ValidationError) as problem:
+            raise RunError(
+                "This study is not remembered in the workspace.",
+                "a study that was opened here and not forgotten.",
+                "Open it again on the page Data.",
+            ) from problem
+
+    def all(self) -> list[StudyCard]:
+        """All remembered studies, the newest first."""
+        found = []
+        for place in self.folder.iterdir():
+            try:
+                found.append(self.one(place.name))
+            except RunError:
+                continue
+        return sorted(found, key=lambda card: card.opened, reverse=True)
+
+    def load(self, card: StudyCard) -> Study:
+        """Load the study of a card with `easydl.load`."""
+        from easydl.studies import load
+
+        return load(card.source, **card.columns())
+
+    def forget(self, study_id: str) -> None:
+        """Remove what is kept of a study: the card and the uploaded copies. Images elsewhere are not touched.
+
+        Args:
+            study_id: The card's id.
+
+        Raises:
+            RunError: No such study is remembered here.
+        """
+        self.one(study_id)
+        shutil.rmtree(self.folder / study_id)
+
+    @contextmanager
+    def _new_study(self, card: StudyCard) -> Iterator[Path]:
+        """The card's folder; when anything fails and no card was saved before, it is removed again."""
+        home = self.folder / card.id
+        is_new = not (home / "study.json").exists()
+        home.mkdir(mode=0o700, exist_ok=True)
+        try:
+            yield home
+        except BaseException:
+            if is_new:
+                shutil.rmtree(home, ignore_errors=True)
+            raise
+
+    def _save(self, card: StudyCard) -> StudyCard:
+        card = card.model_copy(update={"opened": datetime.now(UTC).isoformat()})
+        home = self.folder / card.id
+        home.mkdir(mode=0o700, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=home, delete=False, encoding="utf-8") as file:
+            json.dump(card.model_dump(), file, indent=1)
+        os.replace(file.name, home / "study.json")
+        return card
+
+
+def _new_id() -> str:
+    return secrets.token_hex(8)
+
+
+def _free(folder: Path) -> Path:
+    """Where the next batch of a class goes: files added later lie in a folder within, so names stay apart."""
+    if not folder.exists():
+        return folder
+    number = 2
+    while (folder / f"added-{number}").exists():
+        number += 1
+    return folder / f"added-{number}"
+
+
+def _table_in(folder: Path) -> Path:
+    """The one table that lies at the top of a folder, beside the images it lists; otherwise the folder."""
+    tables = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in _TABLES]
+    return tables[0] if len(tables) == 1 else folder

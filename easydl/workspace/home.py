@@ -1,0 +1,70 @@
+"""The workspace: one folder of this user that keeps studies, uploads and runs between visits. It shows nothing."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+
+from easydl.errors import RunError
+from easydl.workspace.cards import Studies
+from easydl.workspace.jobs import Runs
+
+
+class Workspace:
+    """A folder of this user: ``studies/`` (uploads and where studies lie), ``runs/`` (one folder a training).
+
+    Attributes:
+        folder: The folder.
+        studies: The remembered `Studies`.
+        runs: The `Runs`.
+
+    Args:
+        folder: The folder; by default ``EASYDL_WORKSPACE`` or ``~/easydl``. Made when it is missing.
+
+    Raises:
+        RunError: The folder cannot be made or written.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> workspace = Workspace(mkdtemp())
+        >>> card = workspace.studies.open(workspace.folder, name="films")
+        >>> workspace.studies.one(card.id).name
+        'films'
+        >>> workspace.studies.forget(card.id)
+        >>> workspace.studies.all(), workspace.runs.all()
+        ([], [])
+    """
+
+    def __init__(self, folder: str | Path | None = None) -> None:
+        chosen = Path(folder or os.environ.get("EASYDL_WORKSPACE") or Path.home() / "easydl")
+        self.folder = chosen.expanduser().resolve()
+        self.studies, self.runs = Studies(self.folder / "studies"), Runs(self.folder / "runs")
+        try:
+            for place in (self.studies.folder, self.runs.folder):
+                place.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with tempfile.TemporaryFile(dir=self.folder):
+                return
+        except OSError as problem:
+            raise RunError(
+                f"The workspace {self.folder} cannot be written.",
+                "a folder of yours with free space.",
+                "Set EASYDL_WORKSPACE to such a folder and start the app again.",
+            ) from problem
+
+    def note_error(self, error: BaseException, where: str) -> Path:
+        """Write an unexpected error's details to ``error.txt`` in the workspace, for whoever helps the user.
+
+        Returns:
+            The file.
+        """
+        path = self.folder / "error.txt"
+        details = "".join(traceback.format_exception(error))
+        text = f"\n{datetime.now(UTC).isoformat(timespec='seconds')} {where}\n{details}"
+        with open(
+            os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), "a", encoding="utf-8"
+        ) as file:
+            file.write(text)
+        return path

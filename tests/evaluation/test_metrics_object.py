@@ -1,0 +1,198 @@
+"""The Metrics object: what it says, what it saves, what it draws; and `evaluate`, which fetches the predictions."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from cohorts import ball, case, predictions
+
+import easydl.prediction
+from easydl.errors import RESEARCH_USE, InputError
+from easydl.evaluation import Metrics, classification_metrics, evaluate, segmentation_metrics
+from easydl.evaluation.results import number
+from easydl.prediction import Predictions
+
+CLASSES = ["normal", "effusion"]
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return classification_metrics(predictions(), CLASSES, resamples=200)
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    reference = ball((24, 24), (12, 12), 5)
+    cases = [case(np.roll(reference, k % 3, 0), reference, f"P{k}") for k in range(5)]
+    cases.append(case(reference, np.zeros((24, 24)), "P9"))
+    return segmentation_metrics(cases, resamples=200)
+
+
+@pytest.fixture(params=["classifier", "segmenter"])
+def metrics(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_repr_is_the_headline_with_interval_and_patients(classifier):
+    first = classifier.table.iloc[0]
+    assert repr(classifier) == (
+        f"AUC {first['value']:.2f} (95% CI {first['low']:.2f}-{first['high']:.2f}), {classifier.patients} patients"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0.854, "", "0.85"),
+        (1.0, "", "1.00"),
+        (0.997, "", "0.997"),
+        (0.99996, "", ">0.999"),
+        (0.0001, "", "<0.001"),
+        (0.0, "", "0.00"),
+        (float("nan"), "", "n/a"),
+        (None, "mm", "n/a"),
+        (1.234, "mm", "1.23 mm"),
+        (12.34, "mL", "12.3 mL"),
+        (-1234.5, "mm²", "-1234 mm²"),
+    ],
+)
+def test_numbers_never_look_better_than_they_are(value, unit, text):
+    assert number(value, unit) == text
+
+
+def test_json_and_back_is_the_same(metrics):
+    text = json.dumps(metrics.to_dict(), allow_nan=False)
+    back = Metrics.from_dict(json.loads(text))
+    assert back.to_dict() == metrics.to_dict()
+    pd.testing.assert_frame_equal(back.table, metrics.table, check_dtype=False)
+    assert repr(back) == repr(metrics)
+    assert metrics.to_dict()["research_use"] == RESEARCH_USE
+
+
+def test_save_writes_all_or_nothing(metrics, tmp_path, monkeypatch):
+    path = metrics.save(tmp_path)
+    before = path.read_bytes()
+    assert path == tmp_path / "metrics.json"
+    assert json.loads(before)["table"][0]["name"] == metrics.table["name"].iloc[0]
+    monkeypatch.setattr("os.replace", lambda *a: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        metrics.save(path)
+    assert path.read_bytes() == before
+
+
+def test_html_carries_every_number_and_the_research_sentence(metrics):
+    shown = metrics._repr_html_()
+    assert RESEARCH_USE in shown
+    assert shown.count("<tr>") == len(metrics.table) + 1
+    for row in metrics.table.to_dict("records"):
+        assert number(row["value"], row["unit"]) in shown
+
+
+def test_html_keeps_hostile_names_inert():
+    name = "<img src=x onerror=alert(1)>"
+    frame = predictions(20, ["normal", name])
+    shown = classification_metrics(frame, ["normal", name], resamples=100)._repr_html_()
+    assert "<img" not in shown
+    assert "&lt;img src=x" in shown
+
+
+def texts(figure):
+    return " ".join(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
+
+
+def test_plots_show_headline_and_research_sentence(classifier, segmenter):
+    shown = texts(classifier.plot())
+    first = classifier.table.iloc[0]
+    assert f"AUC {first['value']:.2f}" in shown
+    assert RESEARCH_USE in shown
+    assert str(classifier.confusion.iloc[0, 0]) in shown
+    shown = texts(segmenter.plot())
+    assert "one image" in shown
+    assert RESEARCH_USE in shown
+
+
+def test_a_plot_can_be_drawn_from_the_saved_file_alone(metrics):
+    back = Metrics.from_dict(json.loads(json.dumps(metrics.to_dict())))
+
+    def pixels(figure):
+        figure.canvas.draw()
+        return np.asarray(figure.canvas.buffer_rgba())
+
+    assert (pixels(back.plot()) == pixels(metrics.plot())).all()
+
+
+def test_a_plot_can_be_drawn_on_given_axes(metrics):
+    from matplotlib.figure import Figure
+
+    ax = Figure().subplots()
+    assert metrics.plot(ax=ax) is ax.figure
+    assert ax.lines
+
+
+def test_class_names_with_dollar_signs_are_text_not_formulas():
+    names = ["a$^", "b$_$"]
+    figure = classification_metrics(predictions(20, names), names, resamples=100).plot()
+    figure.canvas.draw()
+    assert "b\\$_\\$" in texts(figure)
+
+
+@pytest.mark.parametrize(
+    "change", [{"table": "?"}, {"classes": None}, {"table": [{"n": "many"}]}, {"task": ...}]
+)
+def test_a_file_that_is_not_ours_is_one_clear_error(classifier, change):
+    content = classifier.to_dict() | change
+    if change.get("task") is ...:
+        del content["task"]
+    with pytest.raises(InputError, match=r"metrics\.json"):
+        Metrics.from_dict(content)
+
+
+def test_evaluate_takes_predictions(classifier):
+    test = Predictions(predictions(), tuple(CLASSES))
+    assert evaluate(None, test, resamples=200).to_dict() == classifier.to_dict()
+    unknown = Predictions(predictions(), tuple(CLASSES), patients_known=False)
+    assert evaluate(None, unknown, resamples=200).patients_known is False
+
+
+class TestSet:
+    """As much of a Study as `evaluate` looks at."""
+
+    __test__ = False
+
+    def __init__(self, task, patients_known=True):
+        self.task, self.patients_known = task, patients_known
+        self.frame = pd.DataFrame({"image": ["a.png"], "label": ["normal"]})
+
+
+def test_evaluate_predicts_a_study_first(classifier, segmenter, monkeypatch):
+    asked = []
+
+    def predict(model, study):
+        asked.append((model, study.task))
+        return Predictions(predictions(), tuple(CLASSES))
+
+    def cases(model, study):
+        asked.append((model, study.task))
+        yield case(ball((9, 9), (4, 4), 2), ball((9, 9), (4, 4), 2))
+
+    monkeypatch.setitem(easydl.prediction.__dict__, "predict", predict)
+    monkeypatch.setitem(easydl.prediction.__dict__, "cases", cases)
+    assert evaluate("net", TestSet("classification"), resamples=200).to_dict() == classifier.to_dict()
+    assert (
+        evaluate("net", TestSet("segmentation", patients_known=False)).table["unit_of_n"].iloc[0] == "images"
+    )
+    assert asked == [("net", "classification"), ("net", "segmentation")]
+    with pytest.raises(InputError, match="regression"):
+        evaluate("net", TestSet("regression"))
+
+
+def test_the_room_loads_no_tensorflow():
+    code = (
+        "import sys, easydl.evaluation, easydl.evaluation.plots\n"
+        "print([name for name in ('tensorflow', 'keras', 'torch') if name in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
