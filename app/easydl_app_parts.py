@@ -213,9 +213,8 @@ def evidence(finding: dict[str, Any]) -> str:
     """A finding's number with its interval and n, when it has one."""
     value, low, high, n, p = (finding.get(key) for key in ("value", "low", "high", "n", "p"))
     words = []
-    if isinstance(value, int | float):
-        interval = f" (95% CI {low:.2f}-{high:.2f})" if low is not None and high is not None else ""
-        words.append(f"{value:.3g}{interval}")
+    if value is not None and low is not None and high is not None:
+        words.append(f"{value:.2f} (95% CI {low:.2f}-{high:.2f})")
     if n is not None:
         words.append(f"n = {n}")
     if isinstance(p, int | float):

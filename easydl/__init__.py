@@ -13,7 +13,7 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 _FACE = {
     # data
@@ -42,7 +42,19 @@ _FACE = {
     "RESEARCH_USE": "easydl.errors",
 }
 
-__all__ = sorted(_FACE)  # noqa: PLE0605 - the one list of the face
+_TENSORFLOW = {
+    "classifier",
+    "unet",
+    "unet3d",
+    "save_model",
+    "load_model",
+    "fit",
+    "preset",
+    "predict",
+    "saliency",
+}
+
+__all__ = sorted(_FACE)
 
 if TYPE_CHECKING:
     from easydl.augmentation import preset, presets
@@ -69,6 +81,10 @@ def __getattr__(name: str) -> Any:
             return "0.1.0"
     if name not in _FACE:
         raise AttributeError(f"module 'easydl' has no attribute {name!r}")
+    if name in _TENSORFLOW:
+        from easydl.quiet import load_tensorflow
+
+        load_tensorflow()
     value = getattr(import_module(_FACE[name]), name)
     globals()[name] = value
     return value

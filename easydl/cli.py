@@ -17,18 +17,28 @@ app = typer.Typer(
     f"{RESEARCH_USE}",
 )  # fmt: skip
 
-Source = Annotated[str, typer.Argument(help="A table (CSV, Excel), a folder of class folders, or a folder of DICOM.")]
+Source = Annotated[
+    str, typer.Argument(help="A table (CSV, Excel), a folder of class folders, or a folder of DICOM.")
+]
 Model = Annotated[Path, typer.Argument(help="A model file (.keras) of easydl.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
 Folder = Annotated[Path | None, typer.Option(help="The run folder; made in the workspace when not given.")]
 Seed = Annotated[int, typer.Option(help="Fixes the split, the training and the intervals.")]
 Label = Annotated[str | None, typer.Option(help="Column with the class.")]
-Image = Annotated[list[str] | None, typer.Option(help="Column with the images; repeat it for several channels.")]
+Image = Annotated[
+    list[str] | None, typer.Option(help="Column with the images; repeat it for several channels.")
+]
 Mask = Annotated[str | None, typer.Option(help="Column with the masks.")]
 Patient = Annotated[str, typer.Option(help="Column with the patient.")]
-NoPatients = Annotated[bool, typer.Option("--no-patients", help="Every image is a patient of its own (on the record).")]
-Merge = Annotated[bool, typer.Option("--merge-labels", help="Labels that differ only by spaces or case are one.")]
-Override = Annotated[str | None, typer.Option(help="A reason for going on in spite of a blocking trap (on the record).")]
+NoPatients = Annotated[
+    bool, typer.Option("--no-patients", help="Every image is a patient of its own (on the record).")
+]
+Merge = Annotated[
+    bool, typer.Option("--merge-labels", help="Labels that differ only by spaces or case are one.")
+]
+Override = Annotated[
+    str | None, typer.Option(help="A reason for going on in spite of a blocking trap (on the record).")
+]
 
 
 @app.command()
@@ -109,7 +119,9 @@ def evaluate(
 def predict(
     model: Model,
     source: Annotated[str, typer.Argument(help="An image, a volume, a folder or a table.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="predictions.csv, or mask.nii.gz / mask.png.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="predictions.csv, or mask.nii.gz / mask.png.")
+    ] = None,
 ) -> None:
     """Apply a model: a table of probabilities, or a mask on the source grid."""
     import easydl
@@ -123,15 +135,21 @@ def predict(
 def saliency(
     model: Model,
     source: Annotated[str, typer.Argument(help="An image or a volume.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The picture to write.")] = Path("heatmap.png"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="The picture to write.")] = Path(
+        "heatmap.png"
+    ),
     method: Annotated[str, typer.Option(help="gradcam or occlusion.")] = "gradcam",
-    target: Annotated[str | None, typer.Option(help="The class to explain; the predicted one when not given.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="The class to explain; the predicted one when not given.")
+    ] = None,
 ) -> None:
     """Show where a model looks, beside the original, with a verdict on whether to believe it."""
     import easydl
 
     heatmap = easydl.saliency(easydl.load_model(model), source, method=method, target=target)
-    typer.echo(f"{heatmap.verdict.level}: {heatmap.verdict.sentence}\nWritten: {heatmap.save(output)}\n{RESEARCH_USE}")
+    typer.echo(
+        f"{heatmap.verdict.level}: {heatmap.verdict.sentence}\nWritten: {heatmap.save(output)}\n{RESEARCH_USE}"
+    )
 
 
 @app.command()
@@ -166,7 +184,9 @@ def simulate(
     folder: Annotated[Path, typer.Argument(help="A new folder for the study.")],
     kind: Annotated[str, typer.Option(help="slices or volumes.")] = "slices",
     patients: Annotated[int, typer.Option(help="How many.")] = 80,
-    trap: Annotated[list[str] | None, typer.Option(help="scanner, sex, marker, same_patient or duplicates; repeatable.")] = None,
+    trap: Annotated[
+        list[str] | None, typer.Option(help="scanner, sex, marker, same_patient or duplicates; repeatable.")
+    ] = None,
     seed: Seed = 0,
 ) -> None:
     """Make a simulated CT study as DICOM files, with or without the classic traps."""
@@ -200,7 +220,9 @@ def presets(as_json: Json = False) -> None:
     """List the augmentation presets and their anatomy rules."""
     import easydl
 
-    _print(easydl.presets().to_dict("records") if as_json else easydl.presets().to_string(index=False), as_json)
+    _print(
+        easydl.presets().to_dict("records") if as_json else easydl.presets().to_string(index=False), as_json
+    )
 
 
 @app.command()
@@ -266,7 +288,9 @@ def _config(**settings: Any) -> Any:
         raise settings_error(problem) from problem
 
 
-def _study(source: str, image: list[str] | None, label: str | None, mask: str | None, patient: str | None) -> Any:
+def _study(
+    source: str, image: list[str] | None, label: str | None, mask: str | None, patient: str | None
+) -> Any:
     import easydl
 
     return easydl.load(source, image=image or None, label=label, mask=mask, patient=patient)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from easydl.errors import RESEARCH_USE, RunError, missing_package
+from easydl.workspace import Workspace
 
 ADDRESS = "127.0.0.1"
 PORTS_TRIED = 20
@@ -137,17 +138,14 @@ def launch(
 
     Raises:
         MissingPackageError: Streamlit is not installed.
-        RunError: No free port, or the app's files are missing.
+        RunError: No free port, a workspace that cannot be written, or the app's files are missing.
     """
     if importlib.util.find_spec("streamlit") is None:
         raise missing_package("streamlit", "app", "The app")
     chosen = free_port(port)
     if chosen != port:
         say(f"Port {port} is in use by another program; the app takes {chosen} instead.")
-    home = (
-        Path(workspace or os.environ.get("EASYDL_WORKSPACE") or Path.home() / "easydl").expanduser().resolve()
-    )
-    home.mkdir(parents=True, exist_ok=True)
+    home = Workspace(workspace).folder
     paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {
         "EASYDL_WORKSPACE": str(home),

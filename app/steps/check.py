@@ -14,30 +14,25 @@ if study is None:
     needs("No study is open.", "data")
     st.stop()
 
-if "audited" not in st.session_state:
-    with st.spinner("Looking for traps"):
-        st.session_state["audited"] = easydl.audit(study)
-findings = [vars(finding) for finding in st.session_state["audited"].findings]
-blocking = [finding for finding in findings if finding["severity"] == "BLOCK"]
-
-st.subheader("Findings", anchor=False)
-if not findings:
-    st.write("No trap was found among those that were looked for.")
-show_findings(findings)
-
-st.subheader("Split", anchor=False)
 seed = st.number_input(
-    "Seed", min_value=0, max_value=2**31 - 1, value=st.session_state.get("seed", 7), width=160,
+    "Seed of the split", min_value=0, max_value=2**31 - 1, value=st.session_state.get("seed", 7), width=200,
     help="The same seed gives the same split on every computer.",
 )  # fmt: skip
 st.session_state["seed"] = int(seed)
-parts = study.rows(study.frame.index).split(seed=int(seed))
+if st.session_state.get("audited", (None,))[0] != int(seed):
+    with st.spinner("Splitting by patient and looking for traps"):
+        split = study.rows(study.frame.index)
+        parts = split.split(seed=int(seed))
+        st.session_state["audited"] = (int(seed), parts, easydl.audit(split, seed=int(seed)))
+_, parts, audit = st.session_state["audited"]
+
+st.subheader("Split", anchor=False)
 rows = []
 for part, words in zip(parts, ("training", "validation", "test"), strict=True):
     row = {"part": words, "patients": part.n_patients, "images": len(part)}
     if "label" in part.frame.columns:
         counts = part.frame["label"].value_counts()
-        row |= {name: int(counts.get(name, 0)) for name in study.classes}
+        row |= {f"images of {name}": int(counts.get(name, 0)) for name in study.classes}
     rows.append(row)
 st.dataframe(pd.DataFrame(rows), hide_index=True, width="content")
 st.caption(
@@ -47,14 +42,20 @@ st.caption(
     else "The patients are not known: leakage between the parts cannot be excluded. Every report repeats "
     "this."
 )
-if blocking:
+
+st.subheader("Findings", anchor=False)
+findings = [vars(finding) for finding in audit.findings]
+show_findings(findings)
+if not findings:
+    st.write("No trap was found among those that were looked for.")
+if audit.blocking:
     reason = st.text_area(
         "Go on in spite of what blocks? Give the reason in writing.",
         value=st.session_state.get("override", ""),
         help="It is repeated in every report of this run.",
     )
     st.session_state["override"] = reason.strip()
-unsolved = bool(blocking) and not st.session_state.get("override")
+unsolved = bool(audit.blocking) and not st.session_state.get("override")
 onward("train", "Remove what blocks, or give a reason in writing." if unsolved else "")
-if blocking and not unsolved:
+if audit.blocking and not unsolved:
     st.caption(f"Reason on the record: {plain(st.session_state['override'])}")

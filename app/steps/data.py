@@ -174,7 +174,7 @@ def show_study() -> None:
     counts = st.columns(4)
     counts[0].metric("Images", len(study))
     counts[1].metric("Patients", study.n_patients if study.patients_known else "not known")
-    counts[2].metric("Kind", "volumes" if study.dimension == 3 else "images")
+    counts[2].metric("Kind", "3D volumes" if study.dimension == 3 else "2D images")
     counts[3].metric("Values", "Hounsfield units" if study.units == "HU" else "grey levels 0-255")
     left, right = st.columns([2, 3], gap="large")
     with left:

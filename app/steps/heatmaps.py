@@ -28,9 +28,11 @@ st.caption(
     "it is no "
     "outline of a lesion. Its verdict tells whether the picture depends on what the model learnt."
 )
-levels = sorted({str((entry.get("verdict") or {}).get("level", "")) for entry in heatmaps} & set(VERDICTS))
+given = {str((entry.get("verdict") or {}).get("level", "")) for entry in heatmaps}
+levels = [level for level in VERDICTS if level in given]
 if len(levels) > 1:
-    picked = st.segmented_control("Verdict", ["all", *levels], default="all") or "all"
+    names = {"all": "All", **{level: word for level, (word, _, _) in VERDICTS.items()}}
+    picked = st.segmented_control("Verdict", ["all", *levels], default="all", format_func=names.get) or "all"
     heatmaps = [entry for entry in heatmaps if picked in ("all", (entry.get("verdict") or {}).get("level"))]
 shown = st.session_state.get("heatmaps-shown", AT_ONCE)
 for number, entry in enumerate(heatmaps[:shown], start=1):

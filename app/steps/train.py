@@ -24,6 +24,7 @@ import easydl
 from easydl.workspace import RunView, choices
 
 EVERY_SECONDS = 2
+PATIENCE_SECONDS = 20
 WEIGHTS = {
     "here": "The weights are on this computer.",
     "download": "The weights ({megabytes:.0f} MB) are not on this computer. The run fetches them once from "
@@ -51,7 +52,7 @@ def settings_form() -> None:
         format_func=lambda name: f"{name}: {fitting[name].sentence}",
     )  # fmt: skip
     weights, megabytes = fitting[model].weights, fitting[model].megabytes
-    with st.form("settings"):
+    with st.form("settings-form"):
         left, right = st.columns(2, gap="large")
         preset = left.selectbox(
             "Augmentation", presets_named, index=position(presets_named, kept.get("preset")),
@@ -71,8 +72,8 @@ def settings_form() -> None:
             help="The same seed gives the same split, and on the same computer the same model.",
         )  # fmt: skip
         pretrained = left.toggle(
-            "Start from pretrained weights", value=weights != "none" and kept.get("pretrained", weights == "here"),
-            disabled=weights == "none",
+            "Start from pretrained weights", disabled=weights == "none",
+            value=weights != "none" and kept.get("pretrained", weights == "here"),
             help="Weights learnt from photographs (ImageNet). With few images they usually help.",
         )  # fmt: skip
         left.caption(WEIGHTS[weights].format(megabytes=megabytes))
@@ -120,12 +121,14 @@ def watch(run_id: str) -> None:
 
 def stop_button(run: RunView) -> None:
     """Stop, which keeps the best model so far."""
-    asked = (run.folder / "stop").exists()
-    if st.button("Stop", icon=":material/stop_circle:", disabled=asked):
+    waited = run.stopping_seconds
+    if st.button("Stop", icon=":material/stop_circle:", disabled=waited is not None):
         workspace().runs.stop(run.id)
-        asked = True
-    if asked:
-        st.caption("Stopping. The best model so far is kept and tested.")
+        waited = 0.0
+    if waited is not None:
+        st.caption("Stopping after the present step. The best model so far is kept.")
+    if waited is not None and waited > PATIENCE_SECONDS and st.button("End it now"):
+        workspace().runs.end(run.id)
 
 
 def show_run(run: RunView) -> None:
@@ -153,9 +156,11 @@ def show_run(run: RunView) -> None:
             "memory, or the process was ended). What was learnt so far is kept.",
             icon=":material/power_off:",
         )
-    if state in ("interrupted", "failed", "stopped") and st.button("Go on from where it ended"):
-        workspace().runs.resume(run.id)
-        st.rerun()
+    if state != "finished":
+        has_model = run.file("model.keras") is not None
+        if st.button("Test and explain the model as it is" if has_model else "Go on from where it ended"):
+            workspace().runs.resume(run.id)
+            st.rerun()
     if not run.history.empty:
         show_curves(run)
     if run.metrics is not None and st.button("Continue to Results", type="primary"):

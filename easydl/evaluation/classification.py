@@ -146,7 +146,7 @@ def _macro_interval(macro: float, sample: Sample, parts: list[Interval]) -> Inte
         return interval
     # the AUCs share their patients, so their errors add up rather than cancel: average the limits
     low, high = (float(np.mean([getattr(part, side) for part in parts])) for side in ("low", "high"))
-    return Interval(low, high, "mean of the classes' Newcombe intervals: the bootstrap has no width here")
+    return Interval(low, high, "mean of the classes' Newcombe intervals on patients")
 
 
 def _recall(sample: Sample, c: int) -> tuple[float, Interval, int, int]:

@@ -237,14 +237,10 @@ def proportion_interval(proportion: float, resampled: np.ndarray, images_per_pat
     few = float(t.ppf((1 + LEVEL) / 2, patients - 1))
     if proportion in (0.0, 1.0) or variance < 1e-12:
         interval = wilson(proportion, images**2 / (counts**2).sum())
-        return Interval(
-            interval.low, interval.high, "Wilson interval on patients: the bootstrap has no width here"
-        )
+        return Interval(interval.low, interval.high, "Wilson interval on patients")
     effective = min(max(proportion * (1 - proportion) / variance, 1.0), images)
     interval = wilson(proportion, effective, few)
-    return Interval(
-        interval.low, interval.high, "Wilson interval, effective number from the patient-level bootstrap"
-    )
+    return Interval(interval.low, interval.high, "Wilson interval from the patient-level bootstrap")
 
 
 def logit_interval(value: float, resampled: np.ndarray, patients: int) -> Interval:
@@ -305,7 +301,7 @@ def auc_interval(value: float, resampled: np.ndarray, positives: int, negatives:
     edge = 1e-12
     low = brentq(excess, edge, value - edge) if value > 0 and excess(edge) > 0 else 0.0
     high = brentq(excess, value + edge, 1 - edge) if value < 1 and excess(1 - edge) > 0 else 1.0
-    return Interval(float(low), float(high), "Newcombe interval on patients: the bootstrap has no width here")
+    return Interval(float(low), float(high), "Newcombe interval on patients")
 
 
 def mean_interval(resampled: np.ndarray, patients: int) -> Interval:

@@ -41,6 +41,17 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def sign(figure: Figure) -> None:
+    """Write the research-use sentence under a figure, in as many lines as its width asks for.
+
+    Args:
+        figure: A figure with constrained layout.
+    """
+    letters_per_inch = 17  # at 7 points
+    lines = textwrap.wrap(RESEARCH_USE, int(figure.get_figwidth() * letters_per_inch))
+    figure.supxlabel("\n".join(lines), fontsize=7, color=GREY)
+
+
 def draw(metrics: Metrics, ax: Axes | None = None) -> Figure:
     """Draw a test.
 
@@ -66,7 +77,7 @@ def draw(metrics: Metrics, ax: Axes | None = None) -> Figure:
     else:
         figure = new_figure(max(5.0, 2.2 + 1.6 * len(metrics.classes)), 4.6)
         dice_dots(metrics, figure.subplots())
-    figure.supxlabel(RESEARCH_USE, fontsize=7, color=GREY)
+    sign(figure)
     return figure
 
 
@@ -81,7 +92,7 @@ def roc(metrics: Metrics, ax: Axes) -> None:
     for position, (name, curve) in enumerate(metrics.curves.items()):
         colour = COLOURS[position % len(COLOURS)]
         row = labels.get("AUC" if metrics.positive == name else f"AUC, {name}")
-        text = name if row is None else f"{name}: AUC {number(row['value'])} ({interval_text(row)})"
+        text = name if row is None else f"{name}: AUC {number(row['value'])} (95% CI {interval_text(row)})"
         ax.plot(
             curve["fpr"],
             curve["tpr"],

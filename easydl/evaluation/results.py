@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from easydl.atomic import write_text
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.evaluation.intervals import Interval
-from easydl.prediction.results import write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -195,7 +195,8 @@ class Metrics:
         )
         rows = "".join(
             f"<tr><td style='text-align:left'>{html.escape(str(row['name']))}</td>"
-            f"<td>{html.escape(number(row['value'], row['unit']))}</td><td>{html.escape(interval_text(row))}</td>"
+            f"<td>{html.escape(number(row['value'], row['unit']))}</td>"
+            f"<td>{html.escape(interval_text(row))}</td>"
             f"<td>{row['n']} {html.escape(str(row['unit_of_n']))}</td>"
             f"<td style='text-align:left'>{html.escape(str(row['note']))}</td></tr>"
             for row in self.table.to_dict("records")

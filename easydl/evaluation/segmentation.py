@@ -222,15 +222,15 @@ def _case_notes(structure: str, part: pd.DataFrame, there: pd.DataFrame, missed:
     if empty:
         marked = int((part["false_positive_volume"] > 0).sum())
         notes.append(
-            f"{structure}: the reference is empty in {empty} of {len(part)} images. Dice has no meaning "
-            f"there, so they are left out of the means; {marked} of them were marked wrongly."
+            f"{structure}: the reference is empty in {empty} of {len(part)} images, where Dice has no "
+            f"meaning. They are left out of the means; something was marked in {marked}."
         )
     if missed:
         notes.append(f"{structure}: missed wholly in {missed} of {len(there)} images (Dice 0, no HD95).")
     tiny = int((there["reference_voxels"] < TINY).sum())
     if tiny:
         notes.append(
-            f"{structure}: the reference has fewer than {TINY} voxels in {tiny} images; "
+            f"{structure}: the reference has fewer than {TINY} voxels in {tiny} of {len(there)} images; "
             "one voxel changes Dice a lot."
         )
     if len(_units(part, "hd95_unit")) > 1:

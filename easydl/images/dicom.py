@@ -52,7 +52,9 @@ def safe_header(dataset: Any) -> dict[str, str]:
 
     take("sex", dataset.get("PatientSex"))
     take("age_years", _age(dataset.get("PatientAge")))
-    take("scanner", f"{dataset.get('Manufacturer') or ''} {dataset.get('ManufacturerModelName') or ''}".strip())
+    take(
+        "scanner", f"{dataset.get('Manufacturer') or ''} {dataset.get('ManufacturerModelName') or ''}".strip()
+    )
     date = str(dataset.get("StudyDate") or "")
     take("date", f"{date[:4]}-{date[4:6]}" if len(date) == 8 and date.isdigit() else None)
     take("view", dataset.get("ViewPosition"))
@@ -138,21 +140,30 @@ def read_series(paths: list[Path], name: str) -> Scan:
     datasets = [_dcmread(path, pixels=True) for path in paths]
     first = datasets[0]
     if len({str(ds.get("PatientID") or "") for ds in datasets}) > 1:
-        raise _series_error(name, "its files carry more than one patient identifier", "one patient in one series")
+        raise _series_error(
+            name, "its files carry more than one patient identifier", "one patient in one series"
+        )
     if len({(ds.get("Rows"), ds.get("Columns")) for ds in datasets}) > 1:
         raise _series_error(name, "its slices differ in size", "slices of one size")
     positions, orientations = [], []
     for ds in datasets:
-        position, orientation = _finite(ds.get("ImagePositionPatient"), 3), _finite(ds.get("ImageOrientationPatient"), 6)
+        position, orientation = (
+            _finite(ds.get("ImagePositionPatient"), 3),
+            _finite(ds.get("ImageOrientationPatient"), 6),
+        )
         if position is None or orientation is None:
             raise _series_error(name, "a slice has no usable position or orientation", "both in every slice")
         positions.append(position)
         orientations.append(orientation)
     if np.ptp(np.asarray(orientations), axis=0).max() > 1e-3:
-        raise _series_error(name, "its slices differ in orientation", "parallel slices (localizers set apart)")
+        raise _series_error(
+            name, "its slices differ in orientation", "parallel slices (localizers set apart)"
+        )
     spacing = _spacing(first)
     if spacing is None:
-        raise _series_error(name, "PixelSpacing is missing, zero or not a number", "the millimetres of a pixel")
+        raise _series_error(
+            name, "PixelSpacing is missing, zero or not a number", "the millimetres of a pixel"
+        )
     distance, order = get_volume_positions(
         positions, orientations[0], rtol=0.01, sort=True, allow_missing_positions=False
     )
@@ -181,7 +192,9 @@ def _dcmread(path: str | Path, *, pixels: bool) -> Any:
 
     name = Path(path).name
     if not Path(path).is_file():
-        raise InputError(f"The file {path} does not exist.", "a file at this path.", "Correct the path in the table.")
+        raise InputError(
+            f"The file {path} does not exist.", "a file at this path.", "Correct the path in the table."
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -305,7 +318,9 @@ def _uneven(positions: list[tuple[float, ...]], orientation: tuple[float, ...]) 
 
 def _series_error(name: str, why: str, expected: str) -> InputError:
     return InputError(
-        f"The series {name} is no volume: {why}.", f"{expected}.", "Export the series again, or leave it out of the study."
+        f"The series {name} is no volume: {why}.",
+        f"{expected}.",
+        "Export the series again, or leave it out of the study.",
     )
 
 

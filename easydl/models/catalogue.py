@@ -176,7 +176,7 @@ def find(name: str, makes: str) -> Entry:
         raise InputError(
             f"Unknown {makes} {name!r}.{hint}",
             f"one of {', '.join(names(makes))}.",
-            "Choose one of these names; easydl.models() lists them with their size.",
+            "Choose one of these names; the command `easydl models` lists them with their size.",
         )
     return entry
 

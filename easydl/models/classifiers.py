@@ -16,6 +16,8 @@ from easydl.models.recipe import Recipe, Task, attach
 from easydl.models.wiring import as_rgb, end, front, scaled, seeded
 
 DROPOUT = 0.2
+# Small studies have few steps in an epoch: with Keras' 0.99 the statistics would never arrive.
+MOMENTUM = 0.9
 STAGES = ((16, 1), (32, 2), (64, 2), (128, 2))
 # ImageNet colour statistics, as EfficientNet was trained with them.
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -40,7 +42,7 @@ def classifier(
 
     Args:
         name: ``resnet``, ``mobilenet`` (also ``_075``, ``_050``, ``_025``), ``efficientnet``, ``tiny``, or
-            ``tiny3d`` for volumes. See `easydl.models`.
+            ``tiny3d`` for volumes. ``easydl models`` lists them with their size.
         pretrained: True or ``"imagenet"`` for ImageNet weights (from the cache, else downloaded); a path to
             one of our ``.keras`` files or an ``.h5`` weights file of the same backbone; False for random
             weights.
@@ -114,6 +116,9 @@ def _backbone(entry: Entry, pixels: Any) -> Any:
         include_top=False, weights=None, input_tensor=scaled(as_rgb(pixels), entry.scaling), **options
     )  # fmt: skip
     standardise(backbone, _MEAN, [d * d for d in _DEVIATION])
+    for layer in backbone.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = MOMENTUM
     return backbone.output
 
 
@@ -139,8 +144,7 @@ def _tiny(x: Any) -> Any:
         for number in range(1, repeats + 1):
             name = f"stage{stage}_{number}"
             x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"{name}_conv")(x)
-            # Small studies have few steps in an epoch: Keras' 0.99 would still be averaging at the end.
-            x = layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
+            x = layers.BatchNormalization(momentum=MOMENTUM, name=f"{name}_bn")(x)
             x = layers.ReLU(name=f"{name}_relu")(x)
     return x
 

@@ -162,13 +162,15 @@ def _rebuilt(recipe: Recipe, name: str) -> Any:
             "a model of easydl.classifier, easydl.unet or easydl.unet3d.",
             "If you trust where it comes from, open it with keras.saving.load_model and use that.",
         )
-    make = {"classifier": classifiers.classifier, "unet": segmenters.unet, "unet3d": segmenters.unet3d}[
-        recipe.builder
-    ]
+    builders: dict[str, Any] = {
+        "classifier": classifiers.classifier,
+        "unet": segmenters.unet,
+        "unet3d": segmenters.unet3d,
+    }
     try:
         if set(recipe.arguments) != ARGUMENTS[recipe.builder]:
             raise ValueError("other arguments")
-        model = make(classes=recipe.classes, **recipe.arguments)
+        model = builders[recipe.builder](classes=recipe.classes, **recipe.arguments)
         built = recipe_of(model)
         for fact in ("task", "dimension", "channels", "size"):
             if getattr(built, fact) != getattr(recipe, fact):
@@ -201,12 +203,14 @@ def _copy_weights(model: Any, recipe: Recipe, unpacked: Path, scratch: Path, nam
                 )
             for path, (shape, dtype, layer) in expected.items():
                 if found[path].shape != shape or found[path].dtype != dtype:
-                    if layer == "logits":
-                        have = found[path].shape[-1:]
+                    have = found[path].shape
+                    if layer == "logits" and have[:-1] == shape[:-1]:
                         raise hdf5.UnsafeFile(
-                            f"it names {len(recipe.classes)} classes, its weights are for {have}"
+                            f"it names {len(recipe.classes)} classes, but its weights are for {have[-1]}"
                         )
-                    raise hdf5.UnsafeFile(f"its layer {layer} has the shape {found[path].shape}, not {shape}")
+                    raise hdf5.UnsafeFile(
+                        f"its layer {layer} has the shape {have} ({found[path].dtype}), not {shape} ({dtype})"
+                    )
                 if dtype.kind == "f" and not np.isfinite(found[path][()]).all():
                     raise hdf5.UnsafeFile(
                         f"its layer {layer} holds weights that are no numbers (NaN or infinite)"

@@ -1,4 +1,4 @@
-"""Weights read from a file and copied into a backbone, after a look at what the file is. It fetches nothing."""
+"""Weights read from a file, checked, and copied into a backbone. It fetches nothing."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def apply(model: Any, entry: Entry, path: Path) -> str:
     for layer, values in zip(targets, arrays, strict=True):
         for weight, value in zip(_in_file_order(layer), values, strict=True):
             weight.assign(value)
-    if entry.application == "EfficientNetB0":
+    if entry.scaling is None:
         from easydl.models.classifiers import standardise
 
         mean, variance = next(
@@ -82,6 +82,8 @@ def _from_ours(model: Any, entry: Entry, path: Path) -> str:
         # Only the first convolution of a network of our own depends on the number of channels.
         if [v.shape for v in values] == [tuple(w.shape) for w in mine.weights]:
             mine.set_weights(values)
+            if hasattr(mine, "finalize_state"):
+                mine.finalize_state()
     mixer = theirs.get(MIXER)
     ours = next((layer for layer in model.layers if layer.name == MIXER), None)
     if mixer is not None and ours is not None and mixer.kernel.shape == ours.kernel.shape:
@@ -93,7 +95,7 @@ def read(path: Path, entry: Entry) -> list[list[Any]]:
     """The arrays of an official ``.h5`` weights file, per layer that has any, in the order of the file.
 
     Raises:
-        WeightsError: No such file, one that points outside itself or is larger than the network, or NaN inside.
+        WeightsError: No weights file, one that points outside itself or is too large, or NaN inside.
     """
     import h5py
     import numpy as np

@@ -1,4 +1,4 @@
-"""Pretrained weights: looked for on this computer, else fetched and checked. Copying them is in `transfer`."""
+"""Pretrained weights: looked for on this computer, else fetched and checked. `transfer` copies them."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import numpy as np
 from easydl.phantoms.anatomy import Ellipse
 
 WATER_PER_MM = 0.0193
-FIELD_OF_VIEW_MM = 360.0
+FIELD_OF_VIEW_MM = 320.0
 _RAYS_PER_CELL = 3
 
 Term = tuple[Ellipse, float, Ellipse | None]

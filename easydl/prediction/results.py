@@ -72,9 +72,7 @@ class Segmentation:
     label_values: tuple[int, ...] | None = None
 
     def __repr__(self) -> str:
-        parts = ", ".join(
-            f"{name} {value:.2f} {unit}" for name, (value, unit) in self.sizes().items()
-        )
+        parts = ", ".join(f"{name} {value:.2f} {unit}" for name, (value, unit) in self.sizes().items())
         return f"<Segmentation of one scan (n = 1, no interval): {parts}. {RESEARCH_USE}>"
 
     @property
@@ -105,7 +103,9 @@ class Segmentation:
         path = Path(path)
         if path.name.lower().endswith((".nii", ".nii.gz")) and self.mask.ndim == 3:
             if self.affine is None:
-                raise InputError("The scan has no position in space.", "a scan with an affine.", "Use .array instead.")
+                raise InputError(
+                    "The scan has no position in space.", "a scan with an affine.", "Use .array instead."
+                )
             from easydl.images.nifti import write_nifti
 
             return write_nifti(self.array, self.affine, path)
@@ -142,7 +142,9 @@ class Segmentation:
             axes[0].imshow(grey(scan), cmap="gray", vmin=0, vmax=255)
             axes[0].set_title("original", fontsize=9)
         axes[-1].imshow(grey(scan), cmap="gray", vmin=0, vmax=255)
-        for k, colour in zip(range(1, len(self.classes)), ("#ffb000", "#56b4e9", "#009e73", "#cc79a7") * 16, strict=False):
+        for k, colour in zip(
+            range(1, len(self.classes)), ("#ffb000", "#56b4e9", "#009e73", "#cc79a7") * 16, strict=False
+        ):
             if (mask == k).any():
                 axes[-1].contour(mask == k, levels=[0.5], colors=colour, linewidths=1.2)
                 axes[-1].plot([], [], color=colour, label=self.classes[k])

@@ -59,7 +59,9 @@ def image_files(folder: Path) -> list[Path]:
     return found
 
 
-def frame_from_classes(root: Path, found: dict[str, list[tuple[str, str, Path]]]) -> tuple[pd.DataFrame, list[str]]:
+def frame_from_classes(
+    root: Path, found: dict[str, list[tuple[str, str, Path]]]
+) -> tuple[pd.DataFrame, list[str]]:
     """One row per file of the class folders; slices of one CT or MR series become one row."""
     rows, notes = [], []
     for label, entries in found.items():
@@ -134,7 +136,9 @@ def _dicom_facts(path: Path) -> dict[str, str]:
     header = read_header(path)
     if "Rows" not in header:
         kind = getattr(header.get("SOPClassUID"), "name", None) or "object without pixels"
-        raise InputError(f"{path.name} holds no image: {kind}.", "a DICOM image.", "Leave it out of the study.")
+        raise InputError(
+            f"{path.name} holds no image: {kind}.", "a DICOM image.", "Leave it out of the study."
+        )
     facts = {
         "width": str(header.get("Columns") or ""),
         "height": str(header.get("Rows") or ""),
@@ -161,5 +165,3 @@ def _nifti_facts(path: Path) -> dict[str, str]:
 def _class_folder(root: Path, label: str, path: Path) -> Path:
     parts = path.relative_to(root).parts
     return root.joinpath(*parts[: parts.index(label) + 1])
-
-

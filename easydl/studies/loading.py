@@ -78,11 +78,15 @@ def load(
             )
     wanted = [image] if isinstance(image, str) or not image else list(image)
     columns = [tables.pick(frame, "image", one, required=True) for one in wanted]
-    mask_column = tables.pick(frame, "mask", mask) if mask or label is None else None
+    mask_column = tables.pick(frame, "mask", mask)
     label_column = None if mask else tables.pick(frame, "label", label)
-    patient_column = tables.pick(frame, "patient", None if patient == "auto" else patient) if patient else None
+    patient_column = (
+        tables.pick(frame, "patient", None if patient == "auto" else patient) if patient else None
+    )
     if len(frame) < LEAST_IMAGES:
-        raise InputError(f"{name} holds {len(frame)} images.", "at least one.", "Check the table or the folder.")
+        raise InputError(
+            f"{name} holds {len(frame)} images.", "at least one.", "Check the table or the folder."
+        )
 
     table = pd.DataFrame(index=frame.index)
     image_columns = ["image"] if len(columns) == 1 else [f"image_{one}" for one in columns]
@@ -98,7 +102,7 @@ def load(
         notes.append("no labels: the study can be looked at and predicted, not trained on")
     used = {*columns, mask_column, label_column, patient_column}
     for column in frame.columns:
-        if column not in used and str(column) not in table.columns:
+        if column not in used and str(column) not in table.columns and str(column) != "patient":
             table["given_split" if str(column) == "split" else str(column)] = frame[column].astype(str)
 
     table = _with_facts(table, image_columns, notes)
@@ -134,7 +138,9 @@ def _from_folder(root: Path) -> tuple[pd.DataFrame, list[str]]:
         frame, notes = folders.frame_from_classes(root, found)
         if len(frame):
             return frame, notes
-    listing = [p for p in sorted(root.iterdir()) if p.suffix.lower() in tables.TABLE_SUFFIXES and p.suffix != ".txt"]
+    listing = [
+        p for p in sorted(root.iterdir()) if p.suffix.lower() in tables.TABLE_SUFFIXES and p.suffix != ".txt"
+    ]
     if len(found) == 1 and not any(folders.is_dicom(path) for _, _, path in next(iter(found.values()))):
         only = next(iter(found))
         hint = f" The folder also holds {listing[0].name}: load that table instead." if listing else ""
@@ -192,7 +198,10 @@ def _with_facts(table: pd.DataFrame, image_columns: list[str], notes: list[str])
         facts.append(first)
     if bad:
         raise tables.problems(
-            bad, len(table), "a readable image in every row.", "Correct the paths, or take these rows out of the table."
+            bad,
+            len(table),
+            "a readable image in every row.",
+            "Correct the paths, or take these rows out of the table.",
         )
     extra = pd.DataFrame(facts, index=table.index).fillna("").astype(str)
     for column in extra.columns:
@@ -206,9 +215,15 @@ def _with_facts(table: pd.DataFrame, image_columns: list[str], notes: list[str])
 
 
 def _checked_labels(table: pd.DataFrame, merge: bool, notes: list[str], *, fatal: bool) -> pd.DataFrame:
-    empty = [f"row {number}: the label is empty" for number, cell in enumerate(table["label"], 2) if not cell.strip()]
+    empty = [
+        f"row {number}: the label is empty"
+        for number, cell in enumerate(table["label"], 2)
+        if not cell.strip()
+    ]
     if empty and fatal:
-        raise tables.problems(empty, len(table), "a label in every row.", "Fill the labels, or take these rows out.")
+        raise tables.problems(
+            empty, len(table), "a label in every row.", "Fill the labels, or take these rows out."
+        )
     groups: dict[str, list[str]] = {}
     counts = table["label"].value_counts()
     for spelling in counts.index:
@@ -236,7 +251,10 @@ def _patients(table: pd.DataFrame, patient: str | None, is_table: bool, notes: l
         empty = [f"row {n}: the patient is empty" for n, cell in enumerate(table["patient"], 2) if not cell]
         if empty:
             raise tables.problems(
-                empty, len(table), "a patient in every row.", "Fill the column, or pass patient=None (--no-patients)."
+                empty,
+                len(table),
+                "a patient in every row.",
+                "Fill the column, or pass patient=None (--no-patients).",
             )
         return True
     if patient == "auto" and is_table:

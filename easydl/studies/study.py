@@ -156,7 +156,9 @@ class Study:
         store = self._shared.setdefault("digests", {})
         missing = [row for row in range(len(self)) if tuple(self.addresses(row)) not in store]
         results = self.each(lambda row: splits.digest(self.scan(row).pixels), missing)
-        store.update({tuple(self.addresses(row)): result for row, result in zip(missing, results, strict=True)})
+        store.update(
+            {tuple(self.addresses(row)): result for row, result in zip(missing, results, strict=True)}
+        )
         return [store[tuple(self.addresses(row))] for row in range(len(self))]
 
     def each(self, work: Callable[[int], Any], rows: Iterable[int] | None = None) -> list[Any]:
@@ -229,7 +231,12 @@ class Study:
         return np.eye(len(self.classes), dtype=np.float32)[[position[name] for name in self.frame["label"]]]
 
     def batches(
-        self, batch_size: int = 16, *, size: tuple[int, ...] | None = None, shuffle: bool = False, seed: int = 0
+        self,
+        batch_size: int = 16,
+        *,
+        size: tuple[int, ...] | None = None,
+        shuffle: bool = False,
+        seed: int = 0,
     ) -> Any:
         """A ``tf.data.Dataset`` of (images, targets) that ``model.fit`` takes; images are decoded once.
 
@@ -268,9 +275,13 @@ class Study:
             dimensions = {scan.dimension for scan in scans}
             hounsfield = {scan.units == "HU" for scan in scans}
             if len(dimensions) > 1 or len(hounsfield) > 1:
-                what = "images and volumes" if len(dimensions) > 1 else "CT in Hounsfield units and other images"
+                what = (
+                    "images and volumes" if len(dimensions) > 1 else "CT in Hounsfield units and other images"
+                )
                 raise InputError(
-                    f"{self.name} mixes {what}.", "one kind of image in a study.", "Make a study of each kind."
+                    f"{self.name} mixes {what}.",
+                    "one kind of image in a study.",
+                    "Make a study of each kind.",
                 )
             colour = any(
                 scan.pixels.shape[-1] == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 
 import pandas as pd
@@ -45,18 +46,25 @@ def read_table(path: str | Path) -> tuple[pd.DataFrame, list[str]]:
         if path.suffix.lower() == ".xlsx":
             with pd.ExcelFile(path, engine="openpyxl") as book:
                 sheet = str(book.sheet_names[0])
-                raw = book.parse(sheet, header=None, dtype=str, keep_default_na=False, na_filter=False)
+                raw = pd.read_excel(
+                    book, sheet, header=None, dtype=str, keep_default_na=False, na_filter=False
+                )
                 if len(book.sheet_names) > 1:
-                    notes.append(f"{path.name}: the first of {len(book.sheet_names)} sheets, {sheet!r}, was read")
+                    notes.append(
+                        f"{path.name}: the first of {len(book.sheet_names)} sheets, {sheet!r}, was read"
+                    )
         else:
             text, encoding = _decode(path.read_bytes())
             separator = _separator(text)
             if encoding != "utf-8-sig":
                 notes.append(f"{path.name}: read as {encoding}")
-            from io import StringIO
-
             raw = pd.read_csv(
-                StringIO(text), sep=separator, header=None, dtype=str, keep_default_na=False, skip_blank_lines=True
+                StringIO(text),
+                sep=separator,
+                header=None,
+                dtype=str,
+                keep_default_na=False,
+                skip_blank_lines=True,
             )
     except (ValueError, KeyError, OSError, pd.errors.ParserError) as problem:
         raise InputError(
@@ -65,12 +73,16 @@ def read_table(path: str | Path) -> tuple[pd.DataFrame, list[str]]:
             "Open it in a spreadsheet program and save it as CSV UTF-8.",
         ) from problem
     if len(raw) < 2:
-        raise InputError(f"{path.name} has no rows below its header.", "one row per image.", "Fill the table.")
+        raise InputError(
+            f"{path.name} has no rows below its header.", "one row per image.", "Fill the table."
+        )
     header = [str(cell).strip() for cell in raw.iloc[0]]
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
         raise InputError(
-            f"{path.name} names the column {twice[0]!r} twice.", "each column name once.", "Rename one of them."
+            f"{path.name} names the column {twice[0]!r} twice.",
+            "each column name once.",
+            "Rename one of them.",
         )
     frame = raw.iloc[1:].reset_index(drop=True)
     frame.columns = pd.Index(name or f"column_{number}" for number, name in enumerate(header, 1))

@@ -29,7 +29,12 @@ class Checkpoint(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, folder: Path, watch: Watch, early: keras.callbacks.EarlyStopping, key: str, state: dict[str, Any] | None
+        self,
+        folder: Path,
+        watch: Watch,
+        early: keras.callbacks.EarlyStopping,
+        key: str,
+        state: dict[str, Any] | None,
     ) -> None:
         super().__init__()
         self.folder, self.watch, self.early, self.key, self.state = folder, watch, early, key, state
@@ -43,7 +48,11 @@ class Checkpoint(keras.callbacks.Callback):
         for variable, value in zip(self.model.optimizer.variables, self.state["optimizer"], strict=True):
             variable.assign(value)
         facts = self.state["facts"]
-        self.early.best, self.early.wait, self.early.best_epoch = facts["best"], facts["wait"], facts["best_epoch"]
+        self.early.best, self.early.wait, self.early.best_epoch = (
+            facts["best"],
+            facts["wait"],
+            facts["best_epoch"],
+        )
         self.early.best_weights = self.state["best"]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:

@@ -66,7 +66,11 @@ def fit_classifier(
     augment = None
     if preset[0].name != "none":
         augment = preset[0].augmenter(
-            dimension=recipe.dimension, units=plan.units, window=plan.window, seed=seed, classes=recipe.classes
+            dimension=recipe.dimension,
+            units=plan.units,
+            window=plan.window,
+            seed=seed,
+            classes=recipe.classes,
         )
     targets, held_targets = train.one_hot(), val.one_hot()
     metrics = ["accuracy", keras.metrics.AUC(name="auc", num_thresholds=500)]
@@ -76,7 +80,8 @@ def fit_classifier(
         _train_head(model, images, held, targets, held_targets, plan, augment, metrics, seed, watch, show)
     if watch.stopped or not (plan.fine_tune or not plan.head_epochs):
         return plan
-    unfreeze(model)
+    if plan.head_epochs:
+        unfreeze(model)
     batches = dataset(held, held_targets, FEATURE_BATCH)
     run_phase(
         model,
@@ -119,7 +124,9 @@ def _train_head(
 ) -> None:  # fmt: skip
     freeze_backbone(model)
     if watch.folder is not None:
-        write_status(watch.folder, state="running", phase="training", part="features", epoch=0, epochs=plan.copies)
+        write_status(
+            watch.folder, state="running", phase="training", part="features", epoch=0, epochs=plan.copies
+        )
     cached = [features(model, images)]
     cached += [features(model, images, augment=augment) for _ in range(plan.copies - 1)]
     x, y = np.concatenate(cached), np.concatenate([targets] * plan.copies)
@@ -137,7 +144,9 @@ def _train_head(
     )  # fmt: skip
     if show and watch.rows:
         best = min(watch.rows, key=lambda row: row.get("val_loss", np.inf))
-        print(f"Head: {len(watch.rows)} epochs, validation loss {best.get('val_loss', np.nan):.3f}.", flush=True)
+        print(
+            f"Head: {len(watch.rows)} epochs, validation loss {best.get('val_loss', np.nan):.3f}.", flush=True
+        )
 
 
 def _progress(watch: Watch, show: int) -> Any:

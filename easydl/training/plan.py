@@ -93,7 +93,9 @@ def choose_window(
     if window is not None:
         low, high = (float(number) for number in window)
         if not low < high:
-            raise InputError(f"window={tuple(window)} is empty.", "low below high.", "Exchange the two numbers.")
+            raise InputError(
+                f"window={tuple(window)} is empty.", "low below high.", "Exchange the two numbers."
+            )
         return (low, high), f"The window {low:g} to {high:g} was asked for."
     low, high = np.percentile(values, [0.5, 99.5])
     low, high = max(-1024.0, float(np.floor(low / 10) * 10)), min(3071.0, float(np.ceil(high / 10) * 10))
@@ -131,7 +133,9 @@ def plan_classifier(
             why.append(f"With {n} training images (fewer than {FINE_TUNE_FROM}) it is left at that.")
     else:
         main = epochs or int(np.clip(round(STEPS / -(-n // batch)), LEAST_EPOCHS, MOST_EPOCHS))
-        why.append(f"The network starts from random: up to {main} epochs, stopped early when validation stalls.")
+        why.append(
+            f"The network starts from random: up to {main} epochs, stopped early when validation stalls."
+        )
     weights, reason = _class_weight(class_weight, train)
     if reason:
         why.append(reason)
@@ -169,7 +173,9 @@ def plan_segmenter(
         f"epoch, {main} epochs.",
     ]
     if recipe.spacing_mm:
-        why.append(f"Scans are resampled to the median spacing, {' x '.join(f'{s:.2g}' for s in recipe.spacing_mm)} mm.")
+        why.append(
+            f"Scans are resampled to the median spacing, {' x '.join(f'{s:.2g}' for s in recipe.spacing_mm)} mm."
+        )
     return Plan(
         batch_size=batch, epochs=main, head_epochs=0, learning_rate=learning_rate or 2e-3, fine_tune=False, copies=1,
         window=window[0], units=train.units, class_weight=None, preset=preset[0], spacing_mm=recipe.spacing_mm,
@@ -190,13 +196,19 @@ def _class_weight(given: dict[str, float] | str | None, train: Study) -> tuple[d
         unknown = sorted(set(given) - set(classes))
         if unknown:
             raise InputError(
-                f"class_weight names {unknown[0]!r}.", f"the classes {', '.join(classes)}.", "Correct the name."
+                f"class_weight names {unknown[0]!r}.",
+                f"the classes {', '.join(classes)}.",
+                "Correct the name.",
             )
         return {k: float(given.get(name, 1.0)) for k, name in enumerate(classes)}, "Class weights were given."
     if given != "auto":
-        raise InputError(f"class_weight={given!r}.", '"auto", None or a dict from class to weight.', "Choose one.")
+        raise InputError(
+            f"class_weight={given!r}.", '"auto", None or a dict from class to weight.', "Choose one."
+        )
     counts = train.frame["label"].value_counts()
-    weights = {k: len(train) / (len(counts) * int(counts[name])) for k, name in enumerate(classes) if name in counts}
+    weights = {
+        k: len(train) / (len(counts) * int(counts[name])) for k, name in enumerate(classes) if name in counts
+    }
     if max(weights.values()) / min(weights.values()) < 1.2:
         return None, ""
     listing = ", ".join(f"{classes[k]} {weight:.2f}" for k, weight in weights.items())

@@ -68,7 +68,10 @@ def fit_segmenter(
         print("\n".join(plan.why), flush=True)
     augment = None
     if preset[0].name != "none":
-        names = [*recipe.classes, *(str(path).replace("\\", "/").rsplit("/", 1)[-1] for path in train.frame["mask"])]
+        names = [
+            *recipe.classes,
+            *(str(path).replace("\\", "/").rsplit("/", 1)[-1] for path in train.frame["mask"]),
+        ]
         apply = preset[0].augmenter(
             dimension=recipe.dimension, units=plan.units, window=plan.window, seed=seed, classes=names
         )
@@ -102,7 +105,9 @@ def _decoded(study: Study, recipe: Recipe) -> tuple[list[np.ndarray], list[np.nd
             return None
         scan = study.scan(row)
         pixels = working_grid(recipe, scan)
-        return pixels.astype(np.float32), resize_labels(study.reference(row), pixels.shape[:-1]).astype(np.uint8)
+        return pixels.astype(np.float32), resize_labels(study.reference(row), pixels.shape[:-1]).astype(
+            np.uint8
+        )
 
     pairs = [pair for pair in study.each(one) if pair is not None]
     return [image for image, _ in pairs], [label for _, label in pairs]
@@ -117,5 +122,3 @@ def _batched(x: np.ndarray, y: np.ndarray, batch: int) -> Any:
     from easydl.studies.stream import dataset
 
     return dataset(x, y, batch)
-
-

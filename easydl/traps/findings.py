@@ -70,11 +70,19 @@ class Audit:
         return {"findings": findings, "research_use": self.research_use}
 
     def __repr__(self) -> str:
-        lines = [f"{one.severity:8} {one.sentence}{' ' + one.fix if one.fix else ''}" for one in self.findings]
+        lines = [
+            f"{one.severity:8} {one.sentence}{' ' + one.fix if one.fix else ''}" for one in self.findings
+        ]
         return "\n".join([f"Audit of {self.name}", *lines, self.research_use])
 
     def _repr_html_(self) -> str:
-        colours = {"BLOCK": "#b3261e", "WARN": "#a15c00", "UNTESTED": "#5b5b5b", "NOTE": "#2b5c8a", "OK": "#2e6b3a"}
+        colours = {
+            "BLOCK": "#b3261e",
+            "WARN": "#a15c00",
+            "UNTESTED": "#5b5b5b",
+            "NOTE": "#2b5c8a",
+            "OK": "#2e6b3a",
+        }
         rows = "".join(
             f'<tr><td style="color:{colours[one.severity]};font-weight:600">{one.severity}</td>'
             f'<td style="text-align:left">{html.escape(one.sentence)}</td>'

@@ -1,4 +1,4 @@
-"""What the app keeps and starts: remembered studies, uploads within limits, and runs that can be found again."""
+"""What the app keeps and starts: remembered studies, uploads within limits, runs that can be found again."""
 
 from easydl.workspace.cards import Studies, StudyCard
 from easydl.workspace.choices import Choice, choices

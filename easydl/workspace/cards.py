@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 import shutil
@@ -16,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from easydl.atomic import write_text
 from easydl.errors import InputError, RunError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Studies:
 
         Args:
             source: A path as a person types or pastes it (quotes around it are dropped).
-            name: What to call it; by default the last part of the path.
+            name: What to call it; by default the last part of the path, for a table with its folder.
             columns: ``image``, ``label``, ``mask``, ``patient``, ``merge_labels`` of a `StudyCard`.
 
         Returns:
@@ -94,8 +94,9 @@ class Studies:
                 "Copy the path from the file manager and paste it here.",
             )
         path = path.resolve()
+        called = path.name if path.is_dir() else f"{path.parent.name}/{path.name}"
         return self._save(
-            StudyCard(id=_new_id(), name=name or path.name, kind="path", source=str(path), **columns)
+            StudyCard(id=_new_id(), name=name or called, kind="path", source=str(path), **columns)
         )
 
     def receive_zip(self, name: str, data: IO[bytes]) -> StudyCard:
@@ -255,9 +256,7 @@ class Studies:
         card = card.model_copy(update={"opened": datetime.now(UTC).isoformat()})
         home = self.folder / card.id
         home.mkdir(mode=0o700, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=home, delete=False, encoding="utf-8") as file:
-            json.dump(card.model_dump(), file, indent=1)
-        os.replace(file.name, home / "study.json")
+        write_text(home / "study.json", json.dumps(card.model_dump(), indent=1))
         return card
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -57,14 +58,14 @@ def choices(study: Study) -> list[Choice]:
     return sorted(found, key=lambda choice: not choice.name.startswith(LAPTOP))
 
 
-def _sentence(row: dict[str, Any]) -> str:
+def _sentence(row: Mapping[Any, Any]) -> str:
     size = f"{row['parameters'] / 1e6:.1f} million parameters" if row["parameters"] else ""
     laptop = "small, made for laptops and small studies" if str(row["name"]).startswith(LAPTOP) else ""
     paper = "" if laptop else str(row["paper"]).split(", arXiv")[0]
     return "; ".join(part for part in (laptop, paper, size) if part)
 
 
-def _weights(row: dict[str, Any]) -> str:
+def _weights(row: Mapping[Any, Any]) -> str:
     if not row["pretrained"]:
         return "none"
     from easydl.models.catalogue import ENTRIES

@@ -1,4 +1,4 @@
-"""The workspace: one folder of this user that keeps studies, uploads and runs between visits. It shows nothing."""
+"""The workspace: one folder of this user that keeps studies, uploads and runs. It shows nothing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from easydl.errors import RunError
+from easydl.machine import workspace as default_folder
 from easydl.workspace.cards import Studies
 from easydl.workspace.jobs import Runs
 
@@ -39,7 +40,7 @@ class Workspace:
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
-        chosen = Path(folder or os.environ.get("EASYDL_WORKSPACE") or Path.home() / "easydl")
+        chosen = Path(folder or default_folder())
         self.folder = chosen.expanduser().resolve()
         self.studies, self.runs = Studies(self.folder / "studies"), Runs(self.folder / "runs")
         try:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +31,8 @@ class Runs:
         """Every run of the workspace, the newest first."""
         from easydl.runs import listing
 
-        return sorted(
-            (RunView(folder) for folder in listing(self.folder)), key=lambda run: run.id, reverse=True
-        )
+        views = [RunView(folder) for folder in listing(self.folder.parent)]
+        return sorted(views, key=lambda run: (str(run.status["started"] or ""), run.id), reverse=True)
 
     def one(self, run_id: str) -> RunView:
         """One run of the workspace by its id.
@@ -74,8 +71,8 @@ class Runs:
                     "one training at a time: two would slow each other down.",
                     "Wait until it is finished, or stop it, on the page Train.",
                 )
-            config = runs.RunConfig(source=card.source, **card.columns(), **settings)
-            folder = self._new_run()
+            config = runs.RunConfig(source=card.source, name=card.name, **card.columns(), **settings)
+            folder = runs.new_folder(self.folder.parent, config.model)
             try:
                 runs.start(config, folder)
             except BaseException:
@@ -88,6 +85,12 @@ class Runs:
         from easydl.runs import stop
 
         stop(self.one(run_id).folder)
+
+    def end(self, run_id: str) -> None:
+        """End the process of a run that was asked to stop and does not."""
+        from easydl.runs import stop
+
+        stop(self.one(run_id).folder, wait_s=0.1)
 
     def resume(self, run_id: str) -> None:
         """Go on with a run that ended before it was finished."""
@@ -118,13 +121,3 @@ class Runs:
             yield
         finally:
             lock.unlink(missing_ok=True)
-
-    def _new_run(self) -> Path:
-        """A new, empty folder for a run, named by the time of day."""
-        while True:
-            folder = self.folder / f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-            try:
-                folder.mkdir(mode=0o700)
-            except FileExistsError:
-                continue
-            return folder

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
-import subprocess
+import zipfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -19,8 +17,8 @@ if TYPE_CHECKING:
 
 PHASES = {
     "loading": "Reading the images",
-    "checking": "Looking for traps",
     "splitting": "Splitting by patient",
+    "checking": "Looking for traps",
     "training": "Training",
     "testing": "Testing on patients it has not seen",
     "explaining": "Drawing the heatmaps",
@@ -32,7 +30,7 @@ PHASES = {
 STATES = {
     "running": "in progress",
     "finished": "finished",
-    "stopped": "stopped by you",
+    "stopped": "stopped",
     "failed": "failed",
     "interrupted": "interrupted",
 }
@@ -70,12 +68,14 @@ class RunView:
     @cached_property
     def config(self) -> dict[str, Any]:
         """``config.json``: the settings of the run."""
-        return self._json("config.json") or {}
+        stored = self._json("config.json")
+        return stored if isinstance(stored, dict) else {}
 
     @cached_property
     def facts(self) -> dict[str, Any]:
         """``run.json``: versions, device, seeds, fingerprint, durations."""
-        return self._json("run.json") or {}
+        stored = self._json("run.json")
+        return stored if isinstance(stored, dict) else {}
 
     @property
     def running(self) -> bool:
@@ -85,10 +85,10 @@ class RunView:
     @property
     def title(self) -> str:
         """One line that tells this run from others: its study, model and time."""
-        source = str(self.config.get("name") or self.config.get("source") or "study")
+        source = str(self.config.get("name") or Path(str(self.config.get("source") or "study")).name)
         started = _when(self.status.get("started"))
         time = f"{started.astimezone():%d %b %H:%M}" if started else self.id
-        return f"{Path(source).name}, {self.config.get('model', 'model')}, {time}"
+        return f"{source}, {self.config.get('model', 'model')}, {time}"
 
     @property
     def sentence(self) -> str:
@@ -112,9 +112,17 @@ class RunView:
             return 0.0
         if phase == "training":
             return 0.1 + 0.7 * min(1.0, (status.get("epoch") or 0) / max(1, status.get("epochs") or 1))
-        before = {"loading": 0.0, "checking": 0.03, "splitting": 0.07}
+        before = {"loading": 0.0, "splitting": 0.03, "checking": 0.06}
         after = {"testing": 0.8, "explaining": 0.87, "reporting": 0.95, "done": 1.0}
         return (before | after)[phase]
+
+    @property
+    def stopping_seconds(self) -> float | None:
+        """Seconds since somebody asked the run to stop, or None when nobody has."""
+        try:
+            return max(0.0, datetime.now(UTC).timestamp() - (self.folder / "stop").stat().st_mtime)
+        except OSError:
+            return None
 
     @property
     def seconds(self) -> float | None:
@@ -151,18 +159,12 @@ class RunView:
         names = [name for name in history.columns if f"val_{name}" in history.columns]
         index = pd.RangeIndex(1, len(history) + 1, name="epoch")
         found = {}
-        for name in sorted(names, key=lambda name: name != "loss"):
+        first = ("loss", "auc", "dice")
+        for name in sorted(names, key=lambda name: first.index(name) if name in first else len(first)):
             columns = {"training": history[name].to_list(), "validation": history[f"val_{name}"].to_list()}
             title = {"auc": "AUC"}.get(name, name.replace("_", " ").capitalize())
             found[title] = pd.DataFrame(columns, index=index)
         return found
-
-    @cached_property
-    def predictions(self) -> pd.DataFrame:
-        """``predictions.csv``: one row per test image; empty before the test."""
-        return self._table(
-            "predictions.csv", dtype=dict.fromkeys(("image", "patient", "label", "prediction"), str)
-        )
 
     @cached_property
     def metrics(self) -> Metrics | None:
@@ -183,12 +185,14 @@ class RunView:
     @cached_property
     def split(self) -> pd.DataFrame:
         """``split.json`` as a table: part, patients, images and images per class; empty before the split."""
-        stored = self._json("split.json") or {}
+        stored = self._json("split.json")
+        stored = stored if isinstance(stored, dict) else {}
         rows = []
         for part, words in (("train", "training"), ("val", "validation"), ("test", "test")):
             if isinstance(stored.get(part), dict):
                 facts = stored[part]
-                counts = {str(name): count for name, count in (facts.get("per_class") or {}).items()}
+                classes = (facts.get("per_class") or {}).items()
+                counts = {f"images of {name}": int(found["images"]) for name, found in classes}
                 rows.append(
                     {"part": words, "patients": facts["patients"], "images": facts["images"], **counts}
                 )
@@ -214,45 +218,28 @@ class RunView:
     @property
     def code(self) -> str:
         """The lines of Python that do this run again."""
-        config = self.config
-        columns = {name: config[name] for name in ("image", "label", "mask") if config.get(name)}
-        if config.get("patient", "auto") != "auto":
-            columns["patient"] = config["patient"]
-        seed = config.get("seed", 0)
-        builder = {"unet": "unet", "unet3d": "unet3d"}.get(str(config.get("model")), "classifier")
-        named = f"{config.get('model')!r}, " if builder == "classifier" else ""
-        weights = f", pretrained={config.get('pretrained')!r}" if builder == "classifier" else ""
-        fit = {"augment": config.get("preset"), "epochs": config.get("epochs"), "seed": seed}
-        given = "".join(f", {name}={value!r}" for name, value in columns.items())
-        options = "".join(f", {name}={value!r}" for name, value in fit.items() if value is not None)
-        return "\n".join(
-            [
-                "import easydl",
-                "",
-                f"study = easydl.load({config.get('source', '')!r}{given})",
-                "print(easydl.audit(study))",
-                f"train, val, test = study.split(seed={seed!r})",
-                f"model = easydl.{builder}({named}classes=study.classes{weights}, seed={seed!r})",
-                f"easydl.fit(model, train, val{options})",
-                "print(easydl.evaluate(model, test))",
-                "easydl.saliency(model, test).show()",
-            ]
-        )
+        from easydl.workspace.again import python
+
+        return python(self.config, *self._built())
 
     @property
     def command(self) -> str:
         """The command that does this run again, quoted for this system's command line."""
-        stored = self.facts.get("command")
-        if isinstance(stored, str) and stored:
-            return stored
-        config = self.config
-        words = ["easydl", "train", str(config.get("source", ""))]
-        for name in ("model", "preset", "epochs", "seed", "image", "label", "mask"):
-            if config.get(name) is not None:
-                words += [f"--{name}", str(config[name])]
-        if config.get("pretrained"):
-            words.append("--pretrained")
-        return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+        from easydl.workspace.again import command
+
+        return command(self.config)
+
+    def _built(self) -> tuple[str, str]:
+        """The builder and the name of the model, from the model file once there is one."""
+        name = str(self.config.get("model", "auto"))
+        try:
+            with zipfile.ZipFile(self.folder / "model.keras") as file:
+                recipe = json.loads(file.read("easydl.json"))
+            return str(recipe["builder"]), str(recipe["arguments"].get("name", name))
+        except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile):
+            if name == "auto":
+                name = "resnet" if self.config.get("pretrained") else "tiny"
+            return (name if name in ("unet", "unet3d") else "classifier"), name
 
     def _json(self, name: str) -> Any:
         try:
@@ -260,9 +247,9 @@ class RunView:
         except (OSError, ValueError):
             return None
 
-    def _table(self, name: str, **options: Any) -> pd.DataFrame:
+    def _table(self, name: str) -> pd.DataFrame:
         try:
-            return pd.read_csv(self.folder / name, keep_default_na=not options, **options)
+            return pd.read_csv(self.folder / name)
         except (OSError, ValueError):  # ValueError covers an empty or half-written table
             return pd.DataFrame()
 

@@ -45,18 +45,33 @@ def make_run(
         "error": error,
     }
     write(folder / "status.json", status)
-    config = {"source": source, "model": "tiny", "pretrained": False, "preset": "ct", "epochs": EPOCHS, "seed": 7}
+    config = {
+        "source": source,
+        "model": "tiny",
+        "pretrained": False,
+        "augment": "ct",
+        "epochs": EPOCHS,
+        "seed": 7,
+    }
     write(folder / "config.json", {**config, "patient": "auto", "image": None, "label": None, "mask": None})
     if phase in ("loading", "checking") and not finished:
         return folder
     findings = [
         finding("A1", "OK", "No patient is in two parts of the split."),
-        finding("A4", "WARN", "Image width alone tells the classes apart.", "Resize.", value=0.93, low=0.8, high=0.99),
+        finding(
+            "A4",
+            "WARN",
+            "Image width alone tells the classes apart.",
+            "Resize.",
+            value=0.93,
+            low=0.8,
+            high=0.99,
+        ),
         finding("A9", "UNTESTED", "Laterality could not be checked."),
         finding("A3", "BLOCK", "12 images are in training and in test.", "Remove the doubles.", n=12),
     ]
     write(folder / "audit.json", {"findings": findings})
-    counts = {classes[0]: 12, classes[1]: 12}
+    counts = {name: {"images": 12, "patients": 6} for name in classes}
     split: dict[str, Any] = {"seed": 7}
     split |= {part: {"images": 24, "patients": 12, "per_class": counts} for part in ("train", "val", "test")}
     write(folder / "split.json", split)
@@ -100,12 +115,20 @@ def finish(folder: Path, classes: tuple[str, str]) -> None:
     with zipfile.ZipFile(folder / "model.keras", "w") as model:
         model.writestr("easydl.json", "{}")
     (folder / "report.html").write_text("<h1>report</h1>", encoding="utf-8")
-    write(folder / "run.json", {"command": "easydl train /films/chest --model tiny"})
+    write(folder / "run.json", {"seed": 7})
 
 
 def finding(number: str, severity: str, sentence: str, fix: str = "", **numbers: Any) -> dict[str, Any]:
     empty = dict.fromkeys(("value", "low", "high", "p", "n"))
-    return {"id": number, "severity": severity, "sentence": sentence, "fix": fix, **empty, **numbers, "rows": []}
+    return {
+        "id": number,
+        "severity": severity,
+        "sentence": sentence,
+        "fix": fix,
+        **empty,
+        **numbers,
+        "rows": [],
+    }
 
 
 def write(path: Path, content: Any) -> None:

@@ -9,17 +9,14 @@ from easydl.prediction.results import Case
 def predictions(
     patients=60, classes=("normal", "effusion"), most_images=3, skill=1.2, seed=0
 ) -> pd.DataFrame:
-    """A table as `easydl.predict` returns it; patients keep one label, images of a patient resemble each other."""
+    """A table as `easydl.predict` returns it; images of a patient resemble each other."""
     rng = np.random.default_rng(seed)
     index = np.repeat(np.arange(patients), rng.integers(1, most_images + 1, patients))
     truth = rng.integers(0, len(classes), patients)
     truth[: 2 * len(classes)] = np.tile(np.arange(len(classes)), 2)
     own = rng.normal(0, 0.7, (patients, len(classes)))
-    logits = (
-        own[index]
-        + rng.normal(0, 0.7, (len(index), len(classes)))
-        + skill * np.eye(len(classes))[truth][index]
-    )
+    signal = skill * np.eye(len(classes))[truth][index]
+    logits = signal + own[index] + rng.normal(0, 0.7, (len(index), len(classes)))
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     frame = pd.DataFrame(
         {

@@ -148,7 +148,7 @@ def test_a_perfect_model_on_few_patients_is_not_certain():
     assert (result.table["high"] == 1).all()
     assert result.table["low"].between(0.5, 0.9).all()
     assert "Newcombe" in result.table["note"].iloc[0]
-    assert repr(result) == "AUC 1.00 (95% CI 0.73-1.00), 15 patients"
+    assert repr(result) == "AUC 1.00 (95% CI 0.74-1.00), 15 patients"
     assert result.curves["chest"]["grid"] == []
 
 

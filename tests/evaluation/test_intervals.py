@@ -1,4 +1,4 @@
-"""The intervals against other libraries, textbook figures, and their promise: to hold the truth 95 times in 100."""
+"""The intervals against other libraries, textbook figures, and their promise: the truth 95 times in 100."""
 
 import time
 
@@ -176,7 +176,7 @@ def test_too_few_resamples_are_refused():
 
 @pytest.mark.parametrize(("patients", "most_images"), [(12, 1), (20, 5), (40, 3)])
 def test_intervals_hold_the_truth_about_95_times_in_100(patients, most_images):
-    """Simulated cohorts: a patient's own level plus the noise of each image; AUC 0.85, and a proportion of 0.85."""
+    """Simulated cohorts: a patient's own level plus the noise of each image; AUC and proportion 0.85."""
     rng = np.random.default_rng(5)
     shift, cohorts = norm.ppf(0.85) * np.sqrt(2), 400
     share = 0.4 if most_images > 1 else 0.0

@@ -128,7 +128,7 @@ def test_empty_references_are_left_out_of_the_mean_and_counted(cases):
     assert rows(with_empty).loc["Dice", "n"] == 12
     area = ball((32, 32), (10, 10), 3).sum() / 2
     assert rows(with_empty).loc["false-positive area", ["value", "n"]].tolist() == pytest.approx([area, 2])
-    assert any("empty in 2 of 26 images" in note and "1 of them" in note for note in with_empty.notes)
+    assert any("empty in 2 of 26 images" in note and "marked in 1." in note for note in with_empty.notes)
 
 
 def test_a_missed_structure_is_dice_zero_and_no_distance(cases):
@@ -166,7 +166,7 @@ def test_small_references_few_patients_and_lost_spacings_are_named(cases):
     tiny = case(ball((32, 32), (5, 5), 1), ball((32, 32), (5, 5), 1), "P50", "tiny.png", (2.0, 0.5))
     lost = case(cases[0].predicted, cases[0].reference, "P51", "lost.png", None)
     notes = " ".join(segmentation_metrics([*cases[:6], tiny, lost], resamples=100).notes)
-    assert "fewer than 10 voxels in 1 images" in notes
+    assert "fewer than 10 voxels in 1 of 8 images" in notes
     assert "Too few to mean much" in notes
     assert "no known pixel spacing" in notes
     table = segmentation_metrics([*cases, lost], resamples=100).table

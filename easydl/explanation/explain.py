@@ -1,0 +1,200 @@
+"""`easydl.saliency`: from a model and an image to a Heatmap on the image's own grid. The method and tests live beside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from easydl.errors import InputError, ModelError
+from easydl.explanation.gradcam import network_of
+from easydl.explanation.heatmap import Heatmap
+from easydl.explanation.occlusion import occlusion
+from easydl.explanation.verdict import Question, Verdict, enlarged, judge
+from easydl.images import Scan
+from easydl.models.recipe import Recipe
+from easydl.prediction import inputs
+from easydl.prediction.calls import as_source, opened, segment
+
+METHODS = ("gradcam", "occlusion")
+MULTIPLE = 16
+WIDEST = {2: 512, 3: 96}
+
+
+def saliency(
+    model: Any,
+    source: Any,
+    *,
+    method: str = "gradcam",
+    target: str | int | None = None,
+    row: int = 0,
+    verdict: bool = True,
+    seed: int = 0,
+) -> Heatmap:
+    """Show which part of an image speaks for a class, and whether the picture deserves to be believed.
+
+    Args:
+        model: A model of easydl or its ``.keras`` file.
+        source: A path (image, volume, DICOM series), a `Scan`, an array ``(height, width[, channel])`` or
+            ``(depth, height, width[, channel])`` in the model's units, or a `Study`.
+        method: ``"gradcam"``, or ``"occlusion"`` (hide patches and see what the answer depends on; slower).
+        target: Class name or index; the class the model chose when None (for a segmenter, the class with the largest
+            outline).
+        row: Which image of a Study.
+        verdict: Whether to test the map; about as long again as the map itself times fifty.
+        seed: Of the random networks and blobs the verdict uses.
+
+    Returns:
+        A `Heatmap`; ``.array`` is float32, 0..1, on the image's own grid.
+
+    Raises:
+        InputError: Unknown method, class or row, or nothing readable at the path.
+        ModelError: The model does not fit the image, or has no layer ``logits``.
+
+    Example:
+        >>> easydl.saliency(model, "case.dcm").show()  # doctest: +SKIP
+
+    References:
+        Selvaraju et al. 2017, Grad-CAM, arXiv:1610.02391; Vinogradova et al. 2020, arXiv:2002.11434; Zeiler and
+        Fergus 2014, arXiv:1311.2901.
+    """
+    if method not in METHODS:
+        raise InputError(
+            f"`method` must be one of {METHODS}. Received: method={method!r}.",
+            " or ".join(METHODS) + ".",
+            'Use method="gradcam".',
+        )
+    model, recipe = opened(model)
+    scan = _scan(source, row, recipe)
+    asked = _index(recipe, target)
+    batch, place, note = _batch(model, recipe, scan, asked)
+    network = network_of(model, batch.shape[1:-1])
+    logits = network.logits(batch)[0]
+    question = _question(network, recipe, batch, logits, asked)
+    make = network.cam if method == "gradcam" else lambda *given: occlusion(network, *given)
+    empty = recipe.task == "segmentation" and not question.region.any()
+    coarse = np.zeros(batch.shape[1:-1], np.float32) if empty else make(batch, question.target, question.region)
+    fine = enlarged(coarse, batch.shape[1:-1])
+    said: Verdict | None = None
+    if verdict:
+        overflow = not np.isfinite(coarse).all()
+        said = judge(question, coarse, np.full_like(fine, np.nan) if overflow else fine, method=method, seed=seed)
+    return Heatmap(
+        array=_on_scan(coarse, batch.shape[1:-1], place, scan.shape),
+        scan=scan,
+        target=question.name,
+        probability=question.probability,
+        verdict=said,
+        method=method,
+        layer=network.layer if method == "gradcam" else "",
+        task=recipe.task,
+        window=recipe.window if scan.units == "HU" else None,
+        notes=(note,) if note else (),
+    )
+
+
+def _scan(source: Any, row: int, recipe: Recipe) -> Scan:
+    if isinstance(source, np.ndarray) and source.ndim == recipe.dimension:
+        source = source[..., None]
+    found = as_source(source)
+    if isinstance(found, Scan):
+        return found
+    if not 0 <= row < len(found):
+        raise InputError(
+            f"There is no row {row} in a study of {len(found)} images.",
+            f"a row from 0 to {len(found) - 1}.",
+            "Choose another row.",
+        )
+    return found.scan(row)
+
+
+def _index(recipe: Recipe, target: str | int | None) -> int | None:
+    if target is None or recipe.task == "regression":
+        return 0 if recipe.task == "regression" else None
+    if isinstance(target, str) and target in recipe.classes:
+        return recipe.classes.index(target)
+    if isinstance(target, (int, np.integer)) and 0 <= target < len(recipe.classes):
+        return int(target)
+    raise InputError(
+        f"The model has no class {target!r}.",
+        "one of " + ", ".join(recipe.classes) + f", or a number from 0 to {len(recipe.classes) - 1}.",
+        "Choose one of these, or leave target out for the class the model chose.",
+    )
+
+
+Place = tuple[tuple[slice, ...], tuple[int, ...]]
+"""Where the explained window lies on the model's grid, and how large that grid is."""
+
+
+def _batch(model: Any, recipe: Recipe, scan: Scan, asked: int | None) -> tuple[np.ndarray, Place, str]:
+    """What the network is shown: the whole image, or for a large scan the window with most of the outline."""
+    batch = inputs(model, scan)
+    grid = batch.shape[1:-1]
+    whole = tuple(slice(0, side) for side in grid)
+    if recipe.task != "segmentation":
+        return batch, (whole, grid), ""
+    fixed = model.input_shape[1:-1]
+    most = (WIDEST[recipe.dimension],) * recipe.dimension
+    patch = tuple(
+        int(own) if own is not None else min(limit, -(-side // MULTIPLE) * MULTIPLE)
+        for own, limit, side in zip(fixed, most, grid, strict=True)
+    )
+    begin, note = [0] * len(grid), ""
+    if any(side > size for side, size in zip(grid, patch, strict=True)):
+        begin = _centred(model, recipe, scan, asked, grid, patch)
+        note = f"Only the window of {' x '.join(map(str, patch))} around the outline was explained."
+    view = tuple(slice(a, min(a + size, side)) for a, size, side in zip(begin, patch, grid, strict=True))
+    window = batch[(slice(None), *view)]
+    padding = [(0, size - have) for size, have in zip(patch, window.shape[1:-1], strict=True)]
+    return np.pad(window, [(0, 0), *padding, (0, 0)], mode="edge"), (view, grid), note
+
+
+def _centred(
+    model: Any, recipe: Recipe, scan: Scan, asked: int | None, grid: tuple[int, ...], patch: tuple[int, ...]
+) -> list[int]:
+    labels = segment(model, recipe, scan).argmax(axis=-1)
+    outlined = np.argwhere(labels == asked if asked is not None else labels > 0)
+    middle = outlined.mean(axis=0) if len(outlined) else np.array(scan.shape) / 2
+    on_grid = middle * np.array(grid) / np.array(scan.shape)
+    return [
+        int(np.clip(round(at - size / 2), 0, max(0, side - size)))
+        for at, size, side in zip(on_grid, patch, grid, strict=True)
+    ]
+
+
+def _question(network: Any, recipe: Recipe, batch: np.ndarray, logits: np.ndarray, asked: int | None) -> Question:
+    if recipe.task == "segmentation":
+        if logits.shape[-1] != len(recipe.classes):
+            raise ModelError(
+                f"The model has {logits.shape[-1]} outputs and {len(recipe.classes)} class names.",
+                "one name for each output.",
+                "Load the model with easydl.load_model.",
+            )
+        chosen = logits.argmax(axis=-1)
+        counts = np.bincount(chosen.ravel(), minlength=logits.shape[-1])
+        index = asked if asked is not None else 1 + int(counts[1:].argmax())
+        region = (chosen == index).astype(np.float32)[None]
+        odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        share = (odds / odds.sum(axis=-1, keepdims=True))[..., index]
+        probability = float(share[region[0] > 0].mean()) if region.any() else float(share.max())
+        return Question(network, batch, index, region, logits, recipe.task, recipe.classes[index], probability)
+    index = asked if asked is not None else int(logits.argmax())
+    if recipe.task == "regression":
+        probability = float(logits[0])
+    elif recipe.task == "multilabel":
+        probability = float(1 / (1 + np.exp(-logits[index])))
+    else:
+        odds = np.exp(logits - logits.max())
+        probability = float(odds[index] / odds.sum())
+    region = np.ones((1,), np.float32)
+    return Question(network, batch, index, region, logits, recipe.task, recipe.classes[index], probability)
+
+
+def _on_scan(coarse: np.ndarray, size: tuple[int, ...], place: Place, shape: tuple[int, ...]) -> np.ndarray:
+    """The map on the scan's own grid; outside the explained window there is none."""
+    view, grid = place
+    if size == grid:
+        return enlarged(coarse, shape)
+    canvas = np.zeros(grid, np.float32)
+    canvas[view] = enlarged(coarse, size)[tuple(slice(0, part.stop - part.start) for part in view)]
+    return enlarged(canvas, shape)

@@ -1,0 +1,199 @@
+"""Grad-CAM as one compiled function per model, which takes the weights as an argument. It judges nothing.
+
+The verdict asks what the map would be under random weights. Handing the weights to the compiled function answers that
+without touching the user's model and without compiling anything twice.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from easydl.explanation.layers import LOGITS, evidence_layer
+from easydl.models import recipe_of
+
+CHUNK = 16
+_networks: weakref.WeakKeyDictionary[Any, dict[Any, Network]] = weakref.WeakKeyDictionary()
+
+
+class Network:
+    """A model up to its logits, compiled for explanations; it shares the model's weights and keeps none of its own.
+
+    Args:
+        model: A flat Keras model with a layer ``logits``.
+        size: Spatial input size.
+        segmenter: Whether there is a logit for every pixel.
+
+    Attributes:
+        layer: Name of the layer whose map is explained.
+        variables: The model's variables, in the order of `weights`.
+        traces: How often TensorFlow compiled; it stays at one for each function.
+    """
+
+    def __init__(self, model: Any, size: tuple[int, ...], *, segmenter: bool) -> None:
+        layer = evidence_layer(model, size, segmenter=segmenter)
+        self.layer, self.segmenter, self.dimension = layer.name, segmenter, len(size)
+        self._part = keras.Model(model.inputs, [layer.output, model.get_layer(LOGITS).output])
+        self.layers = self._part.layers
+        self.variables = [variable for layer in self.layers for variable in layer.weights]
+        self.traces = 0
+        self._start: list[np.ndarray] | None = None
+        batch = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
+        region = tf.TensorSpec((None,) * (self.dimension + 1 if segmenter else 1), tf.float32)
+        whole = tf.TensorSpec((), tf.int32)
+        weights = tuple(tf.TensorSpec(v.shape, keras.backend.standardize_dtype(v.dtype)) for v in self.variables)
+        self._logits = tf.function(self._run_logits, input_signature=[batch, weights])
+        self._score = tf.function(self._run_score, input_signature=[batch, whole, region, weights])
+        self._cam = tf.function(self._run_cam, input_signature=[batch, whole, region, weights])
+
+    def weights(self) -> tuple[tf.Tensor, ...]:
+        """The weights as they are now."""
+        return tuple(tf.convert_to_tensor(variable.value) for variable in self.variables)
+
+    def logits(self, batch: np.ndarray, weights: tuple[Any, ...] | None = None) -> np.ndarray:
+        """Logits, float32 ``(batch, classes)`` or ``(batch, *spatial, classes)``."""
+        return self._logits(tf.constant(batch, tf.float32), weights or self.weights()).numpy()
+
+    def scores(
+        self, batch: np.ndarray, target: int, region: np.ndarray, weights: tuple[Any, ...] | None = None
+    ) -> np.ndarray:
+        """The logit that is explained, for every image of a batch.
+
+        Args:
+            batch: ``(n, *size, channels)``.
+            target: Index of the class.
+            region: For a segmenter the pixels whose logits are averaged, ``(1, *size)``; else ones, ``(1,)``.
+            weights: In the order of `variables`; the model's own when None.
+
+        Returns:
+            float32 ``(n,)``.
+        """
+        weights = weights or self.weights()
+        parts = []
+        for begin in range(0, len(batch), CHUNK):
+            some = tf.constant(batch[begin : begin + CHUNK], tf.float32)
+            where = tf.constant(np.repeat(region, len(some), axis=0), tf.float32)
+            parts.append(self._score(some, target, where, weights).numpy())
+        return np.concatenate(parts)
+
+    def cam(
+        self, batch: np.ndarray, target: int, region: np.ndarray, weights: tuple[Any, ...] | None = None
+    ) -> np.ndarray:
+        """Grad-CAM of one image on the grid of the feature map.
+
+        Args:
+            batch: ``(1, *size, channels)``.
+            target: Index of the class.
+            region: As for `scores`.
+            weights: As for `scores`.
+
+        Returns:
+            float32, spatial shape of the feature map, 0 or more, not normalised.
+
+        References:
+            Selvaraju et al. 2017, Grad-CAM, arXiv:1610.02391, equations 1 and 2.
+        """
+        weights = weights or self.weights()
+        return self._cam(tf.constant(batch, tf.float32), target, tf.constant(region, tf.float32), weights).numpy()[0]
+
+    def random_weights(self, draw: int, share: float = 1.0) -> tuple[Any, ...]:
+        """The weights of the same architecture, untrained, from the top down.
+
+        Args:
+            draw: Number of the draw; the same number gives the same weights.
+            share: Which share of the layers, counted from the logits, is replaced; 0 replaces the logits alone.
+
+        Returns:
+            As `weights`.
+        """
+        if self._start is None:
+            self._start = _untrained(self.layers)
+        rng = np.random.default_rng(draw)
+        known = {id(variable): number for number, variable in enumerate(self.variables)}
+        holders = [layer for layer in self.layers if layer.weights]
+        replaced = holders[min(len(holders) - 1, round(len(holders) * (1 - share))) :]
+        new: list[Any] = list(self.weights())
+        for variable in [variable for layer in replaced for variable in layer.weights]:
+            number = known[id(variable)]
+            start = self._start[number]
+            # Untrained numbers are exchangeable: moving them round by a random step is another draw, at the price
+            # of a copy instead of a second initialisation.
+            moved = np.roll(start.ravel(), int(rng.integers(start.size))).reshape(start.shape)
+            new[number] = tf.constant(moved if start.ndim > 1 else start, new[number].dtype)
+        return tuple(new)
+
+    def _forward(self, batch: Any, weights: Any) -> tuple[Any, Any]:
+        self.traces += 1
+        with keras.StatelessScope(state_mapping=list(zip(self.variables, weights, strict=True))):
+            maps, logits = self._part(batch, training=False)
+        return tf.cast(maps, tf.float32), tf.cast(logits, tf.float32)
+
+    def _pooled(self, logits: Any, target: Any, region: Any) -> Any:
+        chosen = tf.gather(logits, target, axis=-1) * region
+        if not self.segmenter:
+            return chosen
+        axes = list(range(1, self.dimension + 1))
+        return tf.reduce_sum(chosen, axes) / tf.maximum(tf.reduce_sum(region, axes), 1.0)
+
+    def _run_logits(self, batch: Any, weights: Any) -> Any:
+        return self._forward(batch, weights)[1]
+
+    def _run_score(self, batch: Any, target: Any, region: Any, weights: Any) -> Any:
+        return self._pooled(self._forward(batch, weights)[1], target, region)
+
+    def _run_cam(self, batch: Any, target: Any, region: Any, weights: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(batch)
+            maps, logits = self._forward(batch, weights)
+            score = self._pooled(logits, target, region)
+        gradient = tape.gradient(score, maps)
+        importance = tf.reduce_mean(gradient, axis=list(range(1, self.dimension + 1)), keepdims=True)
+        return tf.nn.relu(tf.reduce_sum(importance * maps, axis=-1))
+
+
+def network_of(model: Any, size: tuple[int, ...]) -> Network:
+    """The compiled functions of a model, made once for as long as the model lives.
+
+    Args:
+        model: A model of easydl.
+        size: Spatial input size.
+
+    Returns:
+        Its `Network`; a new one after the window was changed, because the window is compiled in.
+    """
+    recipe = recipe_of(model)
+    store = _networks.setdefault(model, {})
+    if recipe.window not in store:
+        store.clear()
+        store[recipe.window] = Network(model, size, segmenter=recipe.task == "segmentation")
+    return store[recipe.window]
+
+
+def _untrained(layers: list[Any]) -> list[np.ndarray]:
+    """New values for every variable by its own layer's initialiser; what has none is shuffled.
+
+    Statistics that are set and not learned (the channel means of a Normalization layer) stay as they are.
+    """
+    rng = np.random.default_rng(0)
+    values = []
+    for layer in layers:
+        for variable in layer.weights:
+            name = variable.name
+            initializer = getattr(layer, f"{name}_initializer", None)
+            if initializer is None and name == "kernel":
+                initializer = getattr(layer, "depthwise_initializer", None)
+            if initializer is not None and hasattr(initializer, "get_config"):
+                config = initializer.get_config()
+                if "seed" in config:
+                    config["seed"] = int(rng.integers(2**31))
+                value = np.asarray(type(initializer).from_config(config)(variable.shape, "float32"))
+            else:
+                value = np.asarray(variable.value)
+                if value.ndim > 1:
+                    value = rng.permutation(value.ravel()).reshape(value.shape)
+            values.append(value)
+    return values

@@ -1,0 +1,114 @@
+"""Which layer's feature map a heatmap is taken from, found by walking the graph. It computes no gradient."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from easydl.errors import ModelError
+
+LOGITS = "logits"
+COARSEST = 4
+
+
+def ancestors(model: Any) -> list[tuple[Any, list[Any]]]:
+    """The layers that lead to ``logits``, in the order of computation, each with its parents.
+
+    Raises:
+        ModelError: The model has no layer of that name.
+    """
+    import keras
+
+    names = [layer.name for layer in model.layers]
+    if LOGITS not in names:
+        raise ModelError(
+            f"The model has no layer called {LOGITS}; its last layer is {names[-1]}.",
+            "a layer called logits before the softmax or sigmoid, because a heatmap is the gradient of a logit.",
+            "Build the model with easydl.classifier(...), unet(...) or unet3d(...).",
+        )
+    wanted: dict[str, tuple[Any, list[Any]]] = {}
+    waiting = [model.get_layer(LOGITS)]
+    while waiting:
+        layer = waiting.pop()
+        if layer.name in wanted:
+            continue
+        given = [] if isinstance(layer, keras.layers.InputLayer) else layer.input
+        tensors = given if isinstance(given, (list, tuple)) else [given]
+        parents = [tensor._keras_history.operation for tensor in tensors]
+        wanted[layer.name] = (layer, parents)
+        waiting += parents
+    return [wanted[name] for name in names if name in wanted]
+
+
+def shapes(model: Any, size: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """The output shape of every layer that leads to ``logits``, for an input of this spatial size.
+
+    Networks that take any size have no shapes of their own, so they are worked out here.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    for layer, parents in ancestors(model):
+        if not parents:
+            found[layer.name] = (1, *size, model.input_shape[-1])
+        else:
+            given = [found[parent.name] for parent in parents]
+            found[layer.name] = tuple(layer.compute_output_shape(given if len(given) > 1 else given[0]))
+    return found
+
+
+def evidence_layer(model: Any, size: tuple[int, ...], *, segmenter: bool) -> Any:
+    """The layer whose feature map is explained.
+
+    For a classifier it is the last layer through which everything passes before pooling, and whose map is at least
+    4 points wide: a network for 224 pixels that is given 64 ends in a map of 2 x 2, which shows no place. For a
+    segmenter it is the last activation at the bottleneck, which shows the context that was used; the last decoder
+    map would only repeat the outline.
+
+    Args:
+        model: A flat Keras model with a layer ``logits``.
+        size: Spatial input size.
+        segmenter: Whether there is a logit for every pixel.
+
+    Returns:
+        A layer of the model.
+
+    Raises:
+        ModelError: No layer has a spatial map.
+
+    References:
+        Selvaraju et al. 2017, Grad-CAM, arXiv:1610.02391; Vinogradova et al. 2020, SEG-GRAD-CAM, arXiv:2002.11434.
+    """
+    import keras
+
+    graph = ancestors(model)
+    place = {layer.name: number for number, (layer, _) in enumerate(graph)}
+    shape = shapes(model, size)
+    convolutions = [n for n, (layer, _) in enumerate(graph) if hasattr(layer, "kernel_size")]
+    if not convolutions:
+        raise ModelError(
+            "The model has no convolution.", "a network with feature maps.", "Build it with easydl.classifier(...)."
+        )
+    spatial = [
+        number
+        for number, (layer, _) in enumerate(graph)
+        if convolutions[0] <= number < place[LOGITS]
+        and len(shape[layer.name]) == len(size) + 2
+        and prod(shape[layer.name][1:-1]) > 1
+    ]
+    if not spatial:
+        raise ModelError(
+            f"No feature map of the model is larger than one point for images of {' x '.join(map(str, size))}.",
+            "a map that shows a place.",
+            "Use larger images.",
+        )
+    if segmenter:
+        smallest = min(prod(shape[graph[number][0].name][1:-1]) for number in spatial)
+        bottom = [number for number in spatial if prod(shape[graph[number][0].name][1:-1]) == smallest]
+        active = [n for n in bottom if isinstance(graph[n][0], (keras.layers.ReLU, keras.layers.Activation))]
+        return graph[(active or bottom)[-1]][0]
+    jumps = [(place[parent.name], number) for number, (_, parents) in enumerate(graph) for parent in parents]
+    through = [n for n in spatial if not any(begin < n < end for begin, end in jumps)] or spatial
+    wide = [number for number in through if max(shape[graph[number][0].name][1:-1]) >= COARSEST]
+    if wide:
+        return graph[wide[-1]][0]
+    widest = max(max(shape[graph[number][0].name][1:-1]) for number in through)
+    return graph[[n for n in through if max(shape[graph[n][0].name][1:-1]) == widest][-1]][0]

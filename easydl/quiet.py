@@ -1,0 +1,37 @@
+"""TensorFlow is imported here first, without the lines it writes about drivers that nobody asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+
+
+def load_tensorflow() -> None:
+    """Import TensorFlow and look for GPUs; what its C++ part prints meanwhile is shown only when that fails.
+
+    It writes to the process's standard error before its own log level is read, so the descriptor is turned away for
+    the moment. Does nothing when TensorFlow is there already, or when ``EASYDL_VERBOSE`` is set.
+    """
+    if "tensorflow" in sys.modules or os.environ.get("EASYDL_VERBOSE"):
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    try:
+        original = os.dup(2)
+    except OSError:  # no standard error at all, as under pythonw
+        return
+    with tempfile.TemporaryFile() as spoken:
+        try:
+            os.dup2(spoken.fileno(), 2)
+            import tensorflow as tf
+
+            tf.config.list_physical_devices("GPU")
+        except BaseException:
+            os.dup2(original, 2)
+            spoken.seek(0)
+            sys.stderr.write(spoken.read().decode(errors="replace"))
+            raise
+        finally:
+            os.dup2(original, 2)
+            os.close(original)

@@ -1,0 +1,356 @@
+"""Puts a run together into one HTML page that carries everything it shows. It computes no number."""
+
+from __future__ import annotations
+
+import math
+import os
+import unicodedata
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import jinja2
+from markupsafe import Markup
+
+from easydl.atomic import write_text
+from easydl.errors import RESEARCH_USE
+from easydl.evaluation import Metrics
+from easydl.evaluation.results import interval_text, number
+from easydl.reporting import figures, words
+from easydl.reporting.reader import RunRecord, collect
+
+_SEVERITIES = {
+    "BLOCK": "Makes the result meaningless until it is put right",
+    "WARN": "May make the result look better than it is",
+    "UNTESTED": "Could not be checked",
+    "NOTE": "Worth knowing",
+    "OK": "Checked, nothing found",
+}
+_VERDICTS = {"PASS": "PASS", "CAUTION": "CAUTION", "FAIL": "FAIL: do not interpret"}
+_WORST_CASES = 12
+_TILES = ("sensitivity", "specificity", "accuracy", "balanced accuracy", "HD95", "volume error", "area error")
+
+
+def report(folder: str | os.PathLike[str], path: str | os.PathLike[str] | None = None) -> Path:
+    """Write the report of a run: one HTML file that needs nothing else, not even a network.
+
+    Whatever the run has not produced is said in words. Every number comes from the run folder's JSON files,
+    so the report and the app cannot disagree.
+
+    Args:
+        folder: The run folder.
+        path: Where to write; ``report.html`` in the run folder when not given.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        RunError: The folder is not a run folder.
+
+    Example:
+        >>> easydl.report("runs/2026-11-20_1530_tiny")  # doctest: +SKIP
+        PosixPath('runs/2026-11-20_1530_tiny/report.html')
+    """
+    record = collect(folder)
+    target = Path(folder) / "report.html" if path is None else Path(path)
+    return write_text(target, page(record))
+
+
+def page(record: RunRecord) -> str:
+    """The page of a run.
+
+    Args:
+        record: The run, as ``collect`` reads it.
+
+    Returns:
+        HTML.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("easydl.reporting"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_clean,
+    )
+    return environment.get_template("report.html.j2").render(
+        research_use=RESEARCH_USE,
+        title=words.title(record),
+        folder=record.folder.resolve().name,
+        written=words.when(record.facts.get("finished") or record.status.get("heartbeat")),
+        state=words.state(record),
+        error=_error(record),
+        done=words.done(record),
+        read_first=_read_first(record),
+        overrides=record.overrides,
+        result=_result(record.metrics),
+        study=_study(record),
+        separation=_separation(record),
+        findings=_findings(record),
+        training=_training(record),
+        heatmaps=[_heatmap(entry) for entry in record.heatmaps],
+        heatmaps_left_out=record.heatmaps_left_out,
+        settings=_pairs(record.config),
+        machine=_machine(record),
+        command=words.command(record),
+        has_model=(record.folder / "model.keras").is_file(),
+    )
+
+
+def _clean(value: Any) -> Any:
+    """Text without control characters, halves of characters, and marks that turn the reading order around."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return "".join("\ufffd" if _unfit(letter) else letter for letter in value)
+
+
+def _unfit(letter: str) -> bool:
+    turns = "\u202a" <= letter <= "\u202e" or "\u2066" <= letter <= "\u2069"
+    return turns or (unicodedata.category(letter) in ("Cc", "Cs") and letter not in "\n\t")
+
+
+def _read_first(record: RunRecord) -> list[str]:
+    """What a reader must know before the first number."""
+    found = []
+    if record.patients_known is False:
+        found.append(
+            "Patients are unknown: every image was treated as its own patient. Images of one patient may be "
+            "in training and in test, and then every number below is too good."
+        )
+    if record.shared_patients:
+        found.append(
+            f"{words.many(record.shared_patients, 'patient')} of table.csv are in more than one part of "
+            "the split. The test is not a fair one."
+        )
+    blocks = sum(finding.get("severity") == "BLOCK" for finding in record.findings)
+    if blocks:
+        found.append(
+            f"The audit has {words.many(blocks, 'finding')} that should have stopped this run. See Audit."
+        )
+    if record.metrics is not None:
+        found += [
+            note for note in record.metrics.notes if note.startswith(("Too few", "Read with", "The interval"))
+        ]
+    return found + record.problems
+
+
+def _error(record: RunRecord) -> dict[str, str] | None:
+    error = record.status.get("error")
+    if not isinstance(error, dict):
+        return None
+    return {key: str(error.get(key) or "") for key in ("found", "expected", "do")}
+
+
+def _result(metrics: Metrics | None) -> dict[str, Any] | None:
+    if metrics is None or metrics.table.empty:
+        return None
+    rows = [
+        {
+            "name": row["name"],
+            "value": number(row["value"], row["unit"]),
+            "interval": interval_text(row),
+            "n": words.many(int(row["n"]), str(row["unit_of_n"]).removesuffix("s")),
+            "images": row["images"],
+            "images_words": words.many(int(row["images"]), "image"),
+            "note": row["note"],
+        }
+        for row in metrics.table.to_dict("records")
+    ]
+    confusion = None
+    if metrics.confusion is not None:
+        confusion = [
+            {"name": name, "cells": cells, "total": sum(cells)}
+            for name, cells in zip(metrics.classes, metrics.confusion.to_numpy(int).tolist(), strict=True)
+        ]
+    return {
+        "rows": rows,
+        "headline": rows[0],
+        "sentence": metrics.headline,
+        "tiles": [row for row in rows[1:] if row["name"] in _TILES or row["name"].startswith("Dice, ")][:4],
+        "notes": metrics.notes,
+        "classes": metrics.classes,
+        "confusion": confusion,
+        "figure": figures.svg(metrics.plot()),
+        "dice": metrics.task == "segmentation",
+        "cases": _worst_cases(metrics),
+        "how": f"{metrics.resamples:,} bootstrap resamples of patients, seed {metrics.seed}",
+    }
+
+
+def _worst_cases(metrics: Metrics) -> list[dict[str, Any]]:
+    if metrics.cases is None or "dice" not in metrics.cases.columns:
+        return []
+    worst = metrics.cases.sort_values("dice", kind="stable", na_position="last").head(_WORST_CASES)
+
+    def cell(row: Any, name: str, unit: str) -> str:
+        value = row.get(name)
+        return number(float(value), str(row.get(unit) or "")) if isinstance(value, (int, float)) else "n/a"
+
+    return [
+        {
+            "image": Path(str(row.get("image"))).name,
+            "patient": row.get("patient"),
+            "class": row.get("class"),
+            "dice": cell(row, "dice", ""),
+            "hd95": cell(row, "hd95", "hd95_unit"),
+            "predicted": cell(row, "predicted_volume", "volume_unit"),
+            "reference": cell(row, "reference_volume", "volume_unit"),
+        }
+        for row in worst.to_dict("records")
+    ]
+
+
+def _study(record: RunRecord) -> dict[str, Any] | None:
+    """The table of the split: one row per class, patients and images in each part."""
+    parts = {key: record.split[key] for key, _ in words.PARTS if isinstance(record.split.get(key), dict)}
+    if not parts:
+        return None
+    per_class = {
+        key: part["per_class"] if isinstance(part.get("per_class"), dict) else {}
+        for key, part in parts.items()
+    }
+    classes = record.split.get("classes")
+    in_order = [str(name) for name in classes] if isinstance(classes, list) else []
+    found = {str(name) for part in per_class.values() for name in part}
+    names = [*(name for name in in_order if name in found), *sorted(found.difference(in_order))]
+
+    def pair(facts: Any) -> tuple[str, str]:
+        if not isinstance(facts, dict):  # a bare number counts images
+            facts = {"images": facts}
+        counts = (words.count(facts.get("patients")), words.count(facts.get("images")))
+        return tuple("–" if value is None else f"{value:,}" for value in counts)  # type: ignore[return-value]
+
+    rows = [{"name": "all", "cells": [cell for part in parts.values() for cell in pair(part)]}]
+    rows += [
+        {
+            "name": name,
+            "cells": [cell for key in parts for cell in pair(per_class[key].get(name, {"images": 0}))],
+        }
+        for name in names
+    ]
+    notes = record.split.get("notes")
+    return {
+        "parts": [label for key, label in words.PARTS if key in parts],
+        "rows": rows,
+        "notes": [str(note) for note in notes] if isinstance(notes, list) else [],
+    }
+
+
+def _separation(record: RunRecord) -> str:
+    """Whether the parts share patients, and how that is known."""
+    if record.patients_known is False:
+        return "Patients are unknown, so nobody can say whether the parts share patients."
+    if record.shared_patients is None:
+        return (
+            "The table of the run is missing, so this page could not check that the parts share no patient."
+        )
+    if record.shared_patients:
+        return f"{words.many(record.shared_patients, 'patient')} are in more than one part."
+    return "No patient is in more than one part (checked again in table.csv when this page was written)."
+
+
+def _findings(record: RunRecord) -> list[dict[str, Any]]:
+    """The findings in groups, the worst first."""
+    groups = []
+    strange = [finding for finding in record.findings if finding.get("severity") not in _SEVERITIES]
+    for severity, meaning in _SEVERITIES.items():
+        found = [finding for finding in record.findings if finding.get("severity") == severity]
+        found += strange if severity == "NOTE" else []
+        if found:
+            groups.append(
+                {"severity": severity, "meaning": meaning, "entries": [_finding(one) for one in found]}
+            )
+    return groups
+
+
+def _finding(finding: dict[str, Any]) -> dict[str, str]:
+    value, low, high, p, n = (finding.get(key) for key in ("value", "low", "high", "p", "n"))
+    facts = []
+    if _real(value):
+        limits = f" (95% CI {number(low)}-{number(high)})" if _real(low) and _real(high) else ""
+        facts.append(f"{_plain(value)}{limits}")
+    if _real(p):
+        facts.append("p < 0.001" if p < 0.001 else f"p = {p:.3f}")
+    if words.count(n) is not None:
+        facts.append(f"n = {n:,}")
+    return {
+        "id": str(finding.get("id") or ""),
+        "sentence": str(finding.get("sentence") or "(no sentence)"),
+        "fix": str(finding.get("fix") or ""),
+        "facts": ", ".join(facts),
+    }
+
+
+def _training(record: RunRecord) -> dict[str, str] | None:
+    drawn = figures.training_curve(record.history)
+    if drawn is None:
+        return None
+    best = figures.best_epoch(record.history)
+    sentence = f"{words.many(len(record.history), 'epoch')}."
+    if best is not None:
+        sentence += f" The validation loss was lowest, {best[1]:.3f}, at epoch {best[0]}."
+    if "phase" in record.history.columns:
+        phases = list(dict.fromkeys(record.history["phase"]))
+        sentence += f" Phases: {', '.join(phases)}." if len(phases) > 1 else ""
+    return {"figure": figures.svg(drawn), "sentence": sentence}
+
+
+def _heatmap(entry: dict[str, Any]) -> dict[str, Any]:
+    stored = entry.get("verdict")
+    verdict: dict[str, Any] = stored if isinstance(stored, dict) else {}
+    level, probability = str(verdict.get("level") or ""), entry.get("probability")
+    answer = [f"called {entry['prediction']}"] if entry.get("prediction") else []
+    if entry.get("target") and entry["target"] != entry.get("prediction"):
+        answer.append(f"map for {entry['target']}")
+    if _real(probability):
+        answer.append(f"probability {number(probability)}")
+    if entry.get("label"):
+        answer.append(f"reference {entry['label']}")
+    return {
+        "picture": figures.png(entry["png"]) if entry["png"] else "",
+        "problem": entry["problem"],
+        "image": Path(str(entry.get("image") or "unnamed image")).name,
+        "patient": str(entry.get("patient") or ""),
+        "answer": ", ".join(answer),
+        "level": level if level in _VERDICTS else "NONE",
+        "verdict": _VERDICTS.get(level, "No verdict: do not interpret"),
+        "sentence": str(verdict.get("sentence") or ""),
+    }
+
+
+def _machine(record: RunRecord) -> list[tuple[str, str]]:
+    facts = record.facts
+    rows = _pairs(facts.get("versions") if isinstance(facts.get("versions"), dict) else {})
+    if facts.get("device"):
+        rows.append(("device", str(facts["device"])))
+    if words.count(facts.get("parameters")) is not None:
+        rows.append(("parameters of the network", f"{facts['parameters']:,}"))
+    if facts.get("fingerprint"):
+        rows.append(("fingerprint of the data", str(facts["fingerprint"])))
+    seconds = facts.get("seconds")
+    if isinstance(seconds, dict):
+        rows += [(f"time for {phase}", f"{value:.0f} s") for phase, value in seconds.items() if _real(value)]
+    return rows
+
+
+def _pairs(content: Any) -> list[tuple[str, str]]:
+    """Settings as names and words; what was left open is not shown."""
+    if not isinstance(content, dict):
+        return []
+    shown = {True: "yes", False: "no"}
+    return [
+        (str(name), shown[value] if isinstance(value, bool) else _list(value))
+        for name, value in content.items()
+        if value not in (None, "", [], {})
+    ]
+
+
+def _list(value: Any) -> str:
+    return ", ".join(str(part) for part in value) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _plain(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else number(value)
+
+
+def _real(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,106 @@
+"""A run told again: as lines of Python and as a command. It runs nothing."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from typing import Any
+
+_SIZES = [0.6, 0.2, 0.2]
+_OPTIONS = ("model", "augment", "epochs", "seed", "image", "label", "mask", "split", "size", "window")
+
+
+def python(config: dict[str, Any], builder: str, name: str) -> str:
+    """The lines of Python that do a run again.
+
+    Args:
+        config: The content of ``config.json``.
+        builder: ``classifier``, ``unet`` or ``unet3d``.
+        name: The classifier's name.
+
+    Returns:
+        A script.
+
+    Example:
+        >>> print(python({"source": "scans.csv", "seed": 7, "augment": "ct"}, "classifier", "tiny"))
+        import easydl
+        <BLANKLINE>
+        study = easydl.load('scans.csv')
+        print(easydl.audit(study))
+        train, val, test = study.split(seed=7)
+        model = easydl.classifier('tiny', classes=study.classes, pretrained=False, seed=7)
+        easydl.fit(model, train, val, augment='ct', seed=7)
+        print(easydl.evaluate(model, test, seed=7))
+        easydl.saliency(model, test).show()
+    """
+    seed = int(config.get("seed") or 0)
+    load = {key: config[key] for key in ("image", "label", "mask", "merge_labels") if config.get(key)}
+    if config.get("patient", "auto") != "auto":
+        load["patient"] = config["patient"]
+    split: dict[str, Any] = {"seed": seed}
+    if list(config.get("sizes") or _SIZES) != _SIZES:
+        split = {"sizes": tuple(config["sizes"]), **split}
+    if config.get("split"):
+        load["split"] = config["split"]
+        split["column"] = config["split"]
+    classifier = builder == "classifier"
+    build = {"pretrained": config.get("pretrained") or False, "seed": seed} if classifier else {"seed": seed}
+    if classifier and config.get("size"):
+        build["size"] = config["size"]
+    fit = {
+        key: tuple(config[key]) if isinstance(config[key], list) else config[key]
+        for key in ("augment", "epochs", "batch_size", "learning_rate", "window", "override")
+        if config.get(key) is not None
+    }
+    if config.get("fine_tune", "auto") != "auto":
+        fit["fine_tune"] = config["fine_tune"]
+    model = [repr(name)] if classifier else []
+    return "\n".join(
+        [
+            "import easydl",
+            "",
+            f"study = easydl.load({', '.join([repr(config.get('source', '')), *_words(load)])})",
+            "print(easydl.audit(study))",
+            f"train, val, test = study.split({', '.join(_words(split))})",
+            f"model = easydl.{builder}({', '.join([*model, 'classes=study.classes', *_words(build)])})",
+            f"easydl.fit({', '.join(['model', 'train', 'val', *_words(fit), f'seed={seed}'])})",
+            f"print(easydl.evaluate(model, test, seed={seed}))",
+            "easydl.saliency(model, test).show()",
+        ]
+    )
+
+
+def command(config: dict[str, Any]) -> str:
+    """The command that does a run again, quoted for this system's command line.
+
+    Args:
+        config: The content of ``config.json``.
+
+    Returns:
+        One line.
+
+    Example:
+        >>> command({"source": "my scans.csv", "model": "tiny", "seed": 7})  # doctest: +SKIP
+        "easydl train 'my scans.csv' --model tiny --seed 7"
+    """
+    words = ["easydl", "train", str(config.get("source", ""))]
+    for name in _OPTIONS:
+        given = config.get(name)
+        for one in given if isinstance(given, list) else [given]:
+            words += [f"--{name}", str(one)] if one is not None else []
+    if config.get("override"):
+        words += ["--override", str(config["override"])]
+    if config.get("pretrained"):
+        words.append("--pretrained")
+    if config.get("patient", "auto") is None:
+        words.append("--no-patients")
+    elif config.get("patient", "auto") != "auto":
+        words += ["--patient", str(config["patient"])]
+    if config.get("merge_labels"):
+        words.append("--merge-labels")
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+
+def _words(options: dict[str, Any]) -> list[str]:
+    return [f"{name}={value!r}" for name, value in options.items()]

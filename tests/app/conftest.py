@@ -1,0 +1,36 @@
+"""A workspace of its own for every test of the app, and the app's entry as a simulated session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+MAIN = Path(__file__).parents[2] / "app" / "main.py"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty workspace, and the app's own folder on the path as under ``streamlit run``."""
+    folder = tmp_path / "workspace"
+    (folder / "runs").mkdir(parents=True)
+    monkeypatch.setenv("EASYDL_WORKSPACE", str(folder))
+    monkeypatch.syspath_prepend(str(MAIN.parent))
+    return folder
+
+
+@pytest.fixture
+def session(home: Path) -> Callable[..., AppTest]:
+    """Open the app on a step, as a browser with this address would."""
+
+    def opened(step: str = "data", **address: str) -> AppTest:
+        at = AppTest.from_file(MAIN, default_timeout=60)
+        at.query_params.update(address)
+        at.run()
+        if step != "data":
+            at.switch_page(f"steps/{step}.py").run()
+        return at
+
+    return opened

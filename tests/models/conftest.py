@@ -1,0 +1,82 @@
+"""Small networks for the model tests, built once, and a writer of the official weights format."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def real_weights(monkeypatch):
+    """The folder with the official MobileNet 0.25 file, as the weight cache."""
+    folder = Path(os.environ.get("EASYDL_REAL_DATA", "")) / "keras_weights"
+    if not os.environ.get("EASYDL_REAL_DATA") or not folder.is_dir():
+        pytest.skip("EASYDL_REAL_DATA is not set")
+    monkeypatch.setenv("EASYDL_WEIGHTS", str(folder))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch, tmp_path):
+    """Empty weight caches and a closed door where the weights would come from."""
+    monkeypatch.setenv("EASYDL_WEIGHTS", str(tmp_path / "cache"))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setenv("EASYDL_WEIGHTS_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture
+def write_official():
+    """A function that writes weights as keras.applications publishes them."""
+    return _write_official
+
+
+@pytest.fixture
+def stir():
+    """A function that gives every array of a model its own random values."""
+    return _stir
+
+
+def _write_official(model, path: Path) -> Path:
+    """Write weights as keras.applications publishes them (Keras 2 layout), by hand.
+
+    Layers are listed in model order, each with its arrays, the trainable ones first.
+    """
+    with h5py.File(path, "w") as file:
+        layers = [layer for layer in model.layers if layer.weights]
+        file.attrs["layer_names"] = [layer.name.encode() for layer in layers]
+        for layer in layers:
+            group = file.create_group(layer.name)
+            weights = layer.trainable_weights + layer.non_trainable_weights
+            names = [f"{layer.name}/{weight.name}_{k}:0" for k, weight in enumerate(weights)]
+            group.attrs["weight_names"] = [name.encode() for name in names]
+            for name, weight in zip(names, weights, strict=True):
+                group.create_dataset(name, data=np.asarray(weight))
+    return path
+
+
+def _stir(model, seed: int = 0):
+    """Give every normalisation its own random values, with the batch statistics of some random pictures.
+
+    The signal then reaches the end: an untrained network in inference mode would answer a constant.
+    """
+    import keras
+
+    rng = np.random.default_rng(seed)
+    normalisations = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    momenta = [layer.momentum for layer in normalisations]
+    for layer in normalisations:
+        layer.momentum = 0.0
+        layer.gamma.assign(rng.uniform(0.5, 1.5, layer.gamma.shape))
+        layer.beta.assign(rng.normal(0.0, 0.2, layer.beta.shape))
+    model(rng.uniform(0, 255, (8, *model.input_shape[1:])).astype("float32"), training=True)
+    for layer, momentum in zip(normalisations, momenta, strict=True):
+        layer.momentum = momentum
+    return model

@@ -1,0 +1,119 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import png_study
+from PIL import Image
+
+import easydl
+from easydl.errors import LeakageError
+from easydl.traps import refuse_leakage
+from easydl.traps.association import associate
+
+
+def severities(study, trap):
+    return {one.severity for one in easydl.audit(study).findings if one.id == trap}
+
+
+def test_a_clean_study_raises_no_alarm(tmp_path):
+    study = easydl.load(png_study(tmp_path / "s", per_class=40))
+    study.split(seed=1)
+    found = easydl.audit(study)
+    assert not found.blocking
+    assert severities(study, "A1") == severities(study, "A2") == {"OK"}
+    assert "WARN" not in severities(study, "A4")
+
+
+def test_film_size_that_tells_the_class_is_noticed(tmp_path):
+    path = png_study(tmp_path / "s", per_class=20)
+    rng = np.random.default_rng(0)
+    for file in (tmp_path / "s/healthy").iterdir():
+        side = int(rng.integers(40, 60))
+        Image.fromarray(rng.integers(0, 90, (side, side)).astype(np.uint8)).save(file)
+    finding = next(one for one in easydl.audit(easydl.load(path)).findings if one.id == "A4")
+    assert finding.severity == "WARN"
+    assert "size of the image" in finding.sentence
+    assert "95% CI" in finding.sentence
+    assert finding.p < 0.05
+
+
+def test_a_scanner_that_tells_the_class_is_noticed_and_its_balanced_twin_is_not(tmp_path):
+    path = png_study(tmp_path / "s", per_class=30)
+    frame = pd.read_csv(path, dtype=str)
+    frame.assign(scanner=np.where(frame["label"] == "disease", "A", "B")).to_csv(path, index=False)
+    assert any("'scanner'" in one.sentence and one.severity == "WARN" for one in easydl.audit(easydl.load(path)).findings)
+    frame.assign(scanner=["A", "B"] * 30).to_csv(path, index=False)
+    assert not any(one.severity == "WARN" and one.id == "A4" for one in easydl.audit(easydl.load(path)).findings)
+
+
+def test_association_keeps_its_false_alarm_rate():
+    alarms = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        label = pd.Series(rng.permutation(["a", "b"] * 25))
+        found = associate(pd.DataFrame({"x": rng.integers(0, 3, 50).astype(str)}), label, pd.Series(range(50)).astype(str))
+        alarms += found is not None and found.p < 0.05
+    assert alarms <= 5  # 2 expected at 5%; six or more has a chance of 1%
+
+
+def test_identical_images_across_parts_and_conflicting_labels_block(tmp_path):
+    path = png_study(tmp_path / "s", per_class=8)
+    for other in ("disease/002_0.png", "healthy/003_0.png"):
+        (tmp_path / "s" / other).write_bytes((tmp_path / "s/disease/001_0.png").read_bytes())
+    study = easydl.load(path)
+    study.split(seed=0)
+    assert "BLOCK" in severities(study, "A7")
+    study.frame["split"] = ["train", "test"] * 8
+    assert "BLOCK" in severities(study, "A2")
+
+
+def test_patients_in_two_parts_block(tmp_path):
+    study = easydl.load(png_study(tmp_path / "s", images_per_patient=2))
+    study.frame["split"] = ["train", "test"] * 16
+    assert severities(study, "A1") == {"BLOCK"}
+
+
+def test_unknown_patients_are_untested_with_a_hint_at_names(table):
+    for file in sorted((table.parent / "disease").iterdir())[:4]:
+        file.rename(file.with_name(f"00000231_{file.stem[-5:-2]}.png"))
+    finding = next(one for one in easydl.audit(easydl.load(table.parent)).findings if one.id == "A1")
+    assert finding.severity == "UNTESTED"
+    # The four renamed ones, and the eight 004_0 ... 007_0 that occur in both class folders.
+    assert "12 file names share a stem" in finding.sentence
+
+
+def test_small_test_sets_and_unequal_classes_are_said(tmp_path):
+    path = png_study(tmp_path / "s", per_class=40)
+    frame = pd.read_csv(path, dtype=str)
+    pd.concat([frame[:6], frame[40:]]).to_csv(path, index=False)
+    study = easydl.load(path)
+    study.split(seed=0)
+    sentences = " ".join(one.sentence for one in easydl.audit(study).findings if one.severity == "WARN")
+    assert "unequal" in sentences
+    assert "will mean little" in sentences
+
+
+def test_the_audit_shows_itself_and_is_json(table):
+    found = easydl.audit(easydl.load(table))
+    assert "Research use only" in repr(found)
+    assert "Research use only" in found._repr_html_()
+    assert json.loads(json.dumps(found.to_dict()))["findings"][0]["severity"] in ("WARN", "NOTE", "OK", "UNTESTED", "BLOCK")
+
+
+def test_fit_refuses_leakage_unless_a_reason_is_given(tmp_path):
+    study = easydl.load(png_study(tmp_path / "s", images_per_patient=2))
+    with pytest.raises(LeakageError, match="16 patients and 0 identical"):
+        refuse_leakage(study.rows(range(0, 32, 2)), study.rows(range(1, 32, 2)))
+    record = refuse_leakage(study.rows(range(0, 32, 2)), study.rows(range(1, 32, 2)), "teaching")
+    assert "teaching" in record[0]
+    assert refuse_leakage(study.rows(range(16)), study.rows(range(16, 32))) == []
+
+
+@pytest.mark.real
+def test_openi_film_size_alone_separates_the_classes(real):
+    findings = easydl.audit(easydl.load(real / "openi_abd_vs_cxr")).findings
+    size = next(one for one in findings if one.id == "A4")
+    assert "alone separates the classes" in size.sentence
+    assert size.low > 0.75
+    assert any("more than once" in one.sentence for one in findings)

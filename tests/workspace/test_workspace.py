@@ -1,0 +1,294 @@
+"""The workspace: studies remembered and forgotten, runs that begin once, code that tells them again."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import stat
+import sys
+import threading
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import easydl.workspace.jobs as jobs
+from easydl import runs as pipeline
+from easydl.errors import InputError, RunError
+from easydl.workspace import RunView, Workspace, choices
+from easydl.workspace.again import command, python
+
+
+def png(seed: int) -> bytes:
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, 255, (32, 32), dtype=np.uint8)
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def films(folder: Path, each: int = 4) -> Path:
+    for number, label in enumerate(("normal", "nodule")):
+        (folder / label).mkdir(parents=True)
+        for i in range(each):
+            (folder / label / f"{i}.png").write_bytes(png(10 * number + i))
+    return folder
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "workspace")
+
+
+def test_a_study_on_this_computer_is_remembered_where_it_lies(home: Workspace, tmp_path: Path) -> None:
+    folder = films(tmp_path / "my films")
+    before = sorted(folder.rglob("*"))
+    card = home.studies.open(f'  "{folder}" ')
+    assert (card.source, card.kind, card.name) == (str(folder), "path", "my films")
+    assert len(home.studies.load(card)) == 8
+    assert sorted(folder.rglob("*")) == before, "nothing is written beside the images"
+    again = Workspace(home.folder)
+    assert [one.id for one in again.studies.all()] == [card.id]
+    home.studies.forget(card.id)
+    assert again.studies.all() == []
+    assert sorted(folder.rglob("*")) == before, "forgetting does not touch the images"
+
+
+@pytest.mark.parametrize("path", ["", "   ", "/nowhere/at/all", '"C:\\films"'])
+def test_a_path_with_nothing_at_it_is_one_clear_error(home: Workspace, path: str) -> None:
+    with pytest.raises(InputError, match=r"nothing at|empty") as caught:
+        home.studies.open(path)
+    assert caught.value.do
+    assert home.studies.all() == []
+
+
+def test_a_zip_is_unpacked_at_once_and_leaves_with_the_study(home: Workspace) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for number, label in enumerate(("a", "b")):
+            for i in range(3):
+                archive.writestr(f"films/{label}/{i}.png", png(10 * number + i))
+    packed.seek(0)
+    card = home.studies.receive_zip("../../Smith^John.zip", packed)
+    assert home.studies.folder in Path(card.source).parents
+    assert list(home.studies.load(card).classes) == ["a", "b"]
+    assert not list(home.folder.rglob("*.zip")), "the zip itself is not kept"
+    assert not list(home.folder.rglob("*Smith*")), "names of uploads are never paths"
+    home.studies.forget(card.id)
+    assert list(home.studies.folder.iterdir()) == []
+
+
+def test_a_table_in_a_zip_is_what_is_loaded(home: Workspace) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        rows = ["image,label,patient"]
+        for i in range(6):
+            archive.writestr(f"images/{i}.png", png(i))
+            rows.append(f"images/{i}.png,{'ab'[i % 2]},{i}")
+        archive.writestr("films.csv", "\n".join(rows))
+    packed.seek(0)
+    study = home.studies.load(home.studies.receive_zip("films.zip", packed))
+    assert (len(study), study.n_patients, study.patients_known) == (6, 6, True)
+
+
+def test_a_refused_upload_leaves_nothing(home: Workspace) -> None:
+    for upload in (b"no zip", b""):
+        with pytest.raises(InputError):
+            home.studies.receive_zip("a.zip", io.BytesIO(upload))
+    with pytest.raises(InputError, match="no name"):
+        home.studies.receive_class("  ", [("1.png", io.BytesIO(png(1)))])
+    with pytest.raises(InputError, match="outside"):
+        home.studies.receive_folder([("../1.png", io.BytesIO(png(1)))])
+    assert list(home.studies.folder.iterdir()) == []
+
+
+def test_classes_can_be_added_one_after_the_other(home: Workspace) -> None:
+    card = None
+    for number, label in enumerate(("normal", "<img src=x onerror=alert(1)>", "normal")):
+        card = home.studies.receive_class(
+            label, [(f"/any/{i}.png", io.BytesIO(png(10 * number + i))) for i in range(2)], card=card
+        )
+    assert card is not None
+    assert home.studies.class_counts(card) == {"_img src=x onerror=alert(1)_": 2, "normal": 4}
+    assert len(home.studies.load(card)) == 6
+
+
+def test_an_id_is_never_a_path(home: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "workspace" / "study.json").write_text("{}")
+    for wrong in ("..", "../x", "", "a" * 16, "/etc", "0123456789abcdeg"):
+        with pytest.raises(RunError, match="not remembered"):
+            home.studies.one(wrong)
+        with pytest.raises(RunError, match="not remembered"):
+            home.studies.forget(wrong)
+        with pytest.raises(RunError, match="no such run"):
+            home.runs.one(wrong)
+
+
+def test_a_workspace_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot be written") as caught:
+        Workspace(tmp_path / "file" / "within")
+    assert "EASYDL_WORKSPACE" in caught.value.do
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no permission bits")
+def test_uploads_and_errors_are_for_this_user_only(home: Workspace) -> None:
+    card = home.studies.receive_folder([("a/1.png", io.BytesIO(png(1))), ("b/1.png", io.BytesIO(png(2)))])
+    private = [home.studies.folder, home.runs.folder, home.studies.folder / card.id]
+    private.append(home.note_error(ValueError("x"), "Data"))
+    assert [stat.S_IMODE(path.stat().st_mode) & 0o077 for path in private] == [0] * len(private)
+    assert "ValueError: x" in private[-1].read_text()
+
+
+def test_ten_clicks_at_once_begin_one_run(home: Workspace, tmp_path: Path, monkeypatch) -> None:
+    """The guard must hold between threads: the pipeline's own start is replaced by one that is slow."""
+    begun = []
+
+    def slow_start(config, folder):
+        threading.Event().wait(0.2)
+        config.save(folder)
+        status = {"state": "running", "pid": jobs.os.getpid(), "started": "2026-01-01T00:00:00+00:00"}
+        (folder / "status.json").write_text(json.dumps(status))
+        begun.append(folder)
+        return 1
+
+    monkeypatch.setattr(pipeline, "start", slow_start)
+    card = home.studies.open(films(tmp_path / "films"))
+    refused = []
+
+    def click() -> None:
+        try:
+            home.runs.start(card, model="tiny", seed=7)
+        except RunError as error:
+            refused.append(error.found)
+
+    clicks = [threading.Thread(target=click) for _ in range(10)]
+    for one in clicks:
+        one.start()
+    for one in clicks:
+        one.join()
+    assert len(begun) == 1
+    assert len(refused) == 9
+    assert all("training is" in words for words in refused)
+    assert [run.id for run in home.runs.all()] == [begun[0].name]
+    assert home.runs.all()[0].config["source"] == card.source
+
+
+def test_a_start_that_fails_leaves_no_run(home: Workspace, tmp_path: Path, monkeypatch) -> None:
+    def broken(config, folder):
+        raise OSError("no process")
+
+    monkeypatch.setattr(pipeline, "start", broken)
+    card = home.studies.open(films(tmp_path / "films"))
+    with pytest.raises(OSError, match="no process"):
+        home.runs.start(card, model="tiny")
+    assert list(home.runs.folder.iterdir()) == []
+
+
+def test_a_lock_that_a_dead_process_left_does_not_block_for_ever(
+    home: Workspace, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(pipeline, "start", lambda config, folder: config.save(folder))
+    lock = home.runs.folder / ".starting"
+    lock.touch()
+    card = home.studies.open(films(tmp_path / "films"))
+    with pytest.raises(RunError, match="another window"):
+        home.runs.start(card)
+    jobs.os.utime(lock, (1, 1))
+    assert home.runs.start(card).is_dir()
+
+
+def test_the_choices_fit_the_study(tmp_path: Path, monkeypatch) -> None:
+    class Films:
+        task, dimension = "classification", 2
+
+    monkeypatch.setenv("EASYDL_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    found = {choice.name: choice for choice in choices(Films())}  # type: ignore[arg-type]
+    assert next(iter(found)) == "tiny"
+    assert found["tiny"].weights == "none"
+    assert found["mobilenet_025"].weights == "download"
+    assert not {"unet", "unet3d", "tiny3d"} & set(found)
+    (tmp_path / "mobilenet_2_5_224_tf_no_top.h5").write_bytes(b"weights")
+    assert {c.name: c.weights for c in choices(Films())}["mobilenet_025"] == "here"  # type: ignore[arg-type]
+    Films.task, Films.dimension = "segmentation", 3
+    assert [choice.name for choice in choices(Films())] == ["unet3d"]  # type: ignore[arg-type]
+
+
+CONFIG = {
+    "source": '/films/it\'s "mine"/$(touch evil)',
+    "model": "mobilenet",
+    "pretrained": True,
+    "augment": "chest_xray",
+    "epochs": 5,
+    "seed": 3,
+    "label": "finding\nimport os",
+    "image": ["t1", "t2"],
+    "patient": None,
+    "merge_labels": True,
+    "override": "known and accepted",
+}
+
+
+def test_the_code_is_python_and_says_the_same_as_the_settings() -> None:
+    calls = {}
+    for node in ast.walk(ast.parse(python(CONFIG, "classifier", "mobilenet"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            words = {
+                word.arg: ast.literal_eval(word.value) for word in node.keywords if word.arg != "classes"
+            }
+            values = [ast.literal_eval(arg) for arg in node.args if isinstance(arg, ast.Constant)]
+            calls[node.func.attr] = (values, words)
+    assert calls["load"][0] == [CONFIG["source"]]
+    assert calls["load"][1] == {key: CONFIG[key] for key in ("image", "label", "merge_labels", "patient")}
+    assert calls["classifier"] == (["mobilenet"], {"pretrained": True, "seed": 3})
+    assert calls["fit"][1] == {
+        "augment": "chest_xray",
+        "epochs": 5,
+        "override": "known and accepted",
+        "seed": 3,
+    }
+    assert calls["split"][1] == {"seed": 3}
+
+
+def test_the_command_is_understood_by_the_command_line_as_the_same_settings(
+    tmp_path: Path, monkeypatch
+) -> None:
+    import shlex
+
+    from easydl.cli import app
+
+    asked = []
+    monkeypatch.setattr(pipeline, "run", lambda config, folder, progress: asked.append(config) or tmp_path)
+    words = shlex.split(command(CONFIG))
+    assert words[:2] == ["easydl", "train"]
+    result = CliRunner().invoke(app, [*words[1:], "--folder", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    told = asked[0].model_dump()
+    assert {key: told[key] for key in CONFIG} == CONFIG
+
+
+def test_a_view_of_anything_broken_is_empty_and_never_an_error(tmp_path: Path) -> None:
+    names = (
+        "config.json",
+        "audit.json",
+        "split.json",
+        "metrics.json",
+        "run.json",
+        "history.csv",
+    )
+    for content in (b"", b"{", b"[]", b"null", b"\xff\xfe"):
+        for name in names:
+            (tmp_path / name).write_bytes(content)
+        (tmp_path / "status.json").write_bytes(content[:1])
+        view = RunView(tmp_path)
+        assert (view.progress, view.seconds, view.seconds_left, view.metrics) == (0.0, None, None, None)
+        assert view.history.empty
+        assert view.split.empty
+        assert (view.findings, view.heatmaps, view.curves) == ([], [], {})
+        assert view.sentence == "Interrupted"
+        assert view.title
+        assert "easydl.load" in view.code
