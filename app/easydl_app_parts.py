@@ -182,9 +182,7 @@ def choose_run() -> RunView | None:
 def show_findings(findings: list[dict[str, Any]]) -> None:
     """The audit's findings, the gravest first, each with what to do."""
     order = list(SEVERITIES)
-    ranked = sorted(
-        findings, key=lambda f: order.index(f["severity"]) if f["severity"] in order else len(order)
-    )
+    ranked = sorted(findings, key=lambda f: order.index(f["severity"]) if f["severity"] in order else len(order))
     for finding in ranked:
         word, colour, icon = _SEVERITY.get(finding["severity"], (finding["severity"], "gray", "info"))
         with st.container(border=True):

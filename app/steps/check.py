@@ -36,11 +36,9 @@ for part, words in zip(parts, ("training", "validation", "test"), strict=True):
     rows.append(row)
 st.dataframe(pd.DataFrame(rows), hide_index=True, width="content")
 st.caption(
-    "No patient is in two parts. The model learns from training, is chosen on validation, and is tested "
-    "once on test."
+    "No patient is in two parts. The model learns from training, is chosen on validation, and is tested once on test."
     if study.patients_known
-    else "The patients are not known: leakage between the parts cannot be excluded. Every report repeats "
-    "this."
+    else "The patients are not known: leakage between the parts cannot be excluded. Every report repeats this."
 )
 
 st.subheader("Findings", anchor=False)

@@ -51,9 +51,7 @@ def column_choices() -> dict[str, Any]:
     with st.expander("My table has other column names"):
         left, right = st.columns(2)
         names = {
-            role: (left if place % 2 == 0 else right).text_input(
-                f"Column with the {role}", placeholder="found by name"
-            )
+            role: (left if place % 2 == 0 else right).text_input(f"Column with the {role}", placeholder="found by name")
             for place, role in enumerate(("image", "label", "patient", "mask"))
         }
         alone = st.checkbox(
@@ -71,15 +69,11 @@ def column_choices() -> dict[str, Any]:
 
 def door_zip() -> None:
     """A zip, unpacked at once."""
-    st.write(
-        "A zip of a folder with one sub-folder for each class, of DICOM files, or of images with their table."
-    )
+    st.write("A zip of a folder with one sub-folder for each class, of DICOM files, or of images with their table.")
     given = st.file_uploader(
         f"Zip, at most {UPLOAD_MB // 1000} GB", type="zip", key=uploader_key("zip"), max_upload_size=UPLOAD_MB
     )
-    st.caption(
-        "It is unpacked into the workspace on this computer. For anything larger, open the folder instead."
-    )
+    st.caption("It is unpacked into the workspace on this computer. For anything larger, open the folder instead.")
     if given is not None:
         clear_uploader("zip")
         with st.spinner("Unpacking"):
@@ -109,9 +103,7 @@ def door_images() -> None:
         st.caption("Name the class first, then add its images. Then the next class.")
     if files and label.strip():
         clear_uploader("class")
-        st.session_state["filling"] = workspace().studies.receive_class(
-            label, [(f.name, f) for f in files], card=begun
-        )
+        st.session_state["filling"] = workspace().studies.receive_class(label, [(f.name, f) for f in files], card=begun)
         st.rerun()
     counts = workspace().studies.class_counts(begun) if begun else {}
     for name, count in counts.items():
@@ -180,9 +172,7 @@ def show_study() -> None:
     with left:
         st.subheader("Classes", anchor=False)
         if "label" in study.frame.columns:
-            table = study.frame.groupby("label").agg(
-                images=("label", "size"), patients=("patient", "nunique")
-            )
+            table = study.frame.groupby("label").agg(images=("label", "size"), patients=("patient", "nunique"))
             st.dataframe(table.reset_index().rename(columns={"label": "class"}), hide_index=True)
         else:
             st.markdown(f"Masks: {plain(', '.join(study.classes))}")
@@ -232,10 +222,7 @@ else:
         if st.button("Choose another"):
             remember("study", None)
             st.rerun()
-        st.write(
-            "Or forget it: its record and uploaded copies are deleted. Images elsewhere and runs are not "
-            "touched."
-        )
+        st.write("Or forget it: its record and uploaded copies are deleted. Images elsewhere and runs are not touched.")
         if st.button("Forget this study"):
             workspace().studies.forget(current_card().id)  # type: ignore[union-attr]
             remember("study", None)

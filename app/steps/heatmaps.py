@@ -18,9 +18,7 @@ if run is None:
     st.stop()
 heatmaps = run.heatmaps
 if not heatmaps:
-    words = (
-        "They are drawn at the end of the run." if run.running else "This run ended before they were drawn."
-    )
+    words = "They are drawn at the end of the run." if run.running else "This run ended before they were drawn."
     needs(f"There are no heatmaps yet. {words}", "train")
     st.stop()
 st.caption(
@@ -45,15 +43,14 @@ for number, entry in enumerate(heatmaps[:shown], start=1):
             alt=f"Image {number}: the original beside the overlay of the heatmap",
         )
         with about:
-            st.markdown(f"**Image {number}**, patient {plain(entry.get('patient', 'not known'))}")
+            st.markdown(f"**Image {number}**")
+            st.caption(plain(entry.get("image", "")))
             if entry.get("label"):
                 st.markdown(f"Reference: {plain(entry['label'])}")
-            if entry.get("prediction"):
+            if entry.get("target"):
                 chance = entry.get("probability")
-                st.markdown(
-                    f"Model: {plain(entry['prediction'])}"
-                    + (f" (score {chance:.2f})" if isinstance(chance, int | float) else "")
-                )
+                score = f" (score {chance:.2f})" if isinstance(chance, int | float) else ""
+                st.markdown(f"Explained: {plain(entry['target'])}{score}")
             if verdict:
                 word, colour, icon = VERDICTS.get(verdict.get("level", ""), ("Not tested", "gray", "help"))
                 st.badge(word, color=colour, icon=f":material/{icon}:")  # type: ignore[arg-type]

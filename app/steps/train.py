@@ -114,8 +114,7 @@ def watch(run_id: str) -> None:
         show_curves(run)
         stop_button(run)
         st.caption(
-            "The training is a process of its own. You may close or refresh this page; this address finds "
-            "it again."
+            "The training is a process of its own. You may close or refresh this page; this address finds it again."
         )
 
 

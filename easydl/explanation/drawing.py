@@ -72,12 +72,14 @@ def draw(heatmap: Heatmap, ax: Axes | None = None) -> Figure:
     )
     kind = "simulated image" if _simulated(heatmap.scan) else "original"
     original.set_title(f"{kind}{where}\n{_grey(heatmap)}", fontsize=8.5, color=INK, loc="left")
-    method = "Grad-CAM" if heatmap.method == "gradcam" else "occlusion"
+    segmenter = heatmap.task == "segmentation"
+    names = {"occlusion": "occlusion", "gradcam": "Grad-CAM"}
+    method = "Seg-HiRes-Grad-CAM" if segmenter and heatmap.method == "gradcam" else names[heatmap.method]
     overlay.set_title(f"{heatmap.answer()}\n{method}: what speaks for it", fontsize=8.5, color=INK, loc="left")
     if level == "FAIL":
-        overlay.text(0.5, 0.5, "DO NOT INTERPRET", transform=overlay.transAxes, ha="center", va="center", fontsize=13,
-                     color="white", fontweight="bold", rotation=20,
-                     bbox={"facecolor": COLOURS["FAIL"], "edgecolor": "none", "alpha": 0.75})  # fmt: skip
+        overlay.text(0.5, 0.04, "DO NOT INTERPRET", transform=overlay.transAxes, ha="center", va="bottom",
+                     fontsize=11, color="white", fontweight="bold",
+                     bbox={"facecolor": COLOURS["FAIL"], "edgecolor": "none", "alpha": 0.85})  # fmt: skip
     bar_at = MARGIN + 2 * panel + GAP + 0.12
     high = min(room, panel * tall)
     bar = place(bar_at, below + (room - high) / 2, 0.13, high)

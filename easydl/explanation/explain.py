@@ -55,8 +55,8 @@ def saliency(
         >>> easydl.saliency(model, "case.dcm").show()  # doctest: +SKIP
 
     References:
-        Selvaraju et al. 2017, Grad-CAM, arXiv:1610.02391; Vinogradova et al. 2020, arXiv:2002.11434; Zeiler and
-        Fergus 2014, arXiv:1311.2901.
+        Selvaraju et al. 2017, Grad-CAM, arXiv:1610.02391; Rheude et al. 2024, Seg-HiRes-Grad CAM,
+        arXiv:2409.20287; Zeiler and Fergus 2014, arXiv:1311.2901.
     """
     if method not in METHODS:
         raise InputError(
@@ -71,9 +71,10 @@ def saliency(
     network = network_of(model, batch.shape[1:-1])
     logits = network.logits(batch)[0]
     question = _question(network, recipe, batch, logits, asked)
-    make = network.cam if method == "gradcam" else lambda *given: occlusion(network, *given)
-    empty = recipe.task == "segmentation" and not question.region.any()
-    coarse = np.zeros(batch.shape[1:-1], np.float32) if empty else make(batch, question.target, question.region)
+    if method == "gradcam":
+        coarse, _ = network.cam(batch, question.target, question.region)
+    else:
+        coarse = occlusion(network, batch, question.target, question.region)
     fine = enlarged(coarse, batch.shape[1:-1])
     said: Verdict | None = None
     if verdict:

@@ -27,6 +27,8 @@ class Network:
         model: A flat Keras model with a layer ``logits``.
         size: Spatial input size.
         segmenter: Whether there is a logit for every pixel.
+        softmax: Whether the classes compete. Then a logit is explained against the mean of all: softmax sees only
+            differences, and a network may say "disc" by lowering "background" alone.
 
     Attributes:
         layer: Name of the layer whose map is explained.
@@ -34,9 +36,9 @@ class Network:
         traces: How often TensorFlow compiled; it stays at one for each function.
     """
 
-    def __init__(self, model: Any, size: tuple[int, ...], *, segmenter: bool) -> None:
+    def __init__(self, model: Any, size: tuple[int, ...], *, segmenter: bool, softmax: bool) -> None:
         layer = evidence_layer(model, size, segmenter=segmenter)
-        self.layer, self.segmenter, self.dimension = layer.name, segmenter, len(size)
+        self.layer, self.segmenter, self.softmax, self.dimension = layer.name, segmenter, softmax, len(size)
         self._part = keras.Model(model.inputs, [layer.output, model.get_layer(LOGITS).output])
         self.layers = self._part.layers
         self.variables = [variable for layer in self.layers for variable in layer.weights]
@@ -61,7 +63,7 @@ class Network:
     def scores(
         self, batch: np.ndarray, target: int, region: np.ndarray, weights: tuple[Any, ...] | None = None
     ) -> np.ndarray:
-        """The logit that is explained, for every image of a batch.
+        """The logit that is explained, for every image of a batch (against the mean logit where classes compete).
 
         Args:
             batch: ``(n, *size, channels)``.
@@ -82,8 +84,11 @@ class Network:
 
     def cam(
         self, batch: np.ndarray, target: int, region: np.ndarray, weights: tuple[Any, ...] | None = None
-    ) -> np.ndarray:
-        """Grad-CAM of one image on the grid of the feature map.
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Grad-CAM of one image on the grid of the feature map, and the logits it comes with.
+
+        A classifier's gradients are averaged over the map (Grad-CAM). A segmenter's are multiplied point by point
+        (Seg-HiRes-Grad-CAM), because its score belongs to a place and the average forgets which.
 
         Args:
             batch: ``(1, *size, channels)``.
@@ -92,13 +97,16 @@ class Network:
             weights: As for `scores`.
 
         Returns:
-            float32, spatial shape of the feature map, 0 or more, not normalised.
+            float32 of the feature map's spatial shape, 0 or more, not normalised; and the logits without the batch.
 
         References:
-            Selvaraju et al. 2017, Grad-CAM, arXiv:1610.02391, equations 1 and 2.
+            Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2; Vinogradova et al. 2020, arXiv:2002.11434;
+            Rheude et al. 2024, arXiv:2409.20287.
         """
         weights = weights or self.weights()
-        return self._cam(tf.constant(batch, tf.float32), target, tf.constant(region, tf.float32), weights).numpy()[0]
+        image, where = tf.constant(batch, tf.float32), tf.constant(region, tf.float32)
+        evidence, logits = self._cam(image, target, where, weights)
+        return evidence.numpy()[0], logits.numpy()[0]
 
     def random_weights(self, draw: int, share: float = 1.0) -> tuple[Any, ...]:
         """The weights of the same architecture, untrained, from the top down.
@@ -133,6 +141,8 @@ class Network:
         return tf.cast(maps, tf.float32), tf.cast(logits, tf.float32)
 
     def _pooled(self, logits: Any, target: Any, region: Any) -> Any:
+        if self.softmax:
+            logits = logits - tf.reduce_mean(logits, axis=-1, keepdims=True)
         chosen = tf.gather(logits, target, axis=-1) * region
         if not self.segmenter:
             return chosen
@@ -151,8 +161,9 @@ class Network:
             maps, logits = self._forward(batch, weights)
             score = self._pooled(logits, target, region)
         gradient = tape.gradient(score, maps)
-        importance = tf.reduce_mean(gradient, axis=list(range(1, self.dimension + 1)), keepdims=True)
-        return tf.nn.relu(tf.reduce_sum(importance * maps, axis=-1))
+        if not self.segmenter:
+            gradient = tf.reduce_mean(gradient, axis=list(range(1, self.dimension + 1)), keepdims=True)
+        return tf.nn.relu(tf.reduce_sum(gradient * maps, axis=-1)), logits
 
 
 def network_of(model: Any, size: tuple[int, ...]) -> Network:
@@ -169,7 +180,9 @@ def network_of(model: Any, size: tuple[int, ...]) -> Network:
     store = _networks.setdefault(model, {})
     if recipe.window not in store:
         store.clear()
-        store[recipe.window] = Network(model, size, segmenter=recipe.task == "segmentation")
+        segmenter = recipe.task == "segmentation"
+        competing = recipe.task in ("classification", "segmentation") and len(recipe.classes) > 1
+        store[recipe.window] = Network(model, size, segmenter=segmenter, softmax=competing)
     return store[recipe.window]
 
 

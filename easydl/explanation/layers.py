@@ -60,8 +60,8 @@ def evidence_layer(model: Any, size: tuple[int, ...], *, segmenter: bool) -> Any
 
     For a classifier it is the last layer through which everything passes before pooling, and whose map is at least
     4 points wide: a network for 224 pixels that is given 64 ends in a map of 2 x 2, which shows no place. For a
-    segmenter it is the last activation at the bottleneck, which shows the context that was used; the last decoder
-    map would only repeat the outline.
+    segmenter it is the end of the first decoder stage after the bottleneck. The bottleneck itself goes unused when
+    the skip connections suffice, and its map is then empty; the last decoder map only repeats the outline.
 
     Args:
         model: A flat Keras model with a layer ``logits``.
@@ -101,10 +101,11 @@ def evidence_layer(model: Any, size: tuple[int, ...], *, segmenter: bool) -> Any
             "Use larger images.",
         )
     if segmenter:
-        smallest = min(prod(shape[graph[number][0].name][1:-1]) for number in spatial)
-        bottom = [number for number in spatial if prod(shape[graph[number][0].name][1:-1]) == smallest]
-        active = [n for n in bottom if isinstance(graph[n][0], (keras.layers.ReLU, keras.layers.Activation))]
-        return graph[(active or bottom)[-1]][0]
+        points = {number: prod(shape[graph[number][0].name][1:-1]) for number in spatial}
+        second = sorted(set(points.values()))[:2][-1]
+        stage = [number for number in spatial if points[number] == second]
+        active = [n for n in stage if isinstance(graph[n][0], (keras.layers.ReLU, keras.layers.Activation))]
+        return graph[(active or stage)[-1]][0]
     jumps = [(place[parent.name], number) for number, (_, parents) in enumerate(graph) for parent in parents]
     through = [n for n in spatial if not any(begin < n < end for begin, end in jumps)] or spatial
     wide = [number for number in through if max(shape[graph[number][0].name][1:-1]) >= COARSEST]

@@ -11,7 +11,7 @@ from scipy import ndimage
 if TYPE_CHECKING:
     from easydl.explanation.gradcam import Network
 
-PATCHES = {2: (7, 7), 3: (4, 4, 4)}
+PATCHES = {2: (7, 7), 3: (3, 3, 3)}
 
 
 def blurred(batch: np.ndarray) -> np.ndarray:
@@ -30,7 +30,7 @@ def blurred(batch: np.ndarray) -> np.ndarray:
 
 
 def tiles(size: tuple[int, ...]) -> list[tuple[slice, ...]]:
-    """The patches: 7 x 7 in an image, 4 x 4 x 4 in a volume, without overlap, in the order of the map."""
+    """The patches: 7 x 7 in an image, 3 x 3 x 3 in a volume, without overlap, in the order of the map."""
     axes = []
     for side, parts in zip(size, PATCHES[len(size)], strict=True):
         edges = np.linspace(0, side, min(parts, side) + 1).round().astype(int)
@@ -51,7 +51,7 @@ def occlusion(
         weights: The model's own when None.
 
     Returns:
-        float32 ``(7, 7)`` or ``(4, 4, 4)``: the drop in logits; negative where hiding helps.
+        float32 ``(7, 7)`` or ``(3, 3, 3)``: the drop in logits; negative where hiding helps.
 
     References:
         Zeiler and Fergus 2014, arXiv:1311.2901, section 4.2.

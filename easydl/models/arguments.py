@@ -52,9 +52,7 @@ def class_names(classes: Any, task: Task) -> tuple[str, ...]:
         raise InputError(
             f"`classes` gives {len(given) if not whole(classes) else int(classes)} class(es).",
             f"{least} to {MOST_CLASSES} for {task}.",
-            "A yes/no question has two classes: one for yes and one for no."
-            if least == 2
-            else "Name what is wanted.",
+            "A yes/no question has two classes: one for yes and one for no." if least == 2 else "Name what is wanted.",
         )
     names = tuple(str(one) for one in given)
     if any(not name.strip() for name in names) or len(set(names)) < len(names):
@@ -136,9 +134,7 @@ def seed_of(seed: Any) -> int:
         InputError: Not a whole number from 0 to 2**32 - 1.
     """
     if not whole(seed) or not 0 <= seed < 2**32:
-        raise InputError(
-            f"`seed` is {seed!r}.", "a whole number from 0 to 4294967295.", "Use seed=0, for instance."
-        )
+        raise InputError(f"`seed` is {seed!r}.", "a whole number from 0 to 4294967295.", "Use seed=0, for instance.")
     return int(seed)
 
 
@@ -169,9 +165,7 @@ def whole(value: Any) -> bool:
 
 
 def _checked(sides: Any, entry: Entry) -> tuple[int, ...]:
-    good = (
-        isinstance(sides, Sequence) and not isinstance(sides, (str, bytes)) and len(sides) == entry.dimension
-    )
+    good = isinstance(sides, Sequence) and not isinstance(sides, (str, bytes)) and len(sides) == entry.dimension
     if not good or not all(whole(side) and entry.smallest <= side <= LARGEST for side in sides):
         raise InputError(
             f"`size` is {sides!r}.",

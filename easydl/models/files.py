@@ -47,9 +47,7 @@ def save_model(model: Any, path: str | Path) -> Path:
     """
     path = Path(path).expanduser()
     if path.suffix != ".keras":
-        raise ModelError(
-            f"The model file is called {path.name}.", "a name that ends in .keras.", "Rename it."
-        )
+        raise ModelError(f"The model file is called {path.name}.", "a name that ends in .keras.", "Rename it.")
     recipe = recipe_of(model)
     if not recipe.easydl:
         recipe = recipe.model_copy(update={"easydl": versions()["easydl"]})
@@ -86,9 +84,7 @@ def _bare(model: Any) -> Any:
     import keras
 
     if not isinstance(model, keras.Model):
-        raise ModelError(
-            f"{type(model).__name__} is no Keras model.", "a keras.Model.", "Give the model itself."
-        )
+        raise ModelError(f"{type(model).__name__} is no Keras model.", "a keras.Model.", "Give the model itself.")
     try:
         return keras.Model(model.input, model.output, name=model.name)
     except (AttributeError, ValueError):

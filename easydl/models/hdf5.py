@@ -55,9 +55,7 @@ def datasets(file: Any, *, most_bytes: int, exact: bool) -> dict[str, Any]:
                 raise UnsafeFile(f"{path} is no array")
             total += _size(path, item, exact)
             if total > most_bytes:
-                raise UnsafeFile(
-                    f"its arrays take more than the {most_bytes / 1e6:.1f} MB the network has room for"
-                )
+                raise UnsafeFile(f"its arrays take more than the {most_bytes / 1e6:.1f} MB the network has room for")
             found[path] = item
     return found
 
@@ -76,7 +74,8 @@ def texts(group: Any, name: str) -> list[str]:
         keys.append(key)
     out: list[str] = []
     for key in keys:
-        if group.attrs.get_id(key).get_storage_size() > LONGEST_ATTRIBUTE:
+        attribute = group.attrs.get_id(key)
+        if math.prod(attribute.shape) * attribute.dtype.itemsize > LONGEST_ATTRIBUTE:
             raise UnsafeFile(f"its attribute {key} is too long")
         for value in group.attrs[key]:
             text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value

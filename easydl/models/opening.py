@@ -103,16 +103,10 @@ def _recipe(archive: zipfile.ZipFile, name: str) -> tuple[Recipe, dict[str, str]
         )
     if sorted(names) != sorted(MEMBERS):
         odd = next((one for one in names if one not in MEMBERS or names.count(one) > 1), "fewer")
-        raise _damaged(
-            name, f"it should hold {len(MEMBERS)} parts, and holds {odd[:40]!r} besides or instead"
-        )
+        raise _damaged(name, f"it should hold {len(MEMBERS)} parts, and holds {odd[:40]!r} besides or instead")
     for info in infos:
         most = MOST_WEIGHTS if info.filename == WEIGHTS else MOST_JSON
-        if (
-            info.flag_bits & 1
-            or info.file_size > most
-            or info.file_size > MOST_RATIO * max(info.compress_size, 1)
-        ):
+        if info.flag_bits & 1 or info.file_size > most or info.file_size > MOST_RATIO * max(info.compress_size, 1):
             raise _damaged(name, f"its part {info.filename} is locked or unpacks to an absurd size")
     try:
         text = json.loads(archive.read(OURS), parse_constant=_no_constant)
@@ -198,9 +192,7 @@ def _copy_weights(model: Any, recipe: Recipe, unpacked: Path, scratch: Path, nam
         with h5py.File(unpacked, "r") as file:
             found = hdf5.datasets(file, most_bytes=4 * room, exact=True)
             if set(found) != set(expected):
-                raise hdf5.UnsafeFile(
-                    f"its weights are of another network ({len(found)} arrays, not {len(expected)})"
-                )
+                raise hdf5.UnsafeFile(f"its weights are of another network ({len(found)} arrays, not {len(expected)})")
             for path, (shape, dtype, layer) in expected.items():
                 if found[path].shape != shape or found[path].dtype != dtype:
                     have = found[path].shape
@@ -212,9 +204,7 @@ def _copy_weights(model: Any, recipe: Recipe, unpacked: Path, scratch: Path, nam
                         f"its layer {layer} has the shape {have} ({found[path].dtype}), not {shape} ({dtype})"
                     )
                 if dtype.kind == "f" and not np.isfinite(found[path][()]).all():
-                    raise hdf5.UnsafeFile(
-                        f"its layer {layer} holds weights that are no numbers (NaN or infinite)"
-                    )
+                    raise hdf5.UnsafeFile(f"its layer {layer} holds weights that are no numbers (NaN or infinite)")
     except hdf5.UnsafeFile as problem:
         raise _damaged(name, str(problem)) from None
     except (OSError, ValueError, KeyError, RuntimeError) as problem:

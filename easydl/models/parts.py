@@ -123,9 +123,7 @@ def set_window(model: Any, window: Sequence[float], units: str) -> Any:
         DICOM PS3.3 C.11.2.1.2 (window centre and width), here without its half-pixel terms.
     """
     if units not in UNITS:
-        raise InputError(
-            f"`units` is {units!r}.", f"one of {', '.join(UNITS)}.", 'Use "HU" for CT, else "0-255".'
-        )
+        raise InputError(f"`units` is {units!r}.", f"one of {', '.join(UNITS)}.", 'Use "HU" for CT, else "0-255".')
     try:
         low, high = (float(value) for value in window)
     except (TypeError, ValueError):
@@ -182,8 +180,7 @@ def _layer(model: Any, name: str) -> Any:
         raise ModelError(
             f"The model has no layer called {name}.",
             f"{needed} of easydl.",
-            "Build it with easydl.classifier(...)"
-            + ("." if name == FEATURES else ", unet(...) or unet3d(...)."),
+            "Build it with easydl.classifier(...)" + ("." if name == FEATURES else ", unet(...) or unet3d(...)."),
         ) from None
 
 

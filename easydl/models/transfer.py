@@ -69,9 +69,7 @@ def _from_ours(model: Any, entry: Entry, path: Path) -> str:
         raise WeightsError(
             f"{path.name} is a {name or recipe_of(other).builder}.",
             f"a {entry.name}, whose weights fit.",
-            f'Use classifier("{name}", ...), or a file of a {entry.name}.'
-            if name
-            else "Choose another file.",
+            f'Use classifier("{name}", ...), or a file of a {entry.name}.' if name else "Choose another file.",
         )
     for mine, other_layer in zip(
         (layer for layer in backbone_layers(model) if layer.weights and layer.name != MIXER),
@@ -105,9 +103,7 @@ def read(path: Path, entry: Entry) -> list[list[Any]]:
             found = hdf5.datasets(file, most_bytes=room(entry), exact=False)
             layers = []
             for name in hdf5.texts(file, "layer_names"):
-                if isinstance(file.get(name), h5py.Group) and (
-                    inner := hdf5.texts(file[name], "weight_names")
-                ):
+                if isinstance(file.get(name), h5py.Group) and (inner := hdf5.texts(file[name], "weight_names")):
                     layers.append([np.asarray(found[f"{name}/{one}"]) for one in inner])
     except hdf5.UnsafeFile as problem:
         raise _refused(path, str(problem)) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import sys
@@ -109,7 +110,8 @@ def fetch(entry: Entry, *, timeout_s: float = TIMEOUT_S) -> Path:
     except (OSError, http.client.HTTPException, ValueError) as problem:
         raise _missing(entry, _words(problem)) from problem
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
     return target
 
 
@@ -122,9 +124,7 @@ def _verify(path: Path, entry: Entry, blame: str) -> None:
     except WeightsError as problem:
         raise WeightsError(f"{blame} {problem.found}", problem.expected, do) from problem
     if count != entry.parameters:
-        raise WeightsError(
-            f"{blame} it holds {count:,} weights.", f"{entry.parameters:,} for {entry.name}.", do
-        )
+        raise WeightsError(f"{blame} it holds {count:,} weights.", f"{entry.parameters:,} for {entry.name}.", do)
 
 
 def _download(url: str, part: Path, most_bytes: int, timeout_s: float) -> None:
@@ -149,8 +149,8 @@ def _words(problem: Exception) -> str:
         return f"the server answered {problem.code}"
     if isinstance(problem, urllib.error.URLError):
         return f"no connection ({problem.reason})"
-    if isinstance(problem, PermissionError):
-        return "the folder cannot be written to"
+    if isinstance(problem, (PermissionError, FileExistsError, NotADirectoryError)):
+        return "the folder for it cannot be written to"
     return str(problem) or type(problem).__name__
 
 

@@ -1,8 +1,8 @@
-"""The simulated chest: ellipsoids with HU values, varied by patient and sex. It projects and writes nothing.
+"""The simulated chest: ellipsoids with HU values, varied by patient and sex. It projects nothing.
 
-Coordinates are millimetres in the DICOM patient system (LPS): x to the patient's left, y to the back, z to the
-head; the origin is the middle of the chest. Every shape is an ellipsoid, so every slice is a set of ellipses
-whose X-ray projections are known exactly.
+Coordinates are millimetres in the DICOM patient system (LPS): x to the patient's left, y to the back, z to
+the head; the origin is the middle of the chest. Every shape is an ellipsoid, so every slice is a set of
+ellipses, whose X-ray projections are known exactly.
 """
 
 from __future__ import annotations
@@ -10,106 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
+from easydl.phantoms.shapes import Ellipse, Ellipsoid, ellipsoid, rod, turn3
+
 MUSCLE_HU = 45.0
 VESSEL_HU = 50.0
-
-
-@dataclass(frozen=True)
-class Ellipse:
-    """A filled ellipse in a slice: the points u with ``(u - centre)^T matrix^-1 (u - centre) <= 1``.
-
-    Attributes:
-        centre: (x, y) in mm.
-        matrix: 2x2, symmetric and positive: ``R diag(a**2, b**2) R^T`` for semi-axes a and b in mm.
-    """
-
-    centre: np.ndarray
-    matrix: np.ndarray
-
-    def moved(self, angle_deg: float, shift_mm: np.ndarray) -> Ellipse:
-        """The ellipse turned about the origin, then shifted: how the patient lies on the table."""
-        turn = _turn(angle_deg)
-        return Ellipse(turn @ self.centre + shift_mm, turn @ self.matrix @ turn.T)
-
-    def contains(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """True where the points (x, y), in mm, lie inside."""
-        inverse = np.linalg.inv(self.matrix)
-        dx, dy = x - self.centre[0], y - self.centre[1]
-        return inverse[0, 0] * dx * dx + 2 * inverse[0, 1] * dx * dy + inverse[1, 1] * dy * dy <= 1.0
-
-    @cached_property
-    def radius_mm(self) -> float:
-        """The longest semi-axis in mm: the root of the matrix's larger eigenvalue."""
-        (a, b), (_, d) = self.matrix.tolist()
-        return math.sqrt((a + d) / 2 + math.hypot((a - d) / 2, b))
-
-    @cached_property
-    def area(self) -> float:
-        """The area divided by pi, in mm2: the product of the semi-axes."""
-        (a, b), (_, d) = self.matrix.tolist()
-        return math.sqrt(max(a * d - b * b, 0.0))
-
-
-@dataclass(frozen=True)
-class Ellipsoid:
-    """A filled ellipsoid, in the same form as `Ellipse`, in three dimensions.
-
-    Attributes:
-        centre: (x, y, z) in mm.
-        matrix: 3x3, symmetric and positive: ``R diag(a**2, b**2, c**2) R^T``.
-    """
-
-    centre: np.ndarray
-    matrix: np.ndarray
-
-    def cut(self, z: float) -> Ellipse | None:
-        """The ellipse in the plane at height z (mm), or None where the plane misses the ellipsoid.
-
-        Cutting an ellipsoid is conditioning a Gaussian: the cut of a leaning vessel moves as z rises.
-        """
-        low, high = self.heights_mm
-        if not low < z < high:
-            return None
-        lean, flat = self._conditional
-        height = z - float(self.centre[2])
-        left = 1.0 - height * height / self.matrix[2, 2]
-        return Ellipse(self.centre[:2] + lean * height, flat * left)
-
-    def distance(self, points: np.ndarray) -> np.ndarray:
-        """0 at the centre, 1 on the surface, larger outside (in units of the semi-axes).
-
-        Args:
-            points: ``(..., 3)`` in mm.
-
-        Returns:
-            Array of the shape ``(...)``.
-        """
-        offset = points - self.centre
-        return np.sqrt(np.einsum("...i,ij,...j->...", offset, self._inverse, offset))
-
-    @cached_property
-    def heights_mm(self) -> tuple[float, float]:
-        """The lowest and the highest z."""
-        reach = math.sqrt(self.matrix[2, 2])
-        return float(self.centre[2]) - reach, float(self.centre[2]) + reach
-
-    @cached_property
-    def _inverse(self) -> np.ndarray:
-        return np.linalg.inv(self.matrix)
-
-    @cached_property
-    def _conditional(self) -> tuple[np.ndarray, np.ndarray]:
-        lean = self.matrix[:2, 2] / self.matrix[2, 2]
-        return lean, self.matrix[:2, :2] - np.outer(lean, self.matrix[:2, 2])
-
-    @cached_property
-    def thinnest_mm(self) -> float:
-        """The shortest semi-axis in mm."""
-        return float(np.sqrt(np.linalg.eigvalsh(self.matrix)[0]))
 
 
 @dataclass(frozen=True)
@@ -171,21 +78,22 @@ def chest(rng: np.random.Generator, sex: str) -> Chest:
     Returns:
         The chest, without nodules.
     """
-    size = (0.93 if sex == "F" else 1.0) * rng.uniform(0.94, 1.07)
+    size = (0.87 if sex == "F" else 0.92) * rng.uniform(0.94, 1.07)
     wide, deep = size * rng.uniform(0.97, 1.03), size * rng.uniform(0.95, 1.05)
-    fat = rng.uniform(10, 18) + (4 if sex == "F" else 0)
+    fat = rng.uniform(8, 16) + (3 if sex == "F" else 0)
     lung_hu = rng.uniform(-890, -830)
 
     def place(x, y, z, a, b, c, turn=None):
         scale = np.array([wide, deep, size])
-        return _ellipsoid(np.array([x, y, z]) * scale, np.array([a, b, c]) * scale, turn)
+        return ellipsoid(np.array([x, y, z]) * scale, np.array([a, b, c]) * scale, turn)
 
     muscle = place(0, 0, 0, 142, 98, 900)
     body = place(0, 0, 0, 142 + fat, 98 + fat, 900)
     right = place(-75, 2, 0, rng.uniform(53, 57), rng.uniform(67, 72), rng.uniform(115, 130))
     left = place(75, 2, 0, rng.uniform(51, 55), rng.uniform(67, 72), rng.uniform(115, 130))
     lungs = (right, left)
-    heart = place(22, -26, rng.uniform(-45, -25), rng.uniform(50, 60), rng.uniform(36, 43), rng.uniform(55, 68))
+    heart_axes = (rng.uniform(50, 60), rng.uniform(36, 43), rng.uniform(55, 68))
+    heart = place(22, -26, rng.uniform(-45, -25), *heart_axes)
     aorta = place(27, 40, 0, 12, 12, 600)
     spine = place(0, 64, 0, 18, 15, 900)
     parts = [Part(body, 1000.0 - 95.0), Part(muscle, MUSCLE_HU + 95.0)]
@@ -203,7 +111,11 @@ def chest(rng: np.random.Generator, sex: str) -> Chest:
 
 
 def nodule(
-    rng: np.random.Generator, chest: Chest, z: float, diameter_mm: tuple[float, float], hu: tuple[float, float]
+    rng: np.random.Generator,
+    chest: Chest,
+    z: float,
+    diameter_mm: tuple[float, float],
+    hu: tuple[float, float],
 ) -> Nodule:
     """Draws a nodule that lies wholly in a lung, with its middle near the plane at height z.
 
@@ -220,21 +132,21 @@ def nodule(
     axes = rng.uniform(*diameter_mm) / 2 * rng.uniform(0.85, 1.15, 3)
     radius, tissue = float(axes.mean()), rng.uniform(*hu)
     height = z + rng.uniform(-0.2, 0.2) * radius
-    turn = _turn3(rng.uniform(0, 180))
-    choices = (_inside(rng, chest.lungs[rng.integers(2)], height, radius, chest.obstacles) for _ in range(400))
-    point = next((p for p in choices if p is not None), None)
-    if point is None:  # the middle of the right lung is always free
-        point = np.array([*chest.lungs[0].centre[:2], height])
-    return Nodule(_ellipsoid(point, axes, turn), 2 * radius, tissue)
+    turn = turn3(rng.uniform(0, 180))
+    point = np.array([*chest.lungs[0].centre[:2], height])  # always free, should every draw fail
+    for _ in range(400):
+        drawn = _inside(rng, chest.lungs[rng.integers(2)], height, radius, chest.obstacles)
+        if drawn is not None:
+            point = drawn
+            break
+    return Nodule(ellipsoid(point, axes, turn), 2 * radius, tissue)
 
 
-def slice_parts(
-    chest: Chest, nodules: list[Nodule], z: float
-) -> Iterator[tuple[Ellipse, float, Ellipse | None]]:
+def slice_parts(chest: Chest, nodules: list[Nodule], z: float) -> Iterator[tuple[Ellipse, float, Ellipse | None]]:
     """The ellipses of one slice: each with the HU it adds and the ellipse that limits it.
 
-    Where two vessels cross, or a vessel runs into a nodule, the shared part is taken away once, so that tissue is
-    never counted twice.
+    Where two vessels cross, or a vessel runs into a nodule, the shared part is taken away once, so that no
+    tissue is counted twice.
 
     Args:
         chest: The patient.
@@ -282,11 +194,11 @@ def _ribs(rng: np.random.Generator, wide: float, deep: float, size: float) -> It
                 where = np.deg2rad(degrees + rng.uniform(-5, 5))
                 x, y = side * 135 * wide * np.cos(where), 88 * deep * np.sin(where)
                 along = np.array([-side * 135 * np.sin(where), 88 * np.cos(where), 45.0])
-                yield _rod(np.array([x, y, level + 0.25 * y]) * [1, 1, size], along, 21 * size, 3.6 * size)
+                yield rod(np.array([x, y, level + 0.25 * y]) * [1, 1, size], along, 21 * size, 3.6 * size)
 
 
 def _vessels(
-    rng: np.random.Generator, lung: Ellipsoid, obstacles: tuple[Ellipsoid, ...], count: int = 110
+    rng: np.random.Generator, lung: Ellipsoid, obstacles: tuple[Ellipsoid, ...], count: int = 80
 ) -> Iterator[Ellipsoid]:
     """Vessels fan out from the hilum and taper; cut across, a thick one looks like a small nodule."""
     hilum = lung.centre * [0.62, 1.0, 1.0] + [0, 8, 0]
@@ -298,40 +210,19 @@ def _vessels(
         away = point - hilum
         far = math.sqrt(away @ away)
         along = away / max(far, 1.0) + rng.normal(0, 0.45, 3)
-        radius = min(max(4.2 - 0.033 * far + rng.normal(0, 0.5), 0.9), 4.2)
-        yield _rod(point, along, rng.uniform(9, 24), radius)
+        radius = min(max(2.7 - 0.015 * far + rng.normal(0, 0.35), 0.8), 2.7)
+        yield rod(point, along, rng.uniform(9, 24), radius)
 
 
 def _inside(
     rng: np.random.Generator, lung: Ellipsoid, z: float, radius: float, obstacles: tuple[Ellipsoid, ...]
 ) -> np.ndarray | None:
-    """A random point of a lung at height z with room for a ball of this radius, or None if the draw had none."""
+    """A random point of a lung at height z, or None if a ball of this radius has no room there."""
     point = lung.centre + np.sqrt(np.diag(lung.matrix)) * np.append(rng.uniform(-1, 1, 2), 0.0)
     point[2] = z
     room = radius * 1.15 + 2.0
-    free = lung.distance(point) < 1 - room / lung.thinnest_mm
+    free = bool(lung.distance(point) < 1 - room / lung.thinnest_mm)
     free = free and all(item.distance(point) > 1 + room / item.thinnest_mm for item in obstacles)
     return point if free else None
 
 
-def _rod(centre: np.ndarray, along: np.ndarray, half_length: float, radius: float) -> Ellipsoid:
-    """A long thin ellipsoid in a given direction."""
-    along = along / math.sqrt(along @ along)
-    spread = (half_length**2 - radius**2) * np.outer(along, along)
-    return Ellipsoid(np.asarray(centre, float), spread + radius**2 * np.eye(3))
-
-
-def _ellipsoid(centre: np.ndarray, axes: np.ndarray, turn: np.ndarray | None = None) -> Ellipsoid:
-    turn = np.eye(3) if turn is None else turn
-    return Ellipsoid(np.asarray(centre, float), turn @ np.diag(np.square(axes)) @ turn.T)
-
-
-def _turn(angle_deg: float) -> np.ndarray:
-    cosine, sine = np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))
-    return np.array([[cosine, -sine], [sine, cosine]])
-
-
-def _turn3(angle_deg: float) -> np.ndarray:
-    turn = np.eye(3)
-    turn[:2, :2] = _turn(angle_deg)
-    return turn

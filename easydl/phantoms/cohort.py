@@ -1,4 +1,4 @@
-"""Who is in the simulated study: patients, covariates, images and the traps that were asked for. No pixels, no files."""
+"""Who is in the simulated study: patients, covariates, images, traps. It makes no pixels and no files."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ TRAPS = {
     "scanner": "the scanner agrees with the label in about 95 % of patients",
     "sex": "the sex agrees with the label in about 95 % of patients",
     "marker": "a bright letter lies in the corner of every image with a nodule",
-    "same_patient": "patients have a later scan in another part of the given split, half of them under a second "
-    "spelling of their identifier",
+    "same_patient": "some patients have a later scan in another part of the given split, half of them under a "
+    "second spelling of their identifier",
     "duplicates": "images occur a second time, pixel for pixel, under another patient's identifier",
 }
 _FIRST_DAY = datetime.date(2024, 1, 1)
@@ -87,8 +87,8 @@ class Shot:
 def draw_patients(count: int, nodule_rate: float, traps: Sequence[str], seed: int) -> list[Patient]:
     """Draws the patients, with every covariate spread alike over both labels unless a trap says otherwise.
 
-    Ages are the same quantiles of a normal distribution (62, sd 12 years) in both labels, dates the same evenly
-    spaced days, sexes and scanners the same shares; each is dealt out at random within the label.
+    Ages are the same quantiles of a normal distribution (62, sd 12 years) in both labels, dates the same
+    evenly spaced days, sexes and scanners the same shares; each is dealt out at random within the label.
 
     Args:
         count: Number of patients.
@@ -119,9 +119,7 @@ def draw_patients(count: int, nodule_rate: float, traps: Sequence[str], seed: in
             scanners = _nearly_all(n, (first, second) if label else (second, first), rng)
         for index, number in enumerate(numbers):
             date = _FIRST_DAY + datetime.timedelta(days=int(days[index]))
-            drawn[int(number)] = Patient(
-                int(number) + 1, label, sexes[index], int(ages[index]), scanners[index], date
-            )
+            drawn[int(number)] = Patient(int(number) + 1, label, sexes[index], int(ages[index]), scanners[index], date)
     return [drawn[number] for number in range(count)]
 
 
@@ -171,7 +169,7 @@ def _split(patients: Sequence[Patient], rng: np.random.Generator) -> dict[int, s
 def _later_scans(
     patients: Sequence[Patient], images: int, splits: dict[int, str], rng: np.random.Generator
 ) -> list[Shot]:
-    """One more scan, 90 days on, for a tenth of the patients of each label, in another part of the split."""
+    """One more scan, 90 days on, for a fifth of the patients of each label, in another part of the split."""
     shots = []
     for label in (True, False):
         group = [p for p in patients if p.nodule == label]
@@ -186,7 +184,7 @@ def _later_scans(
 
 
 def _copies(shots: Sequence[Shot], rng: np.random.Generator) -> list[Shot]:
-    """The same pixels under another patient of the same label, in another part of the split where one is given."""
+    """The same pixels under another patient of the label, in another part of the split if one is given."""
     used: dict[int, int] = {}
     for shot in shots:
         used[shot.patient.number] = max(used.get(shot.patient.number, 0), shot.number)

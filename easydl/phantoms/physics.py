@@ -9,10 +9,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from easydl.phantoms.anatomy import Ellipse
+from easydl.phantoms.shapes import Ellipse
 
 WATER_PER_MM = 0.0193
-FIELD_OF_VIEW_MM = 320.0
+FIELD_OF_VIEW_MM = 340.0
 _RAYS_PER_CELL = 3
 
 Term = tuple[Ellipse, float, Ellipse | None]
@@ -40,7 +40,7 @@ def sinogram(terms: Iterable[Term], size: int) -> np.ndarray:
 
     Example:
         >>> import numpy as np
-        >>> from easydl.phantoms.anatomy import Ellipse
+        >>> from easydl.phantoms.shapes import Ellipse
         >>> water = Ellipse(np.zeros(2), np.diag([100.0**2, 100.0**2]))
         >>> float(sinogram([(water, 1000.0, None)], 128)[64, 0].round(2))
         3.86
@@ -127,9 +127,7 @@ def coverage(shapes: Iterable[Ellipse], size: int, samples: int = 4) -> np.ndarr
     return inside.reshape(size, samples, size, samples).mean(axis=(1, 3))
 
 
-def _chord(
-    shape: Ellipse, normal: np.ndarray, along: np.ndarray, offset: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _chord(shape: Ellipse, normal: np.ndarray, along: np.ndarray, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where each ray enters and leaves an ellipse (mm along the ray); entry after exit means a miss."""
     spread = normal @ shape.matrix
     width2 = (spread * normal).sum(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""`easydl.simulate`: a whole simulated study on disk, atomically. The anatomy, the physics and the cohort live beside."""
+"""`easydl.simulate`: a whole simulated study on disk, all or nothing. Anatomy, physics and cohort lie beside."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _REACH_MM = 60.0
 _SLICE_MM = 3.0
 _VOLUME_MM = 160.0
 _DIAMETER_MM = {"slices": (6.0, 20.0), "volumes": (12.0, 30.0)}
-_NODULE_HU = (-250.0, 60.0)
+_NODULE_HU = (-150.0, 60.0)
 _SIZE = {"slices": 128, "volumes": 64}
 
 
@@ -54,18 +54,18 @@ def simulate(
 ) -> Path:
     """Makes a simulated chest CT study with known truth, as DICOM files, masks and a table.
 
-    An analytic chest (ellipsoids with HU values, different in every patient) is projected exactly, exposed with
-    Poisson noise and reconstructed by filtered back-projection. The only thing that tells the classes apart is the
-    nodule; sex, age, scanner and date are spread alike over both, unless a trap is asked for. The same arguments
-    give the same files, byte for byte, with the same versions of the libraries.
+    An analytic chest (ellipsoids with HU values, different in every patient) is projected exactly, exposed
+    with Poisson noise and reconstructed by filtered back-projection. The only thing that tells the classes
+    apart is the nodule; sex, age, scanner and date are spread alike over both, unless a trap is asked for.
+    The same arguments give the same files, byte for byte, with the same versions of the libraries.
 
     Args:
-        folder: Where to write; must not exist or must be empty. The study appears in one step when it is whole.
+        folder: Where to write; must not exist or must be empty. The study appears in one step, when whole.
         kind: ``"slices"`` (2D, each image a series of its own) or ``"volumes"`` (a folder per series).
         patients: Number of patients, 1 to 9999.
-        images_per_patient: 1 to 20; default 2 for slices, 1 for volumes. All images of a patient share the label;
-            each has a nodule of its own.
-        size: Pixels across, 32 to 512; the field of view is 360 mm. Default 128 for slices, 64 for volumes.
+        images_per_patient: 1 to 20; default 2 for slices, 1 for volumes. All images of a patient share the
+            label; each has a nodule of its own.
+        size: Pixels across, 32 to 512, for 340 mm. Default 128 for slices, 64 for volumes.
         depth: Slices in a volume, 8 to 160, over 160 mm; slices of a 2D study are 3 mm thick.
         nodule_rate: Share of patients with nodules, 0 to 1.
         dose: Photons sent along each ray, 100 to 1e9. Noise falls with its square root.
@@ -74,9 +74,9 @@ def simulate(
         progress: Called with (images done, images in all) after each image.
 
     Returns:
-        Path of ``scans.csv``: image, label, mask (paths relative to it), patient, sex, age_years, scanner, date,
-        nodule_mm (mean diameter, empty without), and split with the trap ``"same_patient"`` only. Beside it lie
-        ``images/<label>/``, ``masks/`` and ``README.txt``.
+        Path of ``scans.csv``: image, label, mask (paths relative to it), patient, sex, age_years, scanner,
+        date, nodule_mm (mean diameter, empty without), and split with the trap ``"same_patient"`` only.
+        Beside it lie ``images/<label>/``, ``masks/`` and ``README.txt``.
 
     Raises:
         InputError: An argument outside its range, an unknown trap, or a folder that holds something.
@@ -167,7 +167,7 @@ def _image(shot: Shot, plan: _Plan) -> tuple[np.ndarray, np.ndarray, list[float]
     if nodules:
         own = nodules[number - 1 if plan.kind == "slices" else 0]
     lying = _stream(plan, person, 7, number, shot.exposure)
-    angle, shift = lying.uniform(-5, 5), lying.uniform(-7, 7, 2)
+    angle, shift = lying.uniform(-5, 5), lying.uniform(-5, 5, 2)
     noise = _stream(plan, person, 8, number, shot.exposure)
     if plan.kind == "slices":
         thickness, centres = _SLICE_MM, [levels[number - 1]]
@@ -202,14 +202,15 @@ def _covered(
     nodules: list[anatomy.Nodule], heights: list[float], angle: float, shift: np.ndarray, size: int
 ) -> np.ndarray:
     """The share of each voxel of a slice that is nodule."""
-    cuts = [[item.shape.cut(z) for item in nodules] for z in heights]
-    return np.mean(
-        [physics.coverage([c.moved(angle, shift) for c in row if c is not None], size) for row in cuts], axis=0
-    )
+    shares = []
+    for z in heights:
+        cuts = [item.shape.cut(z) for item in nodules]
+        shares.append(physics.coverage([c.moved(angle, shift) for c in cuts if c is not None], size))
+    return np.mean(shares, axis=0)
 
 
 def _levels(rng: np.random.Generator, plan: _Plan) -> np.ndarray:
-    """The height of each image (slices) or of each nodule (volumes): one at random in each of as many bands."""
+    """The height of each image (slices) or of each image's nodule (volumes): one in each of as many bands."""
     band = 2 * _REACH_MM / plan.images
     return -_REACH_MM + band * (np.arange(plan.images) + rng.uniform(0.1, 0.9, plan.images))
 
@@ -237,17 +238,18 @@ def _write_table(path: Path, rows: list[dict[str, str]]) -> None:
 
 def _readme(plan: _Plan, patients: int, images: int) -> str:
     made = "\n".join(f"- {name}: {cohort.TRAPS[name]}" for name in plan.traps) or "none"
+    low, high = _DIAMETER_MM[plan.kind]
     return f"""SIMULATED chest CT study. No patient was ever scanned. {RESEARCH_USE}
 
 {patients} simulated patients, {images} {plan.kind}, seed {plan.seed}, {plan.dose:.0f} photons per ray.
 
-How it was made: a chest of ellipsoids with HU values, different in every patient; exact parallel-beam projections at
-one energy (70 keV); Poisson noise; filtered back-projection (scikit-image iradon). Vessels cut across look like small
-nodules in both classes. Nodules measure {_DIAMETER_MM[plan.kind][0]:.0f} to {_DIAMETER_MM[plan.kind][1]:.0f} mm.
-Results on these images say nothing about real patients.
+How it was made: a chest of ellipsoids with HU values, different in every patient; exact parallel-beam
+projections at one energy (70 keV); Poisson noise; filtered back-projection (scikit-image iradon). Vessels cut
+across look like small nodules in both classes. Nodules measure {low:.0f} to {high:.0f} mm. Results on these
+images say nothing about real patients.
 
-scans.csv   one row per image: image, label, mask, patient and facts about the patient. nodule_mm is part of the
-            truth (it is empty without a nodule): never give it to a model.
+scans.csv   one row per image: image, label, mask, patient and facts about the patient. nodule_mm is part of
+            the truth (it is empty without a nodule): never give it to a model.
 images/     DICOM files in a folder per class.
 masks/      the nodule in each image, on its grid (PNG: 255 is nodule; NIfTI: 1 is nodule).
 
@@ -256,8 +258,8 @@ Traps planted on purpose: {made}
 
 
 def _check(
-    kind: str, patients: int, images: int | None, size: int | None, depth: int, nodule_rate: float, dose: float,
-    traps: Sequence[str], seed: int,
+    kind: str, patients: int, images: int | None, size: int | None, depth: int, nodule_rate: float,
+    dose: float, traps: Sequence[str], seed: int,
 ) -> _Plan:  # fmt: skip
     """Checks every argument and fills in the defaults."""
     if kind not in _SIZE:

@@ -95,9 +95,7 @@ class Studies:
             )
         path = path.resolve()
         called = path.name if path.is_dir() else f"{path.parent.name}/{path.name}"
-        return self._save(
-            StudyCard(id=_new_id(), name=name or called, kind="path", source=str(path), **columns)
-        )
+        return self._save(StudyCard(id=_new_id(), name=name or called, kind="path", source=str(path), **columns))
 
     def receive_zip(self, name: str, data: IO[bytes]) -> StudyCard:
         """Keep an uploaded zip's files at once, unpacked within limits. The zip itself is not kept.
@@ -118,9 +116,7 @@ class Studies:
         with self._new_study(card) as home, tempfile.NamedTemporaryFile(dir=home, suffix=".zip") as copy:
             shutil.copyfileobj(data, copy)
             copy.flush()
-            return self._save(
-                card.model_copy(update={"source": str(_table_in(unpack(copy.name, home / "files")))})
-            )
+            return self._save(card.model_copy(update={"source": str(_table_in(unpack(copy.name, home / "files")))}))
 
     def receive_folder(self, files: Iterable[tuple[str, IO[bytes]]], *, name: str = "upload") -> StudyCard:
         """Keep an uploaded folder's files at once, with the folders they lay in.
@@ -160,9 +156,7 @@ class Studies:
         from easydl.studies.unpack import keep, safe_name
 
         if not label.strip():
-            raise InputError(
-                "The class has no name.", "a name such as normal.", "Write the name, then add its images."
-            )
+            raise InputError("The class has no name.", "a name such as normal.", "Write the name, then add its images.")
         begun = card or StudyCard(id=_new_id(), name="uploaded images", kind="images")
         with self._new_study(begun) as home:
             folder = home / "files" / safe_name(label.strip())

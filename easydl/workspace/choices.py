@@ -49,11 +49,7 @@ def choices(study: Study) -> list[Choice]:
     from easydl.models import models
 
     makes = "segmenter" if study.task == "segmentation" else "classifier"
-    rows = [
-        row
-        for row in models().to_dict("records")
-        if row["makes"] == makes and row["dimension"] == study.dimension
-    ]
+    rows = [row for row in models().to_dict("records") if row["makes"] == makes and row["dimension"] == study.dimension]
     found = [Choice(str(row["name"]), _sentence(row), _weights(row), float(row["megabytes"])) for row in rows]
     return sorted(found, key=lambda choice: not choice.name.startswith(LAPTOP))
 

@@ -64,8 +64,6 @@ class Workspace:
         path = self.folder / "error.txt"
         details = "".join(traceback.format_exception(error))
         text = f"\n{datetime.now(UTC).isoformat(timespec='seconds')} {where}\n{details}"
-        with open(
-            os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), "a", encoding="utf-8"
-        ) as file:
+        with open(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), "a", encoding="utf-8") as file:
             file.write(text)
         return path

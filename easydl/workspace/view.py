@@ -193,9 +193,7 @@ class RunView:
                 facts = stored[part]
                 classes = (facts.get("per_class") or {}).items()
                 counts = {f"images of {name}": int(found["images"]) for name, found in classes}
-                rows.append(
-                    {"part": words, "patients": facts["patients"], "images": facts["images"], **counts}
-                )
+                rows.append({"part": words, "patients": facts["patients"], "images": facts["images"], **counts})
         return pd.DataFrame(rows)
 
     @cached_property
@@ -234,7 +232,7 @@ class RunView:
         name = str(self.config.get("model", "auto"))
         try:
             with zipfile.ZipFile(self.folder / "model.keras") as file:
-                recipe = json.loads(file.read("easydl.json"))
+                recipe = json.loads(file.read("easydl.json"))["recipe"]
             return str(recipe["builder"]), str(recipe["arguments"].get("name", name))
         except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile):
             if name == "auto":

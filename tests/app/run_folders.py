@@ -110,10 +110,10 @@ def finish(folder: Path, classes: tuple[str, str]) -> None:
         Image.fromarray(picture).save(folder / "heatmaps" / f"case-{i:03}.png")
         verdict = {"level": level, "sentence": f"The verdict of image {i}.", "numbers": {}}
         entry = {"file": f"case-{i:03}.png", "image": f"{i}.png", "patient": f"p{i:03}", "label": classes[0]}
-        entries.append({**entry, "prediction": classes[1], "probability": 0.71, "verdict": verdict})
+        entries.append({**entry, "target": classes[1], "probability": 0.71, "verdict": verdict})
     write(folder / "heatmaps" / "index.json", entries)
     with zipfile.ZipFile(folder / "model.keras", "w") as model:
-        model.writestr("easydl.json", "{}")
+        model.writestr("easydl.json", json.dumps({"recipe": {"builder": "classifier", "arguments": {"name": "tiny"}}}))
     (folder / "report.html").write_text("<h1>report</h1>", encoding="utf-8")
     write(folder / "run.json", {"seed": 7})
 

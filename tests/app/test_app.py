@@ -42,9 +42,7 @@ def text(at) -> str:
         "button",
         "code",
     )
-    parts = [
-        str(getattr(one, "value", "") or getattr(one, "label", "")) for kind in kinds for one in at.get(kind)
-    ]
+    parts = [str(getattr(one, "value", "") or getattr(one, "label", "")) for kind in kinds for one in at.get(kind)]
     return "\n".join([*parts, *(str(one.value) for one in at.dataframe)])
 
 
@@ -270,9 +268,7 @@ def test_a_study_whose_images_were_moved_away_is_an_error_in_words(session, tmp_
         assert "does not exist" in again.error[0].value
 
 
-def test_what_nobody_expected_is_one_calm_sentence_and_a_file(
-    session, home: Path, tmp_path, monkeypatch
-) -> None:
+def test_what_nobody_expected_is_one_calm_sentence_and_a_file(session, home: Path, tmp_path, monkeypatch) -> None:
     import easydl
 
     at = open_folder(session(), films(tmp_path / "films"))
@@ -284,9 +280,7 @@ def test_what_nobody_expected_is_one_calm_sentence_and_a_file(
     assert "ZeroDivisionError" in (home / "error.txt").read_text()
 
 
-def test_a_workspace_that_cannot_be_written_is_an_error_in_words(
-    session, tmp_path: Path, monkeypatch
-) -> None:
+def test_a_workspace_that_cannot_be_written_is_an_error_in_words(session, tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("EASYDL_WORKSPACE", str(tmp_path / "file" / "within"))
     at = session()

@@ -117,9 +117,7 @@ def status(served: Served, run: str) -> dict:
 def test_from_a_zip_to_a_model_a_report_and_heatmaps(page: Page, browser: Browser, served, films) -> None:
     upload(page, served, films)
     expect(page.get_by_test_id("stMetricValue").first).to_have_text("48")
-    expect(
-        page.locator("[data-testid=stImage] img, [data-testid=stImageContainer] img").first
-    ).to_be_visible()
+    expect(page.locator("[data-testid=stImage] img, [data-testid=stImageContainer] img").first).to_be_visible()
     page.get_by_role("button", name="Continue to Check").click()
     expect(page.get_by_text("No patient is in two parts").first).to_be_visible(timeout=MINUTES)
     page.get_by_role("button", name="Continue to Train").click()
@@ -154,7 +152,7 @@ def test_from_a_zip_to_a_model_a_report_and_heatmaps(page: Page, browser: Browse
     model = download(page, "Download the model")
     with zipfile.ZipFile(model) as content:
         assert {"easydl.json", "config.json", "model.weights.h5"} <= set(content.namelist())
-        assert json.loads(content.read("easydl.json"))["classes"] == ["no nodule", "nodule"]
+        assert json.loads(content.read("easydl.json"))["recipe"]["classes"] == ["no nodule", "nodule"]
     report = download(page, "Download the report").read_text(encoding="utf-8")
     assert RESEARCH_USE in report
     assert len(report) > 20_000

@@ -138,9 +138,7 @@ def test_size(name, given, known, size):
     assert arguments.image_size(given, Names("ab", image_size=known), ENTRIES[name]) == size
 
 
-@pytest.mark.parametrize(
-    "size", [31, 4097, 0, -5, (64,), (64, 64, 64), (64, 64.0), "64", (True, 64), {64: 64}]
-)
+@pytest.mark.parametrize("size", [31, 4097, 0, -5, (64,), (64, 64, 64), (64, 64.0), "64", (True, 64), {64: 64}])
 def test_bad_sizes_are_refused(size):
     with pytest.raises(InputError, match="32 to 4096"):
         arguments.image_size(size, None, ENTRIES["resnet"])

@@ -1,0 +1,60 @@
+"""What every benchmark shares: the machine's own speed beside each figure, medians, and one JSON per benchmark."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def calibration() -> float:
+    """GFLOP/s of a float32 matrix product here and now: figures of different days are not comparable without it."""
+    a = np.random.default_rng(0).normal(size=(1024, 1024)).astype(np.float32)
+    best = min(_seconds(lambda: a @ a) for _ in range(5))
+    return 2 * 1024**3 / best / 1e9
+
+
+def interleaved(works: dict[str, Callable[[], Any]], repeats: int = 5) -> dict[str, list[float]]:
+    """Seconds of each work, in turns (A B A B ...), the first round dropped."""
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for round_ in range(repeats + 1):
+        for name, work in works.items():
+            took = _seconds(work)
+            if round_:
+                seconds[name].append(took)
+    return seconds
+
+
+def summary(seconds: list[float]) -> dict[str, float]:
+    """Median and interquartile range."""
+    low, _, high = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else (seconds[0],) * 3
+    return {"median_s": round(statistics.median(seconds), 4), "iqr_s": round(high - low, 4), "n": len(seconds)}
+
+
+def write(name: str, facts: dict[str, Any]) -> None:
+    """Print the figures and keep them in ``benchmarks/results/<name>.json``."""
+    from easydl.machine import versions
+
+    facts = {**facts, "sgemm_gflops": round(calibration()), "cores": os.cpu_count(), "versions": versions()}
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(facts, indent=1))
+
+
+def real_data() -> Path:
+    """The folder of public images."""
+    return Path(os.environ["EASYDL_REAL_DATA"])
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start

@@ -1,0 +1,98 @@
+"""200 labelled images: real ImageNet weights against random ones, and against a hand-written logistic regression.
+
+Run: EASYDL_REAL_DATA=... EASYDL_WEIGHTS=<folder with the MobileNet 0.25 file> python benchmarks/pretrained_small_data.py
+PneumoniaMNIST, official test set (624 images). The 200 images are drawn from the official training set; easydl holds 40
+of them out for early stopping, the logistic regression (on standardised features of the same network) trains on all 200.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import common
+import numpy as np
+import pandas as pd
+from PIL import Image
+from scipy import stats
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import easydl
+
+IMAGES, SEEDS, MODEL = 200, 5, "mobilenet_025"
+NAMES = ("normal", "pneumonia")
+
+
+def table(folder: Path, images: np.ndarray, labels: np.ndarray, parts: list[str]) -> pd.DataFrame:
+    rows = []
+    for number, (pixels, label, part) in enumerate(zip(images, labels.ravel(), parts, strict=True)):
+        path = folder / f"{number:05d}.png"
+        Image.fromarray(pixels).save(path)
+        rows.append({"image": str(path), "label": NAMES[label], "split": part})
+    return pd.DataFrame(rows)
+
+
+def once(seed: int, size: int) -> dict[str, float]:
+    data = np.load(common.real_data() / "pneumoniamnist/pneumoniamnist.npz")
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(len(data["train_images"]))[:IMAGES]
+    parts = ["val" if k % 5 == 0 else "train" for k in range(IMAGES)] + ["test"] * len(data["test_images"])
+    with tempfile.TemporaryDirectory() as folder:
+        frame = table(
+            Path(folder),
+            np.concatenate([data["train_images"][chosen], data["test_images"]]),
+            np.concatenate([data["train_labels"][chosen], data["test_labels"]]),
+            parts,
+        )
+        study = easydl.load(frame, patient=None, split="split", override="the official split; 1 copy in 5,856")
+        train, val, test = study.split()
+        result = {}
+        for name, pretrained in (("pretrained", True), ("random", False)):
+            start = time.perf_counter()
+            model = easydl.classifier(MODEL, classes=study.classes, pretrained=pretrained, size=size, seed=seed)
+            easydl.fit(model, train, val, seed=seed, verbose=False)
+            result[f"{name}_seconds"] = time.perf_counter() - start
+            found = easydl.predict(model, test).frame
+            result[name] = roc_auc_score(found["label"] == NAMES[1], found[f"p({NAMES[1]})"])
+        start = time.perf_counter()
+        backbone = easydl.classifier(MODEL, classes=study.classes, pretrained=True, size=size)
+        from easydl.networks import feature_extractor
+
+        extractor = feature_extractor(backbone)
+        x, y = [], []
+        for part in (study.rows(study.frame.index[study.frame["split"] != "test"]), test):
+            batches = list(part.batches(64, size=(size, size)))
+            x.append(np.concatenate([extractor(b, training=False) for b, _ in batches]))
+            y.append(np.concatenate([t.numpy()[:, 1] for _, t in batches]))
+        by_hand = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000)).fit(x[0], y[0])
+        result["logistic"] = roc_auc_score(y[1], by_hand.predict_proba(x[1])[:, 1])
+        result["logistic_seconds"] = time.perf_counter() - start
+    return result
+
+
+def interval(values: list[float]) -> list[float]:
+    mean, error = float(np.mean(values)), stats.sem(values)
+    half = error * stats.t.ppf(0.975, len(values) - 1)
+    return [round(mean, 3), round(mean - half, 3), round(mean + half, 3)]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    given = parser.parse_args()
+    runs = []
+    for seed in range(given.seeds):
+        runs.append(once(seed, given.size))
+        print({key: round(value, 3) for key, value in runs[-1].items()}, flush=True)
+    names = ("pretrained", "random", "logistic")
+    facts = {f"auc_{name}_mean_and_95ci_over_seeds": interval([run[name] for run in runs]) for name in names}
+    facts |= {f"{name}_minus_{other}": interval([run[name] - run[other] for run in runs])
+              for name, other in (("pretrained", "random"), ("pretrained", "logistic"))}  # fmt: skip
+    seconds = {f"{name}_seconds": round(float(np.median([run[f"{name}_seconds"] for run in runs])), 1) for name in names}
+    common.write("pretrained_small_data", {"images": IMAGES, "seeds": given.seeds, "size": given.size, **facts, **seconds})

@@ -1,0 +1,130 @@
+"""Ellipses and ellipsoids as centre and matrix: they can be cut, turned and asked what they contain.
+
+Coordinates are millimetres in the DICOM patient system (LPS): x to the patient's left, y to the back, z to
+the head.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Ellipse:
+    """A filled ellipse in a slice: the points u with ``(u - centre)^T matrix^-1 (u - centre) <= 1``.
+
+    Attributes:
+        centre: (x, y) in mm.
+        matrix: 2x2, symmetric and positive: ``R diag(a**2, b**2) R^T`` for semi-axes a and b in mm.
+    """
+
+    centre: np.ndarray
+    matrix: np.ndarray
+
+    def moved(self, angle_deg: float, shift_mm: np.ndarray) -> Ellipse:
+        """The ellipse turned about the origin, then shifted: how the patient lies on the table."""
+        turn = turn2(angle_deg)
+        return Ellipse(turn @ self.centre + shift_mm, turn @ self.matrix @ turn.T)
+
+    def contains(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """True where the points (x, y), in mm, lie inside."""
+        inverse = np.linalg.inv(self.matrix)
+        dx, dy = x - self.centre[0], y - self.centre[1]
+        return inverse[0, 0] * dx * dx + 2 * inverse[0, 1] * dx * dy + inverse[1, 1] * dy * dy <= 1.0
+
+    @cached_property
+    def radius_mm(self) -> float:
+        """The longest semi-axis in mm: the root of the matrix's larger eigenvalue."""
+        (a, b), (_, d) = self.matrix.tolist()
+        return math.sqrt((a + d) / 2 + math.hypot((a - d) / 2, b))
+
+    @cached_property
+    def area(self) -> float:
+        """The area divided by pi, in mm2: the product of the semi-axes."""
+        (a, b), (_, d) = self.matrix.tolist()
+        return math.sqrt(max(a * d - b * b, 0.0))
+
+
+@dataclass(frozen=True)
+class Ellipsoid:
+    """A filled ellipsoid, in the same form as `Ellipse`, in three dimensions.
+
+    Attributes:
+        centre: (x, y, z) in mm.
+        matrix: 3x3, symmetric and positive: ``R diag(a**2, b**2, c**2) R^T``.
+    """
+
+    centre: np.ndarray
+    matrix: np.ndarray
+
+    def cut(self, z: float) -> Ellipse | None:
+        """The ellipse in the plane at height z (mm), or None where the plane misses the ellipsoid.
+
+        Cutting an ellipsoid is conditioning a Gaussian: the cut of a leaning vessel moves as z rises.
+        """
+        low, high = self.heights_mm
+        if not low < z < high:
+            return None
+        lean, flat = self._conditional
+        height = z - float(self.centre[2])
+        left = 1.0 - height * height / self.matrix[2, 2]
+        return Ellipse(self.centre[:2] + lean * height, flat * left)
+
+    def distance(self, points: np.ndarray) -> np.ndarray:
+        """0 at the centre, 1 on the surface, larger outside (in units of the semi-axes).
+
+        Args:
+            points: ``(..., 3)`` in mm.
+
+        Returns:
+            Array of the shape ``(...)``.
+        """
+        offset = points - self.centre
+        return np.sqrt(np.einsum("...i,ij,...j->...", offset, self._inverse, offset))
+
+    @cached_property
+    def heights_mm(self) -> tuple[float, float]:
+        """The lowest and the highest z."""
+        reach = math.sqrt(self.matrix[2, 2])
+        return float(self.centre[2]) - reach, float(self.centre[2]) + reach
+
+    @cached_property
+    def _inverse(self) -> np.ndarray:
+        return np.linalg.inv(self.matrix)
+
+    @cached_property
+    def _conditional(self) -> tuple[np.ndarray, np.ndarray]:
+        lean = self.matrix[:2, 2] / self.matrix[2, 2]
+        return lean, self.matrix[:2, :2] - np.outer(lean, self.matrix[:2, 2])
+
+    @cached_property
+    def thinnest_mm(self) -> float:
+        """The shortest semi-axis in mm."""
+        return float(np.sqrt(np.linalg.eigvalsh(self.matrix)[0]))
+
+
+def rod(centre: np.ndarray, along: np.ndarray, half_length: float, radius: float) -> Ellipsoid:
+    """A long thin ellipsoid in a given direction."""
+    along = along / math.sqrt(along @ along)
+    spread = (half_length**2 - radius**2) * np.outer(along, along)
+    return Ellipsoid(np.asarray(centre, float), spread + radius**2 * np.eye(3))
+
+
+def ellipsoid(centre: np.ndarray, axes: np.ndarray, turn: np.ndarray | None = None) -> Ellipsoid:
+    turn = np.eye(3) if turn is None else turn
+    return Ellipsoid(np.asarray(centre, float), turn @ np.diag(np.square(axes)) @ turn.T)
+
+
+def turn2(angle_deg: float) -> np.ndarray:
+    cosine, sine = np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))
+    return np.array([[cosine, -sine], [sine, cosine]])
+
+
+def turn3(angle_deg: float) -> np.ndarray:
+    turn = np.eye(3)
+    turn[:2, :2] = turn2(angle_deg)
+    return turn
