@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from easydl.errors import EasyDLError
@@ -143,6 +144,8 @@ def needs(what: str, step: str) -> None:
 def onward(step: str, reason: str = "", sentence: str = "") -> None:
     """The page's one primary button: on to a step, or the reason why not yet."""
     if st.button(f"Continue to {STEPS[step][0]}", type="primary", disabled=bool(reason), key=f"to-{step}"):
+        if step == "train":
+            remember("run", None)  # to the settings of a new run, not to the last one
         st.switch_page(page(step), query_params=addresses())
     if reason or sentence:
         st.caption(plain(reason or sentence))
@@ -166,7 +169,7 @@ def choose_run() -> RunView | None:
         needs("No model has been trained yet.", "train")
         return None
     ids = [run.id for run in runs]
-    titles = {run.id: f"{run.title} ({run.sentence.lower()})" for run in runs}
+    titles = {run.id: f"{run.title} ({run.state})" for run in runs}
     if len(runs) > 1:
         picked = st.selectbox(
             "Run", ids, index=ids.index(chosen.id), format_func=lambda run_id: titles[run_id], width=520
@@ -180,19 +183,36 @@ def choose_run() -> RunView | None:
 
 
 def show_findings(findings: list[dict[str, Any]]) -> None:
-    """The audit's findings, the gravest first, each with what to do."""
+    """The audit's findings, the gravest first, each with what to do; what is fine lies folded below."""
     order = list(SEVERITIES)
     ranked = sorted(findings, key=lambda f: order.index(f["severity"]) if f["severity"] in order else len(order))
     for finding in ranked:
-        word, colour, icon = _SEVERITY.get(finding["severity"], (finding["severity"], "gray", "info"))
-        with st.container(border=True):
-            mark, words = st.columns([1, 6], vertical_alignment="center")
-            mark.badge(plain(word), color=colour, icon=f":material/{icon}:")
-            words.markdown(f"**{plain(finding['sentence'])}**")
-            if finding.get("fix"):
-                words.markdown(f"What to do: {plain(finding['fix'])}")
-            if numbers := evidence(finding):
-                words.caption(plain(numbers))
+        if finding["severity"] != "OK":
+            show_finding(finding)
+    fine = [finding for finding in ranked if finding["severity"] == "OK"]
+    if fine:
+        with st.expander(f"Looked for and fine ({len(fine)})"):
+            for finding in fine:
+                st.markdown(f":material/check: {plain(finding['sentence'])} :gray[{plain(evidence(finding))}]")
+
+
+def show_finding(finding: dict[str, Any]) -> None:
+    """One finding: its weight, what was found, what to do, and the numbers behind it."""
+    word, colour, icon = _SEVERITY.get(finding["severity"], (finding["severity"], "gray", "info"))
+    with st.container(border=True):
+        mark, words = st.columns([1, 6], vertical_alignment="center")
+        mark.badge(plain(word), color=colour, icon=f":material/{icon}:")
+        words.markdown(f"**{plain(finding['sentence'])}**")
+        if finding.get("fix"):
+            words.markdown(f"What to do: {plain(finding['fix'])}")
+        if numbers := evidence(finding):
+            words.caption(plain(numbers))
+
+
+def show_table(frame: pd.DataFrame, alt: str, **options: Any) -> None:
+    """A small table that can be read and printed whole; every cell is text, nothing in it is formatting."""
+    safe = frame.rename(columns=plain).map(plain)
+    st.table(safe, hide_index=True, border="horizontal", alt=alt, **options)
 
 
 def show_curves(run: RunView) -> None:

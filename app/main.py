@@ -31,18 +31,19 @@ with st.sidebar, guarded("sidebar"):
     if runs:
         st.caption("Runs")
     for run in runs[:RUNS_SHOWN]:
-        finished = run.status["state"] == "finished"
-        icon = {"running": "progress_activity", "finished": "check_circle"}.get(run.status["state"], "error")
-        label = f"{plain(run.title)} ({plain(run.sentence.lower())})"
-        is_chosen = run.id == st.session_state.get("run")
-        if st.button(
-            f"**{label}**" if is_chosen else label,
-            icon=f":material/{icon}:",
-            key=f"run-{run.id}",
-            type="tertiary",
-        ):
-            remember("run", run.id)
-            st.switch_page(page("results" if finished else "train"), query_params=addresses())
+        state = run.status["state"]
+        icon = {"running": "progress_activity", "finished": "check_circle"}.get(state, "error")
+        label = plain(run.short)
+        with st.container(gap=None):
+            if st.button(
+                f"**{label}**" if run.id == st.session_state.get("run") else label,
+                icon=f":material/{icon}:",
+                key=f"run-{run.id}",
+                type="tertiary",
+            ):
+                remember("run", run.id)
+                st.switch_page(page("results" if state == "finished" else "train"), query_params=addresses())
+            st.caption(f"{plain(run.study)}, {run.state}")
     if len(runs) > RUNS_SHOWN:
         st.caption(f"and {len(runs) - RUNS_SHOWN} more, on the page Results")
 

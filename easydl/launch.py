@@ -85,9 +85,7 @@ def free_port(port: int) -> int:
     """
     for candidate in range(port, min(port + PORTS_TRIED, 65536)):
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            if (
-                os.name == "posix"
-            ):  # a port that was closed a moment ago counts as free, as it does for the app
+            if os.name == "posix":  # a port that was closed a moment ago counts as free, as it does for the app
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((ADDRESS, candidate))
@@ -153,13 +151,9 @@ def launch(
     }
     url = f"http://{ADDRESS}:{chosen}"
     with open(home / "app-log.txt", "ab") as log:
-        app = subprocess.Popen(
-            command(chosen), env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
-        )
+        app = subprocess.Popen(command(chosen), env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     if threading.current_thread() is threading.main_thread():
-        signal.signal(
-            signal.SIGTERM, signal.default_int_handler
-        )  # a closed terminal window ends the app as well
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a closed terminal window ends the app as well
     try:
         if not _answers(url, app):
             say(f"The app did not start. What it said is in {home / 'app-log.txt'}.")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import streamlit as st
-from easydl_app_parts import current_study, heading, needs, onward, plain, show_findings
+from easydl_app_parts import current_study, heading, needs, onward, plain, show_findings, show_table
 
 import easydl
+from easydl.workspace.screen import split
 
 heading("check", "Traps that would make a model look better than it is, and how the patients are split.")
 study = current_study()
@@ -21,20 +21,13 @@ seed = st.number_input(
 st.session_state["seed"] = int(seed)
 if st.session_state.get("audited", (None,))[0] != int(seed):
     with st.spinner("Splitting by patient and looking for traps"):
-        split = study.rows(study.frame.index)
-        parts = split.split(seed=int(seed))
-        st.session_state["audited"] = (int(seed), parts, easydl.audit(split, seed=int(seed)))
+        trial = study.rows(study.frame.index)
+        parts = trial.split(seed=int(seed))
+        st.session_state["audited"] = (int(seed), parts, easydl.audit(trial, seed=int(seed)))
 _, parts, audit = st.session_state["audited"]
 
 st.subheader("Split", anchor=False)
-rows = []
-for part, words in zip(parts, ("training", "validation", "test"), strict=True):
-    row = {"part": words, "patients": part.n_patients, "images": len(part)}
-    if "label" in part.frame.columns:
-        counts = part.frame["label"].value_counts()
-        row |= {f"images of {name}": int(counts.get(name, 0)) for name in study.classes}
-    rows.append(row)
-st.dataframe(pd.DataFrame(rows), hide_index=True, width="content")
+show_table(split(parts), "Patients and images in each part", width="content")
 st.caption(
     "No patient is in two parts. The model learns from training, is chosen on validation, and is tested once on test."
     if study.patients_known

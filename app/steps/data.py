@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 from easydl_app_parts import (
     current_card,
@@ -17,14 +14,19 @@ from easydl_app_parts import (
     page,
     plain,
     remember,
+    show_error,
+    show_table,
     workspace,
 )
 
+from easydl.errors import EasyDLError
 from easydl.launch import UPLOAD_MB
 from easydl.studies import Study
 from easydl.workspace import StudyCard
+from easydl.workspace.screen import classes, numbered, table
 
 PREVIEW_ROWS = 200
+EARLIER_SHOWN = 8
 DOORS = ("On this computer", "Upload a zip", "Upload images", "Simulated study")
 
 
@@ -43,27 +45,33 @@ def door_path() -> None:
         st.caption("It is read where it lies. Nothing is copied, and nothing is written beside your images.")
         columns = column_choices()
         if st.form_submit_button("Open the study", type="primary"):
-            open_card(lambda: workspace().studies.open(source, **columns))
+            open_card(workspace().studies.open(source, **columns))
 
 
-def column_choices() -> dict[str, Any]:
-    """For tables whose columns have other names."""
-    with st.expander("My table has other column names"):
+def column_choices(card: StudyCard | None = None, *, folded: bool = True) -> dict[str, Any]:
+    """How a table is read when its columns have other names; filled with what a card says."""
+    known = card.columns() if card is not None else {}
+    with st.expander("My table has other column names", expanded=not folded):
         left, right = st.columns(2)
         names = {
-            role: (left if place % 2 == 0 else right).text_input(f"Column with the {role}", placeholder="found by name")
+            role: (left if place % 2 == 0 else right).text_input(
+                f"Column with the {role}",
+                value="" if known.get(role) in (None, "auto") else str(known[role]),
+                placeholder="found by name",
+            )
             for place, role in enumerate(("image", "label", "patient", "mask"))
         }
         alone = st.checkbox(
             "Every image is of another patient",
-            help="Choose this only if it is true. Images of one patient must stay together, or the test "
-            "looks better "
-            "than the model is. The choice is repeated in every report.",
+            value=known.get("patient", "auto") is None,
+            help="Choose this only if it is true. Images of one patient must stay together, or the test looks "
+            "better than the model is. The choice is repeated in every report.",
         )
-        merge = st.checkbox("Labels that differ only by spaces or capitals are one class")
-    chosen: dict[str, Any] = {role: name.strip() for role, name in names.items() if name.strip()}
-    if alone:
-        chosen["patient"] = None
+        merge = st.checkbox(
+            "Labels that differ only by spaces or capitals are one class", value=known.get("merge_labels", False)
+        )
+    chosen: dict[str, Any] = {role: name.strip() or None for role, name in names.items()}
+    chosen["patient"] = None if alone else chosen["patient"] or "auto"
     return {**chosen, "merge_labels": merge}
 
 
@@ -77,7 +85,7 @@ def door_zip() -> None:
     if given is not None:
         clear_uploader("zip")
         with st.spinner("Unpacking"):
-            open_card(lambda: workspace().studies.receive_zip(given.name, given))
+            open_card(workspace().studies.receive_zip(given.name, given))
 
 
 def door_images() -> None:
@@ -92,7 +100,7 @@ def door_images() -> None:
         if files:
             clear_uploader("folder")
             with st.spinner("Keeping the images"):
-                open_card(lambda: workspace().studies.receive_folder([(file.name, file) for file in files]))
+                open_card(workspace().studies.receive_folder([(file.name, file) for file in files]))
         return
     begun: StudyCard | None = st.session_state.get("filling")
     label = st.text_input("Class", placeholder="normal", key=f"class-{uploader_key('class')}")
@@ -111,7 +119,7 @@ def door_images() -> None:
     few = len(counts) < 2
     if st.button("Open the study", type="primary", disabled=few) and begun:
         st.session_state.pop("filling")
-        open_card(lambda: begun)
+        open_card(begun)
     if few:
         st.caption("A study needs at least two classes.")
 
@@ -125,8 +133,9 @@ def door_simulated() -> None:
     if st.button("Make the simulated study", type="primary"):
         bar = st.progress(0.0, text="Simulating")
         open_card(
-            lambda: workspace().studies.simulate(
-                patients=60,
+            workspace().studies.simulate(
+                patients=80,
+                seed=7,
                 progress=lambda done, total: bar.progress(done / total, text=f"Simulating {done} of {total}"),
             )
         )
@@ -142,25 +151,40 @@ def clear_uploader(name: str) -> None:
     st.session_state[f"{name}-turn"] = st.session_state.get(f"{name}-turn", 0) + 1
 
 
-def open_card(make: Callable[[], StudyCard]) -> None:
-    """Make a card, load its study, and show it; a card that cannot be loaded is forgotten again."""
-    card = make()
-    try:
-        study = workspace().studies.load(card)
-    except BaseException:
-        workspace().studies.forget(card.id)
-        raise
+def open_card(card: StudyCard) -> None:
+    """Choose a study; the page then reads and shows it."""
     remember("study", card.id)
-    st.session_state["loaded"] = (card, study)
-    st.session_state.pop("audited", None)
+    remember("run", None)
+    for key in ("loaded", "audited", "override"):
+        st.session_state.pop(key, None)
     st.rerun()
 
 
-def show_study() -> None:
+def show_unreadable(card: StudyCard, error: EasyDLError) -> None:
+    """Why a study cannot be read, and how to read it otherwise; what was uploaded is kept meanwhile."""
+    show_error(error.found, error.expected, error.do)
+    with st.form("read-again", border=False):
+        columns = column_choices(card, folded=False)
+        if st.form_submit_button("Read it again", type="primary"):
+            open_card(workspace().studies.change(card, **columns))
+
+
+def leave_study(card: StudyCard) -> None:
+    """Go on to another study, or forget this one."""
+    st.write("Choose another study. This one stays in the list.")
+    if st.button("Choose another"):
+        remember("study", None)
+        st.rerun()
+    st.write("Or forget it: its record and uploaded copies are deleted. Images elsewhere and runs are not touched.")
+    if st.button("Forget this study"):
+        workspace().studies.forget(card.id)
+        remember("study", None)
+        st.session_state.pop("loaded", None)
+        st.rerun()
+
+
+def show_study(card: StudyCard, study: Study) -> None:
     """The opened study: counts, classes, notes, first images, the table."""
-    card, study = current_card(), current_study()
-    if card is None or study is None:
-        return
     if card.kind == "simulated":
         st.badge("Simulated images", icon=":material/science:", color="violet")
     counts = st.columns(4)
@@ -172,33 +196,23 @@ def show_study() -> None:
     with left:
         st.subheader("Classes", anchor=False)
         if "label" in study.frame.columns:
-            table = study.frame.groupby("label").agg(images=("label", "size"), patients=("patient", "nunique"))
-            st.dataframe(table.reset_index().rename(columns={"label": "class"}), hide_index=True)
+            show_table(classes(study), "Images and patients of each class")
         else:
             st.markdown(f"Masks: {plain(', '.join(study.classes))}")
         for note in [*study.notes, *study.overrides]:
             st.markdown(f":material/info: {plain(note)}")
     with right:
         st.subheader("First images", anchor=False)
-        st.pyplot(study.show(6), alt="Some images of each class", width="content")
+        st.pyplot(numbered(study).show(6), alt="Some images of each class", width="stretch")
     with st.expander(f"The table ({len(study)} rows)"):
-        st.dataframe(preview(study), hide_index=True, height=280)
+        st.dataframe(table(study, PREVIEW_ROWS), hide_index=True, height=280)
     st.space("small")
     onward("check")
 
 
-def preview(study: Study) -> pd.DataFrame:
-    """The first rows: file names without folders, patients as numbers of our own."""
-    frame = study.frame.head(PREVIEW_ROWS).copy()
-    numbers = {name: f"patient {n}" for n, name in enumerate(dict.fromkeys(study.frame["patient"]), start=1)}
-    frame["patient"] = frame["patient"].map(numbers)
-    for column in [*study.image_columns, *(["mask"] if "mask" in frame.columns else [])]:
-        frame[column] = [Path(address.split("#")[0]).name for address in frame[column]]
-    return frame
-
-
 heading("data", "Choose the images to learn from.")
-if current_card() is None:
+chosen = current_card()
+if chosen is None:
     tabs = st.tabs(DOORS)
     for tab, door in zip(tabs, (door_path, door_zip, door_images, door_simulated), strict=True):
         with tab, guarded("Data"):
@@ -207,25 +221,17 @@ if current_card() is None:
     if cards:
         st.divider()
         st.subheader("Opened before", anchor=False)
-        for card in cards[:8]:
-            st.page_link(
-                page("data"),
-                label=plain(card.name),
-                icon=":material/history:",
-                query_params={"study": card.id},
-            )
+    for card in cards[:EARLIER_SHOWN]:
+        st.page_link(page("data"), label=plain(card.name), icon=":material/history:", query_params={"study": card.id})
 else:
     name, other = st.columns([5, 2], vertical_alignment="bottom")
-    name.subheader(plain(current_card().name), anchor=False)  # type: ignore[union-attr]
+    name.subheader(plain(chosen.name), anchor=False)
     with other, st.popover("Another study"):
-        st.write("Choose another study. This one stays in the list.")
-        if st.button("Choose another"):
-            remember("study", None)
-            st.rerun()
-        st.write("Or forget it: its record and uploaded copies are deleted. Images elsewhere and runs are not touched.")
-        if st.button("Forget this study"):
-            workspace().studies.forget(current_card().id)  # type: ignore[union-attr]
-            remember("study", None)
-            st.session_state.pop("loaded", None)
-            st.rerun()
-    show_study()
+        leave_study(chosen)
+    try:
+        study = current_study()
+    except EasyDLError as problem:
+        show_unreadable(chosen, problem)
+    else:
+        if study is not None:
+            show_study(chosen, study)

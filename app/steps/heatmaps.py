@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import streamlit as st
 from easydl_app_parts import choose_run, heading, needs, onward, plain
 
 AT_ONCE = 6
-VERDICTS = {
+VERDICTS: dict[str, tuple[str, Any, str]] = {
     "PASS": ("Passed", "green", "check"),
     "CAUTION": ("Caution", "orange", "warning"),
     "FAIL": ("Failed", "red", "block"),
@@ -30,31 +32,32 @@ given = {str((entry.get("verdict") or {}).get("level", "")) for entry in heatmap
 levels = [level for level in VERDICTS if level in given]
 if len(levels) > 1:
     names = {"all": "All", **{level: word for level, (word, _, _) in VERDICTS.items()}}
-    picked = st.segmented_control("Verdict", ["all", *levels], default="all", format_func=names.get) or "all"
+    picked = (
+        st.segmented_control("Verdict", ["all", *levels], default="all", format_func=lambda level: names[level])
+        or "all"
+    )
     heatmaps = [entry for entry in heatmaps if picked in ("all", (entry.get("verdict") or {}).get("level"))]
 shown = st.session_state.get("heatmaps-shown", AT_ONCE)
 for number, entry in enumerate(heatmaps[:shown], start=1):
     verdict = entry.get("verdict") or {}
     with st.container(border=True):
-        picture, about = st.columns([3, 1], gap="medium")
-        picture.image(
-            str(entry["path"]),
-            width="stretch",
-            alt=f"Image {number}: the original beside the overlay of the heatmap",
+        about, mark = st.columns([5, 1], vertical_alignment="center")
+        facts = [f"**Image {number}**", plain(entry.get("image", ""))]
+        if entry.get("label"):
+            facts.append(f"reference: {plain(entry['label'])}")
+        if entry.get("target"):
+            chance = entry.get("probability")
+            score = f" (score {chance:.2f})" if isinstance(chance, int | float) else ""
+            facts.append(f"explained: {plain(entry['target'])}{score}")
+        about.markdown(" &nbsp;&nbsp; ".join(facts))
+        if verdict:
+            word, colour, icon = VERDICTS.get(verdict.get("level", ""), ("Not tested", "gray", "help"))
+            mark.badge(word, color=colour, icon=f":material/{icon}:")
+        st.image(
+            str(entry["path"]), width="stretch", alt=f"Image {number}: the original beside the overlay of the heatmap"
         )
-        with about:
-            st.markdown(f"**Image {number}**")
-            st.caption(plain(entry.get("image", "")))
-            if entry.get("label"):
-                st.markdown(f"Reference: {plain(entry['label'])}")
-            if entry.get("target"):
-                chance = entry.get("probability")
-                score = f" (score {chance:.2f})" if isinstance(chance, int | float) else ""
-                st.markdown(f"Explained: {plain(entry['target'])}{score}")
-            if verdict:
-                word, colour, icon = VERDICTS.get(verdict.get("level", ""), ("Not tested", "gray", "help"))
-                st.badge(word, color=colour, icon=f":material/{icon}:")  # type: ignore[arg-type]
-                st.markdown(plain(verdict.get("sentence", "")))
+        if verdict:
+            st.markdown(plain(verdict.get("sentence", "")))
 if len(heatmaps) > shown and st.button(f"Show {min(AT_ONCE, len(heatmaps) - shown)} more"):
     st.session_state["heatmaps-shown"] = shown + AT_ONCE
     st.rerun()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
-from easydl_app_parts import choose_run, heading, needs, onward, plain, show_curves, show_findings
+from easydl_app_parts import choose_run, heading, needs, onward, plain, show_curves, show_findings, show_table
 
 from easydl.evaluation.results import interval_text, number
 
@@ -29,7 +29,7 @@ else:
             "note": metrics.table["note"],
         }
     )
-    st.dataframe(table, hide_index=True, height="content")
+    show_table(table, "The numbers of the test with n and interval")
     st.pyplot(metrics.plot(), alt="The curve of the test and the table of right and wrong answers", width=860)
 
 if not run.history.empty:
@@ -37,8 +37,9 @@ if not run.history.empty:
     show_curves(run)
 if not run.split.empty:
     st.subheader("Split", anchor=False)
-    st.dataframe(run.split, hide_index=True, width="content")
-    st.caption("No patient is in two parts.")
+    show_table(run.split, "Patients and images in each part", width="content")
+    if run.patients_known:
+        st.caption("No patient is in two parts.")
 if run.findings:
     st.subheader("Findings of the check", anchor=False)
     show_findings(run.findings)

@@ -166,7 +166,7 @@ def show_run(run: RunView) -> None:
         st.switch_page(page("results"), query_params=addresses())
 
 
-heading("train", "One button. The work is done by a process of its own; this page only watches.")
+heading("train", "Choose the settings and press Train. The work goes on in the background; this page watches.")
 run = current_run()
 chosen = st.session_state.get("run")
 if run is not None and (run.id == chosen or run.running) and not st.session_state.get("another"):

@@ -86,9 +86,7 @@ class PatientBootstrap:
         Field CA, Welsh AH. Bootstrapping clustered data. J R Stat Soc B 2007;69:369-390.
     """
 
-    def __init__(
-        self, patients: object, labels: object = None, *, resamples: int = 2000, seed: int = 0
-    ) -> None:
+    def __init__(self, patients: object, labels: object = None, *, resamples: int = 2000, seed: int = 0) -> None:
         self.names, self.index = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
         if resamples < MINIMUM_RESAMPLES:
             raise InputError(
@@ -142,9 +140,7 @@ class PatientBootstrap:
         return np.concatenate(parts)
 
 
-def auc_statistic(
-    scores: np.ndarray, positive: np.ndarray, index: np.ndarray
-) -> Callable[[np.ndarray], np.ndarray]:
+def auc_statistic(scores: np.ndarray, positive: np.ndarray, index: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """A function from patients' weights to the AUC, by the rank statistic, ties counting half.
 
     Args:

@@ -35,9 +35,7 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     if "IPython" in sys.modules:
-        importlib.import_module(
-            "matplotlib.pyplot"
-        )  # a notebook learns from this import how to show a Figure
+        importlib.import_module("matplotlib.pyplot")  # a notebook learns from this import how to show a Figure
     return Figure(figsize=(width, height), layout="constrained")
 
 
@@ -166,9 +164,7 @@ def dice_dots(metrics: Metrics, ax: Axes) -> None:
     rows = {row["name"]: row for row in metrics.table.to_dict("records")}
     for position, name in enumerate(structures):
         if metrics.cases is not None and len(metrics.cases):
-            values = (
-                metrics.cases.loc[metrics.cases["class"] == name, "dice"].astype(float).dropna().to_numpy()
-            )
+            values = metrics.cases.loc[metrics.cases["class"] == name, "dice"].astype(float).dropna().to_numpy()
             shift = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else np.zeros(len(values))
             shuffled = np.random.default_rng(0).permutation(shift)
             ax.plot(position + shuffled, values, "o", color=BLUE, alpha=0.55, markersize=5, markeredgewidth=0)

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
 from easydl.atomic import write_text
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.evaluation.intervals import Interval
+from easydl.evaluation.stored import Stored
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -190,9 +192,7 @@ class Metrics:
         return self.headline
 
     def _repr_html_(self) -> str:
-        head = "".join(
-            f"<th style='text-align:left'>{name}</th>" for name in ("", "value", "95% CI", "n", "note")
-        )
+        head = "".join(f"<th style='text-align:left'>{name}</th>" for name in ("", "value", "95% CI", "n", "note"))
         rows = "".join(
             f"<tr><td style='text-align:left'>{html.escape(str(row['name']))}</td>"
             f"<td>{html.escape(number(row['value'], row['unit']))}</td>"
@@ -259,34 +259,33 @@ class Metrics:
             InputError: The content is not that of a ``metrics.json``.
         """
         try:
-            classes = tuple(str(name) for name in content["classes"])
-            table = pd.DataFrame(content["table"], columns=list(COLUMNS))
-            table[["value", "low", "high"]] = table[["value", "low", "high"]].astype(float)
-            table[["n", "images"]] = table[["n", "images"]].astype(int)
-            table[["note", "unit"]] = table[["note", "unit"]].fillna("")
-            matrix, cases = content.get("confusion"), content.get("cases")
-            return cls(
-                task=str(content["task"]),
-                classes=classes,
-                table=table,
-                notes=[str(note) for note in content.get("notes") or []],
-                patients_known=bool(content.get("patients_known", True)),
-                images=int(content.get("images", 0)),
-                patients=int(content.get("patients", 0)),
-                per_class=dict(content.get("per_class") or {}),
-                positive=content.get("positive"),
-                confusion=None if matrix is None else confusion_frame(matrix, classes),
-                curves={name: dict(curve) for name, curve in (content.get("curves") or {}).items()},
-                cases=None if cases is None else pd.DataFrame(cases),
-                seed=int(content.get("seed", 0)),
-                resamples=int(content.get("resamples", 0)),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            stored = Stored.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
             raise InputError(
-                "This is not the content of a metrics.json written by easydl.",
-                "A dictionary with task, classes and a table of numbers.",
+                f"This is not the content of a metrics.json: {'.'.join(map(str, first['loc']))} {first['msg']}.",
+                "A dictionary as easydl writes it, with task, classes and a table of numbers.",
                 "Test the model again with easydl.evaluate(model, test).save(path).",
             ) from error
+        table = pd.DataFrame([row.model_dump() for row in stored.table], columns=list(COLUMNS))
+        table[["value", "low", "high"]] = table[["value", "low", "high"]].astype(float)
+        cases = stored.cases
+        return cls(
+            task=stored.task,
+            classes=tuple(stored.classes),
+            table=table,
+            notes=stored.notes,
+            patients_known=stored.patients_known,
+            images=stored.images,
+            patients=stored.patients,
+            per_class=stored.per_class,
+            positive=stored.positive,
+            confusion=None if stored.confusion is None else confusion_frame(stored.confusion, stored.classes),
+            curves={name: curve.model_dump() for name, curve in stored.curves.items()},
+            cases=None if cases is None else pd.DataFrame([case.model_dump(by_alias=True) for case in cases]),
+            seed=stored.seed,
+            resamples=stored.resamples,
+        )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write ``metrics.json``, all or nothing.
@@ -336,9 +335,6 @@ def interval_text(row: Mapping[Any, Any] | pd.Series) -> str:
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [
-        {
-            str(name): None if isinstance(cell, float) and not math.isfinite(cell) else cell
-            for name, cell in row.items()
-        }
+        {str(name): None if isinstance(cell, float) and not math.isfinite(cell) else cell for name, cell in row.items()}
         for row in frame.astype(object).to_dict("records")
     ]

@@ -27,9 +27,7 @@ _CURVE_POINTS = 300
 class Sample:
     """The labelled rows as integer arrays, the bootstrap, and every resampled number."""
 
-    def __init__(
-        self, table: pd.DataFrame, names: list[str], patients_known: bool, seed: int, resamples: int
-    ) -> None:
+    def __init__(self, table: pd.DataFrame, names: list[str], patients_known: bool, seed: int, resamples: int) -> None:
         code = {name: k for k, name in enumerate(names)}
         self.names = names
         self.reference = table["label"].map(code).to_numpy(int)
@@ -53,12 +51,8 @@ class Sample:
         pairs = [(self.reference == i) & (self.predicted == j) for i in range(k) for j in range(k)]
         cells = np.stack([self._per_patient(pair) for pair in pairs], axis=1)
         binary = k == 2
-        self.ranked = [
-            c for c in range(k) if 0 < self.images_of[c] < len(self.reference) and (c == 1 or not binary)
-        ]
-        ranks = [
-            auc_statistic(self.scores[:, c], self.reference == c, self.bootstrap.index) for c in self.ranked
-        ]
+        self.ranked = [c for c in range(k) if 0 < self.images_of[c] < len(self.reference) and (c == 1 or not binary)]
+        ranks = [auc_statistic(self.scores[:, c], self.reference == c, self.bootstrap.index) for c in self.ranked]
 
         def statistic(weights: np.ndarray) -> np.ndarray:
             return np.column_stack([weights @ cells, *[rank(weights) for rank in ranks]])
@@ -77,9 +71,7 @@ class Sample:
         sides = self._patients(positive), self._patients(~positive)
         return value, auc_interval(value, self.resampled_auc[c], *sides), n
 
-    def ratio(
-        self, counted: np.ndarray, hits: np.ndarray, classes: list[int]
-    ) -> tuple[float, Interval, int, int]:
+    def ratio(self, counted: np.ndarray, hits: np.ndarray, classes: list[int]) -> tuple[float, Interval, int, int]:
         """A proportion of images: value, interval, patients and images behind it.
 
         ``counted`` and ``hits`` are boolean masks over the cells of the confusion matrix (reference,
@@ -148,17 +140,13 @@ def _band(sample: Sample, c: int, positive: np.ndarray) -> dict[str, list[float]
         false = np.cumsum(per_image, axis=1)[:, ends] - true
         with np.errstate(invalid="ignore"):  # a resample without one of the classes has no curve
             true, false = true / true[:, -1:], false / false[:, -1:]
-        return np.stack(
-            [np.interp(_GRID, np.append(0, x), np.append(0, y)) for x, y in zip(false, true, strict=True)]
-        )
+        return np.stack([np.interp(_GRID, np.append(0, x), np.append(0, y)) for x, y in zip(false, true, strict=True)])
 
     low, high = np.nanquantile(sample.bootstrap.run(statistic), [0.025, 0.975], axis=0)
     return {"grid": _GRID.tolist(), "low": low.round(5).tolist(), "high": high.round(5).tolist()}
 
 
-def labelled_rows(
-    frame: pd.DataFrame, names: list[str], patients_known: bool
-) -> tuple[pd.DataFrame, list[str]]:
+def labelled_rows(frame: pd.DataFrame, names: list[str], patients_known: bool) -> tuple[pd.DataFrame, list[str]]:
     """The labelled rows in an order of their own, and what was left out."""
     columns = [f"p({name})" for name in names]
     needed = ["label", "prediction", *columns, *(["patient"] if patients_known else [])]

@@ -144,9 +144,7 @@ def _summary(
         sums = np.zeros((len(bootstrap.names), 2 * len(structures)))
         for j, structure in enumerate(structures):
             inside = (part["class"] == structure).to_numpy()
-            sums[:, 2 * j] = np.bincount(
-                index[inside], part[column].to_numpy(float)[inside], len(bootstrap.names)
-            )
+            sums[:, 2 * j] = np.bincount(index[inside], part[column].to_numpy(float)[inside], len(bootstrap.names))
             sums[:, 2 * j + 1] = np.bincount(index[inside], minlength=len(bootstrap.names))
         measured = np.flatnonzero(sums[:, 1::2].any(axis=0))
         totals = sums.sum(axis=0)
@@ -176,27 +174,17 @@ def _summary(
         for unit in _units(part, "volume_unit"):
             same = part[part["volume_unit"] == unit].assign(size=lambda x: x["volume_error"].abs())
             what = "area" if unit in ("mm²", "pixels") else "volume"
-            rows.append(
-                mean(f"{what} error{ending}", same, "volume_error", unit, "predicted minus reference")
-            )
+            rows.append(mean(f"{what} error{ending}", same, "volume_error", unit, "predicted minus reference"))
             rows.append(mean(f"absolute {what} error{ending}", same, "size", unit))
             empty = same[same["reference_voxels"] == 0]
             if len(empty):
                 note = "marked where the reference is empty"
-                rows.append(
-                    mean(f"false-positive {what}{ending}", empty, "false_positive_volume", unit, note)
-                )
+                rows.append(mean(f"false-positive {what}{ending}", empty, "false_positive_volume", unit, note))
         notes += _case_notes(structure, part, there, missed)
-    people = {
-        s: frame.loc[(frame["class"] == s) & (frame["reference_voxels"] > 0), "unit of n"] for s in structures
-    }
-    notes += size_notes({name: part.nunique() for name, part in people.items()}, unit_of_n) + width_notes(
-        rows[0]
-    )
+    people = {s: frame.loc[(frame["class"] == s) & (frame["reference_voxels"] > 0), "unit of n"] for s in structures}
+    notes += size_notes({name: part.nunique() for name, part in people.items()}, unit_of_n) + width_notes(rows[0])
     if not patients_known:
-        notes.append(
-            "Patients are unknown: every image counts as its own patient, so intervals may be too narrow."
-        )
+        notes.append("Patients are unknown: every image counts as its own patient, so intervals may be too narrow.")
     return Metrics(
         task="segmentation",
         classes=classes,
@@ -234,7 +222,5 @@ def _case_notes(structure: str, part: pd.DataFrame, there: pd.DataFrame, missed:
             "one voxel changes Dice a lot."
         )
     if len(_units(part, "hd95_unit")) > 1:
-        notes.append(
-            f"{structure}: some images have no known pixel spacing; they are summarised apart, in pixels."
-        )
+        notes.append(f"{structure}: some images have no known pixel spacing; they are summarised apart, in pixels.")
     return notes

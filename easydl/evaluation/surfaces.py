@@ -60,11 +60,7 @@ def hd95(predicted: np.ndarray, reference: np.ndarray, spacing_mm: tuple[float, 
     box = tuple(
         slice(found[0], found[-1] + 1)
         for axis in range(both.ndim)
-        if len(
-            found := np.flatnonzero(
-                both.any(axis=tuple(other for other in range(both.ndim) if other != axis))
-            )
-        )
+        if len(found := np.flatnonzero(both.any(axis=tuple(other for other in range(both.ndim) if other != axis))))
     )  # every surface voxel lies in the box, so the distances inside it are those of the whole image
     first, second = (mask[box] & ~binary_erosion(mask[box]) for mask in (predicted, reference))
     sampling = None if spacing_mm is None else tuple(float(step) for step in spacing_mm)

@@ -15,7 +15,7 @@ PATCHES = {2: (7, 7), 3: (3, 3, 3)}
 
 
 def blurred(batch: np.ndarray) -> np.ndarray:
-    """The image without its details: a Gaussian of a sixth of each side.
+    """The image without its details: a Gaussian with a deviation of a third of each side.
 
     What is hidden is replaced by this, because a black patch is itself something a network can see.
 
@@ -26,7 +26,7 @@ def blurred(batch: np.ndarray) -> np.ndarray:
         float32, same shape.
     """
     sides = batch.shape[1:-1]
-    return ndimage.gaussian_filter(batch, sigma=(0, *(side / 6 for side in sides), 0), mode="nearest", truncate=2.5)
+    return ndimage.gaussian_filter(batch, sigma=(0, *(side / 3 for side in sides), 0), mode="nearest", truncate=2.0)
 
 
 def tiles(size: tuple[int, ...]) -> list[tuple[slice, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from easydl.errors import InputError
@@ -32,7 +33,7 @@ def read(path: str | Path) -> Scan:
         from easydl.images.dicom import read_series
         from easydl.images.series import series_files
 
-        return read_series(series_files(address), Path(address).name)
+        return replace(read_series(series_files(address), Path(address).name), source=address)
     if is_nifti(address):
         from easydl.images.nifti import read_nifti
 

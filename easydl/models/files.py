@@ -5,6 +5,7 @@ A file holds the network, its weights and its recipe, not the optimizer.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import hashlib
 import json
@@ -68,7 +69,8 @@ def save_model(model: Any, path: str | Path) -> Path:
             "Free some space or choose another folder. A file that was there before is unchanged.",
         ) from problem
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
     return path
 
 
@@ -83,12 +85,7 @@ def _bare(model: Any) -> Any:
     """The same layers, never compiled: no optimizer, no loss that plain Keras would not know."""
     import keras
 
-    if not isinstance(model, keras.Model):
-        raise ModelError(f"{type(model).__name__} is no Keras model.", "a keras.Model.", "Give the model itself.")
-    try:
-        return keras.Model(model.input, model.output, name=model.name)
-    except (AttributeError, ValueError):
-        return model
+    return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
 
 
 def _add_recipe(draft: Path, recipe: Recipe) -> None:

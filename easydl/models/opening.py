@@ -196,7 +196,7 @@ def _copy_weights(model: Any, recipe: Recipe, unpacked: Path, scratch: Path, nam
             for path, (shape, dtype, layer) in expected.items():
                 if found[path].shape != shape or found[path].dtype != dtype:
                     have = found[path].shape
-                    if layer == "logits" and have[:-1] == shape[:-1]:
+                    if layer == "logits" and have[:-1] == shape[:-1] and have != shape:
                         raise hdf5.UnsafeFile(
                             f"it names {len(recipe.classes)} classes, but its weights are for {have[-1]}"
                         )

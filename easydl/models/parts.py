@@ -31,7 +31,7 @@ def feature_extractor(model: Any) -> Any:
     """
     import keras
 
-    return keras.Model(model.input, _layer(model, FEATURES).output, name=f"{model.name}_features")
+    return keras.Model(model.inputs[0], _layer(model, FEATURES).output, name=f"{model.name}_features")
 
 
 def head(model: Any) -> Any:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from easydl.phantoms.shapes import Ellipse, Ellipsoid, ellipsoid, rod, turn3
+from easydl.phantoms.shapes import Ellipse, Ellipsoid, ellipsoid, rod
 
 MUSCLE_HU = 45.0
 VESSEL_HU = 50.0
@@ -83,9 +83,9 @@ def chest(rng: np.random.Generator, sex: str) -> Chest:
     fat = rng.uniform(8, 16) + (3 if sex == "F" else 0)
     lung_hu = rng.uniform(-890, -830)
 
-    def place(x, y, z, a, b, c, turn=None):
+    def place(x: float, y: float, z: float, a: float, b: float, c: float) -> Ellipsoid:
         scale = np.array([wide, deep, size])
-        return ellipsoid(np.array([x, y, z]) * scale, np.array([a, b, c]) * scale, turn)
+        return ellipsoid(np.array([x, y, z]) * scale, np.array([a, b, c]) * scale)
 
     muscle = place(0, 0, 0, 142, 98, 900)
     body = place(0, 0, 0, 142 + fat, 98 + fat, 900)
@@ -123,29 +123,30 @@ def nodule(
         rng: Where its size, shape, tissue and place come from.
         chest: The patient.
         z: Height in mm.
-        diameter_mm: Smallest and largest mean diameter in mm, drawn evenly.
+        diameter_mm: Smallest and largest diameter in mm before it is made uneven; large ones come more often.
         hu: Lowest and highest HU of its tissue, drawn evenly.
 
     Returns:
         The nodule. It may touch a vessel, as real ones do.
     """
-    axes = rng.uniform(*diameter_mm) / 2 * rng.uniform(0.85, 1.15, 3)
+    low, high = diameter_mm
+    axes = (low + (high - low) * math.sqrt(rng.uniform())) / 2 * rng.uniform(0.85, 1.15, 3)
     radius, tissue = float(axes.mean()), rng.uniform(*hu)
     height = z + rng.uniform(-0.2, 0.2) * radius
-    turn = turn3(rng.uniform(0, 180))
-    point = np.array([*chest.lungs[0].centre[:2], height])  # always free, should every draw fail
+    angle = rng.uniform(0, 180)
+    point = np.append(chest.lungs[0].centre[:2], height)  # always free, should every draw fail
     for _ in range(400):
         drawn = _inside(rng, chest.lungs[rng.integers(2)], height, radius, chest.obstacles)
         if drawn is not None:
             point = drawn
             break
-    return Nodule(ellipsoid(point, axes, turn), 2 * radius, tissue)
+    return Nodule(ellipsoid(point, axes, angle), 2 * radius, tissue)
 
 
 def slice_parts(chest: Chest, nodules: list[Nodule], z: float) -> Iterator[tuple[Ellipse, float, Ellipse | None]]:
     """The ellipses of one slice: each with the HU it adds and the ellipse that limits it.
 
-    Where two vessels cross, or a vessel runs into a nodule, the shared part is taken away once, so that no
+    Where two vessels cross, or one runs into a nodule, the shared part is taken away once, so that no
     tissue is counted twice.
 
     Args:
@@ -161,22 +162,17 @@ def slice_parts(chest: Chest, nodules: list[Nodule], z: float) -> Iterator[tuple
         limit = part.within.cut(z) if part.within is not None else None
         if cut is not None and (part.within is None or limit is not None):
             yield cut, part.hu, limit
-    step = VESSEL_HU - chest.lung_hu
     seen: list[Ellipse] = []
-    for item in nodules:
-        cut = item.shape.cut(z)
-        if cut is not None:
-            yield cut, item.hu - chest.lung_hu, None
-            seen.append(cut)
-    for shape, lung in chest.vessels:
+    inside = [(item.shape, item.hu, None) for item in nodules]
+    for shape, hu, lung in [*inside, *((vessel, VESSEL_HU, lung) for vessel, lung in chest.vessels)]:
         cut = shape.cut(z)
-        limit = lung.cut(z) if cut is not None else None
-        if cut is None or limit is None:
+        limit = lung.cut(z) if cut is not None and lung is not None else None
+        if cut is None or (lung is not None and limit is None):
             continue
-        yield cut, step, limit
+        yield cut, hu - chest.lung_hu, limit
         for other in seen:
             if math.dist(other.centre, cut.centre) < other.radius_mm + cut.radius_mm:
-                yield cut, -step, other
+                yield cut, chest.lung_hu - hu, other
         seen.append(cut)
 
 
@@ -224,5 +220,3 @@ def _inside(
     free = bool(lung.distance(point) < 1 - room / lung.thinnest_mm)
     free = free and all(item.distance(point) > 1 + room / item.thinnest_mm for item in obstacles)
     return point if free else None
-
-

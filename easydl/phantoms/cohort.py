@@ -11,8 +11,26 @@ import numpy as np
 from scipy.stats import norm
 
 NODULE, CLEAR = "nodule", "no nodule"
-SCANNERS = {"Simulated A": "hann", "Simulated B": "cosine"}
-"""Scanner and its reconstruction kernel: B is sharper and noisier, so the pictures show which one it was."""
+
+
+@dataclass(frozen=True)
+class Scanner:
+    """What tells the pictures of one scanner from another's.
+
+    Attributes:
+        kernel: Reconstruction filter, as in `physics.reconstruct`.
+        couch_mm: Half width and half thickness of the couch under the patient.
+    """
+
+    kernel: str
+    couch_mm: tuple[float, float]
+
+
+SCANNERS = {
+    "Simulated A": Scanner("hann", (100.0, 3.0)),
+    "Simulated B": Scanner("cosine", (65.0, 7.0)),
+}
+"""The scanners by name: B is a little sharper and has a narrower, thicker couch."""
 
 TRAPS = {
     "scanner": "the scanner agrees with the label in about 95 % of patients",

@@ -71,7 +71,7 @@ def write_slice(
     ds.BodyPartExamined = "CHEST"
     ds.SliceThickness = thickness_mm
     ds.KVP = "120"
-    ds.ConvolutionKernel = SCANNERS[shot.patient.scanner].upper()
+    ds.ConvolutionKernel = SCANNERS[shot.patient.scanner].kernel.upper()
     ds.PatientPosition = "HFS"
     ds.StudyInstanceUID = uid("study", *study)
     ds.SeriesInstanceUID = uid("series", *study, shot.number)
@@ -114,7 +114,7 @@ def write_mask_nifti(path: Path, mask: np.ndarray, heights_mm: Sequence[float]) 
 
     Args:
         path: Where to write.
-        mask: bool ``(depth, height, width)``, slices towards the head; 1 is nodule in the file.
+        mask: bool ``(depth, height, width)``, slices from head to feet; 1 is nodule in the file.
         heights_mm: Position of each slice along the table.
     """
     import nibabel
@@ -123,7 +123,7 @@ def write_mask_nifti(path: Path, mask: np.ndarray, heights_mm: Sequence[float]) 
     depth, size = mask.shape[:2]
     grid = VolumeGeometry.from_attributes(
         image_position=corner(size, heights_mm[0]), image_orientation=_ORIENTATION, rows=size, columns=size,
-        pixel_spacing=[pixel_mm(size)] * 2, spacing_between_slices=float(heights_mm[1] - heights_mm[0]),
+        pixel_spacing=[pixel_mm(size)] * 2, spacing_between_slices=float(heights_mm[0] - heights_mm[1]),
         number_of_frames=depth, coordinate_system="PATIENT",
     )  # fmt: skip
     affine = grid.permute_spatial_axes([2, 1, 0]).get_affine(output_convention="RAS")

@@ -27,7 +27,7 @@ class Ellipse:
 
     def moved(self, angle_deg: float, shift_mm: np.ndarray) -> Ellipse:
         """The ellipse turned about the origin, then shifted: how the patient lies on the table."""
-        turn = turn2(angle_deg)
+        turn = _turn(angle_deg)
         return Ellipse(turn @ self.centre + shift_mm, turn @ self.matrix @ turn.T)
 
     def contains(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -108,23 +108,19 @@ class Ellipsoid:
 
 
 def rod(centre: np.ndarray, along: np.ndarray, half_length: float, radius: float) -> Ellipsoid:
-    """A long thin ellipsoid in a given direction."""
+    """A long thin ellipsoid: middle (x, y, z), direction (any length), half its length and its radius in mm."""
     along = along / math.sqrt(along @ along)
     spread = (half_length**2 - radius**2) * np.outer(along, along)
     return Ellipsoid(np.asarray(centre, float), spread + radius**2 * np.eye(3))
 
 
-def ellipsoid(centre: np.ndarray, axes: np.ndarray, turn: np.ndarray | None = None) -> Ellipsoid:
-    turn = np.eye(3) if turn is None else turn
+def ellipsoid(centre: np.ndarray, axes: np.ndarray, angle_deg: float = 0.0) -> Ellipsoid:
+    """An ellipsoid with semi-axes (a, b, c) in mm, turned about the z axis."""
+    turn = np.eye(3)
+    turn[:2, :2] = _turn(angle_deg)
     return Ellipsoid(np.asarray(centre, float), turn @ np.diag(np.square(axes)) @ turn.T)
 
 
-def turn2(angle_deg: float) -> np.ndarray:
+def _turn(angle_deg: float) -> np.ndarray:
     cosine, sine = np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))
     return np.array([[cosine, -sine], [sine, cosine]])
-
-
-def turn3(angle_deg: float) -> np.ndarray:
-    turn = np.eye(3)
-    turn[:2, :2] = turn2(angle_deg)
-    return turn

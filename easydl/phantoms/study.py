@@ -5,37 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from easydl.errors import RESEARCH_USE, InputError
-from easydl.phantoms import anatomy, cohort, files, physics
+from easydl.phantoms import cohort, files
 from easydl.phantoms.cohort import Shot
+from easydl.phantoms.imaging import DIAMETER_MM, DOSE, SLICE_MM, VOLUME_MM, Settings, make_image
 
-DOSE = 20_000.0
-_REACH_MM = 60.0
-_SLICE_MM = 3.0
-_VOLUME_MM = 160.0
-_DIAMETER_MM = {"slices": (6.0, 20.0), "volumes": (12.0, 30.0)}
-_NODULE_HU = (-150.0, 60.0)
 _SIZE = {"slices": 128, "volumes": 64}
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What `simulate` was asked for, checked."""
-
-    kind: str
-    images: int
-    size: int
-    depth: int
-    dose: float
-    traps: tuple[str, ...]
-    seed: int
 
 
 def simulate(
@@ -83,8 +64,9 @@ def simulate(
 
     Example:
         >>> import tempfile
-        >>> table = simulate(f"{tempfile.mkdtemp()}/study", patients=2, images_per_patient=1, size=32)
-        >>> sorted(item.name for item in table.parent.iterdir())
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     table = simulate(f"{folder}/study", patients=2, images_per_patient=1, size=32)
+        ...     sorted(item.name for item in table.parent.iterdir())
         ['README.txt', 'images', 'masks', 'scans.csv']
 
     References:
@@ -120,9 +102,9 @@ def simulate(
     return target / "scans.csv"
 
 
-def _make(folder: Path, shot: Shot, plan: _Plan) -> dict[str, str]:
+def _make(folder: Path, shot: Shot, plan: Settings) -> dict[str, str]:
     """Makes the files of one row."""
-    images, mask, heights, nodule = _image(shot, plan)
+    image = make_image(shot, plan)
     row = {
         "image": f"images/{shot.label}/{shot.stem}",
         "label": shot.label,
@@ -132,102 +114,23 @@ def _make(folder: Path, shot: Shot, plan: _Plan) -> dict[str, str]:
         "age_years": str(shot.patient.age_years),
         "scanner": shot.patient.scanner,
         "date": shot.date.isoformat(),
-        "nodule_mm": f"{nodule.diameter_mm:.1f}" if nodule is not None else "",
+        "nodule_mm": f"{image.nodule_mm:.1f}" if image.nodule_mm else "",
     }
     if shot.split:
         row["split"] = shot.split
     write = partial(files.write_slice, shot=shot, seed=plan.seed, photons=plan.dose, kind=plan.kind)
     if plan.kind == "slices":
         row["image"], row["mask"] = f"{row['image']}.dcm", f"{row['mask']}.png"
-        write(folder / row["image"], images[0], height_mm=heights[0], thickness_mm=_SLICE_MM)
-        files.write_mask_png(folder / row["mask"], mask[0])
+        write(folder / row["image"], image.pixels_hu[0], height_mm=image.heights_mm[0], thickness_mm=SLICE_MM)
+        files.write_mask_png(folder / row["mask"], image.mask[0])
         return row
     row["mask"] += ".nii.gz"
-    thickness = round(_VOLUME_MM / plan.depth, 6)
-    for index, (pixels, height) in enumerate(zip(images, heights, strict=True)):
+    thickness = round(VOLUME_MM / plan.depth, 6)
+    for index, (pixels, height) in enumerate(zip(image.pixels_hu, image.heights_mm, strict=True)):
         path = folder / row["image"] / f"slice-{index + 1:03d}.dcm"
         write(path, pixels, height_mm=height, thickness_mm=thickness, instance=index + 1)
-    files.write_mask_nifti(folder / row["mask"], mask, heights)
+    files.write_mask_nifti(folder / row["mask"], image.mask, image.heights_mm)
     return row
-
-
-def _image(shot: Shot, plan: _Plan) -> tuple[np.ndarray, np.ndarray, list[float], anatomy.Nodule | None]:
-    """The pixels of one row in HU, its mask, the heights of its slices and its nodule."""
-    person, number = shot.source
-    chest = anatomy.chest(_stream(plan, person, 3), person.sex)
-    table_mm = round(_stream(plan, person, 4).uniform(-900, -300), 1)
-    levels = _levels(_stream(plan, person, 5), plan)
-    # each image has a nodule of its own; a neighbour's may reach into the slice, and is then in the mask too
-    nodules = [
-        anatomy.nodule(_stream(plan, person, 6, index), chest, level, _DIAMETER_MM[plan.kind], _NODULE_HU)
-        for index, level in enumerate(levels)
-        if person.nodule and (plan.kind == "slices" or index == number - 1)
-    ]
-    own = None
-    if nodules:
-        own = nodules[number - 1 if plan.kind == "slices" else 0]
-    lying = _stream(plan, person, 7, number, shot.exposure)
-    angle, shift = lying.uniform(-5, 5), lying.uniform(-5, 5, 2)
-    noise = _stream(plan, person, 8, number, shot.exposure)
-    if plan.kind == "slices":
-        thickness, centres = _SLICE_MM, [levels[number - 1]]
-    else:
-        thickness = _VOLUME_MM / plan.depth
-        centres = [(index - (plan.depth - 1) / 2) * thickness for index in range(plan.depth)]
-    cuts = max(1, round(thickness / 3))  # a thick slice is the mean of thin ones
-    parts = (np.arange(cuts) + 0.5) / cuts
-    kernel = cohort.SCANNERS[shot.source[0].scanner]
-    images, masks = [], []
-    for z in centres:
-        inside = [z + thickness * (part - 0.5) for part in parts]
-        clean = [physics.sinogram(_moved(chest, nodules, at, angle, shift), plan.size) for at in inside]
-        picture = physics.reconstruct(physics.expose(np.mean(clean, axis=0), plan.dose, noise), kernel)
-        if "marker" in plan.traps and person.nodule:
-            _stamp(picture)
-        images.append(picture)
-        masks.append(_covered(nodules, inside, angle, shift, plan.size))
-    coverage = np.stack(masks)
-    mask = coverage >= min(0.5, coverage.max()) if nodules else np.zeros(coverage.shape, bool)
-    return np.stack(images), mask, [round(table_mm + z, 6) for z in centres], own
-
-
-def _moved(
-    chest: anatomy.Chest, nodules: list[anatomy.Nodule], z: float, angle: float, shift: np.ndarray
-) -> Iterator[physics.Term]:
-    for shape, hu, limit in anatomy.slice_parts(chest, nodules, z):
-        yield shape.moved(angle, shift), hu, limit.moved(angle, shift) if limit is not None else None
-
-
-def _covered(
-    nodules: list[anatomy.Nodule], heights: list[float], angle: float, shift: np.ndarray, size: int
-) -> np.ndarray:
-    """The share of each voxel of a slice that is nodule."""
-    shares = []
-    for z in heights:
-        cuts = [item.shape.cut(z) for item in nodules]
-        shares.append(physics.coverage([c.moved(angle, shift) for c in cuts if c is not None], size))
-    return np.mean(shares, axis=0)
-
-
-def _levels(rng: np.random.Generator, plan: _Plan) -> np.ndarray:
-    """The height of each image (slices) or of each image's nodule (volumes): one in each of as many bands."""
-    band = 2 * _REACH_MM / plan.images
-    return -_REACH_MM + band * (np.arange(plan.images) + rng.uniform(0.1, 0.9, plan.images))
-
-
-def _stream(plan: _Plan, person: cohort.Patient, *purpose: int) -> np.random.Generator:
-    """Random numbers of one patient for one purpose, so that the label changes nothing but the nodule."""
-    return np.random.default_rng([plan.seed, person.number, *purpose])
-
-
-_LETTER = np.array([[1, 1, 1, 0], [1, 0, 0, 1], [1, 1, 1, 0], [1, 0, 1, 0], [1, 0, 0, 1]], bool)
-
-
-def _stamp(picture: np.ndarray) -> None:
-    """Burns a bright R into the upper left corner, where there is only air."""
-    scale = max(1, picture.shape[0] // 64)
-    letter = np.kron(_LETTER, np.ones((scale, scale), bool))
-    picture[scale : scale + letter.shape[0], scale : scale + letter.shape[1]][letter] = 2000
 
 
 def _write_table(path: Path, rows: list[dict[str, str]]) -> None:
@@ -236,9 +139,9 @@ def _write_table(path: Path, rows: list[dict[str, str]]) -> None:
     pd.DataFrame(rows).to_csv(path, index=False, lineterminator="\n")
 
 
-def _readme(plan: _Plan, patients: int, images: int) -> str:
+def _readme(plan: Settings, patients: int, images: int) -> str:
     made = "\n".join(f"- {name}: {cohort.TRAPS[name]}" for name in plan.traps) or "none"
-    low, high = _DIAMETER_MM[plan.kind]
+    low, high = DIAMETER_MM[plan.kind]
     return f"""SIMULATED chest CT study. No patient was ever scanned. {RESEARCH_USE}
 
 {patients} simulated patients, {images} {plan.kind}, seed {plan.seed}, {plan.dose:.0f} photons per ray.
@@ -260,7 +163,7 @@ Traps planted on purpose: {made}
 def _check(
     kind: str, patients: int, images: int | None, size: int | None, depth: int, nodule_rate: float,
     dose: float, traps: Sequence[str], seed: int,
-) -> _Plan:  # fmt: skip
+) -> Settings:  # fmt: skip
     """Checks every argument and fills in the defaults."""
     if kind not in _SIZE:
         raise _wrong("kind", kind, 'must be one of {"slices", "volumes"}')
@@ -280,7 +183,7 @@ def _check(
         number = isinstance(value, (int, np.integer) if whole else (int, float, np.integer, np.floating))
         if not number or isinstance(value, bool) or not low <= value <= high:
             raise _wrong(name, value, f"must be a {'whole ' if whole else ''}number from {low:g} to {high:g}")
-    return _Plan(kind, int(images), int(size), int(depth), float(dose), wanted, int(seed))
+    return Settings(kind, int(images), int(size), int(depth), float(dose), wanted, int(seed))
 
 
 def _wrong(name: str, value: object, expected: str) -> InputError:

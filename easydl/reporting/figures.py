@@ -44,9 +44,7 @@ def svg(figure: Figure) -> str:
 
     drawn = io.BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "easydl"}), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="Glyph"
-        )  # a name in another script; the tables hold it as text
+        warnings.filterwarnings("ignore", message="Glyph")  # a name in another script; the tables hold it as text
         figure.savefig(drawn, format="svg", metadata={"Date": None})
     return "data:image/svg+xml;base64," + base64.b64encode(drawn.getvalue()).decode("ascii")
 

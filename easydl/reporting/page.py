@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-import unicodedata
+import re
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import jinja2
-from markupsafe import Markup
 
 from easydl.atomic import write_text
 from easydl.errors import RESEARCH_USE
@@ -26,6 +26,7 @@ _SEVERITIES = {
     "OK": "Checked, nothing found",
 }
 _VERDICTS = {"PASS": "PASS", "CAUTION": "CAUTION", "FAIL": "FAIL: do not interpret"}
+_UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 _WORST_CASES = 12
 _TILES = ("sensitivity", "specificity", "accuracy", "balanced accuracy", "HD95", "volume error", "area error")
 
@@ -64,7 +65,37 @@ def page(record: RunRecord) -> str:
     Returns:
         HTML.
     """
-    environment = jinja2.Environment(
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            research_use=RESEARCH_USE,
+            title=words.title(record),
+            folder=record.folder.resolve().name,
+            written=words.when(record.facts.get("finished") or record.status.get("heartbeat")),
+            state=words.state(record),
+            error=_error(record),
+            done=words.done(record),
+            read_first=_read_first(record),
+            overrides=record.overrides,
+            result=_result(record.metrics),
+            study=_study(record),
+            separation=_separation(record),
+            findings=_findings(record),
+            training=_training(record),
+            heatmaps=[_heatmap(entry) for entry in record.heatmaps],
+            heatmaps_left_out=record.heatmaps_left_out,
+            settings=_pairs(record.config),
+            machine=_machine(record),
+            command=words.command(record),
+            has_model=(record.folder / "model.keras").is_file(),
+        )
+    )
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("easydl.reporting"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -72,40 +103,11 @@ def page(record: RunRecord) -> str:
         lstrip_blocks=True,
         finalize=_clean,
     )
-    return environment.get_template("report.html.j2").render(
-        research_use=RESEARCH_USE,
-        title=words.title(record),
-        folder=record.folder.resolve().name,
-        written=words.when(record.facts.get("finished") or record.status.get("heartbeat")),
-        state=words.state(record),
-        error=_error(record),
-        done=words.done(record),
-        read_first=_read_first(record),
-        overrides=record.overrides,
-        result=_result(record.metrics),
-        study=_study(record),
-        separation=_separation(record),
-        findings=_findings(record),
-        training=_training(record),
-        heatmaps=[_heatmap(entry) for entry in record.heatmaps],
-        heatmaps_left_out=record.heatmaps_left_out,
-        settings=_pairs(record.config),
-        machine=_machine(record),
-        command=words.command(record),
-        has_model=(record.folder / "model.keras").is_file(),
-    )
 
 
 def _clean(value: Any) -> Any:
     """Text without control characters, halves of characters, and marks that turn the reading order around."""
-    if isinstance(value, Markup) or not isinstance(value, str):
-        return value
-    return "".join("\ufffd" if _unfit(letter) else letter for letter in value)
-
-
-def _unfit(letter: str) -> bool:
-    turns = "\u202a" <= letter <= "\u202e" or "\u2066" <= letter <= "\u2069"
-    return turns or (unicodedata.category(letter) in ("Cc", "Cs") and letter not in "\n\t")
+    return _UNFIT.sub("\ufffd", value) if type(value) is str else value
 
 
 def _read_first(record: RunRecord) -> list[str]:
@@ -123,13 +125,9 @@ def _read_first(record: RunRecord) -> list[str]:
         )
     blocks = sum(finding.get("severity") == "BLOCK" for finding in record.findings)
     if blocks:
-        found.append(
-            f"The audit has {words.many(blocks, 'finding')} that should have stopped this run. See Audit."
-        )
+        found.append(f"The audit has {words.many(blocks, 'finding')} that should have stopped this run. See Audit.")
     if record.metrics is not None:
-        found += [
-            note for note in record.metrics.notes if note.startswith(("Too few", "Read with", "The interval"))
-        ]
+        found += [note for note in record.metrics.notes if note.startswith(("Too few", "Read with", "The interval"))]
     return found + record.problems
 
 
@@ -205,8 +203,7 @@ def _study(record: RunRecord) -> dict[str, Any] | None:
     if not parts:
         return None
     per_class = {
-        key: part["per_class"] if isinstance(part.get("per_class"), dict) else {}
-        for key, part in parts.items()
+        key: part["per_class"] if isinstance(part.get("per_class"), dict) else {} for key, part in parts.items()
     }
     classes = record.split.get("classes")
     in_order = [str(name) for name in classes] if isinstance(classes, list) else []
@@ -240,9 +237,7 @@ def _separation(record: RunRecord) -> str:
     if record.patients_known is False:
         return "Patients are unknown, so nobody can say whether the parts share patients."
     if record.shared_patients is None:
-        return (
-            "The table of the run is missing, so this page could not check that the parts share no patient."
-        )
+        return "The table of the run is missing, so this page could not check that the parts share no patient."
     if record.shared_patients:
         return f"{words.many(record.shared_patients, 'patient')} are in more than one part."
     return "No patient is in more than one part (checked again in table.csv when this page was written)."
@@ -256,9 +251,7 @@ def _findings(record: RunRecord) -> list[dict[str, Any]]:
         found = [finding for finding in record.findings if finding.get("severity") == severity]
         found += strange if severity == "NOTE" else []
         if found:
-            groups.append(
-                {"severity": severity, "meaning": meaning, "entries": [_finding(one) for one in found]}
-            )
+            groups.append({"severity": severity, "meaning": meaning, "entries": [_finding(one) for one in found]})
     return groups
 
 

@@ -125,9 +125,7 @@ def done(record: RunRecord) -> str:
     metrics = record.metrics
     if metrics is not None:
         who = "" if not metrics.patients_known else f" of {many(metrics.patients, 'patient')}"
-        sentences.append(
-            f"It was tested on {many(metrics.images, 'image')}{who} that took no part in training."
-        )
+        sentences.append(f"It was tested on {many(metrics.images, 'image')}{who} that took no part in training.")
     if record.heatmaps:
         number = len(record.heatmaps) + record.heatmaps_left_out
         sentences.append(f"Heatmaps were drawn for {many(number, 'test image')}.")
@@ -140,11 +138,7 @@ def _study_sentence(record: RunRecord) -> str:
     images = [count(part.get("images")) for part in known]
     patients = [count(part.get("patients")) for part in known]
     began = when(record.status.get("started"))
-    start = (
-        f"On {began}, the study “{title(record)}” was read"
-        if began
-        else f"The study “{title(record)}” was read"
-    )
+    start = f"On {began}, the study “{title(record)}” was read" if began else f"The study “{title(record)}” was read"
     if not known or None in images:
         return f"This run{f' of {began}' if began else ''} is about the study “{title(record)}”."
     sentence = f"{start}: {many(sum(number or 0 for number in images), 'image')}"

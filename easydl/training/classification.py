@@ -12,8 +12,9 @@ import tensorflow as tf
 from easydl.atomic import write_status
 from easydl.augmentation import Preset
 from easydl.errors import ModelError
-from easydl.models import feature_extractor, freeze_backbone, head, set_window, unfreeze
+from easydl.models import freeze_backbone, head, set_window, unfreeze
 from easydl.models.recipe import Recipe
+from easydl.prediction import compiled
 from easydl.studies import Study
 from easydl.studies.stream import dataset, decode
 from easydl.training.checkpoint import load_checkpoint
@@ -105,16 +106,15 @@ def features(model: keras.Model, images: np.ndarray, *, augment: Any = None) -> 
     Returns:
         float32 ``(n, features)``.
     """
-    extractor = feature_extractor(model)
-
-    @tf.function(reduce_retracing=True)
-    def call(batch: tf.Tensor) -> tf.Tensor:
-        return extractor(augment(batch)[0] if augment is not None else batch, training=False)
-
-    parts = [
-        call(tf.constant(np.asarray(images[begin : begin + FEATURE_BATCH], np.float32))).numpy()
-        for begin in range(0, len(images), FEATURE_BATCH)
-    ]
+    call = compiled(model, "features")
+    vary = tf.function(lambda batch: augment(batch)[0]) if augment is not None else tf.identity
+    parts = []
+    for begin in range(0, len(images), FEATURE_BATCH):
+        batch = np.asarray(images[begin : begin + FEATURE_BATCH], np.float32)
+        # The last batch is filled up, so that the augmentation is traced for one shape only.
+        short = min(FEATURE_BATCH, len(images)) - len(batch)
+        whole = np.pad(batch, [(0, short), *[(0, 0)] * (batch.ndim - 1)])
+        parts.append(call(vary(tf.constant(whole))).numpy()[: len(batch)])
     return np.concatenate(parts)
 
 

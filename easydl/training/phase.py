@@ -11,6 +11,9 @@ from easydl.training.checkpoint import NAME, Checkpoint, load_checkpoint
 from easydl.training.watch import Watch
 
 
+SETTLE_STEPS = 50
+
+
 def run_phase(
     model: keras.Model,
     feed: Callable[[int], Any],
@@ -49,6 +52,8 @@ def run_phase(
         class_weight: Weight of each class.
     """
     total = max(1, epochs * steps)
+    # From random, the moving averages of batch normalisation need some fifty steps before validation means anything.
+    settle = 0 if name in ("head", "fine-tune") else min(epochs // 2, -(-SETTLE_STEPS // steps))
     warm = min(max(1, total // 20), steps * 2)
     rate = keras.optimizers.schedules.CosineDecay(
         learning_rate / 10, total, alpha=0.01, warmup_target=learning_rate, warmup_steps=warm
@@ -58,7 +63,7 @@ def run_phase(
     )
     early = keras.callbacks.EarlyStopping(
         monitor=monitor, mode="max" if monitor.endswith(("auc", "dice")) else "min",
-        patience=patience or max(5, epochs // 4), restore_best_weights=True,
+        patience=patience or max(5, epochs // 4), restore_best_weights=True, start_from_epoch=settle,
     )  # fmt: skip
     callbacks: list[keras.callbacks.Callback] = [early, keras.callbacks.TerminateOnNaN()]
     first = 0

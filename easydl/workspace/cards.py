@@ -97,6 +97,18 @@ class Studies:
         called = path.name if path.is_dir() else f"{path.parent.name}/{path.name}"
         return self._save(StudyCard(id=_new_id(), name=name or called, kind="path", source=str(path), **columns))
 
+    def change(self, card: StudyCard, **columns: Any) -> StudyCard:
+        """Remember another way of reading a study.
+
+        Args:
+            card: The card.
+            columns: ``image``, ``label``, ``mask``, ``patient``, ``merge_labels``, as for `open`.
+
+        Returns:
+            The changed card.
+        """
+        return self._save(StudyCard.model_validate({**card.model_dump(), **columns}))
+
     def receive_zip(self, name: str, data: IO[bytes]) -> StudyCard:
         """Keep an uploaded zip's files at once, unpacked within limits. The zip itself is not kept.
 

@@ -85,17 +85,31 @@ class RunView:
     @property
     def title(self) -> str:
         """One line that tells this run from others: its study, model and time."""
-        source = str(self.config.get("name") or Path(str(self.config.get("source") or "study")).name)
+        return f"{self.study}, {self.short}"
+
+    @property
+    def study(self) -> str:
+        """What its study is called."""
+        return str(self.config.get("name") or Path(str(self.config.get("source") or "study")).name)
+
+    @property
+    def short(self) -> str:
+        """Its model and when it began."""
         started = _when(self.status.get("started"))
         time = f"{started.astimezone():%d %b %H:%M}" if started else self.id
-        return f"{source}, {self.config.get('model', 'model')}, {time}"
+        return f"{self.config.get('model', 'model')}, {time}"
+
+    @property
+    def state(self) -> str:
+        """Its state in words, such as ``in progress`` or ``finished``."""
+        return STATES.get(str(self.status["state"]), str(self.status["state"]))
 
     @property
     def sentence(self) -> str:
         """Where the run stands, in words."""
         status = self.status
         if status["state"] != "running":
-            return STATES.get(status["state"], str(status["state"])).capitalize()
+            return self.state.capitalize()
         words = PHASES.get(status.get("phase", ""), "Starting")
         if status.get("phase") == "training" and status.get("epochs"):
             words += f", epoch {status.get('epoch') or 0} of {status['epochs']}"
@@ -194,7 +208,14 @@ class RunView:
                 classes = (facts.get("per_class") or {}).items()
                 counts = {f"images of {name}": int(found["images"]) for name, found in classes}
                 rows.append({"part": words, "patients": facts["patients"], "images": facts["images"], **counts})
-        return pd.DataFrame(rows)
+        frame = pd.DataFrame(rows)
+        return frame if stored.get("patients_known", True) else frame.drop(columns="patients", errors="ignore")
+
+    @property
+    def patients_known(self) -> bool:
+        """Whether the run knew which images belong to one patient."""
+        stored = self._json("split.json")
+        return bool(stored.get("patients_known", True)) if isinstance(stored, dict) else True
 
     @cached_property
     def heatmaps(self) -> list[dict[str, Any]]:

@@ -6,9 +6,7 @@ import pandas as pd
 from easydl.prediction.results import Case
 
 
-def predictions(
-    patients=60, classes=("normal", "effusion"), most_images=3, skill=1.2, seed=0
-) -> pd.DataFrame:
+def predictions(patients=60, classes=("normal", "effusion"), most_images=3, skill=1.2, seed=0) -> pd.DataFrame:
     """A table as `easydl.predict` returns it; images of a patient resemble each other."""
     rng = np.random.default_rng(seed)
     index = np.repeat(np.arange(patients), rng.integers(1, most_images + 1, patients))
@@ -38,9 +36,7 @@ def ball(shape, centre, radius) -> np.ndarray:
     return sum((axis - middle) ** 2 for axis, middle in zip(grid, centre, strict=True)) <= radius**2
 
 
-def case(
-    predicted, reference, patient="P1", image="", spacing=(1.0, 1.0), names=("background", "nodule")
-) -> Case:
+def case(predicted, reference, patient="P1", image="", spacing=(1.0, 1.0), names=("background", "nodule")) -> Case:
     """A case from two masks."""
     return Case(
         image or f"{patient}.png",

@@ -53,9 +53,7 @@ def test_three_classes_agree_with_scikit_learn():
     assert value(result, "AUC, mean over classes") == pytest.approx(macro)
     assert value(result, "balanced accuracy") == pytest.approx(oracle.balanced_accuracy_score(truth, called))
     for name in THREE:
-        assert value(result, f"AUC, {name}") == pytest.approx(
-            oracle.roc_auc_score(truth == name, frame[f"p({name})"])
-        )
+        assert value(result, f"AUC, {name}") == pytest.approx(oracle.roc_auc_score(truth == name, frame[f"p({name})"]))
         assert value(result, f"sensitivity, {name}") == pytest.approx((called == name)[truth == name].mean())
         assert value(result, f"specificity, {name}") == pytest.approx((called != name)[truth != name].mean())
 
@@ -92,9 +90,7 @@ def test_the_order_of_classes_decides_which_is_positive(frame, binary):
 
 
 def test_unknown_patients_count_images_and_say_so(frame, binary):
-    result = classification_metrics(
-        frame.drop(columns="patient"), BINARY, patients_known=False, resamples=400
-    )
+    result = classification_metrics(frame.drop(columns="patient"), BINARY, patients_known=False, resamples=400)
     assert result.table["unit_of_n"].unique().tolist() == ["images"]
     assert result.table["n"].iloc[0] == len(frame)
     assert any("Patients are unknown" in note for note in result.notes)
@@ -193,9 +189,7 @@ def test_a_model_that_never_calls_the_disease_has_no_ppv(frame):
 
 
 def test_images_without_a_label_are_left_out_and_counted(frame, binary):
-    more = pd.concat(
-        [frame, frame.head(3).assign(label=[None, "", "  "], image=["x", "y", "z"])], ignore_index=True
-    )
+    more = pd.concat([frame, frame.head(3).assign(label=[None, "", "  "], image=["x", "y", "z"])], ignore_index=True)
     result = classification_metrics(more, BINARY, resamples=400)
     assert result.table.equals(binary.table)
     assert f"3 of {len(more)} images have no label and were left out." in result.notes

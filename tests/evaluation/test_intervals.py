@@ -27,9 +27,7 @@ def test_wilson_agrees_with_statsmodels(hits, n):
     assert (interval.low, interval.high) == pytest.approx(proportion_confint(hits, n, method="wilson"))
 
 
-@pytest.mark.parametrize(
-    ("hits", "n", "low", "high"), [(9, 10, 0.60, 0.98), (27, 30, 0.74, 0.97), (30, 30, 0.89, 1.0)]
-)
+@pytest.mark.parametrize(("hits", "n", "low", "high"), [(9, 10, 0.60, 0.98), (27, 30, 0.74, 0.97), (30, 30, 0.89, 1.0)])
 def test_one_image_per_patient_gives_the_published_wilson_interval(hits, n, low, high):
     interval = proportion_interval(hits / n, np.full(200, hits / n), np.ones(n))
     assert (round(interval.low, 2), round(interval.high, 2)) == (low, high)
@@ -38,9 +36,7 @@ def test_one_image_per_patient_gives_the_published_wilson_interval(hits, n, low,
 def delong_error(positive: np.ndarray, negative: np.ndarray) -> float:
     """DeLong's standard error of the AUC, written from the paper (Biometrics 1988;44:837-845)."""
     wins = (positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)
-    return float(
-        np.sqrt(wins.mean(axis=1).var(ddof=1) / len(positive) + wins.mean(axis=0).var(ddof=1) / len(negative))
-    )
+    return float(np.sqrt(wins.mean(axis=1).var(ddof=1) / len(positive) + wins.mean(axis=0).var(ddof=1) / len(negative)))
 
 
 def test_bootstrap_error_of_the_auc_agrees_with_delong():
@@ -69,9 +65,7 @@ def test_every_resample_draws_as_many_patients_of_each_class_as_there_are():
     labels = np.repeat([0, 1, 2], [10, 4, 7])
     bootstrap = PatientBootstrap(np.arange(21), labels, resamples=300)
     order = bootstrap.names.astype(int)
-    drawn = bootstrap.run(
-        lambda w: np.stack([w[:, labels[order] == k].sum(axis=1) for k in range(3)], axis=1)
-    )
+    drawn = bootstrap.run(lambda w: np.stack([w[:, labels[order] == k].sum(axis=1) for k in range(3)], axis=1))
     assert (drawn == [10, 4, 7]).all()
 
 
@@ -187,18 +181,14 @@ def test_intervals_hold_the_truth_about_95_times_in_100(patients, most_images):
         positive = index >= patients
         noise = rng.normal(0, np.sqrt(1 - share), len(index))
         scores = rng.normal(0, np.sqrt(share), 2 * patients)[index] + noise + shift * positive
-        bootstrap = PatientBootstrap(
-            [f"{k:04d}" for k in index], positive.astype(int), resamples=300, seed=cohort
-        )
+        bootstrap = PatientBootstrap([f"{k:04d}" for k in index], positive.astype(int), resamples=300, seed=cohort)
         auc = auc_statistic(scores, positive, bootstrap.index)
         hit = positive & (scores > shift - norm.ppf(0.85))
         counts = np.bincount(index[positive], minlength=2 * patients)
         hits, sums = np.bincount(index[hit], minlength=2 * patients), np.bincount(index, scores)
 
         def statistic(weights, auc=auc, hits=hits, counts=counts, sums=sums, images=images):
-            return np.stack(
-                [auc(weights), weights @ hits / (weights @ counts), weights @ sums / (weights @ images)], 1
-            )
+            return np.stack([auc(weights), weights @ hits / (weights @ counts), weights @ sums / (weights @ images)], 1)
 
         drawn = bootstrap.run(statistic)
         area, proportion, _ = statistic(np.ones((1, 2 * patients)))[0]

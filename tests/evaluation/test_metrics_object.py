@@ -141,14 +141,20 @@ def test_class_names_with_dollar_signs_are_text_not_formulas():
 
 
 @pytest.mark.parametrize(
-    "change", [{"table": "?"}, {"classes": None}, {"table": [{"n": "many"}]}, {"task": ...}]
+    ("change", "words"),
+    [
+        ({"table": "?"}, "table"),
+        ({"classes": None}, "classes"),
+        ({"classes": ["one"]}, "confusion matrix"),
+        ({"table": [{"n": "many"}]}, "table.0.name"),
+        ({"task": "cooking"}, "task"),
+        ({"curves": {"effusion": {"fpr": [0, 1], "tpr": [1]}}}, "curve"),
+        ({"cases": [{"image": "a", "patient": "b", "class": "c", "dice": "high"}]}, "dice"),
+    ],
 )
-def test_a_file_that_is_not_ours_is_one_clear_error(classifier, change):
-    content = classifier.to_dict() | change
-    if change.get("task") is ...:
-        del content["task"]
-    with pytest.raises(InputError, match=r"metrics\.json"):
-        Metrics.from_dict(content)
+def test_a_file_that_is_not_ours_is_one_clear_error(classifier, change, words):
+    with pytest.raises(InputError, match=rf"metrics\.json.*{words}"):
+        Metrics.from_dict(classifier.to_dict() | change)
 
 
 def test_evaluate_takes_predictions(classifier):
@@ -182,9 +188,7 @@ def test_evaluate_predicts_a_study_first(classifier, segmenter, monkeypatch):
     monkeypatch.setitem(easydl.prediction.__dict__, "predict", predict)
     monkeypatch.setitem(easydl.prediction.__dict__, "cases", cases)
     assert evaluate("net", TestSet("classification"), resamples=200).to_dict() == classifier.to_dict()
-    assert (
-        evaluate("net", TestSet("segmentation", patients_known=False)).table["unit_of_n"].iloc[0] == "images"
-    )
+    assert evaluate("net", TestSet("segmentation", patients_known=False)).table["unit_of_n"].iloc[0] == "images"
     assert asked == [("net", "classification"), ("net", "segmentation")]
     with pytest.raises(InputError, match="regression"):
         evaluate("net", TestSet("regression"))

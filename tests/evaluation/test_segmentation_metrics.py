@@ -33,8 +33,7 @@ def brute_hd95(first, second, spacing):
 def test_hd95_agrees_with_brute_force(shape, spacing, seed):
     rng = np.random.default_rng(seed)
     masks = [
-        ball(shape, rng.uniform(0.2, 0.8, len(shape)) * shape, rng.uniform(3, 6))
-        | (rng.random(shape) > 0.998)
+        ball(shape, rng.uniform(0.2, 0.8, len(shape)) * shape, rng.uniform(3, 6)) | (rng.random(shape) > 0.998)
         for _ in range(2)
     ]
     masks[0][0] |= seed == 0  # a mask that touches the image's edge
@@ -100,9 +99,7 @@ def test_summary_is_the_mean_over_cases_with_patients_as_units(cases):
     assert (table["n"] == 12).all()
     assert (table["images"] == 24).all()
     assert ((table["low"] < table["value"]) & (table["value"] < table["high"])).all()
-    assert result.cases["dice"].tolist() == pytest.approx(
-        [scores[i] for i in np.argsort([c.image for c in cases])]
-    )
+    assert result.cases["dice"].tolist() == pytest.approx([scores[i] for i in np.argsort([c.image for c in cases])])
     assert repr(result).endswith("12 patients")
 
 
@@ -176,10 +173,7 @@ def test_small_references_few_patients_and_lost_spacings_are_named(cases):
 def test_order_seed_and_unknown_patients(cases):
     first = segmentation_metrics(cases, resamples=200).to_dict()
     assert segmentation_metrics(cases[::-1], resamples=200).to_dict() == first
-    assert (
-        segmentation_metrics(cases, resamples=200, seed=9).to_dict()["table"][0]["low"]
-        != first["table"][0]["low"]
-    )
+    assert segmentation_metrics(cases, resamples=200, seed=9).to_dict()["table"][0]["low"] != first["table"][0]["low"]
     alone = segmentation_metrics(iter(cases), patients_known=False, resamples=200)
     assert alone.table["n"].iloc[0] == 24
     assert alone.table["unit_of_n"].iloc[0] == "images"

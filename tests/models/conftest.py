@@ -24,10 +24,11 @@ def real_weights(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def _no_network(monkeypatch, tmp_path):
+def _no_network(monkeypatch, tmp_path_factory):
     """Empty weight caches and a closed door where the weights would come from."""
-    monkeypatch.setenv("EASYDL_WEIGHTS", str(tmp_path / "cache"))
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("EASYDL_WEIGHTS", str(home / "cache"))
+    monkeypatch.setenv("KERAS_HOME", str(home / "keras"))
     monkeypatch.setenv("EASYDL_WEIGHTS_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 

@@ -52,6 +52,7 @@ def test_untrained_efficientnet_standardises_by_the_imagenet_colours():
     np.testing.assert_allclose(up_to(model, normalised.name)(x), published, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:`input_shape` is undefined")
 @pytest.mark.parametrize("name", ["resnet", "mobilenet_025", "efficientnet"])
 def test_pretrained_features_equal_those_of_keras_applications(name, tmp_path, monkeypatch, stir, write_official):
     """Random weights in the official layout, read by Keras' own loader and by ours, on one picture."""

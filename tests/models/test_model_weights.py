@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import keras
@@ -79,8 +80,8 @@ def test_downloads_once_and_then_needs_no_network(mirror, official, monkeypatch,
     assert left_over() == [ENTRY.weights_file]
 
 
-def test_kerass_own_cache_is_looked_at_too(official, tmp_path, monkeypatch):
-    folder = tmp_path / "keras" / "models"
+def test_kerass_own_cache_is_looked_at_too(official, monkeypatch):
+    folder = Path(os.environ["KERAS_HOME"]) / "models"
     folder.mkdir(parents=True)
     shutil.copy(official, folder)
     assert weights.fetch(ENTRY) == folder / ENTRY.weights_file
@@ -149,8 +150,8 @@ def test_an_odd_mirror_address_is_said(monkeypatch):
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written_to_is_said(mirror, tmp_path):
-    tmp_path.chmod(0o500)
+def test_a_folder_that_cannot_be_written_to_is_said(mirror):
+    cache().parent.chmod(0o500)
     assert "cannot be written" in refused()
 
 
@@ -280,9 +281,9 @@ def test_real_mobilenet_gives_the_features_of_keras_applications(real_weights):
     )
     expected = theirs(keras.applications.mobilenet.preprocess_input(x.copy()), training=False)
     model = classifier("mobilenet_025", pretrained=True, channels=3, size=128)
-    np.testing.assert_allclose(feature_extractor(model)(x, training=False), expected, atol=1e-5)
+    np.testing.assert_allclose(feature_extractor(model)(x, training=False), expected, atol=1e-4)
     assert float(np.abs(expected).max()) > 0.5
     grey = np.random.default_rng(1).uniform(0, 255, (2, 128, 128, 1)).astype("float32")
     model = classifier("mobilenet_025", pretrained="imagenet", channels=1, size=128)
     expected = theirs(np.repeat(grey, 3, -1) / 127.5 - 1, training=False)
-    np.testing.assert_allclose(feature_extractor(model)(grey, training=False), expected, atol=1e-5)
+    np.testing.assert_allclose(feature_extractor(model)(grey, training=False), expected, atol=1e-4)

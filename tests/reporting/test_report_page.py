@@ -1,4 +1,4 @@
-"""The page against the files it is made from: every number, every gap, nothing from outside, nothing alive."""
+"""The page against its files: every number, every gap, nothing from outside, nothing alive."""
 
 import base64
 import json
@@ -68,9 +68,7 @@ def test_every_metric_is_shown_with_its_interval_and_its_patients(run, segmentat
         metrics = Metrics.from_dict(json.loads((folder / "metrics.json").read_text()))
         for row in metrics.table.to_dict("records"):
             n = f"{row['n']} patients" if row["n"] != 1 else "1 patient"
-            cells = (
-                f"{row['name']} {number(row['value'], row['unit'])} {interval_text(row)} {n} {row['images']}"
-            )
+            cells = f"{row['name']} {number(row['value'], row['unit'])} {interval_text(row)} {n} {row['images']}"
             assert cells in text
         assert all(note in text for note in metrics.notes)
 
@@ -265,9 +263,7 @@ def test_a_failed_run_has_a_page_that_says_why_and_what_to_do(tmp_path):
 def test_unknown_patients_and_overrides_stand_before_the_first_number(run):
     change(run / "split.json", patients_known=False, overrides=["Ids were lost. Reason given: pilot"])
     change(run / "config.json", override="pilot")
-    change(
-        run / "audit.json", findings=[finding("A1", "BLOCK", "3 patients are in two parts.", "Split again.")]
-    )
+    change(run / "audit.json", findings=[finding("A1", "BLOCK", "3 patients are in two parts.", "Split again.")])
     text = shown(run).text
     first = text[: text.index("95% CI")]
     assert "Patients are unknown: every image was treated as its own patient." in first

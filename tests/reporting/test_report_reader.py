@@ -8,15 +8,27 @@ import pytest
 from conftest import write
 
 from easydl.reporting import figures, report, words
+from easydl.reporting.page import page
 from easydl.reporting.reader import collect
 
-RUBBISH = [b"", b"{", b"[]", b"null", b"3", b'"text"', b'{"findings": 3, "table": {}, "train": [1]}', b"\xff\xfe\x00",
-           b"[" * 100_000, b'[{"verdict": "PASS", "file": null}, 7, {"file": "../config.json"}]',
-           b'{"a": {"b": [NaN, Infinity, "\\ud800"]}, "versions": [], "error": [], "seconds": {"x": "y"}}']  # fmt: skip
+RUBBISH = [
+    *(b"", b"{", b"[]", b"null", b"3", b'"text"', b"\xff\xfe\x00", b"[" * 100_000),
+    b'{"findings": 3, "table": {}, "train": [1]}',
+    b'[{"verdict": "PASS", "file": null}, 7, {"file": "../config.json"}]',
+    b'{"a": {"b": [NaN, Infinity, "\\ud800"]}, "versions": [], "error": [], "seconds": {"x": "y"}}',
+]
+STRANGE = (None, -1.5, "text", [1, "a"], {"x": [1]}, True)
 FILES = ["config.json", "status.json", "audit.json", "split.json", "run.json", "metrics.json", "history.csv",
          "table.csv", "heatmaps/index.json", "heatmaps/case-000.png"]  # fmt: skip
 
 
+@pytest.fixture
+def drawn_only(monkeypatch):
+    """Figures are drawn but not written out: writing takes most of the time of a page."""
+    monkeypatch.setattr("easydl.reporting.figures.svg", lambda figure: "data:image/svg+xml;base64,")
+
+
+@pytest.mark.usefixtures("drawn_only")
 @pytest.mark.parametrize("file", FILES)
 def test_no_content_of_any_file_breaks_the_page(run, file):
     for rubbish in RUBBISH:
@@ -24,13 +36,28 @@ def test_no_content_of_any_file_breaks_the_page(run, file):
         assert "</html>" in report(run).read_text(encoding="utf-8"), rubbish[:40]
 
 
+@pytest.mark.usefixtures("drawn_only")
 @pytest.mark.parametrize("file", ["config.json", "status.json", "audit.json", "split.json", "run.json"])
 def test_no_wrong_type_in_any_field_breaks_the_page(run, file):
+    for slow in ("metrics.json", "history.csv"):
+        (run / slow).unlink()
     content = json.loads((run / file).read_text())
     for name in content:
-        for strange in (None, 3, -1.5, "text", [], [1, "a"], {}, {"x": [1]}, True):
+        for strange in STRANGE:
             write(run / file, content | {name: strange})
             assert "</html>" in report(run).read_text(encoding="utf-8"), (name, strange)
+
+
+@pytest.mark.usefixtures("drawn_only")
+@pytest.mark.parametrize("which", ["run", "segmentation_run"])
+def test_no_wrong_type_in_any_metric_breaks_the_page(request, which):
+    folder = request.getfixturevalue(which)
+    (folder / "history.csv").unlink()
+    content = json.loads((folder / "metrics.json").read_text())
+    for field in content:
+        for strange in STRANGE:
+            write(folder / "metrics.json", content | {field: strange})
+            assert "</html>" in page(collect(folder)), (field, strange)
 
 
 def test_broken_files_are_named(run):
@@ -97,10 +124,10 @@ def test_patients_are_unknown_when_any_file_says_so(run):
     ("facts", "config", "expected"),
     [
         ({"command": "easydl demo"}, {}, "easydl demo"),
-        ({"command": "easydl resume /runs/1"}, {"source": "a b.csv", "model": "tiny", "seed": 3, "preset": "ct"},
+        ({"command": "easydl resume 1"}, {"source": "a b.csv", "model": "tiny", "seed": 3, "preset": "ct"},
          "easydl train 'a b.csv' --model tiny --augment ct --seed 3"),
-        ({}, {"source": "x", "image": ["t1", "t2"], "mask": "seg", "patient": "case", "merge_labels": True},
-         "easydl train x --image t1 --image t2 --mask seg --merge-labels --patient case"),
+        ({}, {"source": "x", "image": ["t1", "t2"], "mask": "seg", "patient": "id", "merge_labels": True},
+         "easydl train x --image t1 --image t2 --mask seg --merge-labels --patient id"),
         ({}, {"source": "x", "patient": None, "pretrained": True, "override": "it's a pilot"},
          "easydl train x --pretrained --no-patients --override 'it'\"'\"'s a pilot'"),
         ({}, {}, ""),

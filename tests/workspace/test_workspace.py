@@ -188,9 +188,7 @@ def test_a_start_that_fails_leaves_no_run(home: Workspace, tmp_path: Path, monke
     assert list(home.runs.folder.iterdir()) == []
 
 
-def test_a_lock_that_a_dead_process_left_does_not_block_for_ever(
-    home: Workspace, tmp_path: Path, monkeypatch
-) -> None:
+def test_a_lock_that_a_dead_process_left_does_not_block_for_ever(home: Workspace, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(pipeline, "start", lambda config, folder: config.save(folder))
     lock = home.runs.folder / ".starting"
     lock.touch()
@@ -237,9 +235,7 @@ def test_the_code_is_python_and_says_the_same_as_the_settings() -> None:
     calls = {}
     for node in ast.walk(ast.parse(python(CONFIG, "classifier", "mobilenet"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            words = {
-                word.arg: ast.literal_eval(word.value) for word in node.keywords if word.arg != "classes"
-            }
+            words = {word.arg: ast.literal_eval(word.value) for word in node.keywords if word.arg != "classes"}
             values = [ast.literal_eval(arg) for arg in node.args if isinstance(arg, ast.Constant)]
             calls[node.func.attr] = (values, words)
     assert calls["load"][0] == [CONFIG["source"]]
@@ -254,9 +250,7 @@ def test_the_code_is_python_and_says_the_same_as_the_settings() -> None:
     assert calls["split"][1] == {"seed": 3}
 
 
-def test_the_command_is_understood_by_the_command_line_as_the_same_settings(
-    tmp_path: Path, monkeypatch
-) -> None:
+def test_the_command_is_understood_by_the_command_line_as_the_same_settings(tmp_path: Path, monkeypatch) -> None:
     import shlex
 
     from easydl.cli import app

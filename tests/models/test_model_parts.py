@@ -1,0 +1,166 @@
+"""Recipes and parts: what a model knows of itself, and how it is taken apart without copying a weight."""
+
+import keras
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from easydl.errors import InputError, ModelError
+from easydl.models import (
+    Recipe,
+    attach,
+    backbone_layers,
+    classifier,
+    feature_extractor,
+    freeze_backbone,
+    head,
+    load_model,
+    recipe_of,
+    save_model,
+    set_classes,
+    unet,
+    unfreeze,
+)
+
+
+def pictures(n=4, size=32, seed=0):
+    return np.random.default_rng(seed).uniform(0, 255, (n, size, size, 1)).astype("float32")
+
+
+@pytest.mark.parametrize("name", ["tiny", "mobilenet_025", "efficientnet"])
+def test_extractor_and_head_are_the_model(name, stir):
+    model = stir(classifier(name, size=32, classes=3))
+    x = pictures()
+    features = feature_extractor(model)(x, training=False)
+    assert features.shape == (4, model.get_layer("logits").kernel.shape[0])
+    np.testing.assert_allclose(head(model)(features, training=False), model(x, training=False), atol=1e-6)
+
+
+def test_training_the_head_trains_the_model_and_nothing_else(tmp_path):
+    model = freeze_backbone(classifier("tiny", size=32))
+    before = [weight.numpy() for layer in backbone_layers(model) for weight in layer.weights]
+    x, y = pictures(16), np.eye(2, dtype="float32")[[0, 1] * 8]
+    features = np.asarray(feature_extractor(model)(x, training=False))
+    top = head(model)
+    top.compile("adam", "categorical_crossentropy")
+    kernel = model.get_layer("logits").kernel.numpy()
+    top.fit(features, y, epochs=3, verbose=0)
+    assert np.abs(model.get_layer("logits").kernel.numpy() - kernel).max() > 0
+    for old, new in zip(before, (w for layer in backbone_layers(model) for w in layer.weights), strict=True):
+        np.testing.assert_array_equal(old, new)
+    path = save_model(model, tmp_path / "m.keras")
+    np.testing.assert_allclose(load_model(path)(x, training=False), model(x, training=False), atol=1e-6)
+
+
+def test_freeze_and_unfreeze_keep_batch_statistics():
+    model = freeze_backbone(classifier("mobilenet_025", size=32))
+    assert {weight.path.split("/")[0] for weight in model.trainable_weights} == {"logits"}
+    assert [layer.name for layer in backbone_layers(model)][-1] == "features"
+    unfreeze(model)
+    normal = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert len(normal) == 27
+    assert not any(layer.trainable for layer in normal)
+    assert model.get_layer("conv1").trainable
+    before = [layer.moving_mean.numpy() for layer in normal]
+    model.compile("sgd", "categorical_crossentropy")
+    model.fit(pictures(), np.eye(2, dtype="float32")[[0, 1, 0, 1]], verbose=0)
+    for old, layer in zip(before, normal, strict=True):
+        np.testing.assert_array_equal(old, layer.moving_mean)
+
+
+@pytest.mark.parametrize("part", [feature_extractor, head, backbone_layers, freeze_backbone])
+def test_a_segmenter_has_no_features(part):
+    with pytest.raises(ModelError, match="features"):
+        part(unet(width=4))
+
+
+@pytest.mark.parametrize("task", ["classification", "multilabel", "regression"])
+def test_tasks_end_as_they_should(task, stir):
+    model = stir(classifier("tiny", task=task, size=32, classes=3))
+    y = np.asarray(model(pictures(), training=False))
+    z = np.asarray(keras.Model(model.input, model.get_layer("logits").output)(pictures(), training=False))
+    expected = {
+        "classification": np.exp(z) / np.exp(z).sum(-1, keepdims=True),
+        "multilabel": 1 / (1 + np.exp(-z)),
+        "regression": z,
+    }[task]
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+    assert model.layers[-1].name == ("value" if task == "regression" else "probability")
+    assert recipe_of(model).task == task
+
+
+def test_the_recipe_does_not_disturb_keras(capsys):
+    model = classifier("tiny", size=32)
+    model.summary()
+    assert "logits" in capsys.readouterr().out
+    clone = keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    np.testing.assert_allclose(clone(pictures()), model(pictures()), atol=1e-6)
+    assert recipe_of(clone).builder == "keras"
+    with pytest.raises(ValidationError):
+        recipe_of(model).classes = ("x", "y")
+
+
+def test_attach_refuses_a_recipe_of_another_model():
+    model = classifier("tiny", size=32)
+    for change in ({"classes": ("a", "b", "c")}, {"channels": 3}):
+        with pytest.raises(ModelError, match="recipe"):
+            attach(model, recipe_of(model).model_copy(update=change))
+    assert recipe_of(model).classes == ("class 0", "class 1")
+
+
+def test_set_classes_names_the_outputs():
+    model = set_classes(classifier("tiny", size=32), ["abdomen", "chest"])
+    assert recipe_of(model).classes == ("abdomen", "chest")
+    with pytest.raises(ModelError, match="2 outputs, 3"):
+        set_classes(model, ["a", "b", "c"])
+    with pytest.raises(InputError):
+        set_classes(model, ["a", "a"])
+
+
+def small(*layers, shape=(8, 8, 1)):
+    return keras.Sequential([keras.Input(shape), *layers])
+
+
+def test_recipe_of_models_built_by_hand():
+    pool, dense, conv = keras.layers.GlobalMaxPooling2D, keras.layers.Dense, keras.layers.Conv2D
+    found = recipe_of(small(pool(), dense(3), keras.layers.Softmax()))
+    assert (found.builder, found.task, found.size, found.dimension) == ("keras", "classification", (8, 8), 2)
+    assert recipe_of(small(pool(), dense(4, activation="sigmoid"))).task == "multilabel"
+    assert recipe_of(small(pool(), dense(1))).task == "regression"
+    outline = recipe_of(small(conv(2, 1, activation="softmax"), shape=(None, None, 3)))
+    assert (outline.task, outline.channels, outline.size) == ("segmentation", 3, (None, None))
+    assert outline.classes == ("background", "class 1")
+    volume = recipe_of(small(keras.layers.Conv3D(2, 1, activation="softmax"), shape=(8, 8, 8, 1)))
+    assert volume.dimension == 3
+
+
+def test_models_that_cannot_be_used_are_refused():
+    pool, dense = keras.layers.GlobalMaxPooling2D, keras.layers.Dense
+    two = [keras.Input((8, 8, 1)), keras.Input((8, 8, 1))]
+    joined = keras.layers.Softmax()(dense(2)(pool()(keras.layers.Concatenate()(two))))
+    bad = [
+        small(pool(), dense(3)),
+        small(pool(), dense(1, activation="softmax")),
+        small(dense(2, activation="softmax"), shape=(8,)),
+        keras.Model(two, joined),
+        keras.Sequential([dense(2)]),
+        "model.keras",
+        None,
+    ]
+    for model in bad:
+        with pytest.raises(ModelError) as caught:
+            recipe_of(model)
+        assert caught.value.do
+
+
+@pytest.mark.parametrize(
+    "facts", [{"window": (1, 0)}, {"window": (0, float("nan"))}, {"classes": ()}, {"classes": ("a", "a")}]
+)
+def test_recipes_out_of_order_are_refused(facts):
+    given = {"builder": "classifier", "classes": ("a", "b"), "task": "classification"} | {
+        "dimension": 2, "channels": 1, "size": (8, 8),
+    }  # fmt: skip
+    assert Recipe(**given).units == "0-255"
+    with pytest.raises(ValidationError):
+        Recipe(**given | facts)

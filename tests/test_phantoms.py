@@ -1,0 +1,482 @@
+"""The simulated study: physics against independent arithmetic, truth where it should be, traps that are there."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import highdicom
+import nibabel
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+from PIL import Image
+from scipy.ndimage import binary_dilation
+from scipy.stats import chi2_contingency, ks_2samp
+from skimage.transform import radon
+from sklearn.metrics import roc_auc_score
+
+from easydl.errors import RESEARCH_USE, InputError
+from easydl.phantoms import TRAPS, anatomy, cohort, physics, simulate
+from easydl.phantoms.imaging import Settings, make_image
+from easydl.phantoms.shapes import Ellipse, ellipsoid, rod
+
+
+def table(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def water(radius_mm: float, x: float = 0.0, y: float = 0.0) -> list[physics.Term]:
+    return [(Ellipse(np.array([x, y]), np.eye(2) * radius_mm**2), 1000.0, None)]
+
+
+@pytest.fixture(scope="module")
+def slices(tmp_path_factory) -> Path:
+    return simulate(tmp_path_factory.mktemp("clean") / "study", patients=12, size=64, seed=4)
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("volumes") / "study"
+    return simulate(folder, kind="volumes", patients=4, size=48, depth=20, seed=2)
+
+
+# Shapes
+
+
+def test_a_cut_of_an_ellipsoid_holds_exactly_the_points_that_the_ellipsoid_holds():
+    shape = rod(np.array([10.0, -5.0, 3.0]), np.array([1.0, 0.4, -0.7]), 30, 6)
+    points = np.random.default_rng(0).uniform(-35, 35, (4000, 2))
+    for z in (-12.0, 0.0, 9.0):
+        cut = shape.cut(z)
+        expected = shape.distance(np.column_stack([points, np.full(len(points), z)])) <= 1
+        assert expected.any()
+        assert np.array_equal(cut.contains(points[:, 0], points[:, 1]), expected)
+    low, high = shape.heights_mm
+    assert shape.cut(low - 0.1) is None
+    assert shape.cut(high - 0.1).area < 0.1 * shape.cut(3.0).area
+
+
+def test_an_ellipsoid_ends_at_its_semi_axes():
+    shape = ellipsoid(np.array([1.0, 2.0, 3.0]), np.array([4.0, 5.0, 6.0]))
+    assert shape.distance(np.array([[5.0, 2, 3], [1, 7, 3], [1, 2, 9]])) == pytest.approx([1, 1, 1])
+    assert shape.thinnest_mm == pytest.approx(4)
+    assert shape.cut(3.0).radius_mm == pytest.approx(5)
+    assert shape.cut(3.0).area == pytest.approx(20)
+
+
+# Physics
+
+
+def test_the_projection_agrees_with_the_numerical_one_of_scikit_image():
+    size, rng = 192, np.random.default_rng(3)
+    chest = anatomy.chest(rng, "F")
+    nodule = anatomy.nodule(rng, chest, 5.0, (12, 16), (0, 50))
+    terms = list(anatomy.slice_parts(chest, [nodule], 5.0))
+    fine = ((np.arange(size * 4) + 0.5) / 4 - 0.5 - size // 2) * physics.pixel_mm(size)
+    picture = np.zeros((size * 4, size * 4))
+    for shape, hu, limit in terms:
+        inside = shape.contains(fine[None, :], fine[:, None])
+        if limit is not None:
+            inside &= limit.contains(fine[None, :], fine[:, None])
+        picture += hu * inside
+    picture = picture.reshape(size, 4, size, 4).mean(axis=(1, 3)) / 1000 * physics.WATER_PER_MM
+    theta = physics.view_angles(size)[::30]
+    numerical = radon(picture, theta, circle=True) * physics.pixel_mm(size)
+    exact = physics.sinogram(terms, size)[:, ::30]
+    assert np.sqrt(np.mean((exact - numerical) ** 2)) < 0.01 * exact.max()
+    assert exact.sum(axis=0) == pytest.approx(exact.sum() / exact.shape[1], rel=2e-3)
+
+
+def test_a_chord_through_the_middle_of_water_is_its_diameter():
+    sinogram = physics.sinogram(water(100.0), 128)
+    assert sinogram[64] == pytest.approx(np.full(sinogram.shape[1], 200 * physics.WATER_PER_MM), rel=1e-3)
+
+
+def test_a_limit_cuts_a_shape_to_their_common_part():
+    big, small = water(80.0)[0][0], water(20.0, x=15.0)[0][0]
+    limited = physics.sinogram([(big, 500.0, small)], 96)
+    assert limited == pytest.approx(physics.sinogram([(small, 500.0, None)], 96), abs=1e-9)
+    assert not physics.sinogram([(big, 500.0, water(10.0, x=140.0)[0][0])], 96).any()
+
+
+def test_water_reads_0_hu_and_air_minus_1000():
+    rng = np.random.default_rng(0)
+    picture = physics.reconstruct(physics.expose(physics.sinogram(water(100.0), 128), 1e6, rng))
+    x = (np.arange(128) - 64) * physics.pixel_mm(128)
+    radius = np.hypot(x[None, :], x[:, None])
+    assert picture[radius < 80].mean() == pytest.approx(0, abs=5)
+    assert picture[(radius > 115) & (radius < 160)].mean() == pytest.approx(-1000, abs=10)
+    assert picture[radius < 80].std() < 25
+
+
+def test_a_shape_to_the_left_and_back_of_the_patient_appears_right_and_below():
+    picture = physics.reconstruct(physics.sinogram(water(15.0, x=60.0, y=90.0), 64))
+    row, column = np.unravel_index(picture.argmax(), picture.shape)
+    spacing = physics.pixel_mm(64)
+    assert ((column - 32) * spacing, (row - 32) * spacing) == pytest.approx((60, 90), abs=12)
+
+
+def test_noise_falls_with_the_square_root_of_the_dose():
+    clean = physics.sinogram(water(90.0), 96)
+    truth = physics.reconstruct(clean).astype(float)
+    centre = np.s_[30:66, 30:66]
+
+    def noise(photons: float) -> float:
+        rng = np.random.default_rng(1)
+        pictures = [physics.reconstruct(physics.expose(clean, photons, rng)) - truth for _ in range(4)]
+        return float(np.std([p[centre] for p in pictures]))
+
+    low, middle, high = noise(1e4), noise(4e4), noise(64e4)
+    assert low / middle == pytest.approx(2, rel=0.15)
+    assert middle / high == pytest.approx(4, rel=0.15)
+
+
+def test_a_ray_that_no_photon_survives_counts_as_one_photon():
+    assert physics.expose(np.array([60.0]), 1000.0, np.random.default_rng(0)) == pytest.approx(np.log(1000))
+
+
+# Truth
+
+
+@pytest.mark.parametrize("kind", ["slices", "volumes"])
+def test_the_nodule_is_the_only_thing_the_label_changes_and_it_lies_in_the_mask(kind):
+    plan = Settings(kind, 2, 64, 10, 1e9, (), 11)
+    seen = 0
+    for patient in cohort.draw_patients(3, 1.0, (), 11):
+        shot = cohort.Shot(patient, patient.name, 2, (patient, 2), 0, patient.date)
+        twin = replace(patient, nodule=False)
+        ill, well = make_image(shot, plan), make_image(replace(shot, patient=twin, source=(twin, 2)), plan)
+        change = ill.pixels_hu.astype(float) - well.pixels_hu
+        assert ill.heights_mm == well.heights_mm
+        assert not well.mask.any()
+        assert well.nodule_mm == 0
+        near = np.stack([binary_dilation(layer, iterations=3) for layer in binary_dilation(ill.mask)])
+        assert np.abs(change[~near]).mean() < 3
+        assert change[ill.mask].mean() > 200
+        seen += int(ill.mask.sum())
+    assert seen > 10
+
+
+def test_the_mask_has_the_size_the_table_says():
+    plan = Settings("volumes", 1, 96, 50, 1e6, (), 5)
+    patient = cohort.draw_patients(2, 1.0, (), 5)[0]
+    image = make_image(cohort.Shot(patient, patient.name, 1, (patient, 1), 0, patient.date), plan)
+    volume = image.mask.sum() * physics.pixel_mm(96) ** 2 * 160 / 50
+    assert (6 * volume / np.pi) ** (1 / 3) == pytest.approx(image.nodule_mm, rel=0.08)
+
+
+def test_nodules_lie_in_a_lung_and_clear_of_heart_aorta_and_spine():
+    rng = np.random.default_rng(8)
+    for number in range(60):
+        chest = anatomy.chest(rng, "FM"[number % 2])
+        nodule = anatomy.nodule(rng, chest, rng.uniform(-60, 60), (6, 20), (-150, 60))
+        assert 5 < nodule.diameter_mm < 24
+        directions = rng.normal(size=(200, 3))
+        surface = nodule.shape.centre + nodule.shape.thinnest_mm * directions / np.linalg.norm(
+            directions, axis=1, keepdims=True
+        )
+        assert min(lung.distance(surface).max() for lung in chest.lungs) < 1
+        assert all(item.distance(surface).min() > 1 for item in chest.obstacles)
+
+
+def test_brightness_alone_does_not_tell_the_classes_apart():
+    plan = Settings("slices", 1, 32, 8, 2e4, (), 21)
+    people = cohort.draw_patients(120, 0.5, (), 21)
+    shots = cohort.plan_shots(people, 1, (), 21)
+    pictures = [make_image(shot, plan).pixels_hu for shot in shots]
+    label = [shot.patient.nodule for shot in shots]
+    for measure in (np.mean, np.std):
+        assert 0.36 < roc_auc_score(label, [measure(p) for p in pictures]) < 0.64
+
+
+# Files
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path):
+    options = {"patients": 3, "images_per_patient": 1, "size": 32}
+    first = files_of(simulate(tmp_path / "a", seed=1, **options).parent)
+    assert first == files_of(simulate(tmp_path / "b", seed=1, **options).parent)
+    other = files_of(simulate(tmp_path / "c", seed=2, **options).parent)
+    images = [{blob for name, blob in made.items() if name.endswith(".dcm")} for made in (first, other)]
+    assert len(images[0]) == len(images[1]) == 3
+    assert not images[0] & images[1]
+
+
+def test_the_same_volume_twice_gives_the_same_bytes(tmp_path):
+    options = {"kind": "volumes", "patients": 2, "size": 32, "depth": 8, "seed": 3}
+    first, second = (files_of(simulate(tmp_path / name, **options).parent) for name in "ab")
+    assert first == second
+    assert sum(name.endswith(".nii.gz") for name in first) == 2
+
+
+def test_the_table_describes_the_files(slices):
+    frame = table(slices)
+    assert list(frame.columns) == [
+        "image", "label", "mask", "patient", "sex", "age_years", "scanner", "date", "nodule_mm",
+    ]  # fmt: skip
+    assert len(frame) == 24
+    assert frame.patient.nunique() == 12
+    assert Counter(frame.label) == {"nodule": 12, "no nodule": 12}
+    for row in frame.itertuples():
+        assert row.image.startswith(f"images/{row.label}/")
+        mask = np.asarray(Image.open(slices.parent / row.mask))
+        assert mask.dtype == np.uint8
+        assert mask.shape == (64, 64)
+        assert set(np.unique(mask)) == ({0, 255} if row.label == "nodule" else {0})
+        assert (row.nodule_mm != "") == (row.label == "nodule")
+    readme = (slices.parent / "README.txt").read_text(encoding="utf-8")
+    assert "SIMULATED" in readme
+    assert RESEARCH_USE in readme
+
+
+def test_every_slice_is_a_valid_ct_image(slices):
+    frame = table(slices)
+    instances, series, studies = set(), set(), {}
+    for row in frame.itertuples():
+        ds = pydicom.dcmread(slices.parent / row.image)
+        assert ds.SOPClassUID == pydicom.uid.CTImageStorage == ds.file_meta.MediaStorageSOPClassUID
+        assert ds.SOPInstanceUID == ds.file_meta.MediaStorageSOPInstanceUID
+        assert ds.SOPInstanceUID.is_valid
+        assert (ds.PatientID, ds.PatientSex, int(ds.PatientAge[:3])) == (row.patient, row.sex, int(row.age_years))
+        assert f"{ds.Manufacturer} {ds.ManufacturerModelName}" == row.scanner
+        assert ds.StudyDate == row.date.replace("-", "")
+        assert str(ds.PatientName).startswith("SIMULATED^")
+        assert "simulated" in ds.SeriesDescription
+        assert len(ds.SeriesDescription) <= 64
+        assert RESEARCH_USE in ds.ImageComments
+        assert ds.BurnedInAnnotation == "NO"
+        hu = ds.pixel_array * float(ds.RescaleSlope) + float(ds.RescaleIntercept)
+        assert hu[:3, :3] == pytest.approx(-1000, abs=30)
+        assert -920 < np.percentile(hu[hu > -950], 5) < -780
+        assert [float(v) for v in ds.PixelSpacing] == pytest.approx([340 / 64] * 2, abs=1e-5)
+        assert float(ds.ImagePositionPatient[0]) == pytest.approx(-32 * 340 / 64, abs=1e-4)
+        instances.add(ds.SOPInstanceUID)
+        series.add(ds.SeriesInstanceUID)
+        studies.setdefault(row.patient, set()).add((ds.StudyInstanceUID, ds.FrameOfReferenceUID))
+    assert len(instances) == len(series) == 24
+    assert all(len(found) == 1 for found in studies.values())
+    assert len({next(iter(found)) for found in studies.values()}) == 12
+
+
+def test_a_series_and_its_mask_lie_on_one_grid(volumes):
+    frame = table(volumes)
+    for row in frame.itertuples():
+        paths = sorted((volumes.parent / row.image).glob("*.dcm"))
+        datasets = [pydicom.dcmread(path) for path in reversed(paths)]
+        volume = highdicom.get_volume_from_series(datasets)
+        assert volume.spatial_shape == (20, 48, 48)
+        assert volume.spacing == pytest.approx((8.0, 340 / 48, 340 / 48), abs=1e-4)
+        mask = nibabel.load(volumes.parent / row.mask)
+        assert nibabel.aff2axcodes(mask.affine) == ("L", "P", "I")
+        assert mask.header["qform_code"] == mask.header["sform_code"] == 1
+        lps = np.diag([-1, -1, 1, 1]) @ mask.affine
+        for index in ([0, 0, 0], [19, 47, 47], [7, 30, 11]):
+            depth, line, column = index
+            here = lps @ [column, line, depth, 1]
+            assert volume.map_indices_to_reference(np.array([index]))[0] == pytest.approx(here[:3], abs=1e-3)
+        labels = np.asarray(mask.dataobj).transpose(2, 1, 0)
+        assert labels.dtype == np.uint8
+        assert set(np.unique(labels)) == ({0, 1} if row.label == "nodule" else {0})
+        if row.label == "nodule":
+            shell = binary_dilation(labels > 0, iterations=2) & ~binary_dilation(labels > 0)
+            assert volume.array[labels > 0].mean() > np.median(volume.array[shell]) + 200
+
+
+def test_it_reads_back_as_hounsfield_units_with_its_geometry(slices, volumes):
+    from easydl.images import read
+
+    scan = read(slices.parent / table(slices).image[0])
+    assert (scan.units, scan.shape) == ("HU", (64, 64))
+    scan = read(volumes.parent / table(volumes).image[0])
+    mask = read(volumes.parent / table(volumes)["mask"][0])
+    assert (scan.units, scan.shape) == ("HU", (20, 48, 48))
+    assert mask.affine == pytest.approx(scan.affine, abs=1e-3)
+
+
+def test_the_study_loads_from_its_table_and_from_its_class_folders(slices):
+    from easydl.studies import load
+
+    study = load(str(slices), label="label")
+    assert (list(study.classes), study.n_patients, study.units) == (["no nodule", "nodule"], 12, "HU")
+    folders = load(str(slices.parent / "images"))
+    assert (list(folders.classes), folders.n_patients, len(folders)) == (["no nodule", "nodule"], 12, 24)
+
+
+# Traps and their clean twin
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("count", [20, 81])
+def test_in_a_clean_study_no_covariate_goes_with_the_label(seed, count):
+    people = cohort.draw_patients(count, 0.5, (), seed)
+    ill, well = ([p for p in people if p.nodule == label] for label in (True, False))
+    assert abs(len(ill) - len(well)) <= 1
+    for fact in ("sex", "scanner"):
+        counts = [Counter(getattr(p, fact) for p in group) for group in (ill, well)]
+        assert all(abs(counts[0][key] - counts[1][key]) <= 1 for key in counts[0] | counts[1])
+    for fact in ("age_years", "date"):
+        values = [[getattr(p, fact) for p in group] for group in (ill, well)]
+        numbers = [[v if isinstance(v, int) else v.toordinal() for v in group] for group in values]
+        assert ks_2samp(*numbers).pvalue > 0.99
+    shots = cohort.plan_shots(people, 2, (), seed)
+    assert not any(shot.split for shot in shots)
+    assert all(shot.patient_id == shot.patient.name == shot.source[0].name for shot in shots)
+
+
+@pytest.mark.parametrize("fact", ["scanner", "sex"])
+def test_a_planted_covariate_goes_with_the_label_in_about_95_percent(fact):
+    people = cohort.draw_patients(80, 0.5, (fact,), 3)
+    other = "sex" if fact == "scanner" else "scanner"
+
+    def agreement(name: str) -> float:
+        cells = pd.crosstab([p.nodule for p in people], [getattr(p, name) for p in people]).to_numpy()
+        return max(np.trace(cells), np.trace(cells[::-1])) / 80
+
+    assert 0.92 <= agreement(fact) < 1
+    assert agreement(other) == pytest.approx(0.5, abs=0.03)
+    cells = pd.crosstab([p.nodule for p in people], [getattr(p, fact) for p in people])
+    assert chi2_contingency(cells).pvalue < 1e-10
+
+
+def test_the_scanner_shows_in_the_picture_so_that_a_network_can_fall_for_it():
+    plan = Settings("slices", 1, 64, 8, 2e4, (), 0)
+    spread: dict[str, list[float]] = {name: [] for name in cohort.SCANNERS}
+    for patient in cohort.draw_patients(8, 0.5, (), 0):
+        for name in cohort.SCANNERS:
+            same = replace(patient, scanner=name)
+            picture = make_image(cohort.Shot(same, same.name, 1, (same, 1), 0, same.date), plan).pixels_hu[0]
+            at_mm = (np.arange(64) - 32) * physics.pixel_mm(64)
+            spread[name].append(float(picture[at_mm > 128][:, (at_mm > -92) & (at_mm < -78)].max()))
+    first, second = (np.array(spread[name]) for name in cohort.SCANNERS)
+    assert first.min() > -850
+    assert second.max() < -900
+
+
+def test_the_marker_lies_in_the_corner_of_one_class_only(tmp_path, slices):
+    path = simulate(tmp_path / "marker", patients=4, images_per_patient=1, size=64, traps=["marker"])
+    for row in table(path).itertuples():
+        corner = pydicom.dcmread(path.parent / row.image).pixel_array[:8, :8].astype(int) - 1024
+        assert (corner.max() > 1500) == (row.label == "nodule")
+        assert not np.asarray(Image.open(path.parent / row.mask))[:8, :8].any()
+    for row in table(slices).itertuples():
+        assert pydicom.dcmread(slices.parent / row.image).pixel_array[:8, :8].max() < 1024
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_the_same_patient_lies_in_two_parts_of_the_split_and_under_two_spellings(images):
+    shots = cohort.plan_shots(cohort.draw_patients(40, 0.5, (), 1), images, ("same_patient",), 1)
+    frame = pd.DataFrame(
+        [(s.patient.number, s.patient_id, s.split, s.label, s.stem) for s in shots],
+        columns=["person", "patient", "split", "label", "stem"],
+    )
+    assert set(frame.split) == {"train", "val", "test"}
+    assert frame.stem.is_unique
+    torn = frame.groupby("patient").split.nunique() > 1
+    assert torn.sum() >= 3
+    spelled = frame.groupby("person").patient.nunique() > 1
+    assert spelled.sum() >= 3
+    assert frame.groupby("person").split.nunique().gt(1).sum() == torn.sum() + spelled.sum()
+    plain = {name: re.sub(r"[^a-z0-9]", "", name.lower()) for name in frame.patient}
+    assert frame.patient.map(plain).nunique() == 40
+    assert len(shots) == 40 * images + torn.sum() + spelled.sum()
+
+
+def test_a_later_scan_shows_the_same_anatomy_with_other_noise(tmp_path):
+    path = simulate(tmp_path / "s", patients=6, images_per_patient=1, size=48, traps=("same_patient",), seed=1)
+    frame = table(path)
+    assert "split" in frame.columns
+    frame["person"] = frame.patient.str.extract(r"(\d+)")[0]
+    frame["pixels"] = [pydicom.dcmread(path.parent / image).pixel_array.ravel().astype(float) for image in frame.image]
+    pairs = [group for _, group in frame.groupby("person") if len(group) == 2]
+    assert len(pairs) == 4
+    for pair in pairs:
+        one, two = pair.pixels
+        assert not np.array_equal(one, two)
+        assert np.corrcoef(one, two)[0, 1] > 0.8
+        assert pair.split.nunique() == 2
+        assert pair.date.nunique() == 2
+
+
+def test_duplicates_share_their_pixels_but_neither_patient_nor_part_of_the_split(tmp_path, slices):
+    path = simulate(tmp_path / "d", patients=20, images_per_patient=1, size=32, traps=("duplicates", "same_patient"))
+    frame = table(path)
+    frame["pixels"] = [hashlib.sha256(pydicom.dcmread(path.parent / i).PixelData).hexdigest() for i in frame.image]
+    twice = [group for _, group in frame.groupby("pixels") if len(group) > 1]
+    assert len(twice) >= 2
+    for group in twice:
+        assert group.patient.nunique() == group.split.nunique() == len(group) == 2
+        assert group.label.nunique() == 1
+        headers = [pydicom.dcmread(path.parent / image, stop_before_pixels=True) for image in group.image]
+        assert headers[0].SOPInstanceUID != headers[1].SOPInstanceUID
+        assert [h.PatientID for h in headers] == group.patient.tolist()
+    clean = [pydicom.dcmread(slices.parent / image).PixelData for image in table(slices).image]
+    assert len(set(clean)) == len(clean)
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kind": "mri"}, {"traps": ["gremlin"]}, {"traps": "gremlin"}, {"patients": 0}, {"patients": 2.5},
+        {"size": 16}, {"dose": -1}, {"dose": float("nan")}, {"nodule_rate": 1.5}, {"seed": -1},
+        {"images_per_patient": 0}, {"depth": 2}, {"patients": True}, {"dose": "much"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_wrong_argument_is_refused_by_name_before_anything_is_written(tmp_path, wrong):
+    with pytest.raises(InputError) as caught:
+        simulate(tmp_path / "study", **wrong)
+    name = next(iter(wrong))
+    assert f"`{name}`" in caught.value.expected
+    assert caught.value.found
+    assert caught.value.do
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_trap_is_answered_with_the_known_ones(tmp_path):
+    with pytest.raises(InputError, match="gremlin") as caught:
+        simulate(tmp_path / "study", traps=["scanner", "gremlin"])
+    assert all(name in caught.value.expected for name in TRAPS)
+
+
+def test_a_folder_that_holds_something_is_left_alone(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="already holds"):
+        simulate(tmp_path, patients=1, size=32)
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+    with pytest.raises(InputError, match="already holds"):
+        simulate(tmp_path / "mine.txt", patients=1, size=32)
+
+
+def test_an_empty_folder_is_filled(tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert simulate(tmp_path / "empty", patients=1, images_per_patient=1, size=32).is_file()
+    assert [p.name for p in tmp_path.iterdir()] == ["empty"]
+
+
+def test_what_stops_half_way_leaves_nothing(tmp_path):
+    def stop(done: int, total: int) -> None:
+        assert total == 4
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate(tmp_path / "study", patients=2, size=32, progress=stop)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("rate", "label"), [(0, "no nodule"), (1, "nodule")])
+def test_one_class_alone_can_be_made(tmp_path, rate, label):
+    path = simulate(tmp_path / "one", patients=2, images_per_patient=1, size=32, nodule_rate=rate)
+    assert table(path).label.tolist() == [label, label]
