@@ -11,7 +11,6 @@ from easydl_app_parts import (
     guarded,
     heading,
     onward,
-    page,
     plain,
     remember,
     show_error,
@@ -36,11 +35,9 @@ def door_path() -> None:
         source = st.text_input(
             "Folder or table",
             placeholder="C:\\studies\\chest   or   /home/me/studies/chest.csv",
-            help="A folder with one sub-folder for each class, a folder of DICOM files, or a CSV or Excel "
-            "table with "
-            "the columns image, label and patient. Windows: right-click it and choose Copy as path. macOS: "
-            "hold "
-            "Option, right-click and choose Copy as Pathname.",
+            help="A folder with one sub-folder for each class, a folder of DICOM files, or a CSV or Excel table "
+            "with the columns image, label and patient. Windows: right-click it and choose Copy as path. macOS: "
+            "hold Option, right-click and choose Copy as Pathname.",
         )
         st.caption("It is read where it lies. Nothing is copied, and nothing is written beside your images.")
         columns = column_choices()
@@ -127,8 +124,8 @@ def door_images() -> None:
 def door_simulated() -> None:
     """The embedded study."""
     st.write(
-        "Simulated chest CT slices with and without a nodule: computed from physics, no patient in them. "
-        "Good for a first try and for teaching."
+        "Simulated chest CT slices with and without a nodule: computed from physics, no patient in them. Good for a "
+        "first try and for teaching."
     )
     if st.button("Make the simulated study", type="primary"):
         bar = st.progress(0.0, text="Simulating")
@@ -217,12 +214,15 @@ if chosen is None:
     for tab, door in zip(tabs, (door_path, door_zip, door_images, door_simulated), strict=True):
         with tab, guarded("Data"):
             door()
-    cards = workspace().studies.all()
+    filling = st.session_state.get("filling")
+    cards = [card for card in workspace().studies.all() if filling is None or card.id != filling.id]
     if cards:
         st.divider()
         st.subheader("Opened before", anchor=False)
     for card in cards[:EARLIER_SHOWN]:
-        st.page_link(page("data"), label=plain(card.name), icon=":material/history:", query_params={"study": card.id})
+        label = f"{plain(card.name)}, {plain(card.when)}"
+        if st.button(label, icon=":material/history:", type="tertiary", key=f"card-{card.id}"):
+            open_card(card)
 else:
     name, other = st.columns([5, 2], vertical_alignment="bottom")
     name.subheader(plain(chosen.name), anchor=False)

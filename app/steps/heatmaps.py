@@ -24,8 +24,7 @@ if not heatmaps:
     needs(f"There are no heatmaps yet. {words}", "train")
     st.stop()
 st.caption(
-    "The original is on the left, the overlay on the right. A heatmap shows what moved the model's answer; "
-    "it is no "
+    "The original is on the left, the overlay on the right. A heatmap shows what moved the model's answer; it is no "
     "outline of a lesion. Its verdict tells whether the picture depends on what the model learnt."
 )
 given = {str((entry.get("verdict") or {}).get("level", "")) for entry in heatmaps}

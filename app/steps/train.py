@@ -27,8 +27,7 @@ EVERY_SECONDS = 2
 PATIENCE_SECONDS = 20
 WEIGHTS = {
     "here": "The weights are on this computer.",
-    "download": "The weights ({megabytes:.0f} MB) are not on this computer. The run fetches them once from "
-    "the "
+    "download": "The weights ({megabytes:.0f} MB) are not on this computer. The run fetches them once from the "
     "network; if it cannot, it stops and says so.",
     "none": "There are no pretrained weights for this model; it starts from random numbers.",
 }
@@ -57,14 +56,12 @@ def settings_form() -> None:
         preset = left.selectbox(
             "Augmentation", presets_named, index=position(presets_named, kept.get("preset")),
             format_func=lambda name: f"{name}: {purposes.get(name, 'chosen from the images')}",
-            help="How training images are varied, within what anatomy allows: a chest film is never "
-            "mirrored.",
+            help="How training images are varied, within what anatomy allows: a chest film is never mirrored.",
         )  # fmt: skip
         epochs = right.number_input(
             "Epochs, at most", min_value=1, max_value=500, value=kept.get("epochs"),
             placeholder="chosen from the images",
-            help="How often the model sees every training image. It stops earlier when it no longer gets "
-            "better on "
+            help="How often the model sees every training image. It stops earlier when it no longer gets better on "
             "the validation patients.",
         )  # fmt: skip
         seed = right.number_input(
@@ -150,8 +147,7 @@ def show_run(run: RunView) -> None:
         )
     else:
         st.warning(
-            "Interrupted: the process ended before the training did (the computer was switched off or ran "
-            "out of "
+            "Interrupted: the process ended before the training did (the computer was switched off or ran out of "
             "memory, or the process was ended). What was learnt so far is kept.",
             icon=":material/power_off:",
         )

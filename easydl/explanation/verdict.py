@@ -226,9 +226,7 @@ def _deletion(
             masks.append(moved)
     hidden = blurred(question.batch)
     copies = np.where(np.stack(masks)[..., None], hidden, question.batch)
-    scores = question.network.scores(
-        np.concatenate([question.batch, copies]), question.target, question.region
-    )
+    scores = question.network.scores(np.concatenate([question.batch, copies]), question.target, question.region)
     drops = scores[0] - scores[1:]
     own, others = float(drops[0]), drops[1:]
     p = float((1 + np.sum(others >= own)) / (1 + blobs))
@@ -247,9 +245,7 @@ def _deletion(
         )
 
 
-def _agreement(
-    question: Question, fine: np.ndarray, method: str, numbers: dict[str, Any], cautions: list[str]
-) -> None:
+def _agreement(question: Question, fine: np.ndarray, method: str, numbers: dict[str, Any], cautions: list[str]) -> None:
     """Section 7, test 4: the patches the map marks are those whose hiding lowers the logit."""
     marked = on_patches(fine)
     if method == "gradcam":

@@ -56,6 +56,11 @@ class StudyCard(BaseModel):
     merge_labels: bool = False
     opened: str = ""
 
+    @property
+    def when(self) -> str:
+        """The day and time it was opened, for people."""
+        return f"{datetime.fromisoformat(self.opened).astimezone():%d %b %H:%M}" if self.opened else ""
+
     def columns(self) -> dict[str, Any]:
         """The keyword arguments of `easydl.load` and of a run that read this study."""
         return self.model_dump(include={"image", "label", "mask", "patient", "merge_labels"})
@@ -130,24 +135,25 @@ class Studies:
             copy.flush()
             return self._save(card.model_copy(update={"source": str(_table_in(unpack(copy.name, home / "files")))}))
 
-    def receive_folder(self, files: Iterable[tuple[str, IO[bytes]]], *, name: str = "upload") -> StudyCard:
+    def receive_folder(self, files: Iterable[tuple[str, IO[bytes]]]) -> StudyCard:
         """Keep an uploaded folder's files at once, with the folders they lay in.
 
         Args:
             files: Pairs of a relative path and an open file.
-            name: What to call the study.
 
         Returns:
-            The card.
+            The card, called like the folder.
 
         Raises:
             InputError: Nothing that can be used, too many files, or a path that leads outside.
         """
         from easydl.studies.unpack import keep
 
-        card = StudyCard(id=_new_id(), name=name, kind="images")
+        card = StudyCard(id=_new_id(), name="uploaded folder", kind="images")
         with self._new_study(card) as home:
-            return self._save(card.model_copy(update={"source": str(_table_in(keep(files, home / "files")))}))
+            kept = keep(files, home / "files")
+            name = kept.name if kept != home / "files" else card.name
+            return self._save(card.model_copy(update={"source": str(_table_in(kept)), "name": name}))
 
     def receive_class(
         self, label: str, files: Iterable[tuple[str, IO[bytes]]], *, card: StudyCard | None = None

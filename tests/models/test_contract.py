@@ -23,6 +23,8 @@ from easydl.models import (
 from easydl.models.catalogue import ENTRIES
 
 NAMES = list(ENTRIES)
+# Two of the four widths of MobileNet stand for all where a test takes time.
+FAMILIES = [name for name in NAMES if name not in ("mobilenet_050", "mobilenet_075")]
 SEGMENTERS = {"unet": unet, "unet3d": unet3d}
 ODD = {"unet": (48, 80), "unet3d": (16, 24, 8), "tiny3d": (9, 14, 11)}
 _built: dict[str, keras.Model] = {}
@@ -72,7 +74,7 @@ def test_gives_probabilities_of_the_right_shape(name):
     np.testing.assert_allclose(y.sum(-1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_one_step_down_the_gradient_lowers_the_loss(name):
     model = build(name)
     without_dropout(model)
@@ -109,26 +111,21 @@ def test_is_flat_and_made_of_named_built_in_layers(name):
         assert names[-4:-2] == ["features", "dropout"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("channels", [3, 5])
-def test_takes_several_channels(name, channels):
-    model = without_dropout(build(name, channels=channels))
-    assert model.input_shape[-1] == channels
+def test_takes_several_channels_and_odd_sizes(name, channels):
+    size = ODD.get(name, (65, 70))
+    model = without_dropout(build(name, channels=channels, size=size))
+    assert model.input_shape == (None, *size, channels)
     assert recipe_of(model).channels == channels
-    x = batch(model, 4)
+    assert recipe_of(model).size == size
+    x = batch(model, 2)
     changed = x.copy()
     changed[..., -1] = 255 - changed[..., -1]
     # With the statistics of the batch: an untrained MobileNet lets next to nothing through with its own.
-    apart = np.abs(np.asarray(model(x, training=True)) - np.asarray(model(changed, training=True)))
-    assert apart.max() > 1e-4, "the last channel is looked at"
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_takes_odd_sizes(name):
-    size = ODD.get(name, (65, 70))
-    model = build(name, size=size)
-    assert recipe_of(model).size == size == model.input_shape[1:-1]
-    np.testing.assert_allclose(call(model, batch(model, 1)).sum(-1), 1, atol=1e-5)
+    one, other = np.asarray(model(x, training=True)), np.asarray(model(changed, training=True))
+    np.testing.assert_allclose(one.sum(-1), 1, atol=1e-5)
+    assert np.abs(one - other).max() > 1e-5, "the last channel is looked at"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -155,7 +152,7 @@ def test_backbones_have_the_published_number_of_parameters(name):
 
 
 def test_files_open_in_plain_keras_without_easydl_and_in_easydl_with_equal_predictions(tmp_path):
-    for name in NAMES:
+    for name in FAMILIES:
         model = built(name)
         set_window(model, (-10.0, 300.0), "HU")
         save_model(model, tmp_path / f"{name}.keras")
@@ -164,7 +161,7 @@ def test_files_open_in_plain_keras_without_easydl_and_in_easydl_with_equal_predi
         "import sys; sys.modules['easydl'] = None\n"
         "import json, keras, numpy as np\n"
         "out = {}\n"
-        f"for name in {NAMES!r}:\n"
+        f"for name in {FAMILIES!r}:\n"
         "    model = keras.models.load_model(name + '.keras')\n"
         "    known = np.load(name + '.npz')\n"
         "    out[name] = float(np.abs(np.asarray(model(known['x'], training=False)) - known['y']).max())\n"
@@ -175,9 +172,9 @@ def test_files_open_in_plain_keras_without_easydl_and_in_easydl_with_equal_predi
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     apart = json.loads(done.stdout.splitlines()[-1])
-    assert set(apart) == set(NAMES)
+    assert set(apart) == set(FAMILIES)
     assert max(apart.values()) < 1e-6, apart
-    for name in NAMES:
+    for name in FAMILIES:
         again = load_model(tmp_path / f"{name}.keras")
         known = np.load(tmp_path / f"{name}.npz")
         np.testing.assert_allclose(call(again, known["x"]), known["y"], atol=1e-6)

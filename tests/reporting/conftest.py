@@ -1,6 +1,8 @@
 """Run folders as a training leaves them, made without any training."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -149,34 +151,46 @@ def make_classification(folder, classes=CLASSES):
     return folder
 
 
-@pytest.fixture
-def run(tmp_path):
-    """A finished classification."""
-    folder = tmp_path / "2026-11-20_1530_tiny"
-    folder.mkdir()
-    return make_classification(folder)
-
-
-@pytest.fixture
-def segmentation_run(tmp_path):
-    """A finished segmentation."""
-    folder = tmp_path / "2026-11-20_1600_unet"
-    folder.mkdir()
+def make_segmentation(folder):
     common(folder, "segmentation")
     grid = np.indices((40, 40))
     rng = np.random.default_rng(2)
-
-    def cases():
-        for k in range(24):
-            centre = rng.uniform(15, 25, 2)
-            disc = ((grid - centre[:, None, None]) ** 2).sum(axis=0) <= 49
-            shift = tuple(rng.integers(-2, 3, 2))
-            reference = disc if k else np.zeros_like(disc)
-            names = ("background", "nodule")
-            yield Case(f"case-{k}.nii.gz", f"P{k:03d}", np.roll(disc, shift, (0, 1)).astype(np.int32),
-                       reference.astype(np.int32), (0.8, 0.8), names)  # fmt: skip
-
-    segmentation_metrics(cases(), resamples=400).save(folder / "metrics.json")
+    names = ("background", "nodule")
+    cases = []
+    for k in range(24):
+        centre = rng.uniform(15, 25, 2)
+        disc = (((grid - centre[:, None, None]) ** 2).sum(axis=0) <= 49).astype(np.int32)
+        moved = np.roll(disc, tuple(rng.integers(-2, 3, 2)), (0, 1))
+        cases.append(Case(f"case-{k}.nii.gz", f"P{k:03d}", moved, disc if k else 0 * disc, (0.8, 0.8), names))
+    segmentation_metrics(cases, resamples=400).save(folder / "metrics.json")
     history(folder, "dice")
     films(folder / "heatmaps", 2)
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """One run of each kind, made once; the tests work on copies."""
+    folder = tmp_path_factory.mktemp("finished")
+    for name, make in (("classification", make_classification), ("segmentation", make_segmentation)):
+        (folder / name).mkdir()
+        make(folder / name)
+    return folder
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """A finished classification."""
+    return Path(shutil.copytree(finished / "classification", tmp_path / "2026-11-20_1530_tiny"))
+
+
+@pytest.fixture
+def segmentation_run(finished, tmp_path):
+    """A finished segmentation."""
+    return Path(shutil.copytree(finished / "segmentation", tmp_path / "2026-11-20_1600_unet"))
+
+
+@pytest.fixture
+def drawn_only(monkeypatch):
+    """Figures are drawn but not written out: writing takes most of the time of a page."""
+    monkeypatch.setattr("easydl.reporting.figures.svg", lambda figure: "data:image/svg+xml;base64,")

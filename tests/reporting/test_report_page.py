@@ -62,6 +62,7 @@ def test_it_is_written_into_the_run_folder_or_where_asked(run, tmp_path):
     assert not [path for path in run.iterdir() if path.name.endswith(("tmp", "part"))]
 
 
+@pytest.mark.usefixtures("drawn_only")
 def test_every_metric_is_shown_with_its_interval_and_its_patients(run, segmentation_run):
     for folder in (run, segmentation_run):
         text = shown(folder).text
@@ -73,6 +74,7 @@ def test_every_metric_is_shown_with_its_interval_and_its_patients(run, segmentat
         assert all(note in text for note in metrics.notes)
 
 
+@pytest.mark.usefixtures("drawn_only")
 def test_the_sections_say_what_the_files_say(run):
     text = shown(run).text
     assert "186 images of 120 patients, classes normal, nodule" in text
@@ -93,6 +95,7 @@ def test_the_sections_say_what_the_files_say(run):
     assert text.endswith("Not cleared or approved by any regulator.")
 
 
+@pytest.mark.usefixtures("drawn_only")
 @pytest.mark.parametrize(
     ("file", "edit", "words"),
     [
@@ -225,6 +228,7 @@ def test_invisible_and_reversing_letters_are_replaced():
     assert _clean(3) == 3
 
 
+@pytest.mark.usefixtures("drawn_only")
 @pytest.mark.parametrize(
     ("file", "words"),
     [
@@ -245,6 +249,7 @@ def test_a_missing_part_is_said_in_words(run, file, words):
     assert words in shown(run).text
 
 
+@pytest.mark.usefixtures("drawn_only")
 def test_a_failed_run_has_a_page_that_says_why_and_what_to_do(tmp_path):
     error = {"found": "Row 12 is damaged.", "expected": "A DICOM file.", "do": "Delete the row."}
     write(tmp_path / "status.json", {"state": "failed", "phase": "loading", "error": error})
@@ -260,6 +265,7 @@ def test_a_failed_run_has_a_page_that_says_why_and_what_to_do(tmp_path):
     assert "was read" not in text
 
 
+@pytest.mark.usefixtures("drawn_only")
 def test_unknown_patients_and_overrides_stand_before_the_first_number(run):
     change(run / "split.json", patients_known=False, overrides=["Ids were lost. Reason given: pilot"])
     change(run / "config.json", override="pilot")
@@ -274,6 +280,7 @@ def test_unknown_patients_and_overrides_stand_before_the_first_number(run):
     assert "nobody can say whether the parts share patients" in text
 
 
+@pytest.mark.usefixtures("drawn_only")
 def test_patients_shared_between_parts_are_found_in_the_table_itself(run):
     table = pd.read_csv(run / "table.csv", dtype=str)
     table.loc[table["split"] == "test", "patient"] = table["patient"].iloc[0]

@@ -22,12 +22,6 @@ FILES = ["config.json", "status.json", "audit.json", "split.json", "run.json", "
          "table.csv", "heatmaps/index.json", "heatmaps/case-000.png"]  # fmt: skip
 
 
-@pytest.fixture
-def drawn_only(monkeypatch):
-    """Figures are drawn but not written out: writing takes most of the time of a page."""
-    monkeypatch.setattr("easydl.reporting.figures.svg", lambda figure: "data:image/svg+xml;base64,")
-
-
 @pytest.mark.usefixtures("drawn_only")
 @pytest.mark.parametrize("file", FILES)
 def test_no_content_of_any_file_breaks_the_page(run, file):
