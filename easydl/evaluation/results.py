@@ -329,8 +329,9 @@ def interval_text(row: Mapping[Any, Any] | pd.Series) -> str:
     if row["unit"]:
         low, high = (number(row[side], row["unit"]) for side in ("low", "high"))
         return f"{low.removesuffix(' ' + row['unit'])} to {high}"
-    decimals = _decimals(row["value"])
-    return f"{row['low']:.{decimals}f}-{row['high']:.{decimals}f}"
+    decimals = max(_decimals(row[name]) for name in ("value", "low"))
+    low, high = (f"{row[side]:.{decimals}f}" for side in ("low", "high"))
+    return f"{'>0.999' if low == '1.000' else low}-{high}"
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Draws a Heatmap: the original beside the overlay, never the overlay alone, with its verdict below. It tests nothing."""
+"""Draws a Heatmap: the original beside the overlay, never the overlay alone, with its verdict below."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def draw(heatmap: Heatmap, ax: Axes | None = None) -> Figure:
     colours = figure.colorbar(_solid(shown), cax=bar, ticks=[0, 0.5, 1])
     colours.ax.tick_params(labelsize=7, colors=INK, length=2)
     colours.set_label("evidence, relative to its maximum here", fontsize=7, color=INK)
-    colours.outline.set_visible(False)  # type: ignore[operator]
+    colours.outline.set_visible(False)
 
     top = (below - 0.1) / height
     ax.text(MARGIN / width, top, level or "NOT TESTED", transform=ax.transAxes, fontsize=8.5, color="white", va="top",

@@ -1,4 +1,4 @@
-"""`easydl.saliency`: from a model and an image to a Heatmap on the image's own grid. The method and tests live beside."""
+"""`easydl.saliency`: from a model and an image to a Heatmap on the image's own grid. Methods and tests live beside."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from easydl.errors import InputError, ModelError
+from easydl.explanation.checks import Question, enlarged
 from easydl.explanation.gradcam import network_of
 from easydl.explanation.heatmap import Heatmap
 from easydl.explanation.occlusion import occlusion
-from easydl.explanation.verdict import Question, Verdict, enlarged, judge
+from easydl.explanation.verdict import Verdict, judge
 from easydl.images import Scan
 from easydl.models.recipe import Recipe
 from easydl.prediction import inputs
@@ -76,10 +77,7 @@ def saliency(
     else:
         coarse = occlusion(network, batch, question.target, question.region)
     fine = enlarged(coarse, batch.shape[1:-1])
-    said: Verdict | None = None
-    if verdict:
-        overflow = not np.isfinite(coarse).all()
-        said = judge(question, coarse, np.full_like(fine, np.nan) if overflow else fine, method=method, seed=seed)
+    said: Verdict | None = judge(question, coarse, fine, method=method, seed=seed) if verdict else None
     return Heatmap(
         array=_on_scan(coarse, batch.shape[1:-1], place, scan.shape),
         scan=scan,

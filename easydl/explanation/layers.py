@@ -90,6 +90,7 @@ def evidence_layer(model: Any, size: tuple[int, ...], *, segmenter: bool) -> Any
         number
         for number, (layer, _) in enumerate(graph)
         if convolutions[0] <= number < place[LOGITS]
+        and not type(layer).__name__.startswith("ZeroPadding")
         and len(shape[layer.name]) == len(size) + 2
         and prod(shape[layer.name][1:-1]) > 1
     ]

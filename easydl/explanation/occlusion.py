@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +34,7 @@ def tiles(size: tuple[int, ...]) -> list[tuple[slice, ...]]:
     axes = []
     for side, parts in zip(size, PATCHES[len(size)], strict=True):
         edges = np.linspace(0, side, min(parts, side) + 1).round().astype(int)
-        axes.append([slice(a, b) for a, b in zip(edges, edges[1:], strict=False)])
+        axes.append([slice(a, b) for a, b in pairwise(edges)])
     return list(product(*axes))
 
 

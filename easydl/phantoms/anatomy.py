@@ -123,15 +123,17 @@ def nodule(
         rng: Where its size, shape, tissue and place come from.
         chest: The patient.
         z: Height in mm.
-        diameter_mm: Smallest and largest diameter in mm before it is made uneven; large ones come more often.
+        diameter_mm: Smallest and largest mean diameter in mm; large ones are drawn more often.
         hu: Lowest and highest HU of its tissue, drawn evenly.
 
     Returns:
         The nodule. It may touch a vessel, as real ones do.
     """
     low, high = diameter_mm
-    axes = (low + (high - low) * math.sqrt(rng.uniform())) / 2 * rng.uniform(0.85, 1.15, 3)
-    radius, tissue = float(axes.mean()), rng.uniform(*hu)
+    radius = (low + (high - low) * math.sqrt(rng.uniform())) / 2
+    axes = rng.uniform(0.85, 1.15, 3)
+    axes *= radius / axes.mean()
+    tissue = rng.uniform(*hu)
     height = z + rng.uniform(-0.2, 0.2) * radius
     angle = rng.uniform(0, 180)
     point = np.append(chest.lungs[0].centre[:2], height)  # always free, should every draw fail
@@ -216,7 +218,7 @@ def _inside(
     """A random point of a lung at height z, or None if a ball of this radius has no room there."""
     point = lung.centre + np.sqrt(np.diag(lung.matrix)) * np.append(rng.uniform(-1, 1, 2), 0.0)
     point[2] = z
-    room = radius * 1.15 + 2.0
+    room = radius * 1.2 + 2.0
     free = bool(lung.distance(point) < 1 - room / lung.thinnest_mm)
     free = free and all(item.distance(point) > 1 + room / item.thinnest_mm for item in obstacles)
     return point if free else None

@@ -73,7 +73,7 @@ def simulate(
         Kak and Slaney, Principles of Computerized Tomographic Imaging, IEEE Press 1988, chapter 3.
     """
     plan = _check(kind, patients, images_per_patient, size, depth, nodule_rate, dose, traps, seed)
-    target = Path(folder)
+    target = Path(folder).absolute()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(
             f"{target} already holds something.",

@@ -246,7 +246,7 @@ def _separation(record: RunRecord) -> str:
 def _findings(record: RunRecord) -> list[dict[str, Any]]:
     """The findings in groups, the worst first."""
     groups = []
-    strange = [finding for finding in record.findings if finding.get("severity") not in _SEVERITIES]
+    strange = [finding for finding in record.findings if str(finding.get("severity")) not in _SEVERITIES]
     for severity, meaning in _SEVERITIES.items():
         found = [finding for finding in record.findings if finding.get("severity") == severity]
         found += strange if severity == "NOTE" else []
@@ -258,7 +258,7 @@ def _findings(record: RunRecord) -> list[dict[str, Any]]:
 def _finding(finding: dict[str, Any]) -> dict[str, str]:
     value, low, high, p, n = (finding.get(key) for key in ("value", "low", "high", "p", "n"))
     facts = []
-    if _real(value):
+    if _real(value) and (_real(low) or _real(p)):  # a bare count is in the sentence already
         limits = f" (95% CI {number(low)}-{number(high)})" if _real(low) and _real(high) else ""
         facts.append(f"{_plain(value)}{limits}")
     if _real(p):
@@ -273,7 +273,7 @@ def _finding(finding: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _training(record: RunRecord) -> dict[str, str] | None:
+def _training(record: RunRecord) -> dict[str, Any] | None:
     drawn = figures.training_curve(record.history)
     if drawn is None:
         return None
@@ -284,7 +284,9 @@ def _training(record: RunRecord) -> dict[str, str] | None:
     if "phase" in record.history.columns:
         phases = list(dict.fromkeys(record.history["phase"]))
         sentence += f" Phases: {', '.join(phases)}." if len(phases) > 1 else ""
-    return {"figure": figures.svg(drawn), "sentence": sentence}
+    plan = words.recorded(record).get("plan")
+    choices = [str(choice) for choice in plan] if isinstance(plan, list) else []
+    return {"figure": figures.svg(drawn), "sentence": sentence, "plan": choices}
 
 
 def _heatmap(entry: dict[str, Any]) -> dict[str, Any]:

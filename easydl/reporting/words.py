@@ -169,12 +169,25 @@ def _training_sentence(record: RunRecord) -> str:
     start = "random weights"
     if weights:
         start = "ImageNet weights" if weights is True else f"the weights “{weights}”"
-    augment = config.get("augment") or config.get("preset") or "none"
+    augment = recorded(record).get("augment") or config.get("augment") or config.get("preset") or "none"
     model = config.get("model") or "network"
     return (
         f"The model “{model}” was trained from {start} for {many(len(record.history), 'epoch')} with the "
         f"augmentation preset “{augment}”."
     )
+
+
+def recorded(record: RunRecord) -> dict[str, Any]:
+    """What the training recorded of itself in ``run.json``.
+
+    Args:
+        record: The run.
+
+    Returns:
+        The dictionary, empty when there is none.
+    """
+    training = record.facts.get("training")
+    return training if isinstance(training, dict) else {}
 
 
 def command(record: RunRecord) -> str:

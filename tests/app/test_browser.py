@@ -142,7 +142,7 @@ def test_from_a_zip_to_a_model_a_report_and_heatmaps(page: Page, browser: Browse
     expect(page.get_by_text("Finished: trained, tested and explained.")).to_be_visible(timeout=4 * MINUTES)
     page.get_by_role("button", name="Continue to Results").click()
     expect(page.get_by_role("heading", name=re.compile(r"AUC .*95% CI .* patients"))).to_be_visible()
-    expect(page.locator("canvas").first).to_be_visible()
+    expect(page.get_by_role("cell", name="sensitivity", exact=True)).to_be_visible()
     page.get_by_role("button", name="Continue to Heatmaps").click()
     picture = page.locator("img[alt^='Image 1: the original beside']")
     expect(picture).to_be_visible()

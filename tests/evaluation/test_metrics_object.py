@@ -13,7 +13,7 @@ from cohorts import ball, case, predictions
 import easydl.prediction
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.evaluation import Metrics, classification_metrics, evaluate, segmentation_metrics
-from easydl.evaluation.results import number
+from easydl.evaluation.results import interval_text, number
 from easydl.prediction import Predictions
 
 CLASSES = ["normal", "effusion"]
@@ -61,6 +61,21 @@ def test_repr_is_the_headline_with_interval_and_patients(classifier):
 )
 def test_numbers_never_look_better_than_they_are(value, unit, text):
     assert number(value, unit) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "text"),
+    [
+        (0.91, 0.843, 0.961, "0.84-0.96"),
+        (0.91, 0.843, 0.998, "0.84-1.00"),
+        (0.997, 0.9912, 0.9993, "0.991-0.999"),
+        (1.0, 0.9963, 1.0, "0.996-1.000"),
+        (1.0, 0.99996, 1.0, ">0.999-1.000"),
+        (0.9, np.nan, np.nan, "not computable"),
+    ],
+)
+def test_intervals_keep_a_visible_width(value, low, high, text):
+    assert interval_text({"value": value, "low": low, "high": high, "unit": ""}) == text
 
 
 def test_json_and_back_is_the_same(metrics):

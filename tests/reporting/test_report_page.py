@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
-from conftest import CLASSES, finding, make_classification, write
+from finished_runs import CLASSES, finding, make_classification, write
 
 from easydl.errors import RESEARCH_USE, RunError
 from easydl.evaluation import Metrics
@@ -79,7 +79,8 @@ def test_the_sections_say_what_the_files_say(run):
     text = shown(run).text
     assert "186 images of 120 patients, classes normal, nodule" in text
     assert "split at random (seed 7) into training, validation and test, whole patients at a time" in text
-    assert "trained from random weights for 20 epochs" in text
+    assert "trained from random weights for 20 epochs with the augmentation preset “ct”" in text
+    assert "What was chosen, and why The network starts from random weights." in text
     assert "No patient is in more than one part" in text
     assert "The validation loss was lowest, 0.328, at epoch 15. Phases: frozen, fine-tuning." in text
     assert "all 64 101 28 44 28 41" in text

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import write
+from finished_runs import write
 
 from easydl.reporting import figures, report, words
 from easydl.reporting.page import page
@@ -52,6 +52,19 @@ def test_no_wrong_type_in_any_metric_breaks_the_page(request, which):
         for strange in STRANGE:
             write(folder / "metrics.json", content | {field: strange})
             assert "</html>" in page(collect(folder)), (field, strange)
+
+
+@pytest.mark.usefixtures("drawn_only")
+@pytest.mark.parametrize(("file", "key"), [("audit.json", "findings"), ("heatmaps/index.json", None)])
+def test_no_wrong_type_in_any_entry_breaks_the_page(run, file, key):
+    (run / "history.csv").unlink()
+    content = json.loads((run / file).read_text())
+    entries = content[key] if key else content
+    for field in list(entries[0]):
+        for strange in STRANGE:
+            entries[0] |= {field: strange}
+            write(run / file, content)
+            assert "</html>" in page(collect(run)), (field, strange)
 
 
 def test_broken_files_are_named(run):

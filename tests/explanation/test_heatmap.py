@@ -1,0 +1,150 @@
+import json
+from html import unescape
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from easydl.errors import RESEARCH_USE
+from easydl.explanation import Heatmap, Verdict
+from easydl.images import Scan
+
+VERDICT = Verdict("CAUTION", "Interpret with caution: <it> may be looking at markers.", {"n_blobs": 39})
+
+
+def make(shape=(30, 40), units="0-255", channels=1, **more):
+    rng = np.random.default_rng(0)
+    scan_facts = {key: more.pop(key) for key in ("affine", "spacing_mm", "header", "notes") if key in more}
+    pixels = rng.uniform(-500, 500, (*shape, channels)) if units == "HU" else rng.uniform(0, 255, (*shape, channels))
+    scan = Scan(pixels.astype(np.float32), units, source="case.dcm", **scan_facts)
+    array = np.zeros(shape, np.float32)
+    array[tuple(slice(side // 2, side // 2 + 3) for side in shape)] = 1
+    given = {"target": "nodule", "probability": 0.931, "verdict": VERDICT} | more
+    return Heatmap(array=array, scan=scan, **given)
+
+
+def words(figure):
+    texts = [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
+    return " ".join(" ".join(texts).split())
+
+
+def panels(figure):
+    axes = [axes for axes in figure.findobj(lambda artist: hasattr(artist, "images")) if axes.images]
+    return sorted(axes, key=lambda one: one.get_position().x0)
+
+
+def test_the_original_stands_beside_the_overlay():
+    figure = make().show()
+    assert isinstance(figure, Figure)
+    original, overlay = panels(figure)
+    assert len(original.images) == 1
+    assert len(overlay.images) == 2
+    np.testing.assert_array_equal(original.images[0].get_array(), overlay.images[0].get_array())
+    said = words(figure)
+    for part in ("nodule, probability 0.93", "CAUTION", "may be looking at markers", "grey: 0 to 255", RESEARCH_USE):
+        assert part in said
+    assert "DO NOT INTERPRET" not in said
+
+
+def test_the_overlay_fades_where_there_is_no_evidence():
+    overlay = panels(make().show())[1].images[1]
+    assert overlay.get_alpha().min() == 0
+    assert 0.5 < overlay.get_alpha().max() < 0.9
+
+
+def test_a_failed_map_says_so_on_the_picture():
+    assert "DO NOT INTERPRET" in words(make(verdict=Verdict("FAIL", "Do not interpret: it is noise.")).show())
+
+
+def test_a_volume_shows_its_strongest_slice():
+    affine = np.diag([2.5, 1.0, 1.0, 1.0])[[2, 1, 0, 3]] @ np.eye(4)
+    affine[2, 3] = -100.0
+    heatmap = make((12, 30, 20), affine=affine)
+    heatmap.array[3] += 0.9
+    figure = heatmap.show()
+    np.testing.assert_allclose(panels(figure)[0].images[0].get_array(), heatmap.scan.pixels[3, ..., 0] / 255, rtol=1e-5)
+    assert "slice 4 of 12, z = -92 mm" in words(figure)
+
+
+@pytest.mark.parametrize(("direction", "left"), [(1, "R"), (-1, "L")])
+def test_left_and_right_come_from_the_header(direction, left):
+    """LPS: x grows towards the patient's left, so an ordinary axial slice has the right side on the left."""
+    affine = np.array([[0, 0, direction, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])
+    letters = {t.get_text(): t.get_position()[0] for t in panels(make(affine=affine).show())[0].texts}
+    assert set(letters) == {"L", "R"}
+    assert letters[left] < 0.5
+    assert not panels(make().show())[0].texts
+
+
+def test_the_grey_scale_is_named():
+    assert "grey: -160 to 240 HU" in words(make(units="HU", window=(-160.0, 240.0)).show())
+    assert "percentiles" in words(make(units="relative").show())
+    assert "channel 1 of 2" in words(make(channels=2).show())
+    assert panels(make(channels=3).show())[0].images[0].get_array().shape == (30, 40, 3)
+
+
+def test_simulated_images_are_called_simulated():
+    assert "simulated image" in words(make(header={"scanner": "Simulated A"}).show())
+    assert "original" in words(make(header={"scanner": "Skyra"}).show())
+
+
+def test_pixels_keep_their_proportions():
+    figure = make(spacing_mm=(3.0, 1.0)).show()
+    assert panels(figure)[0].get_aspect() == pytest.approx(3.0)
+
+
+def test_it_draws_into_axes_that_are_given():
+    figure = Figure(figsize=(12, 5))
+    given = figure.subplots(1, 2)[1]
+    assert make().show(ax=given) is figure
+    assert len(panels(figure)) == 2
+    assert all(one.get_position().x0 > 0.5 for one in panels(figure))
+
+
+def test_saving_is_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = make().save(tmp_path / "new" / "case-000.png")
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        assert image.width > 1000
+    assert make().save(str(tmp_path / "case")).name == "case.png"
+    before = path.read_bytes()
+    monkeypatch.setattr(Heatmap, "_repr_png_", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        make().save(path)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == ["case-000.png"]
+
+
+def test_notebooks_get_a_picture_with_words_for_those_who_cannot_see_it():
+    page = make()._repr_html_()
+    assert page.startswith('<img src="data:image/png;base64,iVBOR')
+    assert "<it>" not in page
+    assert "Heatmap for nodule, probability 0.93. CAUTION. Interpret with caution: <it>" in unescape(page)
+    assert make()._repr_png_()[:4] == b"\x89PNG"
+
+
+def test_the_index_entry_is_json():
+    entry = json.loads(json.dumps(make().to_dict()))
+    assert entry == {
+        "image": "case.dcm",
+        "target": "nodule",
+        "probability": 0.931,
+        "verdict": {"level": "CAUTION", "sentence": VERDICT.sentence, "numbers": {"n_blobs": 39}},
+    }
+    assert make(verdict=None).to_dict()["verdict"] is None
+
+
+def test_it_says_what_it_is_in_one_line():
+    assert repr(make()) == "<Heatmap of 30 x 40 for nodule, probability 0.93; verdict CAUTION>"
+    assert "not tested" in repr(make(verdict=None))
+    assert "NOT TESTED" in words(make(verdict=None).show())
+
+
+def test_looking_at_a_heatmap_loads_no_tensorflow():
+    import subprocess
+    import sys
+
+    code = "import sys; from easydl.explanation import Heatmap, Verdict; print('tensorflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
