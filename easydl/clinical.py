@@ -98,6 +98,6 @@ def _source_files(source: str) -> list[Path]:
 
 
 def _version() -> str:
-    import easydl
+    from importlib.metadata import version
 
-    return str(easydl.__version__)
+    return version("easydl-med")

@@ -1,7 +1,7 @@
 import numpy as np
 import pydicom
 import pytest
-from conftest import dicom_series
+from made import dicom_series
 
 from easydl.errors import InputError
 from easydl.images import Scan, read

@@ -65,6 +65,25 @@ def test_a_cut_of_an_ellipsoid_holds_exactly_the_points_that_the_ellipsoid_holds
     assert shape.cut(high - 0.1).area < 0.1 * shape.cut(3.0).area
 
 
+def test_clearance_is_never_wrong_when_it_is_sure():
+    rng = np.random.default_rng(2)
+    angles = np.linspace(0, 2 * np.pi, 90)
+    found = Counter()
+    for _ in range(300):
+        axes = rng.uniform(2, 40, 4)
+        one, two = (
+            Ellipse(rng.uniform(-60, 60, 2), np.diag(pair**2)).moved(rng.uniform(0, 180), np.zeros(2))
+            for pair in (axes[:2], axes[2:])
+        )
+        rim = one.centre[:, None] + np.linalg.cholesky(one.matrix) @ [np.cos(angles), np.sin(angles)]
+        held = two.contains(*rim)
+        answer = one.clearance(two)
+        found[answer] += 1
+        assert answer != 1 or held.all()
+        assert answer != -1 or not held.any()
+    assert min(found[key] for key in (-1, 0, 1)) >= 3
+
+
 def test_an_ellipsoid_ends_at_its_semi_axes():
     shape = ellipsoid(np.array([1.0, 2.0, 3.0]), np.array([4.0, 5.0, 6.0]))
     assert shape.distance(np.array([[5.0, 2, 3], [1, 7, 3], [1, 2, 9]])) == pytest.approx([1, 1, 1])

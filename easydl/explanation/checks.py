@@ -251,21 +251,25 @@ def enlarged(coarse: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     from skimage.transform import resize
 
     coarse = np.maximum(np.nan_to_num(coarse, nan=0.0, posinf=0.0, neginf=0.0), 0.0)
-    top = coarse.max()
-    coarse = (coarse / top if top > 0 else coarse).astype(np.float32)
-    return resize(coarse, size, order=1, mode="edge", anti_aliasing=False, preserve_range=True).astype(np.float32)
+    # Divided before as well as after: the numbers of an untrained network can be too small for float32 to keep.
+    coarse = (coarse / coarse.max() if coarse.max() > 0 else coarse).astype(np.float32)
+    fine = resize(coarse, size, order=1, mode="edge", anti_aliasing=False, preserve_range=True)
+    return (fine / fine.max() if fine.max() > 0 else fine).astype(np.float32)
 
 
 def margin(question: Question, logits: np.ndarray) -> float:
     """How firmly the network decides, in logits: first against second class, or distance from undecided.
 
-    For a segmenter: the class against the best other one, inside the outline, less the same outside it.
+    For a segmenter: the lead of the class over the best other one, inside the network's own outline less outside it.
     """
     if question.task == "segmentation":
         others = np.delete(logits, question.target, axis=-1)
         lead = logits[..., question.target] - (others.max(axis=-1) if others.shape[-1] else 0.0)
-        inside = question.region[0] > 0
-        return float(lead[inside].mean() - lead[~inside].mean()) if not inside.all() else float(lead.mean())
+        inside = lead > 0
+        if not inside.any() or inside.all():
+            # Every network is measured by an outline of its own, or untrained ones would be at a disadvantage.
+            inside = lead > np.quantile(lead, 1 - TOP)
+        return float(lead[inside].mean() - lead[~inside].mean()) if inside.any() else 0.0
     if question.task == "multilabel" or len(logits) < 2:
         return float(abs(logits[question.target]))
     best = np.sort(logits)

@@ -160,22 +160,30 @@ def slice_parts(chest: Chest, nodules: list[Nodule], z: float) -> Iterator[tuple
         (ellipse, HU to add, limiting ellipse or None).
     """
     for part in chest.parts:
-        cut = part.shape.cut(z)
-        limit = part.within.cut(z) if part.within is not None else None
-        if cut is not None and (part.within is None or limit is not None):
-            yield cut, part.hu, limit
+        yield from _cut(part.shape, part.hu, part.within, z)
     seen: list[Ellipse] = []
     inside = [(item.shape, item.hu, None) for item in nodules]
     for shape, hu, lung in [*inside, *((vessel, VESSEL_HU, lung) for vessel, lung in chest.vessels)]:
-        cut = shape.cut(z)
-        limit = lung.cut(z) if cut is not None and lung is not None else None
-        if cut is None or (lung is not None and limit is None):
-            continue
-        yield cut, hu - chest.lung_hu, limit
-        for other in seen:
-            if math.dist(other.centre, cut.centre) < other.radius_mm + cut.radius_mm:
-                yield cut, chest.lung_hu - hu, other
-        seen.append(cut)
+        for cut, step, limit in _cut(shape, hu - chest.lung_hu, lung, z):
+            yield cut, step, limit
+            for other in seen:
+                if cut.clearance(other) >= 0:
+                    yield cut, -step, other
+            seen.append(cut)
+
+
+def _cut(
+    shape: Ellipsoid, hu: float, within: Ellipsoid | None, z: float
+) -> Iterator[tuple[Ellipse, float, Ellipse | None]]:
+    """The cut of one part, if there is any; a limit that changes nothing is left out, as it costs time."""
+    cut = shape.cut(z)
+    if cut is None or within is None:
+        if cut is not None:
+            yield cut, hu, None
+        return
+    limit = within.cut(z)
+    if limit is not None and (known := cut.clearance(limit)) >= 0:
+        yield cut, hu, None if known else limit
 
 
 def _over_lungs(shape: Ellipsoid, hu: float, lungs: tuple[Ellipsoid, ...], lung_hu: float) -> list[Part]:

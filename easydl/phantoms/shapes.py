@@ -36,6 +36,17 @@ class Ellipse:
         dx, dy = x - self.centre[0], y - self.centre[1]
         return inverse[0, 0] * dx * dx + 2 * inverse[0, 1] * dx * dy + inverse[1, 1] * dy * dy <= 1.0
 
+    def clearance(self, other: Ellipse) -> int:
+        """1 when this ellipse certainly lies inside the other, -1 when certainly outside, 0 when unsure.
+
+        A ball about this ellipse is compared with the other's surface, so 0 may be said of a clear case.
+        """
+        (a, b), (_, d) = other.matrix.tolist()
+        x, y = (self.centre - other.centre).tolist()
+        away = math.sqrt(max(d * x * x - 2 * b * x * y + a * y * y, 0.0)) / other.area
+        reach = self.radius_mm * other.radius_mm / other.area
+        return 1 if away + reach < 1 else -1 if away - reach > 1 else 0
+
     @cached_property
     def radius_mm(self) -> float:
         """The longest semi-axis in mm: the root of the matrix's larger eigenvalue."""

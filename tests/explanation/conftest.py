@@ -16,7 +16,7 @@ def images(count, rng, planted=None):
     return np.clip(x, 0, 255).astype(np.float32), np.eye(2, dtype=np.float32)[y]
 
 
-def network(seed=1, *, dimension=2, side=SIDE, classes=("plain", "square"), task="classification", filters=(8, 16)):
+def network(seed=1, *, dimension=2, side=SIDE, classes=("plain", "square"), task="classification", filters=(8,)):
     """A flat network of the layers every builder of easydl has; no batch normalisation, so seconds are enough."""
     import keras
     from keras import layers

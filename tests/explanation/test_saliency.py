@@ -25,7 +25,7 @@ def test_every_classifier_has_a_heatmap_on_the_images_own_grid(name):
     assert heatmap.array.dtype == np.float32
     assert 0 <= heatmap.array.min() < heatmap.array.max() <= 1
     assert heatmap.verdict is None
-    probabilities = easydl.predict(model, noise(*shape, 1)).frame
+    probabilities = easydl.predict(model, noise(*shape)[..., None]).frame
     assert heatmap.target == probabilities["prediction"].iloc[0]
     assert heatmap.probability == pytest.approx(probabilities["confidence"].iloc[0], abs=1e-5)
 
@@ -38,49 +38,79 @@ def test_large_networks_too(name):
     assert heatmap.array.max() > 0
 
 
-@pytest.mark.parametrize("name", ["unet", "unet3d"])
-@pytest.mark.parametrize("fixed", [False, True])
-def test_every_segmenter_has_a_heatmap_on_the_images_own_grid(name, fixed):
-    shape = (40, 70) if name == "unet" else (10, 36, 20)
-    size = None if not fixed else (32,) * len(shape)
-    model = getattr(easydl, name)(classes=["background", "lesion", "organ"], width=4, size=size)
-    heatmap = easydl.saliency(model, noise(*shape), target="organ", verdict=False)
-    assert heatmap.array.shape == shape
-    assert heatmap.target == "organ"
-    assert heatmap.array.max() > 0
-    assert bool(heatmap.notes) == fixed
+def outlining(model, index):
+    """A random segmenter that outlines one class wherever the image lets it."""
+    model.get_layer("logits").bias.assign([5.0 * (number == index) for number in range(model.output_shape[-1])])
+    return model
+
+
+def test_unet_has_a_heatmap_for_any_size_and_is_traced_once():
+    model = outlining(easydl.unet(classes=["background", "lesion", "organ"], width=4), 2)
+    for shape in ((40, 70), (32, 32)):
+        heatmap = easydl.saliency(model, noise(*shape), verdict=False)
+        assert heatmap.array.shape == shape
+        assert heatmap.target == "organ"
+        assert 0 < heatmap.array.max() <= 1
+        assert heatmap.notes == ()
+    assert network_of(model, (32, 32)).traces == 2
+
+
+def test_unet3d_has_a_heatmap_on_the_images_own_grid():
+    model = outlining(easydl.unet3d(classes=["background", "lesion"], width=4), 1)
+    heatmap = easydl.saliency(model, noise(10, 36, 20), verdict=False)
+    assert heatmap.array.shape == (10, 36, 20)
+    assert 0 < heatmap.array.max() <= 1
+
+
+def segmenter(dimension=2, size=None):
+    """The smallest network that outlines: two convolutions."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(4)
+    convolution = layers.Conv2D if dimension == 2 else layers.Conv3D
+    image = layers.Input((*((size,) * dimension), 1), name="image")
+    x = layers.Rescaling(1 / 127.5, -1, name="window")(image)
+    x = convolution(8, 3, padding="same", activation="relu", name="maps")(x)
+    logits = convolution(2, 1, name="logits")(x)
+    return keras.Model(image, layers.Softmax(name="probability")(logits))
 
 
 def test_a_window_is_explained_in_its_own_place():
-    """A fixed patch on a large image: nothing is marked outside it."""
-    model = easydl.unet(classes=["background", "lesion"], width=4, size=32)
+    """A fixed patch on a large image: nothing is marked outside it, and the figure will say so."""
+    model = segmenter(size=32)
     image = noise(96, 96)
-    heatmap = easydl.saliency(model, image, verdict=False)
-    rows, columns = np.nonzero(heatmap.array)
-    assert np.ptp(rows) < 34
-    assert np.ptp(columns) < 34
-    mask = easydl.predict(model, image).mask
-    middle = np.argwhere(mask == 1).mean(axis=0)
-    assert abs(rows.mean() - np.clip(middle[0], 16, 80)) < 12
-    assert abs(columns.mean() - np.clip(middle[1], 16, 80)) < 12
+    image[60:80, 10:30] += 300
+    for bias in ([3.0, 0.0], [0.0, 3.0]):
+        model.get_layer("logits").bias.assign(bias)
+        mask = easydl.predict(model, image).mask
+        heatmap = easydl.saliency(model, image, verdict=False)
+        assert "Only the window of 32 x 32" in heatmap.notes[0]
+        rows, columns = np.nonzero(heatmap.array)
+        middle = np.argwhere(mask == 1).mean(axis=0)
+        assert np.ptp(rows) <= 34
+        assert np.ptp(columns) <= 34
+        assert np.abs(np.array([rows.mean(), columns.mean()]) - np.clip(middle, 16, 80)).max() < 10
 
 
-def test_a_segmenter_that_outlines_nothing_has_nothing_to_interpret():
-    model = easydl.unet(classes=["background", "lesion"], width=4)
+@pytest.mark.parametrize("dimension", [2, 3])
+def test_a_segmenter_that_outlines_nothing_has_nothing_to_interpret(dimension):
+    model = segmenter(dimension)
     model.get_layer("logits").bias.assign([1000.0, -1000.0])
-    heatmap = easydl.saliency(model, noise(32, 32))
+    heatmap = easydl.saliency(model, noise(*(20,) * dimension))
     assert heatmap.verdict.level == "FAIL"
-    assert "outlined no lesion" in heatmap.verdict.sentence
+    assert "outlined no class 1" in heatmap.verdict.sentence
     assert heatmap.array.max() == 0
     assert heatmap.probability < 0.01
 
 
-def test_a_segmenter_gets_a_verdict_with_its_numbers():
-    model = easydl.unet3d(classes=["background", "lesion"], width=4)
-    heatmap = easydl.saliency(model, noise(16, 16, 16))
-    assert heatmap.verdict.level == "FAIL"
-    assert heatmap.verdict.numbers["n_patches"] == 27
-    assert heatmap.verdict.numbers["n_random_networks"] == 9
+@pytest.mark.parametrize(("dimension", "patches"), [(2, 49), (3, 27)])
+def test_a_segmenter_is_tested_too(dimension, patches):
+    heatmap = easydl.saliency(segmenter(dimension), noise(*(21,) * dimension))
+    numbers = heatmap.verdict.numbers
+    assert (numbers["n_patches"], numbers["n_random_networks"], numbers["n_blobs"]) == (patches, 9, 19)
+    assert heatmap.verdict.level in ("CAUTION", "FAIL")
+    assert 0 < numbers["margin_p"] <= 1
 
 
 def test_other_tasks(build):
@@ -139,13 +169,6 @@ def test_repeated_calls_trace_nothing(planted):
     easydl.saliency(planted.model, planted.images[1], target=0)
     easydl.saliency(planted.model, planted.images[2], method="occlusion")
     assert network.traces == before == 3
-
-
-def test_segmenters_of_any_size_are_traced_once():
-    model = easydl.unet(classes=2, width=4)
-    for side in (32, 48, 50):
-        easydl.saliency(model, noise(side, side), verdict=False)
-    assert network_of(model, (32, 32)).traces == 2
 
 
 @pytest.mark.parametrize(

@@ -177,12 +177,14 @@ def test_deletion_p_is_even_when_the_map_means_nothing(spot):
         rng = np.random.default_rng(seed)
         place = np.roll(spot.there, rng.integers(56, size=2), axis=(0, 1))
         found = Findings()
-        anywhere = Stub(np.roll(spot.where, rng.integers(56, size=2), axis=(0, 1)))
+        network = Stub(spot.where)
+        everywhere = rng.normal(size=(56, 56))
+        network.scores = lambda batch, *rest, by=everywhere: (batch[..., 0] * by).sum(axis=(1, 2))
         noise = rng.normal(100, 5, spot.batch.shape).astype(np.float32)
-        deletion(question(anywhere, noise), place, seed, 19, found)
+        deletion(question(network, noise), place, seed, 19, found)
         p.append(found.numbers["deletion_p"])
     assert np.mean(np.asarray(p) <= 0.05) < 0.15
-    assert 0.3 < np.mean(p) < 0.75
+    assert 0.4 < np.mean(p) < 0.65
 
 
 def test_occlusion_is_the_drop_of_each_patch_by_hand(spot):
@@ -225,7 +227,7 @@ def test_enlarging_keeps_the_place_and_the_range():
     coarse[1, 2] = 7.0
     fine = enlarged(coarse, (64, 64))
     assert fine.dtype == np.float32
-    assert (fine.min(), fine.max()) == (0, pytest.approx(1, abs=0.02))
+    assert (fine.min(), fine.max()) == (0, 1)
     assert np.unravel_index(fine.argmax(), fine.shape)[0] // 16 == 1
     assert np.unravel_index(fine.argmax(), fine.shape)[1] // 16 == 2
     assert enlarged(np.array([[np.nan, -1.0], [np.inf, 0.5]]), (2, 2)).max() == 1

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import dicom_series, dicom_slice
+from made import dicom_series, dicom_slice
 
 from easydl.errors import InputError
 from easydl.images import read

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import nifti_study, png_study
+from made import nifti_study, png_study
 
 import easydl
 from easydl.errors import InputError, ModelError

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import dicom_series, dicom_slice, nifti_study, png_study, square
+from made import dicom_series, dicom_slice, nifti_study, png_study, square
 from PIL import Image
 
 import easydl

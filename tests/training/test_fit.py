@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import nifti_study, png_study
+from made import nifti_study, png_study
 
 import easydl
 from easydl.errors import InputError, LeakageError, ModelError

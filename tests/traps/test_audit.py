@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import png_study
+from made import png_study
 from PIL import Image
 
 import easydl

@@ -1,0 +1,99 @@
+"""Studies made on the spot: PNG class folders, DICOM slices and series, NIfTI volumes with masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+
+def square(bright: bool, rng: np.random.Generator, side: int = 32) -> np.ndarray:
+    """An 8-bit noise image; with a bright square in the middle when asked for."""
+    pixels = rng.integers(20, 90, (side, side))
+    if bright:
+        a, b = side // 4, 3 * side // 4
+        pixels[a:b, a:b] += 130
+    return pixels.astype(np.uint8)
+
+
+def png_study(folder: Path, per_class: int = 8, side: int = 32, seed: int = 0, images_per_patient: int = 1) -> Path:
+    """``scans.csv`` beside PNGs of two classes that differ by a bright square; returns the table's path."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for label in ("disease", "healthy"):
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for number in range(per_class):
+            for shot in range(images_per_patient):
+                name = f"{label}/{number:03d}_{shot}.png"
+                Image.fromarray(square(label == "disease", rng, side)).save(folder / name)
+                rows.append({"image": name, "label": label, "patient": f"{label[0]}{number:03d}"})
+    pd.DataFrame(rows).to_csv(folder / "scans.csv", index=False)
+    return folder / "scans.csv"
+
+
+def dicom_slice(path: Path, pixels: np.ndarray, **changes) -> Path:
+    """Write one valid CT slice; keyword arguments change or (None) delete elements."""
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = CTImageStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    ds.SOPClassUID, ds.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = generate_uid(entropy_srcs=["s"]), generate_uid(entropy_srcs=["e"])
+    ds.FrameOfReferenceUID = generate_uid(entropy_srcs=["f"])
+    ds.PatientID, ds.PatientName, ds.PatientSex, ds.PatientAge = "SECRET-7", "Doe^Jane", "F", "061Y"
+    ds.PatientBirthDate, ds.StudyDate, ds.Modality = "19590101", "20200315", "CT"
+    ds.Manufacturer, ds.ManufacturerModelName = "Acme", "One"
+    ds.StudyTime, ds.AccessionNumber, ds.ReferringPhysicianName, ds.StudyID = "120000", "A1", "", "1"
+    ds.SeriesNumber, ds.InstanceNumber, ds.PositionReferenceIndicator = 1, 1, ""
+    ds.Rows, ds.Columns = pixels.shape[:2]
+    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, int(pixels.dtype.kind == "i")
+    ds.PixelSpacing, ds.SliceThickness = [0.8, 0.7], 5.0
+    ds.ImagePositionPatient, ds.ImageOrientationPatient = [0, 0, 0], [1, 0, 0, 0, 1, 0]
+    ds.RescaleSlope, ds.RescaleIntercept, ds.RescaleType = 1, -1024, "HU"
+    ds.PixelData = np.ascontiguousarray(pixels).tobytes()
+    for name, value in changes.items():
+        if value is None:
+            delattr(ds, name)
+        else:
+            setattr(ds, name, value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ds.save_as(path, enforce_file_format=True)
+    return path
+
+
+def dicom_series(folder: Path, volume: np.ndarray, *, gap_mm: float = 2.0, **changes) -> Path:
+    """Write a series, slice k at z = k * gap, under file names in another order."""
+    order = np.random.default_rng(1).permutation(len(volume))
+    for name, k in enumerate(order):
+        dicom_slice(
+            folder / f"{name:03d}.dcm", volume[k], ImagePositionPatient=[0.0, 0.0, float(k) * gap_mm],
+            InstanceNumber=int(len(volume) - k), **changes,
+        )  # fmt: skip
+    return folder
+
+
+def nifti_study(folder: Path, cases: int = 8, shape=(20, 28, 24), seed: int = 0) -> Path:
+    """Volumes with a bright ball and its mask, as .nii.gz with ``scans.csv``; returns the table's path."""
+    import nibabel
+
+    rng = np.random.default_rng(seed)
+    affine = np.diag([1.5, 1.5, 2.0, 1.0])
+    rows = []
+    folder.mkdir(parents=True, exist_ok=True)
+    grid = np.stack(np.meshgrid(*(np.arange(side) for side in shape), indexing="ij"), axis=-1)
+    for number in range(cases):
+        centre = np.array(shape) / 2 + rng.uniform(-3, 3, 3)
+        ball = np.linalg.norm(grid - centre, axis=-1) < rng.uniform(4, 6)
+        image = rng.normal(100, 15, shape) + 120 * ball
+        for name, array in (("image", image.astype(np.float32)), ("mask", ball.astype(np.uint8))):
+            nibabel.save(nibabel.Nifti1Image(array, affine), folder / f"{name}{number}.nii.gz")
+        rows.append({"image": f"image{number}.nii.gz", "mask": f"mask{number}.nii.gz", "patient": f"p{number}"})
+    pd.DataFrame(rows).to_csv(folder / "scans.csv", index=False)
+    return folder / "scans.csv"
