@@ -17,25 +17,17 @@ app = typer.Typer(
     f"{RESEARCH_USE}",
 )  # fmt: skip
 
-Source = Annotated[
-    str, typer.Argument(help="A table (CSV, Excel), a folder of class folders, or a folder of DICOM.")
-]
+Source = Annotated[str, typer.Argument(help="A table (CSV, Excel), a folder of class folders, or a folder of DICOM.")]
 Model = Annotated[Path, typer.Argument(help="A model file (.keras) of easydl.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
 Folder = Annotated[Path | None, typer.Option(help="The run folder; made in the workspace when not given.")]
 Seed = Annotated[int, typer.Option(help="Fixes the split, the training and the intervals.")]
 Label = Annotated[str | None, typer.Option(help="Column with the class.")]
-Image = Annotated[
-    list[str] | None, typer.Option(help="Column with the images; repeat it for several channels.")
-]
+Image = Annotated[list[str] | None, typer.Option(help="Column with the images; repeat it for several channels.")]
 Mask = Annotated[str | None, typer.Option(help="Column with the masks.")]
 Patient = Annotated[str, typer.Option(help="Column with the patient.")]
-NoPatients = Annotated[
-    bool, typer.Option("--no-patients", help="Every image is a patient of its own (on the record).")
-]
-Merge = Annotated[
-    bool, typer.Option("--merge-labels", help="Labels that differ only by spaces or case are one.")
-]
+NoPatients = Annotated[bool, typer.Option("--no-patients", help="Every image is a patient of its own (on the record).")]
+Merge = Annotated[bool, typer.Option("--merge-labels", help="Labels that differ only by spaces or case are one.")]
 Override = Annotated[
     str | None, typer.Option(help="A reason for going on in spite of a blocking trap (on the record).")
 ]
@@ -135,21 +127,16 @@ def predict(
 def saliency(
     model: Model,
     source: Annotated[str, typer.Argument(help="An image or a volume.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The picture to write.")] = Path(
-        "heatmap.png"
-    ),
+    output: Annotated[Path, typer.Option("--output", "-o", help="The picture to write.")] = Path("heatmap.png"),
     method: Annotated[str, typer.Option(help="gradcam or occlusion.")] = "gradcam",
-    target: Annotated[
-        str | None, typer.Option(help="The class to explain; the predicted one when not given.")
-    ] = None,
+    target: Annotated[str | None, typer.Option(help="The class to explain; the predicted one when not given.")] = None,
 ) -> None:
     """Show where a model looks, beside the original, with a verdict on whether to believe it."""
     import easydl
 
     heatmap = easydl.saliency(easydl.load_model(model), source, method=method, target=target)
-    typer.echo(
-        f"{heatmap.verdict.level}: {heatmap.verdict.sentence}\nWritten: {heatmap.save(output)}\n{RESEARCH_USE}"
-    )
+    words = f"{heatmap.verdict.level}: {heatmap.verdict.sentence}\n" if heatmap.verdict else ""
+    typer.echo(f"{words}Written: {heatmap.save(output)}\n{RESEARCH_USE}")
 
 
 @app.command()
@@ -220,9 +207,7 @@ def presets(as_json: Json = False) -> None:
     """List the augmentation presets and their anatomy rules."""
     import easydl
 
-    _print(
-        easydl.presets().to_dict("records") if as_json else easydl.presets().to_string(index=False), as_json
-    )
+    _print(easydl.presets().to_dict("records") if as_json else easydl.presets().to_string(index=False), as_json)
 
 
 @app.command()
@@ -288,9 +273,7 @@ def _config(**settings: Any) -> Any:
         raise settings_error(problem) from problem
 
 
-def _study(
-    source: str, image: list[str] | None, label: str | None, mask: str | None, patient: str | None
-) -> Any:
+def _study(source: str, image: list[str] | None, label: str | None, mask: str | None, patient: str | None) -> Any:
     import easydl
 
     return easydl.load(source, image=image or None, label=label, mask=mask, patient=patient)

@@ -43,7 +43,13 @@ def write_seg(segmentation: Segmentation, path: str | Path) -> Path:
     source = segmentation.scan.source
     files = _source_files(source)
     if not (segmentation.mask > 0).any():
-        raise InputError("The predicted mask is empty.", "at least one outlined structure.", "There is nothing to write.")
+        raise InputError(
+            "The predicted mask is empty.", "at least one outlined structure.", "There is nothing to write."
+        )
+    if segmentation.scan.affine is None:
+        raise InputError(
+            "The scan has no position in space.", "a series with positions.", "Save the mask as .png instead."
+        )
     tissue = CodedConcept("85756007", "SCT", "Tissue")
     present = [k for k in range(1, len(segmentation.classes)) if (segmentation.mask == k).any()]
     descriptions = [
@@ -93,7 +99,9 @@ def _source_files(source: str) -> list[Path]:
     if Path(source).is_dir() or "#" in source:
         return series_files(source)
     raise InputError(
-        "The scan was not read from DICOM.", "a DICOM series as the source.", "Save the mask as .nii.gz or .png instead."
+        "The scan was not read from DICOM.",
+        "a DICOM series as the source.",
+        "Save the mask as .nii.gz or .png instead.",
     )
 
 

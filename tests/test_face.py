@@ -72,7 +72,9 @@ def test_the_module_runs_as_a_command():
     out = subprocess.run([sys.executable, "-m", "easydl", "--help"], capture_output=True, text=True, cwd=ROOT)
     assert out.returncode == 0
     assert easydl.RESEARCH_USE.split(".")[0] in out.stdout
-    for command in "demo train resume evaluate predict saliency audit report simulate app models presets doctor".split():
+    for (
+        command
+    ) in "demo train resume evaluate predict saliency audit report simulate app models presets doctor".split():
         assert re.search(rf"^\s+{command}\b", out.stdout, re.MULTILINE), command
 
 
@@ -101,7 +103,9 @@ def test_the_seven_lines_of_the_readme_run(tmp_path, monkeypatch):
 
     monkeypatch.setattr("easydl.networks.classifiers.transfer.apply", made)
     monkeypatch.setattr(weights, "locate", lambda entry, pretrained: Path("made"))
-    monkeypatch.setattr("easydl.networks.classifiers.weights.locate", lambda entry, pretrained: Path("made"), raising=False)
+    monkeypatch.setattr(
+        "easydl.networks.classifiers.weights.locate", lambda entry, pretrained: Path("made"), raising=False
+    )
     assert catalogue and classifier
     monkeypatch.chdir(tmp_path)
     scope: dict = {}

@@ -23,7 +23,10 @@ def wheel(tmp_path_factory):
 
 def test_the_wheel_carries_the_app_inside_the_package_and_nothing_beside_it(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    assert {name.split("/")[0] for name in names} == {"easydl", next(n for n in names if "dist-info" in n).split("/")[0]}
+    assert {name.split("/")[0] for name in names} == {
+        "easydl",
+        next(n for n in names if "dist-info" in n).split("/")[0],
+    }
     assert "easydl/app/main.py" in names
     assert any(name.startswith("easydl/reporting/templates/") for name in names)
     assert not any("__pycache__" in name or name.endswith(".pyc") for name in names)
@@ -65,4 +68,6 @@ def test_no_message_sends_users_to_somebody_elses_package():
     import re
 
     for path in [*(ROOT / "easydl").rglob("*.py"), *(ROOT / "app").rglob("*.py"), ROOT / "README.md"]:
-        assert not re.search(r"pip install (-U |--upgrade )?[\"']?easydl\b(?!-med)", path.read_text(encoding="utf-8")), path
+        assert not re.search(
+            r"pip install (-U |--upgrade )?[\"']?easydl\b(?!-med)", path.read_text(encoding="utf-8")
+        ), path

@@ -125,7 +125,7 @@ class Network:
         rng = np.random.default_rng(draw)
         known = {id(variable): number for number, variable in enumerate(self.variables)}
         holders = [layer for layer in self.layers if layer.weights]
-        replaced = holders[min(len(holders) - 1, round(len(holders) * (1 - share))) :]
+        replaced = holders[min(len(holders) - 1, int(len(holders) * (1 - share))) :]
         new: list[Any] = list(self.weights())
         for variable in [variable for layer in replaced for variable in layer.weights]:
             number = known[id(variable)]

@@ -52,9 +52,7 @@ def safe_header(dataset: Any) -> dict[str, str]:
 
     take("sex", dataset.get("PatientSex"))
     take("age_years", _age(dataset.get("PatientAge")))
-    take(
-        "scanner", f"{dataset.get('Manufacturer') or ''} {dataset.get('ManufacturerModelName') or ''}".strip()
-    )
+    take("scanner", f"{dataset.get('Manufacturer') or ''} {dataset.get('ManufacturerModelName') or ''}".strip())
     date = str(dataset.get("StudyDate") or "")
     take("date", f"{date[:4]}-{date[4:6]}" if len(date) == 8 and date.isdigit() else None)
     take("view", dataset.get("ViewPosition"))
@@ -93,20 +91,21 @@ def read_dicom(path: str | Path) -> Scan:
     dataset = _dcmread(path, pixels=True)
     name = Path(path).name
     pixels, units, notes = _pixels(dataset, name)
-    spacing = _spacing(dataset)
+    spacing: tuple[float, ...] | None = _spacing(dataset)
     affine = None
     if pixels.ndim == 4 and pixels.shape[0] > 1:
         volume = _multiframe(dataset, pixels, name)
         pixels, spacing, affine = volume.array, tuple(float(mm) for mm in volume.spacing), volume.affine
     elif pixels.ndim == 4:
         pixels = pixels[0]
-    elif spacing is not None and _finite(dataset.get("ImagePositionPatient"), 3):
+    elif spacing is not None:
+        position = _finite(dataset.get("ImagePositionPatient"), 3)
         orientation = _finite(dataset.get("ImageOrientationPatient"), 6)
-        if orientation:
+        if position and orientation:
             from highdicom import VolumeGeometry
 
             affine = VolumeGeometry.from_attributes(
-                image_position=_finite(dataset.ImagePositionPatient, 3), image_orientation=orientation,
+                image_position=position, image_orientation=orientation,
                 rows=pixels.shape[0], columns=pixels.shape[1], pixel_spacing=spacing, spacing_between_slices=1.0,
                 number_of_frames=1, coordinate_system="PATIENT",
             ).affine  # fmt: skip
@@ -140,9 +139,7 @@ def read_series(paths: list[Path], name: str) -> Scan:
     datasets = [_dcmread(path, pixels=True) for path in paths]
     first = datasets[0]
     if len({str(ds.get("PatientID") or "") for ds in datasets}) > 1:
-        raise _series_error(
-            name, "its files carry more than one patient identifier", "one patient in one series"
-        )
+        raise _series_error(name, "its files carry more than one patient identifier", "one patient in one series")
     if len({(ds.get("Rows"), ds.get("Columns")) for ds in datasets}) > 1:
         raise _series_error(name, "its slices differ in size", "slices of one size")
     positions, orientations = [], []
@@ -156,20 +153,18 @@ def read_series(paths: list[Path], name: str) -> Scan:
         positions.append(position)
         orientations.append(orientation)
     if np.ptp(np.asarray(orientations), axis=0).max() > 1e-3:
-        raise _series_error(
-            name, "its slices differ in orientation", "parallel slices (localizers set apart)"
-        )
+        raise _series_error(name, "its slices differ in orientation", "parallel slices (localizers set apart)")
     spacing = _spacing(first)
     if spacing is None:
-        raise _series_error(
-            name, "PixelSpacing is missing, zero or not a number", "the millimetres of a pixel"
-        )
+        raise _series_error(name, "PixelSpacing is missing, zero or not a number", "the millimetres of a pixel")
     distance, order = get_volume_positions(
         positions, orientations[0], rtol=0.01, sort=True, allow_missing_positions=False
     )
     if distance is None or order is None:
         raise _series_error(name, _uneven(positions, orientations[0]), "evenly spaced slices, none twice")
-    slices, notes, units = [], [], ""
+    slices: list[np.ndarray] = []
+    notes: list[str] = []
+    units = ""
     for index in np.argsort(order):
         pixels, units, notes = _pixels(datasets[index], paths[index].name)
         slices.append(pixels)
@@ -192,9 +187,7 @@ def _dcmread(path: str | Path, *, pixels: bool) -> Any:
 
     name = Path(path).name
     if not Path(path).is_file():
-        raise InputError(
-            f"The file {path} does not exist.", "a file at this path.", "Correct the path in the table."
-        )
+        raise InputError(f"The file {path} does not exist.", "a file at this path.", "Correct the path in the table.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -214,9 +207,7 @@ def _pixels(dataset: Any, name: str) -> tuple[np.ndarray, str, list[str]]:
 
     kind = str(getattr(dataset.get("SOPClassUID"), "name", "") or "object without a type")
     if not any(tag in dataset for tag in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        raise InputError(
-            f"{name} holds no image: it is a {kind}.", "a DICOM image.", "Leave it out of the study."
-        )
+        raise InputError(f"{name} holds no image: it is a {kind}.", "a DICOM image.", "Leave it out of the study.")
     if "Segmentation" in kind:
         raise InputError(f"{name} is a segmentation.", "an image.", "Use it as a mask, not as an image.")
     sides = [dataset.get("NumberOfFrames") or 1, dataset.get("Rows"), dataset.get("Columns")]

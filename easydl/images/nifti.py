@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,9 +32,8 @@ def read_nifti(path: str | Path) -> Scan:
 
     name = Path(path).name
     if not Path(path).is_file():
-        raise InputError(
-            f"The file {path} does not exist.", "a file at this path.", "Correct the path in the table."
-        )
+        raise InputError(f"The file {path} does not exist.", "a file at this path.", "Correct the path in the table.")
+    image: Any
     try:
         image = nibabel.load(path)
         shape = tuple(int(side) for side in image.shape)

@@ -50,7 +50,7 @@ def read_raster(path: str | Path) -> Scan:
         check_size((picture.height, picture.width, len(picture.getbands())), name)
         if getattr(picture, "n_frames", 1) > 1:
             raise InputError(
-                f"{name} holds {picture.n_frames} pages.",
+                f"{name} holds {getattr(picture, 'n_frames', 1)} pages.",
                 "one page in each picture.",
                 "Save the pages as separate files, or as one DICOM or NIfTI volume.",
             )

@@ -98,13 +98,9 @@ def series_files(address: str) -> list[Path]:
     Raises:
         InputError: The folder is missing, holds no series of this key, or several and no key was given.
     """
-    folder, _, key = (
-        address.rpartition("#") if "#" in address and not Path(address).exists() else (address, "", "")
-    )
+    folder, _, key = address.rpartition("#") if "#" in address and not Path(address).exists() else (address, "", "")
     if not Path(folder).is_dir():
-        raise InputError(
-            f"The folder {folder} does not exist.", "a folder of DICOM files.", "Correct the path."
-        )
+        raise InputError(f"The folder {folder} does not exist.", "a folder of DICOM files.", "Correct the path.")
     series, refused = find_series(folder)
     chosen = [one for one in series if not key or one.key == key]
     if len(chosen) == 1:

@@ -41,8 +41,10 @@ class Ellipse:
 
         A ball about this ellipse is compared with the other's surface, so 0 may be said of a clear case.
         """
-        (a, b), (_, d) = other.matrix.tolist()
         x, y = (self.centre - other.centre).tolist()
+        if math.hypot(x, y) > self.radius_mm + other.radius_mm:
+            return -1
+        (a, b), (_, d) = other.matrix.tolist()
         away = math.sqrt(max(d * x * x - 2 * b * x * y + a * y * y, 0.0)) / other.area
         reach = self.radius_mm * other.radius_mm / other.area
         return 1 if away + reach < 1 else -1 if away - reach > 1 else 0

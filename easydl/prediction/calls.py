@@ -80,12 +80,8 @@ def cases(model: Any, study: Study) -> Iterator[Case]:
             continue
         scan = study.scan(row)
         predicted = segment(model, recipe, scan).argmax(axis=-1).astype(np.int32)
-        patient = (
-            str(study.frame["patient"].iloc[row]) if "patient" in study.frame.columns else f"image {row + 1}"
-        )
-        yield Case(
-            study.addresses(row)[0], patient, predicted, study.reference(row), scan.spacing_mm, recipe.classes
-        )
+        patient = str(study.frame["patient"].iloc[row]) if "patient" in study.frame.columns else f"image {row + 1}"
+        yield Case(study.addresses(row)[0], patient, predicted, study.reference(row), scan.spacing_mm, recipe.classes)
 
 
 def inputs(model: Any, scan: Scan) -> np.ndarray:

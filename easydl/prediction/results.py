@@ -103,9 +103,7 @@ class Segmentation:
         path = Path(path)
         if path.name.lower().endswith((".nii", ".nii.gz")) and self.mask.ndim == 3:
             if self.affine is None:
-                raise InputError(
-                    "The scan has no position in space.", "a scan with an affine.", "Use .array instead."
-                )
+                raise InputError("The scan has no position in space.", "a scan with an affine.", "Use .array instead.")
             from easydl.images.nifti import write_nifti
 
             return write_nifti(self.array, self.affine, path)

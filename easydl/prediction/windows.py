@@ -54,9 +54,7 @@ def slide(
     shape = pixels.shape[:-1]
     padding = [(0, max(0, need - have)) for have, need in zip(shape, patch, strict=True)]
     padded = np.pad(pixels, [*padding, (0, 0)], mode="edge")
-    corners = list(
-        product(*(starts(have, need, overlap) for have, need in zip(padded.shape, patch, strict=False)))
-    )
+    corners = list(product(*(starts(have, need, overlap) for have, need in zip(padded.shape, patch, strict=False))))
     weights = gaussian(patch)[..., None]
     total: np.ndarray | None = None
     weight = np.zeros((*padded.shape[:-1], 1), dtype=np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -59,9 +60,7 @@ def image_files(folder: Path) -> list[Path]:
     return found
 
 
-def frame_from_classes(
-    root: Path, found: dict[str, list[tuple[str, str, Path]]]
-) -> tuple[pd.DataFrame, list[str]]:
+def frame_from_classes(root: Path, found: dict[str, list[tuple[str, str, Path]]]) -> tuple[pd.DataFrame, list[str]]:
     """One row per file of the class folders; slices of one CT or MR series become one row."""
     rows, notes = [], []
     for label, entries in found.items():
@@ -136,9 +135,7 @@ def _dicom_facts(path: Path) -> dict[str, str]:
     header = read_header(path)
     if "Rows" not in header:
         kind = getattr(header.get("SOPClassUID"), "name", None) or "object without pixels"
-        raise InputError(
-            f"{path.name} holds no image: {kind}.", "a DICOM image.", "Leave it out of the study."
-        )
+        raise InputError(f"{path.name} holds no image: {kind}.", "a DICOM image.", "Leave it out of the study.")
     facts = {
         "width": str(header.get("Columns") or ""),
         "height": str(header.get("Rows") or ""),
@@ -153,7 +150,8 @@ def _nifti_facts(path: Path) -> dict[str, str]:
     import nibabel
 
     try:
-        shape = nibabel.load(path).shape
+        image: Any = nibabel.load(path)
+        shape = image.shape
     except Exception as problem:
         raise InputError(
             f"{path.name} cannot be read as NIfTI.", "a whole .nii or .nii.gz file.", "Export it again."

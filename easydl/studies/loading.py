@@ -76,17 +76,13 @@ def load(
                 "a folder of images, or a CSV or Excel file that lists them.",
                 "Correct the path.",
             )
-    wanted = [image] if isinstance(image, str) or not image else list(image)
+    wanted: list[str | None] = [image] if isinstance(image, str) else list(image) if image else [None]
     columns = [tables.pick(frame, "image", one, required=True) for one in wanted]
     mask_column = tables.pick(frame, "mask", mask)
     label_column = None if mask else tables.pick(frame, "label", label)
-    patient_column = (
-        tables.pick(frame, "patient", None if patient == "auto" else patient) if patient else None
-    )
+    patient_column = tables.pick(frame, "patient", None if patient == "auto" else patient) if patient else None
     if len(frame) < LEAST_IMAGES:
-        raise InputError(
-            f"{name} holds {len(frame)} images.", "at least one.", "Check the table or the folder."
-        )
+        raise InputError(f"{name} holds {len(frame)} images.", "at least one.", "Check the table or the folder.")
 
     table = pd.DataFrame(index=frame.index)
     image_columns = ["image"] if len(columns) == 1 else [f"image_{one}" for one in columns]
@@ -138,9 +134,7 @@ def _from_folder(root: Path) -> tuple[pd.DataFrame, list[str]]:
         frame, notes = folders.frame_from_classes(root, found)
         if len(frame):
             return frame, notes
-    listing = [
-        p for p in sorted(root.iterdir()) if p.suffix.lower() in tables.TABLE_SUFFIXES and p.suffix != ".txt"
-    ]
+    listing = [p for p in sorted(root.iterdir()) if p.suffix.lower() in tables.TABLE_SUFFIXES and p.suffix != ".txt"]
     if len(found) == 1 and not any(folders.is_dicom(path) for _, _, path in next(iter(found.values()))):
         only = next(iter(found))
         hint = f" The folder also holds {listing[0].name}: load that table instead." if listing else ""
@@ -215,15 +209,9 @@ def _with_facts(table: pd.DataFrame, image_columns: list[str], notes: list[str])
 
 
 def _checked_labels(table: pd.DataFrame, merge: bool, notes: list[str], *, fatal: bool) -> pd.DataFrame:
-    empty = [
-        f"row {number}: the label is empty"
-        for number, cell in enumerate(table["label"], 2)
-        if not cell.strip()
-    ]
+    empty = [f"row {number}: the label is empty" for number, cell in enumerate(table["label"], 2) if not cell.strip()]
     if empty and fatal:
-        raise tables.problems(
-            empty, len(table), "a label in every row.", "Fill the labels, or take these rows out."
-        )
+        raise tables.problems(empty, len(table), "a label in every row.", "Fill the labels, or take these rows out.")
     groups: dict[str, list[str]] = {}
     counts = table["label"].value_counts()
     for spelling in counts.index:

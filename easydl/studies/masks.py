@@ -29,9 +29,7 @@ def stored_values(study: Study) -> list[int]:
 
     found: set[int] = set().union(*study.each(values)) | {0}
     if len(found) < 2:
-        raise InputError(
-            "Every mask is empty.", "something outlined in at least one mask.", "Check the mask column."
-        )
+        raise InputError("Every mask is empty.", "something outlined in at least one mask.", "Check the mask column.")
     return sorted(found)
 
 
@@ -58,11 +56,7 @@ def read_labels(path: str, values: tuple[int, ...] | None, scan: Scan) -> np.nda
             "a mask on the grid of its image.",
             "Export the mask on the image's grid, or correct the table if it is another image's mask.",
         )
-    if (
-        mask.affine is not None
-        and scan.affine is not None
-        and not np.allclose(mask.affine, scan.affine, atol=1e-2)
-    ):
+    if mask.affine is not None and scan.affine is not None and not np.allclose(mask.affine, scan.affine, atol=1e-2):
         raise InputError(
             f"The mask {name} lies elsewhere in space than its image.",
             "the same position, spacing and orientation as the image.",

@@ -61,20 +61,14 @@ def assign(study: Study, sizes: tuple[float, float, float], seed: int) -> None:
             "For example sizes=(0.6, 0.2, 0.2).",
         )
     if "patient" not in study.frame.columns:
-        raise InputError(
-            "The study has no patients.", "a patient for every image.", "Load it again with patient=."
-        )
+        raise InputError("The study has no patients.", "a patient for every image.", "Load it again with patient=.")
     group = groups(study)
     if study.task == "classification":
         if "label" not in study.frame.columns:
-            raise InputError(
-                "The study has no labels.", "a label for every image.", "Load a table with labels."
-            )
+            raise InputError("The study has no labels.", "a label for every image.", "Load a table with labels.")
         by_class = study.frame["label"].value_counts()
         rarity = {name: (int(count), name) for name, count in by_class.items()}
-        stratum = study.frame.groupby(group)["label"].agg(
-            lambda names: min(names, key=lambda name: rarity[name])
-        )
+        stratum = study.frame.groupby(group)["label"].agg(lambda names: min(names, key=lambda name: rarity[name]))
     else:
         stratum = pd.Series("all", index=sorted(set(group)))
     counts = stratum.value_counts()

@@ -63,9 +63,7 @@ def decode(
     return out
 
 
-def dataset(
-    images: np.ndarray, targets: np.ndarray, batch_size: int, *, shuffle: bool = False, seed: int = 0
-) -> Any:
+def dataset(images: np.ndarray, targets: np.ndarray, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> Any:
     """A ``tf.data.Dataset`` over arrays that are gathered a batch at a time, so that nothing is copied twice.
 
     Args:

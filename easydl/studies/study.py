@@ -87,7 +87,11 @@ class Study:
     def classes(self) -> Classes:
         """Class names in order (sorted; for masks the background first), with what builders need to know."""
         if "classes" not in self._shared:
-            facts = {"channels": self.channels, "image_size": self._image_size(), "dimension": self.dimension}
+            facts: dict[str, Any] = {
+                "channels": self.channels,
+                "image_size": self._image_size(),
+                "dimension": self.dimension,
+            }
             if self.task == "segmentation":
                 values = stored_values(self)
                 only = len(values) == 2
@@ -156,9 +160,7 @@ class Study:
         store = self._shared.setdefault("digests", {})
         missing = [row for row in range(len(self)) if tuple(self.addresses(row)) not in store]
         results = self.each(lambda row: splits.digest(self.scan(row).pixels), missing)
-        store.update(
-            {tuple(self.addresses(row)): result for row, result in zip(missing, results, strict=True)}
-        )
+        store.update({tuple(self.addresses(row)): result for row, result in zip(missing, results, strict=True)})
         return [store[tuple(self.addresses(row))] for row in range(len(self))]
 
     def each(self, work: Callable[[int], Any], rows: Iterable[int] | None = None) -> list[Any]:
@@ -275,9 +277,7 @@ class Study:
             dimensions = {scan.dimension for scan in scans}
             hounsfield = {scan.units == "HU" for scan in scans}
             if len(dimensions) > 1 or len(hounsfield) > 1:
-                what = (
-                    "images and volumes" if len(dimensions) > 1 else "CT in Hounsfield units and other images"
-                )
+                what = "images and volumes" if len(dimensions) > 1 else "CT in Hounsfield units and other images"
                 raise InputError(
                     f"{self.name} mixes {what}.",
                     "one kind of image in a study.",

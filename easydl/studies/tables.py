@@ -46,13 +46,9 @@ def read_table(path: str | Path) -> tuple[pd.DataFrame, list[str]]:
         if path.suffix.lower() == ".xlsx":
             with pd.ExcelFile(path, engine="openpyxl") as book:
                 sheet = str(book.sheet_names[0])
-                raw = pd.read_excel(
-                    book, sheet, header=None, dtype=str, keep_default_na=False, na_filter=False
-                )
+                raw = pd.read_excel(book, sheet, header=None, dtype=str, keep_default_na=False, na_filter=False)
                 if len(book.sheet_names) > 1:
-                    notes.append(
-                        f"{path.name}: the first of {len(book.sheet_names)} sheets, {sheet!r}, was read"
-                    )
+                    notes.append(f"{path.name}: the first of {len(book.sheet_names)} sheets, {sheet!r}, was read")
         else:
             text, encoding = _decode(path.read_bytes())
             separator = _separator(text)
@@ -73,9 +69,7 @@ def read_table(path: str | Path) -> tuple[pd.DataFrame, list[str]]:
             "Open it in a spreadsheet program and save it as CSV UTF-8.",
         ) from problem
     if len(raw) < 2:
-        raise InputError(
-            f"{path.name} has no rows below its header.", "one row per image.", "Fill the table."
-        )
+        raise InputError(f"{path.name} has no rows below its header.", "one row per image.", "Fill the table.")
     header = [str(cell).strip() for cell in raw.iloc[0]]
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:

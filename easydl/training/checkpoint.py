@@ -73,8 +73,8 @@ class Checkpoint(keras.callbacks.Callback):
         ]
         temporary = self.folder / (NAME + ".tmp")
         with open(temporary, "wb") as file:
-            np.savez(file, facts=np.frombuffer(json.dumps(facts).encode(), np.uint8), **{
-                f"a{number}": array for number, array in enumerate(arrays)})  # fmt: skip
+            named: dict[str, Any] = {f"a{number}": array for number, array in enumerate(arrays)}
+            np.savez(file, facts=np.frombuffer(json.dumps(facts).encode(), np.uint8), **named)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, self.folder / NAME)

@@ -124,9 +124,7 @@ def _train_head(
 ) -> None:  # fmt: skip
     freeze_backbone(model)
     if watch.folder is not None:
-        write_status(
-            watch.folder, state="running", phase="training", part="features", epoch=0, epochs=plan.copies
-        )
+        write_status(watch.folder, state="running", phase="training", part="features", epoch=0, epochs=plan.copies)
     cached = [features(model, images)]
     cached += [features(model, images, augment=augment) for _ in range(plan.copies - 1)]
     x, y = np.concatenate(cached), np.concatenate([targets] * plan.copies)
@@ -144,9 +142,7 @@ def _train_head(
     )  # fmt: skip
     if show and watch.rows:
         best = min(watch.rows, key=lambda row: row.get("val_loss", np.inf))
-        print(
-            f"Head: {len(watch.rows)} epochs, validation loss {best.get('val_loss', np.nan):.3f}.", flush=True
-        )
+        print(f"Head: {len(watch.rows)} epochs, validation loss {best.get('val_loss', np.nan):.3f}.", flush=True)
 
 
 def _progress(watch: Watch, show: int) -> Any:

@@ -86,10 +86,7 @@ class Patches:
             wanted = centre + jitter - np.asarray(self.patch) // 2
         else:
             wanted = np.array(
-                [
-                    rng.integers(0, max(1, have - need + 1))
-                    for have, need in zip(shape, self.patch, strict=True)
-                ]
+                [rng.integers(0, max(1, have - need + 1)) for have, need in zip(shape, self.patch, strict=True)]
             )
         return self.cut(case, wanted)
 
@@ -138,13 +135,9 @@ def patch_feed(
         rng = np.random.default_rng([seed, epoch])
         epoch += 1
         total = steps * batch_size
-        order = np.concatenate(
-            [rng.permutation(len(patches.images)) for _ in range(-(-total // len(patches.images)))]
-        )
+        order = np.concatenate([rng.permutation(len(patches.images)) for _ in range(-(-total // len(patches.images)))])
         for begin in range(0, total, batch_size):
-            drawn = [
-                patches.draw(int(c), rng, k % 2 == 0) for k, c in enumerate(order[begin : begin + batch_size])
-            ]
+            drawn = [patches.draw(int(c), rng, k % 2 == 0) for k, c in enumerate(order[begin : begin + batch_size])]
             yield np.stack([one for one, _ in drawn]), np.stack([one for _, one in drawn])
 
     signature = (
@@ -154,7 +147,5 @@ def patch_feed(
     feed = tf.data.Dataset.from_generator(draws, output_signature=signature)
     if augment is not None:
         feed = feed.map(augment, num_parallel_calls=1, deterministic=True)
-    feed = feed.map(
-        lambda x, y: (x, tf.one_hot(y, patches.classes)), num_parallel_calls=1, deterministic=True
-    )
+    feed = feed.map(lambda x, y: (x, tf.one_hot(y, patches.classes)), num_parallel_calls=1, deterministic=True)
     return feed.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)

@@ -93,9 +93,7 @@ def fit(
         )
     target = "mask" if recipe.task == "segmentation" else "label"
     if target not in train.frame.columns:
-        raise InputError(
-            f"The study has no {target}s.", f"a {target} for every image.", "Load a table with them."
-        )
+        raise InputError(f"The study has no {target}s.", f"a {target} for every image.", "Load a table with them.")
     record = refuse_leakage(train, val, override)
     check_classes(recipe, train)
     chosen = suggest(train) if augment == "auto" else (augment, f"Augmentation: {augment}, as asked.")

@@ -58,9 +58,7 @@ def run_phase(
     rate = keras.optimizers.schedules.CosineDecay(
         learning_rate / 10, total, alpha=0.01, warmup_target=learning_rate, warmup_steps=warm
     )
-    model.compile(
-        keras.optimizers.AdamW(rate, weight_decay=1e-4), loss=loss, metrics=metrics, jit_compile=jit()
-    )
+    model.compile(keras.optimizers.AdamW(rate, weight_decay=1e-4), loss=loss, metrics=metrics, jit_compile=jit())
     early = keras.callbacks.EarlyStopping(
         monitor=monitor, mode="max" if monitor.endswith(("auc", "dice")) else "min",
         patience=patience or max(5, epochs // 4), restore_best_weights=True, start_from_epoch=settle,

@@ -93,9 +93,7 @@ def choose_window(
     if window is not None:
         low, high = (float(number) for number in window)
         if not low < high:
-            raise InputError(
-                f"window={tuple(window)} is empty.", "low below high.", "Exchange the two numbers."
-            )
+            raise InputError(f"window={tuple(window)} is empty.", "low below high.", "Exchange the two numbers.")
         return (low, high), f"The window {low:g} to {high:g} was asked for."
     low, high = np.percentile(values, [0.5, 99.5])
     low, high = max(-1024.0, float(np.floor(low / 10) * 10)), min(3071.0, float(np.ceil(high / 10) * 10))
@@ -133,9 +131,7 @@ def plan_classifier(
             why.append(f"With {n} training images (fewer than {FINE_TUNE_FROM}) it is left at that.")
     else:
         main = epochs or int(np.clip(round(STEPS / -(-n // batch)), LEAST_EPOCHS, MOST_EPOCHS))
-        why.append(
-            f"The network starts from random: up to {main} epochs, stopped early when validation stalls."
-        )
+        why.append(f"The network starts from random: up to {main} epochs, stopped early when validation stalls.")
     weights, reason = _class_weight(class_weight, train)
     if reason:
         why.append(reason)
@@ -202,13 +198,9 @@ def _class_weight(given: dict[str, float] | str | None, train: Study) -> tuple[d
             )
         return {k: float(given.get(name, 1.0)) for k, name in enumerate(classes)}, "Class weights were given."
     if given != "auto":
-        raise InputError(
-            f"class_weight={given!r}.", '"auto", None or a dict from class to weight.', "Choose one."
-        )
+        raise InputError(f"class_weight={given!r}.", '"auto", None or a dict from class to weight.', "Choose one.")
     counts = train.frame["label"].value_counts()
-    weights = {
-        k: len(train) / (len(counts) * int(counts[name])) for k, name in enumerate(classes) if name in counts
-    }
+    weights = {k: len(train) / (len(counts) * int(counts[name])) for k, name in enumerate(classes) if name in counts}
     if max(weights.values()) / min(weights.values()) < 1.2:
         return None, ""
     listing = ", ".join(f"{classes[k]} {weight:.2f}" for k, weight in weights.items())

@@ -105,9 +105,7 @@ def _decoded(study: Study, recipe: Recipe) -> tuple[list[np.ndarray], list[np.nd
             return None
         scan = study.scan(row)
         pixels = working_grid(recipe, scan)
-        return pixels.astype(np.float32), resize_labels(study.reference(row), pixels.shape[:-1]).astype(
-            np.uint8
-        )
+        return pixels.astype(np.float32), resize_labels(study.reference(row), pixels.shape[:-1]).astype(np.uint8)
 
     pairs = [pair for pair in study.each(one) if pair is not None]
     return [image for image, _ in pairs], [label for _, label in pairs]

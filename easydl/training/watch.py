@@ -65,7 +65,5 @@ class Watch(keras.callbacks.Callback):
 
     def merged(self) -> dict[str, list[float]]:
         """All phases as Keras' ``history.history``: a list per name; NaN where a phase did not measure it."""
-        names = [
-            n for n in dict.fromkeys(name for row in self.rows for name in row) if n not in ("epoch", "phase")
-        ]
+        names = [n for n in dict.fromkeys(name for row in self.rows for name in row) if n not in ("epoch", "phase")]
         return {name: [row.get(name, float("nan")) for row in self.rows] for name in names}

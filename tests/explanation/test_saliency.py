@@ -26,7 +26,7 @@ def test_every_classifier_has_a_heatmap_on_the_images_own_grid(name):
     assert 0 <= heatmap.array.min() < heatmap.array.max() <= 1
     assert heatmap.verdict is None
     probabilities = easydl.predict(model, noise(*shape)[..., None]).frame
-    assert heatmap.target == probabilities["prediction"].iloc[0]
+    assert heatmap.probability == pytest.approx(probabilities[f"p({heatmap.target})"].iloc[0], abs=1e-5)
     assert heatmap.probability == pytest.approx(probabilities["confidence"].iloc[0], abs=1e-5)
 
 
@@ -79,10 +79,12 @@ def segmenter(dimension=2, size=None):
 def test_a_window_is_explained_in_its_own_place():
     """A fixed patch on a large image: nothing is marked outside it, and the figure will say so."""
     model = segmenter(size=32)
-    image = noise(96, 96)
-    image[60:80, 10:30] += 300
-    for bias in ([3.0, 0.0], [0.0, 3.0]):
-        model.get_layer("logits").bias.assign(bias)
+    model.get_layer("maps").kernel.assign(np.full((3, 3, 1, 8), 1 / 9))
+    model.get_layer("logits").kernel.assign(np.array([[-1.0, 1.0]] * 8).reshape(1, 1, 8, 2))
+    model.get_layer("logits").bias.assign([4.0, -4.0])
+    for corner in ((60, 10), (2, 70)):
+        image = noise(96, 96) / 4
+        image[corner[0] : corner[0] + 16, corner[1] : corner[1] + 16] += 150
         mask = easydl.predict(model, image).mask
         heatmap = easydl.saliency(model, image, verdict=False)
         assert "Only the window of 32 x 32" in heatmap.notes[0]

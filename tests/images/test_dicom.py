@@ -68,9 +68,13 @@ def test_series_geometry_is_what_simpleitk_finds(tmp_path, plane):
     other = reader.Execute()
     for index in [(0, 0, 0), (3, 2, 1), (1, 5, 7)]:
         point = scan.affine @ [*index, 1]
-        k, j, i = np.rint(np.asarray(other.TransformPhysicalPointToContinuousIndex(point[:3].tolist()))[::-1]).astype(int)
+        k, j, i = np.rint(np.asarray(other.TransformPhysicalPointToContinuousIndex(point[:3].tolist()))[::-1]).astype(
+            int
+        )
         assert SimpleITK.GetArrayViewFromImage(other)[k, j, i] == scan.pixels[(*index, 0)]
-        assert np.linalg.norm(np.asarray(other.TransformIndexToPhysicalPoint((int(i), int(j), int(k)))) - point[:3]) < 0.01
+        assert (
+            np.linalg.norm(np.asarray(other.TransformIndexToPhysicalPoint((int(i), int(j), int(k)))) - point[:3]) < 0.01
+        )
 
 
 def _sagittal(folder, volume):

@@ -111,7 +111,9 @@ def test_bad_nifti_is_refused(tmp_path, kind):
     if kind == "4d":
         nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4, 3), np.float32), np.eye(4)), path)
     elif kind == "cut":
-        nibabel.save(nibabel.Nifti1Image(np.random.default_rng(0).normal(size=(9, 9, 9)).astype(np.float32), np.eye(4)), path)
+        nibabel.save(
+            nibabel.Nifti1Image(np.random.default_rng(0).normal(size=(9, 9, 9)).astype(np.float32), np.eye(4)), path
+        )
         path.write_bytes(path.read_bytes()[:500])
     else:
         path.write_bytes(b"nothing")

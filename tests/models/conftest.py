@@ -33,13 +33,13 @@ def _no_network(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_official():
     """A function that writes weights as keras.applications publishes them."""
     return _write_official
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def stir():
     """A function that gives every array of a model its own random values."""
     return _stir

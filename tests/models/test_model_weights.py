@@ -21,12 +21,10 @@ ENTRY = ENTRIES["mobilenet_025"]
 
 
 @pytest.fixture(scope="module")
-def official(tmp_path_factory):
+def official(tmp_path_factory, stir, write_official):
     """A file in the official layout with random weights, and the network it was written from."""
-    from conftest import _stir, _write_official
-
-    model = _stir(keras.applications.MobileNet(alpha=0.25, include_top=False, weights=None, input_shape=(64, 64, 3)))
-    return _write_official(model, tmp_path_factory.mktemp("official") / ENTRY.weights_file)
+    model = stir(keras.applications.MobileNet(alpha=0.25, include_top=False, weights=None, input_shape=(64, 64, 3)))
+    return write_official(model, tmp_path_factory.mktemp("official") / ENTRY.weights_file)
 
 
 class Mirror(http.server.BaseHTTPRequestHandler):

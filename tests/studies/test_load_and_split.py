@@ -39,7 +39,10 @@ def test_excel_semicolons_latin1_and_leading_zeros(table, tmp_path):
 def test_na_can_be_a_class(table):
     frame = pd.read_csv(table, dtype=str)
     frame["label"] = frame["label"].replace("healthy", "NA")
-    assert list(easydl.load(frame.assign(image=[str(table.parent / p) for p in frame["image"]])).classes) == ["NA", "disease"]
+    assert list(easydl.load(frame.assign(image=[str(table.parent / p) for p in frame["image"]])).classes) == [
+        "NA",
+        "disease",
+    ]
 
 
 def test_dicom_folder_gives_one_row_per_series_with_safe_fields(tmp_path):
@@ -123,7 +126,9 @@ def test_200_random_tables_never_share_a_patient(seed, monkeypatch):
         n = int(rng.integers(12, 120))
         patients = [f"p{k}" for k in rng.integers(0, max(9, n // int(rng.integers(1, 5))), n)]
         labels = rng.choice(["a", "b", "c"][: int(rng.integers(2, 4))], n)
-        study = _without_files(pd.DataFrame({"image": [f"{k}" for k in range(n)], "label": labels, "patient": patients}), rng)
+        study = _without_files(
+            pd.DataFrame({"image": [f"{k}" for k in range(n)], "label": labels, "patient": patients}), rng
+        )
         try:
             parts = study.split(seed=one)
         except InputError as problem:

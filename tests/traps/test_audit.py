@@ -42,7 +42,9 @@ def test_a_scanner_that_tells_the_class_is_noticed_and_its_balanced_twin_is_not(
     path = png_study(tmp_path / "s", per_class=30)
     frame = pd.read_csv(path, dtype=str)
     frame.assign(scanner=np.where(frame["label"] == "disease", "A", "B")).to_csv(path, index=False)
-    assert any("'scanner'" in one.sentence and one.severity == "WARN" for one in easydl.audit(easydl.load(path)).findings)
+    assert any(
+        "'scanner'" in one.sentence and one.severity == "WARN" for one in easydl.audit(easydl.load(path)).findings
+    )
     frame.assign(scanner=["A", "B"] * 30).to_csv(path, index=False)
     assert not any(one.severity == "WARN" and one.id == "A4" for one in easydl.audit(easydl.load(path)).findings)
 
@@ -52,7 +54,9 @@ def test_association_keeps_its_false_alarm_rate():
     for seed in range(40):
         rng = np.random.default_rng(seed)
         label = pd.Series(rng.permutation(["a", "b"] * 25))
-        found = associate(pd.DataFrame({"x": rng.integers(0, 3, 50).astype(str)}), label, pd.Series(range(50)).astype(str))
+        found = associate(
+            pd.DataFrame({"x": rng.integers(0, 3, 50).astype(str)}), label, pd.Series(range(50)).astype(str)
+        )
         alarms += found is not None and found.p < 0.05
     assert alarms <= 5  # 2 expected at 5%; six or more has a chance of 1%
 
@@ -98,7 +102,13 @@ def test_the_audit_shows_itself_and_is_json(table):
     found = easydl.audit(easydl.load(table))
     assert "Research use only" in repr(found)
     assert "Research use only" in found._repr_html_()
-    assert json.loads(json.dumps(found.to_dict()))["findings"][0]["severity"] in ("WARN", "NOTE", "OK", "UNTESTED", "BLOCK")
+    assert json.loads(json.dumps(found.to_dict()))["findings"][0]["severity"] in (
+        "WARN",
+        "NOTE",
+        "OK",
+        "UNTESTED",
+        "BLOCK",
+    )
 
 
 def test_fit_refuses_leakage_unless_a_reason_is_given(tmp_path):
