@@ -48,7 +48,8 @@ class Network:
         batch = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
         region = tf.TensorSpec((None,) * (self.dimension + 1 if segmenter else 1), tf.float32)
         whole = tf.TensorSpec((), tf.int32)
-        weights = tuple(tf.TensorSpec(v.shape, keras.backend.standardize_dtype(v.dtype)) for v in self.variables)
+        self._types = [keras.backend.standardize_dtype(variable.dtype) for variable in self.variables]
+        weights = tuple(tf.TensorSpec(v.shape, kind) for v, kind in zip(self.variables, self._types, strict=True))
         self._logits = tf.function(self._run_logits, input_signature=[batch, weights])
         self._score = tf.function(self._run_score, input_signature=[batch, whole, region, weights])
         self._cam = tf.function(self._run_cam, input_signature=[batch, whole, region, weights])
@@ -126,15 +127,15 @@ class Network:
         known = {id(variable): number for number, variable in enumerate(self.variables)}
         holders = [layer for layer in self.layers if layer.weights]
         replaced = holders[min(len(holders) - 1, int(len(holders) * (1 - share))) :]
-        new: list[Any] = list(self.weights())
+        new: list[Any] = list(self.weights() if share < 1 else self._start)
         for variable in [variable for layer in replaced for variable in layer.weights]:
             number = known[id(variable)]
             start = self._start[number]
             # Untrained numbers are exchangeable: moving them round by a random step is another draw, at the price
             # of a copy instead of a second initialisation.
             moved = np.roll(start.ravel(), int(rng.integers(start.size))).reshape(start.shape)
-            new[number] = tf.constant(moved if start.ndim > 1 else start, new[number].dtype)
-        return tuple(new)
+            new[number] = moved if start.ndim > 1 else start
+        return tuple(tf.convert_to_tensor(value, kind) for value, kind in zip(new, self._types, strict=True))
 
     def _calm(self, evidence: np.ndarray) -> np.ndarray:
         blocks = tuple(-(-side // FINEST[self.dimension]) for side in evidence.shape)
