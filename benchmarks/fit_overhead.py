@@ -56,4 +56,6 @@ if __name__ == "__main__":
     pairs = [a / b for a, b in zip(took["easydl"], took["keras"], strict=True)]
     facts = {name: common.summary(seconds) for name, seconds in took.items()}
     quartiles = [round(q, 3) for q in statistics.quantiles(pairs, n=4)]
-    common.write("fit_overhead", {**facts, "ratio_median": round(statistics.median(pairs), 3), "ratio_quartiles": quartiles})
+    common.write(
+        "fit_overhead", {**facts, "ratio_median": round(statistics.median(pairs), 3), "ratio_quartiles": quartiles}
+    )

@@ -94,5 +94,9 @@ if __name__ == "__main__":
     facts = {f"auc_{name}_mean_and_95ci_over_seeds": interval([run[name] for run in runs]) for name in names}
     facts |= {f"{name}_minus_{other}": interval([run[name] - run[other] for run in runs])
               for name, other in (("pretrained", "random"), ("pretrained", "logistic"))}  # fmt: skip
-    seconds = {f"{name}_seconds": round(float(np.median([run[f"{name}_seconds"] for run in runs])), 1) for name in names}
-    common.write("pretrained_small_data", {"images": IMAGES, "seeds": given.seeds, "size": given.size, **facts, **seconds})
+    seconds = {
+        f"{name}_seconds": round(float(np.median([run[f"{name}_seconds"] for run in runs])), 1) for name in names
+    }
+    common.write(
+        "pretrained_small_data", {"images": IMAGES, "seeds": given.seeds, "size": given.size, **facts, **seconds}
+    )

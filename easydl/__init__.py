@@ -22,12 +22,12 @@ _FACE = {
     "simulate": "easydl.phantoms",
     "audit": "easydl.traps",
     # models
-    "classifier": "easydl.models",
-    "unet": "easydl.models",
-    "unet3d": "easydl.models",
-    "models": "easydl.models",
-    "save_model": "easydl.models",
-    "load_model": "easydl.models",
+    "classifier": "easydl.networks",
+    "unet": "easydl.networks",
+    "unet3d": "easydl.networks",
+    "models": "easydl.networks",
+    "save_model": "easydl.networks",
+    "load_model": "easydl.networks",
     # training
     "fit": "easydl.training",
     "preset": "easydl.augmentation",
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from easydl.evaluation import evaluate
     from easydl.explanation import saliency
     from easydl.images import read
-    from easydl.models import classifier, load_model, models, save_model, unet, unet3d
+    from easydl.networks import classifier, load_model, models, save_model, unet, unet3d
     from easydl.phantoms import simulate
     from easydl.prediction import predict
     from easydl.reporting import report

@@ -53,7 +53,7 @@ def doctor() -> dict[str, Any]:
     Returns:
         ``versions``, ``device``, ``memory_gb`` (total), ``folders`` (weights, runs) and ``advice`` (sentences).
     """
-    from easydl.models.weights import folders
+    from easydl.networks.weights import folders
 
     advice = []
     here = device()
@@ -70,18 +70,14 @@ def doctor() -> dict[str, Any]:
             "everything works at the speed of the processor."
         )
     else:
-        advice.append(
-            "TensorFlow uses no GPU on macOS here: everything works, at the speed of the processor."
-        )
+        advice.append("TensorFlow uses no GPU on macOS here: everything works, at the speed of the processor.")
     if _version("streamlit") == "not installed":
         advice.append("The app needs streamlit: python -m pip install streamlit")
     places = folders()
     folder = places[0]
     files = sorted({path.name for place in places if place.is_dir() for path in place.glob("*.h5")})
     if not files:
-        advice.append(
-            f"There are no pretrained weights in {folder}: pretrained=True needs a network the first time."
-        )
+        advice.append(f"There are no pretrained weights in {folder}: pretrained=True needs a network the first time.")
     return {
         "versions": versions(), "device": here, "memory_gb": memory_gb(),
         "folders": {"weights": str(folder), "weights files": files, "runs": str(workspace())}, "advice": advice,

@@ -72,9 +72,21 @@ def test_the_module_runs_as_a_command():
     out = subprocess.run([sys.executable, "-m", "easydl", "--help"], capture_output=True, text=True, cwd=ROOT)
     assert out.returncode == 0
     assert easydl.RESEARCH_USE.split(".")[0] in out.stdout
-    for (
-        command
-    ) in "demo train resume evaluate predict saliency audit report simulate app models presets doctor".split():
+    for command in [
+        "demo",
+        "train",
+        "resume",
+        "evaluate",
+        "predict",
+        "saliency",
+        "audit",
+        "report",
+        "simulate",
+        "app",
+        "models",
+        "presets",
+        "doctor",
+    ]:
         assert re.search(rf"^\s+{command}\b", out.stdout, re.MULTILINE), command
 
 

@@ -40,8 +40,8 @@ def test_the_installed_wheel_works_far_from_the_checkout(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(site)
     code = (
         "import easydl, easydl.launch, pathlib; here = pathlib.Path(easydl.__file__).parent; "
-        "assert here.is_relative_to(r'%s'), here; folder = easydl.launch.app_folder(); "
-        "assert folder.is_relative_to(here), folder; print(len(easydl.models()), easydl.__version__)" % site
+        f"assert here.is_relative_to(r'{site}'), here; folder = easydl.launch.app_folder(); "
+        "assert folder.is_relative_to(here), folder; print(len(easydl.models()), easydl.__version__)"
     )
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path,

@@ -153,9 +153,7 @@ def _grey(
             images = images + each("brightness")
         images = images * width + low
     if "noise" in drawn:
-        strength = next(
-            op.hu if units == "HU" else op.fraction * width for op in operations if isinstance(op, Noise)
-        )
+        strength = next(op.hu if units == "HU" else op.fraction * width for op in operations if isinstance(op, Noise))
         noise = _normal(tf.shape(images), drawn["noise_seed"])
         images = images + noise * each("noise") * strength
     if "offset_hu" in drawn:

@@ -95,9 +95,7 @@ class Preset:
             if isinstance(operation, RELATIVE_ONLY if units == "HU" else HU_ONLY):
                 dropped.append(type(operation).__name__.lower())
             elif isinstance(operation, Flip) and sided:
-                notes.append(
-                    f"No mirror images: {_quoted(sided)} names a side, and a mirror makes that false."
-                )
+                notes.append(f"No mirror images: {_quoted(sided)} names a side, and a mirror makes that false.")
             elif isinstance(operation, Flip) and dimension == 2 and "depth" in operation.axes:
                 axes = tuple(axis for axis in operation.axes if axis != "depth")
                 kept += [Flip(axes)] if axes else []
@@ -110,9 +108,7 @@ class Preset:
                         f"that {_quoted(sided)} names."
                     )
                 if dimension == 3 and tilt and spacing_mm is None:
-                    notes.append(
-                        "Volumes are not tilted out of their slices: the slice spacing is not known."
-                    )
+                    notes.append("Volumes are not tilted out of their slices: the slice spacing is not known.")
                 kept.append(Rotation(degrees, tilt if dimension == 3 and spacing_mm is not None else 0.0))
             else:
                 kept.append(operation)
@@ -120,9 +116,7 @@ class Preset:
             notes.append(f"Left out: {', '.join(dropped)}. Hounsfield units are measurements, not shades.")
         return replace(self, operations=tuple(kept), notes=(*self.notes, *notes))
 
-    def draw(
-        self, count: int | tf.Tensor, *, seed: int = 0, counter: int | tf.Tensor = 0
-    ) -> dict[str, tf.Tensor]:
+    def draw(self, count: int | tf.Tensor, *, seed: int = 0, counter: int | tf.Tensor = 0) -> dict[str, tf.Tensor]:
         """Draw the parameters of one batch; the same seed and counter give the same parameters, always.
 
         Args:
@@ -163,9 +157,7 @@ class Preset:
         """
         from easydl.augmentation.augmenter import apply
 
-        return apply(
-            self.operations, images, masks, drawn=drawn, units=units, window=window, spacing_mm=spacing_mm
-        )
+        return apply(self.operations, images, masks, drawn=drawn, units=units, window=window, spacing_mm=spacing_mm)
 
     def augmenter(
         self,

@@ -39,9 +39,7 @@ def show(preset: Preset, study: Any, n: int = 6, *, row: int = 0, seed: int = 0)
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     if not 1 <= n <= MOST:
-        raise InputError(
-            f"`n` must be from 1 to {MOST}. Received: n={n}.", f"1 to {MOST} copies.", "Choose n=6."
-        )
+        raise InputError(f"`n` must be from 1 to {MOST}. Received: n={n}.", f"1 to {MOST} copies.", "Choose n=6.")
     if not 0 <= row < len(study):
         raise InputError(
             f"There is no row {row} in a study of {len(study)} images.",
@@ -49,9 +47,7 @@ def show(preset: Preset, study: Any, n: int = 6, *, row: int = 0, seed: int = 0)
             "Choose another row.",
         )
     scan = study.scan(row)
-    mask = (
-        study.reference(row) if study.task == "segmentation" and str(study.frame["mask"].iloc[row]) else None
-    )
+    mask = study.reference(row) if study.task == "segmentation" and str(study.frame["mask"].iloc[row]) else None
     pixels, mask, at = _picture(scan, mask)
     window = WINDOW_HU if scan.units == "HU" else (0.0, 255.0)
     adapted = preset.adapted(dimension=2, units=scan.units, classes=study.classes)
@@ -69,9 +65,7 @@ def show(preset: Preset, study: Any, n: int = 6, *, row: int = 0, seed: int = 0)
     words = [_words({name: column[k] for name, column in values.items()}, adapted, scan) for k in range(n)]
     pictures = [(pixels, mask, f"original{at}"), *zip(copies, outlines, words, strict=True)]
 
-    grey = (
-        f"grey: {window[0]:g} to {window[1]:g} HU" if scan.units == "HU" else "grey: values brought to 0-255"
-    )
+    grey = f"grey: {window[0]:g} to {window[1]:g} HU" if scan.units == "HU" else "grey: values brought to 0-255"
     heading = [
         f"Augmentation preset {preset.name}: {preset.purpose} ({grey})",
         *preset.rules[:1],

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from easydl.images import Scan
 
 WIDTH, GAP, BAR, MARGIN = 9.0, 0.25, 0.75, 0.2
-TITLE, LINE, STRIP = 0.52, 0.175, 0.3
+TITLE, LINE, STRIP = 0.44, 0.175, 0.3
 STRONGEST = 0.72
 # Okabe and Ito's colours: told apart by readers who do not see red and green, and the word is there as well.
 COLOURS = {"PASS": "#0072b2", "CAUTION": "#b37400", "FAIL": "#b03a00", "": "#555555"}
@@ -64,7 +64,7 @@ def draw(heatmap: Heatmap, ax: Axes | None = None) -> Figure:
     for axes in (original, overlay):
         axes.imshow(picture, cmap="gray", vmin=0, vmax=1, aspect=ratio, interpolation="nearest")
         axes.axis("off")
-        for side, letter in _sides(heatmap.scan).items():
+        for side, letter in {"left": "R", "right": "L"}.items() if _sided(heatmap.scan) else ():
             axes.text(0.02 if side == "left" else 0.98, 0.98, letter, transform=axes.transAxes, fontsize=9,
                       color="white", ha=side, va="top", fontweight="bold")  # fmt: skip
     shown = overlay.imshow(
@@ -89,7 +89,7 @@ def draw(heatmap: Heatmap, ax: Axes | None = None) -> Figure:
     colours.outline.set_visible(False)
 
     top = (below - 0.1) / height
-    ax.text(MARGIN / width, top, level or "NOT TESTED", transform=ax.transAxes, fontsize=8.5, color="white", va="top",
+    ax.text((MARGIN + 0.03) / width, top, level or "NOT TESTED", transform=ax.transAxes, fontsize=8.5, color="white", va="top",
             fontweight="bold", bbox={"facecolor": COLOURS[level], "edgecolor": "none", "pad": 2.5})  # fmt: skip
     ax.text((MARGIN + 1.0) / width, top, "\n".join(lines), transform=ax.transAxes, fontsize=8.5, color=INK, va="top",
             linespacing=1.3)  # fmt: skip
@@ -112,10 +112,11 @@ def _slice(heatmap: Heatmap) -> tuple[np.ndarray, np.ndarray, float, str]:
         per_slice = energy.sum(axis=(1, 2))
         index = int(per_slice.argmax()) if per_slice.any() else len(energy) // 2
         pixels, energy = pixels[index], energy[index]
-        where = f", slice {index + 1} of {scan.shape[0]}{_height(scan, index)} (the one with most evidence)"
+        where = f", slice {index + 1} of {scan.shape[0]}{_height(scan, index)}"
     spacing = scan.spacing_mm[-2:] if scan.spacing_mm is not None else (1.0, 1.0)
     picture = np.clip(pixels if pixels.shape[-1] == 3 else pixels[..., 0], 0, 1)
-    return picture, np.clip(energy, 0, 1), float(spacing[0] / spacing[1]), where
+    rows, columns = _upright(scan)
+    return picture[::rows, ::columns], np.clip(energy, 0, 1)[::rows, ::columns], float(spacing[0] / spacing[1]), where
 
 
 def _height(scan: Scan, index: int) -> str:
@@ -128,20 +129,30 @@ def _height(scan: Scan, index: int) -> str:
     return f", z = {(scan.affine @ [index, 0, 0, 1])[2]:.0f} mm"
 
 
-def _sides(scan: Scan) -> dict[str, str]:
-    """R and L at the edges of the picture where the header says which side is which (LPS: x grows to the left)."""
+def _upright(scan: Scan) -> tuple[int, int]:
+    """The steps through rows and columns that show the patient as radiologists expect: -1 mirrors the picture.
+
+    In LPS x grows to the left, y to the back and z upwards. Right belongs on the left of the picture, the front on top
+    of an axial slice and the head on top of any other.
+    """
     if scan.affine is None:
-        return {}
-    column = scan.affine[:3, 2]
-    if abs(column[0]) < 0.7 * float(np.linalg.norm(column)):
-        return {}
-    return {"left": "R", "right": "L"} if column[0] > 0 else {"left": "L", "right": "R"}
+        return 1, 1
+    row, column = scan.affine[:3, 1], scan.affine[:3, 2]
+    down = row[1] if np.abs(row).argmax() == 1 else -row[2] if np.abs(row).argmax() == 2 else 1.0
+    across = column[0] if np.abs(column).argmax() == 0 else 1.0
+    return (1 if down >= 0 else -1), (1 if across >= 0 else -1)
+
+
+def _sided(scan: Scan) -> bool:
+    """Whether the header says which side of the picture is the patient's right."""
+    return scan.affine is not None and bool(np.abs(scan.affine[:3, 2]).argmax() == 0)
 
 
 def _grey(heatmap: Heatmap) -> str:
     scan = heatmap.scan
     channels = scan.pixels.shape[-1]
     first = f"channel 1 of {channels}, " if channels not in (1, 3) else ""
+    first = f"the slice with most evidence, {first}" if scan.dimension == 3 else first
     if scan.units == "HU":
         low, high = heatmap.window or (-1000.0, 400.0)
         return f"{first}grey: {low:g} to {high:g} HU"

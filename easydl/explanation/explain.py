@@ -13,7 +13,7 @@ from easydl.explanation.heatmap import Heatmap
 from easydl.explanation.occlusion import occlusion
 from easydl.explanation.verdict import Verdict, judge
 from easydl.images import Scan
-from easydl.models.recipe import Recipe
+from easydl.networks.recipe import Recipe
 from easydl.prediction import inputs
 from easydl.prediction.calls import as_source, opened, segment
 

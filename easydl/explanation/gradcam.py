@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from easydl.explanation.layers import LOGITS, evidence_layer
-from easydl.models import recipe_of
+from easydl.networks import recipe_of
 
 CHUNK = 16
 FINEST = {2: 32, 3: 16}

@@ -13,8 +13,8 @@ import pandas as pd
 from easydl.errors import InputError, ModelError
 from easydl.images import Scan, prepare, read
 from easydl.images.grid import resize
-from easydl.models import load_model, recipe_of
-from easydl.models.recipe import Recipe
+from easydl.networks import load_model, recipe_of
+from easydl.networks.recipe import Recipe
 from easydl.prediction.results import Case, Predictions, Segmentation
 from easydl.prediction.windows import slide
 from easydl.studies import Study, load

@@ -12,8 +12,8 @@ import tensorflow as tf
 from easydl.atomic import write_status
 from easydl.augmentation import Preset
 from easydl.errors import ModelError
-from easydl.models import freeze_backbone, head, set_window, unfreeze
-from easydl.models.recipe import Recipe
+from easydl.networks import freeze_backbone, head, set_window, unfreeze
+from easydl.networks.recipe import Recipe
 from easydl.prediction import compiled
 from easydl.studies import Study
 from easydl.studies.stream import dataset, decode

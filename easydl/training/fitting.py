@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from easydl.augmentation import preset as find_preset
 from easydl.augmentation import suggest
 from easydl.errors import InputError
-from easydl.models import attach, recipe_of
+from easydl.networks import attach, recipe_of
 from easydl.prediction import check_classes
 from easydl.studies import Study
 from easydl.traps import refuse_leakage

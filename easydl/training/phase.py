@@ -10,7 +10,6 @@ import keras
 from easydl.training.checkpoint import NAME, Checkpoint, load_checkpoint
 from easydl.training.watch import Watch
 
-
 SETTLE_STEPS = 50
 
 

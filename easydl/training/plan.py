@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from easydl.errors import InputError
-from easydl.models.recipe import Recipe
+from easydl.networks.recipe import Recipe
 from easydl.studies import Study
 
 CT_WINDOWS_HU = {

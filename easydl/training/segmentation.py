@@ -12,8 +12,8 @@ from easydl.atomic import write_status
 from easydl.augmentation import Preset
 from easydl.errors import ModelError
 from easydl.images.grid import resize_labels
-from easydl.models import attach, set_window
-from easydl.models.recipe import Recipe
+from easydl.networks import attach, set_window
+from easydl.networks.recipe import Recipe
 from easydl.prediction.calls import working_grid
 from easydl.studies import Study
 from easydl.training.feed import Patches, patch_feed

@@ -29,9 +29,7 @@ class Association:
     n: int
 
 
-def associate(
-    columns: pd.DataFrame, label: pd.Series, patient: pd.Series, *, seed: int = 0
-) -> Association | None:
+def associate(columns: pd.DataFrame, label: pd.Series, patient: pd.Series, *, seed: int = 0) -> Association | None:
     """Guess the class from some columns with a shallow tree, five-fold by patient, and measure the AUC.
 
     Args:
@@ -111,9 +109,7 @@ def _permuted(
 ) -> float:
     """The AUC after the labels were shuffled between patients (a patient's rows keep one common label)."""
     first = np.unique(patient, return_index=True)[1]
-    shuffled = (
-        rng.permutation(positive[first])[patient] if len(first) < len(patient) else rng.permutation(positive)
-    )
+    shuffled = rng.permutation(positive[first])[patient] if len(first) < len(patient) else rng.permutation(positive)
     if shuffled.all() or not shuffled.any():
         return 0.5
     scores = _out_of_fold(features, shuffled, patient, seed)

@@ -81,11 +81,7 @@ def _patients(study: Study) -> list[Finding]:
     if not study.patients_known:
         stems = study.frame[study.image_columns[0]].map(_stem)
         shared = int(stems.duplicated(keep=False).sum())
-        hint = (
-            f" {shared} file names share a stem with another, as images of one patient often do."
-            if shared
-            else ""
-        )
+        hint = f" {shared} file names share a stem with another, as images of one patient often do." if shared else ""
         return [
             Finding(
                 "A1", "UNTESTED", "The patients are not known: leakage between training and test cannot be excluded."
@@ -111,9 +107,7 @@ def _patients(study: Study) -> list[Finding]:
                 )
             ]  # fmt: skip
     text = (
-        "No patient is in two parts."
-        if "split" in study.frame.columns
-        else "Patients are known and can be kept apart."
+        "No patient is in two parts." if "split" in study.frame.columns else "Patients are known and can be kept apart."
     )
     return [Finding("A1", "OK", text, n=study.n_patients)]
 
@@ -196,9 +190,7 @@ def _confounders(study: Study, seed: int) -> list[Finding]:
         if column in SKIPPED or column in ("width", "height", "file_type") or column.startswith("image_"):
             continue
         values = frame[column].astype(str)
-        identifying = (
-            values.nunique() > 0.9 * len(frame) and pd.to_numeric(values, errors="coerce").isna().any()
-        )
+        identifying = values.nunique() > 0.9 * len(frame) and pd.to_numeric(values, errors="coerce").isna().any()
         if values.nunique() > 1 and not identifying and not column.endswith("_mm"):
             fields[f"the column {column!r}"] = [column]
     tested = []

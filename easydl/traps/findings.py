@@ -70,9 +70,7 @@ class Audit:
         return {"findings": findings, "research_use": self.research_use}
 
     def __repr__(self) -> str:
-        lines = [
-            f"{one.severity:8} {one.sentence}{' ' + one.fix if one.fix else ''}" for one in self.findings
-        ]
+        lines = [f"{one.severity:8} {one.sentence}{' ' + one.fix if one.fix else ''}" for one in self.findings]
         return "\n".join([f"Audit of {self.name}", *lines, self.research_use])
 
     def _repr_html_(self) -> str:

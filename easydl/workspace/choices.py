@@ -46,7 +46,7 @@ def choices(study: Study) -> list[Choice]:
         >>> choices(films)[0].name
         'tiny'
     """
-    from easydl.models import models
+    from easydl.networks import models
 
     makes = "segmenter" if study.task == "segmentation" else "classifier"
     rows = [row for row in models().to_dict("records") if row["makes"] == makes and row["dimension"] == study.dimension]
@@ -64,8 +64,8 @@ def _sentence(row: Mapping[Any, Any]) -> str:
 def _weights(row: Mapping[Any, Any]) -> str:
     if not row["pretrained"]:
         return "none"
-    from easydl.models.catalogue import ENTRIES
-    from easydl.models.weights import folders
+    from easydl.networks.catalogue import ENTRIES
+    from easydl.networks.weights import folders
 
     file = ENTRIES[str(row["name"])].weights_file
     return "here" if any((folder / file).is_file() for folder in folders()) else "download"

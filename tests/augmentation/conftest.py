@@ -16,9 +16,7 @@ class Studied:
         self.units = "HU" if scans[0].units == "HU" else "0-255"
         self.channels = scans[0].pixels.shape[-1]
         self.image_columns = ["image"]
-        self.frame = (
-            frame if frame is not None else pd.DataFrame({"image": [f"{k}.png" for k in range(len(scans))]})
-        )
+        self.frame = frame if frame is not None else pd.DataFrame({"image": [f"{k}.png" for k in range(len(scans))]})
         if masks is not None:
             self.frame["mask"] = "mask.png"
 

@@ -9,9 +9,7 @@ from easydl.errors import RESEARCH_USE, InputError
 @pytest.mark.parametrize("shape", [(60, 48), (5, 40, 30)], ids=["2D", "3D"])
 @pytest.mark.parametrize("units", ["0-255", "relative", "HU"])
 def test_the_original_stands_beside_its_copies(shape, units, make):
-    study = make.study(
-        [make.scan(make.image(shape), units)], [make.mask(shape)], classes=["background", "left lung"]
-    )
+    study = make.study([make.scan(make.image(shape), units)], [make.mask(shape)], classes=["background", "left lung"])
     figure = augmentation.preset("mri").show(study, n=3)
     assert isinstance(figure, Figure)
     shown = [axis for axis in figure.axes if axis.images]
@@ -25,9 +23,7 @@ def test_the_original_stands_beside_its_copies(shape, units, make):
 
 
 def test_colour_stays_colour(make):
-    figure = augmentation.preset("fundus").show(
-        make.study([make.scan(make.image((40, 50), 3), "0-255")]), n=1
-    )
+    figure = augmentation.preset("fundus").show(make.study([make.scan(make.image((40, 50), 3), "0-255")]), n=1)
     assert figure.axes[0].images[0].get_array().shape == (40, 50, 3)
 
 

@@ -60,9 +60,7 @@ def test_image_and_mask_move_together(name, shape, make):
     """A mask drawn as an image, moved as an image and thresholded, is the moved mask."""
     mask = (make.mask(shape) > 0).astype(np.int32)
     batch = np.repeat(mask[None], 6, axis=0)
-    preset = augmentation.preset(name).adapted(
-        dimension=len(shape), units="HU", spacing_mm=(2.5, 1, 1)[-len(shape) :]
-    )
+    preset = augmentation.preset(name).adapted(dimension=len(shape), units="HU", spacing_mm=(2.5, 1, 1)[-len(shape) :])
     drawn = {key: value for key, value in preset.draw(6, seed=8).items() if key not in ("noise", "offset_hu")}
     images, masks = preset.apply(
         batch[..., None].astype(np.float32), batch, drawn=drawn, units="HU", window=(0.0, 1.0),
@@ -152,9 +150,7 @@ def test_hounsfield_units_stay_hounsfield_units():
     image[:, :20], image[:, 44:] = -1000.0, 1000.0
     preset = augmentation.preset("ct").adapted(units="HU")
     drawn = {
-        name: value
-        for name, value in preset.draw(8, seed=0).items()
-        if name in ("noise", "noise_seed", "offset_hu")
+        name: value for name, value in preset.draw(8, seed=0).items() if name in ("noise", "noise_seed", "offset_hu")
     }
     new, _ = preset.apply(image, drawn=drawn, units="HU", window=(-160.0, 240.0))
     change = new.numpy() - image
@@ -214,9 +210,7 @@ def test_grey_operations_are_the_textbook_ones(name, make):
 def test_the_depth_flip_reverses_the_slices():
     preset = augmentation.Preset("mine", operations=(Flip(("depth",)),))
     volume = np.arange(2 * 3 * 4 * 4, dtype=np.float32).reshape(2, 3, 4, 4, 1)
-    new, masks = preset.apply(
-        volume, volume[..., 0].astype(int), drawn={"flip_depth": tf.constant([1.0, 0.0])}
-    )
+    new, masks = preset.apply(volume, volume[..., 0].astype(int), drawn={"flip_depth": tf.constant([1.0, 0.0])})
     np.testing.assert_array_equal(new[0], volume[0, ::-1])
     np.testing.assert_array_equal(new[1], volume[1])
     np.testing.assert_array_equal(masks[0], volume[0, ::-1, ..., 0])

@@ -25,9 +25,7 @@ def forward(size, *, degrees=0.0, scale=1.0, shift=(0.0, 0.0), flip=(0, 0), spac
 
 def oracle(plane, matrix, *, order, fill):
     back = np.linalg.inv(matrix)
-    return ndimage.affine_transform(
-        plane, back[:2, :2], back[:2, 2], order=order, mode="grid-constant", cval=fill
-    )
+    return ndimage.affine_transform(plane, back[:2, :2], back[:2, 2], order=order, mode="grid-constant", cval=fill)
 
 
 CASES = [
@@ -43,9 +41,7 @@ CASES = [
 
 def transforms(size, case):
     one = {name: case[name] for name in ("degrees", "scale") if name in case}
-    both = {
-        name: tuple(tf.constant([float(v)]) for v in case[name]) for name in ("shift", "flip") if name in case
-    }
+    both = {name: tuple(tf.constant([float(v)]) for v in case[name]) for name in ("shift", "flip") if name in case}
     return plane_transforms(
         tf.constant(size),
         **{name: tf.constant([value]) for name, value in one.items()},
@@ -59,9 +55,7 @@ def transforms(size, case):
 def test_it_moves_as_scipy_does(case):
     rng = np.random.default_rng(0)
     image = ndimage.gaussian_filter(rng.normal(size=(41, 56)), 2).astype(np.float32) * 500
-    mine = warp(
-        tf.constant(image[None, ..., None]), transforms(image.shape, case), fill=-100.0, nearest=False
-    )
+    mine = warp(tf.constant(image[None, ..., None]), transforms(image.shape, case), fill=-100.0, nearest=False)
     theirs = oracle(image, forward(image.shape, **case), order=1, fill=-100.0)
     assert np.abs(mine.numpy()[0, ..., 0] - theirs).max() < 0.05
 
@@ -99,9 +93,7 @@ def test_volumes_move_in_the_named_plane_only(plane):
     )
     other = ({0, 1, 2} - set(plane)).pop()
     matrix = forward(size, **case)
-    theirs = np.stack(
-        [oracle(slab, matrix, order=1, fill=0.0) for slab in np.moveaxis(volume, other, 0)], axis=other
-    )
+    theirs = np.stack([oracle(slab, matrix, order=1, fill=0.0) for slab in np.moveaxis(volume, other, 0)], axis=other)
     assert np.abs(mine.numpy()[0, ..., 0] - theirs).max() < 1e-4
 
 

@@ -21,7 +21,7 @@ def network(seed=1, *, dimension=2, side=SIDE, classes=("plain", "square"), task
     import keras
     from keras import layers
 
-    from easydl.models import Recipe, attach
+    from easydl.networks import Recipe, attach
 
     keras.utils.set_random_seed(seed)
     convolution = layers.Conv2D if dimension == 2 else layers.Conv3D

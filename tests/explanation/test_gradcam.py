@@ -207,7 +207,7 @@ def test_a_new_window_is_compiled_in():
     model = easydl.classifier("tiny", size=32)
     image = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 1)).astype(np.float32)
     before = network_of(model, (32, 32)).logits(image)
-    easydl.models.set_window(model, (0.0, 100.0), "0-255")
+    easydl.networks.set_window(model, (0.0, 100.0), "0-255")
     assert not np.allclose(network_of(model, (32, 32)).logits(image), before)
 
 

@@ -64,16 +64,27 @@ def test_a_volume_shows_its_strongest_slice():
     heatmap.array[3] += 0.9
     figure = heatmap.show()
     np.testing.assert_allclose(panels(figure)[0].images[0].get_array(), heatmap.scan.pixels[3, ..., 0] / 255, rtol=1e-5)
-    assert "slice 4 of 12, z = -92 mm" in words(figure)
+    assert "slice 4 of 12, z = -92 mm the slice with most evidence" in words(figure)
 
 
-@pytest.mark.parametrize(("direction", "left"), [(1, "R"), (-1, "L")])
-def test_left_and_right_come_from_the_header(direction, left):
-    """LPS: x grows towards the patient's left, so an ordinary axial slice has the right side on the left."""
-    affine = np.array([[0, 0, direction, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])
-    letters = {t.get_text(): t.get_position()[0] for t in panels(make(affine=affine).show())[0].texts}
-    assert set(letters) == {"L", "R"}
-    assert letters[left] < 0.5
+AXIAL = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])
+CORONAL = np.array([[0, 0, 1, 0], [1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1.0]])
+SAGITTAL = np.array([[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1.0]])
+
+
+@pytest.mark.parametrize("usual", [AXIAL, CORONAL, SAGITTAL], ids=["axial", "coronal", "sagittal"])
+@pytest.mark.parametrize("rows", [1, -1])
+@pytest.mark.parametrize("columns", [1, -1])
+def test_the_patient_is_shown_as_radiologists_expect(usual, rows, columns):
+    """LPS: x grows to the patient's left, y to the back, z upwards. However stored, right is on the left."""
+    heatmap = make(affine=usual @ np.diag([1, rows, columns, 1.0]))
+    axes = panels(heatmap.show())[0]
+    letters = {text.get_text(): text.get_position()[0] for text in axes.texts}
+    sagittal = usual is SAGITTAL
+    assert letters == ({} if sagittal else {"R": 0.02, "L": 0.98})
+    stored = heatmap.scan.pixels[..., 0] / 255
+    expected = stored[::rows, :: 1 if sagittal else columns]
+    np.testing.assert_allclose(axes.images[0].get_array(), expected, rtol=1e-5)
     assert not panels(make().show())[0].texts
 
 

@@ -9,7 +9,7 @@ import easydl
 from easydl.errors import InputError, ModelError
 from easydl.explanation.gradcam import network_of
 from easydl.images import Scan
-from easydl.models import recipe_of
+from easydl.networks import recipe_of
 
 
 def noise(*shape, seed=0):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from easydl.models import (
+from easydl.networks import (
     backbone_layers,
     classifier,
     load_model,
@@ -20,7 +20,7 @@ from easydl.models import (
     unet,
     unet3d,
 )
-from easydl.models.catalogue import ENTRIES
+from easydl.networks.catalogue import ENTRIES
 
 NAMES = list(ENTRIES)
 # Two of the four widths of MobileNet stand for all where a test takes time.

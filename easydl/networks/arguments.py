@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from easydl.errors import InputError
-from easydl.models.catalogue import Entry
-from easydl.models.recipe import Task
+from easydl.networks.catalogue import Entry
+from easydl.networks.recipe import Task
 
 MOST_CLASSES, MOST_CHANNELS, LARGEST = 1000, 64, 4096
 DEFAULT_SIDE = {2: 128, 3: 48}

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from easydl.errors import InputError
-from easydl.models import arguments
-from easydl.models.catalogue import ENTRIES, find, models
+from easydl.networks import arguments
+from easydl.networks.catalogue import ENTRIES, find, models
 
 
 class Names(list):
@@ -58,7 +58,7 @@ def test_weights_are_published_where_keras_has_them():
 def test_room_and_its_light_words_load_no_tensorflow():
     script = (
         "import sys\n"
-        "from easydl.models import load_model, save_model, recipe_of, set_window, models, Recipe\n"
+        "from easydl.networks import load_model, save_model, recipe_of, set_window, models, Recipe\n"
         "assert not {'tensorflow', 'keras', 'h5py'} & set(sys.modules), 'heavy'\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
@@ -169,14 +169,14 @@ def test_a_study_of_the_other_dimension_is_refused(name, dimension, advice):
 
 @pytest.mark.parametrize("width", [0, 3, 6, 128, 16.0, "16"])
 def test_bad_width_is_refused(width):
-    from easydl.models import unet
+    from easydl.networks import unet
 
     with pytest.raises(InputError, match="multiple of 4"):
         unet(width=width)
 
 
 def test_bad_task_is_refused():
-    from easydl.models import classifier
+    from easydl.networks import classifier
 
     with pytest.raises(InputError, match="multilabel"):
         classifier("tiny", task="segmentation")

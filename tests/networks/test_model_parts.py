@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from easydl.errors import InputError, ModelError
-from easydl.models import (
+from easydl.networks import (
     Recipe,
     attach,
     backbone_layers,

@@ -44,11 +44,11 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from easydl.models.catalogue import models
-    from easydl.models.classifiers import classifier
-    from easydl.models.files import save_model
-    from easydl.models.opening import load_model
-    from easydl.models.parts import (
+    from easydl.networks.catalogue import models
+    from easydl.networks.classifiers import classifier
+    from easydl.networks.files import save_model
+    from easydl.networks.opening import load_model
+    from easydl.networks.parts import (
         backbone_layers,
         feature_extractor,
         freeze_backbone,
@@ -57,8 +57,8 @@ if TYPE_CHECKING:
         set_window,
         unfreeze,
     )
-    from easydl.models.recipe import Recipe, attach, recipe_of
-    from easydl.models.segmenters import unet, unet3d
+    from easydl.networks.recipe import Recipe, attach, recipe_of
+    from easydl.networks.segmenters import unet, unet3d
 
 
 def __getattr__(name: str) -> Any:

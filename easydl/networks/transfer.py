@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from easydl.errors import EasyDLError, WeightsError
-from easydl.models import hdf5
-from easydl.models.catalogue import Entry
-from easydl.models.parts import backbone_layers
-from easydl.models.recipe import recipe_of
+from easydl.networks import hdf5
+from easydl.networks.catalogue import Entry
+from easydl.networks.parts import backbone_layers
+from easydl.networks.recipe import recipe_of
 
 # Official files hold a little more than the numbers: names, attributes, alignment.
 SLACK = 1.25, 4_000_000
@@ -46,7 +46,7 @@ def apply(model: Any, entry: Entry, path: Path) -> str:
         for weight, value in zip(_in_file_order(layer), values, strict=True):
             weight.assign(value)
     if entry.scaling is None:
-        from easydl.models.classifiers import standardise
+        from easydl.networks.classifiers import standardise
 
         mean, variance = next(
             (v[0], v[1]) for layer, v in zip(targets, arrays, strict=True) if hasattr(layer, "finalize_state")
@@ -57,7 +57,7 @@ def apply(model: Any, entry: Entry, path: Path) -> str:
 
 
 def _from_ours(model: Any, entry: Entry, path: Path) -> str:
-    from easydl.models.opening import load_model
+    from easydl.networks.opening import load_model
 
     try:
         other = load_model(path)

@@ -12,8 +12,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from easydl.errors import InputError, WeightsError
-from easydl.models.catalogue import ENTRIES, Entry
-from easydl.models.transfer import digest, read, room
+from easydl.networks.catalogue import ENTRIES, Entry
+from easydl.networks.transfer import digest, read, room
 
 TIMEOUT_S = 30.0
 
@@ -79,7 +79,7 @@ def fetch(entry: Entry, *, timeout_s: float = TIMEOUT_S) -> Path:
             not what it should be. The message names the file, where to get it and where to put it.
 
     Example:
-        >>> from easydl.models.catalogue import ENTRIES
+        >>> from easydl.networks.catalogue import ENTRIES
         >>> fetch(ENTRIES["mobilenet_025"]).name  # doctest: +SKIP
         'mobilenet_2_5_224_tf_no_top.h5'
     """

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from easydl.errors import InputError, ModelError
-from easydl.models import classifier, feature_extractor, load_model, recipe_of, save_model, set_window
-from easydl.models.catalogue import ENTRIES
-from easydl.models.wiring import seeded
+from easydl.networks import classifier, feature_extractor, load_model, recipe_of, save_model, set_window
+from easydl.networks.catalogue import ENTRIES
+from easydl.networks.wiring import seeded
 
 FAMILIES = {
     "resnet": keras.applications.resnet_v2,

@@ -10,10 +10,10 @@ import keras
 from keras import layers
 
 from easydl.errors import InputError
-from easydl.models import arguments, transfer, weights
-from easydl.models.catalogue import Entry, find
-from easydl.models.recipe import Recipe, Task, attach
-from easydl.models.wiring import as_rgb, end, front, scaled, seeded
+from easydl.networks import arguments, transfer, weights
+from easydl.networks.catalogue import Entry, find
+from easydl.networks.recipe import Recipe, Task, attach
+from easydl.networks.wiring import as_rgb, end, front, scaled, seeded
 
 DROPOUT = 0.2
 # Small studies have few steps in an epoch: with Keras' 0.99 the statistics would never arrive.

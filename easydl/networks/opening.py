@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from easydl.errors import EasyDLError, ModelError
-from easydl.models import hdf5
-from easydl.models.files import OURS, SCHEMA, WEIGHTS, sheet_sum, words
-from easydl.models.recipe import Recipe, attach, recipe_of
+from easydl.networks import hdf5
+from easydl.networks.files import OURS, SCHEMA, WEIGHTS, sheet_sum, words
+from easydl.networks.recipe import Recipe, attach, recipe_of
 
 MEMBERS = ("config.json", "metadata.json", WEIGHTS, OURS)
 MOST_JSON, MOST_WEIGHTS, MOST_RATIO = 8_000_000, 2_000_000_000, 100
@@ -147,8 +147,8 @@ def _compare_sums(archive: zipfile.ZipFile, sums: dict[str, str], unpacked: Path
 
 
 def _rebuilt(recipe: Recipe, name: str) -> Any:
-    from easydl.models import classifiers, segmenters
-    from easydl.models.parts import set_window
+    from easydl.networks import classifiers, segmenters
+    from easydl.networks.parts import set_window
 
     if recipe.builder == "keras":
         raise ModelError(

@@ -32,7 +32,7 @@ def seeded(seed: int) -> Iterator[None]:
 def front(size: tuple[int | None, ...], channels: int) -> tuple[Any, Any]:
     """The input in the scan's units, and the same brought to 0-255.
 
-    Layers ``image``, ``window`` (set by `easydl.models.set_window`) and ``clip``. In float32 even where the
+    Layers ``image``, ``window`` (set by `easydl.networks.set_window`) and ``clip``. In float32 even where the
     rest runs in half precision: a CT of 4096 grey values does not fit 11 bits.
 
     Returns:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from easydl.errors import InputError, ModelError
-from easydl.models import arguments
-from easydl.models.recipe import attach, recipe_of
+from easydl.networks import arguments
+from easydl.networks.recipe import attach, recipe_of
 
 FEATURES, WINDOW = "features", "window"
 UNITS = ("0-255", "HU")

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from easydl.errors import RESEARCH_USE, ModelError
-from easydl.models import attach, classifier, load_model, recipe_of, save_model, unet
-from easydl.models.files import sheet_sum
+from easydl.networks import attach, classifier, load_model, recipe_of, save_model, unet
+from easydl.networks.files import sheet_sum
 
 LOGITS = "layers/dense/vars/0"
 
@@ -130,7 +130,7 @@ def test_a_full_disk_leaves_the_old_file_as_it_was(good, tmp_path):
     script = (
         "import resource, sys\n"
         "from easydl.errors import ModelError\n"
-        "from easydl.models import classifier, save_model\n"
+        "from easydl.networks import classifier, save_model\n"
         "model = classifier('tiny', size=16, seed=4)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\n"
         "try:\n"

@@ -9,10 +9,10 @@ import keras
 from keras import layers
 
 from easydl.errors import InputError
-from easydl.models import arguments
-from easydl.models.catalogue import find
-from easydl.models.recipe import Recipe, attach
-from easydl.models.wiring import end, front, scaled, seeded
+from easydl.networks import arguments
+from easydl.networks.catalogue import find
+from easydl.networks.recipe import Recipe, attach
+from easydl.networks.wiring import end, front, scaled, seeded
 
 LEVELS = {"unet": 4, "unet3d": 3}
 WIDEST = 64

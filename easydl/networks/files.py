@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from easydl.errors import RESEARCH_USE, ModelError
-from easydl.models.recipe import Recipe, recipe_of
+from easydl.networks.recipe import Recipe, recipe_of
 
 SCHEMA = 1
 OURS, WEIGHTS = "easydl.json", "model.weights.h5"

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from easydl.errors import InputError, WeightsError
-from easydl.models import backbone_layers, classifier, feature_extractor, recipe_of, save_model, weights
-from easydl.models.catalogue import ENTRIES
+from easydl.networks import backbone_layers, classifier, feature_extractor, recipe_of, save_model, weights
+from easydl.networks.catalogue import ENTRIES
 
 ENTRY = ENTRIES["mobilenet_025"]
 
