@@ -196,8 +196,9 @@ def faithfulness(found: Findings) -> None:
 
 def border(fine: np.ndarray, found: Findings) -> None:
     """The outer tenth of the picture is where markers, tubes and text are."""
-    inner = np.zeros(fine.shape[-2:], dtype=bool)
-    rows, columns = max(1, round(inner.shape[0] * EDGE)), max(1, round(inner.shape[1] * EDGE))
+    height, width = fine.shape[-2:]
+    inner = np.zeros((height, width), dtype=bool)
+    rows, columns = max(1, round(height * EDGE)), max(1, round(width * EDGE))
     inner[rows:-rows, columns:-columns] = True
     share, area = float(fine[..., ~inner].sum() / fine.sum()), float(1 - inner.mean())
     found.note(border_energy=share, border_area=area)

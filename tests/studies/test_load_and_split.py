@@ -141,7 +141,7 @@ def test_200_random_tables_never_share_a_patient(seed):
         assert not (contents[0] & contents[1] or contents[0] & contents[2] or contents[1] & contents[2])
         assert sum(map(len, parts)) == n
     assert all("too few patients" in words for words in refused)
-    assert len(refused) < 8
+    assert len(refused) < 10
 
 
 def _without_files(frame, rng):
