@@ -53,7 +53,9 @@ def page(step: str) -> str:
 def remember(key: str, value: str | None) -> None:
     """Keep the chosen ``study`` or ``run`` in the address too, so that a refresh finds it again."""
     if value:
-        st.session_state[key] = st.query_params[key] = value
+        st.session_state[key] = value
+        if st.query_params.get(key) != value:
+            st.query_params[key] = value
         return
     st.session_state.pop(key, None)
     if key in st.query_params:

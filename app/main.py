@@ -52,3 +52,4 @@ with st.bottom:
 
 with guarded(chosen.title):
     chosen.run()
+    recall()  # after a double click the page may know a run that the address does not

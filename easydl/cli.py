@@ -224,15 +224,14 @@ def doctor(as_json: Json = False) -> None:
 def main() -> None:
     """Run the command; whatever goes wrong becomes three plain lines and an exit code, never a traceback."""
     try:
-        app(standalone_mode=False)
+        # Outside its standalone mode typer returns the code of typer.Exit instead of raising it.
+        sys.exit(app(standalone_mode=False) or 0)
     except EasyDLError as problem:
         typer.echo(str(problem), err=True)
         sys.exit(1)
     except (typer.Abort, KeyboardInterrupt):
         typer.echo("Stopped.", err=True)
         sys.exit(130)
-    except typer.Exit as over:
-        sys.exit(over.exit_code)
     except Exception as problem:
         if hasattr(problem, "format_message"):
             typer.echo(f"{problem.format_message()}\nSee: easydl --help", err=True)

@@ -6,7 +6,6 @@ import streamlit as st
 from easydl_app_parts import (
     addresses,
     current_card,
-    current_run,
     current_study,
     duration,
     guarded,
@@ -14,6 +13,7 @@ from easydl_app_parts import (
     needs,
     page,
     plain,
+    recall,
     remember,
     show_curves,
     show_error,
@@ -45,7 +45,6 @@ def settings_form() -> None:
     purposes = dict(zip(presets["name"], presets["for what"], strict=True))
     names, presets_named = list(fitting), ["auto", *purposes]
     kept = st.session_state.get("settings", {})
-    busy = next((run for run in workspace().runs.all() if run.running), None)
     model = st.selectbox(
         "Model", names, index=position(names, kept.get("model")),
         format_func=lambda name: f"{name}: {fitting[name].sentence}",
@@ -74,19 +73,25 @@ def settings_form() -> None:
             help="Weights learnt from photographs (ImageNet). With few images they usually help.",
         )  # fmt: skip
         left.caption(WEIGHTS[weights].format(megabytes=megabytes))
-        pressed = st.form_submit_button("Train", type="primary", disabled=bool(busy))
-    if busy:
-        st.caption(f"Another training is in progress: {plain(busy.title)}. One at a time.")
-        if st.button("Watch it") or pressed:  # pressed: the second click of a double click
-            remember("run", busy.id)
-            st.rerun()
-    elif pressed:
+        reason = blocked()
+        pressed = st.form_submit_button("Train", type="primary", disabled=bool(reason))
+    if reason:
+        st.caption(reason)
+    if pressed:
         settings = {"model": model, "preset": preset, "epochs": epochs, "pretrained": pretrained}
         st.session_state["settings"], st.session_state["seed"] = settings, int(seed)
         override = st.session_state.get("override") or None
         folder = workspace().runs.start(card, **settings, seed=int(seed), override=override)
         remember("run", folder.name)
         st.rerun()
+
+
+def blocked() -> str:
+    """Why training cannot begin, or nothing. A run looks for the traps again, whether or not Check was visited."""
+    audited = st.session_state.get("audited")
+    if audited and audited[-1].blocking and not st.session_state.get("override"):
+        return "Something blocks: remove it, or give a reason in writing, on the page Check."
+    return ""
 
 
 def position(options: list[str], wanted: object) -> int:
@@ -98,6 +103,7 @@ def position(options: list[str], wanted: object) -> int:
 def watch(run_id: str) -> None:
     """The run as it goes, read again every two seconds."""
     with guarded("Train"):
+        recall()
         run = workspace().runs.one(run_id)
         if not run.running:
             st.rerun()
@@ -163,13 +169,14 @@ def show_run(run: RunView) -> None:
 
 
 heading("train", "Choose the settings and press Train. The work goes on in the background; this page watches.")
-run = current_run()
-chosen = st.session_state.get("run")
-if run is not None and (run.id == chosen or run.running) and not st.session_state.get("another"):
+runs = workspace().runs.all()
+chosen = next((run for run in runs if run.id == st.session_state.get("run")), None)
+run = chosen or next((run for run in runs if run.running), None)
+if run is None:
+    settings_form()
+else:
+    remember("run", run.id)
     show_run(run)
     if not run.running and st.button("Train another model"):
-        st.session_state["another"] = True
+        remember("run", None)
         st.rerun()
-else:
-    st.session_state.pop("another", None)
-    settings_form()

@@ -88,6 +88,7 @@ class Heatmap:
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(self._repr_png_())
+            os.chmod(name, 0o644)
             os.replace(name, path)
         except BaseException:
             Path(name).unlink(missing_ok=True)

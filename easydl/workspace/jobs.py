@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from easydl.errors import RunError
 from easydl.workspace.cards import StudyCard
 from easydl.workspace.view import RunView
 
-_STALE_LOCK_SECONDS = 60
+_PATIENCE_SECONDS = 30.0
+_STALE_SECONDS = 20.0
 
 
 class Runs:
@@ -50,28 +51,31 @@ class Runs:
         return found
 
     def start(self, card: StudyCard, **settings: Any) -> Path:
-        """Begin a training in a process of its own; one at a time.
+        """Begin a training in a process of its own; one at a time. Asked twice for the same run, it begins one.
 
         Args:
             card: The study.
             settings: Further fields of `easydl.runs.RunConfig`: model, pretrained, preset, epochs, seed, ...
 
         Returns:
-            The run folder.
+            The run folder: a new one, or that of the run with the same settings that is in progress.
 
         Raises:
-            RunError: A training is in progress already, or another window is starting one.
+            RunError: A training with other settings is in progress.
         """
         from easydl import runs
 
+        config = runs.RunConfig(source=card.source, name=card.name, **card.columns(), **settings)
         with self._only_one():
-            if any(run.running for run in self.all()):
-                raise RunError(
-                    "A training is in progress already.",
-                    "one training at a time: two would slow each other down.",
-                    "Wait until it is finished, or stop it, on the page Train.",
-                )
-            config = runs.RunConfig(source=card.source, name=card.name, **card.columns(), **settings)
+            for run in self.all():
+                if run.running and runs.RunConfig.open(run.folder) == config:
+                    return run.folder  # the second click of a double click
+                if run.running:
+                    raise RunError(
+                        "A training is in progress already.",
+                        "one training at a time: two would slow each other down.",
+                        "Wait until it is finished, or stop it, on the page Train.",
+                    )
             folder = runs.new_folder(self.folder.parent, config.model)
             try:
                 runs.start(config, folder)
@@ -101,22 +105,28 @@ class Runs:
 
     @contextmanager
     def _only_one(self) -> Iterator[None]:
-        """Hold the workspace while a run is begun, so that a double click or a second window begins one only.
+        """Hold the workspace while a run is begun, so that clicks and windows begin one after the other.
 
         Raises:
-            RunError: Another window is beginning a run at this moment.
+            RunError: Another window has been beginning a run for half a minute.
         """
         lock = self.folder / ".starting"
-        if lock.exists() and time.time() - lock.stat().st_mtime > _STALE_LOCK_SECONDS:
-            lock.unlink(missing_ok=True)  # left by a process that died between two lines
-        try:
-            os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-        except FileExistsError as problem:
-            raise RunError(
-                "A training is being started in another window.",
-                "one training at a time.",
-                "Wait a moment; it will appear in the list of runs.",
-            ) from problem
+        until = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+                break
+            except FileExistsError as problem:
+                if time.monotonic() > until:
+                    raise RunError(
+                        "A training is being started in another window.",
+                        "one training at a time.",
+                        "Wait a moment; it will appear in the list of runs.",
+                    ) from problem
+            with suppress(FileNotFoundError):
+                if time.time() - lock.stat().st_mtime > _STALE_SECONDS:
+                    lock.unlink()  # left by a process that died between two lines
+            time.sleep(0.1)
         try:
             yield
         finally:

@@ -213,11 +213,24 @@ def test_train_begins_one_run_with_the_settings_on_the_page(session, home, tmp_p
     assert len(begun) == 1
     assert (begun[0].model, begun[0].epochs, begun[0].seed, begun[0].augment) == ("tiny", 3, 11, "auto")
     assert at.query_params["run"] == next((home / "runs").iterdir()).name
+    assert list(at.query_params) == ["study", "run"]
     other = session("train", run=at.query_params["run"])
     assert "epoch 3 of 8" in text(other), "a second browser watches the same run"
     third = session("train", study=at.query_params["study"])
     assert "epoch 3 of 8" in text(third), "one training at a time"
     assert "Train" not in [button.label for button in third.button]
+
+
+def test_another_model_can_be_chosen_after_a_run(session, home: Path, tmp_path: Path) -> None:
+    run = make_run(home / "runs", "finished")
+    at = open_folder(session(), films(tmp_path / "films"))
+    at.query_params["run"] = run.name
+    at.switch_page("steps/train.py").run()
+    next(button for button in at.button if button.label == "Train another model").click().run()
+    at.selectbox[0].set_value("mobilenet").run()
+    assert_calm(at)
+    assert "Train" in [button.label for button in at.button], "the settings stay while they are changed"
+    assert "not on this computer" in text(at) or "are on this computer" in text(at)
 
 
 @pytest.mark.parametrize(
