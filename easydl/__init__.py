@@ -10,10 +10,15 @@ regulator.
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if "IPython" in sys.modules:
+    from easydl.notebook import show_figures
+
+    show_figures()
 
 _FACE = {
     # data

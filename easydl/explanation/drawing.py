@@ -113,10 +113,9 @@ def _slice(heatmap: Heatmap) -> tuple[np.ndarray, np.ndarray, float, str]:
         index = int(per_slice.argmax()) if per_slice.any() else len(energy) // 2
         pixels, energy = pixels[index], energy[index]
         where = f", slice {index + 1} of {scan.shape[0]}{_height(scan, index)}"
-    spacing = scan.spacing_mm[-2:] if scan.spacing_mm is not None else (1.0, 1.0)
     picture = np.clip(pixels if pixels.shape[-1] == 3 else pixels[..., 0], 0, 1)
-    rows, columns = _upright(scan)
-    return picture[::rows, ::columns], np.clip(energy, 0, 1)[::rows, ::columns], float(spacing[0] / spacing[1]), where
+    rows, columns = scan.upright
+    return picture[::rows, ::columns], np.clip(energy, 0, 1)[::rows, ::columns], scan.aspect, where
 
 
 def _height(scan: Scan, index: int) -> str:
@@ -127,20 +126,6 @@ def _height(scan: Scan, index: int) -> str:
     if abs(along[2]) < 0.9 * float(np.linalg.norm(along)):
         return ""
     return f", z = {(scan.affine @ [index, 0, 0, 1])[2]:.0f} mm"
-
-
-def _upright(scan: Scan) -> tuple[int, int]:
-    """The steps through rows and columns that show the patient as radiologists expect: -1 mirrors the picture.
-
-    In LPS x grows to the left, y to the back and z upwards. Right belongs on the left of the picture, the front on top
-    of an axial slice and the head on top of any other.
-    """
-    if scan.affine is None:
-        return 1, 1
-    row, column = scan.affine[:3, 1], scan.affine[:3, 2]
-    down = row[1] if np.abs(row).argmax() == 1 else -row[2] if np.abs(row).argmax() == 2 else 1.0
-    across = column[0] if np.abs(column).argmax() == 0 else 1.0
-    return (1 if down >= 0 else -1), (1 if across >= 0 else -1)
 
 
 def _sided(scan: Scan) -> bool:

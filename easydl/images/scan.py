@@ -44,3 +44,22 @@ class Scan:
     def shape(self) -> tuple[int, ...]:
         """The spatial shape, without the channel."""
         return self.pixels.shape[:-1]
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """Steps through rows and columns that show the patient as radiologists expect: -1 mirrors the picture.
+
+        In LPS x grows to the left, y to the back and z upwards. Right belongs on the left of the picture, the front on
+        top of an axial slice and the head on top of any other. (1, 1) where the position is not known.
+        """
+        if self.affine is None:
+            return 1, 1
+        row, column = self.affine[:3, 1], self.affine[:3, 2]
+        down = row[1] if np.abs(row).argmax() == 1 else -row[2] if np.abs(row).argmax() == 2 else 1.0
+        across = column[0] if np.abs(column).argmax() == 0 else 1.0
+        return (1 if down >= 0 else -1), (1 if across >= 0 else -1)
+
+    @property
+    def aspect(self) -> float:
+        """Height of a pixel over its width; 1 where the spacing is not known."""
+        return self.spacing_mm[-2] / self.spacing_mm[-1] if self.spacing_mm is not None else 1.0

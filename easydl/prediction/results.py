@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -131,15 +131,17 @@ class Segmentation:
         scan, mask = self.scan, self.mask
         if mask.ndim == 3:
             level = int((mask > 0).sum(axis=(1, 2)).argmax())
-            scan = Scan(scan.pixels[level], scan.units)
+            scan = replace(scan, pixels=scan.pixels[level : level + 1])
             mask = mask[level]
+        rows, columns = scan.upright
+        mask = mask[::rows, ::columns]
         axes = [ax] if ax is not None else None
         if axes is None:
             figure = Figure(figsize=(7.2, 3.9), dpi=110, layout="constrained")
             axes = list(figure.subplots(1, 2))
-            axes[0].imshow(grey(scan), cmap="gray", vmin=0, vmax=255)
+            axes[0].imshow(grey(scan), cmap="gray", vmin=0, vmax=255, aspect=scan.aspect)
             axes[0].set_title("original", fontsize=9)
-        axes[-1].imshow(grey(scan), cmap="gray", vmin=0, vmax=255)
+        axes[-1].imshow(grey(scan), cmap="gray", vmin=0, vmax=255, aspect=scan.aspect)
         for k, colour in zip(
             range(1, len(self.classes)), ("#ffb000", "#56b4e9", "#009e73", "#cc79a7") * 16, strict=False
         ):

@@ -56,7 +56,7 @@ def html(study: Study) -> str:
 
 
 def grey(scan: Scan) -> np.ndarray:
-    """A picture to look at: uint8 ``(height, width)`` or ``(height, width, 3)``, the middle slice of a volume."""
+    """A picture to look at: uint8 ``(height, width)`` or ``(height, width, 3)``, upright, a volume's middle slice."""
     from easydl.images.grid import stretch
 
     pixels = scan.pixels[scan.shape[0] // 2] if scan.dimension == 3 else scan.pixels
@@ -65,7 +65,8 @@ def grey(scan: Scan) -> np.ndarray:
         pixels = (pixels - low) / (high - low) * 255
     elif scan.units == "relative":
         pixels = stretch(pixels)
-    pixels = np.clip(pixels, 0, 255).astype(np.uint8)
+    rows, columns = scan.upright
+    pixels = np.clip(pixels, 0, 255).astype(np.uint8)[::rows, ::columns]
     return pixels if pixels.shape[-1] == 3 else pixels[..., 0]
 
 
@@ -87,11 +88,12 @@ def figure(study: Study, n: int) -> Any:
         axis.axis("off")
     for axis, row in zip(axes, rows, strict=False):
         scan = study.scan(row)
-        axis.imshow(grey(scan), cmap="gray", vmin=0, vmax=255)
+        axis.imshow(grey(scan), cmap="gray", vmin=0, vmax=255, aspect=scan.aspect)
         if study.task == "segmentation" and str(frame["mask"].iloc[row]):
             mask = study.reference(row)
             mask = mask[mask.shape[0] // 2] if mask.ndim == 3 else mask
-            axis.contour(mask > 0, levels=[0.5], colors="#ffb000", linewidths=1)
+            rows_, columns_ = scan.upright
+            axis.contour(mask[::rows_, ::columns_] > 0, levels=[0.5], colors="#ffb000", linewidths=1)
         label = frame["label"].iloc[row] if "label" in frame.columns else ""
         axis.set_title(f"{label}\n{frame['patient'].iloc[row] if 'patient' in frame.columns else ''}", fontsize=8)
     drawn.text(0.5, 0.002, RESEARCH_USE, ha="center", va="bottom", fontsize=5, color="#555555")

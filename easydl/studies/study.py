@@ -17,6 +17,8 @@ from easydl.studies import display, splits
 from easydl.studies.masks import read_labels, stored_values
 
 SAMPLE = 12
+COLOUR_DIFFERENCE = 12.0
+"""Mean difference of red and blue, of 255, from which an image counts as coloured (grey films: up to 10)."""
 
 
 class Classes(list[str]):
@@ -283,10 +285,10 @@ class Study:
                     "one kind of image in a study.",
                     "Make a study of each kind.",
                 )
-            colour = any(
+            # Grey films saved as JPEG or with a coloured arrow differ a little between red and blue; photographs a lot.
+            colour = len(self.image_columns) == 1 and any(
                 scan.pixels.shape[-1] == 3
-                and len(self.image_columns) == 1
-                and not np.array_equal(scan.pixels[..., 0], scan.pixels[..., 2])
+                and float(np.abs(scan.pixels[..., 0] - scan.pixels[..., 2]).mean()) > COLOUR_DIFFERENCE
                 for scan in scans
             )
             known = [scan.spacing_mm for scan in scans if scan.spacing_mm is not None]

@@ -73,7 +73,12 @@ def fit_segmenter(
             *(str(path).replace("\\", "/").rsplit("/", 1)[-1] for path in train.frame["mask"]),
         ]
         apply = preset[0].augmenter(
-            dimension=recipe.dimension, units=plan.units, window=plan.window, seed=seed, classes=names
+            dimension=recipe.dimension,
+            units=plan.units,
+            window=plan.window,
+            seed=seed,
+            classes=names,
+            spacing_mm=recipe.spacing_mm,
         )
         augment = apply
     count = len(recipe.classes)
