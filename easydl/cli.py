@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from easydl.errors import RESEARCH_USE, EasyDLError
+from easydl.errors import RESEARCH_USE, EasyDLError, Stopped
 
 app = typer.Typer(
     name="easydl", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -80,7 +80,7 @@ def train(
 
 @app.command()
 def resume(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
-    """Go on with a run that was stopped or interrupted; training continues from its last checkpoint."""
+    """Go on with a run: a killed one trains on from its last checkpoint, a stopped one is tested as it is."""
     from easydl import runs
 
     (folder / "stop").unlink(missing_ok=True)
@@ -229,7 +229,7 @@ def main() -> None:
     except EasyDLError as problem:
         typer.echo(str(problem), err=True)
         sys.exit(1)
-    except (typer.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt, Stopped):
         typer.echo("Stopped.", err=True)
         sys.exit(130)
     except Exception as problem:

@@ -42,6 +42,10 @@ class RunError(EasyDLError):
     """A run folder that cannot be used: busy, stopped half way, or not a run folder."""
 
 
+class Stopped(Exception):
+    """Somebody asked a run to stop. Not an error: what was finished until then is kept."""
+
+
 class MissingPackageError(EasyDLError, ImportError):
     """An optional package is needed for what was asked."""
 

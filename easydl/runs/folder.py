@@ -78,7 +78,8 @@ def start(config: RunConfig, folder: str | Path) -> int:
 
 
 def resume(folder: str | Path) -> int:
-    """Start a stopped, failed or interrupted run again; training goes on from its last checkpoint.
+    """Start a run again: one that was killed or failed trains on from its last checkpoint; one that was stopped has a
+    model already, which is tested and explained as it is.
 
     Returns:
         The child's process number.
@@ -95,8 +96,8 @@ def status(folder: str | Path) -> dict[str, Any]:
     """
     empty = {"phase": "", "epoch": 0, "epochs": 0, "metrics": {}, "message": "", "error": None, "pid": None}
     try:
-        found = json.loads((Path(folder) / "status.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = dict(json.loads((Path(folder) / "status.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         return {"state": "interrupted", "started": None, "heartbeat": None, **empty}
     known = {"state": "interrupted", "started": None, "heartbeat": None, **empty, **found}
     if known["state"] == "running" and not _alive(known["pid"]):

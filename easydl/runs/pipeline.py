@@ -13,16 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from easydl.errors import RESEARCH_USE, EasyDLError, InputError, LeakageError
+from easydl.errors import RESEARCH_USE, EasyDLError, InputError, LeakageError, Stopped
 from easydl.atomic import write_status, write_text
 from easydl.runs.config import RunConfig
 from easydl.runs.folder import locked
 
 Progress = Callable[[str], None]
-
-
-class Stopped(Exception):
-    """Somebody asked the run to stop."""
 
 
 def run(config: RunConfig, folder: str | Path, *, progress: Progress = print) -> Path:
@@ -139,8 +135,11 @@ class _Work:
         self._write_run(model, study)
         from easydl.reporting import report
 
+        # Written before the run is called finished, so that whoever sees it finished finds a report; and once more, so
+        # that the report itself says finished.
+        written = report(self.folder)
         self.status(state="finished", phase="done", message="Finished")
-        return report(self.folder)
+        return report(self.folder, written)
 
     def _load(self) -> Any:
         from easydl.studies import load

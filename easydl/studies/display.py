@@ -95,6 +95,8 @@ def figure(study: Study, n: int) -> Any:
             rows_, columns_ = scan.upright
             axis.contour(mask[::rows_, ::columns_] > 0, levels=[0.5], colors="#ffb000", linewidths=1)
         label = frame["label"].iloc[row] if "label" in frame.columns else ""
-        axis.set_title(f"{label}\n{frame['patient'].iloc[row] if 'patient' in frame.columns else ''}", fontsize=8)
+        axis.set_title(
+            f"{label}\n{frame['patient'].iloc[row] if 'patient' in frame.columns else ''}", fontsize=8, parse_math=False
+        )
     drawn.text(0.5, 0.002, RESEARCH_USE, ha="center", va="bottom", fontsize=5, color="#555555")
     return drawn
