@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
-from easydl.errors import RunError
 from easydl.atomic import write_text
+from easydl.errors import RunError
 
 
 class RunConfig(BaseModel):

@@ -14,8 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from easydl.errors import RunError
 from easydl.atomic import write_text
+from easydl.errors import RunError
 from easydl.runs.config import RunConfig
 
 

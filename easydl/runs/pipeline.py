@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from easydl.errors import RESEARCH_USE, EasyDLError, InputError, LeakageError, Stopped
 from easydl.atomic import write_status, write_text
+from easydl.errors import RESEARCH_USE, EasyDLError, InputError, LeakageError, Stopped
 from easydl.runs.config import RunConfig
 from easydl.runs.folder import locked
 
