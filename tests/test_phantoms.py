@@ -240,18 +240,20 @@ def test_the_same_volume_twice_gives_the_same_bytes(tmp_path):
 def test_the_table_describes_the_files(slices):
     frame = table(slices)
     assert list(frame.columns) == [
-        "image", "label", "mask", "patient", "sex", "age_years", "scanner", "date", "nodule_mm",
+        "image", "label", "mask", "patient", "sex", "age_years", "scanner", "date",
     ]  # fmt: skip
     assert len(frame) == 24
     assert frame.patient.nunique() == 12
     assert Counter(frame.label) == {"nodule": 12, "no nodule": 12}
-    for row in frame.itertuples():
+    truth = pd.read_csv(slices.parent / "truth.csv", dtype=str, keep_default_na=False)
+    assert list(truth.image) == list(frame.image)
+    for row, nodule_mm in zip(frame.itertuples(), truth.nodule_mm, strict=True):
         assert row.image.startswith(f"images/{row.label}/")
         mask = np.asarray(Image.open(slices.parent / row.mask))
         assert mask.dtype == np.uint8
         assert mask.shape == (64, 64)
         assert set(np.unique(mask)) == ({0, 255} if row.label == "nodule" else {0})
-        assert (row.nodule_mm != "") == (row.label == "nodule")
+        assert (nodule_mm != "") == (row.label == "nodule")
     readme = (slices.parent / "README.txt").read_text(encoding="utf-8")
     assert "SIMULATED" in readme
     assert RESEARCH_USE in readme

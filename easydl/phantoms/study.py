@@ -56,8 +56,9 @@ def simulate(
 
     Returns:
         Path of ``scans.csv``: image, label, mask (paths relative to it), patient, sex, age_years, scanner,
-        date, nodule_mm (mean diameter, empty without), and split with the trap ``"same_patient"`` only.
-        Beside it lie ``images/<label>/``, ``masks/`` and ``README.txt``.
+        date, and split with the trap ``"same_patient"`` only. Beside it lie ``truth.csv`` (image, and nodule_mm, the mean
+        diameter, empty without; apart from the table, so that no model is given it), ``images/<label>/``, ``masks/`` and
+        ``README.txt``.
 
     Raises:
         InputError: An argument outside its range, an unknown trap, or a folder that holds something.
@@ -67,7 +68,7 @@ def simulate(
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     table = simulate(f"{folder}/study", patients=2, images_per_patient=1, size=32)
         ...     sorted(item.name for item in table.parent.iterdir())
-        ['README.txt', 'images', 'masks', 'scans.csv']
+        ['README.txt', 'images', 'masks', 'scans.csv', 'truth.csv']
 
     References:
         Kak and Slaney, Principles of Computerized Tomographic Imaging, IEEE Press 1988, chapter 3.
@@ -91,7 +92,9 @@ def simulate(
             rows.append(_make(unfinished, shot, plan))
             if progress is not None:
                 progress(done, len(shots))
+        truth = [{"image": row["image"], "nodule_mm": row.pop("nodule_mm")} for row in rows]
         _write_table(unfinished / "scans.csv", rows)
+        _write_table(unfinished / "truth.csv", truth)
         (unfinished / "README.txt").write_text(_readme(plan, len(people), len(shots)), encoding="utf-8")
         if target.exists():
             target.rmdir()
@@ -151,8 +154,8 @@ projections at one energy (70 keV); Poisson noise; filtered back-projection (sci
 across look like small nodules in both classes. Nodules measure {low:.0f} to {high:.0f} mm. Results on these
 images say nothing about real patients.
 
-scans.csv   one row per image: image, label, mask, patient and facts about the patient. nodule_mm is part of
-            the truth (it is empty without a nodule): never give it to a model.
+scans.csv   one row per image: image, label, mask, patient and facts about the patient.
+truth.csv   the mean diameter of the nodule in each image (empty without): never give it to a model.
 images/     DICOM files in a folder per class.
 masks/      the nodule in each image, on its grid (PNG: 255 is nodule; NIfTI: 1 is nodule).
 

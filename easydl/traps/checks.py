@@ -191,7 +191,7 @@ def _confounders(study: Study, seed: int) -> list[Finding]:
             continue
         values = frame[column].astype(str)
         identifying = values.nunique() > 0.9 * len(frame) and pd.to_numeric(values, errors="coerce").isna().any()
-        if values.nunique() > 1 and not identifying and not column.endswith("_mm"):
+        if values.nunique() > 1 and not identifying:
             fields[f"the column {column!r}"] = [column]
     tested = []
     for words, columns in fields.items():
