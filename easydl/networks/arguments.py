@@ -11,6 +11,7 @@ from easydl.networks.recipe import Task
 
 MOST_CLASSES, MOST_CHANNELS, LARGEST = 1000, 64, 4096
 DEFAULT_SIDE = {2: 128, 3: 48}
+PRETRAINED_SIDE = 96
 CLASSIFIER_TASKS = ("classification", "multilabel", "regression")
 
 
@@ -80,7 +81,7 @@ def channel_count(channels: Any, classes: Any) -> int:
     return int(value)
 
 
-def image_size(size: Any, classes: Any, entry: Entry) -> tuple[int, ...]:
+def image_size(size: Any, classes: Any, entry: Entry, *, pretrained: bool = False) -> tuple[int, ...]:
     """The spatial size of a classifier's input.
 
     Args:
@@ -88,6 +89,8 @@ def image_size(size: Any, classes: Any, entry: Entry) -> tuple[int, ...]:
             the study's images are smaller than that.
         classes: A study's class names carry the size of its images.
         entry: The network: its dimension and the smallest side it takes.
+        pretrained: Whether it starts from trained weights: its filters know structures of a few pixels in photographs of
+            224, so smaller images are enlarged to 96 rather than left as they are.
 
     Returns:
         One number per side.
@@ -100,9 +103,10 @@ def image_size(size: Any, classes: Any, entry: Entry) -> tuple[int, ...]:
         known = getattr(classes, "image_size", None)
         sides: Any = (default,) * entry.dimension
         if known and len(known) == entry.dimension:
-            # One square of the longest side: nothing is cropped, small images are not blown up.
+            # One square of the longest side: nothing is cropped, small images are not blown up (but for trained filters).
+            least = max(entry.smallest, PRETRAINED_SIDE if pretrained else 0)
             longest = [max(known)] * 2 if entry.dimension == 2 else list(known)
-            sides = tuple(max(entry.smallest, min(default, int(side))) for side in longest)
+            sides = tuple(max(least, min(default, int(side))) for side in longest)
     else:
         sides = (size,) * entry.dimension if whole(size) else size
     return _checked(sides, entry)

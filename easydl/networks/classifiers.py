@@ -52,7 +52,7 @@ def classifier(
             where the backbone needs it; 2 or more than 3 channels are mixed by a small layer that learns
             (``to_rgb``).
         size: Side of the input in pixels, or one number per side. Not given: 128 (48 in 3D), or less where
-            the study's images are smaller.
+            the study's images are smaller (but at least 96 with trained weights).
         task: ``classification`` (softmax), ``multilabel`` (a sigmoid per label) or ``regression`` (linear).
         seed: Settles the random weights and the dropout masks. The caller's random state is left as it was.
 
@@ -83,7 +83,7 @@ def classifier(
     labels = arguments.class_names(classes, task)
     arguments.fits_study(entry, classes)
     depth = arguments.channel_count(channels, classes)
-    shape = arguments.image_size(size, classes, entry)
+    shape = arguments.image_size(size, classes, entry, pretrained=bool(pretrained))
     seed = arguments.seed_of(seed)
     start = weights.locate(entry, pretrained)
     with seeded(seed):

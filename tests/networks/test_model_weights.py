@@ -285,3 +285,14 @@ def test_real_mobilenet_gives_the_features_of_keras_applications(real_weights):
     model = classifier("mobilenet_025", pretrained="imagenet", channels=1, size=128)
     expected = theirs(np.repeat(grey, 3, -1) / 127.5 - 1, training=False)
     np.testing.assert_allclose(feature_extractor(model)(grey, training=False), expected, atol=1e-4)
+
+
+@pytest.mark.real
+def test_small_images_are_enlarged_for_trained_filters(real, monkeypatch):
+    from easydl.studies import Classes
+
+    monkeypatch.setenv("EASYDL_WEIGHTS", str(real / "keras_weights"))
+    small = Classes(["normal", "pneumonia"], image_size=(28, 28))
+    assert classifier("mobilenet_025", classes=small, pretrained=True).input_shape[1:3] == (96, 96)
+    assert classifier("mobilenet_025", classes=small).input_shape[1:3] == (32, 32)
+    assert classifier("mobilenet_025", classes=small, pretrained=True, size=64).input_shape[1:3] == (64, 64)
