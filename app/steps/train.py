@@ -53,7 +53,7 @@ def settings_form() -> None:
     with st.form("settings-form"):
         left, right = st.columns(2, gap="large")
         preset = left.selectbox(
-            "Augmentation", presets_named, index=position(presets_named, kept.get("preset")),
+            "Augmentation", presets_named, index=position(presets_named, kept.get("augment")),
             format_func=lambda name: f"{name}: {purposes.get(name, 'chosen from the images')}",
             help="How training images are varied, within what anatomy allows: a chest film is never mirrored.",
         )  # fmt: skip
@@ -78,7 +78,7 @@ def settings_form() -> None:
     if reason:
         st.caption(reason)
     if pressed:
-        settings = {"model": model, "preset": preset, "epochs": epochs, "pretrained": pretrained}
+        settings = {"model": model, "augment": preset, "epochs": epochs, "pretrained": pretrained}
         st.session_state["settings"], st.session_state["seed"] = settings, int(seed)
         override = st.session_state.get("override") or None
         folder = workspace().runs.start(card, **settings, seed=int(seed), override=override)

@@ -169,7 +169,7 @@ def _training_sentence(record: RunRecord) -> str:
     start = "random weights"
     if weights:
         start = "ImageNet weights" if weights is True else f"the weights “{weights}”"
-    augment = recorded(record).get("augment") or config.get("augment") or config.get("preset") or "none"
+    augment = recorded(record).get("augment") or config.get("augment") or "none"
     model = config.get("model") or "network"
     return (
         f"The model “{model}” was trained from {start} for {many(len(record.history), 'epoch')} with the "
@@ -207,7 +207,7 @@ def command(record: RunRecord) -> str:
         return ""
     words = ["easydl", "train", str(config["source"])]
     for name in _OPTIONS:
-        value = config.get(name, config.get("preset") if name == "augment" else None)
+        value = config.get(name)
         for one in value if name == "image" and isinstance(value, list) else [value]:
             if isinstance(one, (str, int, float)) and not isinstance(one, bool):
                 words += [f"--{name}", str(one)]

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from easydl.atomic import write_text
 from easydl.errors import RunError
@@ -52,7 +52,7 @@ class RunConfig(BaseModel):
     model: str = "auto"
     pretrained: bool | str = False
     size: int | None = Field(default=None, ge=16, le=2048)
-    augment: str = Field(default="auto", validation_alias=AliasChoices("augment", "preset"))
+    augment: str = "auto"
     epochs: int | None = Field(default=None, ge=1, le=10_000)
     batch_size: int | None = Field(default=None, ge=1, le=4096)
     learning_rate: float | None = Field(default=None, gt=0, lt=10)

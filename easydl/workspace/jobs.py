@@ -55,7 +55,7 @@ class Runs:
 
         Args:
             card: The study.
-            settings: Further fields of `easydl.runs.RunConfig`: model, pretrained, preset, epochs, seed, ...
+            settings: Further fields of `easydl.runs.RunConfig`: model, pretrained, augment, epochs, seed, ...
 
         Returns:
             The run folder: a new one, or that of the run with the same settings that is in progress.

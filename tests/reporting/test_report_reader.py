@@ -131,7 +131,7 @@ def test_patients_are_unknown_when_any_file_says_so(run):
     ("facts", "config", "expected"),
     [
         ({"command": "easydl demo"}, {}, "easydl demo"),
-        ({"command": "easydl resume 1"}, {"source": "a b.csv", "model": "tiny", "seed": 3, "preset": "ct"},
+        ({"command": "easydl resume 1"}, {"source": "a b.csv", "model": "tiny", "seed": 3, "augment": "ct"},
          "easydl train 'a b.csv' --model tiny --augment ct --seed 3"),
         ({}, {"source": "x", "image": ["t1", "t2"], "mask": "seg", "patient": "id", "merge_labels": True},
          "easydl train x --image t1 --image t2 --mask seg --merge-labels --patient id"),

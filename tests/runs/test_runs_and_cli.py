@@ -176,6 +176,7 @@ def test_a_killed_run_is_interrupted(tmp_path):
     _until(lambda: runs.status(folder)["pid"] and runs.status(folder)["phase"] == "training", folder)
     os.kill(pid, signal.SIGKILL)
     _until(lambda: runs.status(folder)["state"] == "interrupted", folder)
+    assert not (folder / "report.html").exists()
 
 
 def _until(true, folder, seconds=180):
