@@ -2,8 +2,8 @@
 
 Run: python benchmarks/frozen_features.py
 ResNet50V2 at 128 x 128, 320 images (256 to train on, 64 to validate on), 10 epochs of the head, no augmentation: in both
-the same start, optimiser, learning-rate curve and batches; decoding, compiling and tracing count, building the network does
-not. Weights are random here unless the ImageNet file is in the
+the same start, optimiser, learning-rate curve and batches; building the network,
+decoding, compiling and tracing count. Weights are random here unless the ImageNet file is in the
 cache; the work is the same.
 """
 
@@ -51,8 +51,8 @@ def model_for(classes):
 
 
 def by_hand(train, val) -> tuple[float, float]:
-    model = freeze_backbone(model_for(train.classes))
     start = time.perf_counter()
+    model = freeze_backbone(model_for(train.classes))
     images, held = (decode(part, size=(SIDE, SIDE), channels=1, units="0-255") for part in (train, val))
     watch = Watch(None)
     keras.utils.set_random_seed(0)
@@ -65,8 +65,8 @@ def by_hand(train, val) -> tuple[float, float]:
 
 
 def cached(train, val) -> tuple[float, float]:
-    model = model_for(train.classes)
     start = time.perf_counter()
+    model = model_for(train.classes)
     history = easydl.fit(
         model, train, val, augment="none", epochs=EPOCHS, fine_tune=False, class_weight=None, verbose=False
     )
