@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -177,11 +177,6 @@ def plan_segmenter(
         window=window[0], units=train.units, class_weight=None, preset=preset[0], spacing_mm=recipe.spacing_mm,
         max_side=recipe.max_side, patch=patch, steps=steps, why=tuple(why),
     )  # fmt: skip
-
-
-def adapted(plan: Plan, why: str) -> Plan:
-    """The same plan with one more reason on record."""
-    return replace(plan, why=(*plan.why, why))
 
 
 def _class_weight(given: dict[str, float] | str | None, train: Study) -> tuple[dict[int, float] | None, str]:
