@@ -1,0 +1,5 @@
+"""Group I of the bad inputs."""
+
+from bad_inputs.case import Case
+
+CASES: list[Case] = []
