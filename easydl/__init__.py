@@ -22,6 +22,7 @@ if "IPython" in sys.modules:
 
 _FACE = {
     # data
+    "inspect": "easydl.studies",
     "load": "easydl.studies",
     "read": "easydl.images",
     "simulate": "easydl.phantoms",
@@ -42,6 +43,8 @@ _FACE = {
     "evaluate": "easydl.evaluation",
     "saliency": "easydl.explanation",
     "report": "easydl.reporting",
+    # clinic
+    "deidentify": "easydl.clinical",
     # words
     "EasyDLError": "easydl.errors",
     "RESEARCH_USE": "easydl.errors",
@@ -63,6 +66,7 @@ __all__ = sorted(_FACE)
 
 if TYPE_CHECKING:
     from easydl.augmentation import preset, presets
+    from easydl.clinical import deidentify
     from easydl.errors import RESEARCH_USE, EasyDLError
     from easydl.evaluation import evaluate
     from easydl.explanation import saliency
@@ -71,7 +75,7 @@ if TYPE_CHECKING:
     from easydl.phantoms import simulate
     from easydl.prediction import predict
     from easydl.reporting import report
-    from easydl.studies import load
+    from easydl.studies import inspect, load
     from easydl.training import fit
     from easydl.traps import audit
 

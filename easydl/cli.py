@@ -27,6 +27,8 @@ Image = Annotated[list[str] | None, typer.Option(help="Column with the images; r
 Mask = Annotated[str | None, typer.Option(help="Column with the masks.")]
 Patient = Annotated[str, typer.Option(help="Column with the patient.")]
 NoPatients = Annotated[bool, typer.Option("--no-patients", help="Every image is a patient of its own (on the record).")]
+Root = Annotated[str | None, typer.Option(help="Folder of the images, when it is not the table's.")]
+Classes = Annotated[list[str] | None, typer.Option(help="A class; repeat it for all, in their order.")]
 Merge = Annotated[bool, typer.Option("--merge-labels", help="Labels that differ only by spaces or case are one.")]
 Override = Annotated[
     str | None, typer.Option(help="A reason for going on in spite of a blocking trap (on the record).")
@@ -54,12 +56,18 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="At most so many in each phase.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the network's input in pixels.")] = None,
     window: Annotated[str | None, typer.Option(help="CT window by name: lung, bone, brain, ...")] = None,
+    normalise: Annotated[str, typer.Option(help="MR values: percentile or z-score of each image.")] = "percentile",
+    spacing_mm: Annotated[
+        list[float] | None, typer.Option(help="Grid of a segmenter in mm; once for each axis, depth first.")
+    ] = None,
     image: Image = None,
     label: Label = None,
     mask: Mask = None,
     patient: Patient = "auto",
     no_patients: NoPatients = False,
     split: Annotated[str | None, typer.Option(help="Column with a ready-made split.")] = None,
+    classes: Classes = None,
+    root: Root = None,
     merge_labels: Merge = False,
     seed: Seed = 0,
     heatmaps: Annotated[int, typer.Option(help="How many test images to explain.")] = 6,
@@ -71,8 +79,10 @@ def train(
 
     config = _config(
         source=source, model=model, pretrained=pretrained, augment=augment, epochs=epochs, size=size, window=window,
+        normalise=normalise, spacing_mm=spacing_mm or None,
         image=image[0] if image and len(image) == 1 else image or None, label=label, mask=mask,
-        patient=None if no_patients else patient, split=split, merge_labels=merge_labels, seed=seed,
+        patient=None if no_patients else patient, split=split, classes=classes or None, root=root,
+        merge_labels=merge_labels, seed=seed,
         heatmaps=heatmaps, override=override,
     )  # fmt: skip
     _done(runs.run(config, folder or _new_folder(model), progress=typer.echo))
@@ -96,13 +106,16 @@ def evaluate(
     mask: Mask = None,
     patient: Patient = "auto",
     no_patients: NoPatients = False,
+    classes: Classes = None,
+    root: Root = None,
+    merge_labels: Merge = False,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Test a model on a study it has not seen: every number with n and a 95% interval."""
     import easydl
 
-    study = _study(source, image, label, mask, None if no_patients else patient)
+    study = _study(source, image, label, mask, None if no_patients else patient, classes, root, merge_labels)
     metrics = easydl.evaluate(easydl.load_model(model), study, seed=seed)
     _print(metrics.to_dict() if as_json else metrics.table.to_string(index=False), as_json)
 
@@ -147,15 +160,32 @@ def audit(
     mask: Mask = None,
     patient: Patient = "auto",
     no_patients: NoPatients = False,
+    classes: Classes = None,
+    root: Root = None,
+    merge_labels: Merge = False,
     as_json: Json = False,
 ) -> None:
     """Look for traps before training. Exit code 2 when one of them blocks."""
     import easydl
 
-    found = easydl.audit(_study(source, image, label, mask, None if no_patients else patient))
+    found = easydl.audit(
+        _study(source, image, label, mask, None if no_patients else patient, classes, root, merge_labels)
+    )
     _print(found.to_dict() if as_json else repr(found), as_json)
     if found.blocking:
         raise typer.Exit(2)
+
+
+@app.command()
+def inspect(
+    path: Annotated[str, typer.Argument(help="A folder, a table, an image, or folder#key of one series.")],
+    as_json: Json = False,
+) -> None:
+    """Say what lies there: patients, series, images, and what is refused and why. Nothing is loaded or changed."""
+    import easydl
+
+    found = easydl.inspect(path)
+    _print(found.to_dict() if as_json else found.text, as_json)
 
 
 @app.command()
@@ -180,6 +210,31 @@ def simulate(
     import easydl
 
     typer.echo(easydl.simulate(folder, kind=kind, patients=patients, traps=tuple(trap or ()), seed=seed))
+
+
+@app.command()
+def deidentify(
+    source: Annotated[Path, typer.Argument(help="A folder of DICOM files, or one file. It is never changed.")],
+    output: Annotated[Path, typer.Argument(help="A new folder, or that of an earlier run.")],
+    dates: Annotated[str, typer.Option(help="shift or remove.")] = "shift",
+    secret: Annotated[Path | None, typer.Option(help="The site's secret; in the easydl folder when not given.")] = None,
+    release: Annotated[Path | None, typer.Option(help="Text file: quarantined files that a person looked at.")] = None,
+    black_out: Annotated[
+        tuple[int, int, int, int], typer.Option(help="Pixels to blacken at the top, bottom, left and right.")
+    ] = (0, 0, 0, 0),
+    keep_key: Annotated[
+        bool, typer.Option("--keep-key", help="Keep original and new names beside the secret.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Copy DICOM images without identities; what a person must look at first goes into quarantine."""
+    import easydl
+
+    done = easydl.deidentify(
+        source, output, dates=dates, secret=secret, release=release or (), black_out=black_out, keep_key=keep_key,
+        progress=lambda words: typer.echo(words, err=True),
+    )  # fmt: skip
+    typer.echo(json.dumps(done.to_dict(), indent=1, default=str) if as_json else done.text)
 
 
 @app.command(name="app")
@@ -272,10 +327,16 @@ def _config(**settings: Any) -> Any:
         raise settings_error(problem) from problem
 
 
-def _study(source: str, image: list[str] | None, label: str | None, mask: str | None, patient: str | None) -> Any:
+def _study(
+    source: str, image: list[str] | None, label: str | None, mask: str | None, patient: str | None,
+    classes: list[str] | None, root: str | None, merge_labels: bool,
+) -> Any:  # fmt: skip
     import easydl
 
-    return easydl.load(source, image=image or None, label=label, mask=mask, patient=patient)
+    return easydl.load(
+        source, image=image or None, label=label, mask=mask, patient=patient, classes=classes or None, root=root,
+        merge_labels=merge_labels,
+    )  # fmt: skip
 
 
 def _table(found: Any) -> str:

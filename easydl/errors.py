@@ -15,7 +15,12 @@ class EasyDLError(Exception):
         found: What was found and where (file, row, value). Never a patient's name.
         expected: What was expected instead.
         do: The next step that puts it right.
+
+    Attributes:
+        problems: Every single problem, when there are more than the message shows.
     """
+
+    problems: tuple[str, ...] = ()
 
     def __init__(self, found: str, expected: str, do: str) -> None:
         self.found, self.expected, self.do = found, expected, do

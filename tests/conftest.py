@@ -27,6 +27,7 @@ def real() -> Path:
 @pytest.fixture(autouse=True)
 def _own_workspace(tmp_path, monkeypatch):
     monkeypatch.setenv("EASYDL_WORKSPACE", str(tmp_path / "workspace"))
+    monkeypatch.setenv("EASYDL_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

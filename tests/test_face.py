@@ -13,7 +13,8 @@ import easydl
 
 ROOT = Path(__file__).parents[1]
 FACE = [
-    "EasyDLError", "RESEARCH_USE", "audit", "classifier", "evaluate", "fit", "load", "load_model", "models", "predict",
+    "EasyDLError", "RESEARCH_USE", "audit", "classifier", "deidentify", "evaluate", "fit", "inspect", "load",
+    "load_model", "models", "predict",
     "preset", "presets", "read", "report", "saliency", "save_model", "simulate", "unet", "unet3d",
 ]  # fmt: skip
 
@@ -82,6 +83,8 @@ def test_the_module_runs_as_a_command():
         "audit",
         "report",
         "simulate",
+        "deidentify",
+        "inspect",
         "app",
         "models",
         "presets",

@@ -58,6 +58,14 @@ def column_choices(card: StudyCard | None = None, *, folded: bool = True) -> dic
             )
             for place, role in enumerate(("image", "label", "patient", "mask"))
         }
+        root = st.text_input(
+            "Folder of the images, when it is not the table's", value=known.get("root") or "",
+            help="Paths in the table are taken from here, and none may lead out of it.",
+        )  # fmt: skip
+        named = st.text_input(
+            "Classes in order, separated by commas", value=", ".join(known.get("classes") or []),
+            placeholder="all labels, sorted", help="Rows labelled NA, None and the like are set aside unless listed.",
+        )  # fmt: skip
         alone = st.checkbox(
             "Every image is of another patient",
             value=known.get("patient", "auto") is None,
@@ -69,6 +77,8 @@ def column_choices(card: StudyCard | None = None, *, folded: bool = True) -> dic
         )
     chosen: dict[str, Any] = {role: name.strip() or None for role, name in names.items()}
     chosen["patient"] = None if alone else chosen["patient"] or "auto"
+    chosen["root"] = root.strip() or None
+    chosen["classes"] = [name.strip() for name in named.split(",") if name.strip()] or None
     return {**chosen, "merge_labels": merge}
 
 

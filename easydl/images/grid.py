@@ -9,12 +9,18 @@ from scipy import ndimage
 from easydl.errors import ModelError
 from easydl.images.scan import Scan
 
+NORMALISE = ("percentile", "z-score")
+"""From relative values to 0-255: the 0.5th and 99.5th percentile to 0 and 255, or mean +- 5 standard deviations."""
+DEVIATIONS = 5.0
 
-def prepare(scan: Scan, *, channels: int, units: str, size: tuple[int, ...] | None = None) -> np.ndarray:
+
+def prepare(
+    scan: Scan, *, channels: int, units: str, size: tuple[int, ...] | None = None, normalise: str = "percentile"
+) -> np.ndarray:
     """Bring a Scan to the units, channels and size a model was built for.
 
-    Relative values (MR, CR, 16-bit) are brought to 0-255 by the image's own 0.5th and 99.5th percentiles;
-    Hounsfield units and 8-bit values keep their numbers, because the window is inside the model.
+    Relative values (MR, CR, 16-bit) are brought to 0-255 by the image's own percentiles or by its mean and standard
+    deviation; Hounsfield units and 8-bit values keep their numbers, because the window is inside the model.
 
     Args:
         scan: The image or volume.
@@ -22,6 +28,8 @@ def prepare(scan: Scan, *, channels: int, units: str, size: tuple[int, ...] | No
         units: ``"0-255"`` or ``"HU"``, what the model was trained with.
         size: Spatial size to resize to (the aspect ratio is not kept, so that it cannot give the label away), or
             None to keep the scan's own grid.
+        normalise: How values that are not Hounsfield units reach 0-255; see `NORMALISE`. 8-bit values keep their
+            numbers under ``"percentile"``.
 
     Returns:
         float32 ``(*size, channels)``.
@@ -36,8 +44,8 @@ def prepare(scan: Scan, *, channels: int, units: str, size: tuple[int, ...] | No
             "Give it CT as DICOM with its rescale values, or a model trained on this kind of image.",
         )
     pixels = scan.pixels
-    if scan.units == "relative" and units != "relative":
-        pixels = stretch(pixels)
+    if (scan.units == "relative" and units != "relative") or (scan.units == "0-255" and normalise == "z-score"):
+        pixels = standardise(pixels) if normalise == "z-score" else stretch(pixels)
     elif scan.units == "HU" and units == "0-255":
         raise ModelError(
             f"{_name(scan)} is a CT in Hounsfield units.",
@@ -46,6 +54,20 @@ def prepare(scan: Scan, *, channels: int, units: str, size: tuple[int, ...] | No
         )
     pixels = match_channels(pixels, channels, _name(scan))
     return pixels if size is None or tuple(size) == pixels.shape[:-1] else resize(pixels, tuple(size))
+
+
+def standardise(pixels: np.ndarray) -> np.ndarray:
+    """Bring each channel's mean to 127.5 and 5 standard deviations to 127.5 above and below it; what lies beyond is cut.
+
+    Mean and deviation are those of the voxels above the lowest value, which in MR is the air that was masked out.
+    """
+    out = np.empty(pixels.shape, np.float32)
+    for channel in range(pixels.shape[-1]):
+        values = pixels[..., channel]
+        inside = values[values > values.min()]
+        mean, deviation = (float(inside.mean()), float(inside.std())) if inside.size else (float(values.flat[0]), 0.0)
+        out[..., channel] = np.clip((values - mean) / (deviation or 1.0), -DEVIATIONS, DEVIATIONS)
+    return (out + DEVIATIONS) * np.float32(127.5 / DEVIATIONS)
 
 
 def stretch(pixels: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,64 +12,52 @@ import numpy as np
 
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.images.limits import check_size
+from easydl.images.nifti_file import nifti_header, unreadable, voxels
 from easydl.images.scan import Scan
 
+SAME_MM = 0.1
+TO_MM = {"meter": 1000.0, "micron": 0.001}
+PLAUSIBLE_MM = (1e-5, 100.0)
 
-def read_nifti(path: str | Path) -> Scan:
-    """Read one 3D NIfTI file, scaled once, with depth first.
+
+def read_nifti(path: str | Path, frame: int | None = None, *, labels: bool = False) -> Scan:
+    """Read one volume of a NIfTI file, scaled once, with depth first.
 
     Args:
-        path: A ``.nii`` or ``.nii.gz`` file with three dimensions.
+        path: A ``.nii`` or ``.nii.gz`` file, or the ``.hdr`` of a pair, with two, three or four dimensions.
+        frame: Which volume of a file that holds several, counted from 1.
+        labels: Read it as a mask: voxels that are not numbers are refused instead of filled.
 
     Returns:
         A Scan of shape ``(depth, height, width, 1)`` in ``"relative"`` units (NIfTI does not say its units;
-        values below -500 mark a CT, which becomes ``"HU"``), with its affine in LPS.
+        values below -500 mark a CT, which becomes ``"HU"``), with its affine in LPS. Where the file has both an sform
+        and a qform, the sform counts; lengths that the header gives in metres or micrometres become millimetres.
 
     Raises:
-        InputError: Missing, damaged, not three-dimensional, or without a usable geometry.
+        InputError: Missing, damaged, of several volumes when none was chosen, of colour or complex numbers, beyond the
+            size limit, or without a usable geometry.
+
+    References:
+        NIfTI-1.1, https://nifti.nimh.nih.gov/nifti-1 (methods 2 and 3 of orientation; xyzt_units).
     """
     import nibabel
     from highdicom import Volume
 
     name = Path(path).name
-    if not Path(path).is_file():
-        raise InputError(f"The file {path} does not exist.", "a file at this path.", "Correct the path in the table.")
-    image: Any
-    try:
-        image = nibabel.load(path)
-        shape = tuple(int(side) for side in image.shape)
-    except Exception as problem:
-        raise _unreadable(name, "its header is not a NIfTI header") from problem
-    if len(shape) == 4 and shape[3] == 1:
-        image = nibabel.funcs.four_to_three(image)[0]
-        shape = shape[:3]
-    if len(shape) != 3:
-        raise InputError(
-            f"{name} has {len(shape)} dimensions {shape}.",
-            "three dimensions: one volume in one file.",
-            "Save each time point, echo or channel as a file of its own, and list them as image columns.",
-        )
-    check_size((*shape, 1), name)
-    try:
-        array = np.asarray(image.get_fdata(dtype=np.float32))
-    except Exception as problem:
-        raise _unreadable(name, "it is cut short or damaged") from problem
-    affine = image.affine
-    if affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise _unreadable(name, "its affine (position and spacing) is not usable")
-    notes = []
-    header = image.header
-    if int(header.get("sform_code", 1)) == 0 and int(header.get("qform_code", 1)) == 0:
-        notes.append("orientation unknown: the file has neither sform nor qform")
+    header = nifti_header(Path(path))
+    shape = _volume_shape(header.shape, frame, name)
+    check_size((*shape[::-1], 1), name)
+    affine, notes = _affine(header.fields, shape, name)
+    array = voxels(header, shape, (frame or 1) - 1, name)
     if not np.isfinite(array).all():
-        bad = int((~np.isfinite(array)).sum())
-        notes.append(f"{bad} voxels were not numbers and were set to 0")
-        array = np.nan_to_num(array, nan=0.0, posinf=0.0, neginf=0.0)
+        array = _filled(array, labels, name, notes)
     try:
         volume = Volume.from_nibabel(nibabel.Nifti1Image(array, affine)).permute_spatial_axes([2, 1, 0])
     except ValueError as problem:
-        raise _unreadable(name, "its axes are not at right angles") from problem
-    is_ct = float(array.min()) < -500
+        raise unreadable(name, "its axes are not at right angles (a sheared affine)") from problem
+    if len(header.shape) == 2:
+        notes.append("a file of two dimensions was read as a volume of one slice")
+    is_ct = not labels and float(array.min()) < -500
     return Scan(
         np.ascontiguousarray(volume.array, dtype=np.float32)[..., None],
         "HU" if is_ct else "relative",
@@ -79,23 +68,50 @@ def read_nifti(path: str | Path) -> Scan:
     )
 
 
+def nifti_facts(path: str | Path) -> dict[str, str]:
+    """Width, height and slices of a NIfTI file from its header alone, as text, for the study table.
+
+    Raises:
+        InputError: The file is missing or its header is not a NIfTI header.
+    """
+    header = nifti_header(Path(path))
+    return {
+        **dict(zip(("width", "height", "slices"), map(str, header.shape), strict=False)),
+        "file_type": "NIfTI",
+    }
+
+
 def write_nifti(mask: np.ndarray, affine: np.ndarray, path: str | Path) -> Path:
     """Write a mask on a Scan's grid as NIfTI, with the axes in the order a NIfTI source had.
 
     Args:
-        mask: Integer array ``(depth, height, width)``.
+        mask: Whole numbers from 0 to 65535, ``(depth, height, width)``, of any dtype; stored as uint8 or uint16.
         affine: The Scan's affine (LPS, depth first).
         path: Where to write, ``.nii`` or ``.nii.gz``.
 
     Returns:
         The path written. The header's description says research use only.
+
+    Raises:
+        InputError: The mask holds fractions, or numbers that do not fit.
     """
     from highdicom import Volume
 
-    stored = mask.astype(np.uint8 if mask.max(initial=0) < 256 else np.uint16)
+    numbers = np.asarray(mask, dtype=np.float64) if mask.dtype.kind == "f" else mask
+    whole = np.rint(numbers) if numbers.dtype.kind == "f" else numbers
+    low, high = (whole.min(), whole.max()) if whole.size else (0, 0)
+    fits = whole.size > 0 and bool(low >= 0) and bool(high <= np.iinfo(np.uint16).max)
+    if not fits or (whole is not numbers and np.abs(whole - numbers).max() > 1e-3):
+        raise InputError(
+            f"The mask to be written holds {'fractions or ' if whole is not numbers else ''}values from {low} to {high}.",
+            "whole numbers from 0 to 65535.",
+            "Give class numbers, not probabilities.",
+        )
+    stored = whole.astype(np.uint8 if high < 256 else np.uint16)
     volume = Volume(stored, np.asarray(affine, dtype=float), coordinate_system="PATIENT")
     image = volume.permute_spatial_axes([2, 1, 0]).to_nibabel()
     image.header["descrip"] = ("easydl: " + RESEARCH_USE)[:79].encode()
+    image.header.set_xyzt_units("mm")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     suffix = ".nii.gz" if path.name.endswith(".gz") else ".nii"
@@ -109,9 +125,92 @@ def write_nifti(mask: np.ndarray, affine: np.ndarray, path: str | Path) -> Path:
     return path
 
 
-def _unreadable(name: str, why: str) -> InputError:
-    return InputError(
-        f"{name} cannot be read: {why}.",
-        "a whole NIfTI volume (.nii or .nii.gz).",
-        "Open it in a viewer; export it again if it is damaged, or leave it out of the study.",
-    )
+def _volume_shape(shape: tuple[int, ...], frame: int | None, name: str) -> tuple[int, int, int]:
+    """The three sides of the volume that is meant."""
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) > 4 or len(shape) < 2:
+        raise InputError(
+            f"{name} has {len(shape)} dimensions {shape}.",
+            "three dimensions, or four when it holds several volumes.",
+            "Save each volume as a file of its own, and list them as image columns.",
+        )
+    volumes = shape[3] if len(shape) == 4 else 1
+    if frame is None and volumes > 1:
+        raise InputError(
+            f"{name} holds {volumes} volumes of {' x '.join(map(str, shape[:3]))} voxels (time points, echoes or channels).",
+            "one volume in each row.",
+            f"Name one of them, {name}#1 to {name}#{volumes}; several can be listed as image columns.",
+        )
+    if frame is not None and not 1 <= frame <= volumes:
+        raise InputError(
+            f"{name} has no volume {frame}.",
+            f"a number from 1 to {volumes}.",
+            f"Write {name}#1 for the first volume.",
+        )
+    return (*shape, 1)[:3] if len(shape) == 2 else shape[:3]  # type: ignore[return-value]
+
+
+def _affine(header: Any, shape: tuple[int, ...], name: str) -> tuple[np.ndarray, list[str]]:
+    """The affine in millimetres (RAS, as NIfTI has it), and what was assumed."""
+    notes: list[str] = []
+    try:
+        sform, scode = header.get_sform(coded=True)
+        affine = np.asarray(sform if scode else header.get_best_affine(), dtype=float)
+    except Exception as problem:
+        raise unreadable(name, "its affine (position and spacing) is not usable") from problem
+    zooms = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(affine).all() or zooms.min() <= 0 or abs(np.linalg.det(affine[:3, :3] / zooms)) < 1e-6:
+        raise unreadable(name, "its affine (position and spacing) is zero, not a number or flat")
+    qform, qcode = _qform(header)
+    if scode and qcode and qform is None:
+        notes.append("the qform is damaged: the sform was used")
+    elif scode and qcode:
+        corners = np.array([[*corner, 1] for corner in product(*((0, side - 1) for side in shape))], dtype=float)
+        apart = float(np.linalg.norm(corners @ (affine - qform).T, axis=1).max())
+        if apart > SAME_MM:
+            notes.append(f"sform and qform place the volume up to {apart:.1f} mm apart: the sform was used")
+    elif not scode and not qcode:
+        notes.append("orientation unknown: the file has neither sform nor qform, left and right may be exchanged")
+    try:
+        unit = header.get_xyzt_units()[0]
+    except Exception:
+        unit = "unknown"
+    if unit in TO_MM:
+        factor = TO_MM[unit]
+        long_name = {"meter": "metres", "micron": "micrometres"}[unit]
+        if PLAUSIBLE_MM[0] <= zooms.min() * factor and zooms.max() * factor <= PLAUSIBLE_MM[1]:
+            affine = np.diag([factor, factor, factor, 1.0]) @ affine
+            spacing = " x ".join(f"{zoom * factor:g}" for zoom in zooms)
+            notes.append(f"lengths are in {long_name} and were brought to millimetres (spacing {spacing} mm)")
+        else:
+            notes.append(
+                f"the header says {long_name}, which would make voxels {zooms.max() * factor:g} mm long: "
+                "its numbers were taken as millimetres"
+            )
+    elif unit != "mm":
+        notes.append("the file does not say its unit of length: millimetres were assumed")
+    return affine, notes
+
+
+def _qform(header: Any) -> tuple[np.ndarray | None, int]:
+    code = int(header["qform_code"])
+    try:
+        qform = header.get_qform()
+        return (qform if np.isfinite(qform).all() else None), code
+    except Exception:
+        return None, code
+
+
+def _filled(array: np.ndarray, labels: bool, name: str, notes: list[str]) -> np.ndarray:
+    good = np.isfinite(array)
+    bad = int((~good).sum())
+    if labels or not good.any():
+        raise InputError(
+            f"{name} holds {bad:,} voxels that are not numbers (NaN or infinite).",
+            "whole numbers in every voxel of a mask." if labels else "numbers in most voxels.",
+            "Export it again." if not labels else "Export the mask again as a label map.",
+        )
+    fill = float(array[good].min())
+    notes.append(f"{bad:,} voxels were not numbers and were set to {fill:g}, the smallest value")
+    return np.where(good, array, np.float32(fill))

@@ -6,16 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from easydl.errors import InputError
-from easydl.images.limits import is_dicom, is_nifti, is_raster
+from easydl.images.limits import is_dicom, is_nifti, is_raster, not_read
 from easydl.images.scan import Scan
 
 
-def read(path: str | Path) -> Scan:
+def read(path: str | Path, *, labels: bool = False) -> Scan:
     """Read one image or volume, whatever its format.
 
     Args:
-        path: A PNG, JPEG, TIFF, BMP, GIF, DICOM or NIfTI file, a folder holding one DICOM series, or
-            ``folder#key`` for one series of several.
+        path: A PNG, JPEG, TIFF, BMP, GIF, DICOM or NIfTI file; a folder holding one DICOM series; ``folder#key`` for
+            one series of several; or ``file#3`` for the third frame, time point or page of a file that holds several.
+        labels: Read it as a mask: numbers count instead of a palette's colours, and nothing is filled in.
 
     Returns:
         A `Scan` with float32 pixels in real units, channels last.
@@ -29,27 +30,34 @@ def read(path: str | Path) -> Scan:
         ((512, 512), 'HU')
     """
     address = str(path)
+    file, _, number = address.rpartition("#")
+    if file and number.isdigit() and Path(file).is_file() and not Path(address).exists():
+        return replace(_read_file(file, int(number), labels), source=address)
     if Path(address).is_dir() or ("#" in address and not Path(address).exists()):
-        from easydl.images.dicom import read_series
-        from easydl.images.series import series_files
+        from easydl.images.series import one_series
+        from easydl.images.volumes import read_series
 
-        return replace(read_series(series_files(address), Path(address).name), source=address)
+        series = one_series(address)
+        scan = read_series(series.files, Path(address).name)
+        notes = (f"one volume of several in its series: {series.part}",) if series.part else ()
+        return replace(scan, source=address, notes=(*scan.notes, *notes))
+    return _read_file(address, None, labels)
+
+
+def _read_file(address: str, frame: int | None, labels: bool) -> Scan:
+    """One file, by its content and name; ``frame`` counts from 1."""
     if is_nifti(address):
         from easydl.images.nifti import read_nifti
 
-        return read_nifti(address)
+        return read_nifti(address, frame, labels=labels)
     if is_dicom(address):
         from easydl.images.dicom import read_dicom
 
-        return read_dicom(address)
+        return read_dicom(address, frame)
     if is_raster(address):
         from easydl.images.raster import read_raster
 
-        return read_raster(address)
+        return read_raster(address, frame, labels=labels)
     if not Path(address).exists():
         raise InputError(f"The file {address} does not exist.", "a file at this path.", "Correct the path.")
-    raise InputError(
-        f"{Path(address).name} is of no kind that easydl reads.",
-        "a PNG, JPEG, TIFF, DICOM or NIfTI file, or a folder of DICOM slices.",
-        "Export the image in one of these formats.",
-    )
+    raise not_read(address)

@@ -26,8 +26,9 @@ class Recipe(BaseModel):
         size: The model's spatial input size; None where the network takes any size.
         units: The units the input layer expects: ``0-255`` or ``HU``. Scans in relative units are brought to
             0-255 by their own percentiles before the network sees them.
+        normalise: How values that are not Hounsfield units were brought to 0-255 (`easydl.images.grid.NORMALISE`).
         window: (low, high) in those units, mapped to black and white inside the model.
-        spacing_mm: The working grid of a 3D model (depth, height, width), or None.
+        spacing_mm: The working grid of a segmenter in mm, in the order of its axes, or None.
         max_side: The working grid of a 2D segmenter: longer images are reduced to this many pixels.
         patch: Size of the patches a segmenter was trained on, in working-grid pixels.
         label_values: For a segmenter, the number each class has in mask files, background first; None counts
@@ -46,6 +47,7 @@ class Recipe(BaseModel):
     channels: int = Field(ge=1, le=64)
     size: tuple[int | None, ...]
     units: Literal["0-255", "HU"] = "0-255"
+    normalise: Literal["percentile", "z-score"] = "percentile"
     window: tuple[float, float] = (0.0, 255.0)
     spacing_mm: tuple[float, ...] | None = None
     max_side: int | None = None

@@ -95,9 +95,10 @@ def inputs(model: Any, scan: Scan) -> np.ndarray:
         return working_grid(recipe, scan)[None]
     _check_dimension(recipe, scan)
     size = tuple(int(side) for side in recipe.size if side is not None) or scan.shape
-    pixels = prepare(scan, channels=recipe.channels, units=recipe.units, size=size)
+    pixels = prepare(scan, channels=recipe.channels, units=recipe.units, size=size, normalise=recipe.normalise)
     # Training keeps 8-bit images as whole numbers; so does prediction, or the two would differ by rounding.
-    return (np.rint(pixels) if scan.units == "0-255" else pixels)[None].astype(np.float32)
+    whole = scan.units == "0-255" and recipe.normalise == "percentile"
+    return (np.rint(pixels) if whole else pixels)[None].astype(np.float32)
 
 
 def compiled(model: Any, layer: str | None = None) -> Any:
@@ -141,21 +142,19 @@ def segment(model: Any, recipe: Recipe, scan: Scan) -> np.ndarray:
 
 
 def working_grid(recipe: Recipe, scan: Scan) -> np.ndarray:
-    """A scan's pixels on the grid a segmenter works on: its spacing in 3D, its longest side in 2D."""
-    pixels = prepare(scan, channels=recipe.channels, units=recipe.units)
+    """A scan's pixels on the grid a segmenter works on: its spacing, or in 2D without one its longest side."""
+    pixels = prepare(scan, channels=recipe.channels, units=recipe.units, normalise=recipe.normalise)
     return resize(pixels, shape) if (shape := working_shape(recipe, scan)) != scan.shape else pixels
 
 
 def working_shape(recipe: Recipe, scan: Scan) -> tuple[int, ...]:
     """The spatial shape of `working_grid`."""
-    if recipe.dimension == 3:
-        if recipe.spacing_mm is None or scan.spacing_mm is None:
-            return scan.shape
+    if recipe.spacing_mm is not None and scan.spacing_mm is not None:
         return tuple(
             max(1, round(side * have / want))
             for side, have, want in zip(scan.shape, scan.spacing_mm, recipe.spacing_mm, strict=True)
         )
-    if recipe.max_side is None or max(scan.shape) <= recipe.max_side:
+    if recipe.dimension == 3 or recipe.max_side is None or max(scan.shape) <= recipe.max_side:
         return scan.shape
     return tuple(max(2, round(side * recipe.max_side / max(scan.shape))) for side in scan.shape)
 

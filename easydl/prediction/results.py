@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from easydl.atomic import write_text
+from easydl.atomic import csv_text, write_text
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.images import Scan
 
@@ -47,12 +47,7 @@ class Predictions:
 
         Cells that a spreadsheet would run as a formula are preceded by an apostrophe (CWE-1236).
         """
-        safe = self.frame.copy()
-        for column in safe.columns:
-            if not pd.api.types.is_numeric_dtype(safe[column]):
-                text = safe[column].astype(str)
-                safe[column] = text.where(~text.str.match(r"[=+\-@\t\r]"), "'" + text)
-        return write_text(path, f"# {RESEARCH_USE}\n{safe.to_csv(index=False)}")
+        return write_text(path, f"# {RESEARCH_USE}\n{csv_text(self.frame)}")
 
 
 @dataclass(eq=False)
@@ -166,7 +161,8 @@ class Segmentation:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(suffix=".png", dir=path.parent)
         os.close(handle)
-        Image.fromarray(self.array.astype(np.uint8)).save(temporary, pnginfo=info)
+        values = self.array
+        Image.fromarray(values.astype(np.uint8 if values.max() < 256 else np.uint16)).save(temporary, pnginfo=info)
         os.replace(temporary, path)
         return path
 

@@ -22,6 +22,8 @@ class RunConfig(BaseModel):
         mask: Column with the masks; makes it a segmentation.
         patient: ``"auto"``, a column, or None for "every image is a patient".
         split: Column with a ready-made split, or None to split here.
+        classes: The classes in order, as for `easydl.load`, or None to sort them.
+        root: Folder of the images, as for `easydl.load`.
         merge_labels: As for `easydl.load`.
         sizes: Shares of train, val and test.
         model: Name of a classifier, ``unet`` or ``unet3d``; ``auto`` chooses by the study.
@@ -33,6 +35,8 @@ class RunConfig(BaseModel):
         learning_rate: As for `easydl.fit`.
         fine_tune: As for `easydl.fit`.
         window: As for `easydl.fit`.
+        normalise: As for `easydl.fit`.
+        spacing_mm: As for `easydl.fit`.
         seed: Of the split, the training and the intervals.
         heatmaps: How many test images are explained.
         override: A reason, in writing, for going on in spite of a blocking trap.
@@ -47,6 +51,8 @@ class RunConfig(BaseModel):
     mask: str | None = None
     patient: str | None = "auto"
     split: str | None = None
+    classes: list[str] | None = None
+    root: str | None = None
     merge_labels: bool = False
     sizes: tuple[float, float, float] = (0.6, 0.2, 0.2)
     model: str = "auto"
@@ -58,6 +64,8 @@ class RunConfig(BaseModel):
     learning_rate: float | None = Field(default=None, gt=0, lt=10)
     fine_tune: bool | Literal["auto"] = "auto"
     window: str | tuple[float, float] | None = None
+    normalise: Literal["percentile", "z-score"] = "percentile"
+    spacing_mm: tuple[float, ...] | None = None
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     heatmaps: int = Field(default=6, ge=0, le=100)
     override: str | None = None

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from easydl.atomic import write_status, write_text
+from easydl.atomic import csv_text, write_status, write_text
 from easydl.errors import RESEARCH_USE, EasyDLError, InputError, LeakageError, Stopped
 from easydl.runs.config import RunConfig
 from easydl.runs.folder import locked
@@ -145,13 +145,16 @@ class _Work:
         from easydl.studies import load
 
         config = self.config
-        return load(
+        study = load(
             config.source, image=config.image, label=config.label, mask=config.mask, patient=config.patient,
-            split=config.split, merge_labels=config.merge_labels, override=config.override,
+            split=config.split, classes=config.classes, root=config.root, merge_labels=config.merge_labels,
+            override=config.override,
         )  # fmt: skip
+        study.refuse_untrained()
+        return study
 
     def _write_split(self, study: Any, parts: tuple[Any, ...]) -> None:
-        write_text(self.folder / "table.csv", study.frame.to_csv(index=False))
+        write_text(self.folder / "table.csv", csv_text(study.frame))
 
         def facts(part: Any) -> dict[str, Any]:
             frame, per_class = part.frame, {}
@@ -203,7 +206,8 @@ class _Work:
         config = self.config
         history = fit(
             model, train, val, augment=config.augment, epochs=config.epochs, batch_size=config.batch_size,
-            learning_rate=config.learning_rate, fine_tune=config.fine_tune, window=config.window, seed=config.seed,
+            learning_rate=config.learning_rate, fine_tune=config.fine_tune, window=config.window, normalise=config.normalise,
+            spacing_mm=config.spacing_mm, seed=config.seed,
             run=self.folder, override=config.override,
         )  # fmt: skip
         save_model(model, path)
@@ -271,7 +275,7 @@ class _Work:
 
 
 def _csv(table: Any) -> str:
-    return "" if table is None else str(table.to_csv(index=False))
+    return "" if table is None else csv_text(table)
 
 
 def build(config: RunConfig, study: Any) -> Any:

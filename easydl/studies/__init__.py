@@ -1,6 +1,7 @@
 """A folder, a table or a DataFrame becomes a Study: checked rows, patients, classes, splits and batches."""
 
+from easydl.studies.inspection import inspect
 from easydl.studies.loading import load
 from easydl.studies.study import Classes, Study
 
-__all__ = ["Classes", "Study", "load"]
+__all__ = ["Classes", "Study", "inspect", "load"]

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from easydl.errors import RESEARCH_USE
+from easydl.studies.labels import JOIN
 
 if TYPE_CHECKING:
     from easydl.images import Scan
@@ -21,9 +22,13 @@ CT_WINDOW_HU = (-1000.0, 400.0)
 def summary(study: Study) -> pd.DataFrame:
     """Images and patients per class (rows) and part of the split (columns)."""
     frame = study.frame
-    label = frame["label"] if "label" in frame.columns and study.task == "classification" else None
+    if study.task == "multilabel":  # an image with two findings stands in two rows
+        frame = frame.assign(label=frame["label"].replace("", "none of them").str.split(JOIN, regex=False)).explode(
+            "label"
+        )
+    labelled = "label" in frame.columns and study.task in ("classification", "multilabel")
     rows = frame.assign(
-        label=label if label is not None else "all",
+        label=frame["label"] if labelled else "all",
         split=frame["split"] if "split" in frame.columns else "all",
         patient=frame["patient"] if "patient" in frame.columns else "",
     )
@@ -36,8 +41,15 @@ def sentence(study: Study) -> str:
     patients = f"{study.n_patients} patients" if study.patients_known else "patients not known"
     text = f"{study.name}: {len(study)} images, {patients}"
     if study.task == "classification" and "label" in study.frame.columns:
-        counts = study.frame["label"].value_counts().sort_index()
-        text += "; " + ", ".join(f"{name} {count}" for name, count in counts.items())
+        counts = study.frame["label"].value_counts()
+        text += "; " + ", ".join(f"{name} {counts[name]}" for name in study.classes if name in counts)
+    elif study.task == "multilabel":
+        text += "; " + ", ".join(
+            f"{name} {int(n)}" for name, n in zip(study.classes, study.targets().sum(0), strict=True)
+        )
+    elif study.task == "regression":
+        values = study.targets()
+        text += f"; {study.classes[0]} {values.min():g} to {values.max():g}, median {np.median(values):g}"
     elif study.task == "segmentation":
         text += "; with masks"
     return f"<Study {text}>"
@@ -50,6 +62,7 @@ def html(study: Study) -> str:
     return (
         f"<p><b>{escaping.escape(sentence(study)[1:-1])}</b></p>"
         + table.to_html(index=False, escape=True, border=0)
+        + (study.agreement._repr_html_() if study.agreement is not None else "")
         + (f"<ul>{notes}</ul>" if notes else "")
         + f"<p><small>{RESEARCH_USE}</small></p>"
     )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from easydl.errors import InputError
-from easydl.images.dicom import pseudonym, read_header, safe_header
+from easydl.images.headers import header_facts, no_image, read_header
 from easydl.images.limits import is_dicom, is_ignored, is_nifti, is_raster
+from easydl.images.nifti import nifti_facts
 from easydl.images.raster import raster_facts
 from easydl.images.series import Series, find_series
 
@@ -20,44 +21,90 @@ SPLIT_NAMES = {
 }  # fmt: skip
 
 
-def class_folders(root: Path) -> dict[str, list[tuple[str, str, Path]]]:
+def class_folders(root: Path) -> tuple[dict[str, list[tuple[str, str, Path]]], list[str]]:
     """The files below class folders: ``root/class/...`` or ``root/train|val|test/class/...``.
 
     Args:
         root: The folder to look in.
 
     Returns:
-        ``{class: [(class, split or "", file), ...]}``; empty when the folder has no class folders. Files that lie
-        directly in a split folder (a demonstration image, say) have no class and are left out.
+        ``{class: [(class, split or "", file), ...]}``, empty when the folder has no class folders, and what was passed
+        over, in words. Files that lie directly in a split folder (a demonstration image, say) have no class and are left
+        out.
     """
     found: dict[str, list[tuple[str, str, Path]]] = {}
-    children = sorted(p for p in root.iterdir() if p.is_dir() and not is_ignored(p))
+    notes = []
+    children = visible_folders(root)
     splits = [p for p in children if p.name.lower() in SPLIT_NAMES]
-    if splits and len(splits) == len(children):
-        pairs = [
-            (SPLIT_NAMES[split.name.lower()], child)
-            for split in splits
-            for child in sorted(split.iterdir())
-            if child.is_dir() and not is_ignored(child)
-        ]
+    within = [child for split in splits for child in visible_folders(split)]
+    loose = [p for p in root.iterdir() if p.is_file()]
+    if splits and (within or len(splits) == len(children)):
+        pairs = [(SPLIT_NAMES[child.parent.name.lower()], child) for child in within]
+        others = {p.name: len(image_files(p)) for p in children if p not in splits}
+        if any(others.values()):
+            notes.append(
+                f"{sum(others.values())} images in {', '.join(name for name, n in others.items() if n)} were not used: the "
+                f"folder is read as {', '.join(split.name for split in splits)}"
+            )
+        loose += [p for split in splits for p in split.iterdir() if p.is_file()]
     else:
         pairs = [("", child) for child in children]
+    other, nested = 0, []
     for split, folder in pairs:
-        for path in image_files(folder):
-            found.setdefault(folder.name, []).append((folder.name, split, path))
-    return found
+        images = image_files(folder)
+        other += sum(len([name for name in names if not is_ignored(name)]) for _, _, names in _walk(folder)) - len(
+            images
+        )
+        if not images:
+            notes.append(f"the folder {folder.name!r} holds no images and is no class")
+            continue
+        if any(path.parent != folder and not is_dicom(path) for path in images):
+            nested.append(folder.name)
+        found.setdefault(folder.name, []).extend((folder.name, split, path) for path in images)
+    images_loose = [p for p in loose if not is_ignored(p) and _is_image(p)]
+    if found and images_loose:
+        notes.append(
+            f"{some(images_loose, 'image')} in no class folder {'was' if len(images_loose) == 1 else 'were'} not used"
+        )
+    if found and other:
+        notes.append(f"{other} file{'' if other == 1 else 's'} in the class folders passed over: no images")
+    if nested:
+        notes.append(
+            f"the class folders {', '.join(map(repr, nested[:5]))} hold folders themselves: all images below count as the "
+            "outer folder's class"
+        )
+    return found, notes
+
+
+def visible_folders(folder: Path) -> list[Path]:
+    """The folders within a folder, sorted, without hidden ones and what an operating system left behind."""
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and not is_ignored(p))
+
+
+def some(paths: Sequence[Path], what: str) -> str:
+    """How many files, and the name of the first: ``"3 images (the first: a.png)"``."""
+    if len(paths) == 1:
+        return f"1 {what} ({paths[0].name})"
+    return f"{len(paths)} {what}s" + (f" (the first: {paths[0].name})" if paths else "")
 
 
 def image_files(folder: Path) -> list[Path]:
     """Every file below a folder that easydl reads, sorted by path; hidden leftovers are passed over."""
     found = []
-    for base, folders, names in os.walk(folder, followlinks=False):
-        folders[:] = sorted(name for name in folders if not is_ignored(name))
-        for name in sorted(names):
-            path = Path(base) / name
-            if not is_ignored(path) and (is_raster(path) or is_nifti(path) or is_dicom(path)):
-                found.append(path)
+    for base, _, names in _walk(folder):
+        found += [path for name in names if not is_ignored(path := Path(base) / name) and _is_image(path)]
     return found
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Like `os.walk`, in order, without following links and without hidden folders and files."""
+    for base, inner, names in os.walk(folder, followlinks=False):
+        inner[:] = sorted(name for name in inner if not name.startswith(".") and not is_ignored(name))
+        yield base, inner, sorted(name for name in names if not name.startswith("."))
+
+
+def _is_image(path: Path) -> bool:
+    return is_raster(path) or is_nifti(path) or is_dicom(path)
 
 
 def frame_from_classes(root: Path, found: dict[str, list[tuple[str, str, Path]]]) -> tuple[pd.DataFrame, list[str]]:
@@ -96,8 +143,11 @@ def frame_from_dicom(root: Path) -> tuple[pd.DataFrame, list[str]]:
     series, refused = find_series(root)
     if not series:
         why = f" {len(refused)} were refused, the first: {refused[0][1]}." if refused else ""
+        images = image_files(root)
         raise InputError(
-            f"{root} holds no images that easydl reads.{why}",
+            f"{root} holds {some(images, 'image')} but no class folders, no masks and no DICOM series.{why}"
+            if images
+            else f"{root} holds no images that easydl reads.{why}",
             "class folders with images, DICOM files, or a table (CSV, Excel) that lists the images.",
             "Choose the folder that holds them.",
         )
@@ -111,21 +161,25 @@ def file_facts(address: str) -> dict[str, str]:
     Raises:
         InputError: The file is missing or is none that easydl reads.
     """
+    file, _, number = address.rpartition("#")
+    if file and number.isdigit() and os.path.isfile(file) and not os.path.exists(address):
+        return file_facts(file)  # one frame or page of a file
     path = Path(address)
-    if "#" in address and not path.exists():
+    exists = os.path.exists(path)  # unlike Path.exists, it takes any text for a name
+    if "#" in address and not exists:
         from easydl.images.series import series_files
 
         files = series_files(address)
         return {**_dicom_facts(files[0]), "slices": str(len(files))}
-    if path.is_dir():
+    if exists and path.is_dir():
         from easydl.images.series import series_files
 
         files = series_files(address)
         return {**_dicom_facts(files[0]), "slices": str(len(files))}
-    if not path.exists():
+    if not exists:
         raise InputError(f"The file {address} does not exist.", "a file at this path.", "Correct the path.")
     if is_nifti(address):
-        return _nifti_facts(path)
+        return nifti_facts(path)
     if is_dicom(address):
         return _dicom_facts(path)
     return raster_facts(address)
@@ -134,30 +188,8 @@ def file_facts(address: str) -> dict[str, str]:
 def _dicom_facts(path: Path) -> dict[str, str]:
     header = read_header(path)
     if "Rows" not in header:
-        kind = getattr(header.get("SOPClassUID"), "name", None) or "object without pixels"
-        raise InputError(f"{path.name} holds no image: {kind}.", "a DICOM image.", "Leave it out of the study.")
-    facts = {
-        "width": str(header.get("Columns") or ""),
-        "height": str(header.get("Rows") or ""),
-        "file_type": f"DICOM {header.get('PhotometricInterpretation') or ''}".strip(),
-        **safe_header(header),
-    }
-    patient = pseudonym(header.get("PatientID"))
-    return {**facts, "patient": patient} if patient else facts
-
-
-def _nifti_facts(path: Path) -> dict[str, str]:
-    import nibabel
-
-    try:
-        image: Any = nibabel.load(path)
-        shape = image.shape
-    except Exception as problem:
-        raise InputError(
-            f"{path.name} cannot be read as NIfTI.", "a whole .nii or .nii.gz file.", "Export it again."
-        ) from problem
-    sizes = dict(zip(("width", "height", "slices"), map(str, shape), strict=False))
-    return {**sizes, "file_type": "NIfTI"}
+        raise no_image(header, path.name)
+    return header_facts(header)
 
 
 def _class_folder(root: Path, label: str, path: Path) -> Path:

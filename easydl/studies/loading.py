@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from easydl.errors import EasyDLError, InputError
-from easydl.studies import folders, tables
+from easydl.errors import InputError
+from easydl.studies import files, folders, labels, pairing, tables
+from easydl.studies import readers as several
+from easydl.studies.agreement import Agreement, agreement
+from easydl.studies.meanings import MaskLabels
 from easydl.studies.splits import check_split
-from easydl.studies.study import Study
+from easydl.studies.study import TASKS, Study
 
 LEAST_IMAGES = 1
 
@@ -20,34 +23,59 @@ def load(
     source: str | Path | pd.DataFrame,
     *,
     image: str | Sequence[str] | None = None,
-    label: str | None = None,
+    label: str | Sequence[str] | None = None,
     mask: str | None = None,
     patient: str | None = "auto",
     split: str | None = None,
+    task: str = "auto",
+    classes: Sequence[str] | None = None,
+    label_separator: str | None = None,
+    readers: Sequence[str] | None = None,
+    root: str | Path | None = None,
     merge_labels: bool = False,
+    resample_masks: bool = False,
+    collapse_instances: bool = False,
+    mask_labels: MaskLabels | None = None,
     override: str | None = None,
 ) -> Study:
-    """Load a study from a table, a folder of class folders, a folder of DICOM, or a DataFrame.
+    """Load a study from a table, a folder of class folders, images with masks, a folder of DICOM, or a DataFrame.
 
     Args:
         source: A CSV or Excel file or a DataFrame with one row per image; a folder with one sub-folder per class
-            (also below ``train``, ``val`` and ``test`` folders); or a folder of DICOM files (one row per series).
+            (also below ``train``, ``val`` and ``test`` folders); a folder with the folders ``images`` and ``masks``
+            (or ``imagesTr`` and ``labelsTr``, ...), paired by file name; or a folder of DICOM files (one row per series).
         image: The column with the image paths; several columns become channels. Found by name when not given.
             Paths are taken relative to the table.
-        label: The column with the class. Found by name when not given.
+        label: The column with the class or number; several columns of 0 and 1 are one finding each. Found by name when
+            not given.
         mask: The column with the mask paths; makes this a segmentation study.
         patient: The column with the patient. ``"auto"`` looks for one, then in the DICOM headers. None says that
             every image is a patient of its own: this goes on the record of every report.
         split: A column with a ready-made split (train, val, test). It is refused when a patient is in two parts.
-        merge_labels: Treat labels that differ only by spaces or case as one (on the record).
+        task: ``"classification"`` (one class per image), ``"multilabel"`` (any number of findings), ``"regression"``
+            (a number) or ``"segmentation"`` (a mask); ``"auto"`` tells by the columns and asks when unsure.
+        classes: The classes in the order to keep. Not given, they are sorted (numbers as numbers). A word such as "NA"
+            is a class if it is listed here; if it is not, its rows are set aside and counted.
+        label_separator: What separates several findings in one label cell, such as ``";"``.
+        readers: Columns of several readers. Without ``label`` the majority is the label (for numbers the mean), and
+            images on which they are evenly divided are set aside; ``study.agreement`` says how well they agree.
+        root: The folder that the table's paths are relative to and have to lie in. Not given, it is the table's folder;
+            paths that lead out of it are refused. In a DataFrame, paths are relative to the working directory and may
+            lead anywhere.
+        merge_labels: Treat labels that differ only by spaces, case or look-alike letters as one (on the record).
+        resample_masks: Bring masks that lie on another grid to their image's by nearest neighbour, by their positions
+            in space. Not given, they are refused.
+        collapse_instances: In masks that number single objects (nuclei, lesions), every value but 0 is foreground.
+        mask_labels: Names for the values in the masks, such as ``{"background": 0, "edema": 2, "tumour": [1, 4]}``;
+            several values make one class, which saved masks hold as the first of them. Values without a name are refused.
         override: A reason, in writing, for using a split that leaks. It is repeated in every report.
 
     Returns:
         A `Study`.
 
     Raises:
-        InputError: Something is missing, unreadable, doubled with another label, or of one class only. All bad
-            rows are counted and the first five named.
+        InputError: Something is missing, unreadable, doubled with another label, ambiguous, or of one class only. All
+            bad rows are counted and the first five named; the error's ``problems`` holds all of them.
         LeakageError: The given split puts a patient in two parts and no ``override`` was given.
 
     Example:
@@ -56,30 +84,18 @@ def load(
         Traceback (most recent call last):
         easydl.errors.InputError: The table holds 0 images.
     """
-    notes: list[str] = []
-    root = Path.cwd()
-    is_table = True
-    if isinstance(source, pd.DataFrame):
-        frame, name = source.reset_index(drop=True).astype(str).fillna(""), "The table"
-    else:
-        path = Path(source).expanduser()
-        name = path.name or str(path)
-        if path.is_dir():
-            root, is_table = path.resolve(), False
-            frame, notes = _from_folder(root)
-        elif path.suffix.lower() in (*tables.TABLE_SUFFIXES, ".xls", ".xlsm", ".xlsb"):
-            frame, notes = tables.read_table(path)
-            root = path.resolve().parent
-        else:
-            raise InputError(
-                f"{source} is neither a folder nor a table{'' if path.exists() else ', and does not exist'}.",
-                "a folder of images, or a CSV or Excel file that lists them.",
-                "Correct the path.",
-            )
+    frame, name, base, inside, notes = _open(source, root)
     wanted: list[str | None] = [image] if isinstance(image, str) else list(image) if image else [None]
     columns = [tables.pick(frame, "image", one, required=True) for one in wanted]
+    label_columns = [tables.pick(frame, "label", one) for one in ([label] if isinstance(label, str) else label or [])]
+    reader_columns = [str(tables.pick(frame, "readers", one)) for one in readers or []]
     mask_column = tables.pick(frame, "mask", mask)
-    label_column = None if mask else tables.pick(frame, "label", label)
+    found_label = None if mask or readers or label_columns else tables.pick(frame, "label", None)
+    label_columns = label_columns or ([found_label] if found_label else [])
+    asked = task != "auto"
+    task = _task(task, label_columns, label_separator, mask, mask_column, reader_columns)
+    if task == "segmentation":
+        label_columns = []
     patient_column = tables.pick(frame, "patient", None if patient == "auto" else patient) if patient else None
     if len(frame) < LEAST_IMAGES:
         raise InputError(f"{name} holds {len(frame)} images.", "at least one.", "Check the table or the folder.")
@@ -87,35 +103,47 @@ def load(
     table = pd.DataFrame(index=frame.index)
     image_columns = ["image"] if len(columns) == 1 else [f"image_{one}" for one in columns]
     for new, old in zip(image_columns, columns, strict=True):
-        table[new] = _resolve(root, frame[old], notes)
+        table[new] = files.resolve(base, frame[old], notes, inside=inside)
     if mask_column:
-        table["mask"] = _resolve(root, frame[mask_column], notes)
-    if label_column:
-        table["label"] = frame[label_column].astype(str)
+        table["mask"] = files.resolve(base, frame[mask_column], notes, inside=inside)
+    if label_columns or reader_columns:
+        table["label"] = ""  # here in the order of columns; filled below
     if patient_column:
-        table["patient"] = frame[patient_column].astype(str).str.strip()
-    if label_column is None and mask_column is None:
-        notes.append("no labels: the study can be looked at and predicted, not trained on")
-    used = {*columns, mask_column, label_column, patient_column}
+        table["patient"] = frame[patient_column].str.strip()
+    used = {*columns, mask_column, *label_columns, patient_column}
     for column in frame.columns:
-        if column not in used and str(column) not in table.columns and str(column) != "patient":
-            table["given_split" if str(column) == "split" else str(column)] = frame[column].astype(str)
+        if column not in used and (column not in table.columns or column == "label") and column != "patient":
+            taken = column == "split" or (column == "label" and "label" in table.columns)
+            table[f"given_{column}" if taken else column] = frame[column]
 
-    table = _with_facts(table, image_columns, notes)
-    task = "segmentation" if mask or (mask_column and not label_column) else "classification"
-    if label_column:
-        table = _checked_labels(table, merge_labels, notes, fatal=task == "classification")
+    is_table = isinstance(source, pd.DataFrame) or not Path(os.path.expanduser(source)).is_dir()
+    table = files.with_facts(table, image_columns, notes, unlisted=inside is not None)
     known = _patients(table, patient, is_table, notes)
-    _duplicates(table, image_columns, task, notes)
+    names: list[str] | None = None
+    agreed: Agreement | None = None
+    if reader_columns:
+        numeric = task == "regression"
+        read = several.readings(frame, reader_columns, notes, numeric=numeric, classes=classes, merge=merge_labels)
+        agreed = agreement(read, table["patient"], numeric=numeric)
+        notes.append(f"the readers agree: {agreed.sentence(0)}")
+        reader_columns = [f"given_{one}" if one in ("split", "label") else one for one in reader_columns]
+        table[reader_columns] = read.astype(object).where(read.notna(), "").map(str)
+        if not label_columns:
+            voted = several.consensus(read, notes, numeric=numeric)
+            frame, label_columns = frame.loc[voted.index].assign(label=voted), ["label"]
+    if label_columns:
+        cells, names = _labels(frame, label_columns, task, classes, label_separator, merge_labels, notes, asked=asked)
+        table = table.loc[cells.index].assign(label=cells)
+    elif not mask_column:
+        notes.append("no labels: the study can be looked at and predicted, not trained on")
+    target = "mask" if task == "segmentation" else "label"
+    table = files.once(table, image_columns, [target, *(["patient"] if known else [])], notes)
     study = Study(
-        frame=table, task=task, image_columns=image_columns, patients_known=known, notes=notes, name=name,
+        frame=table.reset_index(drop=True), task=task, image_columns=image_columns, patients_known=known, notes=notes,
+        name=name, class_names=names, readers=reader_columns, agreement=agreed,
+        resample_masks=resample_masks, collapse_instances=collapse_instances, mask_labels=mask_labels,
     )  # fmt: skip
-    if task == "classification" and label_column and len(study.classes) < 2:
-        raise InputError(
-            f"All {len(study)} images have the label {study.classes[0]!r}.",
-            "at least two classes.",
-            "Add the images of the other class, or choose another label column.",
-        )
+    _enough(study)
     if split is not None:
         column = "given_split" if split == "split" else split
         if column not in table.columns:
@@ -128,12 +156,46 @@ def load(
     return study
 
 
+def _open(
+    source: str | Path | pd.DataFrame, root: str | Path | None
+) -> tuple[pd.DataFrame, str, Path, Path | None, list[str]]:
+    """The rows, what to call them, what paths are relative to, what they have to lie in, and notes."""
+    given = None if root is None else Path(os.path.expanduser(root)).resolve()
+    if given is not None and not given.is_dir():
+        raise InputError(f"root={str(root)!r} is no folder.", "the folder that holds the images.", "Correct root=.")
+    if isinstance(source, pd.DataFrame):
+        return tables.as_text(source), "The table", given or Path.cwd(), given, []
+    path = Path(os.path.expanduser(source))
+    name = path.name or str(path)
+    if path.is_dir():
+        frame, notes = _from_folder(path.resolve())
+        return tables.as_text(frame), name, path.resolve(), None, notes
+    if path.suffix.lower() in (*tables.TABLE_SUFFIXES, *tables.OLD_WORKBOOKS):
+        frame, notes = tables.read_table(path)
+        base = given or path.resolve().parent
+        return frame, name, base, base, notes
+    raise InputError(
+        f"{source} is neither a folder nor a table{'' if path.exists() else ', and does not exist'}.",
+        "a folder of images, or a CSV or Excel file that lists them.",
+        "Correct the path.",
+    )
+
+
 def _from_folder(root: Path) -> tuple[pd.DataFrame, list[str]]:
-    found = folders.class_folders(root)
+    pairs = pairing.frame_from_pairs(root)
+    if pairs is not None:
+        return pairs
+    found, notes = folders.class_folders(root)
+    masks = pairing.masks_beside([path for entries in found.values() for _, _, path in entries])
+    if masks:
+        notes.append(
+            f"{folders.some(list(masks), 'file')} in the class folders set aside: masks of the images beside them"
+        )
+        found = {name: [entry for entry in entries if entry[2] not in masks] for name, entries in found.items()}
     if len(found) > 1:
-        frame, notes = folders.frame_from_classes(root, found)
+        frame, more = folders.frame_from_classes(root, found)
         if len(frame):
-            return frame, notes
+            return frame, [*notes, *more]
     listing = [p for p in sorted(root.iterdir()) if p.suffix.lower() in tables.TABLE_SUFFIXES and p.suffix != ".txt"]
     if len(found) == 1 and not any(folders.is_dicom(path) for _, _, path in next(iter(found.values()))):
         only = next(iter(found))
@@ -146,97 +208,52 @@ def _from_folder(root: Path) -> tuple[pd.DataFrame, list[str]]:
     return folders.frame_from_dicom(root)
 
 
-def _resolve(root: Path, cells: pd.Series, notes: list[str]) -> list[str]:
-    """Paths relative to the table; a bare name that is not there is looked for in the folders below it."""
-    paths = []
-    below: dict[str, list[Path]] | None = None
-    moved = 0
-    for cell in cells.str.strip():
-        if not cell:
-            paths.append("")
-            continue
-        path = Path(cell).expanduser()
-        path = path if path.is_absolute() else root / path
-        if len(Path(cell).parts) == 1 and not path.exists() and "#" not in cell:
-            if below is None:
-                below = {}
-                for file in folders.image_files(root):
-                    below.setdefault(file.name, []).append(file)
-            if len(below.get(cell, [])) == 1:
-                path, moved = below[cell][0], moved + 1
-        paths.append(str(path))
-    if moved:
-        notes.append(f"{moved} files were found by their name in a folder below the table's")
-    return paths
-
-
-def _with_facts(table: pd.DataFrame, image_columns: list[str], notes: list[str]) -> pd.DataFrame:
-    """Open every file's header once; collect what is missing or unreadable; add what the headers tell."""
-    bad: list[str] = []
-    facts: list[dict[str, str]] = []
-    columns = [*image_columns, *(["mask"] if "mask" in table.columns else [])]
-    for number, row in enumerate(table[columns].to_dict("records"), 2):
-        first: dict[str, str] = {}
-        for column, address in row.items():
-            if not address:
-                if column != "mask":
-                    bad.append(f"row {number}: no file is named")
-                continue
-            try:
-                found = folders.file_facts(address)
-            except EasyDLError as problem:
-                bad.append(f"row {number}: {problem.found.rstrip('.')}")
-                continue
-            if column == image_columns[0]:
-                first = found
-        facts.append(first)
-    if bad:
-        raise tables.problems(
-            bad,
-            len(table),
-            "a readable image in every row.",
-            "Correct the paths, or take these rows out of the table.",
-        )
-    extra = pd.DataFrame(facts, index=table.index).fillna("").astype(str)
-    for column in extra.columns:
-        if column == "patient":
-            if "patient" not in table.columns and (extra[column] != "").all():
-                table["patient"] = extra[column]
-                notes.append("patients were taken from the DICOM headers and given pseudonyms")
-        elif column not in table.columns and (extra[column] != "").any():
-            table[column] = extra[column]
-    return table
-
-
-def _checked_labels(table: pd.DataFrame, merge: bool, notes: list[str], *, fatal: bool) -> pd.DataFrame:
-    empty = [f"row {number}: the label is empty" for number, cell in enumerate(table["label"], 2) if not cell.strip()]
-    if empty and fatal:
-        raise tables.problems(empty, len(table), "a label in every row.", "Fill the labels, or take these rows out.")
-    groups: dict[str, list[str]] = {}
-    counts = table["label"].value_counts()
-    for spelling in counts.index:
-        groups.setdefault(re.sub(r"\s+", " ", spelling).strip().casefold(), []).append(spelling)
-    alike = {key: spellings for key, spellings in groups.items() if len(spellings) > 1}
-    if alike and not merge and fatal:
-        spellings = next(iter(alike.values()))
+def _task(
+    task: str, label_columns: list[str | None], separator: str | None, mask: str | None, mask_column: str | None,
+    readers: list[str],
+) -> str:  # fmt: skip
+    """What is to be learnt, and whether the columns can tell it."""
+    several_findings = len(label_columns) > 1 or separator is not None
+    if task == "auto" and several_findings:
+        task = "multilabel"
+    elif task == "auto":
+        task = "segmentation" if mask or (mask_column and not label_columns and not readers) else "classification"
+    if task not in TASKS:
+        raise InputError(f"task={task!r}.", f"one of {', '.join(map(repr, ('auto', *TASKS)))}.", "Correct task=.")
+    elif several_findings != (task == "multilabel"):
         raise InputError(
-            "Labels differ only by spaces or case: "
-            + "; ".join(f"{spelling!r} ({counts[spelling]} rows)" for spelling in spellings[:5])
-            + ".",
-            "one spelling for each class.",
-            "Correct the table, or pass merge_labels=True (--merge-labels) to treat them as one.",
+            f"task={task!r} does not go with {len(label_columns)} label columns and label_separator={separator!r}.",
+            "several label columns, or a separator of findings within a cell, for 'multilabel' and for nothing else.",
+            "Correct task=, label= or label_separator=.",
         )
-    for spellings in alike.values():
-        keep = spellings[0].strip()
-        table["label"] = table["label"].replace(dict.fromkeys(spellings, keep))
-        notes.append(f"labels {', '.join(map(repr, spellings))} were treated as {keep!r}")
-    table["label"] = table["label"].str.strip()
-    return table
+    if task == "segmentation" and not mask_column:
+        raise InputError(
+            "task='segmentation' needs masks.", "a column with masks.", "Pass mask= the name of the column."
+        )
+    if task in ("segmentation", "multilabel") and readers:
+        raise InputError(
+            f"readers= does not go with the task {task!r}.", "one class or number per reader and image.",
+            "Load each finding as a study of its own, or leave readers= out.",
+        )  # fmt: skip
+    return task
+
+
+def _labels(
+    frame: pd.DataFrame, columns: list[str | None], task: str, classes: Sequence[str] | None, separator: str | None,
+    merge: bool, notes: list[str], *, asked: bool,
+) -> tuple[pd.Series, list[str]]:  # fmt: skip
+    if task == "multilabel":
+        if len(columns) > 1:
+            return labels.multilabel_columns(frame, [str(one) for one in columns])
+        return labels.multilabel_cells(frame[columns[0]], str(separator), notes, classes=classes, merge=merge)
+    if task == "regression":
+        return labels.numbers(frame[columns[0]], notes, name=str(columns[0])).map(repr), [str(columns[0])]
+    return labels.classification(frame[columns[0]], notes, classes=classes, merge=merge, asked=asked)
 
 
 def _patients(table: pd.DataFrame, patient: str | None, is_table: bool, notes: list[str]) -> bool:
     if "patient" in table.columns:
-        empty = [f"row {n}: the patient is empty" for n, cell in enumerate(table["patient"], 2) if not cell]
+        empty = [f"row {row}: the patient is empty" for row in table.index[table["patient"] == ""]]
         if empty:
             raise tables.problems(
                 empty,
@@ -260,20 +277,36 @@ def _patients(table: pd.DataFrame, patient: str | None, is_table: bool, notes: l
     return False
 
 
-def _duplicates(table: pd.DataFrame, image_columns: list[str], task: str, notes: list[str]) -> None:
-    doubled = table.duplicated(subset=image_columns, keep=False)
-    if not doubled.any():
+def _enough(study: Study) -> None:
+    """At least two classes, findings or values: from one alone nothing can be learnt."""
+    if "label" not in study.frame.columns or study.task == "segmentation":
         return
-    target = "mask" if task == "segmentation" else "label"
-    if target in table.columns:
-        conflict = table[doubled].groupby(image_columns)[target].nunique()
-        if (conflict > 1).any():
+    if study.task == "multilabel":
+        flat = [
+            name for name, share in zip(study.classes, study.targets().mean(axis=0), strict=True) if share in (0, 1)
+        ]
+        if flat or not study.classes:
             raise InputError(
-                f"{int((conflict > 1).sum())} images are listed twice with different {target}s.",
-                f"one {target} for each image.",
-                "Decide which is right and take the other row out.",
+                f"The finding {flat[0]!r} is in none or in all of the {len(study)} images."
+                if flat
+                else "No image has any finding.",
+                "images with and without every finding.",
+                "Leave the finding out, or add images.",
             )
-    before = len(table)
-    table.drop_duplicates(subset=image_columns, inplace=True)
-    table.reset_index(drop=True, inplace=True)
-    notes.append(f"{before - len(table)} rows were listed twice and are counted once")
+        return
+    if not study.classes:
+        return
+    found = study.frame["label"].unique()
+    if len(found) < 2:
+        raise InputError(
+            f"All {len(study)} images have the label {found[0]!r}.",
+            "at least two classes." if study.task == "classification" else "different numbers.",
+            "Add the images of the other class, or choose another label column.",
+        )
+    missing = [name for name in study.classes if name not in found] if study.task == "classification" else []
+    if missing:
+        raise InputError(
+            f"No image is of the class {missing[0]!r} in classes=.",
+            "images of every class.",
+            "Correct classes=, or add the images.",
+        )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from easydl.images import prepare
 from easydl.images.grid import resize_labels
+from easydl.studies.contents import Decoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from easydl.studies.study import Study
 
 IN_MEMORY_BYTES = 2 * 1024**3
-"""Decoded images above this size are kept in a memory-mapped file instead of memory."""
+"""Decoded images above this size stay in the cache on the disk instead of memory."""
 
 
 def decode(
@@ -26,44 +25,55 @@ def decode(
     size: tuple[int, ...],
     channels: int,
     units: str,
+    normalise: str = "percentile",
     progress: Callable[[int, int], None] | None = None,
-) -> np.ndarray:
-    """Decode every image of a study once, at the size and in the units of a model.
+) -> np.ndarray | Decoded:
+    """Decode every image of a study once, at the size and in the units of a model; the next time they are there.
 
     Args:
         study: The images.
         size: Spatial size.
         channels: Channels of the model.
         units: ``"0-255"`` or ``"HU"``.
+        normalise: How relative values reach 0-255; see `easydl.images.prepare`.
         progress: Called with (done, total).
 
     Returns:
-        ``(images, *size, channels)``: uint8 where the files hold 8 bits, else float32. Memory-mapped when large.
+        ``(images, *size, channels)``: uint8 where the files hold 8 bits, else float32. Larger ones than
+        `IN_MEMORY_BYTES` stay in the cache and are memory-mapped batch by batch.
 
     Raises:
         InputError: Images cannot be read; all are counted and five named.
     """
-    eight_bit = units == "0-255" and study.scan(0).units == "0-255"
-    dtype = np.uint8 if eight_bit else np.float32
+    eight_bit = units == "0-255" and normalise == "percentile" and study.scan(0).units == "0-255"
+
+    def make(row: int) -> np.ndarray:
+        pixels = prepare(study.scan(row), channels=channels, units=units, size=size, normalise=normalise)
+        return np.rint(np.clip(pixels, 0, 255)).astype(np.uint8) if eight_bit else pixels.astype(np.float32)
+
+    found = Decoded(study, f"{size}|{channels}|{units}|{eight_bit}|{normalise}", make)
     shape = (len(study), *size, channels)
-    out = _allocate(shape, dtype)
+    large = np.prod(shape, dtype=np.int64) * (1 if eight_bit else 4) > IN_MEMORY_BYTES
+    out = None if large else np.empty(shape, np.uint8 if eight_bit else np.float32)
     done = 0
 
     def one(row: int) -> bool:
         nonlocal done
-        scan = study.scan(row)
-        pixels = prepare(scan, channels=channels, units=units, size=size)
-        out[row] = np.rint(np.clip(pixels, 0, 255)) if eight_bit else pixels
+        pixels = found.row(row)
+        if out is not None:
+            out[row] = pixels
         done += 1
         if progress is not None:
             progress(done, len(study))
         return True
 
     study.each(one)
-    return out
+    return found if out is None else out
 
 
-def dataset(images: np.ndarray, targets: np.ndarray, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> Any:
+def dataset(
+    images: np.ndarray | Decoded, targets: np.ndarray, batch_size: int, *, shuffle: bool = False, seed: int = 0
+) -> Any:
     """A ``tf.data.Dataset`` over arrays that are gathered a batch at a time, so that nothing is copied twice.
 
     Args:
@@ -102,13 +112,5 @@ def batches(study: Study, batch_size: int, *, size: tuple[int, ...] | None, shuf
         labels = study.each(lambda row: resize_labels(study.reference(row), size).astype(np.int32))
         targets = np.stack([np.eye(count, dtype=np.float32)[one] for one in labels])
     else:
-        targets = study.one_hot()
+        targets = study.targets()
     return dataset(images, targets, batch_size, shuffle=shuffle, seed=seed)
-
-
-def _allocate(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    if np.prod(shape, dtype=np.int64) * np.dtype(dtype).itemsize <= IN_MEMORY_BYTES:
-        return np.empty(shape, dtype)
-    # An unnamed temporary file: the operating system frees it when the process ends, however it ends.
-    with tempfile.TemporaryFile(prefix="easydl-", dir=Path(tempfile.gettempdir())) as file:
-        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)

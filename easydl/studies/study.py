@@ -13,12 +13,15 @@ import pandas as pd
 
 from easydl.errors import EasyDLError, InputError
 from easydl.images import Scan, read
-from easydl.studies import display, splits
-from easydl.studies.masks import read_labels, stored_values
+from easydl.studies import contents, display, folds, splits
+from easydl.studies.agreement import Agreement
+from easydl.studies.labels import JOIN
+from easydl.studies.looks import coloured
+from easydl.studies.masks import read_labels
+from easydl.studies.meanings import MaskLabels, Meaning, meaning
 
+TASKS = ("classification", "multilabel", "regression", "segmentation")
 SAMPLE = 12
-COLOUR_DIFFERENCE = 12.0
-"""Mean difference of red and blue, of 255, from which an image counts as coloured (grey films: up to 10)."""
 
 
 class Classes(list[str]):
@@ -51,14 +54,21 @@ class Study:
 
     Attributes:
         frame: One row per image: ``image`` (or several ``image_...`` columns), ``label`` or ``mask``, ``patient``,
-            ``split`` once split, and every further column, all as text.
-        task: ``"classification"`` or ``"segmentation"``.
+            ``split`` once split, and every further column, all as text. Several findings of one image are joined by
+            ``"; "``.
+        task: One of `TASKS`.
         image_columns: The columns with images; several become channels.
         patients_known: False when every image had to count as a patient of its own.
         notes: What was assumed while loading, in words.
         overrides: Reasons given in writing for going against a refusal.
         name: What to call the study in messages.
         seed: The seed of the split, when there is one.
+        class_names: The classes or findings in their stored order, or the name of the number; None sorts the labels.
+        readers: The columns with what several readers said.
+        agreement: How well the readers agree over all images, those set aside included; None without readers.
+        resample_masks: Whether masks on another grid are brought to their image's.
+        collapse_instances: Whether every value but 0 in a mask is foreground.
+        mask_labels: Names for the values in the masks, or None.
     """
 
     frame: pd.DataFrame
@@ -69,6 +79,12 @@ class Study:
     overrides: list[str] = field(default_factory=list)
     name: str = "study"
     seed: int | None = None
+    class_names: list[str] | None = None
+    readers: list[str] = field(default_factory=list)
+    agreement: Agreement | None = None
+    resample_masks: bool = False
+    collapse_instances: bool = False
+    mask_labels: MaskLabels | None = None
     _shared: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -87,7 +103,7 @@ class Study:
 
     @cached_property
     def classes(self) -> Classes:
-        """Class names in order (sorted; for masks the background first), with what builders need to know."""
+        """Class names in order (for masks the background first), with what builders need to know."""
         if "classes" not in self._shared:
             facts: dict[str, Any] = {
                 "channels": self.channels,
@@ -95,12 +111,10 @@ class Study:
                 "dimension": self.dimension,
             }
             if self.task == "segmentation":
-                values = stored_values(self)
-                only = len(values) == 2
-                names = ["background", *("foreground" if only else f"label {value}" for value in values[1:])]
-                self._shared["classes"] = Classes(names, label_values=tuple(values), **facts)
+                known = self._meaning()
+                self._shared["classes"] = Classes(known.names, label_values=known.values, **facts)
             else:
-                names = sorted(self.frame["label"].unique()) if "label" in self.frame.columns else []
+                names = self._names()
                 self._shared["classes"] = Classes(names, **facts)
         return self._shared["classes"]
 
@@ -155,15 +169,18 @@ class Study:
         Raises:
             InputError: The row has no mask, or the mask does not lie on the image's grid.
         """
-        return read_labels(str(self.frame["mask"].iloc[row]), self.classes.label_values, self.scan(row))
+        return read_labels(
+            str(self.frame["mask"].iloc[row]), self._meaning(), self.scan(row), resample=self.resample_masks,
+            collapse=self.collapse_instances, note=self._note,
+        )  # fmt: skip
 
     def digests(self) -> list[str]:
         """SHA-256 of each row's decoded pixels: equal means the same image, whatever the file says."""
-        store = self._shared.setdefault("digests", {})
-        missing = [row for row in range(len(self)) if tuple(self.addresses(row)) not in store]
-        results = self.each(lambda row: splits.digest(self.scan(row).pixels), missing)
-        store.update({tuple(self.addresses(row)): result for row, result in zip(missing, results, strict=True)})
-        return [store[tuple(self.addresses(row))] for row in range(len(self))]
+        found = contents.facts(self)
+        if not self._shared.get("remarked"):
+            self._shared["remarked"] = True
+            self.notes.extend(note for note in contents.remarks(self) if note not in self.notes)
+        return [one["digest"] for one in found]
 
     def each(self, work: Callable[[int], Any], rows: Iterable[int] | None = None) -> list[Any]:
         """Do something for every row on two threads; all unreadable images are collected into one error.
@@ -172,12 +189,14 @@ class Study:
             InputError: Images could not be read; five are named, with the count.
         """
         bad: list[str] = []
+        advice: set[tuple[str, str]] = set()
 
         def one(row: int) -> Any:
             try:
                 return work(row)
             except EasyDLError as problem:
                 bad.append(f"row {row + 2}: {problem.found.rstrip('.')}")
+                advice.add((problem.expected, problem.do))
                 return None
 
         rows = range(len(self)) if rows is None else list(rows)
@@ -186,39 +205,74 @@ class Study:
         if bad:
             from easydl.studies.tables import problems
 
-            raise problems(bad, len(self), "an image in every row that can be read whole.",
-                           "Export these images again, or take their rows out.")  # fmt: skip
+            general = (
+                "an image in every row that can be read whole.",
+                "Export these images again, or take their rows out.",
+            )
+            raise problems(bad, len(self), *(advice.pop() if len(advice) == 1 else general))
         return results
 
     def split(
         self,
         sizes: tuple[float, float, float] = (0.6, 0.2, 0.2),
         *,
-        seed: int = 0,
+        seed: int | None = None,
         column: str | None = None,
+        time: str | None = None,
         override: str | None = None,
     ) -> tuple[Study, Study, Study]:
         """Split into training, validation and test so that no patient and no image is in two of them.
 
         Args:
             sizes: Shares of the patients, in this order.
-            seed: The same seed gives the same split on every machine, whatever the order of the rows.
+            seed: The same seed gives the same split on every machine, whatever the order of the rows. Not given, a
+                study that is split stays so, and another is split with seed 0. A ready-made split and one by time stay
+                whatever the seed.
             column: Use the ready-made split of this column instead (``"split"`` for the one that came with the
                 data); refused when it leaks.
+            time: Split by the dates (or years, or numbers) in this column instead: trained on the earlier patients,
+                tested on the later ones. A patient with several dates goes by the last.
             override: A reason, in writing, for using a leaking split. It is repeated in every report.
 
         Returns:
             Three studies: train, val, test. Each keeps its rows' order.
 
         Raises:
-            InputError: A class has too few patients to be in all three parts.
+            InputError: A class has too few patients to be in all three parts, or the dates cannot be read.
             LeakageError: The ready-made split puts a patient in two parts.
+
+        References:
+            Collins 2015 (TRIPOD), Ann Intern Med 162:55, on temporal and geographical validation.
         """
-        if column is not None:
+        if time is not None:
+            folds.by_time(self, time, sizes)
+        elif column is not None:
             splits.check_split(self, "given_split" if column == "split" else column, override)
-        elif "split" not in self.frame.columns:
-            splits.assign(self, sizes, seed)
+        elif "split" not in self.frame.columns or (self.seed is not None and seed is not None):
+            splits.assign(self, sizes, seed or 0)
         return tuple(self.part(name) for name in splits.PARTS)  # type: ignore[return-value]
+
+    def folds(self, k: int = 5, *, seed: int = 0, site: str | None = None) -> list[tuple[Study, Study, Study]]:
+        """Cross-validation by patient, or with one site left out at a time. The study itself is not split.
+
+        Args:
+            k: Number of folds, at least 3. Every patient is tested once; the next fold validates, the others train.
+            seed: The same seed gives the same folds on every machine, whatever the order of the rows.
+            site: Leave one site of this column out at a time instead: it is the test set, and a fifth of the other
+                patients validates. Images that the site's patients have at other sites are in no part.
+
+        Returns:
+            (train, val, test) for every fold, or for every site in the order of their names. What each holds is in its
+            ``notes``.
+
+        Raises:
+            InputError: Too few patients in a class, one site only, or rows without a site.
+
+        Example:
+            >>> for train, val, test in study.folds(5):  # doctest: +SKIP
+            ...     easydl.fit(easydl.classifier("tiny", classes=study.classes), train, val)
+        """
+        return folds.k_folds(self, k, seed) if site is None else folds.leave_site_out(self, site, seed)
 
     def part(self, name: str) -> Study:
         """The rows of one part of the split (``"train"``, ``"val"`` or ``"test"``) as a study of their own."""
@@ -229,10 +283,46 @@ class Study:
         chosen = self.frame.loc[index].reset_index(drop=True)
         return replace(self, frame=chosen, name=name or self.name)
 
+    def targets(self) -> np.ndarray:
+        """What a model is to put out for every image, as float32.
+
+        Returns:
+            ``(images, classes)`` with one 1 in each row (classification) or any number of them (multilabel), or
+            ``(images, 1)`` with the number (regression).
+
+        Raises:
+            InputError: The study has no labels, or masks instead.
+        """
+        if "label" not in self.frame.columns or self.task == "segmentation":
+            raise InputError(
+                "The study has no label for each image.", "classes, findings or numbers.", "Load a table with labels."
+            )
+        cells = self.frame["label"]
+        if self.task == "regression":
+            return cells.to_numpy(np.float32)[:, None]
+        names = self._names()
+        if self.task == "multilabel":
+            held = [set(cell.split(JOIN)) for cell in cells]
+            return np.array([[name in row for name in names] for row in held], np.float32).reshape(-1, len(names))
+        position = {name: number for number, name in enumerate(names)}
+        return np.eye(len(names), dtype=np.float32)[[position[name] for name in cells]]
+
     def one_hot(self) -> np.ndarray:
-        """The labels as float32 ``(images, classes)``."""
-        position = {name: number for number, name in enumerate(self.classes)}
-        return np.eye(len(self.classes), dtype=np.float32)[[position[name] for name in self.frame["label"]]]
+        """The classes as float32 ``(images, classes)``; `targets` serves every task."""
+        return self.targets()
+
+    def refuse_untrained(self) -> None:
+        """Refuse what easydl cannot train, test or explain: findings and numbers, so far.
+
+        Raises:
+            InputError: The task is ``"multilabel"`` or ``"regression"``.
+        """
+        if self.task in ("multilabel", "regression"):
+            raise InputError(
+                f"The study's task is {self.task}.",
+                "one class for each image (classification) or a mask (segmentation): easydl trains and tests these.",
+                "Use study.batches(16) with a Keras model's own fit, or load the study with one class for each image.",
+            )
 
     def batches(
         self,
@@ -251,12 +341,29 @@ class Study:
             seed: Seed of that order.
 
         Returns:
-            Batches of float32 ``(batch, *size, channels)`` in `units`, and one-hot targets: ``(batch, classes)``
-            or, for masks, ``(batch, *size, classes)``.
+            Batches of float32 ``(batch, *size, channels)`` in `units`, and `targets`: ``(batch, classes)``,
+            ``(batch, 1)`` for numbers or, for masks, one-hot ``(batch, *size, classes)``.
         """
         from easydl.studies.stream import batches
 
         return batches(self, batch_size, size=size, shuffle=shuffle, seed=seed)
+
+    def _meaning(self) -> Meaning:
+        """What the values in the masks stand for; worked out once, and what was assumed goes on the record."""
+        if "masks" not in self._shared:
+            self._shared["masks"] = meaning(self)
+            for note in self._shared["masks"].notes:
+                self._note(note)
+        return self._shared["masks"]
+
+    def _note(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+
+    def _names(self) -> list[str]:
+        if self.class_names is not None:
+            return self.class_names
+        return sorted(self.frame["label"].unique()) if "label" in self.frame.columns else []
 
     def show(self, n: int = 9) -> Any:
         """A matplotlib figure with some images of every class (for volumes the middle slice)."""
@@ -286,11 +393,7 @@ class Study:
                     "Make a study of each kind.",
                 )
             # Grey films saved as JPEG or with a coloured arrow differ a little between red and blue; photographs a lot.
-            colour = len(self.image_columns) == 1 and any(
-                scan.pixels.shape[-1] == 3
-                and float(np.abs(scan.pixels[..., 0] - scan.pixels[..., 2]).mean()) > COLOUR_DIFFERENCE
-                for scan in scans
-            )
+            colour = len(self.image_columns) == 1 and any(coloured(scan.pixels) for scan in scans)
             known = [scan.spacing_mm for scan in scans if scan.spacing_mm is not None]
             self._shared["sample"] = {
                 "dimension": dimensions.pop(),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 from collections.abc import Sequence
 from io import StringIO
+from itertools import islice
 from pathlib import Path
+from zipfile import BadZipFile
 
 import pandas as pd
 
-from easydl.errors import InputError
+from easydl.errors import EasyDLError, InputError
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx")
+OLD_WORKBOOKS = (".xls", ".xlsm", ".xlsb")
 NAMES = {
     "image": ("image", "images", "file", "filename", "file_name", "path", "filepath", "image_path", "dicom"),
     "label": ("label", "class", "diagnosis", "target"),
@@ -20,15 +24,20 @@ NAMES = {
 }
 """The column names easydl recognises without being told, in the order it looks for them."""
 
+MOST_BYTES = 1024**3
+"""Largest text table that is read: a million rows are about 100 MB."""
+SNIFFED_ROWS, SNIFFED_CHARACTERS = 50, 100_000
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+
 
 def read_table(path: str | Path) -> tuple[pd.DataFrame, list[str]]:
     """Read a table with every cell as text: "001" stays "001", and "NA" can be a class.
 
     Args:
-        path: ``.csv``, ``.tsv``, ``.txt`` (any usual encoding and separator) or ``.xlsx`` (its first sheet).
+        path: ``.csv``, ``.tsv``, ``.txt`` (any usual encoding and separator) or ``.xlsx`` (its first visible sheet).
 
     Returns:
-        The table and what was assumed, in words.
+        The table, whose index is the row's number in the file (the header is row 1), and what was assumed, in words.
 
     Raises:
         InputError: Missing, empty, unreadable, with a column named twice, or an old or macro workbook.
@@ -36,40 +45,34 @@ def read_table(path: str | Path) -> tuple[pd.DataFrame, list[str]]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"The table {path} does not exist.", "a CSV or Excel file.", "Correct the path.")
-    if path.suffix.lower() in (".xls", ".xlsm", ".xlsb"):
+    if path.suffix.lower() in OLD_WORKBOOKS:
         raise InputError(
             f"{path.name} is an old or macro-carrying workbook.", "an .xlsx or .csv file.",
             "In Excel choose Save as, Excel workbook (.xlsx) or CSV UTF-8.",
         )  # fmt: skip
-    notes: list[str] = []
     try:
         if path.suffix.lower() == ".xlsx":
-            with pd.ExcelFile(path, engine="openpyxl") as book:
-                sheet = str(book.sheet_names[0])
-                raw = pd.read_excel(book, sheet, header=None, dtype=str, keep_default_na=False, na_filter=False)
-                if len(book.sheet_names) > 1:
-                    notes.append(f"{path.name}: the first of {len(book.sheet_names)} sheets, {sheet!r}, was read")
+            from easydl.studies.workbook import read_workbook
+
+            raw, notes = read_workbook(path)
         else:
-            text, encoding = _decode(path.read_bytes())
-            separator = _separator(text)
-            if encoding != "utf-8-sig":
-                notes.append(f"{path.name}: read as {encoding}")
-            raw = pd.read_csv(
-                StringIO(text),
-                sep=separator,
-                header=None,
-                dtype=str,
-                keep_default_na=False,
-                skip_blank_lines=True,
-            )
-    except (ValueError, KeyError, OSError, pd.errors.ParserError) as problem:
+            raw, notes = _read_text(path)
+    except EasyDLError:
+        raise
+    except (ValueError, KeyError, OSError, SyntaxError, BadZipFile, pd.errors.ParserError) as problem:
+        why = (str(problem).strip().splitlines() or [type(problem).__name__])[0].rstrip(".")
         raise InputError(
-            f"{path.name} cannot be read as a table: {str(problem).splitlines()[0]}",
+            f"{path.name} cannot be read as a table: {why}.",
             "one header row, then one row per image, each with the same number of columns.",
             "Open it in a spreadsheet program and save it as CSV UTF-8.",
         ) from problem
+    empty = (raw == "").all(axis=1)
+    blank = int(empty.iloc[:-1].sum()) if len(raw) and empty.iloc[-1] else int(empty.sum())
+    raw = raw[~empty]
     if len(raw) < 2:
         raise InputError(f"{path.name} has no rows below its header.", "one row per image.", "Fill the table.")
+    if blank:
+        notes.append(f"{path.name}: {many(blank, 'empty row')} passed over")
     header = [str(cell).strip() for cell in raw.iloc[0]]
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
@@ -78,9 +81,32 @@ def read_table(path: str | Path) -> tuple[pd.DataFrame, list[str]]:
             "each column name once.",
             "Rename one of them.",
         )
-    frame = raw.iloc[1:].reset_index(drop=True)
-    frame.columns = pd.Index(name or f"column_{number}" for number, name in enumerate(header, 1))
+    frame = raw.iloc[1:]
+    frame.columns = pd.Index([name or f"column_{number}" for number, name in enumerate(header, 1)])
     return frame, notes
+
+
+def as_text(frame: pd.DataFrame) -> pd.DataFrame:
+    """A DataFrame of anything as text: blanks for what is missing, whole numbers without a decimal point.
+
+    The index becomes what the row's number would be in a spreadsheet: the first row is row 2.
+    """
+
+    def column(cells: pd.Series) -> pd.Series:
+        known = cells.dropna()
+        if pd.api.types.is_float_dtype(cells) and len(known) and (known % 1 == 0).all() and known.abs().max() < 2**53:
+            cells = cells.astype("Int64")  # a number column with a blank becomes 1.0, 2.0, ... in pandas
+        return cells.astype(object).where(cells.notna(), "").map(str)
+
+    names = [str(name) for name in frame.columns]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(
+            f"The table names the column {twice!r} twice.", "each column name once.", "Rename one of them."
+        )
+    text = pd.DataFrame({str(name): column(frame[name]) for name in frame.columns}, dtype=object).astype(str)
+    text.index = pd.RangeIndex(2, len(text) + 2)
+    return text
 
 
 def pick(frame: pd.DataFrame, role: str, wanted: str | None, *, required: bool = False) -> str | None:
@@ -93,8 +119,8 @@ def pick(frame: pd.DataFrame, role: str, wanted: str | None, *, required: bool =
     if wanted is not None:
         if wanted in frame.columns:
             return wanted
-        if wanted.lower() in by_name:
-            return by_name[wanted.lower()]
+        if wanted.strip().lower() in by_name:
+            return by_name[wanted.strip().lower()]
         raise InputError(
             f"The table has no column {wanted!r}.",
             f"one of its columns: {', '.join(map(str, frame.columns[:20]))}.",
@@ -112,24 +138,81 @@ def pick(frame: pd.DataFrame, role: str, wanted: str | None, *, required: bool =
     return None
 
 
-def problems(found: Sequence[str], total: int, expected: str, do: str) -> InputError:
-    """One error for all bad rows of a table: five are shown, with the count."""
+def many(count: int, what: str) -> str:
+    """A count with its noun: ``"1 row"``, ``"2 rows"``."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def problems(found: Sequence[str], total: int, expected: str, do: str, more: str = "") -> InputError:
+    """One error for all bad rows of a table: five are shown, with the count; all are in its ``problems``."""
     shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
-    return InputError(f"{len(found)} of {total} rows cannot be used: {shown}.", expected, do)
+    error = InputError(f"{len(found)} of {total} rows cannot be used: {shown}.{more}", expected, do)
+    error.problems = tuple(found)
+    return error
 
 
-def _decode(raw: bytes) -> tuple[str, str]:
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+def _read_text(path: Path) -> tuple[pd.DataFrame, list[str]]:
+    if path.stat().st_size > MOST_BYTES:
+        raise InputError(
+            f"{path.name} is {path.stat().st_size / 1024**3:.1f} GB large.", f"at most {MOST_BYTES / 1024**3:g} GB.",
+            "Check that it is the table; split it if it is.",
+        )  # fmt: skip
+    notes = []
+    text, encoding = _decode(path.read_bytes(), path.name)
+    if encoding != "UTF-8":
+        notes.append(f"{path.name}: read as {encoding}")
+    separator = _separator(text)
+    if text[:4].lower() == "sep=" and text[5:6] in ("\r", "\n"):  # what Excel writes to itself
+        separator, text = text[4], text[5:].lstrip("\r\n")
+    if separator != ",":
+        notes.append(f"{path.name}: columns separated by {SEPARATORS.get(separator, repr(separator))}")
+    raw = pd.read_csv(
+        StringIO(text), sep=separator, header=None, dtype=str, keep_default_na=False, skip_blank_lines=False,
+    )  # fmt: skip
+    raw = raw.fillna("")  # a row that is shorter than the header
+    raw.index = pd.RangeIndex(1, len(raw) + 1)
+    return raw, notes
+
+
+def _decode(raw: bytes, name: str) -> tuple[str, str]:
+    if raw.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return raw.decode("utf-32"), "UTF-32"
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return raw.decode("utf-16"), "UTF-16"
+    if b"\0" in raw:
+        head = raw[:2000]
+        # Latin letters in UTF-16 have a zero in every second byte, and nowhere else.
+        for encoding, zeros, letters in (("utf-16-le", head[1::2], head[::2]), ("utf-16-be", head[::2], head[1::2])):
+            if zeros.count(0) > 0.9 * len(zeros) and not letters.count(0):
+                return raw.decode(encoding), "UTF-16 (without its mark)"
+        raise InputError(
+            f"{name} is no text: it holds zero bytes{', as a workbook does' if raw.startswith(b'PK') else ''}.",
+            "a CSV file.",
+            "Give a workbook its ending .xlsx; anything else export again as CSV UTF-8.",
+        )
     try:
-        return raw.decode("utf-8-sig"), "utf-8-sig"
+        return raw.decode("utf-8-sig"), "UTF-8"
     except UnicodeDecodeError:
-        return raw.decode("cp1252", errors="replace"), "Windows-1252 (western European)"
+        pass
+    try:
+        return raw.decode("cp1252"), "Windows-1252 (western European)"
+    except UnicodeDecodeError:
+        return raw.decode("latin-1"), "ISO 8859-1 (western European)"
 
 
 def _separator(text: str) -> str:
-    first = text.split("\n", 1)[0]
-    try:
-        return csv.Sniffer().sniff(first, delimiters=",;\t|").delimiter
-    except csv.Error:
-        return ","
+    """The separator that cuts the most of the first rows into as many columns as the header has."""
+    best, best_score = ",", (0.0, 1)
+    head = text[:SNIFFED_CHARACTERS]
+    for separator in SEPARATORS:
+        try:
+            rows = [row for row in islice(csv.reader(StringIO(head), delimiter=separator), SNIFFED_ROWS) if row]
+        except csv.Error:
+            continue
+        if len(text) > len(head) and 1 < len(rows) < SNIFFED_ROWS:
+            rows.pop()  # cut short by the sample
+        width = len(rows[0]) if rows else 1
+        score = (sum(len(row) == width for row in rows) / max(1, len(rows)), width)
+        if width > 1 and score > best_score:
+            best, best_score = separator, score
+    return best

@@ -16,6 +16,7 @@ from easydl.networks import freeze_backbone, head, set_window, unfreeze
 from easydl.networks.recipe import Recipe
 from easydl.prediction import compiled
 from easydl.studies import Study
+from easydl.studies.contents import Decoded
 from easydl.studies.stream import dataset, decode
 from easydl.training.checkpoint import load_checkpoint
 from easydl.training.feed import image_feed
@@ -53,8 +54,9 @@ def fit_classifier(
     size = tuple(int(side) for side in model.input_shape[1:-1])
     units = train.units
     progress = _progress(watch, show)
-    images = decode(train, size=size, channels=recipe.channels, units=units, progress=progress)
-    held = decode(val, size=size, channels=recipe.channels, units=units)
+    kind: dict[str, Any] = {"size": size, "channels": recipe.channels, "units": units, "normalise": recipe.normalise}
+    images = decode(train, **kind, progress=progress)
+    held = decode(val, **kind)
     sample = np.asarray(images[:: max(1, len(images) // 50)], np.float32)
     chosen = choose_window(window, train, sample)
     plan = plan_classifier(
@@ -95,7 +97,7 @@ def fit_classifier(
     return plan
 
 
-def features(model: keras.Model, images: np.ndarray, *, augment: Any = None) -> np.ndarray:
+def features(model: keras.Model, images: np.ndarray | Decoded, *, augment: Any = None) -> np.ndarray:
     """The frozen features of every image, computed once.
 
     Args:
@@ -119,7 +121,7 @@ def features(model: keras.Model, images: np.ndarray, *, augment: Any = None) -> 
 
 
 def _train_head(
-    model: keras.Model, images: np.ndarray, held: np.ndarray, targets: np.ndarray, held_targets: np.ndarray,
+    model: keras.Model, images: np.ndarray | Decoded, held: np.ndarray | Decoded, targets: np.ndarray, held_targets: np.ndarray,
     plan: Plan, augment: Any, metrics: list[Any], seed: int, watch: Watch, show: int,
 ) -> None:  # fmt: skip
     freeze_backbone(model)

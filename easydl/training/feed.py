@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+from easydl.studies.contents import Decoded
 
 Augment = Callable[..., Any]
 CENTRES = 2000
 
 
 def image_feed(
-    images: np.ndarray,
+    images: np.ndarray | Decoded,
     targets: np.ndarray,
     batch_size: int,
     *,
@@ -60,14 +62,14 @@ class Patches:
     """Draws patches from scans of different sizes; half of them around the structure, so that it is seen.
 
     Args:
-        images: float32 or uint8 ``(*shape, channels)`` each, on the working grid.
+        images: float32 or uint8 ``(*shape, channels)`` each, on the working grid; a list or what is read when asked.
         labels: Integer ``(*shape)`` each.
         patch: Patch size.
         classes: Number of classes.
     """
 
     def __init__(
-        self, images: list[np.ndarray], labels: list[np.ndarray], patch: tuple[int, ...], classes: int
+        self, images: Sequence[np.ndarray] | Decoded, labels: list[np.ndarray], patch: tuple[int, ...], classes: int
     ) -> None:
         self.images, self.labels, self.patch, self.classes = images, labels, patch, classes
         rng = np.random.default_rng(0)

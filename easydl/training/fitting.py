@@ -8,10 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from easydl.augmentation import preset as find_preset
 from easydl.augmentation import suggest
 from easydl.errors import InputError
+from easydl.images.grid import NORMALISE
 from easydl.networks import attach, recipe_of
+from easydl.networks.recipe import Recipe
 from easydl.prediction import check_classes
 from easydl.studies import Study
 from easydl.traps import refuse_leakage
@@ -32,6 +36,8 @@ def fit(
     fine_tune: bool | str = "auto",
     class_weight: dict[str, float] | str | None = "auto",
     window: str | Sequence[float] | None = None,
+    normalise: str = "percentile",
+    spacing_mm: Sequence[float] | None = None,
     seed: int = 0,
     run: str | Path | None = None,
     override: str | None = None,
@@ -56,6 +62,10 @@ def fit(
         class_weight: ``"auto"`` weighs rare classes up; a dict from class to weight; or None.
         window: For CT the name of a window (``"lung"``, ``"bone"``, ``"brain"``, ...) or (low, high) in HU; for other
             images (low, high) in 0-255. Chosen from the training images when not given.
+        normalise: For MR and other images without units of their own: ``"percentile"`` (0.5th and 99.5th of each image
+            become 0 and 255) or ``"z-score"`` (mean and standard deviation of each image). It travels with the model.
+        spacing_mm: For models that outline: the spacing of the grid to work on, in the order (depth, height, width) or
+            (height, width); the median of the training scans when not given. It travels with the model.
         seed: Fixes the order of the images, the augmentation and the dropout. Recorded in the model.
         run: A run folder to write status.json, history.csv and checkpoints into; a training that was interrupted there
             goes on where it was.
@@ -91,11 +101,13 @@ def fit(
             "the second part of a split study: training is stopped by it.",
             "Use train, val, test = study.split(seed=0).",
         )
+    train.refuse_untrained()
     target = "mask" if recipe.task == "segmentation" else "label"
     if target not in train.frame.columns:
         raise InputError(f"The study has no {target}s.", f"a {target} for every image.", "Load a table with them.")
     record = refuse_leakage(train, val, override)
     check_classes(recipe, train)
+    recipe = _with_grid(model, recipe, train, normalise, spacing_mm)
     chosen = suggest(train) if augment == "auto" else (augment, f"Augmentation: {augment}, as asked.")
     preset = find_preset(chosen[0])
     started = time.monotonic()
@@ -128,6 +140,34 @@ def fit(
     history.epoch = list(range(len(watch.rows)))
     history.params = {"plan": list(plan.why), "stopped": watch.stopped, "overrides": record}
     return history
+
+
+def _with_grid(model: Any, recipe: Recipe, train: Study, normalise: str, spacing_mm: Sequence[float] | None) -> Recipe:
+    """The recipe with the user's choice of values and grid, which every later prediction follows."""
+    if normalise not in NORMALISE:
+        raise InputError(f"normalise={normalise!r} is not known.", f"one of {', '.join(NORMALISE)}.", "Choose one.")
+    if normalise == "z-score" and train.units == "HU":
+        raise InputError(
+            'normalise="z-score" was asked for CT.', "images without units of their own, such as MR.",
+            "Leave it out: Hounsfield units are used as they are; window= chooses the range.",
+        )  # fmt: skip
+    changes: dict[str, Any] = {"normalise": normalise, "spacing_mm": None}
+    if spacing_mm is not None:
+        spacing = tuple(float(mm) for mm in spacing_mm)
+        if recipe.task != "segmentation":
+            raise InputError(
+                "spacing_mm was given for a classifier.", "a model that outlines (unet, unet3d).",
+                "Leave it out: a classifier sees the whole image at its own size.",
+            )  # fmt: skip
+        if len(spacing) != recipe.dimension or not all(np.isfinite(spacing)) or min(spacing) <= 0:
+            raise InputError(
+                f"spacing_mm={spacing_mm!r} is no spacing of a {recipe.dimension}D scan.",
+                f"{recipe.dimension} positive numbers in mm, in the order of the axes.", "Correct the numbers.",
+            )  # fmt: skip
+        changes["spacing_mm"] = spacing
+    changed = recipe.model_copy(update=changes)
+    attach(model, changed)
+    return changed
 
 
 def fingerprint(study: Study) -> str:

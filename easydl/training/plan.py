@@ -8,14 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from easydl.errors import InputError
+from easydl.images.windows import CT_WINDOWS_HU
 from easydl.networks.recipe import Recipe
 from easydl.studies import Study
-
-CT_WINDOWS_HU = {
-    "lung": (-1350.0, 150.0), "mediastinum": (-160.0, 240.0), "soft_tissue": (-160.0, 240.0),
-    "bone": (-500.0, 1300.0), "brain": (0.0, 80.0), "liver": (-45.0, 105.0), "wide": (-1000.0, 1000.0),
-}  # fmt: skip
-"""CT windows by name, (low, high) in HU: the usual width and level of each."""
 
 STEPS, LEAST_EPOCHS, MOST_EPOCHS = 3000, 12, 60
 HEAD_EPOCHS, FINE_TUNE_EPOCHS, FINE_TUNE_FROM = 80, 15, 60

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -10,12 +11,14 @@ import numpy as np
 
 from easydl.atomic import write_status
 from easydl.augmentation import Preset
-from easydl.errors import ModelError
+from easydl.errors import InputError, ModelError
 from easydl.images.grid import resize_labels
 from easydl.networks import attach, set_window
 from easydl.networks.recipe import Recipe
 from easydl.prediction.calls import working_grid
 from easydl.studies import Study
+from easydl.studies.contents import Decoded, facts
+from easydl.studies.stream import IN_MEMORY_BYTES
 from easydl.training.feed import Patches, patch_feed
 from easydl.training.losses import dice, dice_cross_entropy
 from easydl.training.phase import run_phase
@@ -48,14 +51,19 @@ def fit_segmenter(
     if watch.folder is not None:
         write_status(watch.folder, state="running", phase="loading", message="Reading the scans and masks")
     grid: dict[str, Any] = {"units": train.units, "label_values": train.classes.label_values}
-    if recipe.dimension == 3:
+    if recipe.spacing_mm is not None:
+        _check_spacing(train)
+    elif recipe.dimension == 3:
         grid["spacing_mm"] = _median_spacing(train)
     else:
         grid["max_side"] = SIDE_2D
     recipe = recipe.model_copy(update=grid)
     images, labels = _decoded(train, recipe)
+    _check_seen(labels, recipe)
     held_images, held_labels = _decoded(val, recipe)
-    sample = np.concatenate([one[::2, ::2].ravel()[:100_000] for one in images[:20]])
+    sample = np.concatenate(
+        [one[::2, ::2].ravel()[:100_000] for one in (images[case] for case in range(min(20, len(images))))]
+    )
     chosen = choose_window(window, train, sample)
     plan = plan_segmenter(
         recipe, train, [one.shape for one in labels], preset=(preset[0].name, preset[1]), window=chosen,
@@ -102,23 +110,51 @@ def fit_segmenter(
     return plan
 
 
-def _decoded(study: Study, recipe: Recipe) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Every scan with a mask on the working grid, and its class indices there."""
+def _decoded(study: Study, recipe: Recipe) -> tuple[Sequence[np.ndarray] | Decoded, list[np.ndarray]]:
+    """Every scan with a mask on the working grid, and its class indices there; scans stay in the cache when large."""
+    with_mask = study.rows(study.frame.index[study.frame["mask"].astype(str) != ""])
+    settings = (recipe.channels, recipe.units, recipe.normalise, recipe.spacing_mm, recipe.max_side)
+    found = Decoded(
+        with_mask, f"working grid|{settings}", lambda row: working_grid(recipe, with_mask.scan(row)).astype(np.float32)
+    )
 
-    def one(row: int) -> tuple[np.ndarray, np.ndarray] | None:
-        if not str(study.frame["mask"].iloc[row]):
-            return None
-        scan = study.scan(row)
-        pixels = working_grid(recipe, scan)
-        return pixels.astype(np.float32), resize_labels(study.reference(row), pixels.shape[:-1]).astype(np.uint8)
+    def one(row: int) -> tuple[np.ndarray, int]:
+        pixels = found[row]
+        labels = resize_labels(with_mask.reference(row), pixels.shape[:-1]).astype(np.uint8)
+        return labels, pixels.nbytes
 
-    pairs = [pair for pair in study.each(one) if pair is not None]
-    return [image for image, _ in pairs], [label for _, label in pairs]
+    pairs = with_mask.each(one)
+    small = sum(size for _, size in pairs) <= IN_MEMORY_BYTES
+    images: Sequence[np.ndarray] | Decoded = [np.array(found[row]) for row in range(len(found))] if small else found
+    return images, [labels for labels, _ in pairs]
 
 
 def _median_spacing(study: Study) -> tuple[float, ...] | None:
-    known = [scan.spacing_mm for scan in study.each(study.scan) if scan.spacing_mm is not None]
+    known = [one["spacing_mm"] for one in facts(study) if one["spacing_mm"] is not None]
     return tuple(round(float(mm), 4) for mm in np.median(known, axis=0)) if len(known) == len(study) else None
+
+
+def _check_seen(labels: list[np.ndarray], recipe: Recipe) -> None:
+    """A class that no training mask holds cannot be learned, whatever validation and test masks hold."""
+    seen = set().union(*(np.unique(one).tolist() for one in labels))
+    unseen = [name for k, name in enumerate(recipe.classes) if k and k not in seen]
+    if unseen:
+        raise InputError(
+            f"No training mask holds the class {', '.join(map(repr, unseen))}; other masks of the study do, or the model "
+            "was built for it.",
+            "every class in at least one training mask.",
+            "Split with another seed, or load the study with mask_labels= so that this value belongs to another class.",
+        )
+
+
+def _check_spacing(study: Study) -> None:
+    unknown = sum(one["spacing_mm"] is None for one in facts(study))
+    if unknown:
+        raise InputError(
+            f"{unknown} of {len(study)} scans do not say how many millimetres a pixel is.",
+            "a known spacing in every scan: spacing_mm= resamples to it.",
+            "Leave spacing_mm out, or take these scans out of the study.",
+        )
 
 
 def _batched(x: np.ndarray, y: np.ndarray, batch: int) -> Any:

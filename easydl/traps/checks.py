@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from easydl.errors import LeakageError
+from easydl.studies import contents
 from easydl.traps.association import associate, benjamini_hochberg
 from easydl.traps.findings import SEVERITIES, Audit, Finding
 
@@ -39,9 +40,16 @@ def audit(study: Study, *, seed: int = 0) -> Audit:
     References:
         Yagis 2021 (leakage inflates accuracy by 29-55 points); Zech 2018 (hospital as confounder); Erickson 2018.
     """
-    findings = [*_patients(study), *_identical(study)]
+    findings = [*_patients(study), *_identical(study), *_lettering(study)]
     if study.task == "classification" and "label" in study.frame.columns:
         findings += [*_counts(study), *_confounders(study, seed)]
+    elif study.task in ("multilabel", "regression"):
+        findings.append(
+            Finding(
+                "A4", "UNTESTED", f"Counts and confounders are looked for in classes only; this study's task is {study.task}.",
+                "Compare the findings or numbers between scanners, sites and sexes by hand.", n=study.n_patients,
+            )
+        )  # fmt: skip
     findings.sort(key=lambda one: SEVERITIES.index(one.severity))
     return Audit(tuple(findings), study.name)
 
@@ -60,7 +68,9 @@ def refuse_leakage(train: Study, val: Study, override: str | None = None) -> lis
     Raises:
         LeakageError: With the numbers.
     """
-    patients = set(train.frame["patient"]) & set(val.frame["patient"])
+    from easydl.studies.splits import patient_key
+
+    patients = set(train.frame["patient"].map(patient_key)) & set(val.frame["patient"].map(patient_key))
     images = set(train.digests()) & set(val.digests())
     if not patients and not images:
         return []
@@ -88,11 +98,11 @@ def _patients(study: Study) -> list[Finding]:
                 + hint, "Add a column with the patient, if one patient can have several images.", n=len(study),
             )
         ]  # fmt: skip
+    from easydl.studies.splits import patient_key, shared_patients
+
     for column in ("split", "given_split"):
         if column not in study.frame.columns:
             continue
-        from easydl.studies.splits import shared_patients
-
         leaking = shared_patients(study.frame, column)
         used = column == "split"
         if leaking:
@@ -109,7 +119,20 @@ def _patients(study: Study) -> list[Finding]:
     text = (
         "No patient is in two parts." if "split" in study.frame.columns else "Patients are known and can be kept apart."
     )
-    return [Finding("A1", "OK", text, n=study.n_patients)]
+    found = [Finding("A1", "OK", text, n=study.n_patients)]
+    spellings = study.frame["patient"].drop_duplicates()
+    written = spellings[spellings.map(patient_key).duplicated(keep=False)]
+    if len(written):
+        people = written.map(patient_key).nunique()
+        found.append(
+            Finding(
+                "A1", "WARN", f"{people} patients seem to be written in several ways ({len(written)} spellings that differ "
+                "by case, spaces, punctuation or leading zeros). Splits by easydl keep them together.",
+                "Write every patient in one way, so that they are counted once.", value=people, n=study.n_patients,
+                rows=tuple(int(row) for row in written.index[:20]),
+            )
+        )  # fmt: skip
+    return found
 
 
 def _identical(study: Study) -> list[Finding]:
@@ -179,6 +202,19 @@ def _counts(study: Study) -> list[Finding]:
     return found
 
 
+def _lettering(study: Study) -> list[Finding]:
+    seen = [row for row, one in enumerate(contents.facts(study)) if one["lettering"]]
+    if not seen:
+        return []
+    return [
+        Finding(
+            "A5", "WARN", f"{len(seen)} of {len(study)} images carry a line of text near their border, as screenshots and "
+            "films with burned-in labels do.", "Look at them: text can name the patient, and a model can read it. Crop it "
+            "away, or export the images without it.", value=len(seen), n=len(study), rows=tuple(seen[:20]),
+        )
+    ]  # fmt: skip
+
+
 def _confounders(study: Study, seed: int) -> list[Finding]:
     frame = study.frame
     fields: dict[str, list[str]] = {}
@@ -186,8 +222,20 @@ def _confounders(study: Study, seed: int) -> list[Finding]:
         fields["the size of the image in pixels"] = ["width", "height"]
     if "file_type" in frame.columns:
         fields["the type of the file"] = ["file_type"]
+    if "jpeg_tables" in frame.columns:
+        fields["the JPEG compression (quality and tables)"] = ["jpeg_quality", "jpeg_tables"]
+    # What is seen in the pixels but is not the patient: looked at once, with the digests.
+    seen = pd.DataFrame(contents.facts(study), index=frame.index)[["coloured", "lettering"]].astype(int)
+    seen.columns = pd.Index(["seen coloured", "seen lettering"])
+    looks = {"colour or grey": "seen coloured", "text near the border": "seen lettering"}
+    fields |= {words: [column] for words, column in looks.items() if seen[column].nunique() > 1}
     for column in frame.columns:
-        if column in SKIPPED or column in ("width", "height", "file_type") or column.startswith("image_"):
+        if (
+            column in SKIPPED
+            or column in study.readers
+            or column in ("width", "height", "file_type", "jpeg_quality", "jpeg_tables")
+            or column.startswith("image_")
+        ):
             continue
         values = frame[column].astype(str)
         identifying = values.nunique() > 0.9 * len(frame) and pd.to_numeric(values, errors="coerce").isna().any()
@@ -195,7 +243,7 @@ def _confounders(study: Study, seed: int) -> list[Finding]:
             fields[f"the column {column!r}"] = [column]
     tested = []
     for words, columns in fields.items():
-        found = associate(frame[columns], frame["label"], frame["patient"], seed=seed)
+        found = associate(pd.concat([frame, seen], axis=1)[columns], frame["label"], frame["patient"], seed=seed)
         if found is not None:
             tested.append((words, found))
     if not tested:

@@ -8,7 +8,21 @@ import subprocess
 from typing import Any
 
 _SIZES = [0.6, 0.2, 0.2]
-_OPTIONS = ("model", "augment", "epochs", "seed", "image", "label", "mask", "split", "size", "window")
+_OPTIONS = (
+    "model",
+    "augment",
+    "epochs",
+    "seed",
+    "image",
+    "label",
+    "mask",
+    "split",
+    "classes",
+    "root",
+    "size",
+    "window",
+    "normalise",
+)
 
 
 def python(config: dict[str, Any], builder: str, name: str) -> str:
@@ -35,7 +49,9 @@ def python(config: dict[str, Any], builder: str, name: str) -> str:
         easydl.saliency(model, test).show()
     """
     seed = int(config.get("seed") or 0)
-    load = {key: config[key] for key in ("image", "label", "mask", "merge_labels") if config.get(key)}
+    load = {
+        key: config[key] for key in ("image", "label", "mask", "classes", "root", "merge_labels") if config.get(key)
+    }
     if config.get("patient", "auto") != "auto":
         load["patient"] = config["patient"]
     split: dict[str, Any] = {"seed": seed}
@@ -50,7 +66,7 @@ def python(config: dict[str, Any], builder: str, name: str) -> str:
         build["size"] = config["size"]
     fit = {
         key: tuple(config[key]) if isinstance(config[key], list) else config[key]
-        for key in ("augment", "epochs", "batch_size", "learning_rate", "window", "override")
+        for key in ("augment", "epochs", "batch_size", "learning_rate", "window", "normalise", "spacing_mm", "override")
         if config.get(key) is not None
     }
     if config.get("fine_tune", "auto") != "auto":

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _TABLES = (".csv", ".tsv", ".xlsx")
+_COLUMNS = ("image", "label", "mask", "patient", "merge_labels", "root", "classes")
 
 Kind = Literal["path", "zip", "images", "simulated"]
 
@@ -40,6 +41,8 @@ class StudyCard(BaseModel):
         mask: The column with the masks, or None.
         patient: The column with the patient, ``"auto"``, or None when every image is a patient of its own.
         merge_labels: Whether labels that differ only by spaces or case are one class.
+        root: The folder of the images when it is not the table's.
+        classes: The classes in order, or None to sort them.
         opened: When, ISO 8601.
     """
 
@@ -54,6 +57,8 @@ class StudyCard(BaseModel):
     mask: str | None = None
     patient: str | None = "auto"
     merge_labels: bool = False
+    root: str | None = None
+    classes: list[str] | None = None
     opened: str = ""
 
     @property
@@ -63,7 +68,7 @@ class StudyCard(BaseModel):
 
     def columns(self) -> dict[str, Any]:
         """The keyword arguments of `easydl.load` and of a run that read this study."""
-        return self.model_dump(include={"image", "label", "mask", "patient", "merge_labels"})
+        return self.model_dump(include=set(_COLUMNS))
 
 
 class Studies:
@@ -82,7 +87,7 @@ class Studies:
         Args:
             source: A path as a person types or pastes it (quotes around it are dropped).
             name: What to call it; by default the last part of the path, for a table with its folder.
-            columns: ``image``, ``label``, ``mask``, ``patient``, ``merge_labels`` of a `StudyCard`.
+            columns: ``image``, ``label``, ``mask``, ``patient``, ``merge_labels``, ``root``, ``classes`` of a `StudyCard`.
 
         Returns:
             The card.
@@ -107,7 +112,7 @@ class Studies:
 
         Args:
             card: The card.
-            columns: ``image``, ``label``, ``mask``, ``patient``, ``merge_labels``, as for `open`.
+            columns: ``image``, ``label``, ``mask``, ``patient``, ``merge_labels``, ``root``, ``classes``, as for `open`.
 
         Returns:
             The changed card.

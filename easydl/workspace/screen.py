@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from easydl.atomic import inert
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -46,7 +48,7 @@ def table(study: Study, rows: int) -> pd.DataFrame:
     frame = numbered(study).frame.head(rows)
     for column in [*study.image_columns, *(["mask"] if "mask" in frame.columns else [])]:
         frame = frame.assign(**{column: [Path(address.split("#")[0]).name for address in frame[column]]})
-    return frame
+    return frame.map(inert)  # the table on the screen can be downloaded as CSV
 
 
 def classes(study: Study) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from made import dicom_series, dicom_slice
 
 from easydl.errors import InputError
 from easydl.images import read
-from easydl.images.dicom import pseudonym
+from easydl.images.headers import pseudonym
 from easydl.images.series import find_series
 
 STORED = np.arange(48, dtype=np.uint16).reshape(6, 8) * 50
@@ -109,9 +109,9 @@ def test_a_series_that_is_no_volume_is_refused(tmp_path, name):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"PixelData": None}, "holds no image"),
+        ({"PixelData": None}, "ends before its pixels"),
         ({"RescaleSlope": 0}, "RescaleSlope"),
-        ({"PixelData": b"\0" * 10}, "cannot be decoded"),
+        ({"PixelData": b"\0" * 10}, "10 bytes of 96"),
         ({"Rows": 0}, "pixels"),
     ],
 )
@@ -165,3 +165,27 @@ def test_real_monochrome1_chest_has_bright_spine_and_dark_lungs(real):
     assert scan.units == "relative"
     raw_corner = scan.pixels[:30, :30].mean()
     assert raw_corner < scan.pixels.mean()  # the unexposed film beside the neck must not be white
+
+
+@pytest.mark.real
+def test_a_decoder_that_ends_its_process_does_not_end_ours(real, tmp_path):
+    """A lossless JPEG whose header claims another size: GDCM fails apart, and the next file is read."""
+    import pydicom
+
+    dataset = pydicom.dcmread(real / "dicom_zoo/pydicom_data/JPGLosslessP14SV1_1s_1f_8b.dcm")
+    whole = read(real / "dicom_zoo/pydicom_data/JPGLosslessP14SV1_1s_1f_8b.dcm").pixels
+    for rows, columns in [(7, 9), (700, 1024), (2000, 3000)]:
+        dataset.Rows, dataset.Columns = rows, columns
+        dataset.save_as(tmp_path / "a.dcm")
+        with pytest.raises(InputError, match="cannot be decoded"):
+            read(tmp_path / "a.dcm")
+    np.testing.assert_array_equal(read(real / "dicom_zoo/pydicom_data/JPGLosslessP14SV1_1s_1f_8b.dcm").pixels, whole)
+
+
+def test_what_runs_apart_says_so_when_it_is_killed(tmp_path, monkeypatch):
+    from easydl.images import apart
+
+    monkeypatch.setattr(apart.sys, "executable", "/bin/false")
+    monkeypatch.setattr(apart, "_idle", apart.SimpleQueue())
+    with pytest.raises(apart.DecoderBroke, match="broke off"):
+        apart.decode_apart(str(dicom_slice(tmp_path / "a.dcm", STORED)), None, "gdcm")

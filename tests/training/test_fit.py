@@ -146,9 +146,9 @@ def test_any_keras_model_on_any_dataset_is_fitted(parts):
 
 
 def test_rare_classes_count_more(tmp_path):
-    path = png_study(tmp_path / "s", per_class=12)
+    path = png_study(tmp_path / "s", per_class=18)
     frame = pd.read_csv(path, dtype=str)
-    pd.concat([frame[:4], frame[12:]]).to_csv(path, index=False)
+    pd.concat([frame[:6], frame[18:]]).to_csv(path, index=False)
     train, val, _ = easydl.load(path).split(seed=0)
     model = easydl.classifier("tiny", classes=train.classes, size=32)
     history = easydl.fit(model, train, val, augment="none", epochs=1, verbose=False)

@@ -1,0 +1,124 @@
+"""Stand-ins for identifiers from one secret of this site: UIDs, patients, days. It keeps no list of what it replaced."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import uuid
+from datetime import date, timedelta
+from pathlib import Path
+
+from pydicom.uid import UID_dictionary
+
+from easydl.errors import InputError
+from easydl.machine import workspace
+
+SECRET_NAME = "deidentification.secret"
+SHORTEST = 32
+"""Characters in a secret: 128 bits when written in hexadecimal digits."""
+DAYS = (365, 3652)
+"""By how many days dates move back: one to ten years, another number for every patient."""
+
+
+class Pseudonyms:
+    """The same stand-in for the same identifier, in every run with the same secret; another one with another secret.
+
+    Args:
+        secret: The key, from `read_secret`.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    def uid(self, uid: str) -> str:
+        """A UID below the root ``2.25`` (PS3.5 B.2), at most 44 characters; UIDs that DICOM itself defines stay."""
+        text = uid.strip("\0 ")
+        if text in UID_dictionary:
+            return text
+        return f"2.25.{uuid.UUID(bytes=self._digest('uid', text)[:16], version=4).int}"
+
+    def patient(self, identity: str) -> str:
+        """``P-`` and 16 hexadecimal digits."""
+        return "P-" + self._digest("patient", identity).hex()[:16].upper()
+
+    def days(self, identity: str) -> int:
+        """How many days back this patient's dates move."""
+        low, high = DAYS
+        return low + int.from_bytes(self._digest("days", identity)[:8], "big") % (high - low + 1)
+
+    def fingerprint(self) -> str:
+        """Tells two secrets apart without giving either away."""
+        return self._digest("fingerprint", "").hex()[:12]
+
+    def _digest(self, kind: str, text: str) -> bytes:
+        return hmac.new(self._secret, f"easydl {kind} {text}".encode(), hashlib.sha256).digest()
+
+
+def default_secret() -> Path:
+    """Where the secret lies when no other place is given: in the easydl folder of this user."""
+    return workspace() / SECRET_NAME
+
+
+def read_secret(path: Path) -> bytes:
+    """Read the secret, or make one that only this user can read (mode 0600).
+
+    Raises:
+        InputError: Others can read the file, it is too short, or it cannot be read or made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        except FileExistsError:
+            handle = -1
+        if handle >= 0:
+            with os.fdopen(handle, "w", encoding="ascii") as file:
+                file.write(secrets.token_hex(32) + "\n")
+        if os.name == "posix" and path.stat().st_mode & 0o077:
+            raise InputError(
+                "The secret file can be read by other users of this computer.",
+                "a file that only you can read and write (mode 0600).",
+                "Run: chmod 600 and the file's name. If others may have read it, start again with a new secret.",
+            )
+        key = path.read_bytes().strip()
+    except OSError as problem:
+        raise InputError(
+            "The secret file cannot be read or made.",
+            "a file in a folder of yours.",
+            "Name another file with secret= (on the command line --secret).",
+        ) from problem
+    if len(key) < SHORTEST:
+        raise InputError(
+            f"The secret file holds {len(key)} characters.",
+            f"at least {SHORTEST} characters that nobody can guess.",
+            "Name a file that does not exist yet, and easydl makes a good one.",
+        )
+    return key
+
+
+def shift_date(text: str, days: int) -> str:
+    """A DICOM date (``20200315``, also the old ``2020.03.15``) moved back; "" when it is no whole date."""
+    digits = re.fullmatch(r"(\d{4})[.-]?(\d\d)[.-]?(\d\d)", text.strip("\0 "))
+    if not digits:
+        return ""
+    try:
+        moved = date(*map(int, digits.groups())) - timedelta(days=days)
+    except (ValueError, OverflowError):
+        return ""
+    return f"{moved.year:04}{moved.month:02}{moved.day:02}"
+
+
+def shift_date_time(text: str, days: int) -> str:
+    """A DICOM date and time moved back by whole days; the time of day stays, the time zone is dropped."""
+    parts = re.fullmatch(r"(\d{8})(\d{2,6}(?:\.\d{1,6})?)?(?:[+-]\d{4})?", text.strip("\0 "))
+    moved = shift_date(parts[1], days) if parts else ""
+    return f"{moved}{parts[2] or ''}" if parts and moved else ""
+
+
+def clean_time(text: str) -> str:
+    """A DICOM time as it is, or "" when it is something else."""
+    plain = text.strip("\0 ").replace(":", "")
+    return plain if re.fullmatch(r"\d{2}(\d\d(\d\d(\.\d{1,6})?)?)?", plain) else ""

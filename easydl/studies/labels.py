@@ -1,0 +1,305 @@
+"""Label cells become classes, several findings per image, or numbers. What could be read in two ways is asked."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+from typing import Any
+
+import pandas as pd
+
+from easydl.errors import InputError
+from easydl.studies.tables import many, problems
+
+MISSING = {"na", "n/a", "n.a.", "#n/a", "nan", "none", "null", "nil", "-", "--", "?", "."}
+"""Cells that people write for "no label", and that can be the name of a class all the same."""
+YES, NO = (
+    {"1", "1.0", "yes", "y", "true", "positive", "present"},
+    {"0", "0.0", "no", "n", "false", "negative", "absent"},
+)
+MOST_NUMBERS = 20
+"""From more different numbers than these on, a label column is taken for a measurement until somebody says otherwise."""
+JOIN = "; "
+"""Between the findings of one image in the study's column ``label``."""
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
+# Cyrillic and Greek letters that look like Latin ones, after case folding.
+_LOOK_ALIKE = str.maketrans("асеорхуіѕјһкмтвнԁԛӏαορντικυχεηβγ", "aceopxyisjhkmtbhdqlaopvtikuxehby")
+
+
+def classification(
+    cells: pd.Series, notes: list[str], *, classes: Sequence[str] | None, merge: bool, asked: bool
+) -> tuple[pd.Series, list[str]]:
+    """One class per image.
+
+    Args:
+        cells: The label of every row, as text; its index is the row's number in the table.
+        notes: What is assumed is added here.
+        classes: The classes in the order the user gave, or None.
+        merge: Whether labels that look alike are one class.
+        asked: Whether the user said that this is a classification, so that nothing is asked back.
+
+    Returns:
+        The class of every row that has one (rows set aside are left out), and the classes in order.
+
+    Raises:
+        InputError: A label is empty, or none of ``classes``; labels look alike; or the cells could be something else
+            than classes: words for "missing", several findings, a measurement.
+    """
+    _refuse_empty(cells)
+    given = [str(name) for name in classes] if classes is not None else None
+    cells = unify(cells, notes, merge=merge)
+    cells = set_missing_aside(cells, notes, given)
+    counts = cells.value_counts()
+    if given is not None:
+        strange = cells[~cells.isin(given)]
+        if len(strange):
+            bad = [f"row {row}: {cell!r} is none of the classes" for row, cell in strange.items()]
+            raise problems(
+                bad, len(cells), f"one of {', '.join(map(repr, given[:20]))} in every row.",
+                "Correct the cells, or add the class to classes=.",
+            )  # fmt: skip
+        names = given
+    else:
+        if not asked:
+            _ask_several(counts)
+            _ask_measurement(counts)
+        names = in_order(counts.index)
+        _note_typos(counts, notes)
+    return cells, names
+
+
+def multilabel_columns(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[pd.Series, list[str]]:
+    """Several columns of 0 and 1 (or no and yes), one for each finding.
+
+    Returns:
+        For every row its findings joined by ``"; "`` (empty when it has none), and the findings in the order given.
+
+    Raises:
+        InputError: A cell is neither, or a column's name cannot name a finding.
+    """
+    bad: list[tuple[Any, str]] = []
+    held = pd.DataFrame(index=frame.index)
+    for column in columns:
+        words = frame[column].str.strip().str.casefold()
+        held[column] = words.isin(YES)
+        bad += [
+            (row, f"row {row}: {column!r} is {cell!r}") for row, cell in frame[column][~words.isin(YES | NO)].items()
+        ]
+    if bad:
+        raise problems(
+            [words for _, words in sorted(bad)], len(frame), "0 or 1 (no or yes) in every label column of every row.",
+            "Fill the cells; take out the rows where a finding is not known.",
+        )  # fmt: skip
+    return _joined(held), list(columns)
+
+
+def multilabel_cells(
+    cells: pd.Series, separator: str, notes: list[str], *, classes: Sequence[str] | None, merge: bool
+) -> tuple[pd.Series, list[str]]:
+    """Several findings in one cell, such as ``"effusion;nodule"``. An empty cell is an image without any.
+
+    Returns:
+        For every row its findings joined by ``"; "``, and the findings in order.
+
+    Raises:
+        InputError: Findings look alike, are words for "missing", or are none of ``classes``.
+    """
+    parts = cells.str.split(separator, regex=False).explode().str.strip()
+    parts = unify(parts[parts != ""], notes, merge=merge)
+    known = set(map(str, classes or ()))
+    strange = [
+        f"row {row}: {part!r} is {'none of the classes' if known else 'no finding'}"
+        for row, part in parts.items()
+        if (known and part not in known) or (part.casefold() in MISSING and part not in known)
+    ]
+    if strange:
+        raise problems(
+            strange, len(cells), "findings, or an empty cell for none.",
+            "Correct the cells, or list all findings, these included, in classes=.",
+        )  # fmt: skip
+    names = list(map(str, classes)) if classes is not None else in_order(sorted(set(parts)))
+    empty = len(cells) - parts.index.nunique()
+    if empty:
+        notes.append(f"{many(empty, 'image')} with an empty label: without any of the findings")
+    held = pd.DataFrame(False, index=cells.index, columns=names)
+    for name in names:
+        held.loc[parts.index[parts == name].unique(), name] = True
+    return _joined(held), names
+
+
+def numbers(cells: pd.Series, notes: list[str], *, name: str = "label") -> pd.Series:
+    """A measurement per image, as float64.
+
+    Args:
+        cells: Text, with a decimal point or a decimal comma.
+        notes: A decimal comma is noted here.
+        name: The column, for messages.
+
+    Returns:
+        The numbers, with the same index.
+
+    Raises:
+        InputError: A cell is no finite number, or commas could be decimal commas or thousands.
+    """
+    text = cells.str.strip()
+    commas = text.str.fullmatch(_COMMA.pattern)
+    if commas.any() and not text.str.contains(".", regex=False).any():
+        if text[commas].str.fullmatch(_THOUSANDS.pattern).all():
+            raise InputError(
+                f"The column {name!r} holds numbers such as {text[commas].iloc[0]!r}, which can be read in two ways.",
+                "a decimal point, and no separator of thousands.",
+                "Write 1.234 for a little more than one, 1234 for a little more than a thousand.",
+            )
+        notes.append(f"{name}: the comma was read as a decimal comma ({text[commas].iloc[0]})")
+        text = text.str.replace(",", ".", regex=False)
+    bad = text[~text.str.fullmatch(_NUMBER.pattern)]
+    if len(bad):
+        raise problems(
+            [f"row {row}: {cells[row]!r} in {name!r} is no number" for row in bad.index], len(cells),
+            "a number in every row.", "Correct these cells, or take these rows out.",
+        )  # fmt: skip
+    return text.astype(float)
+
+
+def unify(cells: pd.Series, notes: list[str], *, merge: bool) -> pd.Series:
+    """Labels without outer spaces; those that look alike are refused, or merged when asked.
+
+    Alike are spellings that differ only by case, spaces, invisible characters, or letters of another alphabet.
+
+    Raises:
+        InputError: Labels look alike and ``merge`` is False.
+    """
+    counts = cells.value_counts()
+    groups: dict[str, list[str]] = {}
+    for spelling in sorted(counts.index, key=lambda one: (-counts[one], one)):
+        groups.setdefault(_looks(spelling), []).append(spelling)
+    alike = [spellings for spellings in groups.values() if len(spellings) > 1]
+    if alike and not merge:
+        spellings = alike[0]
+        foreign = len({_folded(one) for one in spellings}) > 1
+        raise InputError(
+            f"Labels differ only by {'letters that look alike' if foreign else 'spaces or case'}: "
+            + "; ".join(f"{_visible(one) if foreign else repr(one)} ({counts[one]} rows)" for one in spellings[:5])
+            + ".",
+            "one spelling for each class.",
+            "Correct the table, or pass merge_labels=True (--merge-labels) to treat them as one.",
+        )
+    names = {
+        spelling: re.sub(r"\s+", " ", spellings[0]).strip() for spellings in groups.values() for spelling in spellings
+    }
+    for spellings in alike:
+        notes.append(f"labels {', '.join(map(repr, spellings))} were treated as {names[spellings[0]]!r}")
+    return cells.map(names)
+
+
+def set_missing_aside(cells: pd.Series, notes: list[str], classes: Sequence[str] | None) -> pd.Series:
+    """Rows whose label is a word for "missing" are asked about, or set aside when the classes are given.
+
+    Raises:
+        InputError: There is such a word and ``classes`` does not say whether it is a class.
+    """
+    words = cells[cells.str.casefold().isin(MISSING)]
+    if classes is None and len(words):
+        counts = words.value_counts()
+        listing = ", ".join(f"{name!r} ({count} rows)" for name, count in counts.head(5).items())
+        raise InputError(
+            f"The label {listing} may be a class, or may say that there is no label.",
+            "to be told which.",
+            "Pass classes= the list of the classes: with this word in it, it is a class; without it, its rows are set "
+            "aside and counted.",
+        )
+    aside = words.index[~words.isin(list(classes or ()))]
+    if len(aside):
+        notes.append(f"{many(len(aside), 'image')} without a label ({', '.join(sorted(set(words[aside])))}) set aside")
+    return cells.drop(aside)
+
+
+def in_order(names: Sequence[str] | pd.Index) -> list[str]:
+    """Class names in the order they are stored: as numbers when all are numbers (2 before 10), else by alphabet."""
+    text = sorted(map(str, names))
+    return sorted(text, key=float) if text and all(_NUMBER.fullmatch(name) for name in text) else text
+
+
+def _joined(held: pd.DataFrame) -> pd.Series:
+    strange = [str(name) for name in held.columns if JOIN.strip() in str(name) or not str(name).strip()]
+    if strange:
+        raise InputError(
+            f"A finding is called {strange[0]!r}.",
+            "names without a semicolon.",
+            "Rename it, or set label_separator=';'.",
+        )
+    names = list(map(str, held.columns))
+    text = [JOIN.join([name for name, on in zip(names, row, strict=True) if on]) for row in held.to_numpy(bool)]
+    return pd.Series(text, index=held.index, dtype=str)
+
+
+def _refuse_empty(cells: pd.Series) -> None:
+    empty = cells.index[cells.str.strip() == ""]
+    if len(empty):
+        raise problems(
+            [f"row {row}: the label is empty" for row in empty], len(cells), "a label in every row.",
+            "Fill the labels, or take these rows out.",
+        )  # fmt: skip
+
+
+def _ask_several(counts: pd.Series) -> None:
+    """A cell such as ``"a;b"`` is two findings, or one class: only the user knows."""
+    names = set(counts.index)
+    for separator in (";", "|", ","):
+        joined = [name for name in counts.index if separator in name]
+        apart = [{part.strip() for part in name.split(separator)} for name in joined]
+        # A comma also stands within names ("adenoma, tubular"): only parts that are labels themselves are findings.
+        if joined and (separator != "," or any(parts <= names for parts in apart)):
+            raise InputError(
+                f"{int(counts[joined].sum())} labels hold {separator!r}, such as {joined[0]!r}: several findings in one "
+                "image, or one class?",
+                "to be told which.",
+                f"Pass label_separator={separator!r} for several findings, or task='classification' for one class.",
+            )
+
+
+def _ask_measurement(counts: pd.Series) -> None:
+    if len(counts) > MOST_NUMBERS and all(_NUMBER.fullmatch(name) or _COMMA.fullmatch(name) for name in counts.index):
+        raise InputError(
+            f"The labels are {len(counts)} different numbers: is this a measurement?",
+            f"classes, or at most {MOST_NUMBERS} different numbers as classes.",
+            "Pass task='regression' for a measurement, or task='classification' if every number is a class of its own.",
+        )
+
+
+def _note_typos(counts: pd.Series, notes: list[str]) -> None:
+    """Rare labels that are nearly another one stay apart, but are named."""
+    if len(counts) > 50:
+        return
+    for rare in counts.index[::-1]:
+        for common in counts.index:
+            few = counts[rare] <= max(2, 0.02 * counts[common]) and counts[rare] < counts[common]
+            same_digits = re.sub(r"\D", "", rare) == re.sub(r"\D", "", common)
+            long = min(len(rare), len(common)) >= 5
+            if few and same_digits and long and SequenceMatcher(None, _looks(rare), _looks(common)).ratio() >= 0.83:
+                notes.append(
+                    f"the labels {rare!r} ({counts[rare]} rows) and {common!r} ({counts[common]} rows) are nearly the "
+                    "same and were kept apart: if it is a slip, correct the table"
+                )
+                break
+
+
+def _folded(text: str) -> str:
+    """Without differences of case and space."""
+    return re.sub(r"\s+", " ", text).strip().casefold()
+
+
+def _looks(text: str) -> str:
+    """What a reader sees: without case, spaces, invisible characters, and with look-alike letters made Latin."""
+    text = unicodedata.normalize("NFKC", text)
+    text = "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
+    return _folded(text).translate(_LOOK_ALIKE)
+
+
+def _visible(text: str) -> str:
+    """A label with every unusual character written as its code."""
+    return ascii(text)

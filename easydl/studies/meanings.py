@@ -1,0 +1,188 @@
+"""What the values in a study's masks stand for: class names, the value each class is saved with. It reads no images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from easydl.errors import InputError
+from easydl.studies.masks import file_name, read_mask
+
+if TYPE_CHECKING:
+    from easydl.studies.study import Study
+
+MOST_VALUES = 255
+INSTANCES_FROM = 10
+"""From so many values on, masks that count 1, 2, 3, ... to another number in each image are taken to number objects."""
+
+MaskLabels = Mapping[str, int | list[int]]
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What the values in a study's masks stand for.
+
+    Attributes:
+        names: Class names, the background first.
+        values: The value that a saved mask has for each class.
+        index: The class of every value that may occur.
+        notes: What was assumed, in words.
+    """
+
+    names: tuple[str, ...]
+    values: tuple[int, ...]
+    index: dict[int, int]
+    notes: tuple[str, ...] = field(default=())
+
+
+class _Seen(NamedTuple):
+    """What is remembered of a mask file: its values and how it was read."""
+
+    name: str
+    values: tuple[int, ...]
+    segments: dict[int, str] | None
+    notes: tuple[str, ...]
+
+
+def meaning(study: Study) -> Meaning:
+    """Read every mask of a study and tell what the values stand for.
+
+    Returns:
+        One class for each value that occurs, 0 (background) first, or the classes of ``study.mask_labels``.
+
+    Raises:
+        InputError: A mask holds fractions, an image's grey values or unnamed values; masks number single objects and
+            ``collapse_instances`` was not asked for; segment numbers mean different things; or all masks are empty.
+    """
+
+    def look(row: int) -> _Seen | None:
+        path = str(study.frame["mask"].iloc[row])
+        if not path:
+            return None
+        mask = read_mask(path, collapse=study.collapse_instances)
+        return _Seen(file_name(path), tuple(np.unique(mask.labels).tolist()), mask.segments, mask.notes)
+
+    seen = [one for one in study.each(look) if one is not None]
+    found = sorted(set().union(*(one.values for one in seen)) | {0}) if seen else [0]
+    if len(found) < 2:
+        raise InputError("Every mask is empty.", "something outlined in at least one mask.", "Check the mask column.")
+    notes = _counted(study, seen)
+    if study.mask_labels is not None:
+        return _named(study.mask_labels, seen, notes)
+    if not study.collapse_instances:
+        _refuse_instances(seen)
+    if len(found) > MOST_VALUES:
+        raise InputError(
+            f"The masks hold {len(found)} values from {found[0]} to {found[-1]}.",
+            f"at most {MOST_VALUES} classes.",
+            "Pass collapse_instances=True (every value but 0 is foreground) if they number single objects such as nuclei.",
+        )
+    names = _segment_names(seen)
+    if names is not None:
+        values = sorted({0, *names} | set(found))
+        words = _distinct(["background", *(names.get(value, f"label {value}") for value in values[1:])])
+        return Meaning(tuple(words), tuple(values), {value: k for k, value in enumerate(values)}, tuple(notes))
+    if found == [0, 1, 255] and (both := _two_whites(seen)):
+        return Meaning(("background", "foreground"), (0, both[0]), both[1], (*notes, both[2]))
+    words = ["background", *(["foreground"] if len(found) == 2 else [f"label {value}" for value in found[1:]])]
+    return Meaning(tuple(words), tuple(found), {value: k for k, value in enumerate(found)}, tuple(notes))
+
+
+def _refuse_instances(seen: list[_Seen]) -> None:
+    """Masks that count their objects 1, 2, 3, ... up to a number that differs from image to image."""
+    counts = [len(one.values) - (0 in one.values) for one in seen if one.values != (0,) and one.segments is None]
+    most = max(counts, default=0)
+    counted = all(set(one.values) | {0} == set(range(max(one.values) + 1)) for one in seen if one.segments is None)
+    if not counts or not counted or most < INSTANCES_FROM or (len(counts) > 1 and len(set(counts)) == 1):
+        return
+    several = (
+        f"from 1 up to {min(counts)} in one mask and up to {most} in another" if len(counts) > 1 else f"1 to {most}"
+    )
+    raise InputError(
+        f"The masks seem to number single objects ({several}).",
+        "one value for each class, the same in every mask.",
+        "Pass collapse_instances=True to easydl.load (every value but 0 is foreground), or, if the numbers are classes, "
+        "name them with mask_labels={'background': 0, 'name': 1, ...}.",
+    )
+
+
+def _named(labels: MaskLabels, seen: list[_Seen], notes: list[str]) -> Meaning:
+    given = {str(name): [value] if isinstance(value, int) else [*value] for name, value in labels.items()}
+    every = [value for values in given.values() for value in values]
+    whole = all(isinstance(value, (int, np.integer)) and value >= 0 for value in every)
+    if len(set(every)) < len(every) or not whole or not all(given.values()):
+        raise InputError(
+            f"mask_labels names {every}.",
+            "whole numbers from 0 on, each once.",
+            "Write mask_labels={'background': 0, 'edema': 2, 'tumour': [1, 4]}.",
+        )
+    background = next((name for name, values in given.items() if 0 in values), None)
+    if background is None:
+        background, given["background"] = "background", [0, *given.get("background", [])]
+    names = [background, *(name for name in given if name != background)]
+    if len(names) < 2:
+        raise InputError("mask_labels names the background only.", "at least one structure.", "Name its value.")
+    index = {int(value): k for k, name in enumerate(names) for value in given[name]}
+    strange = Counter(value for one in seen for value in one.values if value not in index)
+    if strange:
+        value, count = strange.most_common(1)[0]
+        raise InputError(
+            f"{len(strange)} values in the masks have no name in mask_labels: {', '.join(map(str, sorted(strange)[:5]))} "
+            f"({value} in {count} masks).",
+            f"only {', '.join(map(str, sorted(index)))}.",
+            "Add them to mask_labels, to a class of their own or to the background.",
+        )
+    said = [
+        f"values {', '.join(map(str, given[name]))} are one class, {name!r}, which a saved mask holds as {given[name][0]}"
+        for name in names
+        if len(given[name]) > 1
+    ]
+    first = [0 if name == background else int(given[name][0]) for name in names]
+    return Meaning(tuple(names), tuple(first), index, (*notes, *said))
+
+
+def _segment_names(seen: list[_Seen]) -> dict[int, str] | None:
+    """The label of every segment number, when masks are DICOM Segmentations that agree about them."""
+    names: dict[int, tuple[str, str]] = {}
+    for one in seen:
+        for number, label in (one.segments or {}).items():
+            before, file = names.setdefault(number, (label, one.name))
+            if before.strip().casefold() != label.strip().casefold():
+                raise InputError(
+                    f"Segment {number} is {before!r} in {file} and {label!r} in {one.name}.",
+                    "the same number for the same structure in every segmentation.",
+                    "Export the segmentations with the same segment numbers, or use those that agree.",
+                )
+    return {number: label.strip() or f"label {number}" for number, (label, _) in names.items()} or None
+
+
+def _two_whites(seen: list[_Seen]) -> tuple[int, dict[int, int], str] | None:
+    """Masks that store the foreground as 1 in some files and as 255 in others."""
+    whites = [set(one.values) - {0} for one in seen]
+    if any(len(values) > 1 for values in whites):
+        return None
+    ones, tops = whites.count({1}), whites.count({255})
+    words = f"the foreground is 1 in {ones} masks and 255 in {tops}: both were taken as one class"
+    return (1 if ones > tops else 255), {0: 0, 1: 1, 255: 1}, words
+
+
+def _counted(study: Study, seen: list[_Seen]) -> list[str]:
+    """Empty masks, rows without one, and what was repaired while reading, with the number of masks."""
+    empty = sum(one.values == (0,) for one in seen)
+    absent = len(study) - len(seen)
+    notes = [f"{empty} of {len(seen)} masks are empty: nothing is outlined in them"] if empty else []
+    notes += [f"{absent} of {len(study)} images have no mask"] if absent else []
+    if study.collapse_instances:
+        notes.append("every value but 0 in the masks was taken as foreground (collapse_instances)")
+    if study.resample_masks:
+        notes.append("masks on another grid are brought to their image's by nearest neighbour (resample_masks)")
+    counts = Counter(note for one in seen for note in one.notes)
+    return [*notes, *(f"{count} of {len(seen)} masks: {note}" for note, count in sorted(counts.items()))]
+
+
+def _distinct(names: list[str]) -> list[str]:
+    return [name if name not in names[:k] else f"{name} ({k})" for k, name in enumerate(names)]

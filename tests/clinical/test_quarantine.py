@@ -1,0 +1,174 @@
+"""Which images wait for a person: every rule by itself, the search for letters, release after a look."""
+
+import json
+
+import numpy as np
+import pydicom
+import pytest
+from made import dicom_slice
+from matplotlib import font_manager
+from PIL import Image, ImageDraw, ImageFont
+from pydicom import uid
+
+import easydl
+from easydl.clinical.quarantine import has_text
+
+FONT = font_manager.findfont("DejaVu Sans")
+
+
+def film(height=300, width=320, seed=0):
+    """A grey image without letters: smooth shapes and noise."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    body = 1200 * np.exp(-((((y - height / 2) / (height / 3)) ** 2 + ((x - width / 2) / (width / 3)) ** 2) ** 2))
+    return (body + rng.normal(300, 40, (height, width))).clip(0, 4095).astype(np.uint16)
+
+
+def lettered(pixels, text="DOE JANE 12.03.1959", size=16, at=(8, 8), smooth=True, dark=False):
+    mask = Image.new("L", pixels.shape[::-1], 0)
+    pen = ImageDraw.Draw(mask)
+    pen.fontmode = "L" if smooth else "1"
+    pen.text(at, text, fill=255, font=ImageFont.truetype(FONT, size))
+    share = np.asarray(mask) / 255.0
+    top = 0 if dark else int(pixels.max())
+    return (pixels * (1 - share) + top * share).astype(pixels.dtype)
+
+
+def one(tmp_path, pixels=None, **changes):
+    pixels = film() if pixels is None else pixels
+    return dicom_slice(tmp_path / "in/a.dcm", pixels, **{"ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"], **changes})
+
+
+def decided(tmp_path, path):
+    done = easydl.deidentify(path, tmp_path / "out")
+    row = done.table.iloc[0]
+    assert (tmp_path / "out" / row["file"]).is_file()
+    assert row["file"].startswith("quarantine/" if row["state"] == "quarantined" else "images/")
+    return row["state"], row["reason"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"BurnedInAnnotation": "YES"}, "BurnedInAnnotation is not NO"),
+        ({"BurnedInAnnotation": "MAYBE"}, "BurnedInAnnotation is not NO"),
+        *[({"Modality": modality, "BurnedInAnnotation": "NO"}, f"modality {modality}") for modality in ("US", "SC", "ES", "XC", "OT")],
+        ({"Modality": "", "BurnedInAnnotation": "NO"}, "Modality is missing"),
+        ({"Modality": "DX"}, "BurnedInAnnotation is missing"),
+        ({"ImageType": ["DERIVED", "PRIMARY", "MPR"]}, "BurnedInAnnotation is missing"),
+        ({"ImageType": ["DERIVED", "SECONDARY"], "BurnedInAnnotation": "NO"}, "secondary or screen"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "SCREEN SAVE"]}, "secondary or screen"),
+        ({"ConversionType": "WSD"}, "ConversionType"),
+    ],
+)  # fmt: skip
+def test_every_rule_by_itself_sets_an_image_aside(tmp_path, changes, why):
+    state, reason = decided(tmp_path, one(tmp_path, **changes))
+    assert state == "quarantined" and why in reason
+    assert reason.count(";") == 0
+
+
+@pytest.mark.parametrize("changes", [{}, {"Modality": "MR"}, {"BurnedInAnnotation": "NO", "Modality": "DX"}, {"ImageType": ["DERIVED", "PRIMARY"], "BurnedInAnnotation": "NO"}])  # fmt: skip
+def test_what_no_rule_objects_to_is_written(tmp_path, changes):
+    assert decided(tmp_path, one(tmp_path, **changes)) == ("written", "")
+
+
+def test_a_secondary_capture_is_set_aside_by_its_class(tmp_path):
+    path = one(tmp_path, BurnedInAnnotation="NO")
+    ds = pydicom.dcmread(path)
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = uid.SecondaryCaptureImageStorage
+    ds.save_as(path)
+    assert decided(tmp_path, path) == ("quarantined", "it is a secondary capture")
+
+
+def test_letters_in_the_pixels_set_an_image_aside(tmp_path):
+    state, reason = decided(tmp_path, one(tmp_path, lettered(film())))
+    assert state == "quarantined" and "line of letters" in reason
+
+
+def test_letters_in_one_of_many_frames_are_found(tmp_path):
+    frames = np.stack([film(seed=k) for k in range(5)])
+    frames[3] = lettered(frames[3])
+    path = one(tmp_path, frames[0])
+    ds = pydicom.dcmread(path)
+    ds.NumberOfFrames, ds.PixelData = 5, frames.tobytes()
+    ds.save_as(path)
+    assert "line of letters" in decided(tmp_path, path)[1]
+
+
+def test_what_cannot_be_decoded_here_is_set_aside(tmp_path, monkeypatch):
+    def fails(*a, **k):
+        raise RuntimeError("no decoder")
+
+    monkeypatch.setattr("easydl.clinical.pixeldata.frames", fails)
+    assert "cannot be decoded here" in decided(tmp_path, one(tmp_path))[1]
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("smooth", [False, True])
+@pytest.mark.parametrize("size", [12, 18, 28])
+def test_lines_of_letters_are_found_on_most_films(size, smooth, dark):
+    films = [film(seed=seed) + 200 for seed in range(8)]
+    assert not any(has_text(one) for one in films)
+    found = sum(has_text(lettered(one, size=size, smooth=smooth, dark=dark)) for one in films)
+    assert found >= 7
+
+
+def test_a_side_mark_a_scale_and_flat_images_are_no_line_of_letters():
+    assert not has_text(lettered(film(), text="L", size=40))
+    ruled = film()
+    for k in range(10):
+        ruled[20 + 24 * k : 22 + 24 * k, 300:310] = 4095
+    assert not has_text(ruled)
+    assert not has_text(np.zeros((64, 64), np.uint8))
+    assert not has_text(np.full((64, 64), np.nan, np.float32))
+    assert not has_text(np.random.default_rng(0).integers(0, 255, (200, 200)).astype(np.uint8))
+
+
+@pytest.mark.real
+def test_on_real_images_letters_are_found_where_a_person_sees_them(real):
+    """Looked at by eye: words on five of the 75 films, and none on the slices."""
+
+    def grey(path):
+        return np.asarray(Image.open(path).convert("L"))
+
+    films = sorted((real / "openi_abd_vs_cxr").rglob("*/*.png"))
+    found = {path.name for path in films if path.parent.parent.name in ("train", "val") and has_text(grey(path))}
+    assert found == {"chst48.png", "chst50.png", "abd28.png", "abd30.png", "abd31.png"}
+    slices = sorted((real / "dicom_series").rglob("*.dcm"))
+    assert len(slices) > 150
+    assert not any(has_text(pydicom.dcmread(path).pixel_array) for path in slices)
+    assert not any(has_text(pydicom.dcmread(path).pixel_array) for path in (real / "nih_cxr_dicom").glob("*.dcm"))
+
+
+def test_release_moves_what_a_person_has_looked_at(tmp_path):
+    for number in range(3):
+        dicom_slice(tmp_path / f"in/{number}.dcm", film(seed=number), Modality="DX", SOPInstanceUID=f"1.2.3.{number}")
+    run = lambda **options: easydl.deidentify(tmp_path / "in", tmp_path / "out", **options)  # noqa: E731
+    held = run()
+    assert held.counts["quarantined"] == 3
+    names = list(held.table["file"])
+    done = run(release=[names[0], names[1].removeprefix("quarantine/").replace("/", "\\"), "quarantine/P-1/2/3.dcm"])
+    assert (done.counts["written"], done.counts["quarantined"]) == (2, 1)
+    assert "1 of the released names" in done.text
+    moved = [tmp_path / "out" / name.replace("quarantine/", "images/") for name in names]
+    assert [path.is_file() for path in moved] == [True, True, False]
+    assert [(tmp_path / "out" / name).is_file() for name in names] == [False, False, True]
+    assert pydicom.dcmread(moved[0]).BurnedInAnnotation == "NO"
+    assert "BurnedInAnnotation" not in pydicom.dcmread(tmp_path / "out" / names[2])
+    # A look once taken is remembered; a list in a file does the same.
+    again = run()
+    assert again.counts == {**done.counts, "already_there": 3}
+    (tmp_path / "seen.txt").write_text(f"\ufeff{names[2]}\n\n", encoding="utf-8")
+    assert run(release=tmp_path / "seen.txt").counts["written"] == 3
+    account = json.loads((tmp_path / "out/deidentified.json").read_text())
+    assert [row["released"] for row in account["files"]] == [True] * 3
+
+
+def test_other_bands_make_the_files_again(tmp_path):
+    path = one(tmp_path, lettered(film()))
+    held = easydl.deidentify(path, tmp_path / "out")
+    done = easydl.deidentify(path, tmp_path / "out", black_out=(30, 0, 0, 0))
+    assert done.counts["already_there"] == 0
+    assert "line of letters" in held.table["reason"][0]
+    assert done.table["reason"][0] == "its edges were blackened: look whether that was enough"
+    assert (pydicom.dcmread(tmp_path / "out" / done.table["file"][0]).pixel_array[:30] == film().min()).all()
