@@ -107,6 +107,23 @@ def _is_image(path: Path) -> bool:
     return is_raster(path) or is_nifti(path) or is_dicom(path)
 
 
+def one_patient_each(root: Path, found: dict[str, list[tuple[str, str, Path]]]) -> bool:
+    """Whether the sub-folders are those of patients or visits, as a PACS exports them, rather than classes.
+
+    Nothing could be learnt from classes of one patient each; when the headers name no patient, it cannot be told.
+    """
+    if len(found) < 2 or not all(is_dicom(entries[0][2]) for entries in found.values()):
+        return False
+    patients: dict[str, set[str]] = {name: set() for name in found}
+    folder_of = {path: name for name, entries in found.items() for _, _, path in entries}
+    for one in find_series(root)[0]:
+        name = folder_of.get(one.files[0])
+        if name is None or "patient" not in one.facts:
+            return False
+        patients[name].add(one.facts["patient"])
+    return all(len(held) == 1 for held in patients.values())
+
+
 def frame_from_classes(root: Path, found: dict[str, list[tuple[str, str, Path]]]) -> tuple[pd.DataFrame, list[str]]:
     """One row per file of the class folders; slices of one CT or MR series become one row."""
     rows, notes = [], []

@@ -192,6 +192,9 @@ def _from_folder(root: Path) -> tuple[pd.DataFrame, list[str]]:
             f"{folders.some(list(masks), 'file')} in the class folders set aside: masks of the images beside them"
         )
         found = {name: [entry for entry in entries if entry[2] not in masks] for name, entries in found.items()}
+    if folders.one_patient_each(root, found):
+        frame, more = folders.frame_from_dicom(root)
+        return frame, [*more, "every sub-folder holds one patient: they were not taken for classes"]
     if len(found) > 1:
         frame, more = folders.frame_from_classes(root, found)
         if len(frame):

@@ -238,3 +238,18 @@ def test_openi_folder_is_loaded_as_the_published_75_films(real):
     assert study.frame["label"].value_counts().to_dict() == {"chest": 38, "abdomen": 37}
     assert set(study.split(seed=7)[2].frame["label"]) == {"abdomen", "chest"}
     assert set(PARTS) == set(study.frame["split"])
+
+
+def test_folders_of_patients_are_no_classes(tmp_path):
+    """A PACS exports one folder for each patient: pseudonyms must not become labels."""
+    pixels = np.zeros((8, 8), np.uint16)
+    for patient in "abc":
+        for film in range(2):
+            dicom_slice(tmp_path / patient / f"{film}.dcm", pixels + film, Modality="DX", PatientID=patient,
+                        SOPInstanceUID=f"1.2.{ord(patient)}.{film}")  # fmt: skip
+    study = easydl.load(tmp_path)
+    assert "label" not in study.frame.columns
+    assert study.n_patients == 3
+    assert any("not taken for classes" in note for note in study.notes)
+    dicom_slice(tmp_path / "a/other.dcm", pixels + 7, Modality="DX", PatientID="d", SOPInstanceUID="1.2.9")
+    assert set(easydl.load(tmp_path).frame["label"]) == {"a", "b", "c"}
