@@ -126,7 +126,8 @@ class _Work:
         self.step("checking", "Looking for traps")
         self._check(study)
         model = self._train(study, train, val)
-        self.step("testing", f"Testing on {test.n_patients} patients the model has not seen")
+        who = f"{test.n_patients} patients" if test.patients_known else f"{len(test)} images"
+        self.step("testing", f"Testing on {who} the model has not seen")
         metrics = self._test(model, test)
         self.progress(repr(metrics).strip("<>"))
         self.step("explaining", "Drawing heatmaps of test images")
