@@ -139,6 +139,7 @@ class Facts:
             if place is not None:
                 path = place / "facts.sqlite"
                 base = sqlite3.connect(path, timeout=30)
+                base.execute("pragma synchronous = off")  # All of it can be worked out again.
                 with contextlib.suppress(OSError):
                     os.chmod(path, 0o600)
                 base.execute(

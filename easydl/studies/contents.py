@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from easydl.studies.splits import digest
 if TYPE_CHECKING:
     from easydl.studies.study import Study
 
-DECODER = 2
+DECODER = 3
 """Counts up whenever the same file would be read as other pixels than before."""
+AT_ONCE = 256
 _known = cache.Facts(f"pixels_{DECODER}")
 
 
@@ -53,33 +55,47 @@ def addresses(study: Study) -> list[tuple[str, ...]]:
     return list(zip(*(study.frame[column].astype(str) for column in study.image_columns), strict=True))
 
 
-def facts(study: Study) -> list[dict[str, Any]]:
-    """``digest`` (of the decoded pixels), ``notes`` and ``spacing_mm`` of every row, each image decoded once for all time.
+def facts(study: Study, rows: Sequence[int] | None = None) -> list[dict[str, Any]]:
+    """What the pixels of rows (all when None) tell, each image decoded once for all time.
+
+    Returns:
+        For each row ``digest`` (of the decoded pixels), ``notes``, ``spacing_mm``, ``units``, ``dimension``,
+        ``coloured`` and ``lettering``.
 
     Raises:
         InputError: Images cannot be read; all are counted and five named.
     """
     store = study._shared.setdefault("contents", {})
     every = addresses(study)
-    missing = [row for row, one in enumerate(every) if one not in store]
-    if missing:
-        names = row_keys(study, missing)
-        known = _known.known(dict.fromkeys(names, (0, 0)))
+    wanted = range(len(study)) if rows is None else rows
+    missing = [row for row in wanted if every[row] not in store]
+    names = dict(zip(missing, row_keys(study, missing), strict=True))
+    known = _known.known(dict.fromkeys(names.values(), (0, 0)))
 
-        def look(row: int) -> dict[str, Any]:
-            scan = study.scan(row)
-            spacing = None if scan.spacing_mm is None else [float(mm) for mm in scan.spacing_mm]
-            return {
-                "digest": digest(scan.pixels), "notes": list(scan.notes), "spacing_mm": spacing,
-                "coloured": coloured(scan.pixels), "lettering": scan.dimension == 2 and lettering(scan.pixels),
-            }  # fmt: skip
+    def look(row: int) -> dict[str, Any]:
+        if names[row] in known:
+            return known[names[row]]
+        scan = study.scan(row)
+        spacing = None if scan.spacing_mm is None else [float(mm) for mm in scan.spacing_mm]
+        found = {
+            "digest": digest(scan.pixels), "notes": list(scan.notes), "spacing_mm": spacing, "units": scan.units,
+            "dimension": scan.dimension, "coloured": coloured(scan.pixels),
+            "lettering": scan.dimension == 2 and lettering(scan.pixels),
+        }  # fmt: skip
+        with lock:
+            fresh.append((names[row], (0, 0), found))
+            if len(fresh) >= AT_ONCE:
+                _known.keep(fresh)
+                fresh.clear()
+        return found
 
-        todo = [row for row, name in zip(missing, names, strict=True) if name not in known]
-        fresh = dict(zip(todo, study.each(look, todo), strict=True))
-        _known.keep((name, (0, 0), fresh[row]) for row, name in zip(missing, names, strict=True) if row in fresh)
-        for row, name in zip(missing, names, strict=True):
-            store[every[row]] = fresh[row] if row in fresh else known[name]
-    return [store[one] for one in every]
+    fresh: list[tuple[str, tuple[int, int], Any]] = []
+    lock = Lock()
+    try:
+        store.update(zip((every[row] for row in missing), study.each(look, missing), strict=True))
+    finally:  # What was decoded before an interruption, or beside an unreadable image, is kept.
+        _known.keep(fresh)
+    return [store[every[row]] for row in wanted]
 
 
 def remarks(study: Study) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from easydl.images import prepare
 from easydl.images.grid import resize_labels
-from easydl.studies.contents import Decoded
+from easydl.studies.contents import Decoded, facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ def decode(
     Raises:
         InputError: Images cannot be read; all are counted and five named.
     """
-    eight_bit = units == "0-255" and normalise == "percentile" and study.scan(0).units == "0-255"
+    eight_bit = units == "0-255" and normalise == "percentile" and facts(study, [0])[0]["units"] == "0-255"
 
     def make(row: int) -> np.ndarray:
         pixels = prepare(study.scan(row), channels=channels, units=units, size=size, normalise=normalise)

@@ -16,7 +16,6 @@ from easydl.images import Scan, read
 from easydl.studies import contents, display, folds, splits
 from easydl.studies.agreement import Agreement
 from easydl.studies.labels import JOIN
-from easydl.studies.looks import coloured
 from easydl.studies.masks import read_labels
 from easydl.studies.meanings import MaskLabels, Meaning, meaning
 
@@ -382,9 +381,9 @@ class Study:
         """Dimension, units, channels and spacing, from a dozen images spread over the study."""
         if "sample" not in self._shared:
             rows = sorted({int(row) for row in np.linspace(0, len(self) - 1, SAMPLE)})
-            scans = self.each(self.scan, rows)
-            dimensions = {scan.dimension for scan in scans}
-            hounsfield = {scan.units == "HU" for scan in scans}
+            seen = contents.facts(self, rows)
+            dimensions = {one["dimension"] for one in seen}
+            hounsfield = {one["units"] == "HU" for one in seen}
             if len(dimensions) > 1 or len(hounsfield) > 1:
                 what = "images and volumes" if len(dimensions) > 1 else "CT in Hounsfield units and other images"
                 raise InputError(
@@ -392,9 +391,8 @@ class Study:
                     "one kind of image in a study.",
                     "Make a study of each kind.",
                 )
-            # Grey films saved as JPEG or with a coloured arrow differ a little between red and blue; photographs a lot.
-            colour = len(self.image_columns) == 1 and any(coloured(scan.pixels) for scan in scans)
-            known = [scan.spacing_mm for scan in scans if scan.spacing_mm is not None]
+            colour = len(self.image_columns) == 1 and any(one["coloured"] for one in seen)
+            known = [one["spacing_mm"] for one in seen if one["spacing_mm"] is not None]
             self._shared["sample"] = {
                 "dimension": dimensions.pop(),
                 "units": "HU" if hounsfield.pop() else "0-255",
