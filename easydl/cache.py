@@ -14,6 +14,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,15 @@ def folder() -> Path | None:
         The folder, made with access for this user only; None when it is switched off or cannot be written.
     """
     wanted = os.environ.get("EASYDL_CACHE", "").strip()
+    place = _place(wanted)
+    if place is not None and not place.is_dir():  # Somebody deleted it; that is always allowed.
+        _place.cache_clear()
+        place = _place(wanted)
+    return place
+
+
+@lru_cache(8)
+def _place(wanted: str) -> Path | None:
     if wanted.lower() in ("off", "0", "none"):
         return None
     place = Path(wanted).expanduser() if wanted else _system_cache() / "easydl"
@@ -209,8 +219,11 @@ def _write(path: Path, made: np.ndarray, facts: dict[str, Any]) -> None:
     head = {"dtype": made.dtype.str, "shape": made.shape, "facts": facts, "sum": zlib.adler32(_sample(made))}
     text = json.dumps(head).encode()
     text += b" " * (-(len(text) + 16) % 64)  # The pixels begin at a multiple of 64 bytes.
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    except FileNotFoundError:  # The first of its folder, or somebody emptied the cache.
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(MAGIC + struct.pack("<II", len(text), zlib.crc32(text)) + text)

@@ -185,3 +185,16 @@ def test_a_nearly_full_disk_is_left_alone(monkeypatch):
     calls = []
     assert (cache.array(KEY, made(calls))[0] == 7).all()
     assert not entry().exists()
+
+
+def test_a_cache_that_is_deleted_while_it_is_in_use_grows_again():
+    import shutil
+
+    calls = []
+    cache.array(KEY, made(calls))
+    shutil.rmtree(cache.folder())
+    assert (cache.array(KEY, made(calls))[0] == 7).all()
+    assert entry().exists()
+    facts = cache.Facts("t")
+    facts.keep([("a", (1, 2), 5)])
+    assert facts.known({"a": (1, 2)}) == {"a": 5}
