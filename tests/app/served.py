@@ -41,8 +41,9 @@ def serve(workspace: Path, port: int | None = None) -> Iterator[Served]:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
     with open(words, "w") as out:
         process = subprocess.Popen(
-            [*command, "--no-browser"], cwd=workspace, env=environment, stdout=out, stderr=out, text=True
-        )
+            [*command, "--no-browser"], cwd=workspace, env=environment, stdout=out, stderr=out, text=True,
+            preexec_fn=_hear_ctrl_c,
+        )  # fmt: skip
     try:
         url = wait_for_url(words, process)
         yield Served(url, workspace, process, words)
@@ -53,6 +54,11 @@ def serve(workspace: Path, port: int | None = None) -> Iterator[Served]:
         except subprocess.TimeoutExpired:
             process.kill()
             raise
+
+
+def _hear_ctrl_c() -> None:
+    """A shell starts background jobs deaf to Ctrl-C, and their children inherit it: the tests would hang there."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def wait_for_url(words: Path, process: subprocess.Popen[str], seconds: float = 90) -> str:
