@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from easydl.errors import RESEARCH_USE, EasyDLError, Stopped
+from easydl.study_options import reads_a_study
 
 app = typer.Typer(
     name="easydl", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -22,14 +23,6 @@ Model = Annotated[Path, typer.Argument(help="A model file (.keras) of easydl.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
 Folder = Annotated[Path | None, typer.Option(help="The run folder; made in the workspace when not given.")]
 Seed = Annotated[int, typer.Option(help="Fixes the split, the training and the intervals.")]
-Label = Annotated[str | None, typer.Option(help="Column with the class.")]
-Image = Annotated[list[str] | None, typer.Option(help="Column with the images; repeat it for several channels.")]
-Mask = Annotated[str | None, typer.Option(help="Column with the masks.")]
-Patient = Annotated[str, typer.Option(help="Column with the patient.")]
-NoPatients = Annotated[bool, typer.Option("--no-patients", help="Every image is a patient of its own (on the record).")]
-Root = Annotated[str | None, typer.Option(help="Folder of the images, when it is not the table's.")]
-Classes = Annotated[list[str] | None, typer.Option(help="A class; repeat it for all, in their order.")]
-Merge = Annotated[bool, typer.Option("--merge-labels", help="Labels that differ only by spaces or case are one.")]
 Override = Annotated[
     str | None, typer.Option(help="A reason for going on in spite of a blocking trap (on the record).")
 ]
@@ -48,8 +41,10 @@ def demo(
 
 
 @app.command()
+@reads_a_study
 def train(
     source: Source,
+    *,
     model: Annotated[str, typer.Option(help="A name from `easydl models`, or auto.")] = "auto",
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Start from ImageNet weights.")] = False,
     augment: Annotated[str, typer.Option(help="A name from `easydl presets`, auto or none.")] = "auto",
@@ -60,15 +55,8 @@ def train(
     spacing_mm: Annotated[
         list[float] | None, typer.Option(help="Grid of a segmenter in mm; once for each axis, depth first.")
     ] = None,
-    image: Image = None,
-    label: Label = None,
-    mask: Mask = None,
-    patient: Patient = "auto",
-    no_patients: NoPatients = False,
+    study: dict[str, Any],
     split: Annotated[str | None, typer.Option(help="Column with a ready-made split.")] = None,
-    classes: Classes = None,
-    root: Root = None,
-    merge_labels: Merge = False,
     seed: Seed = 0,
     heatmaps: Annotated[int, typer.Option(help="How many test images to explain.")] = 6,
     override: Override = None,
@@ -79,11 +67,8 @@ def train(
 
     config = _config(
         source=source, model=model, pretrained=pretrained, augment=augment, epochs=epochs, size=size, window=window,
-        normalise=normalise, spacing_mm=spacing_mm or None,
-        image=image[0] if image and len(image) == 1 else image or None, label=label, mask=mask,
-        patient=None if no_patients else patient, split=split, classes=classes or None, root=root,
-        merge_labels=merge_labels, seed=seed,
-        heatmaps=heatmaps, override=override,
+        normalise=normalise, spacing_mm=spacing_mm or None, split=split, seed=seed, heatmaps=heatmaps,
+        override=override, **study,
     )  # fmt: skip
     _done(runs.run(config, folder or _new_folder(model), progress=typer.echo))
 
@@ -98,25 +83,19 @@ def resume(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> Non
 
 
 @app.command()
+@reads_a_study
 def evaluate(
     model: Model,
     source: Source,
-    image: Image = None,
-    label: Label = None,
-    mask: Mask = None,
-    patient: Patient = "auto",
-    no_patients: NoPatients = False,
-    classes: Classes = None,
-    root: Root = None,
-    merge_labels: Merge = False,
+    *,
+    study: dict[str, Any],
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Test a model on a study it has not seen: every number with n and a 95% interval."""
     import easydl
 
-    study = _study(source, image, label, mask, None if no_patients else patient, classes, root, merge_labels)
-    metrics = easydl.evaluate(easydl.load_model(model), study, seed=seed)
+    metrics = easydl.evaluate(easydl.load_model(model), easydl.load(source, **study), seed=seed)
     _print(metrics.to_dict() if as_json else metrics.table.to_string(index=False), as_json)
 
 
@@ -153,24 +132,17 @@ def saliency(
 
 
 @app.command()
+@reads_a_study
 def audit(
     source: Source,
-    image: Image = None,
-    label: Label = None,
-    mask: Mask = None,
-    patient: Patient = "auto",
-    no_patients: NoPatients = False,
-    classes: Classes = None,
-    root: Root = None,
-    merge_labels: Merge = False,
+    *,
+    study: dict[str, Any],
     as_json: Json = False,
 ) -> None:
     """Look for traps before training. Exit code 2 when one of them blocks."""
     import easydl
 
-    found = easydl.audit(
-        _study(source, image, label, mask, None if no_patients else patient, classes, root, merge_labels)
-    )
+    found = easydl.audit(easydl.load(source, **study))
     _print(found.to_dict() if as_json else repr(found), as_json)
     if found.blocking:
         raise typer.Exit(2)
@@ -325,18 +297,6 @@ def _config(**settings: Any) -> Any:
         return RunConfig(**settings)
     except ValidationError as problem:
         raise settings_error(problem) from problem
-
-
-def _study(
-    source: str, image: list[str] | None, label: str | None, mask: str | None, patient: str | None,
-    classes: list[str] | None, root: str | None, merge_labels: bool,
-) -> Any:  # fmt: skip
-    import easydl
-
-    return easydl.load(
-        source, image=image or None, label=label, mask=mask, patient=patient, classes=classes or None, root=root,
-        merge_labels=merge_labels,
-    )  # fmt: skip
 
 
 def _table(found: Any) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 
 def square(bright: bool, rng: np.random.Generator, side: int = 32) -> np.ndarray:
@@ -97,3 +97,26 @@ def nifti_study(folder: Path, cases: int = 8, shape=(20, 28, 24), seed: int = 0)
         rows.append({"image": f"image{number}.nii.gz", "mask": f"mask{number}.nii.gz", "patient": f"p{number}"})
     pd.DataFrame(rows).to_csv(folder / "scans.csv", index=False)
     return folder / "scans.csv"
+
+
+def film(height: int = 300, width: int = 320, seed: int = 0) -> np.ndarray:
+    """A grey image without letters: smooth shapes and noise."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    body = 1200 * np.exp(-((((y - height / 2) / (height / 3)) ** 2 + ((x - width / 2) / (width / 3)) ** 2) ** 2))
+    return (body + rng.normal(300, 40, (height, width))).clip(0, 4095).astype(np.uint16)
+
+
+def lettered(
+    pixels: np.ndarray, text: str = "DOE JANE 12.03.1959", size: int = 16, at=(8, 8), smooth: bool = True, dark: bool = False
+) -> np.ndarray:  # fmt: skip
+    """The image with a line of letters in its brightest value, or in 0."""
+    from matplotlib import font_manager
+
+    mask = Image.new("L", pixels.shape[::-1], 0)
+    pen = ImageDraw.Draw(mask)
+    pen.fontmode = "L" if smooth else "1"
+    pen.text(at, text, fill=255, font=ImageFont.truetype(font_manager.findfont("DejaVu Sans"), size))
+    share = np.asarray(mask) / 255.0
+    top = 0 if dark else int(pixels.max())
+    return (pixels * (1 - share) + top * share).astype(pixels.dtype)

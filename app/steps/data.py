@@ -190,6 +190,22 @@ def leave_study(card: StudyCard) -> None:
         st.rerun()
 
 
+def mask_choices(card: StudyCard) -> None:
+    """How the masks of a segmentation are read; a change reads the study again."""
+    chosen = {
+        "resample_masks": st.checkbox(
+            "Bring masks that lie on another grid to their image's", value=card.resample_masks,
+            help="By their position in space, nearest neighbour: for masks drawn on another series of the same patient.",
+        ),
+        "collapse_instances": st.checkbox(
+            "The masks number single objects: take all of them as one class", value=card.collapse_instances,
+            help="For nuclei or lesions that are counted 1, 2, 3, ... in each image.",
+        ),
+    }  # fmt: skip
+    if any(getattr(card, name) != value for name, value in chosen.items()):
+        open_card(workspace().studies.change(card, **chosen))
+
+
 def show_study(card: StudyCard, study: Study) -> None:
     """The opened study: counts, classes, notes, first images, the table."""
     if card.kind == "simulated":
@@ -202,6 +218,8 @@ def show_study(card: StudyCard, study: Study) -> None:
     left, right = st.columns([2, 3], gap="large")
     with left:
         st.subheader("Classes", anchor=False)
+        if study.task == "segmentation":
+            mask_choices(card)
         if "label" in study.frame.columns:
             show_table(classes(study), "Images and patients of each class")
         else:

@@ -112,6 +112,6 @@ def _elsewhere(name: str, why: str) -> InputError:
     return InputError(
         f"The mask {name} cannot be placed on its image: {why}.",
         "a segmentation of this image.",
-        "Choose the segmentation made on this series, pass resample_masks=True if it was made on another series of the "
-        "same patient in the same position, or correct the table.",
+        "Choose the segmentation made on this series, pass resample_masks=True (--resample-masks) if it was made on "
+        "another series of the same patient in the same position, or correct the table.",
     )

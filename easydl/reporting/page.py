@@ -340,6 +340,8 @@ def _pairs(content: Any) -> list[tuple[str, str]]:
 
 
 def _list(value: Any) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{name} = {_list(part)}" for name, part in value.items())
     return ", ".join(str(part) for part in value) if isinstance(value, (list, tuple)) else str(value)
 
 

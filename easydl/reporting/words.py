@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import subprocess
 from datetime import datetime
 from pathlib import PurePath
 from typing import Any
 
+from easydl.reporting import again
 from easydl.reporting.reader import RunRecord
 
 PARTS = (("train", "training"), ("val", "validation"), ("test", "test"))
@@ -21,19 +19,6 @@ _PHASES = {
     "explaining": "drawing the heatmaps",
     "reporting": "writing the report",
 }
-_OPTIONS = (
-    "model",
-    "augment",
-    "epochs",
-    "size",
-    "window",
-    "image",
-    "label",
-    "mask",
-    "split",
-    "seed",
-    "heatmaps",
-)
 
 
 def count(value: Any) -> int | None:
@@ -202,23 +187,4 @@ def command(record: RunRecord) -> str:
     given = record.facts.get("command")
     if isinstance(given, str) and given.split()[:2] in (["easydl", "train"], ["easydl", "demo"]):
         return given
-    config = record.config
-    if not config.get("source"):
-        return ""
-    words = ["easydl", "train", str(config["source"])]
-    for name in _OPTIONS:
-        value = config.get(name)
-        for one in value if name == "image" and isinstance(value, list) else [value]:
-            if isinstance(one, (str, int, float)) and not isinstance(one, bool):
-                words += [f"--{name}", str(one)]
-    if config.get("pretrained"):
-        words.append("--pretrained")
-    if config.get("merge_labels") is True:
-        words.append("--merge-labels")
-    if "patient" in config and config["patient"] is None:
-        words.append("--no-patients")
-    elif config.get("patient") not in (None, "auto"):
-        words += ["--patient", str(config["patient"])]
-    if config.get("override"):
-        words += ["--override", str(config["override"])]
-    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+    return again.command(record.config)

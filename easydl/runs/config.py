@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from easydl.atomic import write_text
 from easydl.errors import RunError
+
+LOAD = (
+    "image", "label", "mask", "patient", "split", "task", "classes", "label_separator", "readers", "root", "merge_labels",
+    "resample_masks", "collapse_instances", "mask_labels", "override",
+)  # fmt: skip
+"""The settings that are arguments of `easydl.load`, under the same names and with the same defaults."""
 
 
 class RunConfig(BaseModel):
@@ -18,13 +24,19 @@ class RunConfig(BaseModel):
     Attributes:
         source: Table or folder, as for `easydl.load`.
         image: Column, or columns, with the images.
-        label: Column with the class.
+        label: Column with the class or number, or columns of 0 and 1, one finding each.
         mask: Column with the masks; makes it a segmentation.
         patient: ``"auto"``, a column, or None for "every image is a patient".
         split: Column with a ready-made split, or None to split here.
+        task: As for `easydl.load`.
         classes: The classes in order, as for `easydl.load`, or None to sort them.
+        label_separator: As for `easydl.load`.
+        readers: Columns of several readers, as for `easydl.load`.
         root: Folder of the images, as for `easydl.load`.
         merge_labels: As for `easydl.load`.
+        resample_masks: As for `easydl.load`.
+        collapse_instances: As for `easydl.load`.
+        mask_labels: Names for the values in the masks, as for `easydl.load`.
         sizes: Shares of train, val and test.
         model: Name of a classifier, ``unet`` or ``unet3d``; ``auto`` chooses by the study.
         pretrained: As for `easydl.classifier`.
@@ -47,13 +59,19 @@ class RunConfig(BaseModel):
 
     source: str
     image: str | list[str] | None = None
-    label: str | None = None
+    label: str | list[str] | None = None
     mask: str | None = None
     patient: str | None = "auto"
     split: str | None = None
+    task: Literal["auto", "classification", "multilabel", "regression", "segmentation"] = "auto"
     classes: list[str] | None = None
+    label_separator: str | None = None
+    readers: list[str] | None = None
     root: str | None = None
     merge_labels: bool = False
+    resample_masks: bool = False
+    collapse_instances: bool = False
+    mask_labels: dict[str, int | list[int]] | None = None
     sizes: tuple[float, float, float] = (0.6, 0.2, 0.2)
     model: str = "auto"
     pretrained: bool | str = False
@@ -70,6 +88,10 @@ class RunConfig(BaseModel):
     heatmaps: int = Field(default=6, ge=0, le=100)
     override: str | None = None
     name: str | None = None
+
+    def reading(self) -> dict[str, Any]:
+        """The keyword arguments of `easydl.load` that read this run's study."""
+        return self.model_dump(include=set(LOAD))
 
     def save(self, folder: Path) -> None:
         """Write config.json into a run folder."""

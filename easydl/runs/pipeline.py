@@ -145,12 +145,7 @@ class _Work:
     def _load(self) -> Any:
         from easydl.studies import load
 
-        config = self.config
-        study = load(
-            config.source, image=config.image, label=config.label, mask=config.mask, patient=config.patient,
-            split=config.split, classes=config.classes, root=config.root, merge_labels=config.merge_labels,
-            override=config.override,
-        )  # fmt: skip
+        study = load(self.config.source, **self.config.reading())
         study.refuse_untrained()
         return study
 

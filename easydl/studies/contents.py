@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from easydl import cache
-from easydl.studies.looks import coloured, lettering
-from easydl.studies.splits import digest
+from easydl.images.lettering import has_text
 
 if TYPE_CHECKING:
     from easydl.studies.study import Study
 
-DECODER = 3
-"""Counts up whenever the same file would be read as other pixels than before."""
+DECODER = 4
+"""Counts up whenever the same file would be read as other pixels, or told otherwise, than before."""
+COLOUR_DIFFERENCE = 12.0
+"""Mean difference of red and blue, of 255, from which an image counts as coloured (grey films: up to 10)."""
 AT_ONCE = 256
 _known = cache.Facts(f"pixels_{DECODER}")
 
@@ -78,9 +79,9 @@ def facts(study: Study, rows: Sequence[int] | None = None) -> list[dict[str, Any
         scan = study.scan(row)
         spacing = None if scan.spacing_mm is None else [float(mm) for mm in scan.spacing_mm]
         found = {
-            "digest": digest(scan.pixels), "notes": list(scan.notes), "spacing_mm": spacing, "units": scan.units,
-            "dimension": scan.dimension, "coloured": coloured(scan.pixels),
-            "lettering": scan.dimension == 2 and lettering(scan.pixels),
+            "digest": _digest(scan.pixels), "notes": list(scan.notes), "spacing_mm": spacing, "units": scan.units,
+            "dimension": scan.dimension, "coloured": _coloured(scan.pixels),
+            "lettering": scan.dimension == 2 and has_text(scan.pixels),
         }  # fmt: skip
         with lock:
             fresh.append((names[row], (0, 0), found))
@@ -140,6 +141,20 @@ class Decoded:
     def shape(self) -> tuple[int, ...]:
         """As of the array that all rows would make."""
         return (len(self), *self.row(0).shape)
+
+
+def _digest(pixels: np.ndarray) -> str:
+    """SHA-256 of an image's decoded pixels and shape; grey stored as RGB equals the same grey."""
+    if pixels.shape[-1] == 3 and np.array_equal(pixels[..., 0], pixels[..., 1]) and np.array_equal(
+        pixels[..., 0], pixels[..., 2]
+    ):  # fmt: skip
+        pixels = pixels[..., :1]
+    return hashlib.sha256(str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
+
+
+def _coloured(pixels: np.ndarray) -> bool:
+    """Whether an image is really coloured, and not grey stored as RGB."""
+    return pixels.shape[-1] == 3 and float(np.abs(pixels[..., 0] - pixels[..., 2]).mean()) > COLOUR_DIFFERENCE
 
 
 def _files(address: str) -> list[Path]:

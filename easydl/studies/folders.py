@@ -13,7 +13,8 @@ from easydl.images.headers import header_facts, no_image, read_header
 from easydl.images.limits import is_dicom, is_ignored, is_nifti, is_raster
 from easydl.images.nifti import nifti_facts
 from easydl.images.raster import raster_facts
-from easydl.images.series import Series, find_series
+from easydl.images.series import Series, find_series, series_files
+from easydl.studies.tables import many
 
 SPLIT_NAMES = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
@@ -67,7 +68,7 @@ def class_folders(root: Path) -> tuple[dict[str, list[tuple[str, str, Path]]], l
             f"{some(images_loose, 'image')} in no class folder {'was' if len(images_loose) == 1 else 'were'} not used"
         )
     if found and other:
-        notes.append(f"{other} file{'' if other == 1 else 's'} in the class folders passed over: no images")
+        notes.append(f"{many(other, 'file')} in the class folders passed over: no images")
     if nested:
         notes.append(
             f"the class folders {', '.join(map(repr, nested[:5]))} hold folders themselves: all images below count as the "
@@ -83,9 +84,8 @@ def visible_folders(folder: Path) -> list[Path]:
 
 def some(paths: Sequence[Path], what: str) -> str:
     """How many files, and the name of the first: ``"3 images (the first: a.png)"``."""
-    if len(paths) == 1:
-        return f"1 {what} ({paths[0].name})"
-    return f"{len(paths)} {what}s" + (f" (the first: {paths[0].name})" if paths else "")
+    first = f" ({'' if len(paths) == 1 else 'the first: '}{paths[0].name})" if paths else ""
+    return many(len(paths), what) + first
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -183,14 +183,7 @@ def file_facts(address: str) -> dict[str, str]:
         return file_facts(file)  # one frame or page of a file
     path = Path(address)
     exists = os.path.exists(path)  # unlike Path.exists, it takes any text for a name
-    if "#" in address and not exists:
-        from easydl.images.series import series_files
-
-        files = series_files(address)
-        return {**_dicom_facts(files[0]), "slices": str(len(files))}
-    if exists and path.is_dir():
-        from easydl.images.series import series_files
-
+    if path.is_dir() if exists else "#" in address:
         files = series_files(address)
         return {**_dicom_facts(files[0]), "slices": str(len(files))}
     if not exists:

@@ -230,7 +230,7 @@ def _joined(held: pd.DataFrame) -> pd.Series:
         raise InputError(
             f"A finding is called {strange[0]!r}.",
             "names without a semicolon.",
-            "Rename it, or set label_separator=';'.",
+            "Rename it, or set label_separator=';' (--label-separator).",
         )
     names = list(map(str, held.columns))
     text = [JOIN.join([name for name, on in zip(names, row, strict=True) if on]) for row in held.to_numpy(bool)]
@@ -258,7 +258,8 @@ def _ask_several(counts: pd.Series) -> None:
                 f"{int(counts[joined].sum())} labels hold {separator!r}, such as {joined[0]!r}: several findings in one "
                 "image, or one class?",
                 "to be told which.",
-                f"Pass label_separator={separator!r} for several findings, or task='classification' for one class.",
+                f"Pass label_separator={separator!r} (--label-separator) for several findings, or task='classification' "
+                "(--task classification) for one class.",
             )
 
 
@@ -267,7 +268,8 @@ def _ask_measurement(counts: pd.Series) -> None:
         raise InputError(
             f"The labels are {len(counts)} different numbers: is this a measurement?",
             f"classes, or at most {MOST_NUMBERS} different numbers as classes.",
-            "Pass task='regression' for a measurement, or task='classification' if every number is a class of its own.",
+            "Pass task='regression' (--task regression) for a measurement, or task='classification' (--task "
+            "classification) if every number is a class of its own.",
         )
 
 

@@ -147,7 +147,7 @@ def load(
     if split is not None:
         column = "given_split" if split == "split" else split
         if column not in table.columns:
-            tables.pick(frame, "label", split)
+            tables.pick(frame, "split", split)
         check_split(study, column, override)
     elif "given_split" in table.columns:
         study.notes.append(
@@ -199,7 +199,7 @@ def _from_folder(root: Path) -> tuple[pd.DataFrame, list[str]]:
         frame, more = folders.frame_from_classes(root, found)
         if len(frame):
             return frame, [*notes, *more]
-    listing = [p for p in sorted(root.iterdir()) if p.suffix.lower() in tables.TABLE_SUFFIXES and p.suffix != ".txt"]
+    listing = tables.tables_in(root)
     if len(found) == 1 and not any(folders.is_dicom(path) for _, _, path in next(iter(found.values()))):
         only = next(iter(found))
         hint = f" The folder also holds {listing[0].name}: load that table instead." if listing else ""
@@ -222,21 +222,23 @@ def _task(
     elif task == "auto":
         task = "segmentation" if mask or (mask_column and not label_columns and not readers) else "classification"
     if task not in TASKS:
-        raise InputError(f"task={task!r}.", f"one of {', '.join(map(repr, ('auto', *TASKS)))}.", "Correct task=.")
+        raise InputError(
+            f"task={task!r}.", f"one of {', '.join(map(repr, ('auto', *TASKS)))}.", "Correct task= (--task)."
+        )
     elif several_findings != (task == "multilabel"):
         raise InputError(
             f"task={task!r} does not go with {len(label_columns)} label columns and label_separator={separator!r}.",
             "several label columns, or a separator of findings within a cell, for 'multilabel' and for nothing else.",
-            "Correct task=, label= or label_separator=.",
+            "Correct task= (--task), label= (--label) or label_separator= (--label-separator).",
         )
     if task == "segmentation" and not mask_column:
         raise InputError(
-            "task='segmentation' needs masks.", "a column with masks.", "Pass mask= the name of the column."
+            "task='segmentation' needs masks.", "a column with masks.", "Pass mask= (--mask) the name of the column."
         )
     if task in ("segmentation", "multilabel") and readers:
         raise InputError(
             f"readers= does not go with the task {task!r}.", "one class or number per reader and image.",
-            "Load each finding as a study of its own, or leave readers= out.",
+            "Load each finding as a study of its own, or leave readers= (--readers) out.",
         )  # fmt: skip
     return task
 

@@ -72,7 +72,7 @@ def read_labels(
         raise InputError(
             f"The mask {file_name(path)} holds the value {strange[0]}.",
             f"only {', '.join(map(str, values.tolist()))}.",
-            "Correct the mask, or name the value with mask_labels=.",
+            "Correct the mask, or name the value with mask_labels= (--mask-labels).",
         )
     return np.asarray([known.index[value] for value in values.tolist()], np.int32)[place]
 
@@ -147,8 +147,8 @@ def _placed(mask: Mask, scan: Scan, name: str, resample: bool, note: Callable[[s
             if labels.shape != scan.shape
             else f"The mask {name} lies elsewhere in space than its image: {apart}.",
             "a mask on the grid of its image: the same shape, position, spacing and orientation.",
-            "Export the mask on the image's grid, pass resample_masks=True to easydl.load (nearest neighbour, by position "
-            "in space), or correct the table if it is another image's mask.",
+            "Export the mask on the image's grid, pass resample_masks=True (--resample-masks) to bring it there by "
+            "nearest neighbour and position in space, or correct the table if it is another image's mask.",
         )
     _check_cut(mask, placed, scan, name, note)
     return placed

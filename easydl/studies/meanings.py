@@ -79,7 +79,8 @@ def meaning(study: Study) -> Meaning:
         raise InputError(
             f"The masks hold {len(found)} values from {found[0]} to {found[-1]}.",
             f"at most {MOST_VALUES} classes.",
-            "Pass collapse_instances=True (every value but 0 is foreground) if they number single objects such as nuclei.",
+            "Pass collapse_instances=True (--collapse-instances: every value but 0 is foreground) if they number single "
+            "objects such as nuclei.",
         )
     names = _segment_names(seen)
     if names is not None:
@@ -105,8 +106,8 @@ def _refuse_instances(seen: list[_Seen]) -> None:
     raise InputError(
         f"The masks seem to number single objects ({several}).",
         "one value for each class, the same in every mask.",
-        "Pass collapse_instances=True to easydl.load (every value but 0 is foreground), or, if the numbers are classes, "
-        "name them with mask_labels={'background': 0, 'name': 1, ...}.",
+        "Pass collapse_instances=True (--collapse-instances: every value but 0 is foreground) or, if the numbers are "
+        "classes, name them with mask_labels={'background': 0, 'name': 1, ...} (--mask-labels name=1).",
     )
 
 
@@ -118,7 +119,7 @@ def _named(labels: MaskLabels, seen: list[_Seen], notes: list[str]) -> Meaning:
         raise InputError(
             f"mask_labels names {every}.",
             "whole numbers from 0 on, each once.",
-            "Write mask_labels={'background': 0, 'edema': 2, 'tumour': [1, 4]}.",
+            "Write mask_labels={'background': 0, 'edema': 2, 'tumour': [1, 4]} (--mask-labels tumour=1,4).",
         )
     background = next((name for name, values in given.items() if 0 in values), None)
     if background is None:
@@ -134,7 +135,7 @@ def _named(labels: MaskLabels, seen: list[_Seen], notes: list[str]) -> Meaning:
             f"{len(strange)} values in the masks have no name in mask_labels: {', '.join(map(str, sorted(strange)[:5]))} "
             f"({value} in {count} masks).",
             f"only {', '.join(map(str, sorted(index)))}.",
-            "Add them to mask_labels, to a class of their own or to the background.",
+            "Add them to mask_labels (--mask-labels), to a class of their own or to the background.",
         )
     said = [
         f"values {', '.join(map(str, given[name]))} are one class, {name!r}, which a saved mask holds as {given[name][0]}"

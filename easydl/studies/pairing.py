@@ -11,7 +11,7 @@ import pandas as pd
 
 from easydl.errors import InputError
 from easydl.studies.folders import SPLIT_NAMES, image_files, some, visible_folders
-from easydl.studies.tables import TABLE_SUFFIXES
+from easydl.studies.tables import tables_in
 
 IMAGE_FOLDERS = {"images", "image", "imagestr", "img", "imgs", "scans"}
 MASK_FOLDERS = {"masks", "mask", "labels", "label", "labelstr", "segmentations", "segmentation", "seg", "annotations"}
@@ -213,11 +213,9 @@ def _unused(root: Path, places: list[tuple[Path, Path, Path]]) -> list[str]:
         notes.append(
             f"{count} image{'s lie' if count > 1 else ' lies'} elsewhere and {'were' if count > 1 else 'was'} not used: {listing}{more}"
         )
-    tables = [
-        path.name for path in sorted(root.iterdir()) if path.suffix.lower() in TABLE_SUFFIXES and path.suffix != ".txt"
-    ]
+    tables = tables_in(root)
     if tables:
-        notes.append(f"{tables[0]} lies in the folder and was not read: load it instead if it tells the patients")
+        notes.append(f"{tables[0].name} lies in the folder and was not read: load it instead if it tells the patients")
     return notes
 
 

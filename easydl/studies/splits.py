@@ -27,15 +27,6 @@ DRAWS = 20
 """Draws made, at most, to find one with every class in every part."""
 
 
-def digest(pixels: np.ndarray) -> str:
-    """SHA-256 of an image's decoded pixels and shape; grey stored as RGB equals the same grey."""
-    if pixels.shape[-1] == 3 and np.array_equal(pixels[..., 0], pixels[..., 1]) and np.array_equal(
-        pixels[..., 0], pixels[..., 2]
-    ):  # fmt: skip
-        pixels = pixels[..., :1]
-    return hashlib.sha256(str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
-
-
 def patient_key(patient: str) -> str:
     """What stays of a patient's identifier when it is written another way: ``"P-01"`` and ``"p01 "`` are one.
 

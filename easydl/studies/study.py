@@ -15,36 +15,12 @@ from easydl.errors import EasyDLError, InputError
 from easydl.images import Scan, read
 from easydl.studies import contents, display, folds, splits
 from easydl.studies.agreement import Agreement
+from easydl.studies.classes import Classes, classes_of, sampled
 from easydl.studies.labels import JOIN
 from easydl.studies.masks import read_labels
 from easydl.studies.meanings import MaskLabels, Meaning, meaning
 
 TASKS = ("classification", "multilabel", "regression", "segmentation")
-SAMPLE = 12
-
-
-class Classes(list[str]):
-    """Class names in order, which also tell a builder what the study's images are like.
-
-    Attributes:
-        channels: Channels of the images: 1 for grey, 3 for colour, or the number of image columns.
-        image_size: The median (height, width), or (depth, height, width), in pixels.
-        dimension: 2 or 3.
-        label_values: For masks, the stored value of each class, in the same order.
-    """
-
-    def __init__(
-        self,
-        names: Iterable[str],
-        *,
-        channels: int = 1,
-        image_size: tuple[int, ...] | None = None,
-        dimension: int = 2,
-        label_values: tuple[int, ...] | None = None,
-    ) -> None:
-        super().__init__(names)
-        self.channels, self.image_size, self.dimension = channels, image_size, dimension
-        self.label_values = label_values
 
 
 @dataclass(eq=False)
@@ -104,38 +80,28 @@ class Study:
     def classes(self) -> Classes:
         """Class names in order (for masks the background first), with what builders need to know."""
         if "classes" not in self._shared:
-            facts: dict[str, Any] = {
-                "channels": self.channels,
-                "image_size": self._image_size(),
-                "dimension": self.dimension,
-            }
-            if self.task == "segmentation":
-                known = self._meaning()
-                self._shared["classes"] = Classes(known.names, label_values=known.values, **facts)
-            else:
-                names = self._names()
-                self._shared["classes"] = Classes(names, **facts)
+            self._shared["classes"] = classes_of(self)
         return self._shared["classes"]
 
     @property
     def dimension(self) -> int:
         """2 for images, 3 for volumes."""
-        return self._sampled("dimension")
+        return self._sample["dimension"]
 
     @property
     def units(self) -> str:
         """What a model will be fed: ``"HU"`` or ``"0-255"`` (relative values are brought there)."""
-        return self._sampled("units")
+        return self._sample["units"]
 
     @property
     def channels(self) -> int:
         """1 for grey images (also grey stored as RGB), 3 for colour, or the number of image columns."""
-        return self._sampled("channels")
+        return self._sample["channels"]
 
     @property
     def spacing_mm(self) -> tuple[float, ...] | None:
         """Median spacing of the sampled scans in the order of their axes, or None when not known."""
-        return self._sampled("spacing_mm")
+        return self._sample["spacing_mm"]
 
     def addresses(self, row: int) -> list[str]:
         """The paths (or ``folder#key``) of one row's images, one per channel column."""
@@ -178,7 +144,8 @@ class Study:
         found = contents.facts(self)
         if not self._shared.get("remarked"):
             self._shared["remarked"] = True
-            self.notes.extend(note for note in contents.remarks(self) if note not in self.notes)
+            for note in contents.remarks(self):
+                self._note(note)
         return [one["digest"] for one in found]
 
     def each(self, work: Callable[[int], Any], rows: Iterable[int] | None = None) -> list[Any]:
@@ -347,6 +314,13 @@ class Study:
 
         return batches(self, batch_size, size=size, shuffle=shuffle, seed=seed)
 
+    @property
+    def _sample(self) -> dict[str, Any]:
+        """Dimension, units, channels and spacing; looked at once for a study and its parts."""
+        if "sample" not in self._shared:
+            self._shared["sample"] = sampled(self)
+        return self._shared["sample"]
+
     def _meaning(self) -> Meaning:
         """What the values in the masks stand for; worked out once, and what was assumed goes on the record."""
         if "masks" not in self._shared:
@@ -367,36 +341,3 @@ class Study:
     def show(self, n: int = 9) -> Any:
         """A matplotlib figure with some images of every class (for volumes the middle slice)."""
         return display.figure(self, n)
-
-    def _image_size(self) -> tuple[int, ...] | None:
-        sizes = []
-        for column in ("slices", "height", "width") if self.dimension == 3 else ("height", "width"):
-            numbers = pd.to_numeric(self.frame.get(column, pd.Series(dtype=str)), errors="coerce").dropna()
-            if numbers.empty:
-                return None
-            sizes.append(int(numbers.median()))
-        return tuple(sizes)
-
-    def _sampled(self, fact: str) -> Any:
-        """Dimension, units, channels and spacing, from a dozen images spread over the study."""
-        if "sample" not in self._shared:
-            rows = sorted({int(row) for row in np.linspace(0, len(self) - 1, SAMPLE)})
-            seen = contents.facts(self, rows)
-            dimensions = {one["dimension"] for one in seen}
-            hounsfield = {one["units"] == "HU" for one in seen}
-            if len(dimensions) > 1 or len(hounsfield) > 1:
-                what = "images and volumes" if len(dimensions) > 1 else "CT in Hounsfield units and other images"
-                raise InputError(
-                    f"{self.name} mixes {what}.",
-                    "one kind of image in a study.",
-                    "Make a study of each kind.",
-                )
-            colour = len(self.image_columns) == 1 and any(one["coloured"] for one in seen)
-            known = [one["spacing_mm"] for one in seen if one["spacing_mm"] is not None]
-            self._shared["sample"] = {
-                "dimension": dimensions.pop(),
-                "units": "HU" if hounsfield.pop() else "0-255",
-                "channels": len(self.image_columns) if len(self.image_columns) > 1 else 3 if colour else 1,
-                "spacing_mm": tuple(float(mm) for mm in np.median(known, axis=0)) if known else None,
-            }
-        return self._shared["sample"][fact]

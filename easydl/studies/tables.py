@@ -124,7 +124,7 @@ def pick(frame: pd.DataFrame, role: str, wanted: str | None, *, required: bool =
         raise InputError(
             f"The table has no column {wanted!r}.",
             f"one of its columns: {', '.join(map(str, frame.columns[:20]))}.",
-            f"Pass {role}= the name of the column that holds the {role}.",
+            f"Pass {role}= (--{role}) the name of the column that holds the {role}.",
         )
     for name in NAMES[role]:
         if name in by_name:
@@ -133,9 +133,14 @@ def pick(frame: pd.DataFrame, role: str, wanted: str | None, *, required: bool =
         raise InputError(
             f"No column of the table is recognised as the {role}.",
             f"a column called {' or '.join(NAMES[role][:3])}; found {', '.join(map(str, frame.columns[:20]))}.",
-            f"Rename the column, or pass {role}= its name.",
+            f"Rename the column, or pass {role}= (--{role}) its name.",
         )
     return None
+
+
+def tables_in(folder: Path) -> list[Path]:
+    """The tables that lie at the top of a folder, by their endings; a text file may be anything."""
+    return [one for one in sorted(folder.iterdir()) if one.suffix.lower() in set(TABLE_SUFFIXES) - {".txt"}]
 
 
 def many(count: int, what: str) -> str:

@@ -143,7 +143,8 @@ def _check_seen(labels: list[np.ndarray], recipe: Recipe) -> None:
             f"No training mask holds the class {', '.join(map(repr, unseen))}; other masks of the study do, or the model "
             "was built for it.",
             "every class in at least one training mask.",
-            "Split with another seed, or load the study with mask_labels= so that this value belongs to another class.",
+            "Split with another seed, or load the study with mask_labels= (--mask-labels) so that this value belongs to "
+            "another class.",
         )
 
 

@@ -208,8 +208,8 @@ def _lettering(study: Study) -> list[Finding]:
         return []
     return [
         Finding(
-            "A5", "WARN", f"{len(seen)} of {len(study)} images carry a line of text near their border, as screenshots and "
-            "films with burned-in labels do.", "Look at them: text can name the patient, and a model can read it. Crop it "
+            "A5", "WARN", f"{len(seen)} of {len(study)} images carry a line of text, as screenshots and films with "
+            "burned-in labels do.", "Look at them: text can name the patient, and a model can read it. Crop it "
             "away, or export the images without it.", value=len(seen), n=len(study), rows=tuple(seen[:20]),
         )
     ]  # fmt: skip
@@ -227,7 +227,7 @@ def _confounders(study: Study, seed: int) -> list[Finding]:
     # What is seen in the pixels but is not the patient: looked at once, with the digests.
     seen = pd.DataFrame(contents.facts(study), index=frame.index)[["coloured", "lettering"]].astype(int)
     seen.columns = pd.Index(["seen coloured", "seen lettering"])
-    looks = {"colour or grey": "seen coloured", "text near the border": "seen lettering"}
+    looks = {"colour or grey": "seen coloured", "text in the image": "seen lettering"}
     fields |= {words: [column] for words, column in looks.items() if seen[column].nunique() > 1}
     for column in frame.columns:
         if (

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from easydl.studies import Study
 
 _ID = re.compile(r"[0-9a-f]{16}")
-_TABLES = (".csv", ".tsv", ".xlsx")
-_COLUMNS = ("image", "label", "mask", "patient", "merge_labels", "root", "classes")
+_COLUMNS = (
+    "image", "label", "mask", "patient", "merge_labels", "root", "classes", "resample_masks", "collapse_instances",
+)  # fmt: skip
 
 Kind = Literal["path", "zip", "images", "simulated"]
 
@@ -43,6 +44,8 @@ class StudyCard(BaseModel):
         merge_labels: Whether labels that differ only by spaces or case are one class.
         root: The folder of the images when it is not the table's.
         classes: The classes in order, or None to sort them.
+        resample_masks: Whether masks on another grid are brought to their image's.
+        collapse_instances: Whether every value but 0 in a mask is foreground.
         opened: When, ISO 8601.
     """
 
@@ -59,6 +62,8 @@ class StudyCard(BaseModel):
     merge_labels: bool = False
     root: str | None = None
     classes: list[str] | None = None
+    resample_masks: bool = False
+    collapse_instances: bool = False
     opened: str = ""
 
     @property
@@ -87,7 +92,7 @@ class Studies:
         Args:
             source: A path as a person types or pastes it (quotes around it are dropped).
             name: What to call it; by default the last part of the path, for a table with its folder.
-            columns: ``image``, ``label``, ``mask``, ``patient``, ``merge_labels``, ``root``, ``classes`` of a `StudyCard`.
+            columns: How it is to be read, as the fields of a `StudyCard` with the names of `easydl.load`'s arguments.
 
         Returns:
             The card.
@@ -112,7 +117,7 @@ class Studies:
 
         Args:
             card: The card.
-            columns: ``image``, ``label``, ``mask``, ``patient``, ``merge_labels``, ``root``, ``classes``, as for `open`.
+            columns: As for `open`.
 
         Returns:
             The changed card.
@@ -293,5 +298,7 @@ def _free(folder: Path) -> Path:
 
 def _table_in(folder: Path) -> Path:
     """The one table that lies at the top of a folder, beside the images it lists; otherwise the folder."""
-    tables = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in _TABLES]
+    from easydl.studies.tables import tables_in
+
+    tables = tables_in(folder)
     return tables[0] if len(tables) == 1 else folder

@@ -237,14 +237,14 @@ class RunView:
     @property
     def code(self) -> str:
         """The lines of Python that do this run again."""
-        from easydl.workspace.again import python
+        from easydl.reporting.again import python
 
         return python(self.config, *self._built())
 
     @property
     def command(self) -> str:
         """The command that does this run again, quoted for this system's command line."""
-        from easydl.workspace.again import command
+        from easydl.reporting.again import command
 
         return command(self.config)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -266,6 +267,29 @@ def test_what_cannot_be_read_can_be_read_otherwise_or_forgotten(session, home: P
     next(button for button in at.button if button.label == "Forget this study").click().run()
     assert not list((home / "studies").iterdir())
     assert (folder / "films.csv").exists()
+
+
+def test_masks_that_number_objects_are_read_after_one_tick(session, home: Path, tmp_path: Path) -> None:
+    at = open_folder(session(), films(tmp_path / "films"))
+    assert not [box for box in at.checkbox if "masks" in box.label], "films with labels have no masks to ask about"
+    for part in ("images", "masks"):
+        (tmp_path / "cells" / part).mkdir(parents=True)
+    for k in range(4):
+        numbered = np.kron(np.arange(1, 17).reshape(4, 4), np.ones((12, 12))).astype(np.uint8)
+        noise = np.random.default_rng(k).integers(0, 255, numbered.shape).astype(np.uint8)
+        for part, pixels in (("images", noise), ("masks", numbered * (numbered <= 12 + k))):
+            Image.fromarray(pixels).save(tmp_path / "cells" / part / f"{k}.png")
+    at = open_folder(session(), tmp_path / "cells")
+    assert_calm(at)
+    assert "number single objects" in at.error[0].value
+    for words in ("number single objects", "on another grid"):
+        next(box for box in at.checkbox if words in box.label).check().run()
+        assert_calm(at)
+        assert not at.error
+    assert "background, foreground" in text(at).replace("\\", "")
+    cards = [json.loads(path.read_text()) for path in (home / "studies").glob("*/study.json")]
+    card = next(one for one in cards if one["name"] == "cells")
+    assert (card["collapse_instances"], card["resample_masks"]) == (True, True)
 
 
 def test_an_upload_is_kept_at_once_and_opened(session, home: Path) -> None:

@@ -309,7 +309,7 @@ def same_names(folder):
 
 
 def screenshots(folder):
-    """Text near the border of the films of one class is found; a side marker and the films without are not."""
+    """Text on the films of one class is found; a side marker and the films without are not."""
     path = png_study(folder, per_class=20, side=240)
     for k, file in enumerate(sorted(folder.glob("*/*.png"))):
         picture = Image.open(file)
@@ -321,7 +321,7 @@ def screenshots(folder):
     found = easydl.audit(easydl.load(path)).findings
     marked = next(one for one in found if one.id == "A5")
     assert marked.value == 18, marked
-    assert any("Text near the border alone" in one.sentence for one in found), found
+    assert any("Text in the image alone" in one.sentence for one in found), found
     return [one.sentence for one in found if one.severity == "WARN"]
 
 

@@ -1,37 +1,14 @@
-"""Which images wait for a person: every rule by itself, the search for letters, release after a look."""
+"""Which images wait for a person: every rule by itself, letters in a frame, release after a look."""
 
 import json
 
 import numpy as np
 import pydicom
 import pytest
-from made import dicom_slice
-from matplotlib import font_manager
-from PIL import Image, ImageDraw, ImageFont
+from made import dicom_slice, film, lettered
 from pydicom import uid
 
 import easydl
-from easydl.clinical.quarantine import has_text
-
-FONT = font_manager.findfont("DejaVu Sans")
-
-
-def film(height=300, width=320, seed=0):
-    """A grey image without letters: smooth shapes and noise."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width]
-    body = 1200 * np.exp(-((((y - height / 2) / (height / 3)) ** 2 + ((x - width / 2) / (width / 3)) ** 2) ** 2))
-    return (body + rng.normal(300, 40, (height, width))).clip(0, 4095).astype(np.uint16)
-
-
-def lettered(pixels, text="DOE JANE 12.03.1959", size=16, at=(8, 8), smooth=True, dark=False):
-    mask = Image.new("L", pixels.shape[::-1], 0)
-    pen = ImageDraw.Draw(mask)
-    pen.fontmode = "L" if smooth else "1"
-    pen.text(at, text, fill=255, font=ImageFont.truetype(FONT, size))
-    share = np.asarray(mask) / 255.0
-    top = 0 if dark else int(pixels.max())
-    return (pixels * (1 - share) + top * share).astype(pixels.dtype)
 
 
 def one(tmp_path, pixels=None, **changes):
@@ -101,43 +78,6 @@ def test_what_cannot_be_decoded_here_is_set_aside(tmp_path, monkeypatch):
 
     monkeypatch.setattr("easydl.clinical.pixeldata.frames", fails)
     assert "cannot be decoded here" in decided(tmp_path, one(tmp_path))[1]
-
-
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("smooth", [False, True])
-@pytest.mark.parametrize("size", [12, 18, 28])
-def test_lines_of_letters_are_found_on_most_films(size, smooth, dark):
-    films = [film(seed=seed) + 200 for seed in range(8)]
-    assert not any(has_text(one) for one in films)
-    found = sum(has_text(lettered(one, size=size, smooth=smooth, dark=dark)) for one in films)
-    assert found >= 7
-
-
-def test_a_side_mark_a_scale_and_flat_images_are_no_line_of_letters():
-    assert not has_text(lettered(film(), text="L", size=40))
-    ruled = film()
-    for k in range(10):
-        ruled[20 + 24 * k : 22 + 24 * k, 300:310] = 4095
-    assert not has_text(ruled)
-    assert not has_text(np.zeros((64, 64), np.uint8))
-    assert not has_text(np.full((64, 64), np.nan, np.float32))
-    assert not has_text(np.random.default_rng(0).integers(0, 255, (200, 200)).astype(np.uint8))
-
-
-@pytest.mark.real
-def test_on_real_images_letters_are_found_where_a_person_sees_them(real):
-    """Looked at by eye: words on five of the 75 films, and none on the slices."""
-
-    def grey(path):
-        return np.asarray(Image.open(path).convert("L"))
-
-    films = sorted((real / "openi_abd_vs_cxr").rglob("*/*.png"))
-    found = {path.name for path in films if path.parent.parent.name in ("train", "val") and has_text(grey(path))}
-    assert found == {"chst48.png", "chst50.png", "abd28.png", "abd30.png", "abd31.png"}
-    slices = sorted((real / "dicom_series").rglob("*.dcm"))
-    assert len(slices) > 150
-    assert not any(has_text(pydicom.dcmread(path).pixel_array) for path in slices)
-    assert not any(has_text(pydicom.dcmread(path).pixel_array) for path in (real / "nih_cxr_dicom").glob("*.dcm"))
 
 
 def test_release_moves_what_a_person_has_looked_at(tmp_path):

@@ -115,6 +115,7 @@ def test_the_sections_say_what_the_files_say(run):
             "The senior physician",
         ),
         ("config.json", lambda c: c.update(name="Another study"), "Another study"),
+        ("config.json", lambda c: c.update(mask_labels={"edema": 2, "core": [1, 4]}), "edema = 2; core = 1, 4"),
         ("run.json", lambda c: c["versions"].update(keras="9.9.9"), "keras 9.9.9"),
         (
             "heatmaps/index.json",

@@ -125,15 +125,13 @@ def test_what_is_not_trained_yet_is_refused_in_three_parts_everywhere(findings, 
     assert {one.id: one.severity for one in found.findings} == {"A1": "OK", "A2": "OK", "A4": "UNTESTED"}
 
 
-def test_a_run_refuses_what_is_not_trained_yet(table, tmp_path, monkeypatch):
-    from easydl import runs, studies
+def test_a_run_refuses_what_is_not_trained_yet(table, tmp_path):
+    from easydl import runs
 
-    whole = studies.load
-    monkeypatch.setattr(studies, "load", lambda source, **options: whole(source, task="regression", **options))
     frame = pd.read_csv(table, dtype=str)
     frame.assign(label=range(16)).to_csv(table, index=False)
     with pytest.raises(InputError, match="task is regression"):
-        runs.run(runs.RunConfig(source=str(table)), tmp_path / "run", progress=lambda words: None)
+        runs.run(runs.RunConfig(source=str(table), task="regression"), tmp_path / "run", progress=lambda words: None)
     assert json.loads((tmp_path / "run/status.json").read_text())["state"] == "failed"
 
 

@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 import easydl.workspace.jobs as jobs
 from easydl import runs as pipeline
 from easydl.errors import InputError, RunError
+from easydl.reporting.again import command, python
 from easydl.workspace import RunView, Workspace, choices
-from easydl.workspace.again import command, python
 
 
 def png(seed: int) -> bytes:
@@ -173,6 +173,15 @@ def test_ten_clicks_at_once_begin_one_run(home: Workspace, tmp_path: Path, monke
     assert len(begun) == 1
 
 
+def test_how_a_study_is_read_is_remembered_and_goes_to_its_runs(home: Workspace, tmp_path: Path, monkeypatch) -> None:
+    begun: list[Path] = []
+    monkeypatch.setattr(pipeline, "start", slow_start(begun))
+    how = {"resample_masks": True, "collapse_instances": True}
+    card = home.studies.change(home.studies.open(films(tmp_path / "films")), **how)
+    home.runs.start(Workspace(home.folder).studies.one(card.id))
+    assert {name: pipeline.RunConfig.open(begun[0]).reading()[name] for name in how} == how
+
+
 def test_a_start_that_fails_leaves_no_run(home: Workspace, tmp_path: Path, monkeypatch) -> None:
     def broken(config, folder):
         raise OSError("no process")
@@ -229,13 +238,29 @@ CONFIG = {
 }
 
 
+FINDINGS = {
+    "source": "scans.xlsx",
+    "label": ["edema", "mass"],
+    "task": "multilabel",
+    "label_separator": ";",
+    "readers": ["ann", "bob b."],
+    "classes": ["edema", "NA"],
+    "root": "/films",
+    "patient": "subject",
+}
+MASKS = {
+    "source": "scans.csv",
+    "mask": "seg",
+    "task": "segmentation",
+    "spacing_mm": (5.0, 1.0, 1.0),
+    "resample_masks": True,
+    "collapse_instances": True,
+    "mask_labels": {"background": 0, "the tumour's core": [1, 4]},
+}
+
+
 def test_the_code_is_python_and_says_the_same_as_the_settings() -> None:
-    calls = {}
-    for node in ast.walk(ast.parse(python(CONFIG, "classifier", "mobilenet"))):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            words = {word.arg: ast.literal_eval(word.value) for word in node.keywords if word.arg != "classes"}
-            values = [ast.literal_eval(arg) for arg in node.args if isinstance(arg, ast.Constant)]
-            calls[node.func.attr] = (values, words)
+    calls = calls_of(CONFIG)
     assert calls["load"][0] == [CONFIG["source"]]
     assert calls["load"][1] == {key: CONFIG[key] for key in ("image", "label", "merge_labels", "patient")}
     assert calls["classifier"] == (["mobilenet"], {"pretrained": True, "seed": 3})
@@ -248,19 +273,38 @@ def test_the_code_is_python_and_says_the_same_as_the_settings() -> None:
     assert calls["split"][1] == {"seed": 3}
 
 
-def test_the_command_is_understood_by_the_command_line_as_the_same_settings(tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize("config", [FINDINGS, MASKS])
+def test_the_code_says_how_the_study_is_read(config) -> None:
+    settings = pipeline.RunConfig(**config).model_dump()
+    told = {key: value for key, value in config.items() if key not in ("source", "spacing_mm")}
+    assert calls_of(settings)["load"] == ([config["source"]], told)
+
+
+def calls_of(config) -> dict:
+    """The calls in the code of a run: for each function its values and its words."""
+    calls = {}
+    for node in ast.walk(ast.parse(python(config, "classifier", "mobilenet"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            own = () if node.func.attr == "load" else ("classes",)  # elsewhere it is study.classes
+            words = {word.arg: ast.literal_eval(word.value) for word in node.keywords if word.arg not in own}
+            values = [ast.literal_eval(arg) for arg in node.args if isinstance(arg, ast.Constant)]
+            calls[node.func.attr] = (values, words)
+    return calls
+
+
+@pytest.mark.parametrize("config", [CONFIG, FINDINGS, MASKS])
+def test_the_command_is_understood_by_the_command_line_as_the_same_settings(config, tmp_path, monkeypatch) -> None:
     import shlex
 
     from easydl.cli import app
 
     asked = []
     monkeypatch.setattr(pipeline, "run", lambda config, folder, progress: asked.append(config) or tmp_path)
-    words = shlex.split(command(CONFIG))
+    words = shlex.split(command(pipeline.RunConfig(**config).model_dump()))
     assert words[:2] == ["easydl", "train"]
     result = CliRunner().invoke(app, [*words[1:], "--folder", str(tmp_path)])
     assert result.exit_code == 0, result.output
-    told = asked[0].model_dump()
-    assert {key: told[key] for key in CONFIG} == CONFIG
+    assert asked[0] == pipeline.RunConfig(**config)
 
 
 def test_a_view_of_anything_broken_is_empty_and_never_an_error(tmp_path: Path) -> None:

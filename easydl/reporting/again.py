@@ -8,21 +8,16 @@ import subprocess
 from typing import Any
 
 _SIZES = [0.6, 0.2, 0.2]
+_READ = (
+    "image", "label", "mask", "task", "classes", "label_separator", "readers", "root", "merge_labels", "resample_masks",
+    "collapse_instances", "mask_labels",
+)  # fmt: skip
+"""The arguments of `easydl.load` that are told as they are; patient and split are told by their own rules."""
 _OPTIONS = (
-    "model",
-    "augment",
-    "epochs",
-    "seed",
-    "image",
-    "label",
-    "mask",
-    "split",
-    "classes",
-    "root",
-    "size",
-    "window",
-    "normalise",
-)
+    "model", "augment", "epochs", "size", "window", "normalise", "spacing_mm", "image", "label", "mask", "task", "split",
+    "classes", "label_separator", "readers", "root", "seed", "heatmaps",
+)  # fmt: skip
+_FLAGS = ("pretrained", "merge_labels", "resample_masks", "collapse_instances")
 
 
 def python(config: dict[str, Any], builder: str, name: str) -> str:
@@ -49,9 +44,7 @@ def python(config: dict[str, Any], builder: str, name: str) -> str:
         easydl.saliency(model, test).show()
     """
     seed = int(config.get("seed") or 0)
-    load = {
-        key: config[key] for key in ("image", "label", "mask", "classes", "root", "merge_labels") if config.get(key)
-    }
+    load = {key: config[key] for key in _READ if config.get(key) and (key, config[key]) != ("task", "auto")}
     if config.get("patient", "auto") != "auto":
         load["patient"] = config["patient"]
     split: dict[str, Any] = {"seed": seed}
@@ -94,28 +87,39 @@ def command(config: dict[str, Any]) -> str:
         config: The content of ``config.json``.
 
     Returns:
-        One line.
+        One line; empty when the source is not known.
 
     Example:
-        >>> command({"source": "my scans.csv", "model": "tiny", "seed": 7})  # doctest: +SKIP
-        "easydl train 'my scans.csv' --model tiny --seed 7"
+        >>> command({"source": "my scans.csv", "model": "tiny", "mask_labels": {"tumour": [1, 4]}})  # doctest: +SKIP
+        "easydl train 'my scans.csv' --model tiny --mask-labels tumour=1,4"
     """
-    words = ["easydl", "train", str(config.get("source", ""))]
+    if not config.get("source"):
+        return ""
+    words = ["easydl", "train", str(config["source"])]
     for name in _OPTIONS:
-        given = config.get(name)
-        for one in given if isinstance(given, list) else [given]:
-            words += [f"--{name}", str(one)] if one is not None else []
-    if config.get("override"):
-        words += ["--override", str(config["override"])]
-    if config.get("pretrained"):
-        words.append("--pretrained")
+        for one in _listed(config.get(name)):
+            # A file that was changed by hand may hold anything; only words and numbers are told.
+            if isinstance(one, (str, int, float)) and not isinstance(one, bool):
+                words += [_option(name), str(one)]
+    named = config.get("mask_labels")
+    for name, values in named.items() if isinstance(named, dict) else ():
+        words += [_option("mask_labels"), f"{name}={','.join(map(str, _listed(values)))}"]
+    words += [_option(name) for name in _FLAGS if config.get(name)]
     if config.get("patient", "auto") is None:
         words.append("--no-patients")
     elif config.get("patient", "auto") != "auto":
         words += ["--patient", str(config["patient"])]
-    if config.get("merge_labels"):
-        words.append("--merge-labels")
+    if config.get("override"):
+        words += ["--override", str(config["override"])]
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _words(options: dict[str, Any]) -> list[str]:
