@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
 from dataclasses import dataclass
@@ -141,15 +142,10 @@ def _decompressed(dataset: Any, syntax: Any, frame: int | None) -> np.ndarray:
     from easydl.images.apart import decode_apart
 
     plugins = get_decoder(syntax).available_plugins
-    safe = [name for name in plugins if name != APART]
-    for name in safe:
-        try:
-            return pixel_array(dataset, index=frame, decoding_plugin=name)
-        except Exception:
-            if name == safe[-1] and APART not in plugins:
-                raise
-    if APART not in plugins:
-        raise NotImplementedError(f"no decoder for {syntax}")
+    for name in plugins:
+        if name != APART:
+            with contextlib.suppress(Exception):  # The next decoder may read it; the last one says why it cannot.
+                return pixel_array(dataset, index=frame, decoding_plugin=name)
     return decode_apart(str(dataset.filename), frame, APART)
 
 
