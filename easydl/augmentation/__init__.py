@@ -1,6 +1,7 @@
 """Realistic variation of training images by modality, image and mask together, with anatomy rules."""
 
-from easydl.augmentation.catalogue import Preset, preset, presets
+from easydl.augmentation.catalogue import preset, presets
+from easydl.augmentation.definition import Preset
 from easydl.augmentation.sides import sided_names
 from easydl.augmentation.suggestion import suggest
 

@@ -1,217 +1,29 @@
-"""The presets by modality, with their anatomy rules. They describe; the pixels are changed elsewhere."""
+"""The presets by modality with their anatomy rules, and the extras that can be joined with "+". They describe."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
+from easydl.augmentation.artefacts import BiasField, Colour, Ghosting, Motion, Speckle, Stain
+from easydl.augmentation.definition import Preset
+from easydl.augmentation.extras import CutMix, Cutout, GridMask, MixUp, RandAugment
 from easydl.augmentation.operations import (
-    HU_ONLY,
-    RELATIVE_ONLY,
     Brightness,
     Contrast,
+    Elastic,
     Flip,
     Gamma,
     Noise,
     Offset,
-    Operation,
     Rotation,
     Scale,
     Shift,
 )
-from easydl.augmentation.sides import sided_names
 from easydl.errors import InputError
 
-if TYPE_CHECKING:
-    import tensorflow as tf
-    from matplotlib.figure import Figure
-
-    from easydl.augmentation.augmenter import Augmenter
-
-SAFE_DEGREES = 15.0
-
-
-@dataclass(frozen=True)
-class Preset:
-    """Realistic variation for one kind of image, and what it must never do to the anatomy.
-
-    A preset first draws its parameters and then applies them, so any augmented image can be made again.
-
-    Attributes:
-        name: What ``fit(augment=...)`` takes.
-        purpose: For which images, in words.
-        operations: What it does, each with its range.
-        rules: What it must not do and why, in sentences.
-        notes: What was left out for this study, in sentences; filled in by `adapted`.
-
-    Example:
-        >>> str(preset("chest_xray").operations[0])
-        'turns the image up to 7° either way'
-    """
-
-    name: str
-    purpose: str = ""
-    operations: tuple[Operation, ...] = ()
-    rules: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.name != "none" and not any(operation.ranges() for operation in self.operations):
-            warnings.warn(
-                f'The augmentation preset "{self.name}" changes nothing: no operation has a range. '
-                'Choose augment="none" if that is what you want.',
-                UserWarning,
-                stacklevel=3,
-            )
-
-    def adapted(
-        self,
-        *,
-        dimension: int = 2,
-        units: str = "0-255",
-        classes: Iterable[str] = (),
-        spacing_mm: tuple[float, ...] | None = None,
-    ) -> Preset:
-        """This preset without the operations that would be wrong for these images, and the reasons as notes.
-
-        Args:
-            dimension: 2 for images, 3 for volumes.
-            units: ``"0-255"``, ``"relative"`` or ``"HU"``.
-            classes: Class and mask names; one that names a side forbids mirror images.
-            spacing_mm: (depth, row, column) of a volume's grid; without it volumes are not tilted.
-
-        Returns:
-            A preset with the remaining operations and one note for each kind left out.
-        """
-        notes: list[str] = []
-        sided = sided_names(classes)
-        kept: list[Operation] = []
-        dropped: list[str] = []
-        for operation in self.operations:
-            if isinstance(operation, RELATIVE_ONLY if units == "HU" else HU_ONLY):
-                dropped.append(type(operation).__name__.lower())
-            elif isinstance(operation, Flip) and sided:
-                notes.append(f"No mirror images: {_quoted(sided)} names a side, and a mirror makes that false.")
-            elif isinstance(operation, Flip) and dimension == 2 and "depth" in operation.axes:
-                axes = tuple(axis for axis in operation.axes if axis != "depth")
-                kept += [Flip(axes)] if axes else []
-            elif isinstance(operation, Rotation):
-                degrees, tilt = operation.degrees, operation.tilt_degrees
-                if sided and degrees > SAFE_DEGREES:
-                    degrees = SAFE_DEGREES
-                    notes.append(
-                        f"Turned by at most {SAFE_DEGREES:g}°: half a turn would exchange the sides "
-                        f"that {_quoted(sided)} names."
-                    )
-                if dimension == 3 and tilt and spacing_mm is None:
-                    notes.append("Volumes are not tilted out of their slices: the slice spacing is not known.")
-                kept.append(Rotation(degrees, tilt if dimension == 3 and spacing_mm is not None else 0.0))
-            else:
-                kept.append(operation)
-        if dropped and units == "HU":
-            notes.append(f"Left out: {', '.join(dropped)}. Hounsfield units are measurements, not shades.")
-        return replace(self, operations=tuple(kept), notes=(*self.notes, *notes))
-
-    def draw(self, count: int | tf.Tensor, *, seed: int = 0, counter: int | tf.Tensor = 0) -> dict[str, tf.Tensor]:
-        """Draw the parameters of one batch; the same seed and counter give the same parameters, always.
-
-        Args:
-            count: Images in the batch.
-            seed: Of the training run.
-            counter: Running number of the batch.
-
-        Returns:
-            Parameter name -> float32 ``(count,)``, and ``"noise_seed"`` for the noise itself.
-        """
-        from easydl.augmentation.augmenter import draw
-
-        return draw(self.operations, count, seed=seed, counter=counter)
-
-    def apply(
-        self,
-        images: Any,
-        masks: Any = None,
-        *,
-        drawn: dict[str, tf.Tensor],
-        units: str = "0-255",
-        window: tuple[float, float] = (0.0, 255.0),
-        spacing_mm: tuple[float, ...] | None = None,
-    ) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Apply drawn parameters to a batch, images and masks by the same movement.
-
-        Args:
-            images: ``(batch, *spatial, channel)``, any real type.
-            masks: Integer ``(batch, *spatial)``, or None.
-            drawn: What `draw` returned.
-            units: ``"0-255"``, ``"relative"`` or ``"HU"``.
-            window: (low, high) in those units; what comes in from outside the image is ``low`` (air).
-            spacing_mm: Grid of the batch, or None for square pixels.
-
-        Returns:
-            float32 images of the same shape, and masks of their own type, whose values are all old ones or 0
-            (background).
-        """
-        from easydl.augmentation.augmenter import apply
-
-        return apply(self.operations, images, masks, drawn=drawn, units=units, window=window, spacing_mm=spacing_mm)
-
-    def augmenter(
-        self,
-        *,
-        dimension: int,
-        units: str,
-        window: tuple[float, float],
-        seed: int,
-        classes: Iterable[str] = (),
-        spacing_mm: tuple[float, ...] | None = None,
-    ) -> Augmenter:
-        """The function that augments batches inside ``tf.data``.
-
-        Args:
-            dimension: 2 or 3.
-            units: ``"0-255"``, ``"relative"`` or ``"HU"``.
-            window: (low, high) in those units.
-            seed: Of the training run; recorded with it.
-            classes: Class and mask names, for the laterality rule.
-            spacing_mm: Grid of a 3D batch (depth, row, column); needed only for tilting volumes.
-
-        Returns:
-            A callable ``(images, masks=None, counter=None) -> (images, masks)`` with ``.preset``, ``.notes``.
-        """
-        from easydl.augmentation.augmenter import Augmenter
-
-        adapted = self.adapted(dimension=dimension, units=units, classes=classes, spacing_mm=spacing_mm)
-        return Augmenter(preset=adapted, units=units, window=window, seed=seed, spacing_mm=spacing_mm)
-
-    def show(self, study: Any, n: int = 6, *, row: int = 0, seed: int = 0) -> Figure:
-        """The original beside ``n`` augmented copies, with the drawn values in words.
-
-        Args:
-            study: A `Study`.
-            n: Augmented copies, 1 to 24.
-            row: Which image of the study.
-            seed: Of the draw.
-
-        Returns:
-            A matplotlib figure.
-        """
-        from easydl.augmentation.gallery import show
-
-        return show(self, study, n, row=row, seed=seed)
-
-    def __str__(self) -> str:
-        return "; ".join(str(operation) for operation in self.operations) or "changes nothing"
-
-
-def _quoted(names: list[str]) -> str:
-    shown = ", ".join(f'"{name}"' for name in names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
-
-
+_ANYWHERE = ("left-right", "up-down", "depth")
 _PRESETS = {
     preset.name: preset
     for preset in (
@@ -226,11 +38,50 @@ _PRESETS = {
                 Brightness(0.08),
                 Contrast(0.8, 1.25),
                 Gamma(0.8, 1.25),
-                Noise(0.02),
+                Noise(),
             ),
             (
                 "No left-right mirror image: the heart is on the left; a mirrored film is situs inversus.",
                 "No upside-down film: nobody reads one.",
+            ),
+        ),
+        Preset(
+            "bone_xray",
+            "films of hands, arms, feet and legs",
+            (
+                Rotation(15),
+                Flip(("left-right",)),
+                Shift(0.05),
+                Scale(0.85, 1.15),
+                Brightness(0.08),
+                Contrast(0.8, 1.25),
+                Gamma(0.8, 1.25),
+                Noise(0.02),
+            ),
+            (
+                "Mirrored left-right, because a mirrored hand is the other hand, unless a class or mask names a side.",
+                "Not for chest, spine, skull or pelvis with its organs: use chest_xray, which mirrors nothing.",
+                "No upside-down film: fingers and toes hang in the same direction in every archive.",
+            ),
+        ),
+        Preset(
+            "mammography",
+            "mammograms, CC and MLO views",
+            (
+                Rotation(8),
+                Flip(("left-right",)),
+                Shift(0.04),
+                Scale(0.92, 1.08),
+                Brightness(0.05),
+                Contrast(0.85, 1.2),
+                Gamma(0.85, 1.2),
+                Noise(0.015),
+            ),
+            (
+                "Mirrored left-right, because a mirrored breast is the other breast and both are hung back to back, "
+                "unless a class or mask names a side.",
+                "Never upside-down: a CC view is hung with its lateral side up and an MLO view with the pectoral "
+                "muscle up, so the place of a finding would be false.",
             ),
         ),
         Preset(
@@ -249,12 +100,33 @@ _PRESETS = {
                 Rotation(10, 5),
                 Shift(0.05),
                 Scale(0.9, 1.1),
-                Brightness(0.1),
-                Contrast(0.7, 1.4),
-                Gamma(0.7, 1.4),
+                BiasField(0.5, 0.5),
+                Motion(4, 0.03, 0.15),
+                Ghosting(0.3, (3, 6), 0.15),
+                Brightness(0.06),
+                Contrast(0.8, 1.25),
+                Gamma(0.75, 1.33),
                 Noise(0.03),
             ),
             ("No mirror image: the halves of the brain are not the same, and neither is the abdomen.",),
+        ),
+        Preset(
+            "ultrasound",
+            "B-mode ultrasound",
+            (
+                Rotation(8),
+                Flip(("left-right",)),
+                Shift(0.05),
+                Scale(0.9, 1.1),
+                Speckle(0.08),
+                Brightness(0.08),
+                Contrast(0.8, 1.25),
+                Gamma(0.8, 1.25),
+            ),
+            (
+                "Never upside-down: depth is attenuation, shadows and enhancement lie below what throws them.",
+                "Mirrored left-right, because the probe can be held either way, unless a class or mask names a side.",
+            ),
         ),
         Preset(
             "fundus",
@@ -271,50 +143,215 @@ _PRESETS = {
             ),
             ("Mirrored and turned freely, unless a class or mask names a side: mirrors exchange the eyes.",),
         ),
+        Preset(
+            "oct",
+            "optical coherence tomography of the retina",
+            (
+                Rotation(8),
+                Flip(("left-right",)),
+                Shift(0.05),
+                Scale(0.92, 1.08),
+                Speckle(0.08),
+                Brightness(0.06),
+                Contrast(0.8, 1.25),
+                Gamma(0.85, 1.2),
+            ),
+            (
+                "Never upside-down: the vitreous is above the retina and the choroid below it.",
+                "Mirrored left-right unless a class or mask names a side: mirrors exchange the eyes.",
+            ),
+        ),
+        Preset(
+            "dermoscopy",
+            "photographs of the skin, with or without a dermatoscope",
+            (
+                Rotation(180),
+                Flip(("left-right", "up-down")),
+                Shift(0.05),
+                Scale(0.85, 1.18),
+                Colour(6, (0.85, 1.18)),
+                Brightness(0.08),
+                Contrast(0.85, 1.2),
+                Gamma(0.85, 1.2),
+                Noise(0.01),
+            ),
+            ("Mirrored and turned freely: a lesion has no top and no side, unless a class or mask names one.",),
+            mirrored=True,
+        ),
+        Preset(
+            "histology",
+            "stained sections under the microscope",
+            (
+                Rotation(180),
+                Flip(("left-right", "up-down")),
+                Shift(0.05),
+                Scale(0.9, 1.1),
+                Elastic(0.02, 0.3),
+                Stain(0.85, 1.18),
+                Colour(3, (0.9, 1.1)),
+                Brightness(0.05),
+                Noise(0.01),
+            ),
+            (
+                "Mirrored and turned freely: a section lies on the slide as it fell, unless a class or mask names "
+                "a side.",
+            ),
+            mirrored=True,
+        ),
+        Preset(
+            "microscopy",
+            "fluorescence, bright-field and electron microscopy, images and stacks",
+            (
+                Rotation(180),
+                Flip(_ANYWHERE),
+                Shift(0.05),
+                Scale(0.85, 1.18),
+                Elastic(0.03, 0.5),
+                # No brightness: a few percent of the window are all that a dim fluorescence image has.
+                BiasField(0.3, 0.5),
+                Contrast(0.8, 1.25),
+                Gamma(0.8, 1.25),
+                Noise(0.02),
+            ),
+            ("Mirrored and turned freely: cells have no top and no side, unless a class or mask names one.",),
+            mirrored=True,
+        ),
+        Preset(
+            "endoscopy",
+            "video endoscopy of the bowel, the stomach, the airways and joints",
+            (
+                Rotation(180),
+                Flip(("left-right",)),
+                Shift(0.05),
+                Scale(0.85, 1.18),
+                BiasField(0.25, 0.5),
+                Colour(5, (0.85, 1.18)),
+                Brightness(0.08),
+                Contrast(0.85, 1.2),
+                Gamma(0.85, 1.2),
+                Noise(0.015),
+            ),
+            (
+                "Turned freely: the endoscope turns about its own axis.",
+                "Mirrored left-right, because mucosa has no side, unless a class or mask names one.",
+            ),
+        ),
+    )
+}
+_EXTRAS = {
+    extra.name: extra
+    for extra in (
+        Preset(
+            "mixup",
+            "an extra (+mixup): images and labels of two patients are added",
+            (MixUp(),),
+            ("For classes and findings only; a mixture is no anatomy.",),
+        ),
+        Preset(
+            "cutmix",
+            "an extra (+cutmix): a part of another patient's image is pasted in",
+            (CutMix(),),
+            ("For classes and findings only, and not where the label hangs on one small place, which may be covered.",),
+        ),
+        Preset(
+            "cutout",
+            "an extra (+cutout): a square of the image is hidden",
+            (Cutout(),),
+            ("Not for small findings: the label (or the mask) then speaks of what cannot be seen.",),
+        ),
+        Preset(
+            "gridmask",
+            "an extra (+gridmask): a grid of squares is hidden",
+            (GridMask(),),
+            ("Not for small findings: the label (or the mask) then speaks of what cannot be seen.",),
+        ),
+        Preset(
+            "randaugment",
+            "an extra (+randaugment): two drawn changes of contrast, brightness and colour",
+            (RandAugment(),),
+            ("It moves and mirrors nothing, and inverts no grey values.",),
+        ),
     )
 }
 
 
 def preset(name: str) -> Preset:
-    """The augmentation preset of this name.
+    """The augmentation preset of this name, or a preset joined with extras.
 
     Args:
-        name: ``"none"``, ``"chest_xray"``, ``"ct"``, ``"mri"`` or ``"fundus"``.
+        name: A preset, an extra, or several joined with ``"+"``, of which at most one is a preset: ``"ct"``,
+            ``"chest_xray+mixup"``, ``"histology+randaugment+cutout"``. `presets` lists them.
 
     Returns:
-        The `Preset`.
+        The `Preset`; the extras' operations come after the preset's own.
 
     Raises:
-        InputError: No preset has this name.
+        InputError: No preset has this name, or two presets were joined, or something is named twice.
 
     Example:
         >>> preset("ct").rules[0]
         'Hounsfield units stay Hounsfield units: no contrast, brightness or gamma.'
+        >>> len(preset("chest_xray+mixup").operations) - len(preset("chest_xray").operations)
+        1
     """
-    if name not in _PRESETS:
+    names = [part.strip() for part in str(name).split("+")]
+    known = {**_PRESETS, **_EXTRAS}
+    for part in names:
+        if part not in known:
+            raise InputError(
+                f'There is no augmentation preset called "{part}".',
+                "one of " + ", ".join(f'"{one}"' for one in known) + ".",
+                "Choose one of these; easydl.presets() says what each of them does.",
+            )
+    if len(set(names)) < len(names) or sum(part in _PRESETS for part in names) > 1:
         raise InputError(
-            f'There is no augmentation preset called "{name}".',
-            "one of " + ", ".join(f'"{known}"' for known in _PRESETS) + ".",
-            "Choose one of these; easydl.presets() says what each of them does.",
+            f'augment="{name}" joins two presets, or one thing with itself.',
+            "at most one preset, and extras after it: " + ", ".join(f'"{one}"' for one in _EXTRAS) + ".",
+            f'Write for example augment="{next((part for part in names if part in _PRESETS), "none")}+mixup".',
         )
-    return _PRESETS[name]
+    if len(names) == 1:
+        return known[names[0]]
+    parts = [known[part] for part in names if part != "none"]
+    return Preset(
+        "+".join(part.name for part in parts),
+        "; ".join(part.purpose for part in parts),
+        tuple(operation for part in parts for operation in part.operations),
+        tuple(rule for part in parts for rule in part.rules),
+        mirrored=any(part.mirrored for part in parts),
+    )
 
 
-def presets() -> pd.DataFrame:
-    """All augmentation presets, one a row.
+def presets(study: Any = None) -> pd.DataFrame:
+    """All augmentation presets and extras, one a row.
+
+    Args:
+        study: A `Study`, to leave out the extras that cannot work with its images and its task.
 
     Returns:
-        Columns ``name``, ``for what``, ``what it does`` and ``anatomy rule``.
+        Columns ``name``, ``kind`` (``"preset"`` or ``"extra"``), ``for what``, ``what it does`` and ``anatomy rule``.
 
     Example:
-        >>> list(presets()["name"])
-        ['none', 'chest_xray', 'ct', 'mri', 'fundus']
+        >>> table = presets()
+        >>> list(table["name"][table["kind"] == "extra"])
+        ['mixup', 'cutmix', 'cutout', 'gridmask', 'randaugment']
     """
+    everything = {**_PRESETS, **_EXTRAS}
+    if study is not None:
+        everything = {name: one for name, one in everything.items() if _works(one, study)}
     return pd.DataFrame(
         {
-            "name": list(_PRESETS),
-            "for what": [preset.purpose for preset in _PRESETS.values()],
-            "what it does": [str(preset) for preset in _PRESETS.values()],
-            "anatomy rule": [" ".join(preset.rules) for preset in _PRESETS.values()],
+            "name": list(everything),
+            "kind": ["extra" if name in _EXTRAS else "preset" for name in everything],
+            "for what": [preset.purpose for preset in everything.values()],
+            "what it does": [str(preset) for preset in everything.values()],
+            "anatomy rule": [" ".join(preset.rules) for preset in everything.values()],
         }
     )
+
+
+def _works(one: Preset, study: Any) -> bool:
+    try:
+        one.adapted(dimension=study.dimension, units=study.units, task=study.task)
+    except InputError:
+        return False
+    return True

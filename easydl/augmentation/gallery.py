@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,12 +12,23 @@ from easydl.errors import RESEARCH_USE, InputError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from easydl.augmentation.catalogue import Preset
+    from easydl.augmentation.definition import Preset
     from easydl.images import Scan
 
 WINDOW_HU = (-1000.0, 400.0)
 LONGEST = 320
 MOST = 24
+_WORDS = {
+    "bias": "bias field",
+    "motion": "motion",
+    "ghosting": "ghosts",
+    "speckle": "speckle",
+    "hue_degrees": "hue",
+    "haematoxylin": "stain",
+    "randaugment_first": "randaugment",
+    "cutout": "cutout",
+    "gridmask": "gridmask",
+}
 
 
 def show(preset: Preset, study: Any, n: int = 6, *, row: int = 0, seed: int = 0) -> Figure:
@@ -50,7 +62,7 @@ def show(preset: Preset, study: Any, n: int = 6, *, row: int = 0, seed: int = 0)
     mask = study.reference(row) if study.task == "segmentation" and str(study.frame["mask"].iloc[row]) else None
     pixels, mask, at = _picture(scan, mask)
     window = WINDOW_HU if scan.units == "HU" else (0.0, 255.0)
-    adapted = preset.adapted(dimension=2, units=scan.units, classes=study.classes)
+    adapted = preset.adapted(dimension=2, units=scan.units, classes=study.classes, channels=pixels.shape[-1])
     drawn = adapted.draw(n, seed=seed)
     images, masks = adapted.apply(
         np.repeat(pixels[None], n, axis=0),
@@ -61,7 +73,7 @@ def show(preset: Preset, study: Any, n: int = 6, *, row: int = 0, seed: int = 0)
     )
     copies = images.numpy()
     outlines = [None] * n if masks is None else list(masks.numpy())
-    values = {name: column.numpy() for name, column in drawn.items() if name != "noise_seed"}
+    values = {name: column.numpy() for name, column in drawn.items() if not name.endswith("_seed")}
     words = [_words({name: column[k] for name, column in values.items()}, adapted, scan) for k in range(n)]
     pictures = [(pixels, mask, f"original{at}"), *zip(copies, outlines, words, strict=True)]
 
@@ -70,9 +82,11 @@ def show(preset: Preset, study: Any, n: int = 6, *, row: int = 0, seed: int = 0)
         f"Augmentation preset {preset.name}: {preset.purpose} ({grey})",
         *preset.rules[:1],
         *adapted.notes,
+        *(["MixUp and CutMix need several patients and are not shown."] if {"mixup", "cutmix"} & set(drawn) else []),
     ]
 
     across = min(n + 1, 4)
+    heading = [line for long in heading for line in textwrap.wrap(long, 32 * across)]
     down = -(-(n + 1) // across)
     tall = pixels.shape[0] / pixels.shape[1]
     figure = Figure(
@@ -108,11 +122,13 @@ def _picture(scan: Scan, mask: np.ndarray | None) -> tuple[np.ndarray, np.ndarra
             index = int(np.argmax(np.count_nonzero(mask, axis=(1, 2))))
         at = f", slice {index + 1} of {len(pixels)}"
         pixels, mask = pixels[index], None if mask is None else mask[index]
+    down, across = scan.upright
+    pixels, mask = pixels[::down, ::across], None if mask is None else mask[::down, ::across]
     longest = max(pixels.shape[:2])
     if longest > LONGEST:
         size = tuple(max(1, round(side * LONGEST / longest)) for side in pixels.shape[:2])
         pixels, mask = resize(pixels, size), None if mask is None else resize_labels(mask, size)
-    return np.asarray(pixels, np.float32), mask, at
+    return np.ascontiguousarray(pixels, np.float32), mask, at
 
 
 def _words(drawn: dict[str, float], preset: Preset, scan: Scan) -> str:
@@ -137,4 +153,9 @@ def _words(drawn: dict[str, float], preset: Preset, scan: Scan) -> str:
         grey.append(f"noise {drawn['noise'] * strength:.0f} HU")
     if "offset_hu" in drawn:
         grey.append(f"offset {drawn['offset_hu']:+.0f} HU")
+    if drawn.get("elastic"):
+        grey.append(f"bent {drawn['elastic']:.1%}")
+    for name, word in _WORDS.items():
+        if drawn.get(name):
+            grey.append(word)
     return ", ".join(movement) + "\n" + ", ".join(grey)

@@ -3,10 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple, Protocol
 
-Range = tuple[Literal["even", "ratio", "coin"], float, float]
-"""How a parameter is drawn: evenly, evenly in its logarithm (0.8 as likely as 1.25), or by a coin."""
+
+class Range(NamedTuple):
+    """How a parameter is drawn.
+
+    Attributes:
+        how: ``"even"``; ``"ratio"``, evenly in the logarithm (0.8 as likely as 1.25); ``"coin"``, 0 or 1; or
+            ``"beta"``, from the beta distribution whose two parameters are ``low`` and ``high``.
+        low: Smallest value.
+        high: Largest value.
+        probability: How often it is drawn at all; otherwise it is 0, which must mean no change.
+    """
+
+    how: Literal["even", "ratio", "coin", "beta"]
+    low: float
+    high: float
+    probability: float = 1.0
+
+
+class Operation(Protocol):
+    """One thing that may happen to an image: ``str(operation)`` says it in English."""
+
+    def ranges(self) -> dict[str, Range]:
+        """The parameters it draws, with their ranges; none when it does nothing."""
+        ...
+
 
 COLUMNS = (
     "rotation_degrees",
@@ -23,8 +46,45 @@ COLUMNS = (
     "gamma",
     "noise",
     "offset_hu",
+    "elastic",
+    "bias",
+    "phase_axis",
+    "ghosting",
+    "ghosts",
+    "ghost_phase",
+    "motion",
+    "motion_time",
+    "motion_turn",
+    "motion_row",
+    "motion_column",
+    "speckle",
+    "hue_degrees",
+    "saturation",
+    "haematoxylin",
+    "eosin",
+    "third_stain",
+    "randaugment_first",
+    "randaugment_first_strength",
+    "randaugment_second",
+    "randaugment_second_strength",
+    "cutout",
+    "cutout_row",
+    "cutout_column",
+    "gridmask",
+    "gridmask_unit",
+    "gridmask_row",
+    "gridmask_column",
+    "gridmask_degrees",
+    "partner",
+    "mixup",
+    "cutmix",
+    "cutmix_row",
+    "cutmix_column",
 )
-"""Every parameter, in the order of the random numbers: a new operation never changes what the others draw."""
+"""Every parameter, in the order of the random numbers: one operation more never changes what the others draw."""
+
+SPANS = 4
+"""Squares along a side of the grid that an elastic deformation bends."""
 
 AXES = {"left-right": "flip_left_right", "up-down": "flip_up_down", "depth": "flip_depth"}
 
@@ -44,10 +104,10 @@ class Rotation:
 
     def ranges(self) -> dict[str, Range]:
         """The parameters this operation draws, with their ranges."""
-        tilt: Range = ("even", -self.tilt_degrees, self.tilt_degrees)
-        return _active(
+        tilt = Range("even", -self.tilt_degrees, self.tilt_degrees)
+        return active(
             {
-                "rotation_degrees": ("even", -self.degrees, self.degrees),
+                "rotation_degrees": Range("even", -self.degrees, self.degrees),
                 "tilt_row_degrees": tilt,
                 "tilt_column_degrees": tilt,
             }
@@ -70,8 +130,8 @@ class Shift:
 
     def ranges(self) -> dict[str, Range]:
         """The parameters this operation draws, with their ranges."""
-        span: Range = ("even", -self.fraction, self.fraction)
-        return _active({"shift_row": span, "shift_column": span})
+        span = Range("even", -self.fraction, self.fraction)
+        return active({"shift_row": span, "shift_column": span})
 
     def __str__(self) -> str:
         return f"moves it up to {self.fraction:.0%} of its side"
@@ -91,7 +151,7 @@ class Scale:
 
     def ranges(self) -> dict[str, Range]:
         """The parameters this operation draws, with their ranges."""
-        return _active({"scale": ("ratio", self.low, self.high)})
+        return active({"scale": Range("ratio", self.low, self.high)})
 
     def __str__(self) -> str:
         return f"resizes the anatomy to {self.low:.0%}-{self.high:.0%}"
@@ -109,10 +169,38 @@ class Flip:
 
     def ranges(self) -> dict[str, Range]:
         """The parameters this operation draws, with their ranges."""
-        return {AXES[axis]: ("coin", 0.0, 1.0) for axis in self.axes}
+        return {AXES[axis]: Range("coin", 0.0, 1.0) for axis in self.axes}
 
     def __str__(self) -> str:
         return "mirrors it " + " and ".join(self.axes)
+
+
+@dataclass(frozen=True)
+class Elastic:
+    """Soft tissue and thin sections that stretch and wrinkle: a smooth field of displacements, image and mask alike.
+
+    The field is a uniform cubic B-spline over `SPANS` x `SPANS` squares; its control points move evenly in any
+    direction of the plane. Below 48% of a square (12% of the side) nothing folds over itself. In volumes all
+    slices bend together.
+
+    Attributes:
+        fraction: Up to this share of the image side, along rows and along columns.
+        probability: Share of the images it happens to.
+
+    References:
+        Simard 2003, 10.1109/ICDAR.2003.1227801; Ronneberger 2015 (U-Net, arXiv 1505.04597); Choi and Lee 2000 (no
+        folding), Graphical Models 62:411-427.
+    """
+
+    fraction: float = 0.03
+    probability: float = 0.5
+
+    def ranges(self) -> dict[str, Range]:
+        """The parameters this operation draws, with their ranges."""
+        return active({"elastic": Range("even", 0.0, self.fraction, self.probability)})
+
+    def __str__(self) -> str:
+        return f"bends it smoothly by up to {self.fraction:.0%} of its side{often(self.probability)}"
 
 
 @dataclass(frozen=True)
@@ -127,7 +215,7 @@ class Brightness:
 
     def ranges(self) -> dict[str, Range]:
         """The parameters this operation draws, with their ranges."""
-        return _active({"brightness": ("even", -self.fraction, self.fraction)})
+        return active({"brightness": Range("even", -self.fraction, self.fraction)})
 
     def __str__(self) -> str:
         return f"brightens or darkens by up to {self.fraction:.0%} of the window"
@@ -147,7 +235,7 @@ class Contrast:
 
     def ranges(self) -> dict[str, Range]:
         """The parameters this operation draws, with their ranges."""
-        return _active({"contrast": ("ratio", self.low, self.high)})
+        return active({"contrast": Range("ratio", self.low, self.high)})
 
     def __str__(self) -> str:
         return f"multiplies the contrast by {self.low:g}-{self.high:g}"
@@ -167,7 +255,7 @@ class Gamma:
 
     def ranges(self) -> dict[str, Range]:
         """The parameters this operation draws, with their ranges."""
-        return _active({"gamma": ("ratio", self.low, self.high)})
+        return active({"gamma": Range("ratio", self.low, self.high)})
 
     def __str__(self) -> str:
         return f"bends the grey curve by a gamma of {self.low:g}-{self.high:g}"
@@ -187,7 +275,7 @@ class Noise:
 
     def ranges(self) -> dict[str, Range]:
         """The parameters this operation draws, with their ranges (as a share of the largest deviation)."""
-        return _active({"noise": ("even", 0.0, float(max(self.fraction, self.hu) > 0))})
+        return active({"noise": Range("even", 0.0, float(max(self.fraction, self.hu) > 0))})
 
     def __str__(self) -> str:
         return f"adds noise of up to {self.hu:g} HU in CT, {self.fraction:.0%} of the window elsewhere"
@@ -208,16 +296,17 @@ class Offset:
 
     def ranges(self) -> dict[str, Range]:
         """The parameters this operation draws, with their ranges."""
-        return _active({"offset_hu": ("even", -self.hu, self.hu)})
+        return active({"offset_hu": Range("even", -self.hu, self.hu)})
 
     def __str__(self) -> str:
         return f"shifts all Hounsfield values by up to {self.hu:g} HU"
 
 
-Operation = Rotation | Shift | Scale | Flip | Brightness | Contrast | Gamma | Noise | Offset
-RELATIVE_ONLY = (Brightness, Contrast, Gamma)
-HU_ONLY = (Offset,)
+def often(probability: float) -> str:
+    """How often, in words, to be added to what happens."""
+    return "" if probability >= 1 else f" in {probability:.0%} of the images"
 
 
-def _active(ranges: dict[str, Range]) -> dict[str, Range]:
-    return {name: span for name, span in ranges.items() if span[1] != span[2]}
+def active(ranges: dict[str, Range]) -> dict[str, Range]:
+    """The ranges that hold more than one value."""
+    return {name: span for name, span in ranges.items() if span.low != span.high and span.probability > 0}

@@ -5,55 +5,108 @@ from __future__ import annotations
 import re
 from typing import Any
 
-CAREFUL = "chest_xray"
-_RETINA = re.compile(r"fundus|retina|drive_|eyepacs|optic.?dis[ck]", re.IGNORECASE)
+AUTO, CAREFUL = "auto", "chest_xray"
+# DICOM PS3.3 C.7.3.1.1.1 (modality).
+_MODALITIES = {
+    "MR": ("mri", "The images are MR, so the mri preset varies their grey scale and mirrors nothing."),
+    "US": ("ultrasound", "The images are ultrasound, so the ultrasound preset is used; it turns nothing upside-down."),
+    "IVUS": (CAREFUL, "The images are ultrasound from within a vessel, so the careful chest_xray preset is used."),
+    "MG": (
+        "mammography",
+        "The images are mammograms, so the mammography preset is used; it turns nothing upside-down.",
+    ),
+    "OP": ("fundus", "The images are ophthalmic photographs, so the fundus preset is used."),
+    "OPT": ("oct", "The images are ophthalmic tomography, so the oct preset is used; it turns nothing upside-down."),
+    "DMS": ("dermoscopy", "The images are dermoscopy, so the dermoscopy preset is used."),
+    "XC": (
+        "dermoscopy",
+        "The images are clinical photographs, so the dermoscopy preset is used, which suits skin and wounds; "
+        "for faces name another with augment=.",
+    ),
+    "SM": ("histology", "The images are slide microscopy, so the histology preset is used."),
+    "GM": ("microscopy", "The images are microscopy, so the microscopy preset is used."),
+    "ES": ("endoscopy", "The images are endoscopy, so the endoscopy preset is used."),
+}
+_SAME = {"MRI": "MR"}
+_FILMS = {"CR", "DX", "RG", "RF"}
+# DICOM PS3.16 annex L, as they are written in the field and in tables.
+_LIMBS = set(
+    """ANKLE ARM CALCANEUS ELBOW EXTREMITY FEMUR FINGER FOOT FOREARM HAND HEEL HUMERUS KNEE LEG LOWERLEG PATELLA RADIUS
+    RADIUSULNA SCAPHOID THIGH THUMB TIBIA TIBIAFIBULA TOE ULNA UPPERARM WRIST""".split()  # noqa: SIM905 - one word list reads better
+)
+_BREAST = {"BREAST", "MAMMA", "MAMMARY"}
+# Only for images in colour, and only when every path says it.
+_PATHS = (
+    ("fundus", "the retina", r"fundus|retina|drive_|eyepacs|optic.?dis[ck]"),
+    ("endoscopy", "endoscopy", r"endoscop|colonoscop|gastroscop|kvasir|polyp"),
+    ("dermoscopy", "dermoscopy", r"dermo|dermato|isic.?\d|ham10000|melanoma|naev|nevus"),
+    ("histology", "histology", r"histolog|histopath|camelyon|pcam|haematoxylin|hematoxylin"),
+)
 _LOOKED_AT = 3
 
 
-def suggest(study: Any) -> tuple[str, str]:
+def suggest(study: Any, asked: str = AUTO) -> tuple[str, str]:
     """Suggest an augmentation preset for a study.
 
     Args:
         study: A `Study`.
+        asked: ``"auto"``, alone or with extras (``"auto+mixup"``); anything else is taken as it is.
 
     Returns:
-        The preset's name, and one sentence that says why.
+        The preset's name (with the extras), and one sentence that says why.
 
     Example:
         >>> import pandas as pd
         >>> from types import SimpleNamespace
         >>> frame = pd.DataFrame({"image": ["a.dcm"], "modality": ["DX"]})
-        >>> suggest(SimpleNamespace(units="0-255", frame=frame))[0]
-        'chest_xray'
+        >>> study = SimpleNamespace(units="0-255", frame=frame)
+        >>> suggest(study)[0], suggest(study, "auto+mixup")[0]
+        ('chest_xray', 'chest_xray+mixup')
+
+    References:
+        DICOM PS3.3 C.7.3.1.1.1 (modality), PS3.16 annex L (body part examined).
     """
+    first, *extras = (part.strip() for part in str(asked).split("+"))
+    if first != AUTO:
+        return asked, f"Augmentation: {asked}, as asked."
+    name, sentence = _fitting(study)
+    if not extras:
+        return name, sentence
+    return "+".join([name, *extras]), f"{sentence} Added as asked: {', '.join(extras)}."
+
+
+def _fitting(study: Any) -> tuple[str, str]:
     if study.units == "HU":
         return "ct", "The images are CT in Hounsfield units, so the ct preset keeps their numbers."
-    modalities = _said(study, "modality")
-    if modalities and modalities <= {"MR", "MRI"}:
-        return "mri", "The images are MR, so the mri preset varies their grey scale and mirrors nothing."
-    if modalities and modalities <= {"CR", "DX", "RG", "RF"}:
-        return (
-            CAREFUL,
-            "The images are projection films, so the chest_xray preset is used; it mirrors nothing.",
-        )
-    if modalities == {"OP"}:
-        return "fundus", "The images are ophthalmic photographs, so the fundus preset is used."
+    modalities = {_SAME.get(one, one) for one in _said(study, "modality")}
+    if len(modalities) == 1 and modalities <= set(_MODALITIES):
+        return _MODALITIES[modalities.pop()]
+    if modalities and modalities <= _FILMS:
+        return _film({re.sub(r"[^A-Z]", "", part) for part in _said(study, "body_part")})
     colour = study.channels == 3 and len(study.image_columns) == 1 if hasattr(study, "channels") else False
     texts = [str(value) for column in study.image_columns for value in study.frame[column]] if colour else []
-    if texts and all(_RETINA.search(text) for text in texts):
-        return (
-            "fundus",
-            "The images are in colour and their paths speak of the retina, so the fundus preset is used.",
-        )
+    for name, what, pattern in _PATHS:
+        if texts and all(re.search(pattern, text, re.IGNORECASE) for text in texts):
+            return name, f"The images are in colour and their paths speak of {what}, so the {name} preset is used."
     kind = "colour images whose kind is not said" if colour else "images whose kind is not said"
+    if modalities:
+        kind = f"images of the modality {', '.join(sorted(modalities))}, for which there is no preset"
     return CAREFUL, (
         f"These are {kind}, so the careful chest_xray preset is used: small movements, no mirror image. "
         "Name another with augment=, if it fits better."
     )
 
 
+def _film(parts: set[str]) -> tuple[str, str]:
+    if parts and parts <= _LIMBS:
+        return "bone_xray", "The images are films of limbs, so the bone_xray preset is used."
+    if parts and parts <= _BREAST:
+        return "mammography", "The images are films of the breast, so the mammography preset is used."
+    return CAREFUL, "The images are projection films, so the chest_xray preset is used; it mirrors nothing."
+
+
 def _said(study: Any, column: str) -> set[str]:
-    """What the table says of every image, or what the headers of the first few say."""
+    """What the table says of every image, or what the headers of the first few say; "" where it says nothing."""
     if column in study.frame.columns:
         return {str(value).strip().upper() for value in study.frame[column]} - {"", "NAN", "NONE"}
     if not hasattr(study, "scan"):

@@ -32,3 +32,21 @@ def test_a_number_out_of_range_is_said(wrong, make):
     study = make.study([make.scan(make.image((8, 8)), "0-255")])
     with pytest.raises(InputError):
         augmentation.preset("none").show(study, **wrong)
+
+
+def test_a_volume_stored_the_other_way_up_is_shown_as_radiologists_expect(make):
+    """Rows that run to the front and columns that run to the right of the patient are both mirrored for the picture."""
+    volume = make.image((3, 20, 24))
+    affine = np.array([[0, 0, -1, 0], [0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]], float)
+    figure = augmentation.preset("none").show(make.study([make.scan(volume, "0-255", affine=affine)]), n=1)
+    shown = figure.axes[0].images[0].get_array()
+    np.testing.assert_allclose(shown, volume[1, ::-1, ::-1, 0] / 255, atol=1e-6)
+
+
+def test_artefacts_and_extras_are_named_under_the_pictures(make):
+    study = make.study([make.scan(make.image((40, 50)), "0-255")])
+    titles = [axis.get_title() for axis in augmentation.preset("mri+cutout+gridmask").show(study, n=12).axes]
+    assert all(any(word in title for title in titles) for word in ("bias field", "cutout", "gridmask"))
+    figure = augmentation.preset("histology+mixup").show(study, n=8)
+    assert "not shown" in figure.get_suptitle()
+    assert any("bent" in axis.get_title() for axis in figure.axes)

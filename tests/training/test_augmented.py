@@ -1,0 +1,111 @@
+"""The augmentation inside a training: mixed labels, cached features, and what is refused before anything is read."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from made import nifti_study, png_study
+
+import easydl
+from easydl.augmentation import preset
+from easydl.errors import InputError
+from easydl.networks import feature_extractor
+from easydl.studies.stream import decode
+from easydl.training.classification import features
+from easydl.training.feed import image_feed
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    return easydl.load(png_study(tmp_path_factory.mktemp("s"), per_class=20)).split(seed=1)
+
+
+def mixer(name="mixup", **more):
+    return preset(name).augmenter(dimension=2, units="0-255", window=(0.0, 255.0), seed=3, **more)
+
+
+def test_the_feed_mixes_images_and_labels_alike_and_leaves_other_inputs():
+    images = np.arange(12, dtype=np.float32)[:, None, None, None] * np.ones((4, 4, 1), np.float32)
+    targets, told = np.eye(12, dtype=np.float32), np.arange(24, dtype=np.float32).reshape(12, 2)
+    for x, y in image_feed(images, targets, 6, seed=1, augment=mixer()):
+        # Each image is its own number, so a mixture is the mean of the numbers by their labels.
+        np.testing.assert_allclose(x[:, 0, 0, 0], y.numpy() @ np.arange(12), atol=1e-4)
+        assert np.any((y.numpy() > 0.001) & (y.numpy() < 0.999))
+    for x, y in image_feed(
+        {"image": images, "covariates": told}, {"a": targets}, 6, seed=1, augment=mixer("chest_xray")
+    ):
+        np.testing.assert_allclose(x["covariates"][:, 0] / 2, y["a"].numpy() @ np.arange(12), atol=1e-4)
+
+
+def test_cached_features_of_mixtures_carry_the_labels_of_mixtures(parts):
+    """70 images, so that the last batch has to be filled up, which must not bring black images into a mixture."""
+    model = easydl.classifier("tiny", classes=parts[0].classes, size=32)
+    images = np.random.default_rng(0).uniform(0, 255, (70, 32, 32, 1)).astype(np.float32)
+    targets = np.eye(2, dtype=np.float32)[np.arange(70) % 2]
+    cached, labels = features(model, images, augment=mixer(), targets=targets)
+    assert cached.shape[0] == labels.shape[0] == 70
+    again = mixer()
+    first, wanted = again(images[:32], targets=targets[:32], counter=0)
+    np.testing.assert_allclose(labels[:32], wanted, atol=1e-6)
+    np.testing.assert_allclose(cached[:32], feature_extractor(model)(first, training=False), atol=1e-3)
+    rows = np.arange(64, 96) % 70
+    last, wanted = again(images[rows], targets=targets[rows], counter=2)
+    np.testing.assert_allclose(labels[64:], wanted[:6], atol=1e-6)
+    np.testing.assert_allclose(cached[64:], feature_extractor(model)(last, training=False)[:6], atol=1e-3)
+    np.testing.assert_allclose(labels.sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("augment", ["auto+mixup", "chest_xray+cutmix+cutout+randaugment+gridmask"])
+def test_a_classifier_learns_with_extras_and_the_plan_says_so(parts, augment):
+    train, val, _ = parts
+    model = easydl.classifier("tiny", classes=train.classes, size=32)
+    history = easydl.fit(model, train, val, augment=augment, epochs=2, verbose=False)
+    assert np.isfinite(history.history["loss"]).all()
+    plan = " ".join(history.params["plan"])
+    assert "those of mixtures, not of patients" in plan
+    assert ("Added as asked: mixup." in plan) == (augment == "auto+mixup")
+
+
+def test_a_head_on_frozen_features_learns_with_mixup(parts):
+    from easydl.networks import attach, recipe_of
+
+    train, val, _ = parts
+    model = easydl.classifier("mobilenet_025", classes=train.classes, size=32, seed=2)
+    images = decode(train, size=(32, 32), channels=1, units="0-255").astype("float32")
+    for _ in range(30):  # batch normalisation gets statistics, without which a random network passes nothing on
+        model(images, training=True)
+    attach(model, recipe_of(model).model_copy(update={"pretrained": "made for this test"}))
+    before = model.get_layer("logits").get_weights()[0].copy()
+    history = easydl.fit(model, train, val, augment="chest_xray+mixup", epochs=3, fine_tune=False, verbose=False)
+    assert np.isfinite(history.history["val_loss"]).all()
+    assert np.abs(model.get_layer("logits").get_weights()[0] - before).max() > 0
+
+
+def test_notes_of_what_was_left_out_reach_the_plan(parts):
+    train, val, _ = parts
+    model = easydl.classifier("tiny", classes=train.classes, size=32)
+    history = easydl.fit(model, train, val, augment="dermoscopy", epochs=1, verbose=False)
+    assert any("Left out: colour" in line for line in history.params["plan"])
+
+
+def test_a_segmenter_refuses_mixing_and_volumes_refuse_hiding(tmp_path):
+    train, val, _ = easydl.load(nifti_study(tmp_path)).split(seed=1)
+    model = easydl.unet3d(classes=train.classes)
+    with pytest.raises(InputError, match="mixup"):
+        easydl.fit(model, train, val, augment="mri+mixup", epochs=1, verbose=False)
+    with pytest.raises(InputError, match="cutout"):
+        easydl.fit(model, train, val, augment="mri+cutout", epochs=1, verbose=False)
+
+
+def test_masks_keep_their_values_on_the_way_to_a_segmenter():
+    from easydl.training.feed import Patches, patch_feed
+
+    rng = np.random.default_rng(0)
+    images = [rng.uniform(0, 255, (64, 64, 1)).astype(np.float32) for _ in range(4)]
+    labels = [np.kron(rng.integers(0, 3, (4, 4)), np.ones((16, 16), np.uint8)).astype(np.uint8) for _ in range(4)]
+    feed = patch_feed(
+        Patches(images, labels, (64, 64), 3), 2, 4, seed=1, augment=mixer("microscopy", task="segmentation", channels=1)
+    )
+    for x, y in feed:
+        assert x.shape == (2, 64, 64, 1) and y.shape == (2, 64, 64, 3)
+        np.testing.assert_array_equal(tf.reduce_sum(y, axis=-1), 1)
+        assert set(np.unique(y)) == {0, 1}
