@@ -31,9 +31,12 @@ _FACE = {
     "classifier": "easydl.networks",
     "unet": "easydl.networks",
     "unet3d": "easydl.networks",
+    "segmenter": "easydl.networks",
+    "translator": "easydl.networks",
+    "cascade": "easydl.prediction",
     "models": "easydl.networks",
     "save_model": "easydl.networks",
-    "load_model": "easydl.networks",
+    "load_model": "easydl.prediction",
     # training
     "fit": "easydl.training",
     "preset": "easydl.augmentation",
@@ -54,6 +57,9 @@ _TENSORFLOW = {
     "classifier",
     "unet",
     "unet3d",
+    "segmenter",
+    "translator",
+    "cascade",
     "save_model",
     "load_model",
     "fit",
@@ -71,9 +77,9 @@ if TYPE_CHECKING:
     from easydl.evaluation import evaluate
     from easydl.explanation import saliency
     from easydl.images import read
-    from easydl.networks import classifier, load_model, models, save_model, unet, unet3d
+    from easydl.networks import classifier, models, save_model, segmenter, translator, unet, unet3d
     from easydl.phantoms import simulate
-    from easydl.prediction import predict
+    from easydl.prediction import cascade, load_model, predict
     from easydl.reporting import report
     from easydl.studies import inspect, load
     from easydl.training import fit

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 _WHERE = {
     "Recipe": "recipe",
+    "Covariate": "recipe",
+    "Head": "recipe",
     "attach": "recipe",
     "backbone_layers": "parts",
     "classifier": "classifiers",
+    "encode_covariates": "parts",
     "feature_extractor": "parts",
     "freeze_backbone": "parts",
     "head": "parts",
@@ -17,18 +20,26 @@ _WHERE = {
     "models": "catalogue",
     "recipe_of": "recipe",
     "save_model": "files",
+    "segmenter": "segmenters",
     "set_classes": "parts",
+    "set_covariates": "parts",
+    "set_target_scale": "parts",
     "set_window": "parts",
+    "supervised": "supervision",
+    "translator": "translators",
     "unet": "segmenters",
     "unet3d": "segmenters",
     "unfreeze": "parts",
 }
 
 __all__ = [
+    "Covariate",
+    "Head",
     "Recipe",
     "attach",
     "backbone_layers",
     "classifier",
+    "encode_covariates",
     "feature_extractor",
     "freeze_backbone",
     "head",
@@ -36,8 +47,13 @@ __all__ = [
     "models",
     "recipe_of",
     "save_model",
+    "segmenter",
     "set_classes",
+    "set_covariates",
+    "set_target_scale",
     "set_window",
+    "supervised",
+    "translator",
     "unet",
     "unet3d",
     "unfreeze",
@@ -50,15 +66,20 @@ if TYPE_CHECKING:
     from easydl.networks.opening import load_model
     from easydl.networks.parts import (
         backbone_layers,
+        encode_covariates,
         feature_extractor,
         freeze_backbone,
         head,
         set_classes,
+        set_covariates,
+        set_target_scale,
         set_window,
         unfreeze,
     )
-    from easydl.networks.recipe import Recipe, attach, recipe_of
-    from easydl.networks.segmenters import unet, unet3d
+    from easydl.networks.recipe import Covariate, Head, Recipe, attach, recipe_of
+    from easydl.networks.segmenters import segmenter, unet, unet3d
+    from easydl.networks.supervision import supervised
+    from easydl.networks.translators import translator
 
 
 def __getattr__(name: str) -> Any:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from easydl.errors import InputError
-from easydl.networks.catalogue import Entry
-from easydl.networks.recipe import Task
+from easydl.networks.entry import Entry
+from easydl.networks.recipe import Covariate, Head, Task
 
 MOST_CLASSES, MOST_CHANNELS, LARGEST = 1000, 64, 4096
 DEFAULT_SIDE = {2: 128, 3: 48}
 PRETRAINED_SIDE = 96
-CLASSIFIER_TASKS = ("classification", "multilabel", "regression")
+CLASSIFIER_TASKS = ("classification", "ordinal", "multilabel", "regression")
+MOST_HEADS, MOST_COVARIATES, MOST_CATEGORIES = 20, 100, 100
 
 
 def class_names(classes: Any, task: Task) -> tuple[str, ...]:
@@ -34,7 +36,7 @@ def class_names(classes: Any, task: Task) -> tuple[str, ...]:
         >>> class_names(3, "segmentation")
         ('background', 'class 1', 'class 2')
     """
-    least = 2 if task in ("classification", "segmentation") else 1
+    least = 2 if task in ("classification", "ordinal", "segmentation") else 1
     if classes is None:
         classes = 1 if task == "regression" else 2
     if whole(classes):
@@ -63,6 +65,96 @@ def class_names(classes: Any, task: Task) -> tuple[str, ...]:
             "Correct the labels.",
         )
     return names
+
+
+def head_classes(heads: Any) -> dict[str, Head]:
+    """What each head of a network with several questions answers.
+
+    Args:
+        heads: From the head's name to a number of classes, their names, or 1 for a number to be measured.
+
+    Raises:
+        InputError: No dict of such, no or too many heads, or two names that Keras would call the same.
+    """
+    if not isinstance(heads, Mapping) or not 1 <= len(heads) <= MOST_HEADS:
+        raise InputError(
+            f"`heads` is {heads!r:.100}.",
+            f"a dict with 1 to {MOST_HEADS} questions and their classes.",
+            'Give heads={"cancer": ["no", "yes"], "density": 4}, for instance.',
+        )
+    out: dict[str, Head] = {}
+    for name, asked in heads.items():
+        if not isinstance(name, str) or not re.search(r"[A-Za-z0-9]", name):
+            raise InputError(f"A head is called {name!r}.", "a name with a letter or number.", "Rename it.")
+        if whole(asked) and asked == 1:
+            out[name] = Head(task="regression", classes=(name,))
+        else:
+            out[name] = Head(task="classification", classes=class_names(asked, "classification"))
+    if len({layer_name(name) for name in out}) < len(out):
+        raise InputError(
+            f"Two of the heads {', '.join(out)} differ only in signs.", "names that differ in letters.", "Rename one."
+        )
+    return out
+
+
+def layer_name(name: str) -> str:
+    """A head's name as the start of a layer's name: letters, numbers and underscores."""
+    return re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_").lower()
+
+
+def covariate_columns(covariates: Any, classes: Any) -> tuple[Covariate, ...]:
+    """The columns of the clinical table that a network takes, with their values in words or None for numbers.
+
+    Args:
+        covariates: Column names, looked up in what ``classes.covariates`` says of the study's columns; or a dict
+            from name to its values, None for a number. None or empty for none.
+        classes: A study's class names.
+
+    Raises:
+        InputError: Neither of these, a name twice, an unknown column, or too many values.
+    """
+    if not covariates:
+        return ()
+    known = getattr(classes, "covariates", None)
+    if isinstance(covariates, Mapping):
+        given = dict(covariates)
+    elif isinstance(covariates, Sequence) and not isinstance(covariates, (str, bytes)):
+        unknown = [one for one in covariates if known is not None and one not in known]
+        if unknown:
+            raise InputError(
+                f"`covariates` names {unknown[0]!r}, which is no such column of the study.",
+                f"columns with numbers or with few words: {', '.join(known) or 'none'}." if known is not None else "",
+                "Correct the name, or leave it out.",
+            )
+        if len(set(covariates)) < len(covariates):
+            raise InputError("`covariates` names a column twice.", "each column once.", "Leave one out.")
+        given = {one: (known or {}).get(one) for one in covariates}
+    else:
+        raise InputError(
+            f"`covariates` is {covariates!r:.100}.",
+            "a list of columns, or a dict from column to its values.",
+            'Give covariates=["age", "sex"], for instance.',
+        )
+    if len(given) > MOST_COVARIATES:
+        raise InputError(
+            f"`covariates` names {len(given)} columns.", f"at most {MOST_COVARIATES}.", "Choose those that matter."
+        )
+    out = []
+    for name, values in given.items():
+        good = values is None or (
+            isinstance(values, Sequence)
+            and not isinstance(values, (str, bytes))
+            and 2 <= len(values) <= MOST_CATEGORIES
+            and len({str(value) for value in values}) == len(values)
+        )
+        if not isinstance(name, str) or not name.strip() or not good:
+            raise InputError(
+                f"The covariate {name!r} has the values {values!r:.100}.",
+                f"None for a number, or a list of 2 to {MOST_CATEGORIES} different words.",
+                'Give {"age": None, "sex": ["F", "M"]}, for instance.',
+            )
+        out.append(Covariate(name=name, categories=None if values is None else tuple(str(value) for value in values)))
+    return tuple(out)
 
 
 def channel_count(channels: Any, classes: Any) -> int:
@@ -151,7 +243,7 @@ def fits_study(entry: Entry, classes: Any) -> None:
     dimension = getattr(classes, "dimension", None)
     if dimension in (2, 3) and dimension != entry.dimension:
         words = {2: "images (2D)", 3: "volumes (3D)"}
-        twin = {"classifier": {2: 'classifier("resnet")', 3: 'classifier("tiny3d")'}}.get(
+        twin = {"classifier": {2: 'classifier("resnet")', 3: 'classifier("resnet3d18")'}}.get(
             entry.makes, {2: "unet()", 3: "unet3d()"}
         )[dimension]
         raise InputError(

@@ -85,7 +85,7 @@ def _bare(model: Any) -> Any:
     """The same layers, never compiled: no optimizer, no loss that plain Keras would not know."""
     import keras
 
-    return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    return keras.Model(model.input, model.output, name=model.name)
 
 
 def _add_recipe(draft: Path, recipe: Recipe) -> None:

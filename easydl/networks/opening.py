@@ -23,9 +23,9 @@ from easydl.networks.recipe import Recipe, attach, recipe_of
 MEMBERS = ("config.json", "metadata.json", WEIGHTS, OURS)
 MOST_JSON, MOST_WEIGHTS, MOST_RATIO = 8_000_000, 2_000_000_000, 100
 ARGUMENTS = {
-    "classifier": {"name", "channels", "size", "task", "seed"},
-    "unet": {"channels", "size", "width", "seed"},
-    "unet3d": {"channels", "size", "width", "seed"},
+    "classifier": {"name", "channels", "size", "task", "heads", "covariates", "scaling", "seed"},
+    "segmenter": {"name", "encoder", "channels", "size", "width", "deep_supervision", "seed"},
+    "translator": {"name", "channels", "size", "width", "seed"},
 }
 _UNREADABLE = (
     OSError,
@@ -69,6 +69,20 @@ def load_model(path: str | Path) -> Any:
     except _UNREADABLE as problem:
         raise _damaged(path.name, words(problem)) from problem
     return model
+
+
+def recipe_in(path: str | Path) -> Recipe:
+    """The recipe of a model file, checked against its schema. No network is built, no array is read.
+
+    Raises:
+        ModelError: As for `load_model`.
+    """
+    path = Path(path).expanduser()
+    try:
+        with zipfile.ZipFile(_sniffed(path)) as archive:
+            return _recipe(archive, path.name)[0]
+    except _UNREADABLE as problem:
+        raise _damaged(path.name, words(problem)) from problem
 
 
 def _sniffed(path: Path) -> Path:
@@ -147,29 +161,35 @@ def _compare_sums(archive: zipfile.ZipFile, sums: dict[str, str], unpacked: Path
 
 
 def _rebuilt(recipe: Recipe, name: str) -> Any:
-    from easydl.networks import classifiers, segmenters
-    from easydl.networks.parts import set_window
+    from easydl.networks import classifiers, segmenters, translators
+    from easydl.networks.parts import set_target_scale, set_window
 
     if recipe.builder == "keras":
         raise ModelError(
             f"{name} holds a Keras model that was built by hand, not by easydl.",
-            "a model of easydl.classifier, easydl.unet or easydl.unet3d.",
+            "a model of easydl.classifier, easydl.unet, easydl.unet3d or their siblings.",
             "If you trust where it comes from, open it with keras.saving.load_model and use that.",
         )
     builders: dict[str, Any] = {
-        "classifier": classifiers.classifier,
-        "unet": segmenters.unet,
-        "unet3d": segmenters.unet3d,
-    }
+        "classifier": classifiers.classifier, "segmenter": segmenters.segmenter, "translator": translators.translator
+    }  # fmt: skip
     try:
         if set(recipe.arguments) != ARGUMENTS[recipe.builder]:
             raise ValueError("other arguments")
-        model = builders[recipe.builder](classes=recipe.classes, **recipe.arguments)
+        classes = {} if recipe.task in ("heads", "reconstruction") else {"classes": recipe.classes}
+        options = {key: value for key, value in recipe.arguments.items() if (key, value) != ("task", "heads")}
+        model = builders[recipe.builder](**classes, **options)
         built = recipe_of(model)
-        for fact in ("task", "dimension", "channels", "size"):
+        for fact in ("task", "dimension", "channels", "size", "heads"):
             if getattr(built, fact) != getattr(recipe, fact):
                 raise ValueError(fact)
+        if [(one.name, one.categories) for one in built.covariates] != [
+            (one.name, one.categories) for one in recipe.covariates
+        ]:
+            raise ValueError("covariates")
         attach(model, recipe)
+        for head, (mean, deviation) in recipe.target.items():
+            set_target_scale(model, mean, deviation, head=head)
         return set_window(model, recipe.window, recipe.units)
     except (EasyDLError, ValueError, TypeError) as problem:
         raise _damaged(name, f"its {OURS} describes no network that easydl builds") from problem

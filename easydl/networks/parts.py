@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from easydl.errors import InputError, ModelError
 from easydl.networks import arguments
-from easydl.networks.recipe import attach, recipe_of
+from easydl.networks.recipe import Recipe, attach, image_input, recipe_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FEATURES, WINDOW = "features", "window"
 UNITS = ("0-255", "HU")
@@ -31,14 +36,15 @@ def feature_extractor(model: Any) -> Any:
     """
     import keras
 
-    return keras.Model(model.inputs[0], _layer(model, FEATURES).output, name=f"{model.name}_features")
+    return keras.Model(image_input(model), _layer(model, FEATURES).output, name=f"{model.name}_features")
 
 
 def head(model: Any) -> Any:
     """The part of a classifier after ``features``, sharing its weights: training it trains the model.
 
     Returns:
-        A Keras model from float32 ``(batch, features)`` to ``(batch, classes)``.
+        A Keras model from float32 ``(batch, features)`` to what the model puts out; for a model with covariates
+        from the dict of ``features`` and ``covariates``.
 
     Raises:
         ModelError: The model has no such layer.
@@ -50,20 +56,23 @@ def head(model: Any) -> Any:
     """
     import keras
 
-    width = _layer(model, FEATURES).output.shape[-1]
-    x = given = keras.Input((width,), name="cached_features")
-    for layer in model.layers[_position(model) + 1 :]:
-        x = layer(x)
-    return keras.Model(given, x, name=f"{model.name}_head")
+    features = _layer(model, FEATURES).output
+    features.name = FEATURES
+    given: Any = features
+    if isinstance(model.input, dict):
+        given = {FEATURES: features, **{name: one for name, one in model.input.items() if name != "image"}}
+    return keras.Model(given, model.output, name=f"{model.name}_head")
 
 
 def backbone_layers(model: Any) -> list[Any]:
-    """The layers of a classifier up to and with ``features``, from the input on.
+    """The layers of a classifier from the image to ``features``, in the order of the model.
 
     Raises:
         ModelError: The model has no such layer.
     """
-    return list(model.layers[: _position(model) + 1])
+    names = [layer.name for layer in model.layers]
+    _layer(model, FEATURES)
+    return [layer for layer in model.layers[: names.index(FEATURES) + 1] if not layer.name.startswith("covariates")]
 
 
 def freeze_backbone(model: Any) -> Any:
@@ -137,10 +146,137 @@ def set_window(model: Any, window: Sequence[float], units: str) -> Any:
     layer = _layer(model, WINDOW)
     layer.scale = 255.0 / (high - low)
     layer.offset = -low * layer.scale
+    if recipe_of(model).task == "reconstruction":
+        # Image in, image out: black and white become the same values again.
+        out = _layer(model, "image_out")
+        out.scale, out.offset = (high - low) / 2, (high + low) / 2
+    _retrace(model)
+    return attach(model, recipe_of(model).model_copy(update={"window": (low, high), "units": units}))
+
+
+def _retrace(model: Any) -> None:
+    """Drop what Keras has compiled: numbers in its graph are constants."""
     for compiled in ("train_function", "test_function", "predict_function"):
         if hasattr(model, compiled):
             setattr(model, compiled, None)
-    return attach(model, recipe_of(model).model_copy(update={"window": (low, high), "units": units}))
+
+
+def set_target_scale(model: Any, mean: float, deviation: float, *, head: str = "") -> Any:
+    """Choose the unit of a number that the model measures: it learns (number - mean) / deviation inside.
+
+    Call it before ``compile`` and ``fit``, with the mean and standard deviation of the training part.
+
+    Args:
+        model: A regression model of easydl.
+        mean: Mean of the number.
+        deviation: Its standard deviation, above 0.
+        head: Which number, for a model with several heads.
+
+    Returns:
+        The same model, with both in its recipe.
+
+    Raises:
+        InputError: Not two finite numbers, or the deviation is not above 0.
+        ModelError: The model measures no number.
+
+    Example:
+        >>> import easydl
+        >>> model = easydl.classifier("tiny", task="regression", size=32)
+        >>> recipe_of(set_target_scale(model, 62.0, 11.5)).target
+        {'': (62.0, 11.5)}
+    """
+    name = f"{arguments.layer_name(head)}_target_scaling" if head else "target_scaling"
+    layer = _layer(model, name, "a regression model")
+    if not (math.isfinite(mean) and math.isfinite(deviation) and deviation > 0):
+        raise InputError(
+            f"The numbers to learn have the mean {mean} and the standard deviation {deviation}.",
+            "finite numbers that are not all the same.",
+            "Look at the labels of the training part.",
+        )
+    layer.scale, layer.offset = float(deviation), float(mean)
+    _retrace(model)
+    recipe = recipe_of(model)
+    return attach(model, recipe.model_copy(update={"target": {**recipe.target, head: (float(mean), float(deviation))}}))
+
+
+def encode_covariates(recipe: Recipe, frame: pd.DataFrame) -> np.ndarray:
+    """The clinical table as a model takes it beside the images.
+
+    A number becomes its distance from the training mean in standard deviations (0 where it is missing) and a 1
+    where it is missing; a word becomes a 1 in the place of its value, and nothing where it is missing or new.
+
+    Args:
+        recipe: Of a model with covariates.
+        frame: One row per image, with the columns that the recipe names.
+
+    Returns:
+        float32 ``(rows, width)``.
+
+    Raises:
+        InputError: A column is not there, or holds words where the model was trained on numbers.
+    """
+    parts = []
+    for one in recipe.covariates:
+        if one.name not in frame.columns:
+            raise InputError(
+                f"The table has no column {one.name!r}.",
+                f"the columns {', '.join(each.name for each in recipe.covariates)}, which the model takes.",
+                "Add the column; leave cells empty where the value is not known.",
+            )
+        if one.categories is None:
+            numbers = _numbers(frame[one.name], one.name)
+            missing = np.isnan(numbers)
+            parts += [np.where(missing, 0.0, (numbers - one.mean) / one.deviation), missing.astype(float)]
+        else:
+            words = frame[one.name].astype("string").str.strip()
+            parts += [(words == value).fillna(False).to_numpy(float) for value in one.categories]
+    return np.stack(parts, axis=1).astype(np.float32)
+
+
+def set_covariates(model: Any, frame: pd.DataFrame) -> Any:
+    """Take mean and standard deviation of the covariates from the training part. Call it before ``fit``.
+
+    Args:
+        model: A model of easydl with covariates; others are left as they are.
+        frame: The training part, one row per image.
+
+    Returns:
+        The same model, with both in its recipe.
+
+    Raises:
+        InputError: A column is not there, holds words instead of numbers, or no number at all.
+    """
+    recipe = recipe_of(model)
+    changed = []
+    for one in recipe.covariates:
+        if one.categories is None and one.name in frame.columns:
+            numbers = _numbers(frame[one.name], one.name)
+            known = numbers[~np.isnan(numbers)]
+            if not len(known):
+                raise InputError(
+                    f"The column {one.name!r} holds no number in the training part.",
+                    "numbers in some rows at least.",
+                    "Leave it out of `covariates`.",
+                )
+            one = one.model_copy(update={"mean": float(known.mean()), "deviation": float(known.std()) or 1.0})
+        changed.append(one)
+    attach(model, recipe.model_copy(update={"covariates": tuple(changed)}))
+    encode_covariates(recipe_of(model), frame)
+    return model
+
+
+def _numbers(column: pd.Series, name: str) -> np.ndarray:
+    import pandas as pd
+
+    numbers = pd.to_numeric(column, errors="coerce")
+    odd = numbers.isna() & column.notna() & (column.astype("string").str.strip() != "")
+    if odd.any() or np.isinf(numbers.to_numpy(float)).any():
+        raise InputError(
+            f"The column {name!r} holds {int(odd.sum()) or 'infinite'} value(s) that are no numbers.",
+            "numbers, or empty cells where they are not known.",
+            "Correct these cells.",
+        )
+    return numbers.to_numpy(float)
 
 
 def set_classes(model: Any, classes: Sequence[str]) -> Any:
@@ -158,6 +294,10 @@ def set_classes(model: Any, classes: Sequence[str]) -> Any:
         InputError: A name is empty or given twice.
     """
     recipe = recipe_of(model)
+    if recipe.task in ("heads", "reconstruction"):
+        raise ModelError(
+            "The outputs of this model are not classes.", "a model with one question.", "Name the classes in `heads`."
+        )
     names = arguments.class_names(list(classes), recipe.task)
     if len(names) != len(recipe.classes):
         raise ModelError(
@@ -172,18 +312,13 @@ def set_classes(model: Any, classes: Sequence[str]) -> Any:
     return attach(model, recipe.model_copy(update=changes))
 
 
-def _layer(model: Any, name: str) -> Any:
+def _layer(model: Any, name: str, needed: str = "") -> Any:
     try:
         return model.get_layer(name)
     except ValueError:
-        needed = "a classifier" if name == FEATURES else "a model"
+        needed = needed or ("a classifier" if name == FEATURES else "a model")
         raise ModelError(
             f"The model has no layer called {name}.",
             f"{needed} of easydl.",
-            "Build it with easydl.classifier(...)" + ("." if name == FEATURES else ", unet(...) or unet3d(...)."),
+            "Build it with easydl.classifier(...)" + (", unet(...) or unet3d(...)." if name == WINDOW else "."),
         ) from None
-
-
-def _position(model: Any) -> int:
-    _layer(model, FEATURES)
-    return [layer.name for layer in model.layers].index(FEATURES)

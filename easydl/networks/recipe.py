@@ -9,18 +9,62 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from easydl.errors import ModelError
 
-Task = Literal["classification", "multilabel", "regression", "segmentation"]
+Task = Literal[
+    "classification", "multilabel", "regression", "ordinal", "heads", "segmentation", "reconstruction"
+]  # fmt: skip
+
+
+class Head(BaseModel):
+    """One of several questions that a network answers.
+
+    Attributes:
+        task: ``classification`` or ``regression``.
+        classes: Class names in the order of the outputs; the name of the number for regression.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: Literal["classification", "regression"]
+    classes: tuple[str, ...]
+
+
+class Covariate(BaseModel):
+    """A column of the clinical table that a network takes beside the image.
+
+    Attributes:
+        name: The column.
+        categories: Its values, for a column of words; None for numbers.
+        mean: Of the training part, for numbers.
+        deviation: Standard deviation of the training part, for numbers.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    categories: tuple[str, ...] | None = None
+    mean: float = 0.0
+    deviation: float = Field(default=1.0, gt=0)
+
+    @property
+    def width(self) -> int:
+        """Inputs of the network that it takes: one per category, or the number and whether it is missing."""
+        return 2 if self.categories is None else len(self.categories)
 
 
 class Recipe(BaseModel):
     """The facts a model file carries in ``easydl.json``, checked against this schema when it is read.
 
     Attributes:
-        builder: The function that built the model: ``classifier``, ``unet`` or ``unet3d``; ``keras`` for a
+        builder: The function that built the model: ``classifier``, ``segmenter`` or ``translator``; ``keras`` for a
             model somebody built by hand, which only plain Keras can open again.
         arguments: What rebuilds the same graph (never ``pretrained``: the weights are in the file).
-        classes: Class names in the order of the outputs. A segmenter's first class is the background.
-        task: ``classification``, ``multilabel``, ``regression`` or ``segmentation``.
+        classes: Class names in the order of the outputs. A segmenter's first class is the background. For several
+            heads their names, for a translator the names of the image's channels.
+        task: ``classification``, ``multilabel``, ``regression``, ``ordinal`` (classes in an order), ``heads``
+            (several questions), ``segmentation`` or ``reconstruction`` (an image).
+        heads: What each head answers, by name; empty for the other tasks.
+        covariates: What the network takes beside the image.
+        target: (mean, deviation) of the numbers it was trained on, by head; the one of a regression model is "".
         dimension: 2 or 3.
         channels: Channels of the input layer.
         size: The model's spatial input size; None where the network takes any size.
@@ -30,7 +74,8 @@ class Recipe(BaseModel):
         window: (low, high) in those units, mapped to black and white inside the model.
         spacing_mm: The working grid of a segmenter in mm, in the order of its axes, or None.
         max_side: The working grid of a 2D segmenter: longer images are reduced to this many pixels.
-        patch: Size of the patches a segmenter was trained on, in working-grid pixels.
+        multiple: Every side of a patch that a segmenter or translator is given is a multiple of this many pixels.
+        patch: Size of the patches it was trained on, in working-grid pixels.
         label_values: For a segmenter, the number each class has in mask files, background first; None counts
             up.
         pretrained: Where the starting weights came from, in words; empty when from random.
@@ -39,10 +84,13 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    builder: Literal["classifier", "unet", "unet3d", "keras"]
+    builder: Literal["classifier", "segmenter", "translator", "keras"]
     arguments: dict[str, Any] = Field(default_factory=dict)
     classes: tuple[str, ...]
     task: Task
+    heads: dict[str, Head] = Field(default_factory=dict)
+    covariates: tuple[Covariate, ...] = ()
+    target: dict[str, tuple[float, float]] = Field(default_factory=dict)
     dimension: Literal[2, 3]
     channels: int = Field(ge=1, le=64)
     size: tuple[int | None, ...]
@@ -51,6 +99,7 @@ class Recipe(BaseModel):
     window: tuple[float, float] = (0.0, 255.0)
     spacing_mm: tuple[float, ...] | None = None
     max_side: int | None = None
+    multiple: int = Field(default=16, ge=1, le=256)
     patch: tuple[int, ...] | None = None
     label_values: tuple[int, ...] | None = None
     pretrained: str = ""
@@ -94,7 +143,7 @@ def attach(model: Any, recipe: Recipe) -> Any:
         >>> attach(model, recipe_of(model).model_copy(update={"classes": ("no", "yes")})) is model
         True
     """
-    have = (model.input_shape[-1], model.output_shape[-1])
+    have = (image_input(model).shape[-1], len(model.output) if recipe.heads else model.output_shape[-1])
     if have != (recipe.channels, len(recipe.classes)):
         raise ModelError(
             f"The model has {have[0]} input channel(s) and {have[1]} output(s); "
@@ -104,6 +153,23 @@ def attach(model: Any, recipe: Recipe) -> Any:
         )
     setattr(model, _ATTRIBUTE, recipe)
     return model
+
+
+def image_input(model: Any) -> Any:
+    """The symbolic input that takes the image: the one called ``image``, or the only one.
+
+    Raises:
+        ModelError: Several inputs, none of them called ``image``.
+    """
+    inputs = list(model.inputs)
+    named = [one for one in inputs if one.name.split(":")[0] == "image"] or inputs
+    if len(named) != 1:
+        raise ModelError(
+            f"The model has {len(inputs)} inputs, none of them called image.",
+            "one input, or one that is called image.",
+            "Build it with easydl.classifier, or name its input.",
+        )
+    return named[0]
 
 
 def recipe_of(model: Any) -> Recipe:

@@ -1,29 +1,40 @@
-"""Networks that give a class per pixel or voxel (U-Nets), as plain flat Keras models. It trains nothing."""
+"""Networks that give a class per pixel or voxel, as plain flat Keras models. It trains nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import keras
 from keras import layers
 
 from easydl.errors import InputError
-from easydl.networks import arguments
+from easydl.networks import arguments, transfer, weights
 from easydl.networks.catalogue import find
+from easydl.networks.entry import Entry
+from easydl.networks.outlines.encoders import backbone_scales
 from easydl.networks.recipe import Recipe, attach
-from easydl.networks.wiring import end, front, scaled, seeded
+from easydl.networks.wiring import front, laid_out, prepared, seeded, wired
 
-LEVELS = {"unet": 4, "unet3d": 3}
-WIDEST = 64
+WIDEST, WIDTH = 64, 16
+# Filters of the first level where 16 would be too much for a laptop, or not what was published.
+WIDTHS = {"tiramisu": 12, "vnet": 4, "multiscale3d": 20}
+TAKE_ENCODER = ("unet", "unetplusplus", "deeplabv3plus", "linknet", "fpn")
+DEEPLY_SUPERVISED = ("unet3d",)
+# Training and prediction cut patches to multiples of this at least.
+PATCH_MULTIPLE = 16
 
 
 def unet(
     *,
+    encoder: str | None = None,
+    pretrained: bool | str | Path = False,
     classes: int | Sequence[str] | None = None,
     channels: int | None = None,
     size: int | Sequence[int] | None = None,
-    width: int = 16,
+    width: int | None = None,
     seed: int = 0,
 ) -> keras.Model:
     """Build a network that outlines structures in images (2D U-Net with residual blocks).
@@ -32,10 +43,12 @@ def unet(
     Pixels are taken as they are in the scan and scaled inside.
 
     Args:
+        encoder: A 2D classifier of the catalogue whose backbone takes the place of the way down.
+        pretrained: Where the encoder's weights come from, as in `easydl.classifier`.
         classes: How many classes with the background, or their names, background first. 2 when not given.
         channels: Channels of the images, 1 to 64; what ``classes`` says, else 1.
-        size: None for any size whose sides are multiples of 16; else one such size in pixels.
-        width: Filters of the first level, a multiple of 4 from 4 to 64; doubled at every level.
+        size: None for any size whose sides are multiples of 16 (32 with most encoders); else one such size in pixels.
+        width: Filters of the first level, a multiple of 4 from 4 to 64; doubled at every level. 16 when not given.
         seed: Settles the random weights. The caller's random state is left as it was.
 
     Returns:
@@ -44,6 +57,7 @@ def unet(
 
     Raises:
         InputError: An argument is out of its range.
+        WeightsError: The pretrained weights are neither here nor to be had.
 
     Example:
         >>> unet(classes=["background", "lung"], size=64).output_shape
@@ -52,7 +66,16 @@ def unet(
     References:
         Ronneberger et al. 2015, arXiv:1505.04597; Zhang et al. 2017, arXiv:1711.10684.
     """
-    return _build("unet", classes, channels, size, width, seed)
+    return segmenter(
+        "unet",
+        encoder=encoder,
+        pretrained=pretrained,
+        classes=classes,
+        channels=channels,
+        size=size,
+        width=width,
+        seed=seed,
+    )
 
 
 def unet3d(
@@ -60,7 +83,8 @@ def unet3d(
     classes: int | Sequence[str] | None = None,
     channels: int | None = None,
     size: int | Sequence[int] | None = None,
-    width: int = 16,
+    width: int | None = None,
+    deep_supervision: bool = False,
     seed: int = 0,
 ) -> keras.Model:
     """Build a network that outlines structures in volumes (3D U-Net with residual blocks).
@@ -71,7 +95,9 @@ def unet3d(
         classes: How many classes with the background, or their names, background first. 2 when not given.
         channels: Sequences that are stacked as channels, 1 to 64; what ``classes`` says, else 1.
         size: None for any size whose sides are multiples of 8; else one such size in voxels.
-        width: Filters of the first level, a multiple of 4 from 4 to 64; doubled at every level.
+        width: Filters of the first level, a multiple of 4 from 4 to 64; doubled at every level. 16 when not given.
+        deep_supervision: Whether training also judges the outlines that the coarser levels make
+            (`easydl.networks.supervised`). The model itself has one output either way.
         seed: Settles the random weights. The caller's random state is left as it was.
 
     Returns:
@@ -88,35 +114,99 @@ def unet3d(
     References:
         Cicek et al. 2016, arXiv:1606.06650; Isensee et al. 2018, arXiv:1809.10486.
     """
-    return _build("unet3d", classes, channels, size, width, seed)
+    return segmenter(
+        "unet3d",
+        classes=classes,
+        channels=channels,
+        size=size,
+        width=width,
+        deep_supervision=deep_supervision,
+        seed=seed,
+    )
 
 
-def _build(name: str, classes: Any, channels: Any, size: Any, width: Any, seed: Any) -> keras.Model:
-    entry = find(name, "segmenter")
+def segmenter(
+    name: str = "unet",
+    *,
+    encoder: str | None = None,
+    pretrained: bool | str | Path = False,
+    classes: int | Sequence[str] | None = None,
+    channels: int | None = None,
+    size: int | Sequence[int] | None = None,
+    width: int | None = None,
+    deep_supervision: bool = False,
+    seed: int = 0,
+) -> keras.Model:
+    """Build a network that outlines structures, by name.
+
+    Args:
+        name: A network of ``easydl.models(makes="segmenter")``: ``unet``, ``attention_unet``, ``unetplusplus``,
+            ``fcn``, ``segnet``, ``deeplabv3plus``, ``linknet``, ``fpn``, ``tiramisu``, ``tiramisu103``; for volumes
+            ``unet3d``, ``vnet``, ``multiscale3d``. What differs from the paper, and the published number of
+            parameters, is in the docstrings of ``easydl.networks.outlines``.
+        encoder: For ``unet``, ``unetplusplus``, ``deeplabv3plus``, ``linknet`` and ``fpn``: a 2D classifier of the
+            catalogue whose backbone takes the place of the network's own way down. It sees the image as it does in
+            that classifier (colours, range).
+        pretrained: Where the encoder's weights come from: True or ``"imagenet"``, ``"radimagenet"``, or a path, as in
+            `easydl.classifier`. Its batch normalisation then keeps its statistics, because batches of patches are small.
+        classes: How many classes with the background, or their names, background first. 2 when not given.
+        channels: Channels of the images, 1 to 64; what ``classes`` says, else 1.
+        size: None for any size whose sides are multiples of the network's (32 with most encoders); else one such size
+            in pixels. `easydl.predict` takes scans of any size and pads them.
+        width: Filters of the first level (the maps that a layer adds in the tiramisu; those in the middle of
+            ``multiscale3d``), a multiple of 4 from 4 to 64. Not given: 16, but 12 for ``tiramisu``, 4 for ``vnet``, 20 for
+            ``multiscale3d``.
+        deep_supervision: For ``unet3d``: whether training also judges the coarser levels.
+        seed: Settles the random weights and the dropout masks. The caller's random state is left as it was.
+
+    Returns:
+        A model from float32 ``(batch, *spatial, channels)`` to ``(batch, *spatial, classes)``, 0..1, summing to 1
+        over the classes. Layers to know: ``image``, ``window``, ``clip``, ``logits``, ``probability``.
+
+    Raises:
+        InputError: An argument is not one of its choices or out of its range.
+        WeightsError: The pretrained weights are neither here nor to be had.
+
+    Example:
+        >>> segmenter("fpn", encoder="tiny", classes=["background", "lung"], size=64).output_shape
+        (None, 64, 64, 2)
+
+    References:
+        The papers in the catalogue, ``easydl.models(makes="segmenter")``.
+    """
+    entry = find(name, "segmenter", getattr(classes, "dimension", None))
     labels = arguments.class_names(classes, "segmentation")
     arguments.fits_study(entry, classes)
     depth = arguments.channel_count(channels, classes)
-    shape = arguments.grid_size(size, entry)
-    if not arguments.whole(width) or not 4 <= width <= WIDEST or width % 4:
+    backbone = _encoder(entry, encoder, pretrained)
+    start = weights.locate(backbone, pretrained) if backbone else None
+    filters, seed = filters_of(entry, width), arguments.seed_of(seed)
+    if deep_supervision and entry.name not in DEEPLY_SUPERVISED:
         raise InputError(
-            f"`width` is {width!r}.",
-            f"a multiple of 4 from 4 to {WIDEST}.",
-            "Use width=16; fewer filters make a faster and simpler network.",
+            f"`deep_supervision` was asked for {entry.name}.",
+            f"one of {', '.join(DEEPLY_SUPERVISED)}.",
+            "Leave it out.",
         )
-    width, seed = int(width), arguments.seed_of(seed)
+    # A backbone halves up to five times; its entry settles colours and range.
+    grid = replace(entry, rgb=backbone.rgb, scaling=backbone.scaling, smallest=32, multiple=32) if backbone else entry
+    shape = arguments.grid_size(size, grid)
     with seeded(seed):
         image, pixels = front(shape, depth)
-        x = _unet(scaled(pixels, entry.scaling), entry.dimension, width, LEVELS[name])
+        if backbone:
+            scales, end = backbone_scales(backbone, prepared(grid, pixels))
+            x = laid_out(entry)(entry, pixels, width=filters, scales=scales)
+        else:
+            x = wired(entry, pixels, width=filters)
         convolution = layers.Conv2D if entry.dimension == 2 else layers.Conv3D
         logits = convolution(len(labels), 1, name="logits", dtype="float32")(x)
-        model = keras.Model(image, end(logits, "segmentation"), name=name)
+        model = keras.Model(image, layers.Softmax(name="probability", dtype="float32")(logits), name=entry.name)
+        origin = _start(image, end, backbone, start) if backbone and start else ""
     values = getattr(classes, "label_values", None)
     recipe = Recipe(
-        builder=entry.name,  # type: ignore[arg-type]
+        builder="segmenter",
         arguments={
-            "channels": depth,
-            "size": None if None in shape else list(shape),
-            "width": width,
+            "name": entry.name, "encoder": backbone.name if backbone else None, "channels": depth,
+            "size": None if None in shape else list(shape), "width": filters, "deep_supervision": bool(deep_supervision),
             "seed": seed,
         },
         classes=labels,
@@ -124,43 +214,60 @@ def _build(name: str, classes: Any, channels: Any, size: Any, width: Any, seed: 
         dimension=entry.dimension,
         channels=depth,
         size=shape,
+        multiple=max(PATCH_MULTIPLE, grid.multiple),
         label_values=tuple(int(value) for value in values) if values else None,
-    )
+        pretrained=origin,
+    )  # fmt: skip
     return attach(model, recipe)
 
 
-def _unet(x: Any, dimension: int, width: int, levels: int) -> Any:
-    flat = dimension == 2
-    pool = layers.MaxPooling2D if flat else layers.MaxPooling3D
-    enlarge = layers.UpSampling2D if flat else layers.UpSampling3D
-    convolution = layers.Conv2D if flat else layers.Conv3D
-    skips = []
-    for level in range(levels):
-        x = _residual(x, dimension, width << level, f"down{level + 1}")
-        skips.append(x)
-        x = pool(2, name=f"down{level + 1}_pool")(x)
-    x = _residual(x, dimension, width << levels, "bottom")
-    for level in reversed(range(levels)):
-        name = f"up{level + 1}"
-        # Mixing to fewer channels before enlarging costs an eighth of doing it after; as fast as a transposed
-        # convolution on a CPU, and free of its chequerboard.
-        x = convolution(width << level, 1, use_bias=False, name=f"{name}_mix")(x)
-        x = enlarge(2, name=f"{name}_enlarge")(x)
-        x = layers.Concatenate(name=f"{name}_join")([x, skips[level]])
-        x = _residual(x, dimension, width << level, name)
-    return x
+def _encoder(entry: Entry, encoder: Any, pretrained: Any) -> Entry | None:
+    if encoder is None and pretrained is not False and pretrained is not None:
+        raise InputError(
+            f"`pretrained` was given for {entry.name} without `encoder`.",
+            "the classifier whose weights are to be used.",
+            'Give encoder="mobilenetv2", for instance, or leave `pretrained` out.',
+        )
+    if encoder is None:
+        return None
+    if entry.name not in TAKE_ENCODER:
+        raise InputError(
+            f"`encoder` was given for {entry.name}, which has its own way down.",
+            f"one of {', '.join(TAKE_ENCODER)}.",
+            "Choose one of these networks, or leave `encoder` out.",
+        )
+    found = find(encoder, "classifier", 2)
+    if found.dimension != 2:
+        raise InputError(
+            f"`encoder` is {found.name!r}, which takes volumes.",
+            "a 2D classifier.",
+            'Use encoder="resnet18", for instance.',
+        )
+    return found
 
 
-def _residual(x: Any, dimension: int, filters: int, name: str) -> Any:
-    convolution = layers.Conv2D if dimension == 2 else layers.Conv3D
-    shortcut = x
-    if x.shape[-1] != filters:
-        shortcut = convolution(filters, 1, use_bias=False, name=f"{name}_shortcut")(x)
-    for number in (1, 2):
-        x = convolution(filters, 3, padding="same", use_bias=False, name=f"{name}_conv{number}")(x)
-        # groups=-1 is one group per channel: instance normalisation.
-        x = layers.GroupNormalization(groups=-1, name=f"{name}_norm{number}")(x)
-        if number == 1:
-            x = layers.ReLU(name=f"{name}_relu{number}")(x)
-    x = layers.Add(name=f"{name}_add")([x, shortcut])
-    return layers.ReLU(name=f"{name}_relu2")(x)
+def filters_of(entry: Entry, width: Any) -> int:
+    """The filters of the first level: as asked, else the default of the network.
+
+    Raises:
+        InputError: Not a multiple of 4 from 4 to 64.
+    """
+    width = WIDTHS.get(entry.name, WIDTH) if width is None else width
+    if not arguments.whole(width) or not 4 <= width <= WIDEST or width % 4:
+        raise InputError(
+            f"`width` is {width!r}.",
+            f"a multiple of 4 from 4 to {WIDEST}.",
+            "Use width=16; fewer filters make a faster and simpler network.",
+        )
+    return int(width)
+
+
+def _start(image: Any, end: Any, encoder: Entry, start: Path) -> str:
+    """Copy published weights into the backbone, seen as the classifier it was; says where they come from."""
+    features = layers.Activation("linear", name="features")(end)
+    classifier = keras.Model(image, features)
+    origin = transfer.apply(classifier, encoder, start)
+    for layer in classifier.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.trainable = False
+    return origin

@@ -6,9 +6,12 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from easydl.errors import EasyDLError, WeightsError
+import numpy as np
+
+from easydl.errors import EasyDLError, InputError, WeightsError
 from easydl.networks import hdf5
-from easydl.networks.catalogue import Entry
+from easydl.networks.entries import ENTRIES
+from easydl.networks.entry import SOURCES, Entry
 from easydl.networks.parts import backbone_layers
 from easydl.networks.recipe import recipe_of
 
@@ -22,7 +25,7 @@ def apply(model: Any, entry: Entry, path: Path) -> str:
 
     Args:
         model: A classifier that `easydl.classifier` wired.
-        entry: Its entry in the catalogue.
+        entry: Its entry in the catalogue, with the scaling it was wired with (`Entry.trained_on`).
         path: A ``.keras`` file of ours or an ``.h5`` weights file.
 
     Returns:
@@ -31,29 +34,103 @@ def apply(model: Any, entry: Entry, path: Path) -> str:
     Raises:
         WeightsError: The file is of another network, or damaged.
     """
+    trained = _trained_on(entry, path)
+    if trained and entry.trained_on(trained).scaling != entry.scaling:
+        raise WeightsError(
+            f"{path.name} was trained on pixels scaled as those of {trained}, and this network scales them otherwise.",
+            "weights and scaling that belong together.",
+            'Use pretrained=True, or easydl.classifier with pretrained="radimagenet".',
+        )
     if path.suffix.lower() == ".keras":
         return _from_ours(model, entry, path)
-    arrays = read(path, entry)
+    arrays = read(path, source(entry))
     targets = [layer for layer in backbone_layers(model) if layer.weights and layer.name != MIXER]
-    wanted = [[tuple(weight.shape) for weight in _in_file_order(layer)] for layer in targets]
-    if wanted != [[array.shape for array in layer] for layer in arrays]:
+    slots = [weight for layer in targets for weight in _in_file_order(layer)]
+    values = [array for layer in arrays for array in layer]
+    fitting = len(slots) == len(values)
+    for number, (slot, value) in enumerate(zip(slots, values, strict=False)):
+        value = _as_wired(value, tuple(slot.shape), inflate=bool(entry.inflates))
+        if entry.bgr and number == 0:
+            value = value[..., ::-1, :]
+        values[number] = value
+        fitting &= tuple(slot.shape) == value.shape
+    if not fitting:
         raise WeightsError(
             f"{path.name} holds the weights of another network than {entry.name}.",
             f"{len(targets)} layers of {entry.application or entry.name} without the classification head.",
-            f"Use {entry.weights_file or 'a file of this network'}, or another network.",
+            f"Use {source(entry).weights_file or 'a file of this network'}, or another network.",
         )
-    for layer, values in zip(targets, arrays, strict=True):
-        for weight, value in zip(_in_file_order(layer), values, strict=True):
-            weight.assign(value)
-    if entry.scaling is None:
-        from easydl.networks.classifiers import standardise
+    for slot, value in zip(slots, values, strict=True):
+        slot.assign(value)
+    for layer in targets:
+        if hasattr(layer, "finalize_state") and layer.input_mean is None:
+            from easydl.networks.backbones.applications import standardise
 
-        mean, variance = next(
-            (v[0], v[1]) for layer, v in zip(targets, arrays, strict=True) if hasattr(layer, "finalize_state")
+            standardise(model, np.asarray(layer.adapt_mean).tolist(), np.asarray(layer.adapt_variance).tolist())
+    words = {"imagenet": "ImageNet", "radimagenet": "RadImageNet"}.get(trained or "", "weights file")
+    words += ", repeated along the depth" if entry.inflates else ""
+    return f"{words} ({path.name}, sha256 {digest(path, 'sha256')[:12]})"
+
+
+def _as_wired(value: np.ndarray, shape: tuple[int, ...], *, inflate: bool) -> np.ndarray:
+    """An array of a file in the shape that the same layer has here; as it is where no rule applies."""
+    if inflate and value.ndim == 4 and len(shape) == 5:
+        # A volume that repeats one picture then gives what the picture gave (arXiv:1705.07750).
+        return np.repeat(value[None], shape[0], axis=0) / shape[0]
+    # ConvNeXt: its number per channel is a convolution of one pixel here, its convolution in groups of one channel a
+    # depthwise one. Only axes of length one move.
+    by_channel = value.ndim == 1 and shape == (1, 1, *value.shape, 1)
+    grouped = value.ndim == 4 and value.shape[2] == 1 and shape == (*value.shape[:2], value.shape[3], 1)
+    return value.reshape(shape) if by_channel or grouped else value
+
+
+def scaling_of(entry: Entry, path: Path | None, asked: str | None = None) -> str:
+    """The pixel scaling that belongs to weights: that of ``imagenet`` or that of ``radimagenet``.
+
+    Args:
+        entry: The network.
+        path: The file with the weights; None for random ones.
+        asked: What the user wants, for a file whose name does not say where it comes from.
+
+    Returns:
+        ``imagenet`` or ``radimagenet``.
+
+    Raises:
+        InputError: Not one of them, RadImageNet's for a network it was never trained with, or another one than the
+            file was trained with.
+        WeightsError: A ``.keras`` file that cannot be read.
+    """
+    known = None if path is None else _trained_on(entry, path)
+    if asked is None:
+        return known or "imagenet"
+    choices = [name for name in SOURCES if name == "imagenet" or source(entry).radimagenet_file]
+    if asked not in choices or (known and known != asked):
+        raise InputError(
+            f"`scaling` is {asked!r}"
+            + (f", and {path.name} was trained with that of {known}." if known and path else "."),
+            f"one of {', '.join(choices)} for {entry.name}.",
+            "Leave it out: it follows the weights.",
         )
-        standardise(model, mean.tolist(), variance.tolist())
-    official = path.name == entry.weights_file
-    return f"{'ImageNet' if official else 'weights file'} ({path.name}, sha256 {digest(path, 'sha256')[:12]})"
+    return asked
+
+
+def _trained_on(entry: Entry, path: Path) -> str | None:
+    """The source whose scaling a file was trained with, as far as the file tells."""
+    if path.suffix.lower() == ".keras":
+        from easydl.networks.opening import recipe_in
+
+        try:
+            return str(recipe_in(path).arguments.get("scaling") or "imagenet")
+        except EasyDLError as problem:
+            raise WeightsError(problem.found, problem.expected, problem.do) from problem
+    if path.name.lower().startswith("radimagenet"):
+        return "radimagenet"
+    return "imagenet" if path.name == source(entry).weights_file else None
+
+
+def source(entry: Entry) -> Entry:
+    """The network whose published weights an entry starts from: itself, or the 2D twin of a 3D network."""
+    return ENTRIES[entry.inflates] if entry.inflates else entry
 
 
 def _from_ours(model: Any, entry: Entry, path: Path) -> str:
@@ -80,7 +157,7 @@ def _from_ours(model: Any, entry: Entry, path: Path) -> str:
         # Only the first convolution of a network of our own depends on the number of channels.
         if [v.shape for v in values] == [tuple(w.shape) for w in mine.weights]:
             mine.set_weights(values)
-            if hasattr(mine, "finalize_state"):
+            if hasattr(mine, "finalize_state") and mine.input_mean is None:
                 mine.finalize_state()
     mixer = theirs.get(MIXER)
     ours = next((layer for layer in model.layers if layer.name == MIXER), None)
@@ -90,16 +167,18 @@ def _from_ours(model: Any, entry: Entry, path: Path) -> str:
 
 
 def read(path: Path, entry: Entry) -> list[list[Any]]:
-    """The arrays of an official ``.h5`` weights file, per layer that has any, in the order of the file.
+    """The arrays of an ``.h5`` file, weights alone or a whole model, per layer that has any, in the order of the file.
 
     Raises:
         WeightsError: No weights file, one that points outside itself or is too large, or NaN inside.
     """
     import h5py
-    import numpy as np
 
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r") as opened:
+            # A whole model keeps its weights one level down, beside what its optimizer remembers.
+            whole = isinstance(opened.get("model_weights", getlink=True), h5py.HardLink)
+            file = opened["model_weights"] if whole else opened
             found = hdf5.datasets(file, most_bytes=room(entry), exact=False)
             layers = []
             for name in hdf5.texts(file, "layer_names"):

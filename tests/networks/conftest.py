@@ -6,6 +6,8 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import http.server
+import threading
 from pathlib import Path
 
 import h5py
@@ -31,6 +33,64 @@ def _no_network(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("KERAS_HOME", str(home / "keras"))
     monkeypatch.setenv("EASYDL_WEIGHTS_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr("easydl.networks.download.WAIT_S", 0.0)
+
+
+@pytest.fixture(scope="session")
+def official(tmp_path_factory, stir, write_official):
+    """The file of MobileNet 0.25 in the official layout with random weights."""
+    import keras
+
+    model = stir(keras.applications.MobileNet(alpha=0.25, include_top=False, weights=None, input_shape=(64, 64, 3)))
+    return write_official(model, tmp_path_factory.mktemp("official") / "mobilenet_2_5_224_tf_no_top.h5")
+
+
+class Mirror(http.server.BaseHTTPRequestHandler):
+    """A web server of one file that can be told to misbehave; also a proxy, which gets whole addresses."""
+
+    body = b""
+    promised: int | None = None
+    codes: list[int]
+    asked: list[str]
+    together: threading.Barrier | None = None
+
+    def do_GET(self):
+        type(self).asked.append(self.path)
+        if self.together:
+            self.together.wait(60)
+        code = self.codes.pop(0) if len(self.codes) > 1 else self.codes[0]
+        self.send_response(code)
+        if code == 200:
+            self.send_header("Content-Length", str(self.promised or len(self.body)))
+        self.end_headers()
+        if code == 200:
+            self.wfile.write(self.body)
+
+    def do_CONNECT(self):
+        type(self).asked.append(f"CONNECT {self.path}")
+        self.send_error(403)
+
+    def log_message(self, *args):
+        """Keep the test output clean."""
+
+
+@pytest.fixture
+def server(official):
+    """A web server on this computer: its handler, with its ``address``."""
+    handler = type("Handler", (Mirror,), {"body": official.read_bytes(), "asked": [], "codes": [200]})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    handler.address = f"http://127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield handler
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def mirror(monkeypatch, server):
+    """The same server as the mirror of all official files."""
+    monkeypatch.setenv("EASYDL_WEIGHTS_URL", f"{server.address}/keras/")
+    return server
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +135,8 @@ def _stir(model, seed: int = 0):
     momenta = [layer.momentum for layer in normalisations]
     for layer in normalisations:
         layer.momentum = 0.0
-        layer.gamma.assign(rng.uniform(0.5, 1.5, layer.gamma.shape))
+        if layer.scale:
+            layer.gamma.assign(rng.uniform(0.5, 1.5, layer.gamma.shape))
         layer.beta.assign(rng.normal(0.0, 0.2, layer.beta.shape))
     model(rng.uniform(0, 255, (8, *model.input_shape[1:])).astype("float32"), training=True)
     for layer, momentum in zip(normalisations, momenta, strict=True):

@@ -1,4 +1,7 @@
-"""One contract for every network in the catalogue: shape, learning, flat graph, channels, sizes, files."""
+"""One contract for every network in the catalogue: shape, learning, flat graph, heatmap, channels, sizes, files.
+
+Each network is built once, small, and handed from test to test. What a test changes it works on a copy of.
+"""
 
 import json
 import os
@@ -10,80 +13,140 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from easydl.networks import (
-    backbone_layers,
-    classifier,
-    load_model,
-    recipe_of,
-    save_model,
-    set_window,
-    unet,
-    unet3d,
-)
-from easydl.networks.catalogue import ENTRIES
+import easydl
+from easydl.explanation.gradcam import Network
+from easydl.networks import backbone_layers, classifier, load_model, recipe_of, save_model, set_window
+from easydl.networks.cost import operations
+from easydl.networks.entries import ENTRIES
 
 NAMES = list(ENTRIES)
-# Two of the four widths of MobileNet stand for all where a test takes time.
-FAMILIES = [name for name in NAMES if name not in ("mobilenet_050", "mobilenet_075")]
-SEGMENTERS = {"unet": unet, "unet3d": unet3d}
-ODD = {"unet": (48, 80), "unet3d": (16, 24, 8), "tiny3d": (9, 14, 11)}
-_built: dict[str, keras.Model] = {}
+CLASSIFIERS = [name for name in NAMES if ENTRIES[name].makes == "classifier"]
+# The graph of these differs from a brother's only in how wide or deep it is.
+BROTHERS = {
+    "resnet34", "resnet101v2", "densenet169", "densenet201", "vgg19", "mobilenet_075", "mobilenet_050", "mobilenetv2_140",
+    "mobilenetv2_130", "mobilenetv2_075", "mobilenetv2_050", "mobilenetv3large", "convnextsmall", "convnextbase",
+    "resnet3d18", "resnet3d34", *(f"efficientnetb{k}" for k in range(1, 8)), *(f"efficientnetv2b{k}" for k in (1, 2, 3)),
+    "efficientnetv2m", "efficientnetv2l",
+}  # fmt: skip
+FAMILIES = [name for name in NAMES if name not in BROTHERS]
+# The sizes of the dense layers of these two follow the image.
+SIZED = {"alexnet", "lenet"}
 
 
 def build(name: str, **options) -> keras.Model:
-    if ENTRIES[name].makes == "segmenter":
-        return SEGMENTERS[name](**{"classes": 3, "width": 8} | options)
-    small = {"size": 16 if ENTRIES[name].dimension == 3 else 48, "classes": 3}
-    return classifier(name, **small | options)
+    entry = ENTRIES[name]
+    if entry.makes == "classifier":
+        side = max(entry.smallest, 48 if entry.dimension == 2 else 16)
+        return classifier(name, **{"size": side, "classes": 3} | options)
+    options.pop("size", None)
+    if entry.makes == "segmenter":
+        options = {"classes": 3} | options
+    return getattr(easydl, entry.makes)(name, **{"width": 8} | options)
 
 
-def built(name: str) -> keras.Model:
-    """One build of each, for the tests that do not change it."""
-    if name not in _built:
-        _built[name] = build(name)
-    return _built[name]
+def side_of(name: str) -> int:
+    entry = ENTRIES[name]
+    return -(-(32 if entry.dimension == 2 else 16) // entry.multiple) * entry.multiple
 
 
 def batch(model: keras.Model, n: int = 2, seed: int = 0) -> np.ndarray:
-    whole = 16 if len(model.input_shape) == 5 else 32
-    shape = [side or whole for side in model.input_shape[1:-1]]
-    rng = np.random.default_rng(seed)
-    return rng.uniform(0, 255, (n, *shape, model.input_shape[-1])).astype("float32")
-
-
-def without_dropout(model: keras.Model) -> keras.Model:
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Dropout):
-            layer.rate = 0.0
-    return model
+    shape = [side or side_of(model.name) for side in model.input_shape[1:-1]]
+    return np.random.default_rng(seed).uniform(0, 255, (n, *shape, model.input_shape[-1])).astype("float32")
 
 
 def call(model: keras.Model, x: np.ndarray) -> np.ndarray:
     return np.asarray(model(x, training=False))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_gives_probabilities_of_the_right_shape(name):
-    model = built(name)
-    x = batch(model)
-    y = call(model, x)
-    spatial = x.shape[1:-1] if ENTRIES[name].makes == "segmenter" else ()
-    assert y.shape == (2, *spatial, 3)
+def without_dropout(model: keras.Model) -> keras.Model:
+    for layer in model._flatten_layers():
+        if hasattr(layer, "rate") and "ropout" in type(layer).__name__:
+            layer.rate = 0.0
+    return model
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def network(request) -> keras.Model:
+    keras.backend.clear_session()
+    return build(request.param)
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory):
+    """Where the files of all networks lie until a fresh process opens them."""
+    return tmp_path_factory.mktemp("shelf")
+
+
+def test_gives_an_answer_of_the_right_shape_and_range(network):
+    entry = ENTRIES[network.name]
+    x = batch(network)
+    y = call(network, x)
+    assert y.shape == (2, *(() if entry.makes == "classifier" else x.shape[1:-1]), len(recipe_of(network).classes))
     assert y.dtype == np.float32
-    assert y.min() >= 0
-    np.testing.assert_allclose(y.sum(-1), 1, atol=1e-5)
+    assert np.isfinite(y).all()
+    if entry.makes != "translator":
+        assert y.min() >= 0
+        np.testing.assert_allclose(y.sum(-1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_one_step_down_the_gradient_lowers_the_loss(name):
-    model = build(name)
+def test_is_flat_and_made_of_named_built_in_layers(network):
+    kinds = {type(layer) for layer in network.layers}
+    assert not any(issubclass(kind, keras.Model) for kind in kinds)
+    assert not any("Lambda" in kind.__name__ for kind in kinds)
+    assert network.operations == network.layers, "operators have no place in the graph"
+    assert all(kind.__module__.startswith("keras.src.layers") for kind in kinds), kinds
+    names = [layer.name for layer in network.layers]
+    assert names[:3] == ["image", "window", "clip"]
+    if ENTRIES[network.name].makes != "translator":
+        assert names[-2:] == ["logits", "probability"]
+    if ENTRIES[network.name].makes == "classifier":
+        assert names[-4:-2] == ["features", "dropout"]
+
+
+def test_has_the_cost_that_the_catalogue_says(network):
+    entry = ENTRIES[network.name]
+    if entry.makes == "classifier":
+        model = classifier(entry.name) if entry.name in SIZED else network
+        layers = backbone_layers(model)
+    else:
+        model = getattr(easydl, entry.makes)(entry.name)
+        layers = model.layers
+    assert sum(layer.count_params() for layer in layers) == entry.parameters
+    assert entry.gflops > 0
+
+
+def test_a_heatmap_shows_something(network):
+    entry = ENTRIES[network.name]
+    if entry.makes == "translator":
+        pytest.skip("a translator's image is its own explanation")
+    x = batch(network, 1)
+    size, outlines = x.shape[1:-1], entry.makes == "segmenter"
+    explained = Network(network, size, segmenter=outlines, softmax=True)
+    region = np.ones((1, *size) if outlines else (1,), "float32")
+    # An untrained network may answer with a constant; one of its draws does not.
+    found = [
+        explained.cam(x, target, region, explained.random_weights(draw))[0].max() for draw in range(3) for target in range(3)
+    ]  # fmt: skip
+    assert max(found) > 0, explained.layer
+
+
+def test_one_step_down_the_gradient_lowers_the_loss(network, shelf):
+    model, entry = network, ENTRIES[network.name]
+    weights = model.get_weights()
+    rates = [(layer, layer.rate) for layer in model.layers if "ropout" in type(layer).__name__]
     without_dropout(model)
     x = batch(model, 4)
-    y = np.random.default_rng(1).integers(0, 3, model(x[:1]).shape[:-1]).repeat(4, 0)
-    y[0] = (y[0] + 1) % 3
+    if entry.makes == "translator":
+        y = x
 
-    def loss() -> tf.Tensor:
-        return tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(y, model(x, training=True)))
+        def loss() -> tf.Tensor:
+            return tf.reduce_mean(tf.square(model(x, training=True) - y)) / 255.0**2
+    else:
+        y = np.random.default_rng(1).integers(0, 3, model(x[:1]).shape[:-1]).repeat(4, 0)
+        y[0] = (y[0] + 1) % 3
+
+        def loss() -> tf.Tensor:
+            return tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(y, model(x, training=True)))
 
     with tf.GradientTape() as tape:
         before = loss()
@@ -92,94 +155,74 @@ def test_one_step_down_the_gradient_lowers_the_loss(name):
     assert all(gradient is not None for gradient in gradients)
     norm = tf.linalg.global_norm(gradients)
     assert float(norm) > 0
-    for variable, gradient in zip(variables, gradients, strict=True):
-        variable.assign_sub(0.001 * gradient / norm)
-    assert float(loss()) < float(before)
+    # Batch statistics of four small images make a rough landscape: the step may have to be short.
+    for length in (1e-3, 1e-4, 1e-5):
+        model.set_weights(weights)
+        for variable, gradient in zip(variables, gradients, strict=True):
+            variable.assign_sub(length * gradient / norm)
+        if lower := float(loss()) < float(before):
+            break
+    assert lower
+    model.set_weights(weights)
+    for layer, rate in rates:
+        layer.rate = rate
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_is_flat_and_made_of_named_built_in_layers(name):
-    model = built(name)
-    kinds = {type(layer) for layer in model.layers}
-    assert not any(issubclass(kind, keras.Model) for kind in kinds)
-    assert not any("Lambda" in kind.__name__ for kind in kinds)
-    assert all(kind.__module__.startswith("keras.src.layers") for kind in kinds), kinds
-    names = [layer.name for layer in model.layers]
-    assert names[:3] == ["image", "window", "clip"]
-    assert names[-2:] == ["logits", "probability"]
-    if ENTRIES[name].makes == "classifier":
-        assert names[-4:-2] == ["features", "dropout"]
+def test_is_saved(network, shelf):
+    """Each network is put on the shelf with its answer; a fresh process opens them all below."""
+    set_window(network, (-10.0, 300.0), "HU")
+    path = save_model(network, shelf / f"{network.name}.keras")
+    x = batch(network)
+    np.savez(shelf / f"{network.name}.npz", x=x, y=call(network, x))
+    if network.name in FAMILIES:
+        again = load_model(path)
+        np.testing.assert_allclose(call(again, x), call(network, x), atol=1e-6 * max(1.0, float(np.abs(x).max())))
+        assert recipe_of(again) == recipe_of(network).model_copy(update={"easydl": recipe_of(again).easydl})
+    set_window(network, (0.0, 255.0), "0-255")
+
+
+def test_files_open_in_a_fresh_process_without_easydl(shelf):
+    script = (
+        "import sys; sys.modules['easydl'] = None\n"
+        "import json, keras, numpy as np, pathlib\n"
+        "out = {}\n"
+        "for path in sorted(pathlib.Path('.').glob('*.keras')):\n"
+        "    keras.backend.clear_session()\n"
+        "    model = keras.models.load_model(path)\n"
+        "    known = np.load(path.with_suffix('.npz'))\n"
+        "    y = np.asarray(model(known['x'], training=False))\n"
+        "    out[path.stem] = float(np.abs(y - known['y']).max() / max(1.0, np.abs(known['y']).max()))\n"
+        "    path.unlink()\n"
+        "print(json.dumps(out))\n"
+    )
+    on_shelf = {path.stem for path in shelf.glob("*.keras")}
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=shelf, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    apart = json.loads(done.stdout.splitlines()[-1])
+    assert set(apart) == on_shelf
+    assert max(apart.values()) < 1e-6, apart
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("channels", [3, 5])
-def test_takes_several_channels_and_odd_sizes(name, channels):
-    size = ODD.get(name, (65, 70))
-    model = without_dropout(build(name, channels=channels, size=size))
-    assert model.input_shape == (None, *size, channels)
-    assert recipe_of(model).channels == channels
-    assert recipe_of(model).size == size
-    x = batch(model, 2)
-    changed = x.copy()
-    changed[..., -1] = 255 - changed[..., -1]
-    # With the statistics of the batch: an untrained MobileNet lets next to nothing through with its own.
-    one, other = np.asarray(model(x, training=True)), np.asarray(model(changed, training=True))
-    np.testing.assert_allclose(one.sum(-1), 1, atol=1e-5)
-    assert np.abs(one - other).max() > 1e-5, "the last channel is looked at"
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_has_the_parameters_that_the_catalogue_says(name):
+def test_takes_one_or_five_channels_and_odd_sizes(name):
     entry = ENTRIES[name]
-    if entry.makes == "segmenter":
-        model = SEGMENTERS[name]()
-        layers = model.layers
-    else:
-        model = built(name) if entry.application else classifier(name)
-        layers = backbone_layers(model) if entry.application else model.layers
-    assert sum(layer.count_params() for layer in layers) == entry.parameters
-
-
-@pytest.mark.parametrize("name", ["resnet", "mobilenet", "efficientnet"])
-def test_backbones_have_the_published_number_of_parameters(name):
-    # keras.io/api/applications, with the 1000-class head that ours leaves out.
-    total, features = {
-        "resnet": (25_613_800, 2048),
-        "mobilenet": (4_253_864, 1024),
-        "efficientnet": (5_330_571, 1280),
-    }[name]
-    assert ENTRIES[name].parameters == total - (features + 1) * 1000
-
-
-def test_files_open_in_plain_keras_without_easydl_and_in_easydl_with_equal_predictions(tmp_path):
-    for name in FAMILIES:
-        model = built(name)
-        set_window(model, (-10.0, 300.0), "HU")
-        save_model(model, tmp_path / f"{name}.keras")
-        np.savez(tmp_path / f"{name}.npz", x=batch(model), y=call(model, batch(model)))
-    script = (
-        "import sys; sys.modules['easydl'] = None\n"
-        "import json, keras, numpy as np\n"
-        "out = {}\n"
-        f"for name in {FAMILIES!r}:\n"
-        "    model = keras.models.load_model(name + '.keras')\n"
-        "    known = np.load(name + '.npz')\n"
-        "    out[name] = float(np.abs(np.asarray(model(known['x'], training=False)) - known['y']).max())\n"
-        "print(json.dumps(out))\n"
-    )
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    command = [sys.executable, "-c", script]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    apart = json.loads(done.stdout.splitlines()[-1])
-    assert set(apart) == set(FAMILIES)
-    assert max(apart.values()) < 1e-6, apart
-    for name in FAMILIES:
-        again = load_model(tmp_path / f"{name}.keras")
-        known = np.load(tmp_path / f"{name}.npz")
-        np.testing.assert_allclose(call(again, known["x"]), known["y"], atol=1e-6)
-        assert recipe_of(again).window == (-10.0, 300.0)
-        assert recipe_of(again).classes == recipe_of(built(name)).classes
+    side = max(entry.smallest, side_of(name))
+    size = (side + 1, side + 6) if entry.dimension == 2 else (side + 1, side + 6, side + 3)
+    keras.backend.clear_session()
+    for channels in (1, 5):
+        model = without_dropout(build(name, channels=channels, size=size))
+        assert recipe_of(model).channels == channels
+        if entry.makes == "classifier":
+            assert recipe_of(model).size == size
+        x = batch(model, 2)
+        changed = x.copy()
+        changed[..., -1] = 255 - changed[..., -1]
+        # With the statistics of the batch: an untrained MobileNet lets next to nothing through with its own.
+        one, other = np.asarray(model(x, training=True)), np.asarray(model(changed, training=True))
+        assert one.shape[-1] == len(recipe_of(model).classes)
+        assert np.abs(one - other).max() > 1e-6, "the last channel is looked at"
 
 
 @pytest.mark.parametrize("name", ["mobilenet_025", "tiny", "tiny3d", "unet", "unet3d"])
@@ -197,3 +240,40 @@ def test_seed_settles_the_weights_and_leaves_the_callers_alone(name):
     for a, b in zip(one.get_weights(), two.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     assert any((a != b).any() for a, b in zip(one.get_weights(), other.get_weights(), strict=True))
+
+
+# Published counts of numbers to learn, with the head of the paper: (name, size, channels, classes, count, ours more).
+PUBLISHED = [
+    ("resnet18", 224, 3, 1000, 11_689_512, 0),  # He 2016, as torchvision counts
+    ("resnet34", 224, 3, 1000, 21_797_672, 0),
+    ("squeezenet", 224, 3, 1000, 1_235_496, 0),  # version 1.1, as torchvision counts
+    ("lenet", 32, 1, 10, 61_706, 0),
+    ("alexnet", 227, 3, 1000, 62_378_344, 2 * (96 + 256)),  # one column, and batch for response normalisation
+    ("nin", 32, 3, 10, 966_986, 2 * (96 + 192 + 192)),  # batch normalisation
+    ("vgg16", 224, 3, 1000, 14_714_688 + 513_000, 0),  # Simonyan 2015 without its dense layers
+    ("densenet121", 224, 3, 1000, 7_978_856, 0),
+    ("mobilenetv2", 224, 3, 1000, 3_504_872, 0),
+    ("convnexttiny", 224, 3, 1000, 28_589_128, 0),  # Liu 2022: 28.6 million
+]
+
+
+@pytest.mark.parametrize(("name", "size", "channels", "classes", "count", "more"), PUBLISHED)
+def test_has_the_published_number_of_parameters(name, size, channels, classes, count, more):
+    model = classifier(name, size=size, channels=channels, classes=classes)
+    assert sum(weight.numpy().size for weight in model.trainable_weights) == count + more
+
+
+def test_operations_are_those_that_tensorflow_counts():
+    """TensorFlow's own profiler is the oracle; it also counts what costs next to nothing."""
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    for name in ("tiny", "mobilenet_025", "squeezenet", "tiny3d"):
+        model = classifier(name, size=48 if name != "tiny3d" else 16)
+        signature = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)
+        frozen = convert_variables_to_constants_v2(tf.function(model).get_concrete_function(signature))
+        with tf.Graph().as_default() as graph:
+            tf.graph_util.import_graph_def(frozen.graph.as_graph_def(), name="")
+            options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
+            options["output"] = "none"
+            counted = tf.compat.v1.profiler.profile(graph, options=options).total_float_ops
+        assert 0.9 < operations(model) / counted <= 1.0, name

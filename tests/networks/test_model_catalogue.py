@@ -1,5 +1,6 @@
 """Names, facts and arguments: what is refused, and in which words. No network is trained here."""
 
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,8 @@ import pytest
 from easydl.errors import InputError
 from easydl.networks import arguments
 from easydl.networks.catalogue import ENTRIES, find, models
+from easydl.networks.cost import advice
+from easydl.networks.entry import facts
 
 
 class Names(list):
@@ -22,37 +25,91 @@ class Names(list):
 def test_catalogue_is_a_table_with_one_row_per_network():
     table = models()
     assert list(table.columns) == [
-        "name", "makes", "dimension", "parameters", "megabytes", "pretrained", "paper",
+        "name", "makes", "dimension", "parameters", "megabytes", "gflops", "step", "pretrained", "paper",
     ]  # fmt: skip
     assert list(table["name"]) == list(ENTRIES)
     assert (table["parameters"] > 0).all()
+    assert (table["gflops"] > 0).all()
+    assert set(table["step"]) <= {"light", "medium", "heavy"}
     assert (table["paper"].str.len() > 0).all()
     row = table.set_index("name").loc["resnet"]
     assert row["megabytes"] == 94.3
     assert row["pretrained"] == "imagenet"
-    assert set(table.loc[table["dimension"] == 3, "name"]) == {"tiny3d", "unet3d"}
+    assert table.set_index("name").loc["densenet121", "pretrained"] == "imagenet, radimagenet"
+    assert set(facts()) == set(ENTRIES)
+
+
+def test_catalogue_is_filtered():
+    small = models(makes="classifier", dimension=2, pretrained="imagenet", at_most_megabytes=10)
+    assert {"mobilenet_025", "mobilenetv3small"} <= set(small["name"])
+    assert (small["megabytes"] <= 10).all()
+    assert (small["pretrained"] == "imagenet").all()
+    assert set(models(dimension=3, makes="segmenter")["name"]) >= {"unet3d"}
+    assert set(models(pretrained="radimagenet")["name"]) == {
+        "resnet50", "densenet121", "inceptionv3", "inceptionresnetv2",
+    }  # fmt: skip
+    assert len(models(pretrained=True)) > len(models(pretrained="radimagenet"))
+    light = models(cost="light")
+    assert set(light["step"]) == {"light"}
+    assert "tiny" in set(light["name"])
+    assert models(makes="segmenter", at_most_megabytes=0.001).empty
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"makes": "detector"}, {"dimension": 4}, {"pretrained": "cifar"}, {"cost": "cheap"}, {"pretrained": False}],
+)
+def test_unknown_filters_are_refused(wrong):
+    with pytest.raises(InputError, match="one of"):
+        models(**wrong)
+
+
+def test_other_names_find_the_same_network():
+    assert find("resnet50v2", "classifier").name == "resnet"
+    assert find("efficientnet", "classifier").name == "efficientnetb0"
+    every = [name for entry in ENTRIES.values() for name in (entry.name, *entry.also)]
+    assert len(set(every)) == len(every)
 
 
 def test_weights_are_published_where_keras_has_them():
-    """The file names, addresses and checksums, against keras.applications' own source."""
-    from keras.src.applications import efficientnet, mobilenet, resnet
+    """The addresses, against keras.applications' own source; file and checksum are asked of it by the script."""
+    from keras.src.applications import convnext, efficientnet, resnet
 
-    hashes = {
-        "resnet": resnet.WEIGHTS_HASHES["resnet50v2"][1],
-        "efficientnet": efficientnet.WEIGHTS_HASHES["b0"][1],
-    }
-    bases = {
-        "resnet": resnet.BASE_WEIGHTS_PATH,
-        "efficientnet": efficientnet.BASE_WEIGHTS_PATH,
-        "mobilenet": mobilenet.BASE_WEIGHT_PATH,
-    }
+    assert ENTRIES["resnet"].weights_hash == resnet.WEIGHTS_HASHES["resnet50v2"][1]
+    assert ENTRIES["efficientnetb3"].weights_hash == efficientnet.WEIGHTS_HASHES["b3"][1]
+    assert ENTRIES["convnextbase"].weights_hash == convnext.WEIGHTS_HASHES["convnext_base"][1]
     having = [entry for entry in ENTRIES.values() if entry.weights_file]
-    assert len(having) == 6
+    assert {entry.name for entry in having} == {
+        entry.name for entry in ENTRIES.values() if entry.application and not entry.inflates
+    }
     for entry in having:
-        family = entry.name.split("_")[0]
-        assert entry.weights_url == bases[family] + entry.weights_file
-        assert entry.weights_md5 == hashes.get(family, "")
-        assert entry.weights_url.startswith("https://")
+        assert entry.weights_url.startswith("https://storage.googleapis.com/")
+        assert (
+            len(entry.weights_hash) in (32, 64)
+            or entry.name.startswith(("mobilenet_", "mobilenetv2"))
+            or (entry.name == "mobilenet")
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "pretrained", "words"),
+    [
+        ("resnet", 80, False, "23.6 million numbers to learn and 80 training images"),
+        ("resnet", 80, True, ""),
+        ("resnet", 30, True, "densenet121 is smaller"),
+        ("resnet", 8, True, "mobilenetv2 is smaller"),
+        ("tiny", 80, False, ""),
+        ("tiny", 12, False, "no smaller network"),
+        ("resnet3d34", 200, False, "tiny3d is smaller"),
+        ("unet3d", 200, False, ""),
+    ],
+)
+def test_a_network_that_dwarfs_the_data_is_said_so(name, images, pretrained, words):
+    said = advice(ENTRIES[name], images, pretrained=pretrained)
+    assert re.search(words, said) if words else said == ""
+    if said:
+        better = re.search(r"(\w+) is smaller", said)
+        assert better is None or ENTRIES[better.group(1)].parameters < ENTRIES[name].parameters
 
 
 def test_room_and_its_light_words_load_no_tensorflow():
@@ -65,7 +122,7 @@ def test_room_and_its_light_words_load_no_tensorflow():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", ["vgg", "", "Resnet", None, 3])
+@pytest.mark.parametrize("name", ["vgg11", "", "Resnet", None, 3])
 def test_unknown_name_lists_the_choices(name):
     with pytest.raises(InputError, match="tiny3d") as caught:
         find(name, "classifier")
@@ -73,7 +130,7 @@ def test_unknown_name_lists_the_choices(name):
 
 
 def test_a_segmenter_is_no_classifier_and_says_what_to_call():
-    with pytest.raises(InputError, match=r"easydl\.unet\(\)"):
+    with pytest.raises(InputError, match=r'easydl\.segmenter\("unet"\)'):
         find("unet", "classifier")
 
 
@@ -159,7 +216,7 @@ def test_bad_seed_is_refused(seed):
 
 @pytest.mark.parametrize(
     ("name", "dimension", "advice"),
-    [("resnet", 3, "tiny3d"), ("unet3d", 2, r"unet\("), ("tiny3d", 2, "resnet")],
+    [("resnet", 3, "resnet3d18"), ("unet3d", 2, r"unet\("), ("tiny3d", 2, "resnet")],
 )
 def test_a_study_of_the_other_dimension_is_refused(name, dimension, advice):
     with pytest.raises(InputError, match=advice):
@@ -180,3 +237,35 @@ def test_bad_task_is_refused():
 
     with pytest.raises(InputError, match="multilabel"):
         classifier("tiny", task="segmentation")
+    with pytest.raises(InputError, match="either `heads`"):
+        classifier("tiny", heads={"a": 2}, task="multilabel")
+    with pytest.raises(InputError, match="either `heads`"):
+        classifier("tiny", heads={"a": 2}, classes=3)
+
+
+@pytest.mark.parametrize(
+    "heads", [{}, [("a", 2)], {"a": 0}, {"a": ["x", "x"]}, {"": 2}, {3: 2}, {"a b": 2, "a-b": 2}, {"a": True}]
+)
+def test_bad_heads_are_refused(heads):
+    with pytest.raises(InputError):
+        arguments.head_classes(heads)
+
+
+def test_covariates_are_looked_up_in_the_study():
+    classes = Names("ab", covariates={"age": None, "sex": ("F", "M")})
+    age, sex = arguments.covariate_columns(["age", "sex"], classes)
+    assert (age.name, age.categories, age.width) == ("age", None, 2)
+    assert (sex.name, sex.categories, sex.width) == ("sex", ("F", "M"), 2)
+    assert arguments.covariate_columns(["age"], 2)[0].categories is None
+    assert arguments.covariate_columns({"sex": ["F", "M"]}, None)[0].categories == ("F", "M")
+    assert arguments.covariate_columns(None, classes) == arguments.covariate_columns([], classes) == ()
+    with pytest.raises(InputError, match="columns with numbers or with few words: age, sex"):
+        arguments.covariate_columns(["weight"], classes)
+
+
+@pytest.mark.parametrize(
+    "covariates", ["age", 3, ["age", "age"], {"sex": ["F"]}, {"sex": "FM"}, {"": None}, {"sex": ["F", "F"]}, [3]]
+)
+def test_bad_covariates_are_refused(covariates):
+    with pytest.raises(InputError):
+        arguments.covariate_columns(covariates, 2)

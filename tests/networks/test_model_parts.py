@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from pydantic import ValidationError
 
@@ -11,6 +12,7 @@ from easydl.networks import (
     attach,
     backbone_layers,
     classifier,
+    encode_covariates,
     feature_extractor,
     freeze_backbone,
     head,
@@ -18,6 +20,8 @@ from easydl.networks import (
     recipe_of,
     save_model,
     set_classes,
+    set_covariates,
+    set_target_scale,
     unet,
     unfreeze,
 )
@@ -74,13 +78,14 @@ def test_a_segmenter_has_no_features(part):
         part(unet(width=4))
 
 
-@pytest.mark.parametrize("task", ["classification", "multilabel", "regression"])
+@pytest.mark.parametrize("task", ["classification", "ordinal", "multilabel", "regression"])
 def test_tasks_end_as_they_should(task, stir):
     model = stir(classifier("tiny", task=task, size=32, classes=3))
     y = np.asarray(model(pictures(), training=False))
     z = np.asarray(keras.Model(model.input, model.get_layer("logits").output)(pictures(), training=False))
     expected = {
         "classification": np.exp(z) / np.exp(z).sum(-1, keepdims=True),
+        "ordinal": np.exp(z) / np.exp(z).sum(-1, keepdims=True),
         "multilabel": 1 / (1 + np.exp(-z)),
         "regression": z,
     }[task]
@@ -164,3 +169,95 @@ def test_recipes_out_of_order_are_refused(facts):
     assert Recipe(**given).units == "0-255"
     with pytest.raises(ValidationError):
         Recipe(**given | facts)
+
+
+def patients(n=6):
+    return pd.DataFrame({
+        "age": [50.0, None, 70.0, 60.0, 40.0, 80.0][:n],
+        "sex": ["F", "M", None, "F", "unknown", " M"][:n],
+    })  # fmt: skip
+
+
+def with_table(**options):
+    return classifier("tiny", size=32, covariates={"age": None, "sex": ["F", "M"]}, **options)
+
+
+def test_covariates_are_standardised_and_missing_ones_said():
+    model = set_covariates(with_table(), patients())
+    age, _ = recipe_of(model).covariates
+    known = np.array([50, 70, 60, 40, 80.0])
+    assert (age.mean, age.deviation) == (known.mean(), pytest.approx(known.std()))
+    found = encode_covariates(recipe_of(model), patients())
+    z = (50 - known.mean()) / known.std()
+    np.testing.assert_allclose(found[0], [z, 0, 1, 0], rtol=1e-6)
+    np.testing.assert_array_equal(found[1], [0, 1, 0, 1])
+    np.testing.assert_array_equal(found[2][2:], [0, 0])
+    np.testing.assert_array_equal(found[4][2:], [0, 0])
+    np.testing.assert_array_equal(found[5][2:], [0, 1])
+    assert found.dtype == np.float32
+    assert found.shape == (6, 4)
+
+
+def test_covariates_reach_the_answer_and_travel_with_the_file(tmp_path):
+    model = set_covariates(with_table(), patients())
+    x = {"image": pictures(6), "covariates": encode_covariates(recipe_of(model), patients())}
+    y = np.asarray(model(x, training=False))
+    older = {**x, "covariates": x["covariates"] + np.array([1, 0, 0, 0], "float32")}
+    assert np.abs(np.asarray(model(older, training=False)) - y).max() > 1e-4
+    path = save_model(model, tmp_path / "m.keras")
+    for again in (load_model(path), keras.models.load_model(path)):
+        np.testing.assert_allclose(again(x, training=False), y, atol=1e-6)
+    assert recipe_of(load_model(path)).covariates == recipe_of(model).covariates
+    features = np.asarray(feature_extractor(model)(x["image"], training=False))
+    top = head(model)({"features": features, "covariates": x["covariates"]}, training=False)
+    np.testing.assert_allclose(top, y, atol=1e-6)
+
+
+def test_covariates_that_do_not_fit_are_refused():
+    model = with_table()
+    with pytest.raises(InputError, match="no column 'sex'"):
+        encode_covariates(recipe_of(model), patients()[["age"]])
+    with pytest.raises(InputError, match="1 value"):
+        encode_covariates(recipe_of(model), patients().assign(age=["50", "old", "", "1", "2", "3"]))
+    with pytest.raises(InputError, match="no number"):
+        set_covariates(model, patients().assign(age=[None] * 6))
+    assert encode_covariates(recipe_of(model), patients().assign(age="7"))[0][0] == 7
+
+
+def test_several_heads_answer_in_a_dict_and_travel_with_the_file(tmp_path):
+    model = classifier("tiny", size=32, heads={"cancer": ["no", "yes"], "density": 4, "Age (years)": 1})
+    recipe = recipe_of(model)
+    assert recipe.task == "heads"
+    assert recipe.classes == ("cancer", "density", "Age (years)")
+    assert recipe.heads["cancer"].classes == ("no", "yes")
+    assert recipe.heads["Age (years)"].task == "regression"
+    y = model(pictures(), training=False)
+    assert {name: tuple(one.shape) for name, one in y.items()} == {
+        "cancer": (4, 2), "density": (4, 4), "Age (years)": (4, 1),
+    }  # fmt: skip
+    np.testing.assert_allclose(np.asarray(y["density"]).sum(-1), 1, atol=1e-5)
+    assert {"cancer_logits", "density_probability", "age_years_value"} <= {layer.name for layer in model.layers}
+    set_target_scale(model, 60.0, 12.0, head="Age (years)")
+    y = model(pictures(), training=False)
+    path = save_model(model, tmp_path / "m.keras")
+    for again in (load_model(path), keras.models.load_model(path)):
+        found = again(pictures(), training=False)
+        for name in y:
+            np.testing.assert_allclose(found[name], y[name], atol=1e-5)
+    with pytest.raises(ModelError, match="one question"):
+        set_classes(model, ["a", "b", "c"])
+
+
+def test_a_measured_number_comes_in_its_own_unit(tmp_path):
+    model = classifier("tiny", size=32, task="regression")
+    z = np.asarray(model(pictures(), training=False))
+    set_target_scale(model, 62.0, 11.5)
+    np.testing.assert_allclose(model(pictures(), training=False), 62 + 11.5 * z, rtol=1e-5)
+    path = save_model(model, tmp_path / "m.keras")
+    np.testing.assert_allclose(load_model(path)(pictures(), training=False), 62 + 11.5 * z, rtol=1e-5)
+    assert recipe_of(load_model(path)).target == {"": (62.0, 11.5)}
+    for wrong in ((0, 0), (float("nan"), 1), (0, -1), (0, float("inf"))):
+        with pytest.raises(InputError, match="finite numbers"):
+            set_target_scale(model, *wrong)
+    with pytest.raises(ModelError, match="regression"):
+        set_target_scale(classifier("tiny", size=32), 0, 1)

@@ -1,9 +1,10 @@
 """Pretrained weights: cache, mirror, damage, and what a file of another kind meets. No network is used."""
 
 import hashlib
-import http.server
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -14,49 +15,10 @@ import numpy as np
 import pytest
 
 from easydl.errors import InputError, WeightsError
-from easydl.networks import backbone_layers, classifier, feature_extractor, recipe_of, save_model, weights
+from easydl.networks import backbone_layers, classifier, feature_extractor, recipe_of, save_model, transfer, weights
 from easydl.networks.catalogue import ENTRIES
 
 ENTRY = ENTRIES["mobilenet_025"]
-
-
-@pytest.fixture(scope="module")
-def official(tmp_path_factory, stir, write_official):
-    """A file in the official layout with random weights, and the network it was written from."""
-    model = stir(keras.applications.MobileNet(alpha=0.25, include_top=False, weights=None, input_shape=(64, 64, 3)))
-    return write_official(model, tmp_path_factory.mktemp("official") / ENTRY.weights_file)
-
-
-class Mirror(http.server.BaseHTTPRequestHandler):
-    """A web server of one file that can be told to misbehave."""
-
-    body = b""
-    promised: int | None = None
-    code = 200
-    asked: list[str]
-
-    def do_GET(self):
-        type(self).asked.append(self.path)
-        self.send_response(self.code)
-        if self.code == 200:
-            self.send_header("Content-Length", str(self.promised or len(self.body)))
-        self.end_headers()
-        if self.code == 200:
-            self.wfile.write(self.body)
-
-    def log_message(self, *args):
-        """Keep the test output clean."""
-
-
-@pytest.fixture
-def mirror(monkeypatch, official):
-    handler = type("Handler", (Mirror,), {"body": official.read_bytes(), "asked": []})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("EASYDL_WEIGHTS_URL", f"http://127.0.0.1:{server.server_port}/keras/")
-    yield handler
-    server.shutdown()
-    server.server_close()
 
 
 def cache():
@@ -120,21 +82,95 @@ def test_a_web_page_instead_of_weights_is_not_used(mirror):
 
 
 def test_another_checksum_is_refused(mirror):
-    assert "checksum" in refused(replace(ENTRY, weights_md5="0" * 32))
+    assert "checksum" in refused(replace(ENTRY, weights_hash="0" * 32))
 
 
 def test_the_right_checksum_is_accepted(mirror):
     md5 = hashlib.md5(mirror.body).hexdigest()
-    assert weights.fetch(replace(ENTRY, weights_md5=md5)).is_file()
+    assert weights.fetch(replace(ENTRY, weights_hash=md5)).is_file()
 
 
-def test_not_found_is_said(mirror):
-    mirror.code = 404
+def test_not_found_is_said_at_once(mirror):
+    mirror.codes = [404]
     assert "404" in refused()
+    assert len(mirror.asked) == 1
+
+
+def test_a_busy_server_is_asked_again(mirror):
+    mirror.codes = [503, 503, 200]
+    assert weights.fetch(ENTRY).is_file()
+    assert len(mirror.asked) == 3
+    assert left_over() == [ENTRY.weights_file]
+
+
+def test_a_server_that_stays_busy_is_given_up(mirror):
+    mirror.codes = [503]
+    assert "503" in refused()
+    assert len(mirror.asked) == 3
+
+
+def test_the_waits_before_asking_again_grow(mirror, monkeypatch):
+    waits = []
+    monkeypatch.setattr("easydl.networks.download.WAIT_S", 2.0)
+    monkeypatch.setattr("easydl.networks.download.time.sleep", waits.append)
+    mirror.codes = [503]
+    refused()
+    assert waits == [2.0, 4.0]
+
+
+def test_two_processes_may_fetch_at_once(mirror, official):
+    """Both are in the middle of the download at the same time: the server answers only when both have asked."""
+    mirror.together = threading.Barrier(2)
+    code = f"from easydl.networks import weights, entries; print(weights.fetch(entries.ENTRIES['{ENTRY.name}']))"
+    runs = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for run in runs:
+        out, problem = run.communicate(timeout=120)
+        assert out.strip() == str(cache() / ENTRY.weights_file), problem
+    assert left_over() == [ENTRY.weights_file]
+    assert (cache() / ENTRY.weights_file).read_bytes() == official.read_bytes()
+
+
+def test_a_part_that_a_killed_process_left_is_never_used(official):
+    cache().mkdir(parents=True)
+    left = cache() / f"{ENTRY.weights_file}.0badcafe.part"
+    shutil.copy(official, left)
+    with pytest.raises(WeightsError, match="no connection"):
+        weights.fetch(ENTRY)
+    assert left_over() == [left.name]
+
+
+def test_a_proxy_is_used(server, official, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "")
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, server.address)
+    monkeypatch.setenv("EASYDL_WEIGHTS_URL", "http://weights.hospital.invalid/keras")
+    assert weights.fetch(ENTRY).read_bytes() == official.read_bytes()
+    assert server.asked == [f"http://weights.hospital.invalid/keras/{ENTRY.weights_file}"]
+
+
+def test_a_proxy_is_used_for_the_official_address(server, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.delenv("EASYDL_WEIGHTS_URL")
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, server.address)
+    assert "403" in refused()
+    assert set(server.asked) == {"CONNECT storage.googleapis.com:443"}
+
+
+def test_one_line_counts_up_on_a_terminal(mirror, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    weights.fetch(ENTRY)
+    text = capsys.readouterr().err
+    assert text.startswith(f"\rDownloading {ENTRY.weights_file}: 0 of 1 MB\r")
+    assert text.endswith("1 of 1 MB\n")
+    assert text.count("\n") == 1
 
 
 def test_an_endless_answer_is_cut(mirror):
-    mirror.body = b"\0" * (weights.room(ENTRY) + 1_000_000)
+    mirror.body = b"\0" * (transfer.room(ENTRY) + 1_000_000)
     assert "more than" in refused()
 
 

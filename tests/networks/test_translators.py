@@ -1,0 +1,276 @@
+"""Networks that make images: shape, unit, learning, files, the drawn code, noise, training without labels, measures."""
+
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from PIL import Image
+from scipy import ndimage, stats
+
+import easydl
+from easydl.errors import InputError, ModelError
+from easydl.evaluation import Metrics
+from easydl.evaluation.reconstruction import reconstruction_metrics
+from easydl.images import Scan
+from easydl.networks import load_model, recipe_of, save_model, set_classes, set_window, translator
+from easydl.networks.catalogue import ENTRIES
+from easydl.prediction import compiled
+from easydl.prediction.translating import NOISE, Rebuilt, Translation, degraded, degrades
+from easydl.training.translation import divergence
+
+TRANSLATORS = [entry.name for entry in ENTRIES.values() if entry.makes == "translator"]
+CORRECTING = [name for name in TRANSLATORS if name.startswith(("image_to_image", "super_resolution"))]
+_built: dict[str, keras.Model] = {}
+
+
+def built(name: str) -> keras.Model:
+    if name not in _built:
+        _built[name] = translator(name, width=4)
+    return _built[name]
+
+
+def batch(name: str, channels: int = 1, n: int = 2) -> np.ndarray:
+    shape = (16, 24) if ENTRIES[name].dimension == 2 else (8, 12, 4)
+    return np.random.default_rng(0).uniform(0, 255, (n, *shape, channels)).astype("float32")
+
+
+def call(model: keras.Model, x: np.ndarray) -> np.ndarray:
+    return np.asarray(model(x, training=False))
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """Images of blobs with sharp edges, without labels, split by patient."""
+    folder, rng = tmp_path_factory.mktemp("blobs"), np.random.default_rng(0)
+    for number in range(10):
+        smooth = ndimage.gaussian_filter(rng.normal(size=(37, 50)), 4)
+        pixels = 40 + 150 * (smooth > 0) + 20 * (smooth / np.abs(smooth).max())
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+    rows = [{"image": f"{number}.png", "patient": f"p{number}"} for number in range(10)]
+    pd.DataFrame(rows).to_csv(folder / "scans.csv", index=False)
+    return easydl.load(folder / "scans.csv").split(seed=0)
+
+
+@pytest.mark.parametrize("name", TRANSLATORS)
+def test_gives_an_image_of_the_same_grid_from_a_flat_graph(name):
+    model, x = built(name), batch(name)
+    y = np.asarray(compiled(model)(x))
+    assert y.shape == x.shape and y.dtype == np.float32
+    np.testing.assert_allclose(y, call(model, x), atol=1e-3)
+    names = [layer.name for layer in model.layers]
+    assert names[:3] == ["image", "window", "clip"] and names[-1] == "image_out"
+    assert all(type(layer).__module__.startswith("keras.src.layers") for layer in model.layers)
+    assert not any(isinstance(layer, keras.Model | keras.layers.Lambda) for layer in model.layers)
+    recipe = recipe_of(model)
+    assert (recipe.task, recipe.builder, recipe.dimension) == ("reconstruction", "translator", ENTRIES[name].dimension)
+
+
+@pytest.mark.parametrize("name", [name for name in TRANSLATORS if name != "denoising_autoencoder"])
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_one_step_down_the_gradient_lowers_the_loss(name, channels):
+    model, x = translator(name, width=4, channels=channels, seed=1), batch(name, channels)
+    target = 255 - x
+
+    def loss() -> tf.Tensor:
+        # Without the draw of the code: the same question before and after the step.
+        return tf.reduce_mean(tf.square((model(x, training=False) - target) / 127.5))
+
+    with tf.GradientTape() as tape:
+        before = loss()
+    variables = [weight.value for weight in model.trainable_weights]
+    gradients = tape.gradient(before, variables)
+    assert all(gradient is not None for gradient in gradients)
+    norm = tf.linalg.global_norm(gradients)
+    assert float(norm) > 0
+    for variable, gradient in zip(variables, gradients, strict=True):
+        variable.assign_sub(0.001 * gradient / norm)
+    assert float(loss()) < float(before)
+
+
+@pytest.mark.parametrize("name", CORRECTING)
+def test_a_correcting_network_begins_as_the_identity_in_the_units_of_the_scan(name):
+    model = set_window(translator(name, width=4), (-160.0, 240.0), "HU")
+    x = batch(name) * 6 - 700
+    np.testing.assert_allclose(call(model, x), np.clip(x, -160, 240), atol=1e-3)
+
+
+def test_files_open_in_plain_keras_without_easydl_and_in_easydl_with_equal_images(tmp_path):
+    for name in TRANSLATORS:
+        model = translator(name, width=4, seed=2)
+        set_window(model, (-100.0, 300.0), "HU")
+        save_model(model, tmp_path / f"{name}.keras")
+        np.savez(tmp_path / f"{name}.npz", x=batch(name), y=call(model, batch(name)))
+    script = (
+        "import sys; sys.modules['easydl'] = None\n"
+        "import json, keras, numpy as np\n"
+        "out = {}\n"
+        f"for name in {TRANSLATORS!r}:\n"
+        "    model = keras.models.load_model(name + '.keras')\n"
+        "    known = np.load(name + '.npz')\n"
+        "    out[name] = float(np.abs(np.asarray(model(known['x'], training=False)) - known['y']).max())\n"
+        "print(json.dumps(out))\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    apart = json.loads(done.stdout.splitlines()[-1])
+    # 1e-6 of a window of 400.
+    assert set(apart) == set(TRANSLATORS) and max(apart.values()) < 4e-4, apart
+    for name in TRANSLATORS:
+        again, known = load_model(tmp_path / f"{name}.keras"), np.load(tmp_path / f"{name}.npz")
+        np.testing.assert_allclose(call(again, known["x"]), known["y"], atol=4e-4)
+        assert recipe_of(again).window == (-100.0, 300.0)
+
+
+def test_an_autoencoder_passes_everything_through_its_code():
+    model = translator("autoencoder", width=8, size=32)
+    code = model.get_layer("code").output
+    assert code.shape[1:] == (4, 4, 8), "an eighth of each side, `width` maps"
+    zero = keras.Model(model.input, code)
+    model.get_layer("code").set_weights([np.zeros(w.shape, "float32") for w in model.get_layer("code").get_weights()])
+    x = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 1)).astype("float32")
+    assert np.abs(call(zero, x)).max() == 0
+    y = call(model, x)
+    np.testing.assert_array_equal(y[0], y[1])
+
+
+def test_a_variational_code_is_drawn_in_training_and_is_its_mean_otherwise():
+    model, x = translator("variational_autoencoder", width=8, size=64), batch("autoencoder", n=16)
+    x = np.tile(x[:, :16, :16], (1, 4, 4, 1))
+    both = keras.Model(model.input, [model.get_layer(name).output for name in ("code", "code_mean", "code_deviation")])
+    code, mean, deviation = (np.asarray(one) for one in both(x, training=True))
+    drawn = ((code - mean) / deviation).ravel()
+    assert stats.kstest(drawn[:2000], "norm").pvalue > 0.001
+    assert drawn.std() == pytest.approx(1.0, abs=0.05) and abs(drawn.mean()) < 0.05
+    code, mean, _ = (np.asarray(one) for one in both(x, training=False))
+    np.testing.assert_array_equal(code, mean)
+    assert np.abs(np.asarray(model(x, training=True)) - np.asarray(model(x, training=True))).max() > 0
+
+
+def test_divergence_is_that_of_two_normal_distributions():
+    rng = np.random.default_rng(0)
+    mean, deviation = rng.normal(size=(3, 2, 2, 4)), rng.uniform(0.2, 2.0, (3, 2, 2, 4))
+    nodes = np.linspace(-12, 12, 20001)
+    expected = np.zeros(3)
+    for place in np.ndindex(mean.shape):
+        # By the definition: the integral of q log(q / p).
+        q = stats.norm(mean[place], deviation[place])
+        expected[place[0]] += np.trapezoid(q.pdf(nodes) * (q.logpdf(nodes) - stats.norm.logpdf(nodes)), nodes)
+    np.testing.assert_allclose(divergence(mean.astype("float32"), deviation.astype("float32")), expected, rtol=1e-3)
+    assert float(divergence(np.zeros((1, 4)), np.ones((1, 4)))[0]) == pytest.approx(0, abs=1e-5)
+
+
+def test_scans_are_spoiled_as_it_is_said():
+    rng = np.random.default_rng(0)
+    flat = np.full((64, 64, 1), 100.0, np.float32)
+    noisy = recipe_of(built("image_to_image"))
+    spoiled = degraded(noisy, flat, rng)
+    assert (spoiled - flat).std() == pytest.approx(NOISE * 255, rel=0.05)
+    assert np.abs(degraded(noisy, flat, rng) - spoiled).max() > 0, "drawn anew"
+    reduced = recipe_of(built("super_resolution"))
+    stripes = np.zeros((32, 32, 1), np.float32)
+    stripes[::2] = 200
+    np.testing.assert_allclose(degraded(reduced, stripes, rng)[4:-4], 100, atol=20)
+    np.testing.assert_allclose(degraded(reduced, flat, rng), flat, atol=1e-3)
+    np.testing.assert_array_equal(degraded(recipe_of(built("autoencoder")), stripes, rng), stripes)
+    assert {degrades(recipe_of(built(name))) for name in TRANSLATORS} == {"noise", "reduced", ""}
+
+
+def test_fit_learns_to_take_noise_away_without_labels(parts, tmp_path):
+    train, val, test = parts
+    model = easydl.translator("image_to_image", width=8)
+    history = easydl.fit(model, train, val, epochs=4, verbose=False)
+    assert history.history["val_loss"][-1] < history.history["val_loss"][0]
+    recipe = recipe_of(model)
+    assert recipe.patch == (48, 64) and recipe.training["augment"] == "none"
+    assert any("25.5" in sentence for sentence in recipe.training["plan"]), "the strength of the noise is on record"
+    metrics = easydl.evaluate(model, test)
+    table = metrics.table.set_index("name")
+    assert table.loc["gain in PSNR", "value"] > 3
+    assert table.loc["gain in PSNR", "value"] == pytest.approx(
+        table.loc["PSNR", "value"] - table.loc["PSNR of the spoiled image", "value"]
+    )
+    assert (table["n"] == test.n_patients).all() and table.loc["SSIM", "value"] > table.loc[
+        "SSIM of the spoiled image", "value"
+    ]
+    again = Metrics.from_dict(json.loads(metrics.save(tmp_path / "metrics.json").read_text("utf-8")))
+    pd.testing.assert_frame_equal(again.table, metrics.table)
+    pd.testing.assert_frame_equal(again.cases, metrics.cases, check_dtype=False)
+    metrics.plot().savefig(tmp_path / "psnr.png")
+    easydl.evaluate(save_model(model, tmp_path / "m.keras"), test)
+
+
+def test_fit_trains_the_variational_twin_and_leaves_the_model_plain(parts, tmp_path):
+    train, val, _ = parts
+    model = easydl.translator("variational_autoencoder", width=4)
+    before = model.get_layer("code_deviation").get_weights()[0].copy()
+    history = easydl.fit(model, train, val, epochs=3, verbose=False, augment="mri")
+    assert {"codes_loss", "image_out_loss", "val_codes_loss"} <= set(history.history)
+    assert history.history["loss"][-1] < history.history["loss"][0]
+    assert np.abs(model.get_layer("code_deviation").get_weights()[0] - before).max() > 0
+    assert recipe_of(model).training["augment"] == "mri"
+    model.save(tmp_path / "m.keras")
+    assert keras.models.load_model(tmp_path / "m.keras").output_shape == model.output_shape
+
+
+def test_predict_gives_an_image_on_the_grid_of_the_scan(tmp_path):
+    rng = np.random.default_rng(0)
+    model = set_window(translator("image_to_image3d", width=4), (-160.0, 240.0), "HU")
+    affine = np.array([[0, 0, 1.5, -20.0], [0, 1.5, 0, 7.0], [3.0, 0, 0, 5.0], [0, 0, 0, 1]])
+    scan = Scan(rng.uniform(-900, 900, (9, 21, 18, 1)).astype(np.float32), "HU", (3.0, 1.5, 1.5), affine)
+    found = easydl.predict(model, scan)
+    assert isinstance(found, Translation)
+    np.testing.assert_allclose(found.array, np.clip(scan.pixels, -160, 240), atol=1e-3)
+    assert any("never measured" in note for note in found.notes) and "never measured" in repr(found)
+    back = easydl.read(found.save(tmp_path / "out.nii.gz"))
+    np.testing.assert_allclose(back.pixels, found.array, atol=1e-3)
+    np.testing.assert_allclose(back.affine, affine, atol=1e-4)
+    found.show().savefig(tmp_path / "out.png")
+    with pytest.raises(InputError):
+        found.save(tmp_path / "out.jpg")
+    with pytest.raises(ModelError):
+        easydl.predict(model, rng.uniform(0, 255, (20, 20)))
+    flat = easydl.predict(built("super_resolution"), rng.uniform(0, 255, (21, 34)))
+    png = Image.open(flat.save(tmp_path / "flat.png"))
+    np.testing.assert_allclose(np.asarray(png), flat.array[..., 0], atol=0.51)
+    assert "never measured" in png.text["Comment"]
+
+
+def test_measures_are_those_of_the_definition_and_equal_images_are_left_out():
+    rng = np.random.default_rng(0)
+    cases, expected = [], []
+    for number in range(6):
+        clean = rng.uniform(0, 255, (20, 20, 1)).astype(np.float32)
+        made = clean + rng.normal(0, 5 + number, clean.shape).astype(np.float32)
+        expected.append(10 * np.log10(255**2 / np.mean((made - clean) ** 2)))
+        cases.append(Rebuilt(f"{number}.png", f"p{number}", clean, clean + 20, made))
+    cases.append(Rebuilt("same.png", "p9", clean, clean + 20, clean))
+    metrics = reconstruction_metrics(cases, window=(0, 255), channels=("channel 1",), spoiled_by="noise")
+    table = metrics.table.set_index("name")
+    assert table.loc["PSNR", "value"] == pytest.approx(np.mean(expected), rel=1e-5)
+    assert table.loc["PSNR", "images"] == 6 and "left out" in table.loc["PSNR", "note"]
+    assert table.loc["PSNR of the spoiled image", "value"] == pytest.approx(10 * np.log10(255**2 / 400), rel=1e-5)
+    assert table.loc["SSIM", "images"] == 7
+    assert table.loc["PSNR", "low"] < table.loc["PSNR", "value"] < table.loc["PSNR", "high"]
+
+
+def test_refuses_in_words(parts):
+    train, val, _ = parts
+    for options in ({"name": "unet"}, {"channels": 0}, {"size": 30}, {"width": 3}, {"seed": -1}):
+        with pytest.raises(InputError) as caught:
+            translator(**{"name": "autoencoder", **options})
+        assert caught.value.found and caught.value.expected and caught.value.do
+    with pytest.raises(ModelError):
+        easydl.fit(translator("autoencoder3d", width=4), train, val, epochs=1, verbose=False)
+    with pytest.raises(ModelError):
+        set_classes(built("autoencoder"), ["a"])
+    with pytest.raises(InputError, match="no labels"):
+        easydl.fit(easydl.classifier("tiny", size=32), train, val, epochs=1, verbose=False)
