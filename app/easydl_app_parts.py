@@ -225,7 +225,8 @@ def show_curves(run: RunView) -> None:
         return
     for place, (name, curve) in zip(st.columns(2, gap="large"), curves, strict=False):
         with place:
-            st.caption(f"{plain(name)} ({'lower' if name == 'Loss' else 'higher'} is better)")
+            lower = name.lower().endswith(("loss", "error"))
+            st.caption(f"{plain(name)} ({'lower' if lower else 'higher'} is better)")
             st.line_chart(curve, x_label="epoch", height=240, color=["#1f5f8b", "#d1741f"])
 
 

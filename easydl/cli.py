@@ -17,12 +17,20 @@ app = typer.Typer(
     help=f"Deep learning for clinicians: from a folder of scans to a trained, honestly tested, explained model.\n\n"
     f"{RESEARCH_USE}",
 )  # fmt: skip
+weights = typer.Typer(
+    no_args_is_help=True, help="Pretrained weights on this computer: list, fetch, verify, where.", rich_markup_mode=None
+)
+app.add_typer(weights, name="weights")
 
 Source = Annotated[str, typer.Argument(help="A table (CSV, Excel), a folder of class folders, or a folder of DICOM.")]
 Model = Annotated[Path, typer.Argument(help="A model file (.keras) of easydl.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
 Folder = Annotated[Path | None, typer.Option(help="The run folder; made in the workspace when not given.")]
 Seed = Annotated[int, typer.Option(help="Fixes the split, the training and the intervals.")]
+Told = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="For one image, what the model is told beside it: age=61; repeat it."),
+]
 Override = Annotated[
     str | None, typer.Option(help="A reason for going on in spite of a blocking trap (on the record).")
 ]
@@ -47,9 +55,12 @@ def train(
     *,
     model: Annotated[str, typer.Option(help="A name from `easydl models`, or auto.")] = "auto",
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Start from ImageNet weights.")] = False,
-    augment: Annotated[str, typer.Option(help="A name from `easydl presets`, auto or none.")] = "auto",
+    augment: Annotated[str, typer.Option(help="From `easydl presets`, auto or none; extras: auto+mixup.")] = "auto",
     epochs: Annotated[int | None, typer.Option(help="At most so many in each phase.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the network's input in pixels.")] = None,
+    covariates: Annotated[
+        list[str] | None, typer.Option(help="Column that the model is told beside the image, such as age; repeat it.")
+    ] = None,
     window: Annotated[str | None, typer.Option(help="CT window by name: lung, bone, brain, ...")] = None,
     normalise: Annotated[str, typer.Option(help="MR values: percentile or z-score of each image.")] = "percentile",
     spacing_mm: Annotated[
@@ -68,7 +79,7 @@ def train(
     config = _config(
         source=source, model=model, pretrained=pretrained, augment=augment, epochs=epochs, size=size, window=window,
         normalise=normalise, spacing_mm=spacing_mm or None, split=split, seed=seed, heatmaps=heatmaps,
-        override=override, **study,
+        override=override, covariates=covariates or None, **study,
     )  # fmt: skip
     _done(runs.run(config, folder or _new_folder(model), progress=typer.echo))
 
@@ -106,12 +117,15 @@ def predict(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="predictions.csv, or mask.nii.gz / mask.png.")
     ] = None,
+    covariate: Told = None,
 ) -> None:
-    """Apply a model: a table of probabilities, or a mask on the source grid."""
+    """Apply a model: a table of probabilities or numbers, or a mask on the source grid."""
     import easydl
 
-    found = easydl.predict(easydl.load_model(model), source)
+    found = easydl.predict(easydl.load_model(model), source, covariates=_told(covariate))
     typer.echo(f"Written: {found.save(output)}" if output else _table(found))
+    for note in getattr(found, "notes", ()):
+        typer.echo(note)
     typer.echo(RESEARCH_USE)
 
 
@@ -121,12 +135,17 @@ def saliency(
     source: Annotated[str, typer.Argument(help="An image or a volume.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The picture to write.")] = Path("heatmap.png"),
     method: Annotated[str, typer.Option(help="gradcam or occlusion.")] = "gradcam",
-    target: Annotated[str | None, typer.Option(help="The class to explain; the predicted one when not given.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="The class, finding or question to explain; the predicted class when not given.")
+    ] = None,
+    covariate: Told = None,
 ) -> None:
     """Show where a model looks, beside the original, with a verdict on whether to believe it."""
     import easydl
 
-    heatmap = easydl.saliency(easydl.load_model(model), source, method=method, target=target)
+    heatmap = easydl.saliency(
+        easydl.load_model(model), source, method=method, target=target, covariates=_told(covariate)
+    )
     words = f"{heatmap.verdict.level}: {heatmap.verdict.sentence}\n" if heatmap.verdict else ""
     typer.echo(f"{words}Written: {heatmap.save(output)}\n{RESEARCH_USE}")
 
@@ -229,6 +248,49 @@ def models(as_json: Json = False) -> None:
     _print(easydl.models().to_dict("records") if as_json else easydl.models().to_string(index=False), as_json)
 
 
+@weights.command(name="list")
+def list_weights(as_json: Json = False) -> None:
+    """List the networks that have published weights, and which of these are here."""
+    from easydl.networks import stock
+
+    found = stock.available()
+    _print(found.to_dict("records") if as_json else found.to_string(index=False), as_json)
+
+
+@weights.command()
+def fetch(
+    names: Annotated[list[str], typer.Argument(help="Networks from `easydl weights list`.")],
+    source: Annotated[str, typer.Option(help="imagenet or radimagenet.")] = "imagenet",
+) -> None:
+    """Bring weights to this computer, so that it can work offline. What is here already is only checked."""
+    from easydl.networks import catalogue
+    from easydl.networks.weights import fetch
+
+    for entry in [catalogue.find(name, "classifier") for name in names]:
+        typer.echo(fetch(entry, source))
+
+
+@weights.command()
+def verify(as_json: Json = False) -> None:
+    """Check every weights file on this computer. Exit code 1 when one is damaged."""
+    from easydl.networks import stock
+
+    rows = stock.verify()
+    words = "\n".join(row["sentence"] for row in rows) or "There are no weights files on this computer."
+    typer.echo(json.dumps(rows, indent=1) if as_json else words)
+    if any(row["state"] == "damaged" for row in rows):
+        raise typer.Exit(1)
+
+
+@weights.command()
+def where(as_json: Json = False) -> None:
+    """Say in which folders weights lie, how much is there, and how to change folder, mirror and proxy."""
+    from easydl.networks import stock
+
+    found = stock.where()
+    typer.echo(json.dumps(found, indent=1) if as_json else found["text"])
+
+
 @app.command()
 def presets(as_json: Json = False) -> None:
     """List the augmentation presets and their anatomy rules."""
@@ -297,6 +359,15 @@ def _config(**settings: Any) -> Any:
         return RunConfig(**settings)
     except ValidationError as problem:
         raise settings_error(problem) from problem
+
+
+def _told(texts: list[str] | None) -> dict[str, str] | None:
+    from easydl.errors import InputError
+
+    for text in texts or ():
+        if not text.partition("=")[0].strip() or "=" not in text:
+            raise InputError(f"--covariate {text!r} has no value.", "a name and its value.", "Write: --covariate age=61")
+    return {name.strip(): value.strip() for name, _, value in (text.partition("=") for text in texts or ())} or None
 
 
 def _table(found: Any) -> str:

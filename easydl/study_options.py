@@ -26,13 +26,22 @@ def reading(
     no_patients: Annotated[
         bool, typer.Option("--no-patients", help="Every image is a patient of its own (on the record).")
     ] = False,
-    task: Annotated[str, typer.Option(help="classification, multilabel, regression, segmentation, or auto.")] = "auto",
+    task: Annotated[
+        str, typer.Option(help="classification, multilabel, regression, ordinal, segmentation, or auto.")
+    ] = "auto",
     classes: Annotated[list[str] | None, typer.Option(help="A class; repeat it for all, in their order.")] = None,
     label_separator: Annotated[
         str | None, typer.Option(help="What separates several findings in one label cell, such as ';'.")
     ] = None,
     readers: Annotated[
         list[str] | None, typer.Option(help="Column of one reader; repeat it for all: the majority is the label.")
+    ] = None,
+    heads: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN[=CLASS,CLASS]",
+            help="Column of one of several questions, with its classes in order if you like, or =1 for a number; repeat it.",
+        ),
     ] = None,
     root: Annotated[str | None, typer.Option(help="Folder of the images, when it is not the table's.")] = None,
     merge_labels: Annotated[
@@ -55,7 +64,7 @@ def reading(
     return {
         "image": _one(image), "label": _one(label), "mask": mask, "patient": None if no_patients else patient,
         "task": task, "classes": classes or None, "label_separator": label_separator, "readers": readers or None,
-        "root": root, "merge_labels": merge_labels, "resample_masks": resample_masks,
+        "heads": _questions(heads or []) or None, "root": root, "merge_labels": merge_labels, "resample_masks": resample_masks,
         "collapse_instances": collapse_instances, "mask_labels": _named(mask_labels or []) or None,
     }  # fmt: skip
 
@@ -84,6 +93,28 @@ def reads_a_study(command: Callable[..., None]) -> Callable[..., None]:
 
 def _one(columns: list[str] | None) -> str | list[str] | None:
     return columns[0] if columns and len(columns) == 1 else columns or None
+
+
+def _questions(texts: list[str]) -> list[str] | dict[str, list[str] | int]:
+    """``["cancer", "age"]`` as it is; ``["cancer=no,yes", "age=1"]`` as ``{"cancer": ["no", "yes"], "age": 1}``.
+
+    Raises:
+        InputError: Some name their classes and others do not, or there is no name.
+    """
+    if not any("=" in text for text in texts):
+        return texts
+    found: dict[str, list[str] | int] = {}
+    for text in texts:
+        name, _, classes = text.partition("=")
+        listed = [one.strip() for one in classes.split(",") if one.strip()]
+        if not name.strip() or not listed:
+            raise InputError(
+                f"--heads {text!r} is no column with its classes.",
+                "for every question its column and classes, or for every question its column alone.",
+                "Write for example: --heads cancer=no,yes --heads age=1",
+            )
+        found[name.strip()] = 1 if listed == ["1"] else listed
+    return found
 
 
 def _named(texts: list[str]) -> dict[str, int | list[int]]:

@@ -22,10 +22,16 @@ from easydl.errors import EasyDLError
 from easydl.launch import UPLOAD_MB
 from easydl.studies import Study
 from easydl.workspace import StudyCard
-from easydl.workspace.screen import classes, numbered, table
+from easydl.workspace.screen import classes, numbered, numbers, table
 
 PREVIEW_ROWS = 200
 EARLIER_SHOWN = 8
+TITLES = {"multilabel": "Findings", "regression": "Numbers", "ordinal": "Grades", "heads": "Questions"}
+TASKS = {
+    "auto": "what the columns say", "classification": "one class for each image", "ordinal": "one of several ordered grades",
+    "multilabel": "any number of findings", "regression": "a number", "heads": "several questions",
+    "segmentation": "an outline",
+}  # fmt: skip
 DOORS = ("On this computer", "Upload a zip", "Upload images", "Simulated study")
 
 
@@ -53,11 +59,25 @@ def column_choices(card: StudyCard | None = None, *, folded: bool = True) -> dic
         names = {
             role: (left if place % 2 == 0 else right).text_input(
                 f"Column with the {role}",
-                value="" if known.get(role) in (None, "auto") else str(known[role]),
+                value="" if known.get(role) in (None, "auto") else ", ".join(listed(known[role])),
                 placeholder="found by name",
             )
             for place, role in enumerate(("image", "label", "patient", "mask"))
         }
+        asked = left.selectbox(
+            "What is to be learnt", list(TASKS), index=list(TASKS).index(known.get("task", "auto")),
+            format_func=lambda task: TASKS[task],
+            help="Findings are columns of 0 and 1: name them above, separated by commas. Of ordered grades name the classes "
+            "in their order below.",
+        )  # fmt: skip
+        separator = right.text_input(
+            "Sign between several findings in one cell", value=known.get("label_separator") or "", placeholder="none",
+            max_chars=3,
+        )  # fmt: skip
+        questions = st.text_input(
+            "Several questions: their columns, separated by commas", value=", ".join(known.get("heads") or []),
+            placeholder="one question", help="One model then answers all of them, such as cancer and density.",
+        )  # fmt: skip
         root = st.text_input(
             "Folder of the images, when it is not the table's", value=known.get("root") or "",
             help="Paths in the table are taken from here, and none may lead out of it.",
@@ -77,9 +97,22 @@ def column_choices(card: StudyCard | None = None, *, folded: bool = True) -> dic
         )
     chosen: dict[str, Any] = {role: name.strip() or None for role, name in names.items()}
     chosen["patient"] = None if alone else chosen["patient"] or "auto"
+    columns = split_at_commas(chosen["label"] or "")
+    chosen["label"] = columns if len(columns) > 1 else chosen["label"]
+    chosen |= {"task": asked, "label_separator": separator.strip() or None, "heads": split_at_commas(questions) or None}
     chosen["root"] = root.strip() or None
-    chosen["classes"] = [name.strip() for name in named.split(",") if name.strip()] or None
+    chosen["classes"] = split_at_commas(named) or None
     return {**chosen, "merge_labels": merge}
+
+
+def split_at_commas(text: str) -> list[str]:
+    """The names in a field."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def listed(names: str | list[str]) -> list[str]:
+    """One name or several, as a list."""
+    return [names] if isinstance(names, str) else list(names)
 
 
 def door_zip() -> None:
@@ -217,13 +250,15 @@ def show_study(card: StudyCard, study: Study) -> None:
     counts[3].metric("Values", "Hounsfield units" if study.units == "HU" else "grey levels 0-255")
     left, right = st.columns([2, 3], gap="large")
     with left:
-        st.subheader("Classes", anchor=False)
+        st.subheader(TITLES.get(study.task, "Classes"), anchor=False)
         if study.task == "segmentation":
             mask_choices(card)
-        if "label" in study.frame.columns:
-            show_table(classes(study), "Images and patients of each class")
-        else:
+        if study.task == "segmentation":
             st.markdown(f"Masks: {plain(', '.join(study.classes))}")
+        elif len(counted := classes(study)):
+            show_table(counted, "Images and patients of each class")
+        for sentence in numbers(study):
+            st.markdown(plain(sentence))
         for note in [*study.notes, *study.overrides]:
             st.markdown(f":material/info: {plain(note)}")
     with right:

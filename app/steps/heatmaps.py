@@ -46,7 +46,9 @@ for number, entry in enumerate(heatmaps[:shown], start=1):
             facts.append(f"reference: {plain(entry['label'])}")
         if entry.get("target"):
             chance = entry.get("probability")
+            value = entry.get("value")
             score = f" (score {chance:.2f})" if isinstance(chance, int | float) else ""
+            score = f" (measured {value:.4g})" if isinstance(value, int | float) else score
             facts.append(f"explained: {plain(entry['target'])}{score}")
         about.markdown(" &nbsp;&nbsp; ".join(facts))
         if verdict:
@@ -57,6 +59,8 @@ for number, entry in enumerate(heatmaps[:shown], start=1):
         )
         if verdict:
             st.markdown(plain(verdict.get("sentence", "")))
+        for note in entry.get("notes") or ():
+            st.caption(plain(note))
 if len(heatmaps) > shown and st.button(f"Show {min(AT_ONCE, len(heatmaps) - shown)} more"):
     st.session_state["heatmaps-shown"] = shown + AT_ONCE
     st.rerun()

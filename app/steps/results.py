@@ -30,7 +30,7 @@ else:
         }
     )
     show_table(table, "The numbers of the test with n and interval")
-    st.pyplot(metrics.plot(), alt="The curve of the test and the table of right and wrong answers", width=860)
+    st.pyplot(metrics.plot(), alt="The pictures of the test", width=860)
 
 if not run.history.empty:
     st.subheader("Training", anchor=False)

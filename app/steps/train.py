@@ -41,10 +41,12 @@ def settings_form() -> None:
         return
     st.markdown(f"Study: **{plain(card.name)}**, {len(study)} images of {study.n_patients} patients")
     fitting = {choice.name: choice for choice in choices(study)}
-    presets = easydl.presets()
+    presets = easydl.presets(study)
     purposes = dict(zip(presets["name"], presets["for what"], strict=True))
-    names, presets_named = list(fitting), ["auto", *purposes]
+    names, presets_named = list(fitting), ["auto", *presets.query("kind == 'preset'")["name"]]
+    extras = list(presets.query("kind == 'extra'")["name"])
     kept = st.session_state.get("settings", {})
+    kept_preset, *kept_extras = str(kept.get("augment", "auto")).split("+")
     model = st.selectbox(
         "Model", names, index=position(names, kept.get("model")),
         format_func=lambda name: f"{name}: {fitting[name].sentence}",
@@ -53,9 +55,15 @@ def settings_form() -> None:
     with st.form("settings-form"):
         left, right = st.columns(2, gap="large")
         preset = left.selectbox(
-            "Augmentation", presets_named, index=position(presets_named, kept.get("augment")),
+            "Augmentation", presets_named, index=position(presets_named, kept_preset),
             format_func=lambda name: f"{name}: {purposes.get(name, 'chosen from the images')}",
             help="How training images are varied, within what anatomy allows: a chest film is never mirrored.",
+        )  # fmt: skip
+        added = left.multiselect(
+            "Extras", extras, default=[name for name in kept_extras if name in extras], disabled=not extras,
+            placeholder="none" if extras else "none works with these images", format_func=lambda name: purposes[name],
+            help="General tricks of deep learning that know no anatomy. They can help large networks on few images; "
+            "leave them out where the label hangs on a small finding.",
         )  # fmt: skip
         epochs = right.number_input(
             "Epochs, at most", min_value=1, max_value=500, value=kept.get("epochs"),
@@ -73,14 +81,23 @@ def settings_form() -> None:
             help="Weights learnt from photographs (ImageNet). With few images they usually help.",
         )  # fmt: skip
         left.caption(WEIGHTS[weights].format(megabytes=megabytes))
+        offered = list(study.classes.covariates)
+        beside = right.multiselect(
+            "Told beside the image", offered, default=[name for name in kept.get("covariates", []) if name in offered],
+            disabled=not offered, placeholder="nothing" if offered else "no column of the table can be used",
+            help="Columns of the table, such as age and sex, that the model learns from as well. Then they have to be "
+            "known for a new image, too.",
+        )  # fmt: skip
         reason = blocked()
         pressed = st.form_submit_button("Train", type="primary", disabled=bool(reason))
     if reason:
         st.caption(reason)
     if pressed:
-        settings = {"model": model, "augment": preset, "epochs": epochs, "pretrained": pretrained}
-        st.session_state["settings"], st.session_state["seed"] = settings, int(seed)
+        settings = {"model": model, "epochs": epochs, "pretrained": pretrained, "covariates": beside}
+        settings["augment"] = "+".join([preset, *added])
+        st.session_state["settings"], st.session_state["seed"] = dict(settings), int(seed)
         override = st.session_state.get("override") or None
+        settings |= {"covariates": beside or None}
         folder = workspace().runs.start(card, **settings, seed=int(seed), override=override)
         remember("run", folder.name)
         st.rerun()

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
-from easydl.errors import InputError
+from easydl.errors import ModelError
 from easydl.evaluation.classification import classification_metrics
+from easydl.evaluation.heads import metrics_of
+from easydl.evaluation.multilabel import multilabel_metrics
+from easydl.evaluation.ordinal import ordinal_metrics
+from easydl.evaluation.regression import regression_metrics
 from easydl.evaluation.results import Metrics
 from easydl.evaluation.segmentation import segmentation_metrics
+from easydl.prediction.results import Predictions
 
-__all__ = ["Metrics", "classification_metrics", "evaluate", "segmentation_metrics"]
+__all__ = [
+    "Metrics",
+    "classification_metrics",
+    "evaluate",
+    "multilabel_metrics",
+    "ordinal_metrics",
+    "regression_metrics",
+    "segmentation_metrics",
+]
 
 
 class _Options(TypedDict):
@@ -22,18 +35,21 @@ def evaluate(model: Any, test: Any, *, seed: int = 0, resamples: int = 2000) -> 
     """Test a model on images it has never seen.
 
     Args:
-        model: A model from easydl. Not used, and may be None, when ``test`` holds predictions already.
+        model: A model from easydl, or a cascade. Not used, and may be None, when ``test`` holds predictions already.
         test: A Study with labels or masks (the third part of ``study.split()``), or the Predictions of one.
         seed: Seed of the bootstrap.
         resamples: Number of bootstrap resamples.
 
     Returns:
-        Metrics: AUC, sensitivity, specificity, accuracy and predictive values for a classifier; Dice, HD95
-        and volume error for a segmenter. Each with the number of patients and a patient-level 95% interval.
+        Metrics: AUC, sensitivity, specificity, accuracy and predictive values for classes; AUC, average precision,
+        sensitivity and specificity for each finding; mean absolute error, bias and limits of agreement for a number;
+        weighted kappa and error in grades for ordered classes; all of these for each of several questions; Dice, HD95
+        and volume error for outlines; PSNR and SSIM for made images, beside those of the spoiled ones. Each with the number
+        of patients and a patient-level 95% interval.
 
     Raises:
-        InputError: The test set has no labels, or the task has no test here.
-        ModelError: The model's classes are not the study's.
+        InputError: The test set has no labels.
+        ModelError: The model's task or classes are not the study's.
 
     Example:
         >>> easydl.evaluate(model, test)  # doctest: +SKIP
@@ -44,21 +60,26 @@ def evaluate(model: Any, test: Any, *, seed: int = 0, resamples: int = 2000) -> 
         "seed": seed,
         "resamples": resamples,
     }
-    task = getattr(test, "task", "classification")
-    if task == "segmentation":
-        from easydl.prediction import cases
+    if isinstance(test, Predictions):
+        return metrics_of(test, **options)
+    from easydl.prediction import cases, predict
+    from easydl.prediction.calls import opened, rebuilds
 
-        return segmentation_metrics(cases(model, test), **options)
-    if task != "classification":
-        raise InputError(
-            f"The test set's task is {task}.",
-            "classification (one label per image) or segmentation (a mask per image).",
-            "Take the predictions from easydl.predict(model, test).frame and test them with scikit-learn.",
+    model, recipe = opened(model)
+    if recipe.task == "reconstruction":
+        from easydl.evaluation.reconstruction import reconstruction_metrics
+        from easydl.prediction.translating import degrades
+
+        found = rebuilds(model, test, seed=seed)
+        return reconstruction_metrics(
+            found, window=recipe.window, channels=recipe.classes, spoiled_by=degrades(recipe), **options
         )
-    if "prediction" in getattr(test, "frame", ()):
-        predictions = test
-    else:
-        from easydl.prediction import predict
-
-        predictions = predict(model, test)
-    return classification_metrics(predictions.frame, predictions.classes, **options)
+    if recipe.task != test.task:
+        raise ModelError(
+            f"The model's task is {recipe.task}; the test set's is {test.task}.",
+            "the same task in both.",
+            "Load the test set with task= (--task), label= or heads= as the model's training set was.",
+        )
+    if test.task == "segmentation":
+        return segmentation_metrics(cases(model, test), **options)
+    return metrics_of(predict(model, test), **options)

@@ -112,6 +112,8 @@ def number(value: float | None, unit: str = "") -> str:
     if value is None or not math.isfinite(value):
         return "n/a"
     if unit:
+        if 0 < abs(value) < 0.01:
+            return f"{value:.2g} {unit}"
         decimals = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
         return f"{value:.{decimals}f} {unit}"
     text = f"{value:.{_decimals(value)}f}"
@@ -128,7 +130,8 @@ class Metrics:
     """What a model does on a test set. Every number carries n and a 95% interval.
 
     Attributes:
-        task: ``classification`` or ``segmentation``.
+        task: ``classification``, ``multilabel``, ``ordinal``, ``regression``, ``heads``, ``segmentation`` or
+            ``reconstruction``.
         classes: Class names in the model's order.
         table: One row per number: name, value, low, high, n, unit_of_n, note, images, unit. The first row is
             the headline.
@@ -142,6 +145,8 @@ class Metrics:
         curves: For each class the ROC curve: ``fpr``, ``tpr``, and a 95% band ``low``, ``high`` over
             ``grid``.
         cases: Segmentation: one row per case and class.
+        points: Regression: ``reference`` and ``prediction`` of every image.
+        heads: Several questions: the Metrics of each, by name.
         seed: Seed of the bootstrap.
         resamples: Number of bootstrap resamples.
 
@@ -163,12 +168,16 @@ class Metrics:
     confusion: pd.DataFrame | None = None
     curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     cases: pd.DataFrame | None = None
+    points: dict[str, list[float]] = field(default_factory=dict)
+    heads: dict[str, Metrics] = field(default_factory=dict)
     seed: int = 0
     resamples: int = 2000
 
     @property
     def headline(self) -> str:
-        """The first number in one line, with its interval and n."""
+        """The first number in one line, with its interval and n; with several questions, that of each."""
+        if self.heads:
+            return "; ".join(f"{name}: {one.headline}" for name, one in self.heads.items())
         return self.sentence(0)
 
     def sentence(self, row: int) -> str:
@@ -241,6 +250,8 @@ class Metrics:
             "confusion": None if confusion is None else confusion.to_numpy(int).tolist(),
             "curves": self.curves,
             "cases": None if self.cases is None else _records(self.cases),
+            **({"points": self.points} if self.points else {}),
+            **({"heads": {name: one.to_dict() for name, one in self.heads.items()}} if self.heads else {}),
             "seed": self.seed,
             "resamples": self.resamples,
         }
@@ -267,6 +278,10 @@ class Metrics:
                 "A dictionary as easydl writes it, with task, classes and a table of numbers.",
                 "Test the model again with easydl.evaluate(model, test).save(path).",
             ) from error
+        return cls._of(stored)
+
+    @classmethod
+    def _of(cls, stored: Stored) -> Metrics:
         table = pd.DataFrame([row.model_dump() for row in stored.table], columns=list(COLUMNS))
         table[["value", "low", "high"]] = table[["value", "low", "high"]].astype(float)
         cases = stored.cases
@@ -282,7 +297,11 @@ class Metrics:
             positive=stored.positive,
             confusion=None if stored.confusion is None else confusion_frame(stored.confusion, stored.classes),
             curves={name: curve.model_dump() for name, curve in stored.curves.items()},
-            cases=None if cases is None else pd.DataFrame([case.model_dump(by_alias=True) for case in cases]),
+            cases=None
+            if cases is None
+            else pd.DataFrame([case.model_dump(by_alias=True, exclude_unset=True) for case in cases]),
+            points=stored.points,
+            heads={name: cls._of(one) for name, one in stored.heads.items()},
             seed=stored.seed,
             resamples=stored.resamples,
         )
@@ -331,7 +350,8 @@ def interval_text(row: Mapping[Any, Any] | pd.Series) -> str:
         return f"{low.removesuffix(' ' + row['unit'])} to {high}"
     decimals = max(_decimals(row[name]) for name in ("value", "low"))
     low, high = (f"{row[side]:.{decimals}f}" for side in ("low", "high"))
-    return f"{'>0.999' if low == '1.000' else low}-{high}"
+    between = " to " if low.startswith("-") else "-"
+    return f"{'>0.999' if low == '1.000' else low}{between}{high}"
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -147,23 +147,9 @@ def _band(sample: Sample, c: int, positive: np.ndarray) -> dict[str, list[float]
 
 
 def labelled_rows(frame: pd.DataFrame, names: list[str], patients_known: bool) -> tuple[pd.DataFrame, list[str]]:
-    """The labelled rows in an order of their own, and what was left out."""
-    columns = [f"p({name})" for name in names]
-    needed = ["label", "prediction", *columns, *(["patient"] if patients_known else [])]
-    missing = [column for column in needed if column not in frame.columns]
-    if missing or len(names) < 2:
-        raise InputError(
-            f"The predictions lack the column(s) {', '.join(missing)}." if missing else f"classes={names}.",
-            f"Columns {', '.join(needed)}; at least two classes.",
-            "Pass the table of easydl.predict(model, study), and the model's classes in their order.",
-        )
-    labelled = frame["label"].notna() & (frame["label"].astype(str).str.strip() != "")
-    table = frame.loc[labelled].copy()
-    notes = []
-    if len(table) < len(frame):
-        notes.append(f"{len(frame) - len(table)} of {len(frame)} images have no label and were left out.")
+    """The labelled rows of a test of classes in an order of their own, and what was left out."""
+    table, notes = rows_to_test(frame, names, ["prediction"], [f"p({name})" for name in names], patients_known)
     for column in ("label", "prediction"):
-        table[column] = table[column].astype(str)
         strange = sorted(set(table[column]) - set(names))
         if strange:
             raise InputError(
@@ -171,20 +157,59 @@ def labelled_rows(frame: pd.DataFrame, names: list[str], patients_known: bool) -
                 f"One of the model's classes: {', '.join(names)}.",
                 "Correct the labels, or test with the model that was trained on them.",
             )
+    return table, notes
+
+
+def rows_to_test(
+    frame: pd.DataFrame, names: list[str], words: list[str], numbers: list[str], patients_known: bool, *,
+    least: int = 2, blank: bool = False,
+) -> tuple[pd.DataFrame, list[str]]:  # fmt: skip
+    """The labelled rows of any test in an order of their own, and what was left out.
+
+    Args:
+        frame: Of the predictions.
+        names: Classes, findings, or the name of the number.
+        words: Columns of text that are needed beside ``label``.
+        numbers: Columns of finite numbers that are needed.
+        patients_known: Whether the column ``patient`` is needed.
+        least: How many names there must be.
+        blank: Whether an empty label is one (an image without any finding).
+
+    Returns:
+        The rows, with a patient in each, and notes.
+
+    Raises:
+        InputError: A column is missing, no row has a label, or a number is none.
+    """
+    needed = ["label", *words, *numbers, *(["patient"] if patients_known else [])]
+    missing = [column for column in needed if column not in frame.columns]
+    if missing or len(names) < least:
+        raise InputError(
+            f"The predictions lack the column(s) {', '.join(missing)}." if missing else f"classes={names}.",
+            f"Columns {', '.join(needed)}; at least two classes." if least > 1 else f"Columns {', '.join(needed)}.",
+            "Pass the table of easydl.predict(model, study), and the model's classes in their order.",
+        )
+    labelled = frame["label"].notna() & (blank | (frame["label"].astype(str).str.strip() != ""))
+    table = frame.loc[labelled].copy()
+    notes = []
+    if len(table) < len(frame):
+        notes.append(f"{len(frame) - len(table)} of {len(frame)} images have no label and were left out.")
     if table.empty:
         raise InputError(
             "No test image has a label.", "A reference label for every test image.", "Add the column label."
         )
-    broken = ~np.isfinite(table[columns].to_numpy(float)).all(axis=1)
+    for column in ("label", *words):
+        table[column] = table[column].astype(str)
+    broken = ~np.isfinite(table[numbers].to_numpy(float)).all(axis=1)
     if broken.any():
         raise InputError(
-            f"{int(broken.sum())} of {len(table)} images have a probability that is not a number.",
-            "Probabilities between 0 and 1.",
+            f"{int(broken.sum())} of {len(table)} images have a prediction that is not a number.",
+            "Finite numbers; probabilities between 0 and 1.",
             "Train again with a lower learning rate, or look at these images: their pixels may be empty.",
         )
     patient = table["patient"].astype(object).where(table["patient"].notna(), "") if patients_known else ""
     table["patient"] = pd.Series(patient, index=table.index).astype(str).str.strip()
-    by = [column for column in ("image", "patient", "label", *columns) if column in table.columns]
+    by = [column for column in ("image", "patient", "label", *numbers) if column in table.columns]
     # in an order of their own, so that the order of the rows in the file does not matter
     table = table.sort_values(by, kind="stable").reset_index(drop=True)
     alone = table["patient"] == ""

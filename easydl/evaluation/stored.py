@@ -45,21 +45,23 @@ class Curve(BaseModel):
 
 
 class CaseRow(BaseModel):
-    """One case and class of a segmentation; further columns are kept."""
+    """One case and class of a segmentation, or one image that was made again; further columns are kept."""
 
     model_config = ConfigDict(allow_inf_nan=False, extra="allow")
     __pydantic_extra__: dict[str, Cell] = Field(init=False)
 
     image: str
     patient: str
-    structure: str = Field(alias="class")
-    dice: float | None
+    structure: str = Field(default="", alias="class")
+    dice: float | None = None
 
 
 class Stored(BaseModel):
     """The whole file."""
 
-    task: Literal["classification", "segmentation"]
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    task: Literal["classification", "multilabel", "ordinal", "regression", "heads", "segmentation", "reconstruction"]
     classes: list[str] = Field(min_length=1)
     table: list[Row]
     positive: str | None = None
@@ -71,11 +73,19 @@ class Stored(BaseModel):
     confusion: list[list[Count]] | None = None
     curves: dict[str, Curve] = Field(default_factory=dict)
     cases: list[CaseRow] | None = None
+    points: dict[str, list[float]] = Field(default_factory=dict)
+    heads: dict[str, Stored] = Field(default_factory=dict)
     seed: int = 0
     resamples: Count = 0
 
     @model_validator(mode="after")
     def _square(self) -> Stored:
+        if self.points and len({len(self.points.get(side, ())) for side in ("reference", "prediction")}) > 1:
+            raise ValueError("the points differ in length")
+        if self.task == "segmentation" and any(
+            {"structure", "dice"} - one.model_fields_set for one in self.cases or ()
+        ):
+            raise ValueError("a case lacks its class or its Dice")
         size = len(self.classes)
         if self.confusion is not None and [len(row) for row in self.confusion] != [size] * size:
             raise ValueError("the confusion matrix does not fit the classes")

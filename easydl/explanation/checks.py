@@ -13,6 +13,7 @@ import numpy as np
 from scipy import ndimage, stats
 
 from easydl.explanation.occlusion import blurred, occlusion, on_patches
+from easydl.prediction.results import median_grade
 
 if TYPE_CHECKING:
     from easydl.explanation.gradcam import Network
@@ -74,11 +75,15 @@ def chance(question: Question, found: Findings) -> None:
     if question.task == "multilabel":
         top, even = question.probability, 0.5
         close = abs(top - even) < NEAR_CHANCE
-    elif question.task == "classification":
+        if top < even:
+            found.cautions.append(f"the network did not find {question.name}")
+    elif question.task in ("classification", "ordinal"):
         odds = np.exp(question.logits - question.logits.max())
-        top, even = float((odds / odds.sum()).max()), 1 / len(odds)
+        odds = odds / odds.sum()
+        top, even = float(odds.max()), 1 / len(odds)
         close = top < even + NEAR_CHANCE
-        if question.target != int(question.logits.argmax()):
+        chosen = median_grade(odds[None])[0] if question.task == "ordinal" else odds.argmax()
+        if question.target != int(chosen):
             found.cautions.append(f"the network did not choose {question.name}")
     else:
         return
@@ -221,7 +226,7 @@ def edges(question: Question, fine: np.ndarray, found: Findings) -> None:
 
 def other_class(question: Question, coarse: np.ndarray, found: Findings) -> None:
     """Another class must have another map."""
-    if question.task != "classification" or len(question.logits) < 2:
+    if question.task not in ("classification", "ordinal") or len(question.logits) < 2:
         return
     rival = next(int(k) for k in np.argsort(-question.logits) if k != question.target)
     other, _ = question.network.cam(question.batch, rival, question.region)

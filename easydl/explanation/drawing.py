@@ -75,7 +75,12 @@ def draw(heatmap: Heatmap, ax: Axes | None = None) -> Figure:
     segmenter = heatmap.task == "segmentation"
     names = {"occlusion": "occlusion", "gradcam": "Grad-CAM"}
     method = "Seg-HiRes-Grad-CAM" if segmenter and heatmap.method == "gradcam" else names[heatmap.method]
-    overlay.set_title(f"{heatmap.answer()}\n{method}: what speaks for it", fontsize=8.5, color=INK, loc="left")
+    overlay.set_title(
+        f"{heatmap.answer()}\n{method}: what {'makes it larger' if heatmap.task == 'regression' else 'speaks for it'}",
+        fontsize=8.5,
+        color=INK,
+        loc="left",
+    )
     if level == "FAIL":
         overlay.text(0.5, 0.04, "DO NOT INTERPRET", transform=overlay.transAxes, ha="center", va="bottom",
                      fontsize=11, color="white", fontweight="bold",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,12 @@ from easydl.explanation.verdict import Verdict, judge
 from easydl.images import Scan
 from easydl.networks.recipe import Recipe
 from easydl.prediction import inputs
-from easydl.prediction.calls import as_source, opened, segment
+from easydl.prediction.calls import as_source, opened, outlined
+from easydl.prediction.results import median_grade
+from easydl.prediction.told import beside, beside_case, unknown
+from easydl.studies import Study
 
 METHODS = ("gradcam", "occlusion")
-MULTIPLE = 16
 WIDEST = {2: 512, 3: 96}
 
 
@@ -29,19 +32,25 @@ def saliency(
     method: str = "gradcam",
     target: str | int | None = None,
     row: int = 0,
+    covariates: Mapping[str, Any] | None = None,
     verdict: bool = True,
     seed: int = 0,
 ) -> Heatmap:
     """Show which part of an image speaks for a class, and whether the picture deserves to be believed.
+
+    For a number it is the part that makes it larger. A model that is told more than the image is explained with that
+    held fixed.
 
     Args:
         model: A model of easydl or its ``.keras`` file.
         source: A path (image, volume, DICOM series), a `Scan`, an array ``(height, width[, channel])`` or
             ``(depth, height, width[, channel])`` in the model's units, or a `Study`.
         method: ``"gradcam"``, or ``"occlusion"`` (hide patches and see what the answer depends on; slower).
-        target: Class name or index; the class the model chose when None (for a segmenter, the class with the largest
-            outline).
+        target: Class name or index, or the name of a finding; the class the model chose when None (for a segmenter, the
+            class with the largest outline). Of several questions the name of one, ``"cancer"``, or of one and its
+            class, ``"cancer: yes"``; the first when None.
         row: Which image of a Study.
+        covariates: For one image and a model with covariates, as for `easydl.predict`.
         verdict: Whether to test the map; about as long again as the map itself times fifty.
         seed: Of the random networks and blobs the verdict uses.
 
@@ -66,12 +75,18 @@ def saliency(
             'Use method="gradcam".',
         )
     model, recipe = opened(model)
-    scan = _scan(source, row, recipe)
-    asked = _index(recipe, target)
+    found = _source(source, row, recipe)
+    scan = found if isinstance(found, Scan) else found.scan(0)
+    told = beside_case(recipe, covariates) if isinstance(found, Scan) else beside(model, found)
+    notes = unknown(recipe, None if isinstance(found, Scan) else found.frame, covariates)
+    head, target = _head(recipe, target)
+    task, classes = (recipe.heads[head].task, recipe.heads[head].classes) if head else (recipe.task, recipe.classes)
+    asked = _index(task, classes, target)
     batch, place, note = _batch(model, recipe, scan, asked)
-    network = network_of(model, batch.shape[1:-1])
+    network = network_of(model, batch.shape[1:-1], head)
+    network.tell(told)
     logits = network.logits(batch)[0]
-    question = _question(network, recipe, batch, logits, asked)
+    question = _question(network, recipe, (head, task, classes), batch, logits, asked)
     if method == "gradcam":
         coarse, _ = network.cam(batch, question.target, question.region)
     else:
@@ -86,16 +101,17 @@ def saliency(
         verdict=said,
         method=method,
         layer=network.layer if method == "gradcam" else "",
-        task=recipe.task,
+        task=task,
         window=recipe.window if scan.units == "HU" else None,
-        notes=(note,) if note else (),
+        notes=tuple(one for one in (note, *notes) if one),
     )
 
 
-def _scan(source: Any, row: int, recipe: Recipe) -> Scan:
+def _source(source: Any, row: int, recipe: Recipe) -> Scan | Study:
+    """The scan, or the study of the one row."""
     if isinstance(source, np.ndarray) and source.ndim == recipe.dimension:
         source = source[..., None]
-    found = as_source(source)
+    found = as_source(source, recipe)
     if isinstance(found, Scan):
         return found
     if not 0 <= row < len(found):
@@ -104,19 +120,35 @@ def _scan(source: Any, row: int, recipe: Recipe) -> Scan:
             f"a row from 0 to {len(found) - 1}.",
             "Choose another row.",
         )
-    return found.scan(row)
+    return found.rows([found.frame.index[row]])
 
 
-def _index(recipe: Recipe, target: str | int | None) -> int | None:
-    if target is None or recipe.task == "regression":
-        return 0 if recipe.task == "regression" else None
-    if isinstance(target, str) and target in recipe.classes:
-        return recipe.classes.index(target)
-    if isinstance(target, (int, np.integer)) and 0 <= target < len(recipe.classes):
+def _head(recipe: Recipe, target: str | int | None) -> tuple[str, str | int | None]:
+    """Which of several questions is meant, and which of its classes."""
+    if not recipe.heads:
+        return "", target
+    if target is None or target in recipe.heads:
+        return str(target or next(iter(recipe.heads))), None
+    for name in recipe.heads:
+        if isinstance(target, str) and target.startswith(f"{name}: "):
+            return name, target.removeprefix(f"{name}: ")
+    raise InputError(
+        f"The model answers no question {target!r}.",
+        f"one of {', '.join(recipe.heads)}, or one with a class, such as 'cancer: yes'.",
+        "Choose one of these, or leave target out for the first.",
+    )
+
+
+def _index(task: str, classes: tuple[str, ...], target: str | int | None) -> int | None:
+    if target is None:
+        return 0 if task == "regression" else None
+    if isinstance(target, str) and target in classes:
+        return classes.index(target)
+    if isinstance(target, (int, np.integer)) and 0 <= target < len(classes):
         return int(target)
     raise InputError(
         f"The model has no class {target!r}.",
-        "one of " + ", ".join(recipe.classes) + f", or a number from 0 to {len(recipe.classes) - 1}.",
+        "one of " + ", ".join(classes) + f", or a number from 0 to {len(classes) - 1}.",
         "Choose one of these, or leave target out for the class the model chose.",
     )
 
@@ -135,7 +167,7 @@ def _batch(model: Any, recipe: Recipe, scan: Scan, asked: int | None) -> tuple[n
     fixed = model.input_shape[1:-1]
     most = (WIDEST[recipe.dimension],) * recipe.dimension
     patch = tuple(
-        int(own) if own is not None else min(limit, -(-side // MULTIPLE) * MULTIPLE)
+        int(own) if own is not None else min(limit, -(-side // recipe.multiple) * recipe.multiple)
         for own, limit, side in zip(fixed, most, grid, strict=True)
     )
     begin, note = [0] * len(grid), ""
@@ -151,9 +183,9 @@ def _batch(model: Any, recipe: Recipe, scan: Scan, asked: int | None) -> tuple[n
 def _centred(
     model: Any, recipe: Recipe, scan: Scan, asked: int | None, grid: tuple[int, ...], patch: tuple[int, ...]
 ) -> list[int]:
-    labels = segment(model, recipe, scan).argmax(axis=-1)
-    outlined = np.argwhere(labels == asked if asked is not None else labels > 0)
-    middle = outlined.mean(axis=0) if len(outlined) else np.array(scan.shape) / 2
+    labels = outlined(model, recipe, scan)
+    inside = np.argwhere(labels == asked if asked is not None else labels > 0)
+    middle = inside.mean(axis=0) if len(inside) else np.array(scan.shape) / 2
     on_grid = middle * np.array(grid) / np.array(scan.shape)
     return [
         int(np.clip(round(at - size / 2), 0, max(0, side - size)))
@@ -161,7 +193,11 @@ def _centred(
     ]
 
 
-def _question(network: Any, recipe: Recipe, batch: np.ndarray, logits: np.ndarray, asked: int | None) -> Question:
+def _question(
+    network: Any, recipe: Recipe, answer: tuple[str, str, tuple[str, ...]], batch: np.ndarray, logits: np.ndarray,
+    asked: int | None,
+) -> Question:  # fmt: skip
+    head, task, classes = answer
     if recipe.task == "segmentation":
         if logits.shape[-1] != len(recipe.classes):
             raise ModelError(
@@ -177,16 +213,20 @@ def _question(network: Any, recipe: Recipe, batch: np.ndarray, logits: np.ndarra
         share = (odds / odds.sum(axis=-1, keepdims=True))[..., index]
         probability = float(share[region[0] > 0].mean()) if region.any() else float(share.max())
         return Question(network, batch, index, region, logits, recipe.task, recipe.classes[index], probability)
-    index = asked if asked is not None else int(logits.argmax())
-    if recipe.task == "regression":
-        probability = float(logits[0])
-    elif recipe.task == "multilabel":
+    odds = np.exp(logits - logits.max())
+    odds = odds / odds.sum()
+    chosen = int(median_grade(odds[None])[0]) if task == "ordinal" else int(logits.argmax())
+    index = asked if asked is not None else chosen
+    if task == "regression":
+        mean, deviation = recipe.target.get(head, (0.0, 1.0))
+        probability = float(logits[0]) * deviation + mean
+    elif task == "multilabel":
         probability = float(1 / (1 + np.exp(-logits[index])))
     else:
-        odds = np.exp(logits - logits.max())
-        probability = float(odds[index] / odds.sum())
+        probability = float(odds[index])
+    name = classes[index] if not head or task == "regression" else f"{head}: {classes[index]}"
     region = np.ones((1,), np.float32)
-    return Question(network, batch, index, region, logits, recipe.task, recipe.classes[index], probability)
+    return Question(network, batch, index, region, logits, task, name, probability)
 
 
 def _on_scan(coarse: np.ndarray, size: tuple[int, ...], place: Place, shape: tuple[int, ...]) -> np.ndarray:

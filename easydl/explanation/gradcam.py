@@ -15,6 +15,8 @@ import tensorflow as tf
 
 from easydl.explanation.layers import LOGITS, evidence_layer
 from easydl.networks import recipe_of
+from easydl.networks.arguments import layer_name
+from easydl.networks.recipe import image_input
 
 CHUNK = 16
 FINEST = {2: 32, 3: 16}
@@ -30,6 +32,7 @@ class Network:
         segmenter: Whether there is a logit for every pixel.
         softmax: Whether the classes compete. Then a logit is explained against the mean of all: softmax sees only
             differences, and a network may say "disc" by lowering "background" alone.
+        logits: The layer whose answer is explained.
 
     Attributes:
         layer: Name of the layer whose map is explained.
@@ -37,15 +40,19 @@ class Network:
         traces: How often TensorFlow compiled; it stays at one for each function.
     """
 
-    def __init__(self, model: Any, size: tuple[int, ...], *, segmenter: bool, softmax: bool) -> None:
-        layer = evidence_layer(model, size, segmenter=segmenter)
+    def __init__(
+        self, model: Any, size: tuple[int, ...], *, segmenter: bool, softmax: bool, logits: str = LOGITS
+    ) -> None:
+        layer = evidence_layer(model, size, segmenter=segmenter, logits=logits)
         self.layer, self.segmenter, self.softmax, self.dimension = layer.name, segmenter, softmax, len(size)
-        self._part = keras.Model(model.inputs, [layer.output, model.get_layer(LOGITS).output])
+        self._part = keras.Model(model.input, [layer.output, model.get_layer(logits).output])
+        beside = model.input.get("covariates") if isinstance(model.input, dict) else None
+        self._told = None if beside is None else tf.Variable(tf.zeros((1, beside.shape[-1])), trainable=False)
         self.layers = self._part.layers
         self.variables = [variable for layer in self.layers for variable in layer.weights]
         self.traces = 0
         self._start: list[np.ndarray] | None = None
-        batch = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
+        batch = tf.TensorSpec((None, *image_input(model).shape[1:]), tf.float32)
         region = tf.TensorSpec((None,) * (self.dimension + 1 if segmenter else 1), tf.float32)
         whole = tf.TensorSpec((), tf.int32)
         self._types = [keras.backend.standardize_dtype(variable.dtype) for variable in self.variables]
@@ -53,6 +60,11 @@ class Network:
         self._logits = tf.function(self._run_logits, input_signature=[batch, weights])
         self._score = tf.function(self._run_score, input_signature=[batch, whole, region, weights])
         self._cam = tf.function(self._run_cam, input_signature=[batch, whole, region, weights])
+
+    def tell(self, told: np.ndarray | None) -> None:
+        """Hold the covariates fixed at these for all that follows: float32 ``(1, width)``."""
+        if self._told is not None and told is not None:
+            self._told.assign(told)
 
     def weights(self) -> tuple[tf.Tensor, ...]:
         """The weights as they are now."""
@@ -150,7 +162,9 @@ class Network:
     def _forward(self, batch: Any, weights: Any) -> tuple[Any, Any]:
         self.traces += 1
         with keras.StatelessScope(state_mapping=list(zip(self.variables, weights, strict=True))):
-            maps, logits = self._part(batch, training=False)
+            told = None if self._told is None else tf.repeat(self._told, tf.shape(batch)[0], axis=0)
+            fed = batch if told is None else {"image": batch, "covariates": told}
+            maps, logits = self._part(fed, training=False)
         return tf.cast(maps, tf.float32), tf.cast(logits, tf.float32)
 
     def _pooled(self, logits: Any, target: Any, region: Any) -> Any:
@@ -179,24 +193,28 @@ class Network:
         return tf.reduce_sum(gradient * maps, axis=-1), logits
 
 
-def network_of(model: Any, size: tuple[int, ...]) -> Network:
+def network_of(model: Any, size: tuple[int, ...], head: str = "") -> Network:
     """The compiled functions of a model, made once for as long as the model lives.
 
     Args:
         model: A model of easydl.
         size: Spatial input size.
+        head: Which of several questions is explained.
 
     Returns:
         Its `Network`; a new one after the window was changed, because the window is compiled in.
     """
     recipe = recipe_of(model)
     store = _networks.setdefault(model, {})
-    if recipe.window not in store:
+    if any(known[0] != recipe.window for known in store):
         store.clear()
-        segmenter = recipe.task == "segmentation"
-        competing = recipe.task in ("classification", "segmentation") and len(recipe.classes) > 1
-        store[recipe.window] = Network(model, size, segmenter=segmenter, softmax=competing)
-    return store[recipe.window]
+    key = (recipe.window, head)
+    if key not in store:
+        task, classes = (recipe.heads[head].task, recipe.heads[head].classes) if head else (recipe.task, recipe.classes)
+        competing = task in ("classification", "ordinal", "segmentation") and len(classes) > 1
+        logits = f"{layer_name(head)}_{LOGITS}" if head else LOGITS
+        store[key] = Network(model, size, segmenter=task == "segmentation", softmax=competing, logits=logits)
+    return store[key]
 
 
 def _untrained(layers: list[Any]) -> list[np.ndarray]:

@@ -96,12 +96,14 @@ class Heatmap:
         return path
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``heatmaps/index.json`` records of it: image, target, probability and verdict."""
+        """What ``heatmaps/index.json`` records of it: image, target, probability or value, verdict and notes."""
         return {
             "image": self.scan.source,
             "target": self.target,
-            "probability": float(self.probability),
+            "probability": None if self.task == "regression" else float(self.probability),
             "verdict": None if self.verdict is None else self.verdict.to_dict(),
+            **({"value": float(self.probability)} if self.task == "regression" else {}),
+            **({"notes": list(self.notes)} if self.notes else {}),
         }
 
     def answer(self) -> str:

@@ -6,13 +6,18 @@ from math import prod
 from typing import Any
 
 from easydl.errors import ModelError
+from easydl.networks.recipe import image_input
 
 LOGITS = "logits"
 COARSEST = 4
 
 
-def ancestors(model: Any) -> list[tuple[Any, list[Any]]]:
-    """The layers that lead to ``logits``, in the order of computation, each with its parents.
+def ancestors(model: Any, logits: str = LOGITS) -> list[tuple[Any, list[Any]]]:
+    """The layers that lead from the image to ``logits``, in the order of computation, each with its parents.
+
+    Args:
+        model: A flat Keras model.
+        logits: The layer whose answer is explained; of several questions, that of one.
 
     Raises:
         ModelError: The model has no layer of that name.
@@ -20,14 +25,14 @@ def ancestors(model: Any) -> list[tuple[Any, list[Any]]]:
     import keras
 
     names = [layer.name for layer in model.layers]
-    if LOGITS not in names:
+    if logits not in names:
         raise ModelError(
-            f"The model has no layer called {LOGITS}; its last layer is {names[-1]}.",
+            f"The model has no layer called {logits}; its last layer is {names[-1]}.",
             "a layer called logits before the softmax or sigmoid, because a heatmap is the gradient of a logit.",
             "Build the model with easydl.classifier(...), unet(...) or unet3d(...).",
         )
     wanted: dict[str, tuple[Any, list[Any]]] = {}
-    waiting = [model.get_layer(LOGITS)]
+    waiting = [model.get_layer(logits)]
     while waiting:
         layer = waiting.pop()
         if layer.name in wanted:
@@ -40,22 +45,23 @@ def ancestors(model: Any) -> list[tuple[Any, list[Any]]]:
     return [wanted[name] for name in names if name in wanted]
 
 
-def shapes(model: Any, size: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    """The output shape of every layer that leads to ``logits``, for an input of this spatial size.
+def shapes(model: Any, size: tuple[int, ...], logits: str = LOGITS) -> dict[str, tuple[int, ...]]:
+    """The output shape of every layer that leads to ``logits``, for an image of this spatial size.
 
     Networks that take any size have no shapes of their own, so they are worked out here.
     """
     found: dict[str, tuple[int, ...]] = {}
-    for layer, parents in ancestors(model):
+    image = image_input(model)
+    for layer, parents in ancestors(model, logits):
         if not parents:
-            found[layer.name] = (1, *size, model.input_shape[-1])
+            found[layer.name] = (1, *size, image.shape[-1]) if layer.output is image else (1, *layer.output.shape[1:])
         else:
             given = [found[parent.name] for parent in parents]
             found[layer.name] = tuple(layer.compute_output_shape(given if len(given) > 1 else given[0]))
     return found
 
 
-def evidence_layer(model: Any, size: tuple[int, ...], *, segmenter: bool) -> Any:
+def evidence_layer(model: Any, size: tuple[int, ...], *, segmenter: bool, logits: str = LOGITS) -> Any:
     """The layer whose feature map is explained.
 
     For a classifier it is the last layer through which everything passes before pooling, and whose map is at least
@@ -68,6 +74,7 @@ def evidence_layer(model: Any, size: tuple[int, ...], *, segmenter: bool) -> Any
         model: A flat Keras model with a layer ``logits``.
         size: Spatial input size.
         segmenter: Whether there is a logit for every pixel.
+        logits: As for `ancestors`.
 
     Returns:
         A layer of the model.
@@ -78,9 +85,9 @@ def evidence_layer(model: Any, size: tuple[int, ...], *, segmenter: bool) -> Any
     References:
         Selvaraju et al. 2017, Grad-CAM, arXiv:1610.02391; Vinogradova et al. 2020, SEG-GRAD-CAM, arXiv:2002.11434.
     """
-    graph = ancestors(model)
+    graph = ancestors(model, logits)
     place = {layer.name: number for number, (layer, _) in enumerate(graph)}
-    shape = shapes(model, size)
+    shape = shapes(model, size, logits)
     convolutions = [n for n, (layer, _) in enumerate(graph) if hasattr(layer, "kernel_size")]
     if not convolutions:
         raise ModelError(
@@ -89,7 +96,7 @@ def evidence_layer(model: Any, size: tuple[int, ...], *, segmenter: bool) -> Any
     spatial = [
         number
         for number, (layer, _) in enumerate(graph)
-        if convolutions[0] <= number < place[LOGITS]
+        if convolutions[0] <= number < place[logits]
         and not type(layer).__name__.startswith("ZeroPadding")
         and len(shape[layer.name]) == len(size) + 2
         and prod(shape[layer.name][1:-1]) > 1
@@ -100,10 +107,20 @@ def evidence_layer(model: Any, size: tuple[int, ...], *, segmenter: bool) -> Any
             "a map that shows a place.",
             "Use larger images.",
         )
-    jumps = [(place[parent.name], number) for number, (_, parents) in enumerate(graph) for parent in parents]
+    # What is told beside the image joins it after the maps, and is no way around them.
+    fed: set[str] = set()
+    for layer, parents in graph:
+        if layer.output is image_input(model) or any(parent.name in fed for parent in parents):
+            fed.add(layer.name)
+    jumps = [
+        (place[parent.name], number)
+        for number, (_, parents) in enumerate(graph)
+        for parent in parents
+        if parent.name in fed
+    ]
     through = [n for n in spatial if not any(begin < n < end for begin, end in jumps)] or spatial
     if segmenter:
-        steps = [after - before for before, after in zip(through, [*through[1:], place[LOGITS]], strict=True)]
+        steps = [after - before for before, after in zip(through, [*through[1:], place[logits]], strict=True)]
         return graph[through[steps.index(max(steps))]][0]
     wide = [number for number in through if max(shape[graph[number][0].name][1:-1]) >= COARSEST]
     if wide:

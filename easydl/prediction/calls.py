@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,63 +13,95 @@ import pandas as pd
 
 from easydl.errors import InputError, ModelError
 from easydl.images import Scan, prepare, read
-from easydl.images.grid import resize
-from easydl.networks import load_model, recipe_of
-from easydl.networks.recipe import Recipe
-from easydl.prediction.results import Case, Predictions, Segmentation
-from easydl.prediction.windows import slide
+from easydl.networks import recipe_of
+from easydl.networks.recipe import Recipe, image_input
+from easydl.prediction.cascades import Cascade, load_model
+from easydl.prediction.outlining import outline, working_grid
+from easydl.prediction.results import Case, Predictions, Segmentation, answers
+from easydl.prediction.told import beside, beside_case, unknown
+from easydl.prediction.translating import Rebuilt, Translation, rebuilt, translated
 from easydl.studies import Study, load
+from easydl.studies.tables import pick, read_table
 
 BATCH = 16
-PATCH_2D, PATCH_3D, MULTIPLE = 256, 64, 16
 _calls: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
 
 
-def predict(model: Any, source: Any) -> Predictions | Segmentation:
+def predict(
+    model: Any,
+    source: Any,
+    *,
+    covariates: Mapping[str, Any] | None = None,
+    mirror: bool = False,
+    largest_component: bool = False,
+    fill_holes: bool = False,
+) -> Predictions | Segmentation | Translation:
     """Apply a model to a study, an image, a volume or a folder.
 
     Args:
-        model: A model of easydl or its ``.keras`` file.
+        model: A model of easydl or its ``.keras`` file; a `Cascade` or its folder.
         source: A `Study`, a path (image, volume, folder of DICOM or of class folders, table), a `Scan`, or an array
             ``(height, width[, channel])`` or ``(depth, height, width, channel)`` in the model's units.
+        covariates: For one image and a model with covariates, their values by name: ``{"age": 61, "sex": "F"}``. What is
+            not given counts as unknown, and a note says so. A study's come from its own columns.
+        mirror: For a segmenter: average over all mirror images of the scan; 4 times the work for images, 8 for volumes.
+        largest_component: For a segmenter: keep only the largest connected piece of every structure.
+        fill_holes: For a segmenter: fill background that a structure encloses.
 
     Returns:
-        `Predictions` for a classifier (also for a single image: one row); for a segmenter a `Segmentation` of a
-        single scan.
+        `Predictions` for a classifier (also for a single image: one row); for a segmenter or a cascade a
+        `Segmentation` of a single scan, for a network that makes images a `Translation`.
 
     Raises:
-        InputError: Nothing readable there, or a segmenter was given several scans.
+        InputError: Nothing readable there, a segmenter was given several scans, or covariates the model does not know.
         ModelError: The model does not fit the images.
 
     Example:
         >>> easydl.predict(model, "case.dcm").frame  # doctest: +SKIP
     """
     model, recipe = opened(model)
-    found = as_source(source)
-    if recipe.task == "segmentation":
+    found = as_source(source, recipe)
+    if recipe.task in ("segmentation", "reconstruction"):
         if isinstance(found, Study):
             if len(found) != 1:
                 raise InputError(
                     f"{found.name} holds {len(found)} scans.",
-                    "one scan at a time for a model that outlines.",
+                    "one scan at a time for a model that outlines or makes images.",
                     "Give it one image, volume or series; easydl.evaluate takes the whole study.",
                 )
             found = found.scan(0)
-        probabilities = segment(model, recipe, found)
-        mask = probabilities.argmax(axis=-1).astype(np.int32)
-        return Segmentation(mask, found, recipe.classes, recipe.label_values)
+        if recipe.task == "reconstruction":
+            _check_dimension(recipe, found)
+            return translated(compiled(model), tuple(model.input_shape[1:-1]), recipe, found)
+        notes: list[str] = []
+        mask = outlined(
+            model, recipe, found, notes, mirror=mirror, largest_component=largest_component, fill_holes=fill_holes
+        )
+        return Segmentation(mask, found, recipe.classes, recipe.label_values, notes)
     if isinstance(found, Scan):
-        outputs = compiled(model)(inputs(model, found)).numpy()
+        told = beside_case(recipe, covariates)
+        outputs = _arrays(compiled(model)(joined(inputs(model, found), told)))
         base = pd.DataFrame({"image": [found.source], "patient": [found.patient or ""]})
-        return _table(base, outputs, recipe, found.source, True)
-    check_classes(recipe, found)
-    outputs = _over_study(model, recipe, found)
-    base = found.frame[[c for c in (*found.image_columns, "patient", "label") if c in found.frame.columns]]
-    return _table(base.copy(), outputs, recipe, found.name, found.patients_known)
+        return _table(base, outputs, recipe, found.source, True, unknown(recipe, None, covariates))
+    if covariates is not None:
+        raise InputError(
+            "covariates= was given with a study.", "covariates= for one image; a study's come from its own columns.",
+            "Leave it out, and add the columns to the table.",
+        )  # fmt: skip
+    # Labels that answer another question than the model's are none here.
+    labelled = found.task == recipe.task
+    if labelled:
+        check_classes(recipe, found)
+    outputs = _over_study(model, found)
+    kept = [*found.image_columns, "patient", *(["label"] if labelled and not recipe.heads else [])]
+    base = found.frame[[column for column in kept if column in found.frame.columns]].copy()
+    for name in recipe.heads if labelled else ():
+        base[f"{name}: label"] = found.frame[name]
+    return _table(base, outputs, recipe, found.name, found.patients_known, unknown(recipe, found.frame))
 
 
-def cases(model: Any, study: Study) -> Iterator[Case]:
-    """Segment every scan of a study that has a mask, one at a time, beside its reference.
+def cases(model: Any, study: Study, **options: bool) -> Iterator[Case]:
+    """Segment every scan of a study that has a mask, one at a time, beside its reference; options as in `predict`.
 
     Yields:
         `Case` on the source grid; memory does not grow with the number of scans.
@@ -79,7 +112,7 @@ def cases(model: Any, study: Study) -> Iterator[Case]:
         if not str(study.frame["mask"].iloc[row]):
             continue
         scan = study.scan(row)
-        predicted = segment(model, recipe, scan).argmax(axis=-1).astype(np.int32)
+        predicted = outlined(model, recipe, scan, None, **options)
         patient = str(study.frame["patient"].iloc[row]) if "patient" in study.frame.columns else f"image {row + 1}"
         yield Case(study.addresses(row)[0], patient, predicted, study.reference(row), scan.spacing_mm, recipe.classes)
 
@@ -101,72 +134,67 @@ def inputs(model: Any, scan: Scan) -> np.ndarray:
     return (np.rint(pixels) if whole else pixels)[None].astype(np.float32)
 
 
+def joined(images: np.ndarray, told: np.ndarray | None) -> Any:
+    """What a model is fed: the images, or a dict of them and the encoded covariates."""
+    return images if told is None else {"image": images, "covariates": told}
+
+
 def compiled(model: Any, layer: str | None = None) -> Any:
     """A compiled call of a model (or up to one of its layers) that is traced once for all batch sizes.
 
     Args:
         model: A flat Keras model.
-        layer: Stop at this layer's output; the model's own output when None.
+        layer: Stop at this layer's output, which depends on the image alone; the model's own output when None.
 
     Returns:
-        A ``tf.function`` from float32 batches to tensors, in inference mode.
+        A ``tf.function`` from float32 batches (for a model with covariates and no ``layer`` from dicts of ``image`` and
+        ``covariates``) to tensors, or dicts of them by question, in inference mode.
     """
     import keras
     import tensorflow as tf
 
-    window = getattr(recipe_of(model), "window", None)
+    recipe = recipe_of(model)
+    # Numbers in the graph are constants: another window or unit is another function.
+    key = (layer, recipe.window, tuple(recipe.target.items()))
     store = _calls.setdefault(model, {})
-    if (layer, window) not in store:
-        part = model if layer is None else keras.Model(model.inputs, model.get_layer(layer).output)
-        signature = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
-        store[layer, window] = tf.function(lambda x: part(x, training=False), input_signature=[signature])
-    return store[layer, window]
+    if key not in store:
+        given = model.input if layer is None else image_input(model)
+        part = model if layer is None else keras.Model(given, model.get_layer(layer).output)
+        signature = tf.nest.map_structure(lambda one: tf.TensorSpec((None, *one.shape[1:]), tf.float32), given)
+        store[key] = tf.function(lambda x: part(x, training=False), input_signature=[signature])
+    return store[key]
 
 
-def segment(model: Any, recipe: Recipe, scan: Scan) -> np.ndarray:
-    """Probabilities of every class on the scan's own grid, float32 ``(*shape, classes)``."""
+def outlined(model: Any, recipe: Recipe, scan: Scan, notes: list[str] | None = None, **options: bool) -> np.ndarray:
+    """The most probable class of every pixel on the scan's own grid, int32; options as in `outline`.
+
+    What must be known about it is added to ``notes``, in words.
+    """
     _check_dimension(recipe, scan)
-    pixels = working_grid(recipe, scan)
-    fixed = model.input_shape[1:-1]
-    if all(side is not None for side in fixed):
-        patch = tuple(int(side) for side in fixed)
-    else:
-        most = recipe.patch or ((PATCH_2D,) * 2 if recipe.dimension == 2 else (PATCH_3D,) * 3)
-        patch = tuple(
-            min(-(-most_side // MULTIPLE), -(-side // MULTIPLE)) * MULTIPLE
-            for most_side, side in zip(most, pixels.shape, strict=False)
-        )
-    call = compiled(model)
-    probabilities = slide(lambda batch: call(batch).numpy(), pixels, patch)
-    return probabilities if probabilities.shape[:-1] == scan.shape else resize(probabilities, scan.shape)
+    if isinstance(model, Cascade):
+        mask, told = model.outline(outlined, scan, **options)
+        if notes is not None:
+            notes += told
+        return mask
+    return outline(compiled(model), tuple(model.input_shape[1:-1]), recipe, scan, **options)
 
 
-def working_grid(recipe: Recipe, scan: Scan) -> np.ndarray:
-    """A scan's pixels on the grid a segmenter works on: its spacing, or in 2D without one its longest side."""
-    pixels = prepare(scan, channels=recipe.channels, units=recipe.units, normalise=recipe.normalise)
-    return resize(pixels, shape) if (shape := working_shape(recipe, scan)) != scan.shape else pixels
-
-
-def working_shape(recipe: Recipe, scan: Scan) -> tuple[int, ...]:
-    """The spatial shape of `working_grid`."""
-    if recipe.spacing_mm is not None and scan.spacing_mm is not None:
-        return tuple(
-            max(1, round(side * have / want))
-            for side, have, want in zip(scan.shape, scan.spacing_mm, recipe.spacing_mm, strict=True)
-        )
-    if recipe.dimension == 3 or recipe.max_side is None or max(scan.shape) <= recipe.max_side:
-        return scan.shape
-    return tuple(max(2, round(side * recipe.max_side / max(scan.shape))) for side in scan.shape)
+def rebuilds(model: Any, study: Study, *, seed: int = 0) -> Iterator[Rebuilt]:
+    """Spoil every scan of a study and let a network that makes images undo it, one at a time."""
+    model, recipe = opened(model)
+    if study.dimension != recipe.dimension:
+        _check_dimension(recipe, study.scan(0))
+    return rebuilt(compiled(model), tuple(model.input_shape[1:-1]), recipe, study, seed)
 
 
 def opened(model: Any) -> tuple[Any, Recipe]:
-    """A model, or the one in a ``.keras`` file, with its recipe."""
+    """A model, or the one in a ``.keras`` file or a cascade's folder, with its recipe (of a cascade the second's)."""
     model = load_model(model) if isinstance(model, (str, Path)) else model
-    return model, recipe_of(model)
+    return model, recipe_of(model.find_lesion if isinstance(model, Cascade) else model)
 
 
-def as_source(source: Any) -> Study | Scan:
-    """A Study or a Scan from whatever was given.
+def as_source(source: Any, recipe: Recipe) -> Study | Scan:
+    """A Study or a Scan from whatever was given. A table's labels are read when the model tells classes apart.
 
     Raises:
         InputError: It is none of the kinds that `predict` takes.
@@ -176,12 +204,16 @@ def as_source(source: Any) -> Study | Scan:
     if isinstance(source, np.ndarray):
         pixels = source[..., None] if source.ndim == 2 else source
         return Scan(pixels.astype(np.float32), "HU" if pixels.min() < -500 else "0-255", source="array")
+    classes = recipe.task in ("classification", "segmentation")
     if isinstance(source, pd.DataFrame):
-        return load(source, patient="auto" if "patient" in source.columns else None)
+        return load(source if classes else unlabelled(source), patient="auto" if "patient" in source.columns else None)
     if isinstance(source, (str, Path)):
         path = Path(source)
-        if path.suffix.lower() in (".csv", ".tsv", ".xlsx"):
+        if path.suffix.lower() in (".csv", ".tsv", ".xlsx") and classes:
             return load(path)
+        if path.suffix.lower() in (".csv", ".tsv", ".xlsx"):
+            table = unlabelled(read_table(path)[0])
+            return replace(load(table, root=path.resolve().parent), name=path.name)
         if path.is_dir():
             study = load(path)
             return study if len(study) > 1 else study.scan(0)
@@ -193,23 +225,51 @@ def as_source(source: Any) -> Study | Scan:
     )
 
 
+def unlabelled(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table without its label column: findings, grades and numbers cannot be read without being told what they are."""
+    label = pick(frame, "label", None)
+    return frame if label is None else frame.drop(columns=label)
+
+
 def check_classes(recipe: Recipe, study: Study) -> None:
-    """Refuse a model whose classes differ from the study's, in name or in order.
+    """Refuse a model whose task or classes differ from the study's, in name or in order.
 
     Raises:
-        ModelError: Naming both lists.
+        ModelError: Naming both.
     """
-    theirs = tuple(study.classes) if (study.task == "segmentation" or "label" in study.frame.columns) else ()
-    if theirs and recipe.task in ("classification", "segmentation") and tuple(recipe.classes) != theirs:
-        # A part of a study (a test set, say) may lack a class; it may not bring one of its own.
-        if recipe.task == "classification" and set(theirs) <= set(recipe.classes):
-            return
+    if not (study.task in ("segmentation", "heads") or "label" in study.frame.columns):
+        return
+    if recipe.task != study.task:
         raise ModelError(
-            f"The model knows the classes {', '.join(map(repr, recipe.classes))}; "
-            f"the study has {', '.join(map(repr, theirs))}.",
-            "the same classes in both.",
-            "Build the model with classes=study.classes, or choose the study it was made for.",
+            f"The model's task is {recipe.task}; the study's is {study.task}.",
+            "the same task in both.",
+            "Build the model with "
+            + ("heads=study.heads" if study.task == "heads" else f"task={study.task!r}")
+            + ", or load the study with task= (--task) as the model's.",
         )
+    if recipe.task == "regression":
+        return
+    ours: Any = {name: one.classes for name, one in recipe.heads.items()} or tuple(recipe.classes)
+    theirs: Any = {
+        name: (name,) if isinstance(asked, int) else tuple(asked) for name, asked in study.questions.items()
+    } or tuple(study.classes)
+    if ours == theirs or not theirs:
+        return
+    # A part of a study (a test set, say) may lack a class; it may not bring one of its own.
+    if recipe.task == "classification" and set(theirs) <= set(ours):
+        return
+    raise ModelError(
+        f"The model knows the classes {_listing(ours)}; the study has {_listing(theirs)}.",
+        "the same classes in both.",
+        "Build the model with classes=study.classes (heads=study.heads for several questions), or choose the study it was "
+        "made for.",
+    )
+
+
+def _listing(names: Any) -> str:
+    if isinstance(names, dict):
+        return "; ".join(f"{name}: {', '.join(map(repr, classes))}" for name, classes in names.items())
+    return ", ".join(map(repr, names))
 
 
 def _check_dimension(recipe: Recipe, scan: Scan) -> None:
@@ -222,27 +282,33 @@ def _check_dimension(recipe: Recipe, scan: Scan) -> None:
         )
 
 
-def _over_study(model: Any, recipe: Recipe, study: Study) -> np.ndarray:
-    call = compiled(model)
+def _over_study(model: Any, study: Study) -> Any:
+    call, told = compiled(model), beside(model, study)
     parts = []
     for begin in range(0, len(study), BATCH):
         rows = list(range(begin, min(begin + BATCH, len(study))))
         batch = np.concatenate(study.each(lambda row: inputs(model, study.scan(row)), rows))
-        parts.append(call(batch).numpy())
+        parts.append(_arrays(call(joined(batch, None if told is None else told[rows]))))
+    if isinstance(parts[0], dict):
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return np.concatenate(parts)
 
 
-def _table(base: pd.DataFrame, outputs: np.ndarray, recipe: Recipe, name: str, known: bool) -> Predictions:
-    if recipe.task == "regression":
-        base["value"] = outputs[:, 0]
-        return Predictions(base, recipe.classes, known, name)
-    if recipe.task == "multilabel":
-        positive = outputs >= 0.5
-        base["prediction"] = ["; ".join(np.asarray(recipe.classes)[row]) for row in positive]
-        base["confidence"] = np.maximum(outputs, 1 - outputs).min(axis=1)
+def _arrays(outputs: Any) -> Any:
+    return {name: one.numpy() for name, one in outputs.items()} if isinstance(outputs, dict) else outputs.numpy()
+
+
+def _table(base: pd.DataFrame, outputs: Any, recipe: Recipe, name: str, known: bool, notes: list[str]) -> Predictions:
+    if recipe.heads:
+        columns = {
+            f"{key}: {column}": cells
+            for key, one in recipe.heads.items()
+            for column, cells in answers(outputs[key], one.task, one.classes).items()
+        }
+        listed = [column for column in base.columns if not column.endswith(": label")]
+        for key in recipe.heads:  # the label of a question stands before its answer
+            listed += [column for column in (*base.columns, *columns) if column.startswith(f"{key}: ")]
+        frame = base.assign(**columns)[list(dict.fromkeys(listed))]
     else:
-        base["prediction"] = np.asarray(recipe.classes, dtype=object)[outputs.argmax(axis=1)]
-        base["confidence"] = outputs.max(axis=1)
-    for number, one in enumerate(recipe.classes):
-        base[f"p({one})"] = outputs[:, number]
-    return Predictions(base, recipe.classes, known, name)
+        frame = base.assign(**answers(outputs, recipe.task, recipe.classes))
+    return Predictions(frame, recipe.classes, known, name, recipe.task, dict(recipe.heads), notes)

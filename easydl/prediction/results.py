@@ -5,9 +5,10 @@ from __future__ import annotations
 import html
 import os
 import tempfile
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,10 @@ import pandas as pd
 from easydl.atomic import csv_text, write_text
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.images import Scan
+from easydl.studies.labels import JOIN
+
+if TYPE_CHECKING:
+    from easydl.networks.recipe import Head
 
 
 @dataclass(eq=False)
@@ -23,16 +28,56 @@ class Predictions:
 
     Attributes:
         frame: Columns ``image``, ``patient``, ``label`` (when known), ``prediction``, ``confidence`` (0 to 1) and one
-            ``p(<class>)`` per class (0 to 1); for regression one column ``value`` instead of probabilities.
-        classes: Class names in order.
+            ``p(<class>)`` per class (0 to 1). For multilabel the findings of 0.5 and more are joined by ``"; "``; for
+            ordinal the prediction is the median of the distribution; for regression there is one column ``value``
+            instead. For several questions all but image and patient begin with the question, as in
+            ``cancer: p(yes)``.
+        classes: Class names in order; for several questions their names.
         patients_known: False when every image counted as a patient.
         name: What the predictions are of.
+        task: ``classification``, ``multilabel``, ``ordinal``, ``regression`` or ``heads``.
+        heads: For several questions, what each answers, by name.
+        notes: What was assumed, in words.
     """
 
     frame: pd.DataFrame
     classes: tuple[str, ...]
     patients_known: bool = True
     name: str = ""
+    task: str = "classification"
+    heads: dict[str, Head] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def head(self, name: str) -> Predictions:
+        """The predictions of one of several questions, with the columns of a single one.
+
+        Args:
+            name: The question.
+
+        Raises:
+            InputError: There is no such question.
+        """
+        if name not in self.heads:
+            raise InputError(
+                f"The predictions answer no question {name!r}.",
+                f"one of {', '.join(map(repr, self.heads)) or 'none: the model answers a single question'}.",
+                "Correct the name.",
+            )
+        start = f"{name}: "
+        own = {column: column.removeprefix(start) for column in self.frame.columns if column.startswith(start)}
+        both = [column for column in self.frame.columns if column in own or not self._of_a_question(column)]
+        asked = self.heads[name]
+        return Predictions(
+            self.frame[both].rename(columns=own),
+            asked.classes,
+            self.patients_known,
+            self.name,
+            asked.task,
+            notes=self.notes,
+        )
+
+    def _of_a_question(self, column: str) -> bool:
+        return any(column.startswith(f"{name}: ") for name in self.heads)
 
     def __repr__(self) -> str:
         return f"<Predictions of {len(self.frame)} images. {RESEARCH_USE}>"
@@ -40,6 +85,7 @@ class Predictions:
     def _repr_html_(self) -> str:
         table = self.frame.head(50).to_html(index=False, escape=True, border=0, float_format="{:.3f}".format)
         more = f"<p>{len(self.frame) - 50} more rows</p>" if len(self.frame) > 50 else ""
+        more += "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
         return f"{table}{more}<p><small>{html.escape(RESEARCH_USE)}</small></p>"
 
     def save(self, path: str | Path) -> Path:
@@ -48,6 +94,50 @@ class Predictions:
         Cells that a spreadsheet would run as a formula are preceded by an apostrophe (CWE-1236).
         """
         return write_text(path, f"# {RESEARCH_USE}\n{csv_text(self.frame)}")
+
+
+def answers(outputs: np.ndarray, task: str, classes: Sequence[str]) -> dict[str, Any]:
+    """What a model puts out as the columns of a table.
+
+    Args:
+        outputs: float32 ``(images, classes)`` probabilities, or ``(images, 1)`` numbers.
+        task: Of the model, or of one of its questions.
+        classes: Class names in order.
+
+    Returns:
+        ``value``; or ``prediction``, ``confidence`` and one ``p(<class>)`` per class.
+
+    Example:
+        >>> import numpy as np
+        >>> found = answers(np.array([[0.4, 0.3, 0.3]]), "ordinal", ["mild", "moderate", "severe"])
+        >>> str(found["prediction"][0])
+        'moderate'
+    """
+    if task == "regression":
+        return {"value": outputs[:, 0]}
+    names = np.asarray(classes, dtype=object)
+    found: dict[str, Any] = {}
+    if task == "multilabel":
+        found["prediction"] = [JOIN.join(names[row]) for row in outputs >= 0.5]
+        found["confidence"] = np.maximum(outputs, 1 - outputs).min(axis=1)
+    else:
+        chosen = median_grade(outputs) if task == "ordinal" else outputs.argmax(axis=1)
+        found["prediction"] = names[chosen]
+        found["confidence"] = np.take_along_axis(outputs, chosen[:, None], axis=1)[:, 0]
+    return found | {f"p({name})": outputs[:, number] for number, name in enumerate(classes)}
+
+
+def median_grade(probabilities: np.ndarray) -> np.ndarray:
+    """The median of each distribution over ordered classes: the grade with the least expected absolute error.
+
+    Args:
+        probabilities: ``(images, grades)``, each row summing to 1.
+
+    Returns:
+        int ``(images,)``: the first grade at which half of the probability is reached.
+    """
+    # With room for rounding: 0.1 + 0.4 may be a little less than a half.
+    return (np.cumsum(probabilities, axis=1) < 0.5 - 1e-6).sum(axis=1)
 
 
 @dataclass(eq=False)
@@ -59,12 +149,14 @@ class Segmentation:
         scan: The scan it was made from.
         classes: Class names, background first.
         label_values: The number of each class in a saved file; None counts up from 0.
+        notes: What must be known about it, in words.
     """
 
     mask: np.ndarray
     scan: Scan
     classes: tuple[str, ...]
     label_values: tuple[int, ...] | None = None
+    notes: list[str] = field(default_factory=list)
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{name} {value:.2f} {unit}" for name, (value, unit) in self.sizes().items())

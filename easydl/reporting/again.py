@@ -9,13 +9,13 @@ from typing import Any
 
 _SIZES = [0.6, 0.2, 0.2]
 _READ = (
-    "image", "label", "mask", "task", "classes", "label_separator", "readers", "root", "merge_labels", "resample_masks",
+    "image", "label", "mask", "task", "classes", "label_separator", "readers", "heads", "root", "merge_labels", "resample_masks",
     "collapse_instances", "mask_labels",
 )  # fmt: skip
 """The arguments of `easydl.load` that are told as they are; patient and split are told by their own rules."""
 _OPTIONS = (
     "model", "augment", "epochs", "size", "window", "normalise", "spacing_mm", "image", "label", "mask", "task", "split",
-    "classes", "label_separator", "readers", "root", "seed", "heatmaps",
+    "classes", "label_separator", "readers", "heads", "covariates", "root", "seed", "heatmaps",
 )  # fmt: skip
 _FLAGS = ("pretrained", "merge_labels", "resample_masks", "collapse_instances")
 
@@ -25,8 +25,8 @@ def python(config: dict[str, Any], builder: str, name: str) -> str:
 
     Args:
         config: The content of ``config.json``.
-        builder: ``classifier``, ``unet`` or ``unet3d``.
-        name: The classifier's name.
+        builder: ``classifier``, ``segmenter``, ``unet`` or ``unet3d``.
+        name: The network's name.
 
     Returns:
         A script.
@@ -57,6 +57,12 @@ def python(config: dict[str, Any], builder: str, name: str) -> str:
     build = {"pretrained": config.get("pretrained") or False, "seed": seed} if classifier else {"seed": seed}
     if classifier and config.get("size"):
         build["size"] = config["size"]
+    task = _task(config)
+    if classifier and config.get("covariates"):
+        build = {"covariates": list(config["covariates"]), **build}
+    if classifier and task not in ("classification", "heads"):
+        build = {"task": task, **build}
+    told = "heads=study.heads" if task == "heads" else "classes=study.classes"
     fit = {
         key: tuple(config[key]) if isinstance(config[key], list) else config[key]
         for key in ("augment", "epochs", "batch_size", "learning_rate", "window", "normalise", "spacing_mm", "override")
@@ -64,7 +70,7 @@ def python(config: dict[str, Any], builder: str, name: str) -> str:
     }
     if config.get("fine_tune", "auto") != "auto":
         fit["fine_tune"] = config["fine_tune"]
-    model = [repr(name)] if classifier else []
+    model = [repr(name)] if builder in ("classifier", "segmenter") else []
     return "\n".join(
         [
             "import easydl",
@@ -72,7 +78,7 @@ def python(config: dict[str, Any], builder: str, name: str) -> str:
             f"study = easydl.load({', '.join([repr(config.get('source', '')), *_words(load)])})",
             "print(easydl.audit(study))",
             f"train, val, test = study.split({', '.join(_words(split))})",
-            f"model = easydl.{builder}({', '.join([*model, 'classes=study.classes', *_words(build)])})",
+            f"model = easydl.{builder}({', '.join([*model, told, *_words(build)])})",
             f"easydl.fit({', '.join(['model', 'train', 'val', *_words(fit), f'seed={seed}'])})",
             f"print(easydl.evaluate(model, test, seed={seed}))",
             "easydl.saliency(model, test).show()",
@@ -97,7 +103,7 @@ def command(config: dict[str, Any]) -> str:
         return ""
     words = ["easydl", "train", str(config["source"])]
     for name in _OPTIONS:
-        for one in _listed(config.get(name)):
+        for one in _listed(_as_options(config.get(name))):
             # A file that was changed by hand may hold anything; only words and numbers are told.
             if isinstance(one, (str, int, float)) and not isinstance(one, bool):
                 words += [_option(name), str(one)]
@@ -112,6 +118,22 @@ def command(config: dict[str, Any]) -> str:
     if config.get("override"):
         words += ["--override", str(config["override"])]
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+
+def _task(config: dict[str, Any]) -> str:
+    """What the columns say when nobody did, as `easydl.load` understands them."""
+    if config.get("heads"):
+        return "heads"
+    task = str(config.get("task") or "auto")
+    several = isinstance(config.get("label"), list) and len(config["label"]) > 1
+    return task if task != "auto" else "multilabel" if several or config.get("label_separator") else "classification"
+
+
+def _as_options(value: Any) -> Any:
+    """Questions with their classes as the command takes them: ``density=a,b,c``, or ``age=1`` for a number."""
+    if not isinstance(value, dict):
+        return value
+    return [f"{name}={','.join(map(str, _listed(asked)))}" for name, asked in value.items()]
 
 
 def _option(name: str) -> str:

@@ -28,7 +28,19 @@ _SEVERITIES = {
 _VERDICTS = {"PASS": "PASS", "CAUTION": "CAUTION", "FAIL": "FAIL: do not interpret"}
 _UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 _WORST_CASES = 12
-_TILES = ("sensitivity", "specificity", "accuracy", "balanced accuracy", "HD95", "volume error", "area error")
+_TILES = (
+    "sensitivity", "specificity", "accuracy", "balanced accuracy", "HD95", "volume error", "area error",
+    "average precision, mean over findings", "mean absolute error", "accuracy within one grade", "RMSE", "R²", "ICC(2,1)",
+    "bias",
+)  # fmt: skip
+_PICTURES = {
+    "classification": "ROC curve and confusion matrix",
+    "multilabel": "AUC and average precision of every finding",
+    "ordinal": "Confusion matrix, and misses in grades",
+    "regression": "Prediction against reference, and Bland-Altman plot",
+    "segmentation": "Dice of every test image",
+    "heads": "The pictures of every question",
+}
 
 
 def report(folder: str | os.PathLike[str], path: str | os.PathLike[str] | None = None) -> Path:
@@ -141,7 +153,29 @@ def _error(record: RunRecord) -> dict[str, str] | None:
 def _result(metrics: Metrics | None) -> dict[str, Any] | None:
     if metrics is None or metrics.table.empty:
         return None
-    rows = [
+    rows = _rows(metrics)
+    # Of several questions the first number of each stands at the top.
+    first = {f"{name}: {one.table['name'].iloc[0]}" for name, one in metrics.heads.items() if len(one.table)}
+    tiles = [
+        row for row in rows[1:] if row["name"] in first or row["name"] in _TILES or row["name"].startswith("Dice, ")
+    ]  # fmt: skip
+    return {
+        "rows": rows,
+        "headline": rows[0],
+        "sentence": metrics.headline,
+        "tiles": tiles[:4],
+        "notes": metrics.notes,
+        "matrices": _matrices(metrics),
+        "figure": figures.svg(metrics.plot()),
+        "pictures": _PICTURES[metrics.task],
+        "small": metrics.task == "segmentation",
+        "cases": _worst_cases(metrics),
+        "how": f"{metrics.resamples:,} bootstrap resamples of patients, seed {metrics.seed}",
+    }
+
+
+def _rows(metrics: Metrics) -> list[dict[str, Any]]:
+    return [
         {
             "name": row["name"],
             "value": number(row["value"], row["unit"]),
@@ -153,25 +187,21 @@ def _result(metrics: Metrics | None) -> dict[str, Any] | None:
         }
         for row in metrics.table.to_dict("records")
     ]
-    confusion = None
-    if metrics.confusion is not None:
-        confusion = [
-            {"name": name, "cells": cells, "total": sum(cells)}
-            for name, cells in zip(metrics.classes, metrics.confusion.to_numpy(int).tolist(), strict=True)
-        ]
-    return {
-        "rows": rows,
-        "headline": rows[0],
-        "sentence": metrics.headline,
-        "tiles": [row for row in rows[1:] if row["name"] in _TILES or row["name"].startswith("Dice, ")][:4],
-        "notes": metrics.notes,
-        "classes": metrics.classes,
-        "confusion": confusion,
-        "figure": figures.svg(metrics.plot()),
-        "dice": metrics.task == "segmentation",
-        "cases": _worst_cases(metrics),
-        "how": f"{metrics.resamples:,} bootstrap resamples of patients, seed {metrics.seed}",
-    }
+
+
+def _matrices(metrics: Metrics) -> list[dict[str, Any]]:
+    """The confusion matrix, or those of several questions, each with what stands above it."""
+    found = []
+    for name, one in (metrics.heads or {"": metrics}).items():
+        if one.confusion is None:
+            continue
+        cells = one.confusion.to_numpy(int).tolist()
+        rows = [
+            {"name": label, "cells": row, "total": sum(row)} for label, row in zip(one.classes, cells, strict=True)
+        ]  # fmt: skip
+        title = f"Confusion matrix{f' of {name}' if name else ''} (images)"
+        found.append({"title": title, "classes": one.classes, "rows": rows})
+    return found
 
 
 def _worst_cases(metrics: Metrics) -> list[dict[str, Any]]:
@@ -228,8 +258,21 @@ def _study(record: RunRecord) -> dict[str, Any] | None:
     return {
         "parts": [label for key, label in words.PARTS if key in parts],
         "rows": rows,
+        "numbers": _ranges(parts),
         "notes": [str(note) for note in notes] if isinstance(notes, list) else [],
     }
+
+
+def _ranges(parts: dict[str, dict[str, Any]]) -> list[str]:
+    """What was measured, in words: the range of each number in every part."""
+    found: dict[str, list[str]] = {}
+    for key, label in words.PARTS:
+        measured = parts[key].get("numbers") if key in parts else None
+        for name, one in measured.items() if isinstance(measured, dict) else ():
+            if isinstance(one, dict) and all(_real(one.get(side)) for side in ("lowest", "median", "highest")):
+                said = f"{one['lowest']:g} to {one['highest']:g} (median {one['median']:g}) in {label}"
+                found.setdefault(str(name), []).append(said)
+    return [f"{name}: {', '.join(said)}." for name, said in found.items()]
 
 
 def _separation(record: RunRecord) -> str:
@@ -294,7 +337,9 @@ def _heatmap(entry: dict[str, Any]) -> dict[str, Any]:
     verdict: dict[str, Any] = stored if isinstance(stored, dict) else {}
     level, probability = str(verdict.get("level") or ""), entry.get("probability")
     answer = [f"called {entry['prediction']}"] if entry.get("prediction") else []
-    if entry.get("target") and entry["target"] != entry.get("prediction"):
+    if _real(entry.get("value")):
+        answer.append(f"measured {number(entry['value'], ' ').strip()}")
+    if entry.get("target") and str(entry["target"]).rpartition(": ")[2] != entry.get("prediction"):
         answer.append(f"map for {entry['target']}")
     if _real(probability):
         answer.append(f"probability {number(probability)}")
@@ -309,6 +354,7 @@ def _heatmap(entry: dict[str, Any]) -> dict[str, Any]:
         "level": level if level in _VERDICTS else "NONE",
         "verdict": _VERDICTS.get(level, "No verdict: do not interpret"),
         "sentence": str(verdict.get("sentence") or ""),
+        "notes": " ".join(str(note) for note in entry["notes"]) if isinstance(entry.get("notes"), list) else "",
     }
 
 

@@ -131,7 +131,8 @@ def _study_sentence(record: RunRecord) -> str:
         sentence += f" of {many(sum(number or 0 for number in patients), 'patient')}"
     classes = record.split.get("classes")
     if isinstance(classes, list) and 0 < len(classes) <= 8:
-        sentence += f", classes {', '.join(str(name) for name in classes)}"
+        what = {"multilabel": "findings", "ordinal": "grades", "regression": "measured:", "heads": "questions"}
+        sentence += f", {what.get(str(record.split.get('task')), 'classes')} {', '.join(str(name) for name in classes)}"
     return sentence + "."
 
 
@@ -156,8 +157,10 @@ def _training_sentence(record: RunRecord) -> str:
         start = "ImageNet weights" if weights is True else f"the weights “{weights}”"
     augment = recorded(record).get("augment") or config.get("augment") or "none"
     model = config.get("model") or "network"
+    beside = config.get("covariates")
+    told = f", told {', '.join(map(str, beside))} beside the image," if isinstance(beside, list) and beside else ""
     return (
-        f"The model “{model}” was trained from {start} for {many(len(record.history), 'epoch')} with the "
+        f"The model “{model}”{told} was trained from {start} for {many(len(record.history), 'epoch')} with the "
         f"augmentation preset “{augment}”."
     )
 

@@ -12,8 +12,8 @@ from easydl.atomic import write_text
 from easydl.errors import RunError
 
 LOAD = (
-    "image", "label", "mask", "patient", "split", "task", "classes", "label_separator", "readers", "root", "merge_labels",
-    "resample_masks", "collapse_instances", "mask_labels", "override",
+    "image", "label", "mask", "patient", "split", "task", "classes", "label_separator", "readers", "heads", "root",
+    "merge_labels", "resample_masks", "collapse_instances", "mask_labels", "override",
 )  # fmt: skip
 """The settings that are arguments of `easydl.load`, under the same names and with the same defaults."""
 
@@ -32,6 +32,7 @@ class RunConfig(BaseModel):
         classes: The classes in order, as for `easydl.load`, or None to sort them.
         label_separator: As for `easydl.load`.
         readers: Columns of several readers, as for `easydl.load`.
+        heads: Columns of several questions, as for `easydl.load`.
         root: Folder of the images, as for `easydl.load`.
         merge_labels: As for `easydl.load`.
         resample_masks: As for `easydl.load`.
@@ -40,8 +41,9 @@ class RunConfig(BaseModel):
         sizes: Shares of train, val and test.
         model: Name of a classifier, ``unet`` or ``unet3d``; ``auto`` chooses by the study.
         pretrained: As for `easydl.classifier`.
+        covariates: Columns that the model is told beside the image, as for `easydl.classifier`.
         size: Side of the model's input in pixels, or None to choose.
-        augment: Preset, as for `easydl.fit`.
+        augment: Preset with or without extras (``auto+mixup``), as for `easydl.fit`.
         epochs: As for `easydl.fit`.
         batch_size: As for `easydl.fit`.
         learning_rate: As for `easydl.fit`.
@@ -63,10 +65,11 @@ class RunConfig(BaseModel):
     mask: str | None = None
     patient: str | None = "auto"
     split: str | None = None
-    task: Literal["auto", "classification", "multilabel", "regression", "segmentation"] = "auto"
+    task: Literal["auto", "classification", "multilabel", "regression", "ordinal", "heads", "segmentation"] = "auto"
     classes: list[str] | None = None
     label_separator: str | None = None
     readers: list[str] | None = None
+    heads: list[str] | dict[str, list[str] | Literal[1]] | None = None
     root: str | None = None
     merge_labels: bool = False
     resample_masks: bool = False
@@ -75,6 +78,7 @@ class RunConfig(BaseModel):
     sizes: tuple[float, float, float] = (0.6, 0.2, 0.2)
     model: str = "auto"
     pretrained: bool | str = False
+    covariates: list[str] | None = None
     size: int | None = Field(default=None, ge=16, le=2048)
     augment: str = "auto"
     epochs: int | None = Field(default=None, ge=1, le=10_000)

@@ -145,19 +145,21 @@ class _Work:
     def _load(self) -> Any:
         from easydl.studies import load
 
-        study = load(self.config.source, **self.config.reading())
-        study.refuse_untrained()
-        return study
+        return load(self.config.source, **self.config.reading())
 
     def _write_split(self, study: Any, parts: tuple[Any, ...]) -> None:
+        from easydl.studies.display import counts, ranges
+
         write_text(self.folder / "table.csv", csv_text(study.frame))
 
         def facts(part: Any) -> dict[str, Any]:
-            frame, per_class = part.frame, {}
-            if "label" in frame.columns:
-                for name, rows in frame.groupby("label"):
-                    per_class[str(name)] = {"images": len(rows), "patients": int(rows["patient"].nunique())}
-            return {"images": len(part), "patients": part.n_patients, "per_class": per_class}
+            per_class = {
+                row["label"]: {"images": int(row["images"]), "patients": int(row["patients"])}
+                for row in counts(part).to_dict("records")
+            }
+            measured = ranges(part)
+            found = {"images": len(part), "patients": part.n_patients, "per_class": per_class}
+            return {**found, **({"numbers": measured} if measured else {})}
 
         split = {
             "seed": self.config.seed, "sizes": self.config.sizes, "given": self.config.split,
@@ -229,30 +231,31 @@ class _Work:
         from easydl.explanation import saliency
 
         index = []
-        called = self._called()
-        frame = test.frame.reset_index(drop=True)
-        chosen = frame.groupby("label").cumcount().sort_values(kind="stable").index if "label" in frame else frame.index
-        for number, row in enumerate(chosen[: self.config.heatmaps]):
+        frame, called = test.frame.reset_index(drop=True), self._predictions()
+        questions = list(test.questions) or [""]
+        for number, row in enumerate(_spread(test)[: self.config.heatmaps]):
             if (self.folder / "stop").exists():
                 raise Stopped
-            heatmap = saliency(model, test, row=int(row), seed=self.config.seed)
+            # Several questions take turns.
+            head = questions[number % len(questions)]
+            heatmap = saliency(model, test, row=row, target=head or None, seed=self.config.seed)
             name = f"case-{number:03d}.png"
             heatmap.save(self.folder / "heatmaps" / name)
+            label, prediction = head or "label", f"{head}: prediction" if head else "prediction"
             entry = {
                 **heatmap.to_dict(), "file": name, "patient": str(frame["patient"].iloc[row]),
-                "label": str(frame["label"].iloc[row]) if "label" in frame else "",
-                "image": os.path.basename(test.addresses(int(row))[0]),
-                **({"prediction": called[int(row)]} if called else {}),
+                "label": str(frame[label].iloc[row]) if label in frame else "",
+                "image": os.path.basename(test.addresses(row)[0]),
+                **({"prediction": called[prediction].iloc[row]} if prediction in called.columns else {}),
             }  # fmt: skip
             index.append(entry)
             self.status(message=f"Heatmap {number + 1} of {min(self.config.heatmaps, len(frame))}")
         write_text(self.folder / "heatmaps" / "index.json", json.dumps(index, indent=1))
 
-    def _called(self) -> list[str]:
+    def _predictions(self) -> Any:
         import pandas as pd
 
-        table = pd.read_csv(self.folder / "predictions.csv", skiprows=1, dtype=str, keep_default_na=False)
-        return table["prediction"].tolist() if "prediction" in table.columns else []
+        return pd.read_csv(self.folder / "predictions.csv", skiprows=1, dtype=str, keep_default_na=False)
 
     def _write_run(self, model: Any, study: Any) -> None:
         from easydl.machine import device, versions
@@ -270,6 +273,25 @@ class _Work:
         write_text(self.folder / "run.json", json.dumps(facts, indent=1))
 
 
+def _spread(test: Any) -> list[int]:
+    """Rows of a test set such that the first of them are of different classes, or numbers far apart."""
+    import pandas as pd
+
+    from easydl.studies.splits import balanced
+
+    task, labels = balanced(test)
+    labels = labels.reset_index(drop=True)
+    if task == "segmentation" or not len(labels):
+        return list(range(len(test)))
+    if task == "regression":
+        order = pd.to_numeric(labels).sort_values(kind="stable").index
+        # The lowest, the highest, the middle, then the quarters: always the middle of the widest gap.
+        places = [0.0, 1.0, *((2 * k + 1) / 2**depth for depth in range(1, 8) for k in range(2 ** (depth - 1)))]
+        chosen = [int(order[round(place * (len(order) - 1))]) for place in places]
+        return list(dict.fromkeys([*chosen, *map(int, order)]))
+    return [int(row) for row in labels.groupby(labels).cumcount().sort_values(kind="stable").index]
+
+
 def _csv(table: Any) -> str:
     return "" if table is None else csv_text(table)
 
@@ -280,23 +302,21 @@ def build(config: RunConfig, study: Any) -> Any:
     Raises:
         InputError: The named model does not fit the task.
     """
-    from easydl.networks import classifier, unet, unet3d
+    from easydl.networks import classifier, models, segmenter
 
-    segmenters = {2: "unet", 3: "unet3d"}
     name = config.model
     if study.task == "segmentation":
-        fitting = segmenters[study.dimension]
-        if name not in ("auto", fitting):
-            raise InputError(
-                f"model={name!r} does not outline {study.dimension}D scans.",
-                f"{fitting!r}.",
-                f"Choose {fitting!r}.",
-            )
-        return {2: unet, 3: unet3d}[study.dimension](classes=study.classes, seed=config.seed)
-    if name in segmenters.values():
+        name = {2: "unet", 3: "unet3d"}[study.dimension] if name == "auto" else name
+        return segmenter(name, classes=study.classes, seed=config.seed)
+    if name in set(models(makes="segmenter")["name"]):
         raise InputError(
             f"model={name!r} needs masks.", "a mask column.", "Pass mask= its name, or choose a classifier."
         )
     if name == "auto":
         name = "tiny3d" if study.dimension == 3 else "resnet" if config.pretrained else "tiny"
-    return classifier(name, classes=study.classes, pretrained=config.pretrained, size=config.size, seed=config.seed)
+    asked: dict[str, Any] = {"classes": study.classes, "task": study.task}
+    if study.task == "heads":
+        asked = {"heads": study.heads}
+    return classifier(
+        name, **asked, covariates=config.covariates, pretrained=config.pretrained, size=config.size, seed=config.seed
+    )

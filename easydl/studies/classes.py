@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 
 from easydl.errors import InputError
 from easydl.studies import contents
+from easydl.studies.covariates import covariates_of
 
 if TYPE_CHECKING:
     from easydl.studies.study import Study
@@ -25,6 +26,8 @@ class Classes(list[str]):
         image_size: The median (height, width), or (depth, height, width), in pixels.
         dimension: 2 or 3.
         label_values: For masks, the stored value of each class, in the same order.
+        covariates: The other columns of the table that a model can be told beside the image: their categories, or
+            None for numbers.
     """
 
     def __init__(
@@ -35,10 +38,29 @@ class Classes(list[str]):
         image_size: tuple[int, ...] | None = None,
         dimension: int = 2,
         label_values: tuple[int, ...] | None = None,
+        covariates: Mapping[str, tuple[str, ...] | None] | None = None,
     ) -> None:
         super().__init__(names)
         self.channels, self.image_size, self.dimension = channels, image_size, dimension
         self.label_values = label_values
+        self.covariates = dict(covariates or {})
+
+
+class Heads(dict[str, list[str] | int]):
+    """The questions of a study by name, each a list of classes in order, or 1 for a number; it also tells a builder
+    what the images are like.
+
+    Attributes:
+        channels: As of `Classes`.
+        image_size: As of `Classes`.
+        dimension: As of `Classes`.
+        covariates: As of `Classes`.
+    """
+
+    def __init__(self, questions: Mapping[str, list[str] | int], like: Classes) -> None:
+        super().__init__(questions)
+        self.channels, self.image_size, self.dimension = like.channels, like.image_size, like.dimension
+        self.covariates = dict(like.covariates)
 
 
 def classes_of(study: Study) -> Classes:
@@ -51,7 +73,7 @@ def classes_of(study: Study) -> Classes:
     if study.task == "segmentation":
         known = study._meaning()
         return Classes(known.names, label_values=known.values, **facts)
-    return Classes(study._names(), **facts)
+    return Classes(study._names(), covariates=covariates_of(study), **facts)
 
 
 def sampled(study: Study) -> dict[str, Any]:

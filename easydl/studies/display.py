@@ -22,11 +22,17 @@ CT_WINDOW_HU = (-1000.0, 400.0)
 def summary(study: Study) -> pd.DataFrame:
     """Images and patients per class (rows) and part of the split (columns)."""
     frame = study.frame
+    if study.task == "heads":
+        parts = [summary(study.head(name)) for name in study.questions]
+        labelled_parts = [
+            part.assign(label=f"{name}: " + part["label"]) for name, part in zip(study.questions, parts, strict=True)
+        ]
+        return pd.concat(labelled_parts, ignore_index=True)
     if study.task == "multilabel":  # an image with two findings stands in two rows
         frame = frame.assign(label=frame["label"].replace("", "none of them").str.split(JOIN, regex=False)).explode(
             "label"
         )
-    labelled = "label" in frame.columns and study.task in ("classification", "multilabel")
+    labelled = "label" in frame.columns and study.task in ("classification", "ordinal", "multilabel")
     rows = frame.assign(
         label=frame["label"] if labelled else "all",
         split=frame["split"] if "split" in frame.columns else "all",
@@ -36,23 +42,51 @@ def summary(study: Study) -> pd.DataFrame:
     return table.reset_index()
 
 
+def counts(study: Study) -> pd.DataFrame:
+    """Images and patients of each class, grade or finding, over all parts: ``label``, ``images``, ``patients``.
+
+    For several questions the class has its question before it. Numbers are left out.
+    """
+    numbers = {f"{name}: all" for name, asked in study.questions.items() if asked == 1}
+    if not study.questions and (study.task in ("regression", "segmentation") or "label" not in study.frame.columns):
+        numbers = {"all"}
+    table = summary(study).groupby("label", as_index=False, sort=False)[["images", "patients"]].sum()
+    return table[~table["label"].isin(numbers)]
+
+
 def sentence(study: Study) -> str:
     """One line: how many images of how many patients, and of what."""
     patients = f"{study.n_patients} patients" if study.patients_known else "patients not known"
-    text = f"{study.name}: {len(study)} images, {patients}"
-    if study.task == "classification" and "label" in study.frame.columns:
-        counts = study.frame["label"].value_counts()
-        text += "; " + ", ".join(f"{name} {counts[name]}" for name in study.classes if name in counts)
-    elif study.task == "multilabel":
-        text += "; " + ", ".join(
-            f"{name} {int(n)}" for name, n in zip(study.classes, study.targets().sum(0), strict=True)
-        )
-    elif study.task == "regression":
+    if study.task == "heads":
+        said = "; ".join(f"{name} ({labels(study.head(name)).removeprefix(f'{name} ')})" for name in study.questions)
+    else:
+        said = labels(study)
+    return f"<Study {study.name}: {len(study)} images, {patients}{'; ' if said else ''}{said}>"
+
+
+def labels(study: Study) -> str:
+    """What the labels are, in words: counts of classes, the range of numbers; empty without labels."""
+    if study.task == "segmentation":
+        return "with masks"
+    if "label" not in study.frame.columns:
+        return ""
+    if study.task == "regression":
         values = study.targets()
-        text += f"; {study.classes[0]} {values.min():g} to {values.max():g}, median {np.median(values):g}"
-    elif study.task == "segmentation":
-        text += "; with masks"
-    return f"<Study {text}>"
+        return f"{study._names()[0]} {values.min():g} to {values.max():g}, median {np.median(values):g}"
+    counts = zip(study._names(), study.targets().sum(axis=0), strict=True)
+    return ", ".join(f"{name} {int(n)}" for name, n in counts if n or study.task == "multilabel")
+
+
+def ranges(study: Study) -> dict[str, dict[str, float]]:
+    """Lowest, median and highest of every number that is measured, by name; empty for other tasks."""
+    if study.questions:
+        parts = [ranges(study.head(name)) for name, asked in study.questions.items() if asked == 1]
+        return {name: found for part in parts for name, found in part.items()}
+    if study.task != "regression" or "label" not in study.frame.columns or not len(study):
+        return {}
+    values = study.targets()
+    found = {"lowest": values.min(), "median": np.median(values), "highest": values.max()}
+    return {study._names()[0]: {word: float(f"{value:.6g}") for word, value in found.items()}}
 
 
 def html(study: Study) -> str:
@@ -88,7 +122,7 @@ def figure(study: Study, n: int) -> Any:
     from matplotlib.figure import Figure
 
     frame = study.frame.reset_index(drop=True)
-    if study.task == "classification" and "label" in frame.columns:
+    if study.task in ("classification", "ordinal") and "label" in frame.columns:
         turn = frame.groupby("label").cumcount()
         rows = turn.sort_values(kind="stable").index[:n].tolist()
     else:
@@ -107,7 +141,8 @@ def figure(study: Study, n: int) -> Any:
             mask = mask[mask.shape[0] // 2] if mask.ndim == 3 else mask
             rows_, columns_ = scan.upright
             axis.contour(mask[::rows_, ::columns_] > 0, levels=[0.5], colors="#ffb000", linewidths=1)
-        label = frame["label"].iloc[row] if "label" in frame.columns else ""
+        told = list(study.questions) or [name for name in ("label",) if name in frame.columns]
+        label = ", ".join(str(frame[name].iloc[row]) for name in told)
         axis.set_title(
             f"{label}\n{frame['patient'].iloc[row] if 'patient' in frame.columns else ''}", fontsize=8, parse_math=False
         )

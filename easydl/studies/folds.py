@@ -84,7 +84,7 @@ def leave_site_out(study: Study, column: str, seed: int) -> list[Parts]:
         words = f"Split by site, tested on {name!r} of {column!r}, seed {seed}"
         if elsewhere.any():
             words += f" ({many(int(elsewhere.sum()), 'image')} of its patients at other sites in no part)"
-        if study.task in ("classification", "multilabel"):
+        if study.task != "segmentation" and splits.balanced(study)[0] != "regression":
             held = splits.held_classes(study)
             without = sorted(set(held) - set(held[here]))
             words += f" (the site has no image of {', '.join(without)})" if without else ""
@@ -111,9 +111,14 @@ def by_time(study: Study, column: str, sizes: tuple[float, float, float]) -> Non
     second = first + 1 + int(np.argmin(np.abs(upto[first + 1 : -1] - (sizes[0] + sizes[1]) * len(last))))
     place = np.searchsorted(moments_sorted, last.to_numpy())
     part = pd.Series(np.where(place <= first, "train", np.where(place <= second, "val", "test")), index=last.index)
-    if study.task == "classification" and "label" in study.frame.columns:
-        whole = group.map(part)
-        table = study.frame.groupby([study.frame["label"], whole])["patient"].nunique().unstack(fill_value=0)
+    if splits.least(study) > 1 and len(splits.balanced(study)[1]):
+        whole, held = group.map(part), splits.held_classes(study)
+        table = (
+            study.frame.loc[held.index]
+            .groupby([held, whole.loc[held.index]])["patient"]
+            .nunique()
+            .unstack(fill_value=0)
+        )
         table = table.reindex(columns=list(splits.PARTS), fill_value=0)
         few = [f"{name!r} {count} in {splits.WORDS[str(word)]}" for name, row in table.iterrows()
                for word, count in row.items() if count < splits.LEAST]  # fmt: skip

@@ -218,6 +218,25 @@ def set_missing_aside(cells: pd.Series, notes: list[str], classes: Sequence[str]
     return cells.drop(aside)
 
 
+def is_number(cell: str) -> bool:
+    """Whether a cell holds a number, with a decimal point or a decimal comma."""
+    return bool(_NUMBER.fullmatch(cell) or _COMMA.fullmatch(cell))
+
+
+def refuse_unordered(names: Sequence[str]) -> None:
+    """Refuse grades whose order nobody gave: only numbers have one of their own.
+
+    Raises:
+        InputError: The grades are not all numbers.
+    """
+    if not all(_NUMBER.fullmatch(name) for name in names):
+        raise InputError(
+            f"The order of the grades {', '.join(map(repr, names[:5]))} is not known.",
+            "the grades from the lowest to the highest, or grades that are numbers.",
+            "Pass classes= the list in its order (--classes for each of them).",
+        )
+
+
 def in_order(names: Sequence[str] | pd.Index) -> list[str]:
     """Class names in the order they are stored: as numbers when all are numbers (2 before 10), else by alphabet."""
     text = sorted(map(str, names))
@@ -264,7 +283,7 @@ def _ask_several(counts: pd.Series) -> None:
 
 
 def _ask_measurement(counts: pd.Series) -> None:
-    if len(counts) > MOST_NUMBERS and all(_NUMBER.fullmatch(name) or _COMMA.fullmatch(name) for name in counts.index):
+    if len(counts) > MOST_NUMBERS and all(is_number(name) for name in counts.index):
         raise InputError(
             f"The labels are {len(counts)} different numbers: is this a measurement?",
             f"classes, or at most {MOST_NUMBERS} different numbers as classes.",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -12,6 +13,7 @@ from easydl.errors import InputError
 from easydl.studies import files, folders, labels, pairing, tables
 from easydl.studies import readers as several
 from easydl.studies.agreement import Agreement, agreement
+from easydl.studies.heads import read_heads
 from easydl.studies.meanings import MaskLabels
 from easydl.studies.splits import check_split
 from easydl.studies.study import TASKS, Study
@@ -31,6 +33,7 @@ def load(
     classes: Sequence[str] | None = None,
     label_separator: str | None = None,
     readers: Sequence[str] | None = None,
+    heads: Sequence[str] | Mapping[str, Sequence[str] | int] | None = None,
     root: str | Path | None = None,
     merge_labels: bool = False,
     resample_masks: bool = False,
@@ -53,12 +56,16 @@ def load(
             every image is a patient of its own: this goes on the record of every report.
         split: A column with a ready-made split (train, val, test). It is refused when a patient is in two parts.
         task: ``"classification"`` (one class per image), ``"multilabel"`` (any number of findings), ``"regression"``
-            (a number) or ``"segmentation"`` (a mask); ``"auto"`` tells by the columns and asks when unsure.
+            (a number), ``"ordinal"`` (one of several grades, whose order is that of ``classes``, or of the numbers),
+            ``"heads"`` (several questions) or ``"segmentation"`` (a mask); ``"auto"`` tells by the columns and asks when
+            unsure.
         classes: The classes in the order to keep. Not given, they are sorted (numbers as numbers). A word such as "NA"
             is a class if it is listed here; if it is not, its rows are set aside and counted.
         label_separator: What separates several findings in one label cell, such as ``";"``.
         readers: Columns of several readers. Without ``label`` the majority is the label (for numbers the mean), and
             images on which they are evenly divided are set aside; ``study.agreement`` says how well they agree.
+        heads: Columns of several questions about one image, such as ``["cancer", "density"]``; or a dict from column to
+            its classes in order, or to 1 for a number. A row may leave some of them unanswered.
         root: The folder that the table's paths are relative to and have to lie in. Not given, it is the table's folder;
             paths that lead out of it are refused. In a DataFrame, paths are relative to the working directory and may
             lead anywhere.
@@ -90,10 +97,10 @@ def load(
     label_columns = [tables.pick(frame, "label", one) for one in ([label] if isinstance(label, str) else label or [])]
     reader_columns = [str(tables.pick(frame, "readers", one)) for one in readers or []]
     mask_column = tables.pick(frame, "mask", mask)
-    found_label = None if mask or readers or label_columns else tables.pick(frame, "label", None)
+    found_label = None if mask or readers or label_columns or heads is not None else tables.pick(frame, "label", None)
     label_columns = label_columns or ([found_label] if found_label else [])
     asked = task != "auto"
-    task = _task(task, label_columns, label_separator, mask, mask_column, reader_columns)
+    task = _task(task, label_columns, label_separator, mask, mask_column, reader_columns, heads)
     if task == "segmentation":
         label_columns = []
     patient_column = tables.pick(frame, "patient", None if patient == "auto" else patient) if patient else None
@@ -134,13 +141,17 @@ def load(
     if label_columns:
         cells, names = _labels(frame, label_columns, task, classes, label_separator, merge_labels, notes, asked=asked)
         table = table.loc[cells.index].assign(label=cells)
-    elif not mask_column:
+    questions: dict[str, list[str] | int] = {}
+    if heads is not None:
+        questions, answers = read_heads(frame, heads, notes, merge=merge_labels)
+        table = table.loc[answers.index].assign(**{str(name): answers[name] for name in answers})
+    elif not (label_columns or mask_column):
         notes.append("no labels: the study can be looked at and predicted, not trained on")
-    target = "mask" if task == "segmentation" else "label"
-    table = files.once(table, image_columns, [target, *(["patient"] if known else [])], notes)
+    target = ["mask"] if task == "segmentation" else list(questions) or ["label"]
+    table = files.once(table, image_columns, [*target, *(["patient"] if known else [])], notes)
     study = Study(
         frame=table.reset_index(drop=True), task=task, image_columns=image_columns, patients_known=known, notes=notes,
-        name=name, class_names=names, readers=reader_columns, agreement=agreed,
+        name=name, class_names=names, questions=questions, readers=reader_columns, agreement=agreed,
         resample_masks=resample_masks, collapse_instances=collapse_instances, mask_labels=mask_labels,
     )  # fmt: skip
     _enough(study)
@@ -213,9 +224,17 @@ def _from_folder(root: Path) -> tuple[pd.DataFrame, list[str]]:
 
 def _task(
     task: str, label_columns: list[str | None], separator: str | None, mask: str | None, mask_column: str | None,
-    readers: list[str],
+    readers: list[str], heads: Any,
 ) -> str:  # fmt: skip
     """What is to be learnt, and whether the columns can tell it."""
+    if heads is not None or task == "heads":
+        if heads is None or label_columns or separator or mask or readers or task not in ("auto", "heads"):
+            raise InputError(
+                f"task={task!r} with heads={heads!r} and other labels cannot be answered together.",
+                "heads= alone, for several questions about one image, and for nothing else.",
+                "Name all the questions in heads= (--heads), and leave label=, mask= and readers= out.",
+            )
+        return "heads"
     several_findings = len(label_columns) > 1 or separator is not None
     if task == "auto" and several_findings:
         task = "multilabel"
@@ -253,7 +272,10 @@ def _labels(
         return labels.multilabel_cells(frame[columns[0]], str(separator), notes, classes=classes, merge=merge)
     if task == "regression":
         return labels.numbers(frame[columns[0]], notes, name=str(columns[0])).map(repr), [str(columns[0])]
-    return labels.classification(frame[columns[0]], notes, classes=classes, merge=merge, asked=asked)
+    cells, names = labels.classification(frame[columns[0]], notes, classes=classes, merge=merge, asked=asked)
+    if task == "ordinal" and classes is None:
+        labels.refuse_unordered(names)
+    return cells, names
 
 
 def _patients(table: pd.DataFrame, patient: str | None, is_table: bool, notes: list[str]) -> bool:
@@ -284,7 +306,7 @@ def _patients(table: pd.DataFrame, patient: str | None, is_table: bool, notes: l
 
 def _enough(study: Study) -> None:
     """At least two classes, findings or values: from one alone nothing can be learnt."""
-    if "label" not in study.frame.columns or study.task == "segmentation":
+    if "label" not in study.frame.columns or study.task in ("segmentation", "heads"):
         return
     if study.task == "multilabel":
         flat = [
@@ -305,10 +327,10 @@ def _enough(study: Study) -> None:
     if len(found) < 2:
         raise InputError(
             f"All {len(study)} images have the label {found[0]!r}.",
-            "at least two classes." if study.task == "classification" else "different numbers.",
+            "different numbers." if study.task == "regression" else "at least two classes.",
             "Add the images of the other class, or choose another label column.",
         )
-    missing = [name for name in study.classes if name not in found] if study.task == "classification" else []
+    missing = [name for name in study.classes if name not in found] if study.task != "regression" else []
     if missing:
         raise InputError(
             f"No image is of the class {missing[0]!r} in classes=.",

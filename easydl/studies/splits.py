@@ -85,11 +85,17 @@ def check_sizes(sizes: Sequence[float]) -> None:
 
 def least(study: Study) -> int:
     """How many patients of a class every part needs."""
-    return LEAST if study.task == "classification" else 1
+    return LEAST if balanced(study)[0] in ("classification", "ordinal") and _labelled(study) else 1
+
+
+def _labelled(study: Study) -> bool:
+    """Whether there are labels to balance the parts by: outlines are none, and images alone have none."""
+    return study.task != "segmentation" and ("label" in study.frame.columns or bool(study.questions))
 
 
 def strata(study: Study, group: pd.Series, parts: int, each: int) -> pd.Series:
-    """What the parts are balanced by: for every group its rarest class or finding, or the fifth of its number.
+    """What the parts are balanced by: for every group its rarest class or finding, or the fifth of its number; with
+    several questions, by the first.
 
     Args:
         study: Its rows.
@@ -98,21 +104,19 @@ def strata(study: Study, group: pd.Series, parts: int, each: int) -> pd.Series:
         each: How many patients of a class every part needs.
 
     Raises:
-        InputError: No patients or labels, or a class with too few patients for so many parts.
+        InputError: No patients, or a class with too few patients for so many parts.
     """
     frame = study.frame
     if "patient" not in frame.columns:
         raise InputError("The study has no patients.", "a patient for every image.", "Load it again with patient=.")
     names = sorted(set(group))
-    if study.task != "segmentation" and "label" not in frame.columns:
-        raise InputError("The study has no labels.", "a label for every image.", "Load a table with labels.")
-    if study.task == "regression":
-        mean = frame["label"].astype(float).groupby(group).mean().reindex(names)
-        order = mean.sort_values(kind="stable").index
+    if not _labelled(study):
+        stratum = pd.Series("all", index=names)
+    elif balanced(study)[0] == "regression":
+        mean = pd.to_numeric(balanced(study)[1]).groupby(group).mean().reindex(names)
+        order = mean.sort_values(kind="stable").index  # without an answer, at the end
         fifths = min(5, max(1, len(order) // (2 * parts)))
         stratum = pd.Series({name: f"fifth {place * fifths // len(order)}" for place, name in enumerate(order)})
-    elif study.task == "segmentation":
-        stratum = pd.Series("all", index=names)
     else:
         held = held_classes(study)
         by_class = held.value_counts()
@@ -134,9 +138,17 @@ def strata(study: Study, group: pd.Series, parts: int, each: int) -> pd.Series:
     return stratum
 
 
+def balanced(study: Study) -> tuple[str, pd.Series]:
+    """The task and the labels that parts are balanced by: with several questions, those of the first."""
+    if study.questions:
+        name, asked = next(iter(study.questions.items()))
+        return "regression" if asked == 1 else "classification", study.frame[name]
+    return study.task, study.frame.get("label", pd.Series(dtype=str))
+
+
 def held_classes(study: Study) -> pd.Series:
     """One entry per class that an image has: an image with two findings has two, with the same index."""
-    cells = study.frame["label"]
+    cells = balanced(study)[1]
     if study.task == "multilabel":
         cells = cells.str.split(JOIN, regex=False).explode()
     return cells[cells != ""]
@@ -219,7 +231,9 @@ def sizes_in_words(frame: pd.DataFrame, patients_known: bool = True) -> str:
 
 def missing_classes(study: Study, part: pd.Series, parts: Sequence[str]) -> list[tuple[str, str]]:
     """The (class, part) of which there is no image."""
-    if study.task not in ("classification", "multilabel") or "label" not in study.frame.columns:
+    if study.task == "segmentation" or not ("label" in study.frame.columns or study.questions):
+        return []
+    if balanced(study)[0] == "regression":
         return []
     held = held_classes(study)
     present = set(zip(held, part.loc[held.index], strict=True))

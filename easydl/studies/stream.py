@@ -72,35 +72,57 @@ def decode(
 
 
 def dataset(
-    images: np.ndarray | Decoded, targets: np.ndarray, batch_size: int, *, shuffle: bool = False, seed: int = 0
+    images: Any, targets: Any, batch_size: int, *, weights: Any = None, shuffle: bool = False, seed: int = 0
 ) -> Any:
     """A ``tf.data.Dataset`` over arrays that are gathered a batch at a time, so that nothing is copied twice.
 
     Args:
-        images: ``(n, *size, channels)`` of any dtype, memory-mapped or not.
-        targets: ``(n, ...)`` float32.
+        images: ``(n, *size, channels)`` of any dtype, memory-mapped or not; or a dict of such inputs.
+        targets: ``(n, ...)`` float32, or a dict of them.
         batch_size: Rows in a batch.
+        weights: ``(n,)`` float32 or a dict of them, or None.
         shuffle: A new order in each epoch.
         seed: Seed of that order.
 
     Returns:
-        Batches of (float32 images, float32 targets), prefetched.
+        Batches of (float32 images, float32 targets), and weights where they are given, prefetched.
     """
     import tensorflow as tf
 
-    def gather(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return np.asarray(images[rows], dtype=np.float32), np.asarray(targets[rows], dtype=np.float32)
-
-    def load(rows: Any) -> tuple[Any, Any]:
-        x, y = tf.numpy_function(gather, [rows], (tf.float32, tf.float32), stateful=False)
-        x.set_shape((None, *images.shape[1:]))
-        y.set_shape((None, *targets.shape[1:]))
-        return x, y
-
-    rows = tf.data.Dataset.range(len(images))
+    count = len(tf.nest.flatten(targets)[0])
+    rows = tf.data.Dataset.range(count)
     if shuffle:
-        rows = rows.shuffle(len(images), seed=seed, reshuffle_each_iteration=True)
-    return rows.batch(batch_size).map(load, num_parallel_calls=2, deterministic=True).prefetch(2)
+        rows = rows.shuffle(count, seed=seed, reshuffle_each_iteration=True)
+    return gathered(rows.batch(batch_size), images, targets, weights).prefetch(2)
+
+
+def gathered(rows: Any, images: Any, targets: Any, weights: Any = None) -> Any:
+    """Batches of row numbers become batches of what lies in these rows, as float32.
+
+    Args:
+        rows: A ``tf.data.Dataset`` of int64 ``(batch,)``.
+        images: As for `dataset`.
+        targets: As for `dataset`.
+        weights: As for `dataset`.
+
+    Returns:
+        A ``tf.data.Dataset`` of (images, targets) or (images, targets, weights).
+    """
+    import tensorflow as tf
+
+    tree = (images, targets) if weights is None else (images, targets, weights)
+    parts = tf.nest.flatten(tree)
+
+    def gather(chosen: np.ndarray) -> list[np.ndarray]:
+        return [np.asarray(part[chosen], dtype=np.float32) for part in parts]
+
+    def load(chosen: Any) -> Any:
+        found = tf.numpy_function(gather, [chosen], [tf.float32] * len(parts), stateful=False)
+        for one, part in zip(found, parts, strict=True):
+            one.set_shape((None, *part.shape[1:]))
+        return tf.nest.pack_sequence_as(tree, found)
+
+    return rows.map(load, num_parallel_calls=2, deterministic=True)
 
 
 def batches(study: Study, batch_size: int, *, size: tuple[int, ...] | None, shuffle: bool, seed: int) -> Any:
@@ -113,4 +135,4 @@ def batches(study: Study, batch_size: int, *, size: tuple[int, ...] | None, shuf
         targets = np.stack([np.eye(count, dtype=np.float32)[one] for one in labels])
     else:
         targets = study.targets()
-    return dataset(images, targets, batch_size, shuffle=shuffle, seed=seed)
+    return dataset(images, targets, batch_size, weights=study.target_weights(), shuffle=shuffle, seed=seed)

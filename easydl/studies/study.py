@@ -15,12 +15,12 @@ from easydl.errors import EasyDLError, InputError
 from easydl.images import Scan, read
 from easydl.studies import contents, display, folds, splits
 from easydl.studies.agreement import Agreement
-from easydl.studies.classes import Classes, classes_of, sampled
-from easydl.studies.labels import JOIN
+from easydl.studies.classes import Classes, Heads, classes_of, sampled
+from easydl.studies.heads import targets_of
 from easydl.studies.masks import read_labels
 from easydl.studies.meanings import MaskLabels, Meaning, meaning
 
-TASKS = ("classification", "multilabel", "regression", "segmentation")
+TASKS = ("classification", "multilabel", "regression", "ordinal", "heads", "segmentation")
 
 
 @dataclass(eq=False)
@@ -39,6 +39,7 @@ class Study:
         name: What to call the study in messages.
         seed: The seed of the split, when there is one.
         class_names: The classes or findings in their stored order, or the name of the number; None sorts the labels.
+        questions: For the task ``"heads"``, each question's column with its classes in order, or 1 for a number.
         readers: The columns with what several readers said.
         agreement: How well the readers agree over all images, those set aside included; None without readers.
         resample_masks: Whether masks on another grid are brought to their image's.
@@ -55,6 +56,7 @@ class Study:
     name: str = "study"
     seed: int | None = None
     class_names: list[str] | None = None
+    questions: dict[str, list[str] | int] = field(default_factory=dict)
     readers: list[str] = field(default_factory=list)
     agreement: Agreement | None = None
     resample_masks: bool = False
@@ -82,6 +84,39 @@ class Study:
         if "classes" not in self._shared:
             self._shared["classes"] = classes_of(self)
         return self._shared["classes"]
+
+    @property
+    def heads(self) -> Heads:
+        """The questions of a study with several, as `easydl.classifier` takes them; empty for the other tasks."""
+        return Heads(self.questions, self.classes)
+
+    def head(self, name: str) -> Study:
+        """One question of a study with several, as a study of its own; rows without an answer to it are left out.
+
+        Args:
+            name: The question's column.
+
+        Raises:
+            InputError: The study has no such question.
+
+        Example:
+            >>> study.head("density").task  # doctest: +SKIP
+            'classification'
+        """
+        if name not in self.questions:
+            raise InputError(
+                f"The study has no question {name!r}.",
+                f"one of {', '.join(map(repr, self.questions)) or 'none: it was loaded without heads='}.",
+                "Correct the name, or load the study with heads= (--heads).",
+            )
+        asked = self.questions[name]
+        answered = self.frame[self.frame[name] != ""]
+        return replace(
+            self, frame=answered.assign(label=answered[name]).reset_index(drop=True), questions={},
+            task="regression" if isinstance(asked, int) else "classification",
+            class_names=[name] if isinstance(asked, int) else list(asked),
+            _shared={key: self._shared[key] for key in ("contents", "sample") if key in self._shared},
+        )  # fmt: skip
 
     @property
     def dimension(self) -> int:
@@ -249,46 +284,39 @@ class Study:
         chosen = self.frame.loc[index].reset_index(drop=True)
         return replace(self, frame=chosen, name=name or self.name)
 
-    def targets(self) -> np.ndarray:
+    def targets(self) -> Any:
         """What a model is to put out for every image, as float32.
 
         Returns:
-            ``(images, classes)`` with one 1 in each row (classification) or any number of them (multilabel), or
-            ``(images, 1)`` with the number (regression).
+            ``(images, classes)`` with one 1 in each row (classification, ordinal) or any number of them (multilabel),
+            or ``(images, 1)`` with the number (regression). For several questions a dict of these by name; a row
+            without an answer holds zeros, and `target_weights` says so.
 
         Raises:
             InputError: The study has no labels, or masks instead.
         """
+        if self.task == "heads":
+            return {
+                name: targets_of(self.frame[name], "regression", [name])
+                if isinstance(asked, int)
+                else targets_of(self.frame[name], "classification", asked)
+                for name, asked in self.questions.items()
+            }
         if "label" not in self.frame.columns or self.task == "segmentation":
             raise InputError(
                 "The study has no label for each image.", "classes, findings or numbers.", "Load a table with labels."
             )
-        cells = self.frame["label"]
-        if self.task == "regression":
-            return cells.to_numpy(np.float32)[:, None]
-        names = self._names()
-        if self.task == "multilabel":
-            held = [set(cell.split(JOIN)) for cell in cells]
-            return np.array([[name in row for name in names] for row in held], np.float32).reshape(-1, len(names))
-        position = {name: number for number, name in enumerate(names)}
-        return np.eye(len(names), dtype=np.float32)[[position[name] for name in cells]]
+        return targets_of(self.frame["label"], self.task, self._names())
+
+    def target_weights(self) -> dict[str, np.ndarray] | None:
+        """For several questions, float32 ``(images,)`` by name: 1 where it is answered, 0 where not; else None."""
+        if self.task != "heads":
+            return None
+        return {name: (self.frame[name] != "").to_numpy(np.float32) for name in self.questions}
 
     def one_hot(self) -> np.ndarray:
         """The classes as float32 ``(images, classes)``; `targets` serves every task."""
         return self.targets()
-
-    def refuse_untrained(self) -> None:
-        """Refuse what easydl cannot train, test or explain: findings and numbers, so far.
-
-        Raises:
-            InputError: The task is ``"multilabel"`` or ``"regression"``.
-        """
-        if self.task in ("multilabel", "regression"):
-            raise InputError(
-                f"The study's task is {self.task}.",
-                "one class for each image (classification) or a mask (segmentation): easydl trains and tests these.",
-                "Use study.batches(16) with a Keras model's own fit, or load the study with one class for each image.",
-            )
 
     def batches(
         self,
@@ -308,7 +336,8 @@ class Study:
 
         Returns:
             Batches of float32 ``(batch, *size, channels)`` in `units`, and `targets`: ``(batch, classes)``,
-            ``(batch, 1)`` for numbers or, for masks, one-hot ``(batch, *size, classes)``.
+            ``(batch, 1)`` for numbers, for several questions a dict of these (and a dict of weights, 0 where a question
+            is not answered), or, for masks, one-hot ``(batch, *size, classes)``.
         """
         from easydl.studies.stream import batches
 
@@ -334,6 +363,8 @@ class Study:
             self.notes.append(note)
 
     def _names(self) -> list[str]:
+        if self.questions:
+            return list(self.questions)
         if self.class_names is not None:
             return self.class_names
         return sorted(self.frame["label"].unique()) if "label" in self.frame.columns else []

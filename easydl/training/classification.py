@@ -1,8 +1,9 @@
-"""Training a classifier: a head on cached frozen features and gentle fine-tuning, or the whole from random."""
+"""Training a classifier of any task: a head on cached frozen features and gentle fine-tuning, or the whole from random."""
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -15,13 +16,15 @@ from easydl.errors import ModelError
 from easydl.networks import freeze_backbone, head, set_window, unfreeze
 from easydl.networks.recipe import Recipe
 from easydl.prediction import compiled
+from easydl.prediction.told import beside
 from easydl.studies import Study
 from easydl.studies.contents import Decoded
 from easydl.studies.stream import dataset, decode
 from easydl.training.checkpoint import load_checkpoint
 from easydl.training.feed import image_feed
+from easydl.training.objective import Objective, objective
 from easydl.training.phase import run_phase
-from easydl.training.plan import Plan, choose_window, plan_classifier
+from easydl.training.plan import Plan, choose_window, mixed_task, plan_classifier
 from easydl.training.watch import Watch
 
 FEATURE_BATCH, HEAD_BATCH, HEAD_RATE = 32, 32, 3e-3
@@ -51,7 +54,7 @@ def fit_classifier(
             "a model of the study's dimension.",
             "Use easydl.classifier('tiny3d', classes=study.classes) for volumes, a 2D one for images.",
         )
-    size = tuple(int(side) for side in model.input_shape[1:-1])
+    size = tuple(int(side) for side in recipe.size if side is not None)
     units = train.units
     progress = _progress(watch, show)
     kind: dict[str, Any] = {"size": size, "channels": recipe.channels, "units": units, "normalise": recipe.normalise}
@@ -63,84 +66,141 @@ def fit_classifier(
         recipe, train, preset=(preset[0].name, preset[1]), window=chosen, epochs=epochs, batch_size=batch_size,
         learning_rate=learning_rate, fine_tune=fine_tune, class_weight=class_weight,
     )  # fmt: skip
-    if show:
-        print("\n".join(plan.why), flush=True)
     set_window(model, plan.window, plan.units)
     augment = None
     if preset[0].name != "none":
         augment = preset[0].augmenter(
-            dimension=recipe.dimension,
-            units=plan.units,
-            window=plan.window,
-            seed=seed,
-            classes=recipe.classes,
-        )
-    targets, held_targets = train.one_hot(), val.one_hot()
-    metrics = ["accuracy", keras.metrics.AUC(name="auc", num_thresholds=500)]
+            dimension=recipe.dimension, units=plan.units, window=plan.window, seed=seed, classes=_names(recipe),
+            channels=recipe.channels, task=mixed_task(recipe),
+        )  # fmt: skip
+        plan = replace(plan, why=(*plan.why, *augment.notes))
+    if show:
+        print("\n".join(plan.why), flush=True)
+    goal = objective(model, recipe, train, plan.class_weight)
+    told, held_told = beside(model, train, learn=True), beside(model, val)
+    learn = Part(images, told, train.targets(), sample_weights(train, plan))
+    check = Part(held, held_told, val.targets(), val.target_weights())
     key = _key(recipe, plan, seed, images.shape)
     name = "fine-tune" if plan.head_epochs else "train"
     if plan.head_epochs and load_checkpoint(watch.folder, key) is None:
-        _train_head(model, images, held, targets, held_targets, plan, augment, metrics, seed, watch, show)
-    if watch.stopped or not (plan.fine_tune or not plan.head_epochs):
-        return plan
-    if plan.head_epochs:
-        unfreeze(model)
-    batches = dataset(held, held_targets, FEATURE_BATCH)
-    run_phase(
-        model,
-        lambda first: image_feed(images, targets, plan.batch_size, seed=seed, augment=augment, first_epoch=first),
-        batches, name=name, epochs=plan.epochs, steps=-(-len(images) // plan.batch_size),
-        learning_rate=plan.learning_rate, loss="categorical_crossentropy",
-        metrics=["accuracy", keras.metrics.AUC(name="auc", num_thresholds=500)], watch=watch, show=show, key=key,
-        class_weight=plan.class_weight,
-    )  # fmt: skip
+        _train_head(model, learn, check, plan, goal, augment, seed, watch, show)
+    if not watch.stopped and (plan.fine_tune or not plan.head_epochs):
+        if plan.head_epochs:
+            unfreeze(model)
+        run_phase(
+            model,
+            lambda first: image_feed(
+                learn.inputs(), learn.targets, plan.batch_size, seed=seed, weights=learn.weights, augment=augment,
+                first_epoch=first,
+            ),
+            dataset(check.inputs(), check.targets, FEATURE_BATCH, weights=check.weights),
+            name=name, epochs=plan.epochs, steps=-(-len(images) // plan.batch_size), learning_rate=plan.learning_rate,
+            loss=goal.loss, metrics=goal.metrics(), watch=watch, show=show, key=key,
+            class_weight=plan.class_weight if goal.single else None,
+        )  # fmt: skip
+    if model.compiled and goal.loss != goal.plain:
+        # Left compiled with losses that Keras itself knows, so that model.save opens anywhere without easydl.
+        model.compile(optimizer=model.optimizer, loss=goal.plain, jit_compile=False)
     return plan
 
 
-def features(model: keras.Model, images: np.ndarray | Decoded, *, augment: Any = None) -> np.ndarray:
+@dataclass(frozen=True)
+class Part:
+    """The training or the validation part as arrays.
+
+    Attributes:
+        images: ``(n, *size, channels)``, or cached features ``(n, features)``.
+        told: Encoded covariates float32 ``(n, width)``, or None.
+        targets: As `Study.targets`.
+        weights: float32 ``(n,)`` by question, or None.
+    """
+
+    images: np.ndarray | Decoded
+    told: np.ndarray | None
+    targets: Any
+    weights: Any
+
+    def inputs(self, name: str = "image") -> Any:
+        """What the model is fed; a dict where it is told something beside the image."""
+        return self.images if self.told is None else {name: self.images, "covariates": self.told}
+
+
+def sample_weights(train: Study, plan: Plan) -> dict[str, np.ndarray] | None:
+    """For several questions the weight of every image: 0 where it is not answered, more for rare classes."""
+    weights = train.target_weights()
+    targets = train.targets()
+    for name, by_class in plan.head_weight.items() if weights else ():
+        every = np.array([by_class[k] for k in sorted(by_class)], np.float32)
+        weights[name] = weights[name] * (targets[name] @ every)  # type: ignore[index]
+    return weights
+
+
+def _names(recipe: Recipe) -> list[str]:
+    """Every name that may say a side, which a mirror image would make false."""
+    asked = [name for question in recipe.heads.values() for name in question.classes]
+    told = [name for one in recipe.covariates for name in (one.name, *(one.categories or ()))]
+    return [*recipe.classes, *asked, *told]
+
+
+def features(model: keras.Model, images: np.ndarray | Decoded, *, augment: Any = None, targets: Any = None) -> Any:
     """The frozen features of every image, computed once.
 
     Args:
         model: A classifier of easydl.
         images: ``(n, *size, channels)``.
         augment: Called on float32 batches before the network, or None.
+        targets: ``(n, classes)``, or a dict of them, to be mixed where ``augment`` mixes images.
 
     Returns:
-        float32 ``(n, features)``.
+        float32 ``(n, features)``; with targets a pair of them and the targets that belong to them.
     """
     call = compiled(model, "features")
-    vary = tf.function(lambda batch: augment(batch)[0]) if augment is not None else tf.identity
-    parts = []
-    for begin in range(0, len(images), FEATURE_BATCH):
-        batch = np.asarray(images[begin : begin + FEATURE_BATCH], np.float32)
-        # The last batch is filled up, so that the augmentation is traced for one shape only.
-        short = min(FEATURE_BATCH, len(images)) - len(batch)
-        whole = np.pad(batch, [(0, short), *[(0, 0)] * (batch.ndim - 1)])
-        parts.append(call(vary(tf.constant(whole))).numpy()[: len(batch)])
-    return np.concatenate(parts)
+    count, side = len(images), min(FEATURE_BATCH, len(images))
+    vary = tf.function(lambda x, y: augment(x, targets=y)) if augment is not None else lambda x, y: (x, y)
+    parts, answers = [], []
+    for begin in range(0, count, FEATURE_BATCH):
+        # The last batch is filled up with the first images, so that the augmentation is traced for one shape only.
+        rows, kept = np.arange(begin, begin + side) % count, min(side, count - begin)
+        asked = None if targets is None else tf.nest.map_structure(lambda one, rows=rows: one[rows], targets)
+        x, y = vary(tf.constant(np.asarray(images[rows], np.float32)), asked)
+        parts.append(call(x).numpy()[:kept])
+        if targets is not None:
+            answers.append(tf.nest.map_structure(lambda one, kept=kept: np.asarray(one)[:kept], y))
+    joined = np.concatenate(parts)
+    return joined if targets is None else (joined, tf.nest.map_structure(lambda *all_: np.concatenate(all_), *answers))
 
 
 def _train_head(
-    model: keras.Model, images: np.ndarray | Decoded, held: np.ndarray | Decoded, targets: np.ndarray, held_targets: np.ndarray,
-    plan: Plan, augment: Any, metrics: list[Any], seed: int, watch: Watch, show: int,
+    model: keras.Model, learn: Part, check: Part, plan: Plan, goal: Objective, augment: Any, seed: int, watch: Watch, show: int,
 ) -> None:  # fmt: skip
     freeze_backbone(model)
     if watch.folder is not None:
         write_status(watch.folder, state="running", phase="training", part="features", epoch=0, epochs=plan.copies)
-    cached = [features(model, images)]
-    cached += [features(model, images, augment=augment) for _ in range(plan.copies - 1)]
-    x, y = np.concatenate(cached), np.concatenate([targets] * plan.copies)
-    held_x = features(model, held)
+    cached, answers = [features(model, learn.images)], [learn.targets]
+    for _ in range(plan.copies - 1):
+        varied, mixed = features(model, learn.images, augment=augment, targets=learn.targets)
+        cached.append(varied)
+        answers.append(mixed)
+    targets = tf.nest.map_structure(lambda *parts: np.concatenate(parts), *answers)
+
+    def copied(array: Any) -> Any:
+        return None if array is None else tf.nest.map_structure(lambda one: np.concatenate([one] * plan.copies), array)
+
+    copies = Part(np.concatenate(cached), copied(learn.told), targets, copied(learn.weights))
+    held = Part(features(model, check.images), check.told, check.targets, check.weights)
+    x, count = "features", len(learn.images)
     if show:
-        print(f"Features of {len(images)} images computed once ({x.shape[1]} numbers each).", flush=True)
-    small = head(model)
-    batch = min(HEAD_BATCH, max(8, len(images) // 8))
+        print(f"Features of {count} images computed once ({copies.images.shape[1]} numbers each).", flush=True)
+    batch = min(HEAD_BATCH, max(8, count // 8))
+    validation = (held.inputs(x), held.targets, *([] if held.weights is None else [held.weights]))
     run_phase(
-        small,
-        lambda first: image_feed(x, y, batch, seed=seed, first_epoch=first),
-        (held_x, held_targets), name="head", epochs=plan.head_epochs, steps=-(-len(x) // batch),
-        learning_rate=HEAD_RATE, loss="categorical_crossentropy", metrics=metrics, watch=watch, show=0,
-        patience=12, class_weight=plan.class_weight,
+        head(model),
+        lambda first: image_feed(
+            copies.inputs(x), copies.targets, batch, seed=seed, weights=copies.weights, first_epoch=first
+        ),
+        validation, name="head", epochs=plan.head_epochs, steps=-(-len(copies.images) // batch),
+        learning_rate=HEAD_RATE, loss=goal.loss, metrics=goal.metrics(), watch=watch, show=0,
+        patience=12, class_weight=plan.class_weight if goal.single else None,
     )  # fmt: skip
     if show and watch.rows:
         best = min(watch.rows, key=lambda row: row.get("val_loss", np.inf))

@@ -9,57 +9,55 @@ import numpy as np
 import tensorflow as tf
 
 from easydl.studies.contents import Decoded
+from easydl.studies.stream import gathered
 
 Augment = Callable[..., Any]
 CENTRES = 2000
 
 
 def image_feed(
-    images: np.ndarray | Decoded,
-    targets: np.ndarray,
+    images: Any,
+    targets: Any,
     batch_size: int,
     *,
     seed: int,
+    weights: Any = None,
     augment: Augment | None = None,
     first_epoch: int = 0,
 ) -> tf.data.Dataset:
-    """Batches of (image, target) in a new order each epoch.
+    """Batches of (image, target), or (image, target, weight), in a new order each epoch.
 
     Args:
-        images: ``(n, *size, channels)``, memory-mapped or not.
-        targets: ``(n, classes)`` float32.
+        images: ``(n, *size, channels)``, memory-mapped or not; or a dict with such an ``image`` and further inputs.
+        targets: ``(n, classes)`` float32, or a dict of them.
         batch_size: Images in a batch.
         seed: With the epoch, it fixes the order.
-        augment: Called as ``augment(images)`` on float32 batches; returns (images, None).
+        weights: ``(n,)`` float32, or a dict of them, or None.
+        augment: Called as ``augment(images, targets=targets)`` on float32 batches; returns both.
         first_epoch: The epoch to begin with, when a training is resumed.
     """
-    epoch = first_epoch
+    epoch, count = first_epoch, len(tf.nest.flatten(targets)[0])
 
     def rows() -> Iterator[np.ndarray]:
         nonlocal epoch
-        order = np.random.default_rng([seed, epoch]).permutation(len(images))
+        order = np.random.default_rng([seed, epoch]).permutation(count)
         epoch += 1
         for begin in range(0, len(order), batch_size):
             yield order[begin : begin + batch_size]
 
-    def gather(chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return np.asarray(images[chosen], np.float32), np.asarray(targets[chosen], np.float32)
-
-    def load(chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        x, y = tf.numpy_function(gather, [chosen], (tf.float32, tf.float32), stateful=False)
-        x.set_shape((None, *images.shape[1:]))
-        y.set_shape((None, *targets.shape[1:]))
-        return x, y
+    def varied(x: Any, y: Any, *rest: Any) -> tuple[Any, ...]:
+        image, y = augment(x["image"] if isinstance(x, dict) else x, targets=y)  # type: ignore[misc]
+        return ({**x, "image": image} if isinstance(x, dict) else image), y, *rest
 
     feed = tf.data.Dataset.from_generator(rows, output_signature=tf.TensorSpec((None,), tf.int64))
-    feed = feed.map(load, num_parallel_calls=2, deterministic=True)
+    feed = gathered(feed, images, targets, weights)
     if augment is not None:
-        feed = feed.map(lambda x, y: (augment(x)[0], y), num_parallel_calls=1, deterministic=True)
-    return feed.apply(tf.data.experimental.assert_cardinality(-(-len(images) // batch_size))).prefetch(2)
+        feed = feed.map(varied, num_parallel_calls=1, deterministic=True)
+    return feed.apply(tf.data.experimental.assert_cardinality(-(-count // batch_size))).prefetch(2)
 
 
 class Patches:
-    """Draws patches from scans of different sizes; half of them around the structure, so that it is seen.
+    """Draws patches from scans of different sizes; half of them around a structure, so that it is seen.
 
     Args:
         images: float32 or uint8 ``(*shape, channels)`` each, on the working grid; a list or what is read when asked.
@@ -73,17 +71,21 @@ class Patches:
     ) -> None:
         self.images, self.labels, self.patch, self.classes = images, labels, patch, classes
         rng = np.random.default_rng(0)
-        self.centres = []
+        self.centres: list[dict[int, np.ndarray]] = []
         for one in labels:
-            inside = np.flatnonzero(one)
-            inside = rng.choice(inside, CENTRES, replace=False) if len(inside) > CENTRES else inside
-            self.centres.append(np.stack(np.unravel_index(np.sort(inside), one.shape), axis=-1))
+            self.centres.append({})
+            for value in np.unique(one[one > 0]):
+                inside = np.flatnonzero(one == value)
+                inside = rng.choice(inside, CENTRES, replace=False) if len(inside) > CENTRES else inside
+                self.centres[-1][int(value)] = np.stack(np.unravel_index(np.sort(inside), one.shape), axis=-1)
 
     def draw(self, case: int, rng: np.random.Generator, around: bool) -> tuple[np.ndarray, np.ndarray]:
         """One patch: float32 ``(*patch, channels)`` and int32 ``(*patch)``."""
         shape = self.labels[case].shape
-        if around and len(self.centres[case]):
-            centre = self.centres[case][rng.integers(len(self.centres[case]))]
+        if around and self.centres[case]:
+            # A structure first, then a place in it: a small lesion comes up as often as a large organ.
+            places = self.centres[case][list(self.centres[case])[rng.integers(len(self.centres[case]))]]
+            centre = places[rng.integers(len(places))]
             jitter = rng.integers(-np.asarray(self.patch) // 4, np.asarray(self.patch) // 4 + 1)
             wanted = centre + jitter - np.asarray(self.patch) // 2
         else:
@@ -94,8 +96,8 @@ class Patches:
 
     def middle(self, case: int) -> tuple[np.ndarray, np.ndarray]:
         """The patch around the middle of the structure, or of the scan: the same in every epoch."""
-        centres = self.centres[case]
-        centre = np.median(centres, axis=0) if len(centres) else np.asarray(self.labels[case].shape) / 2
+        known = list(self.centres[case].values())
+        centre = np.median(np.concatenate(known), axis=0) if known else np.asarray(self.labels[case].shape) / 2
         return self.cut(case, np.rint(centre).astype(int) - np.asarray(self.patch) // 2)
 
     def cut(self, case: int, corner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -18,6 +18,7 @@ from easydl.networks import attach, recipe_of
 from easydl.networks.recipe import Recipe
 from easydl.prediction import check_classes
 from easydl.studies import Study
+from easydl.training.plan import mixed_task
 from easydl.traps import refuse_leakage
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def fit(
     window: str | Sequence[float] | None = None,
     normalise: str = "percentile",
     spacing_mm: Sequence[float] | None = None,
+    loss: str = "auto",
     seed: int = 0,
     run: str | Path | None = None,
     override: str | None = None,
@@ -54,18 +56,22 @@ def fit(
             ``tf.data.Dataset``.
         train: The training part of a split study, or a ``tf.data.Dataset`` of (images, targets).
         val: The validation part, or a dataset.
-        augment: Name of a preset (see `easydl.presets`); ``"auto"`` chooses by modality, ``"none"`` is none.
+        augment: Name of a preset (see `easydl.presets`), alone or with extras, such as ``"chest_xray+mixup"``;
+            ``"auto"`` (or ``"auto+mixup"``) chooses the preset by modality, ``"none"`` is none.
         epochs: At most so many epochs in each phase.
         batch_size: Images in a step.
         learning_rate: Peak learning rate of the main phase.
         fine_tune: True, False, or ``"auto"``: from 60 training images on. Only for pretrained models.
-        class_weight: ``"auto"`` weighs rare classes up; a dict from class to weight; or None.
+        class_weight: ``"auto"`` weighs rare classes up (with several questions, those of each); a dict from class, or
+            finding, to weight; or None. Numbers are not weighed.
         window: For CT the name of a window (``"lung"``, ``"bone"``, ``"brain"``, ...) or (low, high) in HU; for other
             images (low, high) in 0-255. Chosen from the training images when not given.
         normalise: For MR and other images without units of their own: ``"percentile"`` (0.5th and 99.5th of each image
             become 0 and 255) or ``"z-score"`` (mean and standard deviation of each image). It travels with the model.
         spacing_mm: For models that outline: the spacing of the grid to work on, in the order (depth, height, width) or
             (height, width); the median of the training scans when not given. It travels with the model.
+        loss: For models that outline: ``"auto"`` (Dice and cross-entropy), or a name of
+            `easydl.training.losses.MASK_LOSSES`.
         seed: Fixes the order of the images, the augmentation and the dropout. Recorded in the model.
         run: A run folder to write status.json, history.csv and checkpoints into; a training that was interrupted there
             goes on where it was.
@@ -101,23 +107,33 @@ def fit(
             "the second part of a split study: training is stopped by it.",
             "Use train, val, test = study.split(seed=0).",
         )
-    train.refuse_untrained()
+    makes_images = recipe.task == "reconstruction"
     target = "mask" if recipe.task == "segmentation" else "label"
-    if target not in train.frame.columns:
+    if target not in train.frame.columns and train.task != "heads" and not makes_images:
         raise InputError(f"The study has no {target}s.", f"a {target} for every image.", "Load a table with them.")
     record = refuse_leakage(train, val, override)
-    check_classes(recipe, train)
+    if not makes_images:
+        check_classes(recipe, train)
     recipe = _with_grid(model, recipe, train, normalise, spacing_mm)
-    chosen = suggest(train) if augment == "auto" else (augment, f"Augmentation: {augment}, as asked.")
+    chosen = suggest(train, "none" if makes_images and augment == "auto" else augment)
     preset = find_preset(chosen[0])
+    # What cannot work is refused before anything is decoded.
+    preset.adapted(dimension=recipe.dimension, units=train.units, task=mixed_task(recipe))
     started = time.monotonic()
     watch = Watch(folder)
-    if recipe.task == "segmentation":
+    if makes_images:
+        from easydl.training.translation import fit_translator
+
+        plan = fit_translator(
+            model, train, val, recipe, preset=(preset, chosen[1]) if preset.name != "none" else None, window=window,
+            epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed, watch=watch, show=show,
+        )  # fmt: skip
+    elif recipe.task == "segmentation":
         from easydl.training.segmentation import fit_segmenter
 
         plan = fit_segmenter(
             model, train, val, recipe, preset=(preset, chosen[1]), window=window, epochs=epochs,
-            batch_size=batch_size, learning_rate=learning_rate, seed=seed, watch=watch, show=show,
+            batch_size=batch_size, learning_rate=learning_rate, loss=loss, seed=seed, watch=watch, show=show,
         )  # fmt: skip
     else:
         from easydl.training.classification import fit_classifier
@@ -187,12 +203,10 @@ def _fit_plain(
     from easydl.training.watch import Watch
 
     if not model.compiled:
-        losses = {
-            "classification": "categorical_crossentropy", "segmentation": "categorical_crossentropy",
-            "multilabel": "binary_crossentropy", "regression": "mean_squared_error",
-        }  # fmt: skip
+        from easydl.training.objective import KERAS_LOSSES
+
         metrics = ["mean_absolute_error"] if recipe.task == "regression" else ["accuracy"]
-        model.compile(keras.optimizers.AdamW(rate), losses[recipe.task], metrics=metrics, jit_compile=jit())
+        model.compile(keras.optimizers.AdamW(rate), KERAS_LOSSES[recipe.task], metrics=metrics, jit_compile=jit())
     watch = Watch(folder)
     watch.begin("train", epochs)
     return model.fit(train, validation_data=val, epochs=epochs, verbose=show, callbacks=[watch])

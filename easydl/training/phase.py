@@ -23,7 +23,7 @@ def run_phase(
     steps: int,
     learning_rate: float,
     loss: Any,
-    metrics: list[Any],
+    metrics: Any,
     watch: Watch,
     show: int,
     key: str = "",
@@ -57,7 +57,9 @@ def run_phase(
     rate = keras.optimizers.schedules.CosineDecay(
         learning_rate / 10, total, alpha=0.01, warmup_target=learning_rate, warmup_steps=warm
     )
-    model.compile(keras.optimizers.AdamW(rate, weight_decay=1e-4), loss=loss, metrics=metrics, jit_compile=jit())
+    # Several questions are weighed, 0 where an image answers one of them not: the metrics leave it out as the loss does.
+    followed = {"weighted_metrics": metrics} if isinstance(metrics, dict) else {"metrics": metrics}
+    model.compile(keras.optimizers.AdamW(rate, weight_decay=1e-4), loss=loss, jit_compile=jit(), **followed)
     early = keras.callbacks.EarlyStopping(
         monitor=monitor, mode="max" if monitor.endswith(("auc", "dice")) else "min",
         patience=patience or max(5, epochs // 4), restore_best_weights=True, start_from_epoch=settle,

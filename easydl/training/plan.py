@@ -15,8 +15,8 @@ from easydl.studies import Study
 STEPS, LEAST_EPOCHS, MOST_EPOCHS = 3000, 12, 60
 HEAD_EPOCHS, FINE_TUNE_EPOCHS, FINE_TUNE_FROM = 80, 15, 60
 COPIES = 4
-SIDE_2D, PATCH_2D, PATCH_3D, MULTIPLE = 512, 256, 64, 16
-SEGMENTER_STEPS, LEAST_STEPS_AN_EPOCH = 1200, 25
+MOST_WEIGHT = 10.0
+SIDE_2D = 512
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Plan:
         copies: Versions of each training image in the feature cache (1: the original only).
         window: (low, high) in the model's units.
         units: ``"0-255"`` or ``"HU"``.
-        class_weight: Weight of each class, or None.
+        class_weight: Weight of each class (for multilabel of the images with each finding), or None.
+        head_weight: For several questions, the weight of each class of those whose classes are unequal.
         preset: Name of the augmentation preset.
         spacing_mm: Working grid of a 3D segmenter.
         max_side: Longest side of a 2D segmenter's working grid.
@@ -51,6 +52,7 @@ class Plan:
     units: str
     class_weight: dict[int, float] | None
     preset: str
+    head_weight: dict[str, dict[int, float]] = field(default_factory=dict)
     spacing_mm: tuple[float, ...] | None = None
     max_side: int | None = None
     patch: tuple[int, ...] | None = None
@@ -97,6 +99,11 @@ def choose_window(
     return (low, high), f"The window {low:g} to {high:g} HU holds 99% of the training pixels."
 
 
+def mixed_task(recipe: Recipe) -> str:
+    """The task in words for MixUp and CutMix: two patients' images can be mixed, their ages and sexes cannot."""
+    return f"{recipe.task} with covariates" if recipe.covariates else recipe.task
+
+
 def plan_classifier(
     recipe: Recipe,
     train: Study,
@@ -127,55 +134,47 @@ def plan_classifier(
     else:
         main = epochs or int(np.clip(round(STEPS / -(-n // batch)), LEAST_EPOCHS, MOST_EPOCHS))
         why.append(f"The network starts from random: up to {main} epochs, stopped early when validation stalls.")
-    weights, reason = _class_weight(class_weight, train)
-    if reason:
-        why.append(reason)
+        if recipe.covariates:
+            why.append(
+                "Small studies: from random, it may learn the training images by heart before it heeds the table; pretrained "
+                "weights avoid that."
+            )
+    weights, by_head, reasons = _weights(class_weight, train)
+    why += reasons
     return Plan(
         batch_size=batch, epochs=main, head_epochs=(epochs or HEAD_EPOCHS) if pretrained else 0,
         learning_rate=learning_rate or (1e-4 if pretrained else 2e-3), fine_tune=tune,
         copies=1 if preset[0] == "none" else COPIES, window=window[0], units=train.units, class_weight=weights,
-        preset=preset[0], why=tuple(why),
+        preset=preset[0], head_weight=by_head, why=tuple(why),
     )  # fmt: skip
 
 
-def plan_segmenter(
-    recipe: Recipe,
-    train: Study,
-    shapes: list[tuple[int, ...]],
-    *,
-    preset: tuple[str, str],
-    window: tuple[tuple[float, float], str],
-    epochs: int | None,
-    batch_size: int | None,
-    learning_rate: float | None,
-) -> Plan:
-    """The plan for a segmenter; ``shapes`` are those of the training scans on their working grid."""
-    median = np.median(np.asarray(shapes), axis=0)
-    most = PATCH_3D if recipe.dimension == 3 else PATCH_2D
-    patch = tuple(int(min(most, -(-side // MULTIPLE) * MULTIPLE)) for side in median)
-    batch = batch_size or (2 if recipe.dimension == 3 else 4)
-    steps = max(LEAST_STEPS_AN_EPOCH, -(-len(train) // batch))
-    main = epochs or max(LEAST_EPOCHS, SEGMENTER_STEPS // steps)
-    why = [
-        window[1],
-        preset[1],
-        f"Patches of {' x '.join(map(str, patch))} cover the median scan ({' x '.join(f'{s:g}' for s in median)}) as far "
-        f"as memory allows; half of them are drawn around the structure. {batch} patches a step, {steps} steps an "
-        f"epoch, {main} epochs.",
-    ]
-    if recipe.spacing_mm:
-        why.append(
-            f"Scans are resampled to the median spacing, {' x '.join(f'{s:.2g}' for s in recipe.spacing_mm)} mm."
-        )
-    return Plan(
-        batch_size=batch, epochs=main, head_epochs=0, learning_rate=learning_rate or 2e-3, fine_tune=False, copies=1,
-        window=window[0], units=train.units, class_weight=None, preset=preset[0], spacing_mm=recipe.spacing_mm,
-        max_side=recipe.max_side, patch=patch, steps=steps, why=tuple(why),
-    )  # fmt: skip
+def _weights(
+    given: dict[str, float] | str | None, train: Study
+) -> tuple[dict[int, float] | None, dict[str, dict[int, float]], list[str]]:
+    """The weights of classes or findings, those of several questions, and the reasons."""
+    if isinstance(given, str) and given != "auto":
+        raise InputError(f"class_weight={given!r}.", '"auto", None or a dict from class to weight.', "Choose one.")
+    if isinstance(given, dict) and train.task in ("regression", "heads"):
+        what = "a number" if train.task == "regression" else "several questions"
+        raise InputError(
+            f"class_weight was given, and the model learns {what}.", 'classes to weigh; "auto" or None otherwise.',
+            "Leave class_weight out.",
+        )  # fmt: skip
+    if train.task == "heads":
+        by_head, reasons = {}, []
+        for name, asked in train.questions.items():
+            weights, reason = _class_weight(given, train.head(name)) if asked != 1 else (None, "")
+            if weights:
+                by_head[name] = weights
+                reasons.append(f"{name}: {reason[0].lower()}{reason[1:]}")
+        return None, by_head, reasons
+    weights, reason = (None, "") if train.task == "regression" else _class_weight(given, train)
+    return weights, {}, [reason] if reason else []
 
 
 def _class_weight(given: dict[str, float] | str | None, train: Study) -> tuple[dict[int, float] | None, str]:
-    classes = list(train.classes)
+    classes = train._names()
     if given is None:
         return None, ""
     if isinstance(given, dict):
@@ -187,11 +186,25 @@ def _class_weight(given: dict[str, float] | str | None, train: Study) -> tuple[d
                 "Correct the name.",
             )
         return {k: float(given.get(name, 1.0)) for k, name in enumerate(classes)}, "Class weights were given."
-    if given != "auto":
-        raise InputError(f"class_weight={given!r}.", '"auto", None or a dict from class to weight.', "Choose one.")
-    counts = train.frame["label"].value_counts()
-    weights = {k: len(train) / (len(counts) * int(counts[name])) for k, name in enumerate(classes) if name in counts}
-    if max(weights.values()) / min(weights.values()) < 1.2:
+    held = dict(zip(classes, train.targets().sum(axis=0), strict=True))
+    counts = {name: int(count) for name, count in held.items() if count}
+    if train.task == "multilabel":
+        weights = {k: _more(len(train), counts.get(name, 0)) for k, name in enumerate(classes)}
+    else:
+        weights = {k: len(train) / (len(counts) * counts[name]) for k, name in enumerate(classes) if name in counts}
+    if max(weights.values()) / min(weights.values()) < 1.2 and (
+        train.task != "multilabel" or max(weights.values()) < 1.2
+    ):
         return None, ""
     listing = ", ".join(f"{classes[k]} {weight:.2f}" for k, weight in weights.items())
-    return {k: weights.get(k, 1.0) for k in range(len(classes))}, f"Rare classes count more: {listing}."
+    what = (
+        "Images with a finding count more than those without it"
+        if train.task == "multilabel"
+        else "Rare classes count more"
+    )
+    return {k: weights.get(k, 1.0) for k in range(len(classes))}, f"{what}: {listing}."
+
+
+def _more(images: int, positive: int) -> float:
+    """How much more an image with a rare finding counts: up to as much as all without it, and ten times at most."""
+    return float(np.clip((images - positive) / max(1, positive), 1.0, MOST_WEIGHT))

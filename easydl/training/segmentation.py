@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -13,16 +15,20 @@ from easydl.atomic import write_status
 from easydl.augmentation import Preset
 from easydl.errors import InputError, ModelError
 from easydl.images.grid import resize_labels
-from easydl.networks import attach, set_window
+from easydl.machine import device, memory_gb
+from easydl.networks import attach, set_window, supervised
+from easydl.networks.cost import outputs
 from easydl.networks.recipe import Recipe
 from easydl.prediction.calls import working_grid
 from easydl.studies import Study
 from easydl.studies.contents import Decoded, facts
 from easydl.studies.stream import IN_MEMORY_BYTES
+from easydl.training import precision
 from easydl.training.feed import Patches, patch_feed
-from easydl.training.losses import dice, dice_cross_entropy
+from easydl.training.fingerprint import Fingerprint, grid_spacing, plan_segmenter
+from easydl.training.losses import dice, mask_loss
 from easydl.training.phase import run_phase
-from easydl.training.plan import SIDE_2D, Plan, choose_window, plan_segmenter
+from easydl.training.plan import SIDE_2D, Plan, choose_window
 from easydl.training.watch import Watch
 
 
@@ -37,6 +43,7 @@ def fit_segmenter(
     epochs: int | None,
     batch_size: int | None,
     learning_rate: float | None,
+    loss: str,
     seed: int,
     watch: Watch,
     show: int,
@@ -51,13 +58,16 @@ def fit_segmenter(
     if watch.folder is not None:
         write_status(watch.folder, state="running", phase="loading", message="Reading the scans and masks")
     grid: dict[str, Any] = {"units": train.units, "label_values": train.classes.label_values}
+    words = ""
     if recipe.spacing_mm is not None:
         _check_spacing(train)
+        words = f"Scans are resampled to {' x '.join(f'{mm:g}' for mm in recipe.spacing_mm)} mm, as asked."
     elif recipe.dimension == 3:
-        grid["spacing_mm"] = _median_spacing(train)
+        grid["spacing_mm"], words = _own_spacing(train)
     else:
         grid["max_side"] = SIDE_2D
     recipe = recipe.model_copy(update=grid)
+    kind = mask_loss("dice_cross_entropy" if loss == "auto" else loss)
     images, labels = _decoded(train, recipe)
     _check_seen(labels, recipe)
     held_images, held_labels = _decoded(val, recipe)
@@ -66,29 +76,25 @@ def fit_segmenter(
     )
     chosen = choose_window(window, train, sample)
     plan = plan_segmenter(
-        recipe, train, [one.shape for one in labels], preset=(preset[0].name, preset[1]), window=chosen,
+        recipe, train, _fingerprint(model, recipe, labels), preset=(preset[0].name, preset[1]), window=chosen, grid=words,
         epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
     )  # fmt: skip
-    assert plan.patch is not None
-    attach(model, recipe.model_copy(update={"patch": plan.patch}))
-    set_window(model, plan.window, plan.units)
-    if show:
-        print("\n".join(plan.why), flush=True)
     augment = None
     if preset[0].name != "none":
         names = [
             *recipe.classes,
             *(str(path).replace("\\", "/").rsplit("/", 1)[-1] for path in train.frame["mask"]),
         ]
-        apply = preset[0].augmenter(
-            dimension=recipe.dimension,
-            units=plan.units,
-            window=plan.window,
-            seed=seed,
-            classes=names,
-            spacing_mm=recipe.spacing_mm,
-        )
-        augment = apply
+        augment = preset[0].augmenter(
+            dimension=recipe.dimension, units=plan.units, window=plan.window, seed=seed, classes=names,
+            spacing_mm=recipe.spacing_mm, channels=recipe.channels, task=recipe.task,
+        )  # fmt: skip
+        plan = replace(plan, why=(*plan.why, *augment.notes))
+    assert plan.patch is not None
+    attach(model, recipe.model_copy(update={"patch": plan.patch}))
+    set_window(model, plan.window, plan.units)
+    if show:
+        print("\n".join(plan.why), flush=True)
     count = len(recipe.classes)
     patches = Patches(images, labels, plan.patch, count)
     held = Patches(held_images, held_labels, plan.patch, count)
@@ -96,18 +102,74 @@ def fit_segmenter(
     validation_x = np.stack([one for one, _ in middle])
     validation_y = np.eye(count, dtype=np.float32)[np.stack([one for _, one in middle])]
     text = f"{recipe}|{plan}|{seed}|{len(images)}"
-    run_phase(
-        model,
-        lambda first: patch_feed(
-            patches, plan.batch_size, plan.steps, seed=seed, augment=augment, first_epoch=first
-        ),
-        _batched(validation_x, validation_y, plan.batch_size), name="train", epochs=plan.epochs, steps=plan.steps,
-        learning_rate=plan.learning_rate, loss=dice_cross_entropy, metrics=[dice], watch=watch, show=show,
-        key=hashlib.sha256(text.encode()).hexdigest(), monitor="val_loss",
-    )  # fmt: skip
+    learner, losses, metrics, shared = _learner(model, recipe, kind)
+    held_out = shared(_batched(validation_x, validation_y, plan.batch_size))
+    with _precision(learner, losses, held_out, plan) as sentence:
+        if sentence:
+            plan = replace(plan, why=(*plan.why, sentence))
+            if show:
+                print(sentence, flush=True)
+        run_phase(
+            learner,
+            lambda first: shared(patch_feed(
+                patches, plan.batch_size, plan.steps, seed=seed, augment=augment, first_epoch=first
+            )),
+            held_out, name="train", epochs=plan.epochs, steps=plan.steps, learning_rate=plan.learning_rate, loss=losses,
+            metrics=metrics, watch=watch, show=show, key=hashlib.sha256(text.encode()).hexdigest(),
+            monitor="val_loss" if learner is model else "val_probability_loss",
+        )  # fmt: skip
     # Left compiled with losses that Keras itself knows, so that model.save opens anywhere without easydl.
-    model.compile(optimizer=model.optimizer, loss="categorical_crossentropy", jit_compile=False)
+    optimizer = model.optimizer if learner is model else keras.optimizers.AdamW(plan.learning_rate)
+    optimizer.build(model.trainable_variables)
+    model.compile(optimizer=optimizer, loss="categorical_crossentropy", jit_compile=False)
     return plan
+
+
+def _learner(model: keras.Model, recipe: Recipe, loss: Any) -> tuple[keras.Model, Any, Any, Callable[[Any], Any]]:
+    """What is trained: the model, or with deep supervision its twin, whose coarser levels count half as much each."""
+    if not recipe.arguments.get("deep_supervision"):
+        return model, loss, [dice], lambda feed: feed
+    twin = supervised(model)
+    names = sorted(twin.output, key=("probability", "level2", "level3").index)
+    losses = {name: _share(loss, 0.5**number) for number, name in enumerate(names)}
+    return twin, losses, {"probability": [dice]}, lambda feed: feed.map(lambda x, y: (x, dict.fromkeys(names, y)))
+
+
+def _share(loss: Any, share: float) -> Any:
+    """The loss of one level, counted by its share."""
+
+    def shared_loss(target: Any, probability: Any) -> Any:
+        return share * loss(target, probability)
+
+    return shared_loss
+
+
+@contextmanager
+def _precision(learner: keras.Model, loss: Any, batches: Any, plan: Plan) -> Iterator[str]:
+    """Train in bfloat16 where that is faster here; gives the sentence about it, or nothing."""
+    if plan.epochs * plan.steps < precision.WORTH_STEPS or "GPU" in device() or not precision.has_bfloat16():
+        yield ""
+        return
+    x, y = next(iter(batches))
+    gain = precision.race(learner, loss, x, y)
+    if gain < precision.LEAST_GAIN:
+        yield ""
+        return
+    with precision.half(learner):
+        yield f"Computed in bfloat16, {gain:.1f} times as fast here as float32 (measured); the model stays float32."
+
+
+def _fingerprint(model: keras.Model, recipe: Recipe, labels: list[np.ndarray]) -> Fingerprint:
+    side = tuple(int(one) if one is not None else 2 * recipe.multiple for one in recipe.size)
+    gpu = "GPU" in device()
+    return Fingerprint(
+        scans=len(labels),
+        shape=tuple(float(one) for one in np.median([one.shape for one in labels], axis=0)),
+        spacing_mm=recipe.spacing_mm,
+        device="GPU" if gpu else "CPU",
+        memory_gb=None if gpu else memory_gb(),
+        bytes_per_pixel=4.0 * outputs(model, side) / np.prod(side),
+    )
 
 
 def _decoded(study: Study, recipe: Recipe) -> tuple[Sequence[np.ndarray] | Decoded, list[np.ndarray]]:
@@ -129,9 +191,11 @@ def _decoded(study: Study, recipe: Recipe) -> tuple[Sequence[np.ndarray] | Decod
     return images, [labels for labels, _ in pairs]
 
 
-def _median_spacing(study: Study) -> tuple[float, ...] | None:
+def _own_spacing(study: Study) -> tuple[tuple[float, ...] | None, str]:
     known = [one["spacing_mm"] for one in facts(study) if one["spacing_mm"] is not None]
-    return tuple(round(float(mm), 4) for mm in np.median(known, axis=0)) if len(known) == len(study) else None
+    if len(known) < len(study):
+        return None, f"{len(study) - len(known)} scans do not say their spacing: all are used on their own grid."
+    return grid_spacing(known)
 
 
 def _check_seen(labels: list[np.ndarray], recipe: Recipe) -> None:

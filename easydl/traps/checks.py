@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -41,17 +42,31 @@ def audit(study: Study, *, seed: int = 0) -> Audit:
         Yagis 2021 (leakage inflates accuracy by 29-55 points); Zech 2018 (hospital as confounder); Erickson 2018.
     """
     findings = [*_patients(study), *_identical(study), *_lettering(study)]
-    if study.task == "classification" and "label" in study.frame.columns:
+    if study.task in ("classification", "ordinal") and "label" in study.frame.columns:
         findings += [*_counts(study), *_confounders(study, seed)]
-    elif study.task in ("multilabel", "regression"):
-        findings.append(
-            Finding(
-                "A4", "UNTESTED", f"Counts and confounders are looked for in classes only; this study's task is {study.task}.",
-                "Compare the findings or numbers between scanners, sites and sexes by hand.", n=study.n_patients,
+    for name, asked in study.questions.items():
+        if asked == 1:
+            findings.append(
+                _untested(study, f"{name}: counts and confounders are looked for in classes only, not in numbers.")
             )
-        )  # fmt: skip
+            continue
+        one = study.head(name)
+        one.frame = one.frame.drop(columns=[column for column in study.questions if column != "label"])
+        findings += [
+            replace(found, sentence=f"{name}: {found.sentence}") for found in (*_counts(one), *_confounders(one, seed))
+        ]
+    if study.task in ("multilabel", "regression"):
+        words = f"Counts and confounders are looked for in classes only; this study's task is {study.task}."
+        findings.append(_untested(study, words))
     findings.sort(key=lambda one: SEVERITIES.index(one.severity))
     return Audit(tuple(findings), study.name)
+
+
+def _untested(study: Study, sentence: str) -> Finding:
+    return Finding(
+        "A4", "UNTESTED", sentence, "Compare the findings or numbers between scanners, sites and sexes by hand.",
+        n=study.n_patients,
+    )  # fmt: skip
 
 
 def refuse_leakage(train: Study, val: Study, override: str | None = None) -> list[str]:
@@ -143,7 +158,8 @@ def _identical(study: Study) -> list[Finding]:
     rows = tuple(int(r) for r in doubled.index[:20])
     sets = doubled.groupby("_content")
     found = []
-    if "label" in frame.columns and (conflicts := int((sets["label"].nunique() > 1).sum())):
+    targets = list(study.questions) or [column for column in ("label",) if column in frame.columns]
+    if conflicts := int(sum((sets[target].nunique() > 1).sum() for target in targets)):
         found.append(
             Finding(
                 "A7", "BLOCK", f"{conflicts} identical images carry different labels.",

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _COLUMNS = (
-    "image", "label", "mask", "patient", "merge_labels", "root", "classes", "resample_masks", "collapse_instances",
+    "image", "label", "mask", "patient", "task", "label_separator", "heads", "merge_labels", "root", "classes",
+    "resample_masks", "collapse_instances",
 )  # fmt: skip
 
 Kind = Literal["path", "zip", "images", "simulated"]
@@ -38,9 +39,12 @@ class StudyCard(BaseModel):
         kind: ``path`` (lies elsewhere on this computer, not copied), ``zip``, ``images`` or ``simulated``.
         source: The folder or table that `easydl.load` is given; empty while files are still being added.
         image: The column with the images, or None to find it by name.
-        label: The column with the class, or None to find it by name.
+        label: The column with the class or number, columns of 0 and 1 for one finding each, or None to find it by name.
         mask: The column with the masks, or None.
         patient: The column with the patient, ``"auto"``, or None when every image is a patient of its own.
+        task: What is to be learnt, as for `easydl.load`.
+        label_separator: What separates several findings in one cell, or None.
+        heads: The columns of several questions, or None.
         merge_labels: Whether labels that differ only by spaces or case are one class.
         root: The folder of the images when it is not the table's.
         classes: The classes in order, or None to sort them.
@@ -56,9 +60,12 @@ class StudyCard(BaseModel):
     kind: Kind
     source: str = ""
     image: str | None = None
-    label: str | None = None
+    label: str | list[str] | None = None
     mask: str | None = None
     patient: str | None = "auto"
+    task: str = "auto"
+    label_separator: str | None = None
+    heads: list[str] | None = None
     merge_labels: bool = False
     root: str | None = None
     classes: list[str] | None = None

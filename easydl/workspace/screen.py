@@ -52,17 +52,32 @@ def table(study: Study, rows: int) -> pd.DataFrame:
 
 
 def classes(study: Study) -> pd.DataFrame:
-    """Images and patients of each class.
+    """Images and patients of each class, grade or finding; for several questions, of the classes of each.
 
     Args:
-        study: A classification study.
+        study: A study with labels.
 
     Returns:
-        Columns ``class``, ``images`` and, when patients are known, ``patients``.
+        Columns ``class``, ``images`` and, when patients are known, ``patients``. Empty for numbers.
     """
-    counts = study.frame.groupby("label").agg(images=("label", "size"), patients=("patient", "nunique"))
-    counts = counts.reset_index(names="class")
-    return counts if study.patients_known else counts.drop(columns="patients")
+    from easydl.studies.display import counts
+
+    table = counts(study).rename(columns={"label": "class"})
+    return table if study.patients_known else table.drop(columns="patients")
+
+
+def numbers(study: Study) -> list[str]:
+    """What is measured, in words: the range of each number; empty for classes.
+
+    Args:
+        study: The study.
+    """
+    from easydl.studies.display import ranges
+
+    return [
+        f"{name}: {one['lowest']:g} to {one['highest']:g}, median {one['median']:g}"
+        for name, one in ranges(study).items()
+    ]
 
 
 def split(parts: tuple[Study, Study, Study]) -> pd.DataFrame:
@@ -79,9 +94,16 @@ def split(parts: tuple[Study, Study, Study]) -> pd.DataFrame:
     rows = []
     for part, words in zip(parts, ("training", "validation", "test"), strict=True):
         row: dict[str, object] = {"part": words, "patients": part.n_patients, "images": len(part)}
-        if "label" in part.frame.columns:
-            counts = part.frame["label"].value_counts()
-            row |= {f"images of {name}": int(counts.get(name, 0)) for name in part.classes}
+        found = classes(part)
+        counts = {name: int(count) for name, count in zip(found["class"], found["images"], strict=True)}
+        row |= {f"images of {name}": counts.get(name, 0) for name in _named(parts[0])}
         rows.append(row)
     frame = pd.DataFrame(rows)
     return frame if parts[0].patients_known else frame.drop(columns="patients")
+
+
+def _named(study: Study) -> list[str]:
+    """The classes in their own order; those of several questions with the question before them."""
+    if study.questions:
+        return [f"{name}: {one}" for name, asked in study.questions.items() if isinstance(asked, list) for one in asked]
+    return [] if study.task in ("regression", "segmentation") else study._names()

@@ -173,7 +173,7 @@ class RunView:
         names = [name for name in history.columns if f"val_{name}" in history.columns]
         index = pd.RangeIndex(1, len(history) + 1, name="epoch")
         found = {}
-        first = ("loss", "auc", "dice")
+        first = ("loss", "auc", "dice", "grade_error", "mean_absolute_error")
         for name in sorted(names, key=lambda name: first.index(name) if name in first else len(first)):
             columns = {"training": history[name].to_list(), "validation": history[f"val_{name}"].to_list()}
             title = {"auc": "AUC"}.get(name, name.replace("_", " ").capitalize())
@@ -258,7 +258,8 @@ class RunView:
         except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile):
             if name == "auto":
                 name = "resnet" if self.config.get("pretrained") else "tiny"
-            return (name if name in ("unet", "unet3d") else "classifier"), name
+            outlines = "segmenter" if self.config.get("mask") and name != "auto" else "classifier"
+            return (name if name in ("unet", "unet3d") else outlines), name
 
     def _json(self, name: str) -> Any:
         try:

@@ -209,10 +209,13 @@ def test_train_begins_one_run_with_the_settings_on_the_page(session, home, tmp_p
     assert_calm(at)
     at.number_input[0].set_value(3)
     at.number_input[1].set_value(11)
+    extras = next(chooser for chooser in at.multiselect if chooser.label == "Extras")
+    assert len(extras.options) == 5
+    extras.set_value(["mixup", "cutout"])
     next(button for button in at.button if button.label == "Train").click().run()
     assert_calm(at)
     assert len(begun) == 1
-    assert (begun[0].model, begun[0].epochs, begun[0].seed, begun[0].augment) == ("tiny", 3, 11, "auto")
+    assert (begun[0].model, begun[0].epochs, begun[0].seed, begun[0].augment) == ("tiny", 3, 11, "auto+mixup+cutout")
     assert at.query_params["run"] == next((home / "runs").iterdir()).name
     assert list(at.query_params) == ["study", "run"]
     other = session("train", run=at.query_params["run"])

@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import pytest
 from cohorts import ball, case, predictions
 
 import easydl.prediction
-from easydl.errors import RESEARCH_USE, InputError
+from easydl.errors import RESEARCH_USE, InputError, ModelError
 from easydl.evaluation import Metrics, classification_metrics, evaluate, segmentation_metrics
 from easydl.evaluation.results import interval_text, number
 from easydl.prediction import Predictions
@@ -202,11 +203,14 @@ def test_evaluate_predicts_a_study_first(classifier, segmenter, monkeypatch):
 
     monkeypatch.setitem(easydl.prediction.__dict__, "predict", predict)
     monkeypatch.setitem(easydl.prediction.__dict__, "cases", cases)
-    assert evaluate("net", TestSet("classification"), resamples=200).to_dict() == classifier.to_dict()
-    assert evaluate("net", TestSet("segmentation", patients_known=False)).table["unit_of_n"].iloc[0] == "images"
-    assert asked == [("net", "classification"), ("net", "segmentation")]
-    with pytest.raises(InputError, match="regression"):
-        evaluate("net", TestSet("regression"))
+    monkeypatch.setattr("easydl.prediction.calls.opened", lambda model: (model, SimpleNamespace(task=model)))
+    found = evaluate("classification", TestSet("classification"), resamples=200)
+    assert found.to_dict() == classifier.to_dict()
+    outlined = evaluate("segmentation", TestSet("segmentation", patients_known=False))
+    assert outlined.table["unit_of_n"].iloc[0] == "images"
+    assert asked == [("classification", "classification"), ("segmentation", "segmentation")]
+    with pytest.raises(ModelError, match=r"task is classification; the test set's is regression"):
+        evaluate("classification", TestSet("regression"))
 
 
 def test_the_room_loads_no_tensorflow():

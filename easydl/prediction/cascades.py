@@ -1,0 +1,252 @@
+"""Two segmenters in a row: the first finds the organ, the second the lesion in it. It trains neither."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from easydl import networks
+from easydl.errors import RESEARCH_USE, InputError, ModelError
+from easydl.images import Scan, prepare
+from easydl.networks import recipe_of, save_model
+
+ORGAN, LESION, SHEET = "find_organ.keras", "find_lesion.keras", "cascade.json"
+MOST_JSON, MOST_MARGIN_MM = 100_000, 1000.0
+
+
+class _Sheet(BaseModel):
+    """What ``cascade.json`` holds; anything else is refused."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    schema_: Literal[1] = Field(alias="schema")
+    note: str = ""
+    organs: list[str] = Field(min_length=1)
+    margin_mm: float = Field(ge=0, le=MOST_MARGIN_MM)
+    sha256: dict[str, str]
+
+
+@dataclass(eq=False)
+class Cascade:
+    """Two trained segmenters; made by `cascade`, taken by `easydl.predict` and `easydl.evaluate`.
+
+    Attributes:
+        find_organ: Outlines the organ on the whole scan.
+        find_lesion: Outlines the lesion in the part around the organ.
+        organs: The classes of the first that count as the organ.
+        margin_mm: How far around the organ the second looks.
+    """
+
+    find_organ: Any
+    find_lesion: Any
+    organs: tuple[str, ...]
+    margin_mm: float
+
+    def __repr__(self) -> str:
+        found = ", ".join(recipe_of(self.find_lesion).classes[1:])
+        return f"<Cascade: {found} within {self.margin_mm:g} mm of {', '.join(self.organs)}. {RESEARCH_USE}>"
+
+    def outline(
+        self, run: Callable[..., np.ndarray], scan: Scan, *, mirror: bool = False, **tidy: bool
+    ) -> tuple[np.ndarray, list[str]]:
+        """The second model's classes on the scan's own grid; nothing beyond the margin around the organ.
+
+        Args:
+            run: Outlines a scan with a model: ``run(model, recipe, scan, **options)``.
+            scan: The whole scan.
+            mirror: For both models, as in `easydl.predict`.
+            **tidy: For the second model, as in `easydl.predict`.
+
+        Returns:
+            int32 ``(*scan.shape)``, and what must be known about it, in words.
+        """
+        first, second = recipe_of(self.find_organ), recipe_of(self.find_lesion)
+        mask = run(self.find_organ, first, scan, mirror=mirror)
+        organ = np.isin(mask, [first.classes.index(name) for name in self.organs])
+        out = np.zeros(scan.shape, np.int32)
+        names = ", ".join(self.organs)
+        if not organ.any():
+            return out, [f"{names} was not found on the scan, so nothing was looked for and the mask is empty."]
+        notes = []
+        steps = [self.margin_mm / mm for mm in scan.spacing_mm] if scan.spacing_mm else [self.margin_mm] * out.ndim
+        if scan.spacing_mm is None:
+            notes.append(f"The scan's spacing is not known: the margin is {self.margin_mm:g} pixels instead of mm.")
+        box = []
+        for axis, step in enumerate(steps):
+            inside = np.flatnonzero(organ.any(axis=tuple(one for one in range(out.ndim) if one != axis)))
+            box.append(slice(max(0, inside[0] - math.ceil(step)), inside[-1] + 1 + math.ceil(step)))
+        # Values are brought to the model's units over the whole scan, as they were in training, and then cut out.
+        pixels = prepare(scan, channels=second.channels, units=second.units, normalise=second.normalise)
+        part = replace(scan, pixels=pixels[tuple(box)], units=second.units, affine=None)
+        prepared = second.model_copy(update={"normalise": "percentile"})
+        out[tuple(box)] = run(self.find_lesion, prepared, part, mirror=mirror, **tidy)
+        size = " x ".join(str(side) for side in part.shape)
+        notes.append(f"{', '.join(second.classes[1:])} was looked for in the {size} pixels around {names}, not beyond.")
+        return out, notes
+
+    def save(self, folder: str | Path) -> Path:
+        """Write both models and a ``cascade.json`` into one folder, which is there whole or as it was before.
+
+        Args:
+            folder: The folder; a cascade that is there already is replaced.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ModelError: Something else is in the folder, or it could not be written.
+        """
+        folder = Path(folder).expanduser()
+        if folder.exists() and not (folder / SHEET).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ModelError(
+                f"{folder.name} is there already and holds no cascade.",
+                "a new or empty folder.",
+                "Choose another name.",
+            )
+        draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+        old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+        try:
+            draft.mkdir(parents=True)
+            for model, name in ((self.find_organ, ORGAN), (self.find_lesion, LESION)):
+                save_model(model, draft / name)
+            sheet = {
+                "schema": 1, "note": RESEARCH_USE, "organs": list(self.organs), "margin_mm": self.margin_mm,
+                "sha256": {name: _digest(draft / name) for name in (ORGAN, LESION)},
+            }  # fmt: skip
+            (draft / SHEET).write_text(json.dumps(sheet, indent=1, allow_nan=False), "utf-8")
+            if folder.exists():
+                os.replace(folder, old)
+            os.replace(draft, folder)
+        except OSError as problem:
+            if old.exists() and not folder.exists():
+                os.replace(old, folder)
+            raise ModelError(
+                f"The cascade could not be written to {folder.name}: {problem.strerror or type(problem).__name__}.",
+                "a folder that can be written to, with room for both models.",
+                "Free some space or choose another folder. A cascade that was there before is unchanged.",
+            ) from problem
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
+        return folder
+
+
+def cascade(find_organ: Any, find_lesion: Any, *, organ: str | int | None = None, margin_mm: float = 10.0) -> Cascade:
+    """Put two trained segmenters in a row: the organ first, then the lesion in it.
+
+    A lesion model that sees the organ alone cannot take something elsewhere for a lesion; what the first model misses,
+    the second cannot find either.
+
+    Args:
+        find_organ: A segmenter of easydl or its ``.keras`` file; it sees the whole scan.
+        find_lesion: The same for the lesion. Trained on whole scans or on parts of them: values are brought to its units
+            over the whole scan.
+        organ: Which class of the first counts, by name or index; every structure when None.
+        margin_mm: How far around the organ the second looks, in mm (in pixels where a scan's spacing is not known), 0 to
+            1000.
+
+    Returns:
+        A `Cascade`: give it to `easydl.predict` and `easydl.evaluate`; ``save(folder)`` writes it and
+        ``easydl.load_model(folder)`` opens it.
+
+    Raises:
+        InputError: The organ is no structure of the first model, or the margin is out of its range.
+        ModelError: A model is no segmenter, or one is for images and the other for volumes.
+
+    Example:
+        >>> import easydl
+        >>> easydl.cascade(easydl.unet(classes=["background", "liver"]), easydl.unet(classes=["background", "tumour"]))
+        <Cascade: tumour within 10 mm of liver. Research use only...>
+
+    References:
+        Christ et al. 2016, Cascaded fully convolutional networks for liver and lesion segmentation, arXiv:1610.02177.
+    """
+    first, second = (
+        networks.load_model(one) if isinstance(one, str | Path) else one for one in (find_organ, find_lesion)
+    )
+    recipes = [recipe_of(one) for one in (first, second)]
+    for recipe in recipes:
+        if recipe.task != "segmentation":
+            raise ModelError(
+                f"A model of the cascade has the task {recipe.task}.",
+                "two models that outline.",
+                "Use easydl.segmenter.",
+            )
+    if recipes[0].dimension != recipes[1].dimension:
+        raise ModelError(
+            "One model of the cascade takes images (2D), the other volumes (3D).", "two of one kind.", "Exchange one."
+        )
+    known = recipes[0].classes
+    if organ is None:
+        organs = known[1:]
+    elif organ in known[1:]:
+        organs = (str(organ),)
+    elif isinstance(organ, int) and not isinstance(organ, bool) and 1 <= organ < len(known):
+        organs = (known[organ],)
+    else:
+        raise InputError(
+            f"`organ` is {organ!r}.",
+            f"one of {', '.join(map(repr, known[1:]))}, or its index.",
+            "Correct it, or leave it out.",
+        )
+    number = isinstance(margin_mm, int | float) and not isinstance(margin_mm, bool)
+    if not number or not 0 <= margin_mm <= MOST_MARGIN_MM:
+        raise InputError(
+            f"`margin_mm` is {margin_mm!r}.",
+            f"a number from 0 to {MOST_MARGIN_MM:g}.",
+            "Use margin_mm=10, for instance.",
+        )
+    return Cascade(first, second, organs, float(margin_mm))
+
+
+def load_model(path: str | Path) -> Any:
+    """Open a model file of easydl, or the folder of a cascade. Nothing in it is run.
+
+    Args:
+        path: A ``.keras`` file that `easydl.save_model` wrote, or a folder that ``Cascade.save`` wrote.
+
+    Returns:
+        The Keras model, not compiled (see `easydl.networks.load_model`), or the `Cascade`.
+
+    Raises:
+        ModelError: No such file, another kind of file, or one that is damaged, altered or newer than this easydl.
+
+    Example:
+        >>> load_model("model.keras").summary()  # doctest: +SKIP
+    """
+    path = Path(path).expanduser()
+    if not (path / SHEET).is_file():
+        return networks.load_model(path)
+    try:
+        if (path / SHEET).stat().st_size > MOST_JSON:
+            raise ValueError("size")
+        sheet = _Sheet.model_validate_json((path / SHEET).read_bytes())
+        if sheet.sha256 != {name: _digest(path / name) for name in (ORGAN, LESION)}:
+            raise ValueError("checksum")
+        first, second = (networks.load_model(path / name) for name in (ORGAN, LESION))
+        whole = cascade(first, second, margin_mm=sheet.margin_mm)
+        if not set(sheet.organs) <= set(whole.organs):
+            raise ValueError("organs")
+    except (OSError, ValueError, ValidationError) as problem:
+        why = "one of its files is missing" if isinstance(problem, OSError) else f"its {SHEET} does not fit its files"
+        raise ModelError(
+            f"The cascade in {path.name} cannot be used: {why}.",
+            f"a folder with {ORGAN}, {LESION} and {SHEET} as easydl wrote them.",
+            "Get the folder again from where it was made.",
+        ) from problem
+    return replace(whole, organs=tuple(sheet.organs))
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

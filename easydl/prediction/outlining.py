@@ -1,0 +1,114 @@
+"""From a scan to a mask on its own grid: working grid, windows, back again, tidied. It opens no model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from easydl.images import Scan, prepare
+from easydl.images.grid import resize
+from easydl.networks.recipe import Recipe
+from easydl.prediction.windows import mirrored, planes, resampled, slide
+
+PATCH_2D, PATCH_3D = 256, 64
+
+
+def working_grid(recipe: Recipe, scan: Scan) -> np.ndarray:
+    """A scan's pixels on the grid a segmenter works on: its spacing, or in 2D without one its longest side."""
+    pixels = prepare(scan, channels=recipe.channels, units=recipe.units, normalise=recipe.normalise)
+    return resize(pixels, shape) if (shape := working_shape(recipe, scan)) != scan.shape else pixels
+
+
+def working_shape(recipe: Recipe, scan: Scan) -> tuple[int, ...]:
+    """The spatial shape of `working_grid`."""
+    if recipe.spacing_mm is not None and scan.spacing_mm is not None:
+        return tuple(
+            max(1, round(side * have / want))
+            for side, have, want in zip(scan.shape, scan.spacing_mm, recipe.spacing_mm, strict=True)
+        )
+    if recipe.dimension == 3 or recipe.max_side is None or max(scan.shape) <= recipe.max_side:
+        return scan.shape
+    return tuple(max(2, round(side * recipe.max_side / max(scan.shape))) for side in scan.shape)
+
+
+def window_size(recipe: Recipe, fixed: tuple[int | None, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Size of the sliding window: the network's own, else the training patch, no larger than the scan needs."""
+    if all(side is not None for side in fixed):
+        return tuple(int(side) for side in fixed if side is not None)
+    most = recipe.patch or ((PATCH_2D,) * 2 if recipe.dimension == 2 else (PATCH_3D,) * 3)
+    step = recipe.multiple
+    return tuple(min(-(-side // step), -(-have // step)) * step for side, have in zip(most, shape, strict=True))
+
+
+def outline(
+    call: Callable[[Any], Any],
+    fixed: tuple[int | None, ...],
+    recipe: Recipe,
+    scan: Scan,
+    *,
+    mirror: bool = False,
+    largest_component: bool = False,
+    fill_holes: bool = False,
+) -> np.ndarray:
+    """The most probable class of every pixel of a scan.
+
+    Probabilities are held for as many planes as a window is deep, not for the whole volume.
+
+    Args:
+        call: The compiled model.
+        fixed: Its spatial input size.
+        recipe: Its recipe.
+        scan: The scan.
+        mirror: Average over all mirror images (see `easydl.prediction.windows.mirrored`).
+        largest_component: See `tidied`.
+        fill_holes: See `tidied`.
+
+    Returns:
+        int32 ``(*scan.shape)``, class indices.
+    """
+    pixels = working_grid(recipe, scan)
+    patch = window_size(recipe, fixed, pixels.shape[:-1])
+
+    def answers(batch: np.ndarray) -> np.ndarray:
+        return np.asarray(call(batch))
+
+    every = mirrored(answers, recipe.dimension) if mirror else answers
+    if pixels.shape[:-1] == scan.shape:
+        parts = planes(every, pixels, patch)
+    elif recipe.dimension == 2:
+        parts = iter([resize(slide(every, pixels, patch), scan.shape)])
+    else:
+        parts = resampled(planes(every, pixels, patch), scan.shape, pixels.shape[0])
+    labels = np.concatenate([part.argmax(axis=-1).astype(np.int32) for part in parts])
+    return tidied(labels, largest_component=largest_component, fill_holes=fill_holes)
+
+
+def tidied(labels: np.ndarray, *, largest_component: bool = False, fill_holes: bool = False) -> np.ndarray:
+    """A mask without crumbs and holes, when asked: right for single organs, wrong for scattered lesions.
+
+    Args:
+        labels: Class indices, 0 the background.
+        largest_component: Keep only the largest connected piece of every structure (touching by faces).
+        fill_holes: Background that a structure encloses completely becomes that structure.
+
+    Returns:
+        A mask of the same shape and type.
+    """
+    if not (largest_component or fill_holes):
+        return labels
+    out = labels.copy()
+    for value in np.unique(labels[labels > 0]):
+        inside = out == value
+        if largest_component:
+            pieces, count = ndimage.label(inside)
+            if count > 1:
+                sizes = np.bincount(pieces.ravel())
+                sizes[0] = 0
+                out[inside & (pieces != sizes.argmax())] = 0
+                inside = pieces == sizes.argmax()
+        if fill_holes:
+            out[ndimage.binary_fill_holes(inside) & (out == 0)] = value
+    return out

@@ -1,0 +1,145 @@
+"""What a segmentation study is like, and the grid, patch, batch and number of steps that follow from it, in words.
+
+The rules are nnU-Net's, cut down to what a laptop can do. It trains nothing and needs no TensorFlow.
+
+References:
+    Isensee et al. 2021, nnU-Net, 10.1038/s41592-020-01008-z (fingerprint and rules, supplementary note 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from easydl.networks.recipe import Recipe
+from easydl.studies import Study
+from easydl.training.plan import Plan
+
+# Pixels of a patch and of a step: what two cores work through in about half a second, and a GPU as well.
+PATCH_PIXELS = {"CPU": {2: 256**2, 3: 64**3}, "GPU": {2: 512**2, 3: 128**3}}
+STEP_PIXELS = {"CPU": 64**3, "GPU": 8 * 64**3}
+LEAST_BATCH, MOST_BATCH = 2, 8
+# Training goes on until so many pixels were seen, within bounds: small patches need more steps to see as much.
+SEEN_PIXELS, LEAST_STEPS, MOST_STEPS, LEAST_STEPS_AN_EPOCH = 3.6e8, 1000, 2000, 25
+LEAST_EPOCHS = 12
+# Outputs of all layers are kept for the way back, and their gradients beside them; half of the memory is left alone.
+KEPT, MEMORY_SHARE = 2.0, 0.5
+ANISOTROPIC = 3.0
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What decides the plan of a segmenter.
+
+    Attributes:
+        scans: Scans with a mask.
+        shape: Median shape on the working grid.
+        spacing_mm: The working grid's spacing, or None.
+        device: ``"CPU"`` or ``"GPU"``.
+        memory_gb: Memory of the machine (of the GPU where there is one), or None.
+        bytes_per_pixel: Memory of all layers' outputs for one pixel of one patch.
+    """
+
+    scans: int
+    shape: tuple[float, ...]
+    spacing_mm: tuple[float, ...] | None
+    device: str
+    memory_gb: float | None
+    bytes_per_pixel: float
+
+
+def grid_spacing(spacings: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], str]:
+    """The spacing of the grid that volumes are brought to, and why.
+
+    Args:
+        spacings: One per scan, in mm, in the order of its axes.
+
+    Returns:
+        The median; along an axis that is more than three times coarser than the finest, the 10th percentile, so
+        that thick slices do not throw away what thin ones show.
+    """
+    every = np.asarray(spacings, float)
+    median = np.median(every, axis=0)
+    chosen = median.copy()
+    for axis in range(len(median)):
+        if median[axis] / median.min() > ANISOTROPIC:
+            chosen[axis] = np.percentile(every[:, axis], 10)
+    spacing = tuple(round(float(mm), 4) for mm in chosen)
+    words = " x ".join(f"{mm:.2g}" for mm in spacing)
+    if np.allclose(every, spacing, rtol=1e-3):
+        return spacing, f"All scans have a spacing of {words} mm and keep it."
+    if np.allclose(chosen, median):
+        return spacing, f"Scans are resampled to their median spacing, {words} mm."
+    return spacing, (
+        f"Scans are resampled to {words} mm: the median, but along the axis of the thick slices the 10th percentile."
+    )
+
+
+def choose_patch(found: Fingerprint, multiple: int, batch: int) -> tuple[tuple[int, ...], str]:
+    """The patch that a step sees of each scan: as much of the median scan as the machine allows, and why.
+
+    Args:
+        found: The fingerprint.
+        multiple: Every side is a multiple of it.
+        batch: Patches in a step, at least.
+
+    Returns:
+        The patch and a sentence. What is too long is cut where it is longest in millimetres.
+    """
+    dimension = len(found.shape)
+    most, reason = PATCH_PIXELS[found.device][dimension], f"the {found.device}"
+    if found.memory_gb is not None:
+        room = found.memory_gb * 1e9 * MEMORY_SHARE / (found.bytes_per_pixel * KEPT * batch)
+        if room < most:
+            most, reason = int(room), f"{found.memory_gb:.0f} GB of memory"
+    patch = [max(multiple, -(-int(np.ceil(side)) // multiple) * multiple) for side in found.shape]
+    length = np.asarray(found.spacing_mm or (1.0,) * dimension)
+    whole = True
+    while np.prod(patch) > most and max(patch) > multiple:
+        longest = [side * mm if side > multiple else 0.0 for side, mm in zip(patch, length, strict=True)]
+        patch[int(np.argmax(longest))] -= multiple
+        whole = False
+    words, median = " x ".join(map(str, patch)), " x ".join(f"{side:g}" for side in found.shape)
+    if whole:
+        return tuple(patch), f"Patches of {words} hold the whole of the median scan ({median})."
+    share = np.prod([min(1.0, one / side) for one, side in zip(patch, found.shape, strict=True)])
+    return tuple(patch), f"Patches of {words} hold {share:.0%} of the median scan ({median}): as much as {reason} allows."
+
+
+def plan_segmenter(
+    recipe: Recipe,
+    train: Study,
+    found: Fingerprint,
+    *,
+    preset: tuple[str, str],
+    window: tuple[tuple[float, float], str],
+    grid: str = "",
+    epochs: int | None,
+    batch_size: int | None,
+    learning_rate: float | None,
+) -> Plan:
+    """The plan for a segmenter from its study's fingerprint; arguments as in `easydl.fit`."""
+    if all(side is not None for side in recipe.size):
+        patch = tuple(int(side) for side in recipe.size if side is not None)
+        sentence = f"Patches of {' x '.join(map(str, patch))}: the size the model was built for."
+    else:
+        patch, sentence = choose_patch(found, recipe.multiple, batch_size or LEAST_BATCH)
+    pixels = int(np.prod(patch))
+    batch = batch_size or int(np.clip(STEP_PIXELS[found.device] // pixels, LEAST_BATCH, MOST_BATCH))
+    steps = max(LEAST_STEPS_AN_EPOCH, -(-found.scans // batch))
+    wanted = float(np.clip(SEEN_PIXELS / (pixels * batch), LEAST_STEPS, MOST_STEPS))
+    main = epochs or max(LEAST_EPOCHS, round(wanted / steps))
+    anisotropy = max(found.spacing_mm) / min(found.spacing_mm) if found.spacing_mm else 1.0
+    why = [
+        window[1], preset[1], *([grid] if grid else []), sentence,
+        *([f"One axis is {anisotropy:.1f} times coarser than another."] if anisotropy > ANISOTROPIC else []),
+        f"Half of the patches are drawn around a structure, each structure equally often; {batch} patches a step, {steps} "
+        f"steps an epoch, at most {main} epochs.",
+    ]  # fmt: skip
+    return Plan(
+        batch_size=batch, epochs=main, head_epochs=0, learning_rate=learning_rate or 2e-3, fine_tune=False, copies=1,
+        window=window[0], units=train.units, class_weight=None, preset=preset[0], spacing_mm=recipe.spacing_mm,
+        max_side=recipe.max_side, patch=patch, steps=steps, why=tuple(why),
+    )  # fmt: skip

@@ -1,0 +1,134 @@
+"""What each task is trained on: the loss, the metrics that are followed, and the weights of classes. It trains nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from easydl.networks import set_target_scale
+from easydl.networks.recipe import Recipe
+from easydl.studies import Study
+from easydl.training.ordinal import grade_error, ordinal_loss
+
+KERAS_LOSSES = {
+    "classification": "categorical_crossentropy", "segmentation": "categorical_crossentropy",
+    "ordinal": "categorical_crossentropy", "multilabel": "binary_crossentropy", "regression": "mean_squared_error",
+}  # fmt: skip
+"""The loss of each task under a name that plain Keras knows, so that ``model.save`` opens anywhere without easydl."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a model is compiled with.
+
+    Attributes:
+        tasks: The task, or those of several questions by name.
+        loss: A Keras loss, or a dict by question.
+        heads: How many outputs each question has, by name; one question is called ``""``.
+    """
+
+    tasks: Mapping[str, str]
+    loss: Any
+    heads: Mapping[str, int]
+
+    def metrics(self) -> Any:
+        """New Keras metrics, as a compiled model keeps those it was given."""
+        found = {name: _metrics(task, self.heads[name]) for name, task in self.tasks.items()}
+        return found.get("", found)
+
+    @property
+    def single(self) -> bool:
+        """Whether every image is of one class, which Keras can weigh."""
+        return self.tasks.get("") in ("classification", "ordinal")
+
+    @property
+    def plain(self) -> Any:
+        """The loss by its Keras name."""
+        found = {name: KERAS_LOSSES[task] for name, task in self.tasks.items()}
+        return found.get("", found)
+
+
+def objective(model: keras.Model, recipe: Recipe, train: Study, class_weight: Mapping[int, float] | None) -> Objective:
+    """Choose loss and metrics by the task, and set the scale of measured targets in the model.
+
+    Args:
+        model: From `easydl.classifier`; for numbers its layer ``target_scaling`` is set from the training targets, so
+            that the network learns values of mean 0 and deviation 1 whatever their unit.
+        recipe: Its recipe.
+        train: The training part.
+        class_weight: For multilabel how much more an image with the finding counts, by the finding's number.
+
+    Returns:
+        The `Objective`.
+    """
+    tasks: dict[str, str] = {name: one.task for name, one in recipe.heads.items()} or {"": recipe.task}
+    sizes = {name: len(one.classes) for name, one in recipe.heads.items()} or {"": len(recipe.classes)}
+    losses: dict[str, Any] = {}
+    for name, task in tasks.items():
+        if task == "regression":
+            mean, deviation = _scale((train.head(name) if name else train).targets()[:, 0])
+            set_target_scale(model, mean, deviation, head=name)
+            losses[name] = scaled_error(deviation)
+        elif task == "multilabel" and class_weight:
+            losses[name] = weighed_findings([class_weight.get(k, 1.0) for k in range(sizes[name])])
+        else:
+            losses[name] = ordinal_loss if task == "ordinal" else KERAS_LOSSES[task]
+    return Objective(tasks, losses.get("", losses), sizes)
+
+
+def scaled_error(deviation: float) -> Any:
+    """Huber's loss of the error in deviations of the training targets: quadratic up to one, linear beyond.
+
+    Args:
+        deviation: Standard deviation of the training targets, in their unit.
+
+    Returns:
+        A function from ``(batch, 1)`` targets and values to ``(batch,)``.
+
+    References:
+        Huber 1964, Ann Math Stat 35:73.
+    """
+
+    def huber(target: Any, value: Any) -> Any:
+        return keras.losses.huber(target / deviation, value / deviation)
+
+    return huber
+
+
+def weighed_findings(weights: list[float]) -> Any:
+    """Binary cross-entropy in which an image with a finding counts more than one without it.
+
+    Args:
+        weights: How much more, one number per finding.
+
+    Returns:
+        A function from ``(batch, findings)`` targets and probabilities to ``(batch,)``.
+    """
+    more = np.asarray(weights, np.float32)
+
+    def binary_crossentropy(target: Any, probability: Any) -> Any:
+        probability = ops.clip(probability, 1e-7, 1 - 1e-7)
+        each = more * target * ops.log(probability) + (1 - target) * ops.log(1 - probability)
+        return -ops.mean(each, axis=-1)
+
+    return binary_crossentropy
+
+
+def _metrics(task: str, outputs: int) -> list[Any]:
+    if task == "regression":
+        return [keras.metrics.MeanAbsoluteError(name="mean_absolute_error")]
+    if task == "ordinal":
+        return ["accuracy", keras.metrics.MeanMetricWrapper(grade_error, name="grade_error")]
+    if task == "multilabel":
+        return [keras.metrics.AUC(name="auc", num_thresholds=500, multi_label=True, num_labels=outputs)]
+    return ["accuracy", keras.metrics.AUC(name="auc", num_thresholds=500)]
+
+
+def _scale(values: np.ndarray) -> tuple[float, float]:
+    deviation = float(values.std())
+    return float(values.mean()), deviation if deviation > 0 else 1.0

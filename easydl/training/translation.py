@@ -1,0 +1,221 @@
+"""Training networks that make images of images, on patches of a study's own scans; no labels are needed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from easydl.atomic import write_status
+from easydl.augmentation import Preset
+from easydl.errors import ModelError
+from easydl.networks import attach, recipe_of, set_window
+from easydl.networks.recipe import Recipe
+from easydl.prediction.outlining import working_grid
+from easydl.prediction.translating import NOISE, REDUCED, degraded, degrades
+from easydl.studies import Study
+from easydl.studies.contents import Decoded
+from easydl.studies.stream import IN_MEMORY_BYTES, dataset
+from easydl.training.feed import Patches
+from easydl.training.phase import run_phase
+from easydl.training.plan import Plan, choose_window
+from easydl.training.watch import Watch
+
+PATCH, BATCH = {2: 128, 3: 48}, {2: 8, 3: 2}
+STEPS, LEAST_STEPS, LEAST_EPOCHS, RATE = 1500, 25, 12, 1e-3
+# Deviation of the pixels around the picture that a variational code stands for, on the scale from -1 to 1.
+SPREAD = 0.2
+TINY = 1e-6
+
+
+def fit_translator(
+    model: keras.Model,
+    train: Study,
+    val: Study,
+    recipe: Recipe,
+    *,
+    preset: tuple[Preset, str] | None,
+    window: Any,
+    epochs: int | None,
+    batch_size: int | None,
+    learning_rate: float | None,
+    seed: int,
+    watch: Watch,
+    show: int,
+) -> Plan:
+    """Train ``model`` in place; arguments as in `easydl.fit`, ``preset`` None for none. Returns what was chosen."""
+    if recipe.dimension != train.dimension:
+        raise ModelError(
+            f"The model takes {recipe.dimension}D scans, the study holds {train.dimension}D ones.",
+            "a model of the study's dimension.",
+            'Use a name that ends in "3d" for volumes, and one without it for images.',
+        )
+    if watch.folder is not None:
+        write_status(watch.folder, state="running", phase="loading", message="Reading the scans")
+    recipe = recipe.model_copy(update={"units": train.units})
+    images, held = _decoded(train, recipe), _decoded(val, recipe)
+    sample = np.concatenate([images[case][::2, ::2].ravel()[:100_000] for case in range(min(20, len(images)))])
+    plan = _plan(recipe, train, [images[case].shape[:-1] for case in range(len(images))], preset,
+                 choose_window(window, train, sample), epochs, batch_size, learning_rate)  # fmt: skip
+    augment = None
+    if preset is not None:
+        augment = preset[0].augmenter(
+            dimension=recipe.dimension, units=plan.units, window=plan.window, seed=seed, channels=recipe.channels,
+            task=recipe.task,
+        )  # fmt: skip
+        plan = replace(plan, why=(*plan.why, *augment.notes))
+    assert plan.patch is not None
+    attach(model, recipe.model_copy(update={"patch": plan.patch}))
+    recipe = recipe_of(set_window(model, plan.window, plan.units))
+    if show:
+        print("\n".join(plan.why), flush=True)
+    patches, middles = _patches(images, plan.patch), _patches(held, plan.patch)
+    clean = np.clip(np.stack([middles.middle(case)[0] for case in range(len(held))]), *recipe.window)
+    spoiled = np.stack([degraded(recipe, one, np.random.default_rng([seed, case])) for case, one in enumerate(clean)])
+    learner, loss, metrics, shared = _learner(model, recipe)
+    text = f"{recipe}|{plan}|{seed}|{len(images)}"
+    run_phase(
+        learner,
+        lambda first: shared(spoiled_feed(patches, recipe, plan, seed=seed, augment=augment, first_epoch=first)),
+        shared(dataset(spoiled, clean, plan.batch_size)), name="train", epochs=plan.epochs, steps=plan.steps,
+        learning_rate=plan.learning_rate, loss=loss, metrics=metrics, watch=watch, show=show,
+        key=hashlib.sha256(text.encode()).hexdigest(), monitor="val_loss",
+    )  # fmt: skip
+    # Left compiled with a loss that Keras itself knows, so that model.save opens anywhere without easydl.
+    optimizer = model.optimizer if learner is model else keras.optimizers.Adam(plan.learning_rate)
+    optimizer.build(model.trainable_variables)
+    model.compile(optimizer=optimizer, loss="mean_absolute_error", jit_compile=False)
+    return plan
+
+
+def spoiled_feed(
+    patches: Patches, recipe: Recipe, plan: Plan, *, seed: int, augment: Any = None, first_epoch: int = 0
+) -> tf.data.Dataset:
+    """Batches of (spoiled patch, clean patch); places and noise are drawn anew in each epoch.
+
+    Args:
+        patches: Where to draw from.
+        recipe: Says how patches are spoiled, and the window.
+        plan: Batch size and steps.
+        seed: With the epoch, it fixes every draw.
+        augment: Called as ``augment(images)`` before they are spoiled; returns (images, None).
+        first_epoch: The epoch to begin with, when a training is resumed.
+    """
+    epoch, total = first_epoch, plan.steps * plan.batch_size
+    shape = (None, *patches.patch, recipe.channels)
+
+    def draws() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        nonlocal epoch
+        rng = np.random.default_rng([seed, epoch])
+        epoch += 1
+        order = np.concatenate([rng.permutation(len(patches.images)) for _ in range(-(-total // len(patches.images)))])
+        for begin in range(0, total, plan.batch_size):
+            drawn = np.stack([patches.draw(int(c), rng, False)[0] for c in order[begin : begin + plan.batch_size]])
+            if augment is not None:
+                drawn = np.asarray(augment(tf.constant(drawn))[0])
+            clean = np.clip(drawn, *recipe.window).astype(np.float32)
+            yield np.stack([degraded(recipe, one, rng) for one in clean]), clean
+
+    signature = (tf.TensorSpec(shape, tf.float32), tf.TensorSpec(shape, tf.float32))
+    feed = tf.data.Dataset.from_generator(draws, output_signature=signature)
+    return feed.apply(tf.data.experimental.assert_cardinality(plan.steps)).prefetch(2)
+
+
+def divergence(mean: Any, deviation: Any) -> Any:
+    """Kullback-Leibler divergence of a code's normal distribution from the standard normal one.
+
+    Args:
+        mean: ``(batch, *spatial, maps)``.
+        deviation: The same shape, above 0.
+
+    Returns:
+        ``(batch,)``, in nats, summed over the code; 0 when the mean is 0 and the deviation 1.
+
+    References:
+        Kingma and Welling 2014, arXiv:1312.6114, appendix B.
+    """
+    deviation = deviation + TINY
+    each = ops.square(mean) + ops.square(deviation) - 1.0 - 2.0 * ops.log(deviation)
+    return 0.5 * ops.sum(ops.reshape(each, (ops.shape(each)[0], -1)), axis=-1)
+
+
+def _learner(model: keras.Model, recipe: Recipe) -> tuple[keras.Model, Any, Any, Any]:
+    """What is trained: the model, or for a variational one its twin that also shows the code; loss and metrics."""
+    half = (recipe.window[1] - recipe.window[0]) / 2
+    squared = degrades(recipe) in ("", "noise") and "autoencoder" in str(recipe.arguments["name"])
+
+    def error(target: Any, made: Any) -> Any:
+        apart = (target - made) / half
+        return ops.mean(ops.square(apart) if squared else ops.abs(apart))
+
+    metrics = [keras.metrics.MeanAbsoluteError(name="mean_absolute_error")]
+    if not str(recipe.arguments["name"]).startswith("variational"):
+        return model, error, metrics, lambda feed: feed
+    mean, deviation = (model.get_layer(name).output for name in ("code_mean", "code_deviation"))
+    codes = keras.layers.Concatenate(name="codes")([mean, deviation])
+    twin = keras.Model(model.input, {"image_out": model.output, "codes": codes}, name=f"{model.name}_twin")
+
+    def likelihood(target: Any, made: Any) -> Any:
+        return error(target, made) / (2 * SPREAD**2)
+
+    def share_of_divergence(target: Any, codes: Any) -> Any:
+        # Per number of the image, as the error is; the bound of the paper divided by their count.
+        both = ops.split(codes, 2, axis=-1)
+        count = ops.cast(ops.prod(ops.shape(target)[1:]), "float32")
+        return ops.mean(divergence(*both)) / count
+
+    losses = {"image_out": likelihood, "codes": share_of_divergence}
+    return twin, losses, {"image_out": metrics}, lambda feed: feed.map(lambda x, y: (x, {"image_out": y, "codes": y}))
+
+
+def _plan(
+    recipe: Recipe, train: Study, shapes: list[tuple[int, ...]], preset: tuple[Preset, str] | None,
+    window: tuple[tuple[float, float], str], epochs: int | None, batch_size: int | None, learning_rate: float | None,
+) -> Plan:  # fmt: skip
+    fixed = [int(side) for side in recipe.size if side is not None]
+    step, median = recipe.multiple, np.median(np.asarray(shapes), axis=0)
+    patch = tuple(fixed) or tuple(int(min(PATCH[recipe.dimension], -(-side // step) * step)) for side in median)
+    batch = batch_size or BATCH[recipe.dimension]
+    steps = max(LEAST_STEPS, -(-len(train) // batch))
+    main = epochs or max(LEAST_EPOCHS, STEPS // steps)
+    kind = degrades(recipe)
+    low, high = window[0]
+    why = (
+        window[1],
+        preset[1] if preset else "No augmentation: patches are drawn anew in each epoch.",
+        {
+            "noise": f"It learns to take away Gaussian noise with a deviation of {NOISE * (high - low):.3g} ({NOISE:.0%} of the "
+            "window), drawn anew in each epoch.",
+            "reduced": f"It learns to undo a reduction by {REDUCED}: patches are reduced and enlarged again.",
+            "": "It learns to give its own input back through a small code.",
+        }[kind],
+        f"Patches of {' x '.join(map(str, patch))}; {batch} patches a step, {steps} steps an epoch, {main} epochs at most.",
+        "No labels were used.",
+    )
+    return Plan(
+        batch_size=batch, epochs=main, head_epochs=0, learning_rate=learning_rate or RATE, fine_tune=False, copies=1,
+        window=window[0], units=train.units, class_weight=None, preset=preset[0].name if preset else "none",
+        patch=patch, steps=steps, why=why,
+    )  # fmt: skip
+
+
+def _decoded(study: Study, recipe: Recipe) -> Any:
+    """Every scan on the working grid; in memory when they are small, else in the cache."""
+    settings = (recipe.channels, recipe.units, recipe.normalise, recipe.spacing_mm, recipe.max_side)
+    found = Decoded(
+        study, f"working grid|{settings}", lambda row: working_grid(recipe, study.scan(row)).astype(np.float32)
+    )
+    small = sum(study.each(lambda row: found[row].nbytes)) <= IN_MEMORY_BYTES
+    return [np.array(found[row]) for row in range(len(found))] if small else found
+
+
+def _patches(images: Any, patch: tuple[int, ...]) -> Patches:
+    # No structure to look for: an empty mask that takes no memory.
+    nothing = [np.broadcast_to(np.uint8(0), images[case].shape[:-1]) for case in range(len(images))]
+    return Patches(images, nothing, patch, 1)
