@@ -366,7 +366,9 @@ def _told(texts: list[str] | None) -> dict[str, str] | None:
 
     for text in texts or ():
         if not text.partition("=")[0].strip() or "=" not in text:
-            raise InputError(f"--covariate {text!r} has no value.", "a name and its value.", "Write: --covariate age=61")
+            raise InputError(
+                f"--covariate {text!r} has no value.", "a name and its value.", "Write: --covariate age=61"
+            )
     return {name.strip(): value.strip() for name, _, value in (text.partition("=") for text in texts or ())} or None
 
 

@@ -13,9 +13,10 @@ import easydl
 
 ROOT = Path(__file__).parents[1]
 FACE = [
-    "EasyDLError", "RESEARCH_USE", "audit", "classifier", "deidentify", "evaluate", "fit", "inspect", "load",
+    "EasyDLError", "RESEARCH_USE", "audit", "cascade", "classifier", "deidentify", "evaluate", "fit", "inspect", "load",
     "load_model", "models", "predict",
-    "preset", "presets", "read", "report", "saliency", "save_model", "simulate", "unet", "unet3d",
+    "preset", "presets", "read", "report", "saliency", "save_model", "segmenter", "simulate", "translator", "unet",
+    "unet3d",
 ]  # fmt: skip
 
 

@@ -70,9 +70,9 @@ def evaluate(model: Any, test: Any, *, seed: int = 0, resamples: int = 2000) -> 
         from easydl.evaluation.reconstruction import reconstruction_metrics
         from easydl.prediction.translating import degrades
 
-        found = rebuilds(model, test, seed=seed)
+        made = rebuilds(model, test, seed=seed)
         return reconstruction_metrics(
-            found, window=recipe.window, channels=recipe.classes, spoiled_by=degrades(recipe), **options
+            made, window=recipe.window, channels=recipe.classes, spoiled_by=degrades(recipe), **options
         )
     if recipe.task != test.task:
         raise ModelError(
@@ -82,4 +82,6 @@ def evaluate(model: Any, test: Any, *, seed: int = 0, resamples: int = 2000) -> 
         )
     if test.task == "segmentation":
         return segmentation_metrics(cases(model, test), **options)
-    return metrics_of(predict(model, test), **options)
+    found = predict(model, test)
+    assert isinstance(found, Predictions)  # the model's task is neither outlining nor making images
+    return metrics_of(found, **options)

@@ -52,8 +52,8 @@ def fit(
     trained from the start. The best epoch on the validation part is kept.
 
     Args:
-        model: From `easydl.classifier`, `easydl.unet` or `easydl.unet3d`, or any Keras model when ``train`` is a
-            ``tf.data.Dataset``.
+        model: From `easydl.classifier`, `easydl.segmenter` (`easydl.unet`, `easydl.unet3d`) or `easydl.translator`, which
+            needs no labels; or any Keras model when ``train`` is a ``tf.data.Dataset``.
         train: The training part of a split study, or a ``tf.data.Dataset`` of (images, targets).
         val: The validation part, or a dataset.
         augment: Name of a preset (see `easydl.presets`), alone or with extras, such as ``"chest_xray+mixup"``;

@@ -93,7 +93,7 @@ def test_a_rare_finding_is_named_and_one_that_nobody_has_has_no_number():
 
 
 def test_an_empty_label_is_an_image_without_findings_and_nan_is_no_label():
-    frame, present, _ = findings()
+    frame, _, _ = findings()
     frame.loc[:9, "label"] = None
     found = multilabel_metrics(frame, FINDINGS, resamples=200)
     assert found.images == 110
