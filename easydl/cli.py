@@ -55,6 +55,10 @@ def train(
     *,
     model: Annotated[str, typer.Option(help="A name from `easydl models`, or auto.")] = "auto",
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Start from ImageNet weights.")] = False,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Start from these instead: radimagenet, a file, a run folder or an https address."),
+    ] = None,
     augment: Annotated[str, typer.Option(help="From `easydl presets`, auto or none; extras: auto+mixup.")] = "auto",
     epochs: Annotated[int | None, typer.Option(help="At most so many in each phase.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the network's input in pixels.")] = None,
@@ -77,7 +81,7 @@ def train(
     from easydl import runs
 
     config = _config(
-        source=source, model=model, pretrained=pretrained, augment=augment, epochs=epochs, size=size, window=window,
+        source=source, model=model, pretrained=weights or pretrained, augment=augment, epochs=epochs, size=size, window=window,
         normalise=normalise, spacing_mm=spacing_mm or None, split=split, seed=seed, heatmaps=heatmaps,
         override=override, covariates=covariates or None, **study,
     )  # fmt: skip

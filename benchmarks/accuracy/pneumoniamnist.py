@@ -34,7 +34,11 @@ def by_hand(data: dict[str, np.ndarray], seed: int, seconds: float) -> np.ndarra
     body = [keras.Input((28, 28, 1)), layers.Rescaling(1 / 255), layers.RandomTranslation(0.07, 0.07)]
     for filters in (32, 64, 128):
         for _ in range(2):
-            body += [layers.Conv2D(filters, 3, padding="same", use_bias=False), layers.BatchNormalization(), layers.ReLU()]
+            body += [
+                layers.Conv2D(filters, 3, padding="same", use_bias=False),
+                layers.BatchNormalization(),
+                layers.ReLU(),
+            ]
         body += [layers.MaxPooling2D()]
     model = keras.Sequential([*body, layers.GlobalAveragePooling2D(), layers.Dropout(0.3), layers.Dense(1, "sigmoid")])
     model.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy", metrics=[keras.metrics.AUC(name="auc")])
@@ -87,5 +91,9 @@ if __name__ == "__main__":
     for seed in range(parser.parse_args().seeds):
         rows.append(once(seed))
         print({key: round(value, 4) for key, value in rows[-1].items()}, flush=True)
-    means = {key: [float(np.mean([row[key] for row in rows])), *interval([row[key] for row in rows])] for key in rows[0]}
-    common.write("accuracy_pneumoniamnist", {"test_images": 624, "seeds": rows, "mean_and_95ci": means, "published": PUBLISHED})
+    means = {
+        key: [float(np.mean([row[key] for row in rows])), *interval([row[key] for row in rows])] for key in rows[0]
+    }
+    common.write(
+        "accuracy_pneumoniamnist", {"test_images": 624, "seeds": rows, "mean_and_95ci": means, "published": PUBLISHED}
+    )

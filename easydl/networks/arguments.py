@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -221,6 +222,32 @@ def grid_size(size: Any, entry: Entry) -> tuple[int | None, ...]:
             f"Use {better}, or size=None for a network that takes any such size.",
         )
     return sides
+
+
+def level_count(levels: Any, classes: Any, entry: Entry, *, least: int = 2) -> int:
+    """How often a U-Net halves the size: as given, else what the study's images allow, else the default.
+
+    Args:
+        levels: 2 to 5, or None to choose.
+        classes: A study's class names carry the size of its images.
+        entry: The network.
+        least: The fewest that are chosen.
+
+    Returns:
+        For a study: so that the coarsest map is 4 to 8 pixels at its narrowest, within 2 to 4; else 4 in 2D, 3 in 3D.
+
+    Raises:
+        InputError: Not a whole number from 2 to 5.
+    """
+    if levels is None:
+        known = getattr(classes, "image_size", None)
+        default = {2: 4, 3: 3}[entry.dimension]
+        if not known or len(known) != entry.dimension:
+            return max(least, default)
+        return max(least, min(4, int(math.log2(max(min(known), 16) / 4))))
+    if not whole(levels) or not 2 <= levels <= 5:
+        raise InputError(f"`levels` is {levels!r}.", "a whole number from 2 to 5.", "Leave it out to have it chosen.")
+    return int(levels)
 
 
 def seed_of(seed: Any) -> int:

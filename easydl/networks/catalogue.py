@@ -11,7 +11,7 @@ from easydl.networks.entry import Entry
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ENTRIES", "Entry", "find", "models", "names"]
+__all__ = ["ENTRIES", "Entry", "find", "models", "names", "sources"]
 BUILDERS = {"classifier": "classifier", "segmenter": "segmenter", "translator": "translator"}
 
 
@@ -51,6 +51,11 @@ def find(name: str, makes: str, dimension: int | None = None) -> Entry:
 
 def _named(name: str) -> Entry | None:
     return ENTRIES.get(name) or next((entry for entry in ENTRIES.values() if name in entry.also), None)
+
+
+def sources(entry: Entry) -> tuple[str, ...]:
+    """The sources of published weights that a network can start from: its own, or those of the 2D network it inflates."""
+    return ENTRIES[entry.inflates].pretrained if entry.inflates else entry.pretrained
 
 
 def models(
@@ -108,13 +113,13 @@ def models(
             "megabytes": round(entry.megabytes, 1),
             "gflops": entry.gflops,
             "step": entry.cost,
-            "pretrained": ", ".join(entry.pretrained),
+            "pretrained": ", ".join(sources(entry)),
             "paper": entry.paper,
         }
         for entry in ENTRIES.values()
         if (makes is None or entry.makes == makes)
         and (dimension is None or entry.dimension == dimension)
-        and (pretrained is None or (bool(entry.pretrained) if pretrained is True else pretrained in entry.pretrained))
+        and (pretrained is None or (bool(sources(entry)) if pretrained is True else pretrained in sources(entry)))
         and (at_most_megabytes is None or entry.megabytes <= at_most_megabytes)
         and (cost is None or entry.cost == cost)
     ]

@@ -87,7 +87,7 @@ class Entry:
 
     @property
     def pretrained(self) -> tuple[str, ...]:
-        """The sources of published weights that this network has."""
+        """The sources of published weights that this network has itself; see `easydl.networks.catalogue.sources`."""
         return tuple(
             name for name, file in (("imagenet", self.weights_file), ("radimagenet", self.radimagenet_file)) if file
         )

@@ -85,7 +85,11 @@ def _bare(model: Any) -> Any:
     """The same layers, never compiled: no optimizer, no loss that plain Keras would not know."""
     import keras
 
-    return keras.Model(model.input, model.output, name=model.name)
+    # A Sequential model made of layers alone knows its tensors only as lists.
+    given, answer = (
+        (model.inputs[0], model.outputs[0]) if isinstance(model, keras.Sequential) else (model.input, model.output)
+    )
+    return keras.Model(given, answer, name=model.name)
 
 
 def _add_recipe(draft: Path, recipe: Recipe) -> None:

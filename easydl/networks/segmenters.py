@@ -22,9 +22,8 @@ WIDEST, WIDTH = 64, 16
 # Filters of the first level where 16 would be too much for a laptop, or not what was published.
 WIDTHS = {"tiramisu": 12, "vnet": 4, "multiscale3d": 20}
 TAKE_ENCODER = ("unet", "unetplusplus", "deeplabv3plus", "linknet", "fpn")
+BY_LEVELS = ("unet", "unet3d")
 DEEPLY_SUPERVISED = ("unet3d",)
-# Training and prediction cut patches to multiples of this at least.
-PATCH_MULTIPLE = 16
 
 
 def unet(
@@ -35,11 +34,12 @@ def unet(
     channels: int | None = None,
     size: int | Sequence[int] | None = None,
     width: int | None = None,
+    levels: int | None = None,
     seed: int = 0,
 ) -> keras.Model:
     """Build a network that outlines structures in images (2D U-Net with residual blocks).
 
-    Four levels down and up, normalised per image and channel so that a batch of one trains as well as any.
+    Four levels down and up unless said otherwise, normalised per image and channel so that a batch of one trains as well as any.
     Pixels are taken as they are in the scan and scaled inside.
 
     Args:
@@ -47,8 +47,9 @@ def unet(
         pretrained: Where the encoder's weights come from, as in `easydl.classifier`.
         classes: How many classes with the background, or their names, background first. 2 when not given.
         channels: Channels of the images, 1 to 64; what ``classes`` says, else 1.
-        size: None for any size whose sides are multiples of 16 (32 with most encoders); else one such size in pixels.
+        size: None for any size whose sides are multiples of 16 (32 with most encoders; 2 to the power of ``levels``); else one such size in pixels.
         width: Filters of the first level, a multiple of 4 from 4 to 64; doubled at every level. 16 when not given.
+        levels: How often the size is halved, 2 to 5; chosen by the size of the study's images when not given.
         seed: Settles the random weights. The caller's random state is left as it was.
 
     Returns:
@@ -74,6 +75,7 @@ def unet(
         channels=channels,
         size=size,
         width=width,
+        levels=levels,
         seed=seed,
     )
 
@@ -84,6 +86,7 @@ def unet3d(
     channels: int | None = None,
     size: int | Sequence[int] | None = None,
     width: int | None = None,
+    levels: int | None = None,
     deep_supervision: bool = False,
     seed: int = 0,
 ) -> keras.Model:
@@ -94,8 +97,9 @@ def unet3d(
     Args:
         classes: How many classes with the background, or their names, background first. 2 when not given.
         channels: Sequences that are stacked as channels, 1 to 64; what ``classes`` says, else 1.
-        size: None for any size whose sides are multiples of 8; else one such size in voxels.
+        size: None for any size whose sides are multiples of 8 (2 to the power of ``levels``); else one such size in voxels.
         width: Filters of the first level, a multiple of 4 from 4 to 64; doubled at every level. 16 when not given.
+        levels: How often the size is halved, 2 to 5; chosen by the size of the study's images when not given.
         deep_supervision: Whether training also judges the outlines that the coarser levels make
             (`easydl.networks.supervised`). The model itself has one output either way.
         seed: Settles the random weights. The caller's random state is left as it was.
@@ -120,6 +124,7 @@ def unet3d(
         channels=channels,
         size=size,
         width=width,
+        levels=levels,
         deep_supervision=deep_supervision,
         seed=seed,
     )
@@ -134,6 +139,7 @@ def segmenter(
     channels: int | None = None,
     size: int | Sequence[int] | None = None,
     width: int | None = None,
+    levels: int | None = None,
     deep_supervision: bool = False,
     seed: int = 0,
 ) -> keras.Model:
@@ -156,6 +162,9 @@ def segmenter(
         width: Filters of the first level (the maps that a layer adds in the tiramisu; those in the middle of
             ``multiscale3d``), a multiple of 4 from 4 to 64. Not given: 16, but 12 for ``tiramisu``, 4 for ``vnet``, 20 for
             ``multiscale3d``.
+        levels: For ``unet`` and ``unet3d`` without `encoder`: how often the size is halved, 2 to 5. Not given: 4 for images
+            and 3 for volumes, or fewer (more) where the study's images are so small (large) that the coarsest map would
+            be narrower than 4 (wider than 8) pixels.
         deep_supervision: For ``unet3d``: whether training also judges the coarser levels.
         seed: Settles the random weights and the dropout masks. The caller's random state is left as it was.
 
@@ -189,6 +198,16 @@ def segmenter(
         )
     # A backbone halves up to five times; its entry settles colours and range.
     grid = replace(entry, rgb=backbone.rgb, scaling=backbone.scaling, smallest=32, multiple=32) if backbone else entry
+    halvings = None
+    if entry.name in BY_LEVELS and backbone is None:
+        halvings = arguments.level_count(levels, classes, entry, least=3 if deep_supervision else 2)
+        grid = replace(entry, smallest=1 << halvings, multiple=1 << halvings)
+    elif levels is not None:
+        raise InputError(
+            f"`levels` was given for {entry.name}{' on an encoder' if backbone else ''}.",
+            f"{' or '.join(BY_LEVELS)} without an encoder.",
+            "Leave it out.",
+        )
     shape = arguments.grid_size(size, grid)
     with seeded(seed):
         image, pixels = front(shape, depth)
@@ -196,7 +215,7 @@ def segmenter(
             scales, end = backbone_scales(backbone, prepared(grid, pixels))
             x = laid_out(entry)(entry, pixels, width=filters, scales=scales)
         else:
-            x = wired(entry, pixels, width=filters)
+            x = wired(entry, pixels, width=filters, **({} if halvings is None else {"levels": halvings}))
         convolution = layers.Conv2D if entry.dimension == 2 else layers.Conv3D
         logits = convolution(len(labels), 1, name="logits", dtype="float32")(x)
         model = keras.Model(image, layers.Softmax(name="probability", dtype="float32")(logits), name=entry.name)
@@ -206,15 +225,15 @@ def segmenter(
         builder="segmenter",
         arguments={
             "name": entry.name, "encoder": backbone.name if backbone else None, "channels": depth,
-            "size": None if None in shape else list(shape), "width": filters, "deep_supervision": bool(deep_supervision),
-            "seed": seed,
+            "size": None if None in shape else list(shape), "width": filters, "levels": halvings,
+            "deep_supervision": bool(deep_supervision), "seed": seed,
         },
         classes=labels,
         task="segmentation",
         dimension=entry.dimension,
         channels=depth,
         size=shape,
-        multiple=max(PATCH_MULTIPLE, grid.multiple),
+        multiple=grid.multiple,
         label_values=tuple(int(value) for value in values) if values else None,
         pretrained=origin,
     )  # fmt: skip

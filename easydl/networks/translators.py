@@ -10,7 +10,7 @@ from keras import layers
 from easydl.networks import arguments
 from easydl.networks.catalogue import find
 from easydl.networks.recipe import Recipe, attach
-from easydl.networks.segmenters import PATCH_MULTIPLE, filters_of
+from easydl.networks.segmenters import filters_of
 from easydl.networks.wiring import BLACK_TO_WHITE, front, seeded, wired
 
 
@@ -73,6 +73,6 @@ def translator(
         dimension=entry.dimension,
         channels=depth,
         size=shape,
-        multiple=max(PATCH_MULTIPLE, entry.multiple),
+        multiple=entry.multiple,
     )  # fmt: skip
     return attach(model, recipe)

@@ -44,7 +44,7 @@ def predict(
             ``(height, width[, channel])`` or ``(depth, height, width, channel)`` in the model's units.
         covariates: For one image and a model with covariates, their values by name: ``{"age": 61, "sex": "F"}``. What is
             not given counts as unknown, and a note says so. A study's come from its own columns.
-        mirror: For a segmenter: average over all mirror images of the scan; 4 times the work for images, 8 for volumes.
+        mirror: For a segmenter: average over the mirror images that it was trained with; the work doubles with each axis.
         largest_component: For a segmenter: keep only the largest connected piece of every structure.
         fill_holes: For a segmenter: fill background that a structure encloses.
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from easydl.errors import InputError
 from easydl.images import Scan, prepare
 from easydl.images.grid import resize
 from easydl.networks.recipe import Recipe
@@ -62,12 +63,16 @@ def outline(
         fixed: Its spatial input size.
         recipe: Its recipe.
         scan: The scan.
-        mirror: Average over all mirror images (see `easydl.prediction.windows.mirrored`).
+        mirror: Average over the mirror images that the model was trained with (see
+            `easydl.prediction.windows.mirrored`).
         largest_component: See `tidied`.
         fill_holes: See `tidied`.
 
     Returns:
         int32 ``(*scan.shape)``, class indices.
+
+    Raises:
+        InputError: Mirror images are asked for, and the model was trained with none.
     """
     pixels = working_grid(recipe, scan)
     patch = window_size(recipe, fixed, pixels.shape[:-1])
@@ -75,7 +80,7 @@ def outline(
     def answers(batch: np.ndarray) -> np.ndarray:
         return np.asarray(call(batch))
 
-    every = mirrored(answers, recipe.dimension) if mirror else answers
+    every = mirrored(answers, _mirrors(recipe)) if mirror else answers
     if pixels.shape[:-1] == scan.shape:
         parts = planes(every, pixels, patch)
     elif recipe.dimension == 2:
@@ -84,6 +89,19 @@ def outline(
         parts = resampled(planes(every, pixels, patch), scan.shape, pixels.shape[0])
     labels = np.concatenate([part.argmax(axis=-1).astype(np.int32) for part in parts])
     return tidied(labels, largest_component=largest_component, fill_holes=fill_holes)
+
+
+def _mirrors(recipe: Recipe) -> tuple[int, ...]:
+    """The axes along which training mirrored: a network that never saw a mirror image takes it for other anatomy."""
+    names = ("depth", "up-down", "left-right")[-recipe.dimension :]
+    known = recipe.training.get("mirrors", ())
+    if not known:
+        raise InputError(
+            "mirror=True was asked, but this model was trained without mirror images.",
+            "a model whose augmentation mirrors: to others a mirror image is another anatomy.",
+            "Leave mirror out, or train with a preset that mirrors (easydl.presets() tells).",
+        )
+    return tuple(names.index(name) for name in known if name in names)
 
 
 def tidied(labels: np.ndarray, *, largest_component: bool = False, fill_holes: bool = False) -> np.ndarray:

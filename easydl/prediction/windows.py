@@ -38,20 +38,25 @@ def gaussian(patch: tuple[int, ...]) -> np.ndarray:
     return np.maximum(weights / weights.max(), 1e-3)
 
 
-def mirrored(call: Call, dimension: int) -> Call:
-    """A call that averages the answers to a batch and all its mirror images.
+def mirrored(call: Call, axes: tuple[int, ...]) -> Call:
+    """A call that averages the answers to a batch and its mirror images along some axes.
 
-    It costs 4 calls for images, 8 for volumes, and evens out what the network learned for one side only
-    (test-time augmentation; Isensee 2021, nnU-Net).
+    It doubles the work with every axis, and evens out what the network learned for one side only (test-time
+    augmentation; Isensee 2021, nnU-Net).
+
+    Args:
+        call: ``(batch, *patch, channels)`` to probabilities.
+        axes: Spatial axes, 0 the first after the batch.
     """
     flips = [
-        tuple(axis + 1 for axis, on in enumerate(choice) if on) for choice in product((False, True), repeat=dimension)
+        tuple(axis + 1 for axis, on in zip(axes, choice, strict=True) if on)
+        for choice in product((False, True), repeat=len(axes))
     ]
 
     def every(batch: np.ndarray) -> np.ndarray:
         total = call(batch)
-        for axes in flips[1:]:
-            total = total + np.flip(call(np.ascontiguousarray(np.flip(batch, axes))), axes)
+        for flip in flips[1:]:
+            total = total + np.flip(call(np.ascontiguousarray(np.flip(batch, flip))), flip)
         return total / len(flips)
 
     return every

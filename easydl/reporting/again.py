@@ -110,7 +110,9 @@ def command(config: dict[str, Any]) -> str:
     named = config.get("mask_labels")
     for name, values in named.items() if isinstance(named, dict) else ():
         words += [_option("mask_labels"), f"{name}={','.join(map(str, _listed(values)))}"]
-    words += [_option(name) for name in _FLAGS if config.get(name)]
+    words += [_option(name) for name in _FLAGS if config.get(name) is True]
+    if isinstance(config.get("pretrained"), str):
+        words += ["--weights", config["pretrained"]]
     if config.get("patient", "auto") is None:
         words.append("--no-patients")
     elif config.get("patient", "auto") != "auto":

@@ -43,6 +43,7 @@ def fit_classifier(
     learning_rate: float | None,
     fine_tune: bool | str,
     class_weight: Any,
+    loss: str,
     seed: int,
     watch: Watch,
     show: int,
@@ -76,7 +77,7 @@ def fit_classifier(
         plan = replace(plan, why=(*plan.why, *augment.notes))
     if show:
         print("\n".join(plan.why), flush=True)
-    goal = objective(model, recipe, train, plan.class_weight)
+    goal = objective(model, recipe, train, plan.class_weight, loss)
     told, held_told = beside(model, train, learn=True), beside(model, val)
     learn = Part(images, told, train.targets(), sample_weights(train, plan))
     check = Part(held, held_told, val.targets(), val.target_weights())

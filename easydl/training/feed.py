@@ -119,6 +119,7 @@ def patch_feed(
     *,
     seed: int,
     augment: Augment | None = None,
+    share: float = 1.0,
     first_epoch: int = 0,
 ) -> tf.data.Dataset:
     """Batches of (patch, one-hot mask); every scan comes up equally often.
@@ -129,12 +130,13 @@ def patch_feed(
         steps: Batches in an epoch.
         seed: With the epoch, it fixes every draw.
         augment: Called as ``augment(images, masks)``; returns both.
+        share: Which part of the patches is augmented; the others are seen as they are.
         first_epoch: The epoch to begin with, when a training is resumed.
     """
     epoch = first_epoch
     channels = patches.images[0].shape[-1]
 
-    def draws() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def draws() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         nonlocal epoch
         rng = np.random.default_rng([seed, epoch])
         epoch += 1
@@ -142,14 +144,22 @@ def patch_feed(
         order = np.concatenate([rng.permutation(len(patches.images)) for _ in range(-(-total // len(patches.images)))])
         for begin in range(0, total, batch_size):
             drawn = [patches.draw(int(c), rng, k % 2 == 0) for k, c in enumerate(order[begin : begin + batch_size])]
-            yield np.stack([one for one, _ in drawn]), np.stack([one for _, one in drawn])
+            chosen = rng.random(len(drawn)) < share
+            yield np.stack([one for one, _ in drawn]), np.stack([one for _, one in drawn]), chosen
+
+    def varied(x: tf.Tensor, y: tf.Tensor, chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        if augment is None:
+            return x, y
+        new_x, new_y = augment(x, y)
+        chosen = tf.reshape(chosen, (-1, *(1,) * len(patches.patch)))
+        return tf.where(chosen[..., None], new_x, x), tf.where(chosen, new_y, y)
 
     signature = (
         tf.TensorSpec((None, *patches.patch, channels), tf.float32),
         tf.TensorSpec((None, *patches.patch), tf.int32),
+        tf.TensorSpec((None,), tf.bool),
     )
     feed = tf.data.Dataset.from_generator(draws, output_signature=signature)
-    if augment is not None:
-        feed = feed.map(augment, num_parallel_calls=1, deterministic=True)
+    feed = feed.map(varied, num_parallel_calls=1, deterministic=True)
     feed = feed.map(lambda x, y: (x, tf.one_hot(y, patches.classes)), num_parallel_calls=1, deterministic=True)
     return feed.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)

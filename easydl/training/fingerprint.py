@@ -105,7 +105,9 @@ def choose_patch(found: Fingerprint, multiple: int, batch: int) -> tuple[tuple[i
     if whole:
         return tuple(patch), f"Patches of {words} hold the whole of the median scan ({median})."
     share = np.prod([min(1.0, one / side) for one, side in zip(patch, found.shape, strict=True)])
-    return tuple(patch), f"Patches of {words} hold {share:.0%} of the median scan ({median}): as much as {reason} allows."
+    return tuple(
+        patch
+    ), f"Patches of {words} hold {share:.0%} of the median scan ({median}): as much as {reason} allows."
 
 
 def plan_segmenter(

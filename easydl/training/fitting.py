@@ -70,8 +70,8 @@ def fit(
             become 0 and 255) or ``"z-score"`` (mean and standard deviation of each image). It travels with the model.
         spacing_mm: For models that outline: the spacing of the grid to work on, in the order (depth, height, width) or
             (height, width); the median of the training scans when not given. It travels with the model.
-        loss: For models that outline: ``"auto"`` (Dice and cross-entropy), or a name of
-            `easydl.training.losses.MASK_LOSSES`.
+        loss: ``"auto"``, or for models that outline a name of `easydl.training.losses.MASK_LOSSES`, for others of
+            `easydl.training.objective.LOSSES`: ``"focal"`` for classes and findings, ``"absolute_error"`` for numbers...
         seed: Fixes the order of the images, the augmentation and the dropout. Recorded in the model.
         run: A run folder to write status.json, history.csv and checkpoints into; a training that was interrupted there
             goes on where it was.
@@ -141,12 +141,12 @@ def fit(
         plan = fit_classifier(
             model, train, val, recipe, preset=(preset, chosen[1]), window=window, epochs=epochs,
             batch_size=batch_size, learning_rate=learning_rate, fine_tune=fine_tune, class_weight=class_weight,
-            seed=seed, watch=watch, show=show,
+            loss=loss, seed=seed, watch=watch, show=show,
         )  # fmt: skip
     attach(model, recipe_of(model).model_copy(update={"training": {
         "images": len(train), "patients": train.n_patients, "patients_known": train.patients_known,
         "validation_images": len(val), "validation_patients": val.n_patients, "seed": seed,
-        "split_seed": train.seed, "augment": plan.preset, "plan": list(plan.why), "overrides": record,
+        "split_seed": train.seed, "augment": plan.preset, "mirrors": list(plan.mirrors), "plan": list(plan.why), "overrides": record,
         "seconds": round(time.monotonic() - started, 1), "fingerprint": fingerprint(train),
         "keras": keras.version(),
     }}))  # fmt: skip

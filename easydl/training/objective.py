@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from easydl.errors import InputError
 from easydl.networks import set_target_scale
 from easydl.networks.recipe import Recipe
 from easydl.studies import Study
@@ -53,7 +54,18 @@ class Objective:
         return found.get("", found)
 
 
-def objective(model: keras.Model, recipe: Recipe, train: Study, class_weight: Mapping[int, float] | None) -> Objective:
+LOSSES = {
+    "classification": ("cross_entropy", "focal"),
+    "multilabel": ("cross_entropy", "focal"),
+    "ordinal": ("earth_mover", "cross_entropy"),
+    "regression": ("huber", "squared_error", "absolute_error"),
+}
+"""The losses that can be asked for by name, the default first."""
+
+
+def objective(
+    model: keras.Model, recipe: Recipe, train: Study, class_weight: Mapping[int, float] | None, loss: str = "auto"
+) -> Objective:
     """Choose loss and metrics by the task, and set the scale of measured targets in the model.
 
     Args:
@@ -62,10 +74,24 @@ def objective(model: keras.Model, recipe: Recipe, train: Study, class_weight: Ma
         recipe: Its recipe.
         train: The training part.
         class_weight: For multilabel how much more an image with the finding counts, by the finding's number.
+        loss: ``"auto"``, or a name of `LOSSES` for the model's task.
 
     Returns:
         The `Objective`.
+
+    Raises:
+        InputError: The task has no loss of this name.
+
+    References:
+        Lin 2017 (focal), arXiv:1708.02002; Hou 2016 (earth mover), arXiv:1611.05916.
     """
+    known = LOSSES.get(recipe.task, ())
+    if loss != "auto" and loss not in known:
+        raise InputError(
+            f"loss={loss!r} is not known for {recipe.task}.",
+            f"one of {', '.join(known)}." if known else 'loss="auto": each question has its own.',
+            "Choose one, or leave it out.",
+        )
     tasks: dict[str, str] = {name: one.task for name, one in recipe.heads.items()} or {"": recipe.task}
     sizes = {name: len(one.classes) for name, one in recipe.heads.items()} or {"": len(recipe.classes)}
     losses: dict[str, Any] = {}
@@ -73,19 +99,29 @@ def objective(model: keras.Model, recipe: Recipe, train: Study, class_weight: Ma
         if task == "regression":
             mean, deviation = _scale((train.head(name) if name else train).targets()[:, 0])
             set_target_scale(model, mean, deviation, head=name)
-            losses[name] = scaled_error(deviation)
+            losses[name] = scaled_error(deviation, loss if loss != "auto" else "huber")
+        elif loss == "focal":
+            # Keras has the weights of classes and findings in `alpha`; hard images count more by themselves here.
+            focal = {
+                "multilabel": keras.losses.BinaryFocalCrossentropy,
+                "classification": keras.losses.CategoricalFocalCrossentropy,
+            }
+            losses[name] = focal[task]()
         elif task == "multilabel" and class_weight:
             losses[name] = weighed_findings([class_weight.get(k, 1.0) for k in range(sizes[name])])
+        elif loss == "cross_entropy":
+            losses[name] = KERAS_LOSSES[task]
         else:
             losses[name] = ordinal_loss if task == "ordinal" else KERAS_LOSSES[task]
     return Objective(tasks, losses.get("", losses), sizes)
 
 
-def scaled_error(deviation: float) -> Any:
-    """Huber's loss of the error in deviations of the training targets: quadratic up to one, linear beyond.
+def scaled_error(deviation: float, kind: str = "huber") -> Any:
+    """A loss of the error in deviations of the training targets.
 
     Args:
         deviation: Standard deviation of the training targets, in their unit.
+        kind: ``"huber"`` (quadratic up to one deviation, linear beyond), ``"squared_error"`` or ``"absolute_error"``.
 
     Returns:
         A function from ``(batch, 1)`` targets and values to ``(batch,)``.
@@ -94,10 +130,16 @@ def scaled_error(deviation: float) -> Any:
         Huber 1964, Ann Math Stat 35:73.
     """
 
-    def huber(target: Any, value: Any) -> Any:
-        return keras.losses.huber(target / deviation, value / deviation)
+    each = {
+        "huber": keras.losses.huber,
+        "squared_error": keras.losses.mean_squared_error,
+        "absolute_error": keras.losses.mean_absolute_error,
+    }[kind]
 
-    return huber
+    def scaled(target: Any, value: Any) -> Any:
+        return each(target / deviation, value / deviation)
+
+    return scaled
 
 
 def weighed_findings(weights: list[float]) -> Any:

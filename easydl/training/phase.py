@@ -46,13 +46,14 @@ def run_phase(
         watch: Progress and stop.
         show: Keras' ``verbose``.
         key: Identifies this training for a checkpoint; empty for a phase too short to save.
-        patience: Epochs without improvement before stopping; a quarter of ``epochs`` and at least 5 when not given.
+        patience: Epochs without improvement before stopping; half of ``epochs`` and at least 5 when not given.
         monitor: What improvement means.
         class_weight: Weight of each class.
     """
     total = max(1, epochs * steps)
-    # From random, the moving averages of batch normalisation need some fifty steps before validation means anything.
-    settle = 0 if name in ("head", "fine-tune") else min(epochs // 2, -(-SETTLE_STEPS // steps))
+    # From random, the first third does not count: the moving averages of batch normalisation need some fifty steps, and
+    # while the learning rate is high validation jumps, so that an early lucky epoch would be taken for the best.
+    settle = 0 if name in ("head", "fine-tune") else min(epochs // 2, max(epochs // 3, -(-SETTLE_STEPS // steps)))
     warm = min(max(1, total // 20), steps * 2)
     rate = keras.optimizers.schedules.CosineDecay(
         learning_rate / 10, total, alpha=0.01, warmup_target=learning_rate, warmup_steps=warm
@@ -62,7 +63,7 @@ def run_phase(
     model.compile(keras.optimizers.AdamW(rate, weight_decay=1e-4), loss=loss, jit_compile=jit(), **followed)
     early = keras.callbacks.EarlyStopping(
         monitor=monitor, mode="max" if monitor.endswith(("auc", "dice")) else "min",
-        patience=patience or max(5, epochs // 4), restore_best_weights=True, start_from_epoch=settle,
+        patience=patience or max(5, epochs // 2), restore_best_weights=True, start_from_epoch=settle,
     )  # fmt: skip
     callbacks: list[keras.callbacks.Callback] = [early, keras.callbacks.TerminateOnNaN()]
     first = 0

@@ -9,6 +9,8 @@ import numpy as np
 
 from easydl.errors import InputError
 from easydl.images.windows import CT_WINDOWS_HU
+from easydl.networks.cost import advice
+from easydl.networks.entries import ENTRIES
 from easydl.networks.recipe import Recipe
 from easydl.studies import Study
 
@@ -39,6 +41,7 @@ class Plan:
         max_side: Longest side of a 2D segmenter's working grid.
         patch: Patch size of a segmenter.
         steps: Steps in an epoch of a segmenter.
+        mirrors: Axes along which the augmentation mirrors a segmenter's images.
         why: The reasons, one sentence each.
     """
 
@@ -57,6 +60,7 @@ class Plan:
     max_side: int | None = None
     patch: tuple[int, ...] | None = None
     steps: int = 0
+    mirrors: tuple[str, ...] = ()
     why: tuple[str, ...] = field(default=())
 
 
@@ -141,6 +145,8 @@ def plan_classifier(
             )
     weights, by_head, reasons = _weights(class_weight, train)
     why += reasons
+    if known := ENTRIES.get(str(recipe.arguments.get("name"))):
+        why += [sentence] if (sentence := advice(known, n, pretrained=pretrained)) else []
     return Plan(
         batch_size=batch, epochs=main, head_epochs=(epochs or HEAD_EPOCHS) if pretrained else 0,
         learning_rate=learning_rate or (1e-4 if pretrained else 2e-3), fine_tune=tune,

@@ -13,6 +13,7 @@ import numpy as np
 
 from easydl.atomic import write_status
 from easydl.augmentation import Preset
+from easydl.augmentation.operations import Flip
 from easydl.errors import InputError, ModelError
 from easydl.images.grid import resize_labels
 from easydl.machine import device, memory_gb
@@ -30,6 +31,10 @@ from easydl.training.losses import dice, mask_loss
 from easydl.training.phase import run_phase
 from easydl.training.plan import SIDE_2D, Plan, choose_window
 from easydl.training.watch import Watch
+
+# Volumes are bent and turned for a part of the patches only: interpolation blurs what is a few voxels wide. On 180
+# hippocampi all patches cost one point of Dice against none (0.872 and 0.883 after 1,500 steps).
+AUGMENTED = {2: 1.0, 3: 1 / 3}
 
 
 def fit_segmenter(
@@ -89,7 +94,11 @@ def fit_segmenter(
             dimension=recipe.dimension, units=plan.units, window=plan.window, seed=seed, classes=names,
             spacing_mm=recipe.spacing_mm, channels=recipe.channels, task=recipe.task,
         )  # fmt: skip
-        plan = replace(plan, why=(*plan.why, *augment.notes))
+        mirrors = tuple(axis for one in augment.preset.operations if isinstance(one, Flip) for axis in one.axes)
+        part = (
+            [] if recipe.dimension == 2 else ["A third of the patches is augmented, the others are seen as they are."]
+        )
+        plan = replace(plan, mirrors=mirrors, why=(*plan.why, *part, *augment.notes))
     assert plan.patch is not None
     attach(model, recipe.model_copy(update={"patch": plan.patch}))
     set_window(model, plan.window, plan.units)
@@ -112,7 +121,8 @@ def fit_segmenter(
         run_phase(
             learner,
             lambda first: shared(patch_feed(
-                patches, plan.batch_size, plan.steps, seed=seed, augment=augment, first_epoch=first
+                patches, plan.batch_size, plan.steps, seed=seed, augment=augment,
+                share=AUGMENTED[recipe.dimension], first_epoch=first,
             )),
             held_out, name="train", epochs=plan.epochs, steps=plan.steps, learning_rate=plan.learning_rate, loss=losses,
             metrics=metrics, watch=watch, show=show, key=hashlib.sha256(text.encode()).hexdigest(),

@@ -67,5 +67,6 @@ def _weights(row: Mapping[Any, Any]) -> str:
     from easydl.networks.catalogue import ENTRIES
     from easydl.networks.weights import folders
 
-    file = ENTRIES[str(row["name"])].weights_file
+    entry = ENTRIES[str(row["name"])]
+    file = (ENTRIES[entry.inflates] if entry.inflates else entry).weights_file
     return "here" if any((folder / file).is_file() for folder in folders()) else "download"

@@ -25,7 +25,9 @@ def field(at, kind: str, label: str):
 
 
 @pytest.mark.parametrize("task", list(CHOICES))
-def test_a_study_of_every_task_is_opened_checked_and_begun(session, home: Path, tmp_path, monkeypatch, task: str) -> None:
+def test_a_study_of_every_task_is_opened_checked_and_begun(
+    session, home: Path, tmp_path, monkeypatch, task: str
+) -> None:
     from easydl import runs
 
     begun = []
@@ -63,5 +65,7 @@ def test_a_study_of_every_task_is_opened_checked_and_begun(session, home: Path, 
     next(button for button in at.button if button.label == "Train").click().run()
     assert_calm(at)
     assert (begun[0].task, begun[0].covariates) == (task, ["age", "sex"])
-    assert begun[0].label == {"multilabel": ["corner", "stripes"], "regression": "size_mm", "ordinal": "grade"}.get(task)
+    assert begun[0].label == {"multilabel": ["corner", "stripes"], "regression": "size_mm", "ordinal": "grade"}.get(
+        task
+    )
     assert begun[0].heads == (["outcome", "size_mm"] if task == "heads" else None)

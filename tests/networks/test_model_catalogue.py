@@ -30,7 +30,7 @@ def test_catalogue_is_a_table_with_one_row_per_network():
     assert list(table["name"]) == list(ENTRIES)
     assert (table["parameters"] > 0).all()
     assert (table["gflops"] > 0).all()
-    assert set(table["step"]) <= {"light", "medium", "heavy"}
+    assert set(table["step"]) <= {"light", "medium", "heavy", ""}
     assert (table["paper"].str.len() > 0).all()
     row = table.set_index("name").loc["resnet"]
     assert row["megabytes"] == 94.3
@@ -46,7 +46,7 @@ def test_catalogue_is_filtered():
     assert (small["pretrained"] == "imagenet").all()
     assert set(models(dimension=3, makes="segmenter")["name"]) >= {"unet3d"}
     assert set(models(pretrained="radimagenet")["name"]) == {
-        "resnet50", "densenet121", "inceptionv3", "inceptionresnetv2",
+        "resnet50", "densenet121", "inceptionv3", "inceptionresnetv2", "resnet3d50", "densenet3d",
     }  # fmt: skip
     assert len(models(pretrained=True)) > len(models(pretrained="radimagenet"))
     light = models(cost="light")
@@ -206,6 +206,34 @@ def test_size_of_a_segmenter_must_fit_its_levels():
     assert arguments.grid_size((32, 48, 32), ENTRIES["unet3d"]) == (32, 48, 32)
     with pytest.raises(InputError, match="Use 80 x 48"):
         arguments.grid_size((65, 48), ENTRIES["unet"])
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "known", "levels"),
+    [
+        ("unet3d", None, None, 3), ("unet3d", None, (36, 50, 35), 3), ("unet3d", None, (20, 512, 512), 2),
+        ("unet3d", None, (128, 128, 128), 4), ("unet3d", 5, (36, 50, 35), 5), ("unet", None, None, 4),
+        ("unet", None, (512, 512), 4), ("unet", None, (40, 60), 3), ("unet", None, (8, 8), 2),
+    ],
+)  # fmt: skip
+def test_levels_follow_the_images(name, given, known, levels):
+    from easydl.networks import recipe_of, segmenter
+
+    assert arguments.level_count(given, Names("ab", image_size=known), ENTRIES[name]) == levels
+    classes = Names(["background", "a"], image_size=known, dimension=ENTRIES[name].dimension)
+    model = segmenter(name, classes=classes, levels=given, width=4)
+    assert recipe_of(model).multiple == 2**levels
+    assert f"down{levels}_pool" in {layer.name for layer in model.layers}
+
+
+@pytest.mark.parametrize("levels", [0, 1, 6, 2.0, True, "3"])
+def test_bad_levels_are_refused(levels):
+    from easydl.networks import segmenter
+
+    with pytest.raises(InputError, match="from 2 to 5"):
+        arguments.level_count(levels, None, ENTRIES["unet"])
+    with pytest.raises(InputError, match="unet or unet3d"):
+        segmenter("fcn", levels=3)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 1.5, "0", None, True])

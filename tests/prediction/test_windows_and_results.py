@@ -69,10 +69,11 @@ def test_mirror_images_are_averaged():
         return batch + ramp
 
     batch = np.random.default_rng(0).normal(size=(2, 4, 6, 1)).astype(np.float32)
-    np.testing.assert_allclose(mirrored(lopsided, 2)(batch), batch + 2.5, atol=1e-5)
+    np.testing.assert_allclose(mirrored(lopsided, (0, 1))(batch), batch + 2.5, atol=1e-5)
     calls = []
-    mirrored(lambda one: calls.append(1) or one, 3)(np.zeros((1, 2, 2, 2, 1)))
+    mirrored(lambda one: calls.append(1) or one, (0, 1, 2))(np.zeros((1, 2, 2, 2, 1)))
     assert len(calls) == 8
+    np.testing.assert_allclose(mirrored(lopsided, (0,))(batch), lopsided(batch), atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(30, 8, 9), (10, 5, 6), (7, 8, 9), (13, 11, 9)])
@@ -119,12 +120,14 @@ def test_outlines_take_the_options_and_the_scans_own_grid():
     plain = outline(call, (None,) * 3, recipe, scan)
     assert plain.shape == scan.shape
     assert plain.dtype == np.int32
-    assert (outline(call, (None,) * 3, recipe, scan, mirror=True) != plain).any()
+    with pytest.raises(InputError, match="trained without mirror images"):
+        easydl.predict(model, scan, mirror=True)
+    trained = recipe.model_copy(update={"training": {"mirrors": ["left-right"]}})
+    assert (outline(call, (None,) * 3, trained, scan, mirror=True) != plain).any()
     tidy = easydl.predict(model, scan, largest_component=True, fill_holes=True).mask
     np.testing.assert_array_equal(
         tidy, tidied(easydl.predict(model, scan).mask, largest_component=True, fill_holes=True)
     )
-    assert (easydl.predict(model, scan, mirror=True).mask != easydl.predict(model, scan).mask).any()
 
 
 def test_windows_cover_everything_and_end_at_the_end():

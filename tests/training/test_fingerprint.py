@@ -108,8 +108,9 @@ def test_fit_takes_half_precision_only_when_it_won_the_race(gain, used, tmp_path
     seen = []
     monkeypatch.setattr(
         "easydl.training.segmentation.run_phase",
-        lambda learner, *given, **more: seen.append(learner.get_layer("bottom_conv1").compute_dtype)
-        or learner.compile("sgd", "mse"),
+        lambda learner, *given, **more: (
+            seen.append(learner.get_layer("bottom_conv1").compute_dtype) or learner.compile("sgd", "mse")
+        ),
     )
     history = easydl.fit(model, train, val, epochs=1, verbose=False)
     assert seen == ["bfloat16" if used else "float32"]

@@ -15,7 +15,7 @@ from easydl.errors import InputError, LeakageError, ModelError
 from easydl.networks import feature_extractor, recipe_of
 from easydl.studies.stream import dataset, decode
 from easydl.training.classification import features
-from easydl.training.feed import Patches, image_feed
+from easydl.training.feed import Patches, image_feed, patch_feed
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,7 @@ def test_a_segmenter_learns_a_ball_and_opens_in_plain_keras(tmp_path):
     assert history.history["val_dice"][-1] > 0.7
     recipe = recipe_of(model)
     assert recipe.spacing_mm == pytest.approx((2.0, 1.5, 1.5))
-    assert all(side % 16 == 0 for side in recipe.patch)
+    assert all(side % recipe.multiple == 0 for side in recipe.patch)
     metrics = easydl.evaluate(model, test)
     dice = metrics.table.set_index("name").filter(like="Dice", axis=0)["value"]
     assert float(dice.iloc[0]) > 0.7
@@ -181,6 +181,32 @@ def test_patches_see_the_structure_and_pad_small_scans():
     image, label = small.draw(0, rng, False)
     assert image.shape == (16, 16, 1)
     assert label.sum() == 45
+
+
+def test_small_structures_come_up_as_often_as_large_ones():
+    labels = np.zeros((64, 64), np.uint8)
+    labels[:, :40] = 1
+    labels[60:62, 60:62] = 2
+    patches = Patches([np.zeros((64, 64, 1), np.float32)], [labels], (8, 8), 3)
+    rng = np.random.default_rng(0)
+    seen = [patches.draw(0, rng, True)[1] for _ in range(400)]
+    assert 0.35 < np.mean([(one == 2).any() for one in seen]) < 0.6
+
+
+def test_a_share_of_the_patches_is_augmented_and_the_same_ones_again():
+    images = [np.full((8, 8, 8, 1), 10, np.float32)] * 4
+    patches = Patches(images, [np.zeros((8, 8, 8), np.uint8)] * 4, (8, 8, 8), 2)
+
+    def marks(share, **options):
+        feed = patch_feed(patches, 2, 150, seed=3, augment=lambda x, y: (x + 1, y), share=share, **options)
+        return np.concatenate([x.numpy()[:, 0, 0, 0, 0] for x, _ in feed])
+
+    third = marks(1 / 3)
+    assert set(third) == {10, 11}
+    assert 0.25 < (third == 11).mean() < 0.42
+    np.testing.assert_array_equal(marks(1 / 3), third)
+    assert (marks(1.0) == 11).all()
+    assert (marks(0.0) == 10).all()
 
 
 def test_the_order_depends_on_seed_and_epoch_only():

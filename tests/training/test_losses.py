@@ -68,7 +68,11 @@ def test_losses_are_those_written_out(name, masks):
 def test_every_loss_trains_a_model_towards_the_mask(name, masks):
     target, _ = masks
     x = np.concatenate([target[..., 1:2] * 200, target[..., 2:3] * 200], -1).astype("float32")
-    layers = [keras.Input((10, 12, 2)), keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(3, 1, activation="softmax")]
+    layers = [
+        keras.Input((10, 12, 2)),
+        keras.layers.Rescaling(1 / 255),
+        keras.layers.Conv2D(3, 1, activation="softmax"),
+    ]
     keras.utils.set_random_seed(0)
     model = keras.Sequential(layers)
     model.compile(keras.optimizers.Adam(0.1), loss=mask_loss(name))

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from easydl.training.objective import KERAS_LOSSES, scaled_error, weighed_findings
+import easydl
+from easydl.errors import InputError
+from easydl.training.objective import KERAS_LOSSES, LOSSES, objective, scaled_error, weighed_findings
 from easydl.training.ordinal import grade_error, ordinal_loss
 
 RNG = np.random.default_rng(0)
@@ -31,6 +33,54 @@ def test_the_error_of_a_number_is_counted_in_deviations():
     np.testing.assert_allclose(
         found, [0.5 * 0.5**2, 10 - 0.5], rtol=1e-6
     )  # quadratic below one deviation, linear above
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("squared_error", [0.25, 100.0]), ("absolute_error", [0.5, 10.0])])
+def test_other_errors_of_a_number_are_counted_in_deviations_too(kind, expected):
+    target, value = np.array([[10.0], [10.0]]), np.array([[11.0], [30.0]])
+    np.testing.assert_allclose(np.asarray(scaled_error(2.0, kind)(target, value)), expected, rtol=1e-6)
+
+
+class Numbers:
+    """A study as far as an objective looks at it."""
+
+    def targets(self):
+        return np.array([[40.0], [60.0], [80.0]], np.float32)
+
+
+@pytest.mark.parametrize(("task", "loss"), [(task, loss) for task, known in LOSSES.items() for loss in known])
+def test_every_loss_is_at_its_lowest_for_the_truth_and_differs_from_the_others(task, loss):
+    from easydl.networks import recipe_of
+
+    model = easydl.classifier("tiny", size=16, task=task, classes=1 if task == "regression" else 3)
+    recipe = recipe_of(model)
+    rng = np.random.default_rng(0)
+    if task == "regression":
+        target, guess = np.array([[50.0], [70.0]], "float32"), np.array([[61.0], [42.0]], "float32")
+    else:
+        target = np.eye(3, dtype="float32")[[0, 2]]
+        guess = rng.dirichlet(np.ones(3), 2).astype("float32")
+
+    def mean(name, answer):
+        kind = objective(model, recipe, Numbers(), None, name).loss
+        kind = __import__("keras").losses.get(kind) if isinstance(kind, str) else kind
+        return float(np.mean(np.asarray(kind(target, answer))))
+
+    assert mean(loss, target) < 1e-4 < mean(loss, guess)
+    others = [other for other in LOSSES[task] if other != loss]
+    assert all(abs(mean(other, guess) - mean(loss, guess)) > 1e-3 for other in others)
+    assert mean("auto", guess) == pytest.approx(mean(LOSSES[task][0], guess))
+
+
+def test_a_loss_of_another_task_is_refused():
+    from easydl.networks import recipe_of
+
+    model = easydl.classifier("tiny", size=16)
+    with pytest.raises(InputError, match="cross_entropy, focal"):
+        objective(model, recipe_of(model), Numbers(), None, "huber")
+    model = easydl.classifier("tiny", size=16, heads={"a": 2})
+    with pytest.raises(InputError, match="each question has its own"):
+        objective(model, recipe_of(model), Numbers(), None, "focal")
 
 
 def test_findings_are_weighed_where_they_are_present():

@@ -12,7 +12,7 @@ from easydl.networks.outlines.blocks import enlarged, mixed, residual, residual_
 LEVELS = {2: 4, 3: 3}
 
 
-def residual_unet(entry: Entry, x: Any, *, width: int, scales: dict[int, Any] | None = None) -> Any:
+def residual_unet(entry: Entry, x: Any, *, width: int, levels: int = 0, scales: dict[int, Any] | None = None) -> Any:
     """Four levels down and up in 2D, three in 3D, so that a volume of 32 x 48 x 32 is large enough.
 
     Normalised per image and channel, so that a batch of one trains as well as any. The 3x3 convolutions are those of
@@ -28,6 +28,7 @@ def residual_unet(entry: Entry, x: Any, *, width: int, scales: dict[int, Any] | 
         entry: Its entry in the catalogue.
         x: ``(batch, *spatial, channels)``.
         width: Filters of the first level; doubled at every level.
+        levels: How often the size is halved; 0 for the default.
         scales: Maps of a backbone by stride, instead of the own way down.
 
     Returns:
@@ -38,7 +39,7 @@ def residual_unet(entry: Entry, x: Any, *, width: int, scales: dict[int, Any] | 
         arXiv:1606.06650; Isensee et al. 2018, arXiv:1809.10486.
     """
     own = scales is None
-    scales = residual_scales(x, width, LEVELS[entry.dimension]) if scales is None else scales
+    scales = residual_scales(x, width, levels or LEVELS[entry.dimension]) if scales is None else scales
     x = scales[max(scales)]
     for level in reversed(range(max(scales).bit_length() - 1)):
         name, filters = f"up{level + 1}", width << level
