@@ -245,11 +245,21 @@ def open_app(
 
 
 @app.command()
-def models(as_json: Json = False) -> None:
-    """List the networks: size, pretrained weights, paper."""
+def models(
+    makes: Annotated[str | None, typer.Option(help="classifier, segmenter or translator.")] = None,
+    dimension: Annotated[int | None, typer.Option(help="2 for images, 3 for volumes.")] = None,
+    pretrained: Annotated[str | None, typer.Option(help="Weights from imagenet or radimagenet.")] = None,
+    at_most_megabytes: Annotated[float | None, typer.Option(help="Size of the weights.")] = None,
+    cost: Annotated[str | None, typer.Option(help="Time of a training step: light, medium or heavy.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the networks: size, cost, pretrained weights, paper."""
     import easydl
 
-    _print(easydl.models().to_dict("records") if as_json else easydl.models().to_string(index=False), as_json)
+    found = easydl.models(
+        makes=makes, dimension=dimension, pretrained=pretrained, at_most_megabytes=at_most_megabytes, cost=cost
+    )
+    _print(found.to_dict("records") if as_json else found.to_string(index=False), as_json)
 
 
 @weights.command(name="list")

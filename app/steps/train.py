@@ -43,14 +43,22 @@ def settings_form() -> None:
     fitting = {choice.name: choice for choice in choices(study)}
     presets = easydl.presets(study)
     purposes = dict(zip(presets["name"], presets["for what"], strict=True))
-    names, presets_named = list(fitting), ["auto", *presets.query("kind == 'preset'")["name"]]
+    presets_named = ["auto", *presets.query("kind == 'preset'")["name"]]
     extras = list(presets.query("kind == 'extra'")["name"])
     kept = st.session_state.get("settings", {})
     kept_preset, *kept_extras = str(kept.get("augment", "auto")).split("+")
+    large = st.toggle(
+        "Large networks too", value=bool(kept.get("model")) and not fitting[kept["model"]].small
+        if kept.get("model") in fitting else False,
+        help="Networks that train for hours without a graphics card. Small studies seldom gain from them.",
+    )  # fmt: skip
+    names = [name for name, choice in fitting.items() if choice.small or large]
     model = st.selectbox(
         "Model", names, index=position(names, kept.get("model")),
         format_func=lambda name: f"{name}: {fitting[name].sentence}",
     )  # fmt: skip
+    if fitting[model].advice:
+        st.caption(fitting[model].advice)
     weights, megabytes = fitting[model].weights, fitting[model].megabytes
     with st.form("settings-form"):
         left, right = st.columns(2, gap="large")

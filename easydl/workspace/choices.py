@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from easydl.studies import Study
 
 LAPTOP = "tiny"
+# Operations of one image at the default size that a laptop's training bears, in 10^9.
+SMALL_GFLOPS = {2: 2.0, 3: 12.0}
 
 
 @dataclass(frozen=True)
@@ -22,16 +24,20 @@ class Choice:
         weights: ``"here"`` when pretrained weights lie on this computer, ``"download"`` when they have to be
             fetched once, ``"none"`` when there are none.
         megabytes: Size of the pretrained weights, in MB.
+        small: Whether it trains on a laptop in minutes rather than hours.
+        advice: A sentence when it is much larger than the data, with the name of a smaller one; else empty.
     """
 
     name: str
     sentence: str
     weights: str
     megabytes: float
+    small: bool
+    advice: str
 
 
 def choices(study: Study) -> list[Choice]:
-    """The models of the catalogue that fit a study, those for a laptop first.
+    """The models of the catalogue that fit a study, the cheapest first.
 
     Args:
         study: The study; its task and dimension decide.
@@ -40,18 +46,36 @@ def choices(study: Study) -> list[Choice]:
         The models, at least one.
 
     Example:
-        >>> import pandas as pd
-        >>> from types import SimpleNamespace
-        >>> films = SimpleNamespace(task="classification", dimension=2)
-        >>> choices(films)[0].name
+        >>> import easydl
+        >>> [choice.name for choice in choices(easydl.load("films/"))][0]  # doctest: +SKIP
         'tiny'
     """
     from easydl.networks import models
 
     makes = "segmenter" if study.task == "segmentation" else "classifier"
-    rows = [row for row in models().to_dict("records") if row["makes"] == makes and row["dimension"] == study.dimension]
-    found = [Choice(str(row["name"]), _sentence(row), _weights(row), float(row["megabytes"])) for row in rows]
-    return sorted(found, key=lambda choice: not choice.name.startswith(LAPTOP))
+    rows = models(makes=makes, dimension=study.dimension).to_dict("records")
+    rows.sort(key=lambda row: (not _first(str(row["name"])), row["gflops"]))
+    return [_choice(row, len(study), study.dimension) for row in rows]
+
+
+def _first(name: str) -> bool:
+    """Those made for small studies, and the U-Nets that outline by default."""
+    return name.startswith(LAPTOP) or name in ("unet", "unet3d")
+
+
+def _choice(row: Mapping[Any, Any], images: int, dimension: int) -> Choice:
+    from easydl.networks.catalogue import ENTRIES
+    from easydl.networks.cost import advice
+
+    weights = _weights(row)
+    return Choice(
+        name=str(row["name"]),
+        sentence=_sentence(row),
+        weights=weights,
+        megabytes=float(row["megabytes"]),
+        small=float(row["gflops"]) <= SMALL_GFLOPS[dimension],
+        advice=advice(ENTRIES[str(row["name"])], images, pretrained=weights == "here"),
+    )
 
 
 def _sentence(row: Mapping[Any, Any]) -> str:

@@ -225,6 +225,17 @@ def test_train_begins_one_run_with_the_settings_on_the_page(session, home, tmp_p
     assert "Train" not in [button.label for button in third.button]
 
 
+def test_large_networks_are_offered_when_asked_and_their_size_is_said(session, home: Path, tmp_path: Path) -> None:
+    at = open_folder(session(), films(tmp_path / "films"))
+    at.switch_page("steps/train.py").run()
+    offered = at.selectbox[0].options
+    assert any(one.startswith("tiny") for one in offered) and not any(one.startswith("vgg16") for one in offered)
+    next(one for one in at.toggle if one.label == "Large networks too").set_value(True).run()
+    at.selectbox[0].set_value("vgg16").run()
+    assert_calm(at)
+    assert "numbers to learn" in text(at)
+
+
 def test_another_model_can_be_chosen_after_a_run(session, home: Path, tmp_path: Path) -> None:
     run = make_run(home / "runs", "finished")
     at = open_folder(session(), films(tmp_path / "films"))

@@ -81,6 +81,8 @@ def test_the_other_commands_work_on_its_model(finished, tmp_path):
 
 def test_lists_and_doctor(tmp_path):
     assert any(row["name"] == "resnet" for row in json.loads(command("models", "--json").stdout))
+    wanted = ["--makes", "classifier", "--dimension", "2", "--pretrained", "imagenet", "--at-most-megabytes", "1"]
+    assert [row["name"] for row in json.loads(command("models", *wanted, "--json").stdout)] == ["mobilenet_025"]
     assert any(row["name"] == "chest_xray" for row in json.loads(command("presets", "--json").stdout))
     out = json.loads(command("doctor", "--json").stdout)
     assert out["versions"]["tensorflow"]

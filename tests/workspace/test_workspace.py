@@ -210,6 +210,9 @@ def test_the_choices_fit_the_study(tmp_path: Path, monkeypatch) -> None:
     class Films:
         task, dimension = "classification", 2
 
+        def __len__(self) -> int:
+            return 80
+
     monkeypatch.setenv("EASYDL_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     found = {choice.name: choice for choice in choices(Films())}  # type: ignore[arg-type]
@@ -217,6 +220,9 @@ def test_the_choices_fit_the_study(tmp_path: Path, monkeypatch) -> None:
     assert found["tiny"].weights == "none"
     assert found["mobilenet_025"].weights == "download"
     assert not {"unet", "unet3d", "tiny3d"} & set(found)
+    assert found["tiny"].small and not found["tiny"].advice
+    assert found["resnet18"].advice.endswith("tiny is smaller and may do better.")
+    assert not found["vgg16"].small
     (tmp_path / "mobilenet_2_5_224_tf_no_top.h5").write_bytes(b"weights")
     assert {c.name: c.weights for c in choices(Films())}["mobilenet_025"] == "here"  # type: ignore[arg-type]
     Films.task, Films.dimension = "segmentation", 3
