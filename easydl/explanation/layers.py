@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from easydl.errors import ModelError
 from easydl.networks.recipe import image_input
 
@@ -13,7 +15,7 @@ COARSEST = 4
 
 
 def ancestors(model: Any, logits: str = LOGITS) -> list[tuple[Any, list[Any]]]:
-    """The layers that lead from the image to ``logits``, in the order of computation, each with its parents.
+    """The layers (and sums or products written as operators) that lead to ``logits``, in order, each with its parents.
 
     Args:
         model: A flat Keras model.
@@ -24,7 +26,7 @@ def ancestors(model: Any, logits: str = LOGITS) -> list[tuple[Any, list[Any]]]:
     """
     import keras
 
-    names = [layer.name for layer in model.layers]
+    names = [operation.name for operation in model.operations]
     if logits not in names:
         raise ModelError(
             f"The model has no layer called {logits}; its last layer is {names[-1]}.",
@@ -57,7 +59,12 @@ def shapes(model: Any, size: tuple[int, ...], logits: str = LOGITS) -> dict[str,
             found[layer.name] = (1, *size, image.shape[-1]) if layer.output is image else (1, *layer.output.shape[1:])
         else:
             given = [found[parent.name] for parent in parents]
-            found[layer.name] = tuple(layer.compute_output_shape(given if len(given) > 1 else given[0]))
+            if None not in layer.output.shape[1:]:
+                found[layer.name] = (1, *layer.output.shape[1:])
+            elif hasattr(layer, "compute_output_shape"):
+                found[layer.name] = tuple(layer.compute_output_shape(given if len(given) > 1 else given[0]))
+            else:
+                found[layer.name] = np.broadcast_shapes(*given)
     return found
 
 

@@ -131,6 +131,20 @@ def test_side_branches_are_not_explained():
     assert [layer.name for layer, _ in ancestors(model)][1:4] == ["trunk", "branch", "both"]
 
 
+@pytest.mark.parametrize("size", [24, None])
+def test_sums_written_as_operators_are_walked_through(size):
+    import keras
+
+    layers = keras.layers
+    image = keras.Input((size, size, 1))
+    one, two = (layers.Conv2D(4, 3, padding="same", activation="relu", name=name)(image) for name in ("one", "two"))
+    last = layers.Conv2D(4, 3, padding="same", name="last")(one + two * 0.5)
+    answer = layers.Softmax()(layers.Dense(2, name="logits")(layers.GlobalAveragePooling2D()(last)))
+    model = keras.Model(image, answer)
+    assert evidence_layer(model, (24, 24), segmenter=False).name == "last"
+    assert {one for name, one in shapes(model, (24, 24)).items() if name.startswith(("add", "mul"))} == {(1, 24, 24, 4)}
+
+
 def test_without_logits_or_maps_the_error_says_what_to_do():
     import keras
     from keras import layers
