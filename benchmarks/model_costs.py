@@ -92,6 +92,7 @@ if __name__ == "__main__":
     base = stepping(build("mobilenetv2"), (DEFAULT_SIDE[2],) * 2 + (1,)) if given.time else None
     for name in given.names or ENTRIES:
         entry = ENTRIES[name]
+        keras.backend.clear_session()
         gc.collect()
         model = build(name)
         layers = backbone_layers(model) if entry.makes == "classifier" else model.layers

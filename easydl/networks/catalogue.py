@@ -73,13 +73,13 @@ def models(
         dimension: Only 2 (images) or 3 (volumes).
         pretrained: Only those with weights from this source (``"imagenet"``, ``"radimagenet"``); True for any.
         at_most_megabytes: Only those whose weights take at most so many MB.
-        cost: Only those whose training step is of this class: ``"light"``, ``"medium"`` or ``"heavy"``.
+        cost: Only those whose training step was measured to be of this class: ``"light"``, ``"medium"`` or ``"heavy"``.
 
     Returns:
         One row per network with the columns ``name``, ``makes``, ``dimension`` (2 or 3), ``parameters`` (a count;
         classifiers without their head), ``megabytes`` (MB of the weights in float32), ``gflops`` (10^9 operations
         for one image at the default size), ``step`` (the class of a training step's time on a processor: light is
-        up to 1.5 times MobileNetV2's, medium up to 6 times), ``pretrained`` (sources of published weights) and
+        up to 1.5 times MobileNetV2's, medium up to 6 times; empty where it was not measured), ``pretrained`` (sources of published weights) and
         ``paper``.
 
     Raises:

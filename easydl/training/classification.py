@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 
 from easydl.atomic import write_status
-from easydl.augmentation import Preset
 from easydl.errors import ModelError
 from easydl.networks import freeze_backbone, head, set_window, unfreeze
 from easydl.networks.recipe import Recipe
@@ -24,7 +23,7 @@ from easydl.training.checkpoint import load_checkpoint
 from easydl.training.feed import image_feed
 from easydl.training.objective import Objective, objective
 from easydl.training.phase import run_phase
-from easydl.training.plan import Plan, choose_window, mixed_task, plan_classifier
+from easydl.training.plan import Asked, Plan, choose_window, mixed_task, plan_classifier
 from easydl.training.watch import Watch
 
 FEATURE_BATCH, HEAD_BATCH, HEAD_RATE = 32, 32, 3e-3
@@ -35,20 +34,10 @@ def fit_classifier(
     train: Study,
     val: Study,
     recipe: Recipe,
-    *,
-    preset: tuple[Preset, str],
-    window: Any,
-    epochs: int | None,
-    batch_size: int | None,
-    learning_rate: float | None,
-    fine_tune: bool | str,
-    class_weight: Any,
-    loss: str,
-    seed: int,
-    watch: Watch,
-    show: int,
+    asked: Asked,
 ) -> Plan:
-    """Train ``model`` in place; arguments as in `easydl.fit`. Returns what was chosen."""
+    """Train ``model`` in place. Returns what was chosen."""
+    preset, seed, watch, show = asked.preset[0], asked.seed, asked.watch, asked.show
     if recipe.dimension != train.dimension:
         raise ModelError(
             f"The model takes {recipe.dimension}D images, the study holds {train.dimension}D ones.",
@@ -62,22 +51,18 @@ def fit_classifier(
     images = decode(train, **kind, progress=progress)
     held = decode(val, **kind)
     sample = np.asarray(images[:: max(1, len(images) // 50)], np.float32)
-    chosen = choose_window(window, train, sample)
-    plan = plan_classifier(
-        recipe, train, preset=(preset[0].name, preset[1]), window=chosen, epochs=epochs, batch_size=batch_size,
-        learning_rate=learning_rate, fine_tune=fine_tune, class_weight=class_weight,
-    )  # fmt: skip
+    plan = plan_classifier(recipe, train, asked, choose_window(asked.window, train, sample))
     set_window(model, plan.window, plan.units)
     augment = None
-    if preset[0].name != "none":
-        augment = preset[0].augmenter(
+    if preset.name != "none":
+        augment = preset.augmenter(
             dimension=recipe.dimension, units=plan.units, window=plan.window, seed=seed, classes=_names(recipe),
             channels=recipe.channels, task=mixed_task(recipe),
         )  # fmt: skip
         plan = replace(plan, why=(*plan.why, *augment.notes))
     if show:
         print("\n".join(plan.why), flush=True)
-    goal = objective(model, recipe, train, plan.class_weight, loss)
+    goal = objective(model, recipe, train, plan.class_weight, asked.loss)
     told, held_told = beside(model, train, learn=True), beside(model, val)
     learn = Part(images, told, train.targets(), sample_weights(train, plan))
     check = Part(held, held_told, val.targets(), val.target_weights())

@@ -15,7 +15,7 @@ import numpy as np
 
 from easydl.networks.recipe import Recipe
 from easydl.studies import Study
-from easydl.training.plan import Plan
+from easydl.training.plan import Asked, Plan
 
 # Pixels of a patch and of a step: what two cores work through in about half a second, and a GPU as well.
 PATCH_PIXELS = {"CPU": {2: 256**2, 3: 64**3}, "GPU": {2: 512**2, 3: 128**3}}
@@ -114,15 +114,12 @@ def plan_segmenter(
     recipe: Recipe,
     train: Study,
     found: Fingerprint,
-    *,
-    preset: tuple[str, str],
+    asked: Asked,
     window: tuple[tuple[float, float], str],
     grid: str = "",
-    epochs: int | None,
-    batch_size: int | None,
-    learning_rate: float | None,
 ) -> Plan:
-    """The plan for a segmenter from its study's fingerprint; arguments as in `easydl.fit`."""
+    """The plan for a segmenter from its study's fingerprint, with the window and the grid that were chosen and why."""
+    batch_size, preset = asked.batch_size, asked.preset
     if all(side is not None for side in recipe.size):
         patch = tuple(int(side) for side in recipe.size if side is not None)
         sentence = f"Patches of {' x '.join(map(str, patch))}: the size the model was built for."
@@ -132,7 +129,7 @@ def plan_segmenter(
     batch = batch_size or int(np.clip(STEP_PIXELS[found.device] // pixels, LEAST_BATCH, MOST_BATCH))
     steps = max(LEAST_STEPS_AN_EPOCH, -(-found.scans // batch))
     wanted = float(np.clip(SEEN_PIXELS / (pixels * batch), LEAST_STEPS, MOST_STEPS))
-    main = epochs or max(LEAST_EPOCHS, round(wanted / steps))
+    main = asked.epochs or max(LEAST_EPOCHS, round(wanted / steps))
     anisotropy = max(found.spacing_mm) / min(found.spacing_mm) if found.spacing_mm else 1.0
     why = [
         window[1], preset[1], *([grid] if grid else []), sentence,
@@ -141,7 +138,7 @@ def plan_segmenter(
         f"steps an epoch, at most {main} epochs.",
     ]  # fmt: skip
     return Plan(
-        batch_size=batch, epochs=main, head_epochs=0, learning_rate=learning_rate or 2e-3, fine_tune=False, copies=1,
-        window=window[0], units=train.units, class_weight=None, preset=preset[0], spacing_mm=recipe.spacing_mm,
+        batch_size=batch, epochs=main, head_epochs=0, learning_rate=asked.learning_rate or 2e-3, fine_tune=False, copies=1,
+        window=window[0], units=train.units, class_weight=None, preset=preset[0].name, spacing_mm=recipe.spacing_mm,
         max_side=recipe.max_side, patch=patch, steps=steps, why=tuple(why),
     )  # fmt: skip

@@ -18,7 +18,7 @@ from easydl.networks import attach, recipe_of
 from easydl.networks.recipe import Recipe
 from easydl.prediction import check_classes
 from easydl.studies import Study
-from easydl.training.plan import mixed_task
+from easydl.training.plan import Asked, mixed_task
 from easydl.traps import refuse_leakage
 
 if TYPE_CHECKING:
@@ -121,28 +121,17 @@ def fit(
     preset.adapted(dimension=recipe.dimension, units=train.units, task=mixed_task(recipe))
     started = time.monotonic()
     watch = Watch(folder)
+    asked = Asked(
+        preset=(preset, chosen[1]), window=window, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
+        loss=loss, fine_tune=fine_tune, class_weight=class_weight, seed=seed, watch=watch, show=show,
+    )  # fmt: skip
     if makes_images:
-        from easydl.training.translation import fit_translator
-
-        plan = fit_translator(
-            model, train, val, recipe, preset=(preset, chosen[1]) if preset.name != "none" else None, window=window,
-            epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed, watch=watch, show=show,
-        )  # fmt: skip
+        from easydl.training.translation import fit_translator as trained
     elif recipe.task == "segmentation":
-        from easydl.training.segmentation import fit_segmenter
-
-        plan = fit_segmenter(
-            model, train, val, recipe, preset=(preset, chosen[1]), window=window, epochs=epochs,
-            batch_size=batch_size, learning_rate=learning_rate, loss=loss, seed=seed, watch=watch, show=show,
-        )  # fmt: skip
+        from easydl.training.segmentation import fit_segmenter as trained
     else:
-        from easydl.training.classification import fit_classifier
-
-        plan = fit_classifier(
-            model, train, val, recipe, preset=(preset, chosen[1]), window=window, epochs=epochs,
-            batch_size=batch_size, learning_rate=learning_rate, fine_tune=fine_tune, class_weight=class_weight,
-            loss=loss, seed=seed, watch=watch, show=show,
-        )  # fmt: skip
+        from easydl.training.classification import fit_classifier as trained
+    plan = trained(model, train, val, recipe, asked)
     attach(model, recipe_of(model).model_copy(update={"training": {
         "images": len(train), "patients": train.n_patients, "patients_known": train.patients_known,
         "validation_images": len(val), "validation_patients": val.n_patients, "seed": seed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,11 +15,46 @@ from easydl.networks.entries import ENTRIES
 from easydl.networks.recipe import Recipe
 from easydl.studies import Study
 
+if TYPE_CHECKING:
+    from easydl.augmentation import Preset
+    from easydl.training.watch import Watch
+
 STEPS, LEAST_EPOCHS, MOST_EPOCHS = 3000, 12, 60
 HEAD_EPOCHS, FINE_TUNE_EPOCHS, FINE_TUNE_FROM = 80, 15, 60
 COPIES = 4
 MOST_WEIGHT = 10.0
 SIDE_2D = 512
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked of `easydl.fit`; None and ``"auto"`` leave the choice to the plan.
+
+    Attributes:
+        preset: The augmentation and why it is used.
+        window: As for `choose_window`.
+        epochs: At most so many.
+        batch_size: Images in a step.
+        learning_rate: Its peak.
+        loss: ``"auto"``, or a name that the task knows.
+        fine_tune: Whether a pretrained backbone is trained too.
+        class_weight: Weights of the classes.
+        seed: Of the order, the augmentation and the dropout.
+        watch: Progress and stop.
+        show: Keras' ``verbose``.
+    """
+
+    preset: tuple[Preset, str]
+    window: Any
+    epochs: int | None
+    batch_size: int | None
+    learning_rate: float | None
+    loss: str
+    fine_tune: bool | str
+    class_weight: Any
+    seed: int
+    watch: Watch
+    show: int
 
 
 @dataclass(frozen=True)
@@ -108,22 +144,12 @@ def mixed_task(recipe: Recipe) -> str:
     return f"{recipe.task} with covariates" if recipe.covariates else recipe.task
 
 
-def plan_classifier(
-    recipe: Recipe,
-    train: Study,
-    *,
-    preset: tuple[str, str],
-    window: tuple[tuple[float, float], str],
-    epochs: int | None,
-    batch_size: int | None,
-    learning_rate: float | None,
-    fine_tune: bool | str,
-    class_weight: dict[str, float] | str | None,
-) -> Plan:
-    """The plan for a classifier; arguments as in `easydl.fit`."""
+def plan_classifier(recipe: Recipe, train: Study, asked: Asked, window: tuple[tuple[float, float], str]) -> Plan:
+    """The plan for a classifier, with the window that was chosen and why."""
+    epochs, learning_rate, fine_tune = asked.epochs, asked.learning_rate, asked.fine_tune
     n = len(train)
-    why = [window[1], preset[1]]
-    batch = batch_size or (8 if n < 64 else 16 if n < 1000 else 32)
+    why = [window[1], asked.preset[1]]
+    batch = asked.batch_size or (8 if n < 64 else 16 if n < 1000 else 32)
     pretrained = bool(recipe.pretrained)
     tune = fine_tune is True or (fine_tune == "auto" and n >= FINE_TUNE_FROM) if pretrained else False
     if pretrained:
@@ -143,15 +169,15 @@ def plan_classifier(
                 "Small studies: from random, it may learn the training images by heart before it heeds the table; pretrained "
                 "weights avoid that."
             )
-    weights, by_head, reasons = _weights(class_weight, train)
+    weights, by_head, reasons = _weights(asked.class_weight, train)
     why += reasons
     if known := ENTRIES.get(str(recipe.arguments.get("name"))):
         why += [sentence] if (sentence := advice(known, n, pretrained=pretrained)) else []
     return Plan(
         batch_size=batch, epochs=main, head_epochs=(epochs or HEAD_EPOCHS) if pretrained else 0,
         learning_rate=learning_rate or (1e-4 if pretrained else 2e-3), fine_tune=tune,
-        copies=1 if preset[0] == "none" else COPIES, window=window[0], units=train.units, class_weight=weights,
-        preset=preset[0], head_weight=by_head, why=tuple(why),
+        copies=1 if asked.preset[0].name == "none" else COPIES, window=window[0], units=train.units, class_weight=weights,
+        preset=asked.preset[0].name, head_weight=by_head, why=tuple(why),
     )  # fmt: skip
 
 

@@ -12,7 +12,6 @@ import keras
 import numpy as np
 
 from easydl.atomic import write_status
-from easydl.augmentation import Preset
 from easydl.augmentation.operations import Flip
 from easydl.errors import InputError, ModelError
 from easydl.images.grid import resize_labels
@@ -29,8 +28,7 @@ from easydl.training.feed import Patches, patch_feed
 from easydl.training.fingerprint import Fingerprint, grid_spacing, plan_segmenter
 from easydl.training.losses import dice, mask_loss
 from easydl.training.phase import run_phase
-from easydl.training.plan import SIDE_2D, Plan, choose_window
-from easydl.training.watch import Watch
+from easydl.training.plan import SIDE_2D, Asked, Plan, choose_window
 
 # Volumes are bent and turned for a part of the patches only: interpolation blurs what is a few voxels wide. On 180
 # hippocampi all patches cost one point of Dice against none (0.872 and 0.883 after 1,500 steps).
@@ -42,18 +40,10 @@ def fit_segmenter(
     train: Study,
     val: Study,
     recipe: Recipe,
-    *,
-    preset: tuple[Preset, str],
-    window: Any,
-    epochs: int | None,
-    batch_size: int | None,
-    learning_rate: float | None,
-    loss: str,
-    seed: int,
-    watch: Watch,
-    show: int,
+    asked: Asked,
 ) -> Plan:
-    """Train ``model`` in place; arguments as in `easydl.fit`. Returns what was chosen."""
+    """Train ``model`` in place. Returns what was chosen."""
+    preset, seed, watch, show = asked.preset[0], asked.seed, asked.watch, asked.show
     if recipe.dimension != train.dimension:
         raise ModelError(
             f"The model takes {recipe.dimension}D scans, the study holds {train.dimension}D ones.",
@@ -72,25 +62,22 @@ def fit_segmenter(
     else:
         grid["max_side"] = SIDE_2D
     recipe = recipe.model_copy(update=grid)
-    kind = mask_loss("dice_cross_entropy" if loss == "auto" else loss)
+    kind = mask_loss("dice_cross_entropy" if asked.loss == "auto" else asked.loss)
     images, labels = _decoded(train, recipe)
     _check_seen(labels, recipe)
     held_images, held_labels = _decoded(val, recipe)
     sample = np.concatenate(
         [one[::2, ::2].ravel()[:100_000] for one in (images[case] for case in range(min(20, len(images))))]
     )
-    chosen = choose_window(window, train, sample)
-    plan = plan_segmenter(
-        recipe, train, _fingerprint(model, recipe, labels), preset=(preset[0].name, preset[1]), window=chosen, grid=words,
-        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
-    )  # fmt: skip
+    chosen = choose_window(asked.window, train, sample)
+    plan = plan_segmenter(recipe, train, _fingerprint(model, recipe, labels), asked, chosen, words)
     augment = None
-    if preset[0].name != "none":
+    if preset.name != "none":
         names = [
             *recipe.classes,
             *(str(path).replace("\\", "/").rsplit("/", 1)[-1] for path in train.frame["mask"]),
         ]
-        augment = preset[0].augmenter(
+        augment = preset.augmenter(
             dimension=recipe.dimension, units=plan.units, window=plan.window, seed=seed, classes=names,
             spacing_mm=recipe.spacing_mm, channels=recipe.channels, task=recipe.task,
         )  # fmt: skip

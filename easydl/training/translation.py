@@ -13,8 +13,7 @@ import tensorflow as tf
 from keras import ops
 
 from easydl.atomic import write_status
-from easydl.augmentation import Preset
-from easydl.errors import ModelError
+from easydl.errors import InputError, ModelError
 from easydl.networks import attach, recipe_of, set_window
 from easydl.networks.recipe import Recipe
 from easydl.prediction.outlining import working_grid
@@ -24,8 +23,7 @@ from easydl.studies.contents import Decoded
 from easydl.studies.stream import IN_MEMORY_BYTES, dataset
 from easydl.training.feed import Patches
 from easydl.training.phase import run_phase
-from easydl.training.plan import Plan, choose_window
-from easydl.training.watch import Watch
+from easydl.training.plan import Asked, Plan, choose_window
 
 PATCH, BATCH = {2: 128, 3: 48}, {2: 8, 3: 2}
 STEPS, LEAST_STEPS, LEAST_EPOCHS, RATE = 1500, 25, 12, 1e-3
@@ -39,17 +37,19 @@ def fit_translator(
     train: Study,
     val: Study,
     recipe: Recipe,
-    *,
-    preset: tuple[Preset, str] | None,
-    window: Any,
-    epochs: int | None,
-    batch_size: int | None,
-    learning_rate: float | None,
-    seed: int,
-    watch: Watch,
-    show: int,
+    asked: Asked,
 ) -> Plan:
-    """Train ``model`` in place; arguments as in `easydl.fit`, ``preset`` None for none. Returns what was chosen."""
+    """Train ``model`` in place. Returns what was chosen.
+
+    Raises:
+        InputError: A loss was asked for: each of these networks has its own.
+    """
+    preset, seed, watch, show = asked.preset[0], asked.seed, asked.watch, asked.show
+    if asked.loss != "auto":
+        raise InputError(
+            f"loss={asked.loss!r} was asked for {recipe.arguments['name']}.", 'loss="auto": these networks have their own.',
+            "Leave it out.",
+        )  # fmt: skip
     if recipe.dimension != train.dimension:
         raise ModelError(
             f"The model takes {recipe.dimension}D scans, the study holds {train.dimension}D ones.",
@@ -61,11 +61,11 @@ def fit_translator(
     recipe = recipe.model_copy(update={"units": train.units})
     images, held = _decoded(train, recipe), _decoded(val, recipe)
     sample = np.concatenate([images[case][::2, ::2].ravel()[:100_000] for case in range(min(20, len(images)))])
-    plan = _plan(recipe, train, [images[case].shape[:-1] for case in range(len(images))], preset,
-                 choose_window(window, train, sample), epochs, batch_size, learning_rate)  # fmt: skip
+    shapes = [images[case].shape[:-1] for case in range(len(images))]
+    plan = _plan(recipe, train, shapes, asked, choose_window(asked.window, train, sample))
     augment = None
-    if preset is not None:
-        augment = preset[0].augmenter(
+    if preset.name != "none":
+        augment = preset.augmenter(
             dimension=recipe.dimension, units=plan.units, window=plan.window, seed=seed, channels=recipe.channels,
             task=recipe.task,
         )  # fmt: skip
@@ -175,20 +175,24 @@ def _learner(model: keras.Model, recipe: Recipe) -> tuple[keras.Model, Any, Any,
 
 
 def _plan(
-    recipe: Recipe, train: Study, shapes: list[tuple[int, ...]], preset: tuple[Preset, str] | None,
-    window: tuple[tuple[float, float], str], epochs: int | None, batch_size: int | None, learning_rate: float | None,
-) -> Plan:  # fmt: skip
+    recipe: Recipe,
+    train: Study,
+    shapes: list[tuple[int, ...]],
+    asked: Asked,
+    window: tuple[tuple[float, float], str],
+) -> Plan:
+    preset, sentence = asked.preset
     fixed = [int(side) for side in recipe.size if side is not None]
     step, median = recipe.multiple, np.median(np.asarray(shapes), axis=0)
     patch = tuple(fixed) or tuple(int(min(PATCH[recipe.dimension], -(-side // step) * step)) for side in median)
-    batch = batch_size or BATCH[recipe.dimension]
+    batch = asked.batch_size or BATCH[recipe.dimension]
     steps = max(LEAST_STEPS, -(-len(train) // batch))
-    main = epochs or max(LEAST_EPOCHS, STEPS // steps)
+    main = asked.epochs or max(LEAST_EPOCHS, STEPS // steps)
     kind = degrades(recipe)
     low, high = window[0]
     why = (
         window[1],
-        preset[1] if preset else "No augmentation: patches are drawn anew in each epoch.",
+        sentence if preset.name != "none" else "No augmentation: patches are drawn anew in each epoch.",
         {
             "noise": f"It learns to take away Gaussian noise with a deviation of {NOISE * (high - low):.3g} ({NOISE:.0%} of the "
             "window), drawn anew in each epoch.",
@@ -199,8 +203,8 @@ def _plan(
         "No labels were used.",
     )
     return Plan(
-        batch_size=batch, epochs=main, head_epochs=0, learning_rate=learning_rate or RATE, fine_tune=False, copies=1,
-        window=window[0], units=train.units, class_weight=None, preset=preset[0].name if preset else "none",
+        batch_size=batch, epochs=main, head_epochs=0, learning_rate=asked.learning_rate or RATE, fine_tune=False, copies=1,
+        window=window[0], units=train.units, class_weight=None, preset=preset.name,
         patch=patch, steps=steps, why=why,
     )  # fmt: skip
 

@@ -190,7 +190,7 @@ def test_fit_learns_to_take_noise_away_without_labels(parts, tmp_path):
     history = easydl.fit(model, train, val, epochs=4, verbose=False)
     assert history.history["val_loss"][-1] < history.history["val_loss"][0]
     recipe = recipe_of(model)
-    assert recipe.patch == (48, 64) and recipe.training["augment"] == "none"
+    assert recipe.patch == (40, 56) and recipe.training["augment"] == "none"
     assert any("25.5" in sentence for sentence in recipe.training["plan"]), "the strength of the noise is on record"
     metrics = easydl.evaluate(model, test)
     table = metrics.table.set_index("name")
@@ -274,3 +274,8 @@ def test_refuses_in_words(parts):
         set_classes(built("autoencoder"), ["a"])
     with pytest.raises(InputError, match="no labels"):
         easydl.fit(easydl.classifier("tiny", size=32), train, val, epochs=1, verbose=False)
+
+
+def test_a_loss_by_name_is_refused(parts):
+    with pytest.raises(InputError, match="have their own"):
+        easydl.fit(translator("autoencoder", width=4), *parts[:2], loss="dice", verbose=False)
