@@ -250,13 +250,16 @@ def test_a_prediction_is_saved_with_the_stored_values(small, tmp_path):
 def test_a_segmenter_takes_single_slices_and_odd_sizes(small, shape):
     """Padding is by the edge at the far end and is cropped back exactly: the same as padding by hand."""
     from easydl.images.scan import Scan
+    from easydl.networks import recipe_of
     from easydl.prediction import compiled
 
     _, model, _ = small
     pixels = np.random.default_rng(3).uniform(0, 255, (*shape, 1)).astype(np.float32)
     result = easydl.predict(model, Scan(pixels, "0-255"))
     assert result.mask.shape == shape
-    patch = [-(-side // 16) * 16 for side in shape]
+    step = recipe_of(model).multiple
+    most = recipe_of(model).patch or (64,) * 3
+    patch = [min(-(-limit // step), -(-side // step)) * step for limit, side in zip(most, shape, strict=True)]
     padded = np.pad(pixels, [*((0, need - have) for have, need in zip(shape, patch, strict=True)), (0, 0)], mode="edge")
     whole = compiled(model)(padded[None]).numpy()[0]
     np.testing.assert_array_equal(result.mask, whole[tuple(slice(0, side) for side in shape)].argmax(-1))
