@@ -11,16 +11,14 @@ import typer
 
 from easydl.errors import RESEARCH_USE, EasyDLError, Stopped
 from easydl.study_options import reads_a_study
+from easydl.weights_commands import weights as weights_commands
 
 app = typer.Typer(
     name="easydl", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     help=f"Deep learning for clinicians: from a folder of scans to a trained, honestly tested, explained model.\n\n"
     f"{RESEARCH_USE}",
 )  # fmt: skip
-weights = typer.Typer(
-    no_args_is_help=True, help="Pretrained weights on this computer: list, fetch, verify, where.", rich_markup_mode=None
-)
-app.add_typer(weights, name="weights")
+app.add_typer(weights_commands, name="weights")
 
 Source = Annotated[str, typer.Argument(help="A table (CSV, Excel), a folder of class folders, or a folder of DICOM.")]
 Model = Annotated[Path, typer.Argument(help="A model file (.keras) of easydl.")]
@@ -260,49 +258,6 @@ def models(
         makes=makes, dimension=dimension, pretrained=pretrained, at_most_megabytes=at_most_megabytes, cost=cost
     )
     _print(found.to_dict("records") if as_json else found.to_string(index=False), as_json)
-
-
-@weights.command(name="list")
-def list_weights(as_json: Json = False) -> None:
-    """List the networks that have published weights, and which of these are here."""
-    from easydl.networks import stock
-
-    found = stock.available()
-    _print(found.to_dict("records") if as_json else found.to_string(index=False), as_json)
-
-
-@weights.command()
-def fetch(
-    names: Annotated[list[str], typer.Argument(help="Networks from `easydl weights list`.")],
-    source: Annotated[str, typer.Option(help="imagenet or radimagenet.")] = "imagenet",
-) -> None:
-    """Bring weights to this computer, so that it can work offline. What is here already is only checked."""
-    from easydl.networks import catalogue
-    from easydl.networks.weights import fetch
-
-    for entry in [catalogue.find(name, "classifier") for name in names]:
-        typer.echo(fetch(entry, source))
-
-
-@weights.command()
-def verify(as_json: Json = False) -> None:
-    """Check every weights file on this computer. Exit code 1 when one is damaged."""
-    from easydl.networks import stock
-
-    rows = stock.verify()
-    words = "\n".join(row["sentence"] for row in rows) or "There are no weights files on this computer."
-    typer.echo(json.dumps(rows, indent=1) if as_json else words)
-    if any(row["state"] == "damaged" for row in rows):
-        raise typer.Exit(1)
-
-
-@weights.command()
-def where(as_json: Json = False) -> None:
-    """Say in which folders weights lie, how much is there, and how to change folder, mirror and proxy."""
-    from easydl.networks import stock
-
-    found = stock.where()
-    typer.echo(json.dumps(found, indent=1) if as_json else found["text"])
 
 
 @app.command()
