@@ -24,7 +24,7 @@ MEMBERS = ("config.json", "metadata.json", WEIGHTS, OURS)
 MOST_JSON, MOST_WEIGHTS, MOST_RATIO = 8_000_000, 2_000_000_000, 100
 ARGUMENTS = {
     "classifier": {"name", "channels", "size", "task", "heads", "covariates", "scaling", "seed"},
-    "segmenter": {"name", "encoder", "channels", "size", "width", "levels", "deep_supervision", "seed"},
+    "segmenter": {"name", "encoder", "channels", "size", "width", "levels", "deep_supervision", "scaling", "seed"},
     "translator": {"name", "channels", "size", "width", "seed"},
 }
 _UNREADABLE = (

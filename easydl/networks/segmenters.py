@@ -141,6 +141,7 @@ def segmenter(
     width: int | None = None,
     levels: int | None = None,
     deep_supervision: bool = False,
+    scaling: str | None = None,
     seed: int = 0,
 ) -> keras.Model:
     """Build a network that outlines structures, by name.
@@ -166,6 +167,7 @@ def segmenter(
             and 3 for volumes, or fewer (more) where the study's images are so small (large) that the coarsest map would
             be narrower than 4 (wider than 8) pixels.
         deep_supervision: For ``unet3d``: whether training also judges the coarser levels.
+        scaling: The pixel scaling of the encoder, as in `easydl.classifier`: that of its weights when not given.
         seed: Settles the random weights and the dropout masks. The caller's random state is left as it was.
 
     Returns:
@@ -189,6 +191,15 @@ def segmenter(
     depth = arguments.channel_count(channels, classes)
     backbone = _encoder(entry, encoder, pretrained)
     start = weights.locate(backbone, pretrained) if backbone else None
+    if backbone:
+        scaling = transfer.scaling_of(backbone, start, scaling)
+        backbone = backbone.trained_on(scaling)
+    elif scaling is not None:
+        raise InputError(
+            f"`scaling` was given for {entry.name} without `encoder`.",
+            "the scaling that an encoder's weights were trained with.",
+            "Leave it out.",
+        )
     filters, seed = filters_of(entry, width), arguments.seed_of(seed)
     if deep_supervision and entry.name not in DEEPLY_SUPERVISED:
         raise InputError(
@@ -226,7 +237,7 @@ def segmenter(
         arguments={
             "name": entry.name, "encoder": backbone.name if backbone else None, "channels": depth,
             "size": None if None in shape else list(shape), "width": filters, "levels": halvings,
-            "deep_supervision": bool(deep_supervision), "seed": seed,
+            "deep_supervision": bool(deep_supervision), "scaling": scaling, "seed": seed,
         },
         classes=labels,
         task="segmentation",

@@ -39,7 +39,7 @@ def apply(model: Any, entry: Entry, path: Path) -> str:
         raise WeightsError(
             f"{path.name} was trained on pixels scaled as those of {trained}, and this network scales them otherwise.",
             "weights and scaling that belong together.",
-            'Use pretrained=True, or easydl.classifier with pretrained="radimagenet".',
+            'Use pretrained=True, or pretrained="radimagenet", and leave scaling out.',
         )
     if path.suffix.lower() == ".keras":
         return _from_ours(model, entry, path)

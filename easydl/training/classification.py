@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 
 from easydl.atomic import write_status
-from easydl.errors import ModelError
 from easydl.networks import freeze_backbone, head, set_window, unfreeze
 from easydl.networks.recipe import Recipe
 from easydl.prediction import compiled
@@ -38,12 +37,6 @@ def fit_classifier(
 ) -> Plan:
     """Train ``model`` in place. Returns what was chosen."""
     preset, seed, watch, show = asked.preset[0], asked.seed, asked.watch, asked.show
-    if recipe.dimension != train.dimension:
-        raise ModelError(
-            f"The model takes {recipe.dimension}D images, the study holds {train.dimension}D ones.",
-            "a model of the study's dimension.",
-            "Use easydl.classifier('tiny3d', classes=study.classes) for volumes, a 2D one for images.",
-        )
     size = tuple(int(side) for side in recipe.size if side is not None)
     units = train.units
     progress = _progress(watch, show)

@@ -119,7 +119,7 @@ def patch_feed(
     *,
     seed: int,
     augment: Augment | None = None,
-    share: float = 1.0,
+    share: Callable[[int], float] = lambda epoch: 1.0,
     first_epoch: int = 0,
 ) -> tf.data.Dataset:
     """Batches of (patch, one-hot mask); every scan comes up equally often.
@@ -130,7 +130,7 @@ def patch_feed(
         steps: Batches in an epoch.
         seed: With the epoch, it fixes every draw.
         augment: Called as ``augment(images, masks)``; returns both.
-        share: Which part of the patches is augmented; the others are seen as they are.
+        share: From the epoch to the part of its patches that is augmented; the others are seen as they are.
         first_epoch: The epoch to begin with, when a training is resumed.
     """
     epoch = first_epoch
@@ -138,26 +138,31 @@ def patch_feed(
 
     def draws() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         nonlocal epoch
-        rng = np.random.default_rng([seed, epoch])
+        rng, part = np.random.default_rng([seed, epoch]), share(epoch)
         epoch += 1
         total = steps * batch_size
         order = np.concatenate([rng.permutation(len(patches.images)) for _ in range(-(-total // len(patches.images)))])
         for begin in range(0, total, batch_size):
             drawn = [patches.draw(int(c), rng, k % 2 == 0) for k, c in enumerate(order[begin : begin + batch_size])]
-            chosen = rng.random(len(drawn)) < share
+            chosen = rng.random(len(drawn)) < part
             yield np.stack([one for one, _ in drawn]), np.stack([one for _, one in drawn]), chosen
 
     def varied(x: tf.Tensor, y: tf.Tensor, chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         if augment is None:
             return x, y
-        new_x, new_y = augment(x, y)
-        chosen = tf.reshape(chosen, (-1, *(1,) * len(patches.patch)))
-        return tf.where(chosen[..., None], new_x, x), tf.where(chosen, new_y, y)
+        rows = tf.where(chosen)
+        # Bending a volume costs a good part of a step: only what is used is bent.
+        return tf.cond(tf.size(rows) > 0, lambda: changed(x, y, rows), lambda: (x, y))
 
+    def changed(x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        new_x, new_y = augment(tf.gather(x, rows[:, 0]), tf.gather(y, rows[:, 0]))  # type: ignore[misc]
+        return tf.tensor_scatter_nd_update(x, rows, new_x), tf.tensor_scatter_nd_update(y, rows, new_y)
+
+    # Every batch is full: a number that the graph knows.
     signature = (
-        tf.TensorSpec((None, *patches.patch, channels), tf.float32),
-        tf.TensorSpec((None, *patches.patch), tf.int32),
-        tf.TensorSpec((None,), tf.bool),
+        tf.TensorSpec((batch_size, *patches.patch, channels), tf.float32),
+        tf.TensorSpec((batch_size, *patches.patch), tf.int32),
+        tf.TensorSpec((batch_size,), tf.bool),
     )
     feed = tf.data.Dataset.from_generator(draws, output_signature=signature)
     feed = feed.map(varied, num_parallel_calls=1, deterministic=True)

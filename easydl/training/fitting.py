@@ -12,7 +12,7 @@ import numpy as np
 
 from easydl.augmentation import preset as find_preset
 from easydl.augmentation import suggest
-from easydl.errors import InputError
+from easydl.errors import InputError, ModelError
 from easydl.images.grid import NORMALISE
 from easydl.networks import attach, recipe_of
 from easydl.networks.recipe import Recipe
@@ -23,6 +23,14 @@ from easydl.traps import refuse_leakage
 
 if TYPE_CHECKING:
     import keras
+
+# What to build instead of a network of the other dimension.
+OTHER_DIMENSION = {
+    "classifier": {2: "easydl.classifier('tiny')", 3: "easydl.classifier('tiny3d')"},
+    "segmenter": {2: "easydl.unet", 3: "easydl.unet3d"},
+    "translator": {2: "easydl.translator('denoising_autoencoder')", 3: "easydl.translator('denoising_autoencoder3d')"},
+    "keras": {2: "a network that takes images", 3: "a network that takes volumes"},
+}
 
 
 def fit(
@@ -112,6 +120,13 @@ def fit(
     if target not in train.frame.columns and train.task != "heads" and not makes_images:
         raise InputError(f"The study has no {target}s.", f"a {target} for every image.", "Load a table with them.")
     record = refuse_leakage(train, val, override)
+    if recipe.dimension != train.dimension:
+        name = OTHER_DIMENSION[recipe.builder][train.dimension]
+        raise ModelError(
+            f"The model takes {recipe.dimension}D images, the study holds {train.dimension}D ones.",
+            "a model of the study's dimension.",
+            f"Use {name}, for instance.",
+        )
     if not makes_images:
         check_classes(recipe, train)
     recipe = _with_grid(model, recipe, train, normalise, spacing_mm)

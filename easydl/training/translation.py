@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras import ops
 
 from easydl.atomic import write_status
-from easydl.errors import InputError, ModelError
+from easydl.errors import InputError
 from easydl.networks import attach, recipe_of, set_window
 from easydl.networks.recipe import Recipe
 from easydl.prediction.outlining import working_grid
@@ -50,12 +50,6 @@ def fit_translator(
             f"loss={asked.loss!r} was asked for {recipe.arguments['name']}.", 'loss="auto": these networks have their own.',
             "Leave it out.",
         )  # fmt: skip
-    if recipe.dimension != train.dimension:
-        raise ModelError(
-            f"The model takes {recipe.dimension}D scans, the study holds {train.dimension}D ones.",
-            "a model of the study's dimension.",
-            'Use a name that ends in "3d" for volumes, and one without it for images.',
-        )
     if watch.folder is not None:
         write_status(watch.folder, state="running", phase="loading", message="Reading the scans")
     recipe = recipe.model_copy(update={"units": train.units})

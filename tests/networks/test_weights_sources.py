@@ -10,7 +10,16 @@ import pytest
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from easydl.errors import InputError, WeightsError
-from easydl.networks import classifier, feature_extractor, load_model, recipe_of, save_model, transfer, weights
+from easydl.networks import (
+    classifier,
+    feature_extractor,
+    load_model,
+    recipe_of,
+    save_model,
+    segmenter,
+    transfer,
+    weights,
+)
 from easydl.networks.entries import ENTRIES
 from easydl.networks.wiring import scaled
 
@@ -176,6 +185,29 @@ def test_a_whole_model_is_read_and_sees_radimagenets_pixels(radimagenet, mirror,
     np.testing.assert_allclose(features(told, x), features(ours, x), atol=1e-6)
     untold = classifier("resnet50", pretrained=renamed, channels=3, size=64)
     assert np.abs(features(untold, x) - features(ours, x)).max() > 1e-2 * np.abs(expected).max()
+
+
+def test_an_encoder_of_a_segmenter_sees_radimagenets_pixels(radimagenet, mirror, tmp_path):
+    path, theirs = radimagenet
+    mirror.body = path.read_bytes()
+    x = picture()
+    net = segmenter("linknet", encoder="resnet50", pretrained="radimagenet", channels=3, size=64, width=4)
+    assert recipe_of(net).arguments["scaling"] == "radimagenet"
+    assert recipe_of(net).pretrained.startswith("RadImageNet (RadImageNet-ResNet50_notop.h5, sha256 ")
+    # The same map of the whole network as it was published: the last before the classes.
+    deepest = next(layer.output for layer in reversed(net.layers) if layer.output.shape[-1] == 2048)
+    found = np.asarray(keras.Model(net.input, deepest)(x, training=False)).mean(axis=(1, 2))
+    expected = np.asarray(theirs(as_its_makers_feed_it(x), training=False))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+    again = load_model(save_model(net, tmp_path / "rad.keras"))
+    np.testing.assert_allclose(again(x, training=False), net(x, training=False), atol=1e-6)
+    renamed = shutil.copy(path, tmp_path / "renamed.h5")
+    told = segmenter(
+        "linknet", encoder="resnet50", pretrained=renamed, channels=3, size=64, width=4, scaling="radimagenet"
+    )
+    np.testing.assert_allclose(told(x, training=False), net(x, training=False), atol=1e-6)
+    with pytest.raises(InputError, match="without `encoder`"):
+        segmenter("fpn", scaling="radimagenet")
 
 
 def test_weights_never_meet_another_scaling_than_their_own(radimagenet):

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from made import nifti_study, png_study
 
 import easydl
@@ -16,6 +17,7 @@ from easydl.networks import feature_extractor, recipe_of
 from easydl.studies.stream import dataset, decode
 from easydl.training.classification import features
 from easydl.training.feed import Patches, image_feed, patch_feed
+from easydl.training.segmentation import _share_of
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +138,9 @@ def test_leaks_other_classes_and_missing_parts_are_refused(parts):
         easydl.fit(easydl.classifier("tiny", classes=["x", "y"], size=32), train, val)
     with pytest.raises(ModelError, match="3D"):
         easydl.fit(easydl.classifier("tiny3d", classes=list(train.classes), size=16), train, val)
+    with pytest.raises(ModelError, match="The model takes 3D images, the study holds 2D ones") as caught:
+        easydl.fit(easydl.translator("autoencoder3d"), train, val)
+    assert "easydl.translator('denoising_autoencoder')" in str(caught.value)
 
 
 def test_any_keras_model_on_any_dataset_is_fitted(parts):
@@ -197,9 +202,20 @@ def test_a_share_of_the_patches_is_augmented_and_the_same_ones_again():
     images = [np.full((8, 8, 8, 1), 10, np.float32)] * 4
     patches = Patches(images, [np.zeros((8, 8, 8), np.uint8)] * 4, (8, 8, 8), 2)
 
+    bent = []
+
+    def augment(x, y):
+        tf.py_function(lambda n: bent.append(int(n)), [tf.shape(x)[0]], [])
+        return x + 1, y + 1
+
     def marks(share, **options):
-        feed = patch_feed(patches, 2, 150, seed=3, augment=lambda x, y: (x + 1, y), share=share, **options)
-        return np.concatenate([x.numpy()[:, 0, 0, 0, 0] for x, _ in feed])
+        bent.clear()
+        feed = patch_feed(patches, 2, 150, seed=3, augment=augment, share=lambda epoch: share, **options)
+        pairs = [(x.numpy()[:, 0, 0, 0, 0], y.numpy().argmax(-1)[:, 0, 0, 0]) for x, y in feed]
+        x, y = (np.concatenate(one) for one in zip(*pairs, strict=True))
+        np.testing.assert_array_equal(x == 11, y == 1)
+        assert sum(bent) == (x == 11).sum(), "only what is used is bent"
+        return x
 
     third = marks(1 / 3)
     assert set(third) == {10, 11}
@@ -207,6 +223,18 @@ def test_a_share_of_the_patches_is_augmented_and_the_same_ones_again():
     np.testing.assert_array_equal(marks(1 / 3), third)
     assert (marks(1.0) == 11).all()
     assert (marks(0.0) == 10).all()
+    later = patch_feed(patches, 2, 150, seed=3, augment=augment, share=lambda epoch: epoch == 4, first_epoch=3)
+    shares = [np.mean([x.numpy()[:, 0, 0, 0, 0] == 11 for x, _ in later]) for _ in range(3)]
+    assert shares == [0.0, 1.0, 0.0]
+
+
+def test_volumes_are_augmented_less_and_less_and_images_always():
+    of_volumes, of_images = _share_of(3, 31), _share_of(2, 31)
+    assert of_volumes(0) == pytest.approx(1 / 3)
+    assert of_volumes(15) == pytest.approx(1 / 6)
+    assert of_volumes(30) == pytest.approx(0)
+    assert _share_of(3, 1)(0) == pytest.approx(1 / 3)
+    assert of_images(0) == of_images(30) == 1.0
 
 
 def test_the_order_depends_on_seed_and_epoch_only():
