@@ -37,9 +37,9 @@ def datasets(file: Any, *, most_bytes: int, exact: bool) -> dict[str, Any]:
 
     found: dict[str, Any] = {}
     total = seen = 0
-    todo: list[tuple[str, Any, int]] = [("", file, 0)]
-    while todo:
-        prefix, group, depth = todo.pop()
+    waiting: list[tuple[str, Any, int]] = [("", file, 0)]
+    while waiting:
+        prefix, group, depth = waiting.pop()
         for name in group:
             seen += 1
             path = f"{prefix}{name}"
@@ -49,7 +49,7 @@ def datasets(file: Any, *, most_bytes: int, exact: bool) -> dict[str, Any]:
                 raise UnsafeFile(f"{path} is a link to somewhere else")
             item = group[name]
             if isinstance(item, h5py.Group):
-                todo.append((f"{path}/", item, depth + 1))
+                waiting.append((f"{path}/", item, depth + 1))
                 continue
             if not isinstance(item, h5py.Dataset):
                 raise UnsafeFile(f"{path} is no array")

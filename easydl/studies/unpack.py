@@ -22,7 +22,8 @@ _JUNK = {"__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db"}
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{kind}{n}" for kind in ("com", "lpt") for n in range(1, 10))}
 _ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 _CHUNK = 1 << 20
-_DAMAGE = (zipfile.BadZipFile, EOFError, struct.error, zlib.error, NotImplementedError, OverflowError)
+# RuntimeError is how zipfile refuses what it does not know: a later version of the format, patched or sealed data.
+_DAMAGE = (zipfile.BadZipFile, EOFError, struct.error, zlib.error, RuntimeError, OverflowError)
 # Unicode categories that no name needs: control, direction marks, unassigned, line breaks.
 _UNSAFE = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 

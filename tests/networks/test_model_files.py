@@ -51,9 +51,10 @@ def write(path, parts, *, resign=True, kind=zipfile.ZIP_STORED):
     return path
 
 
-def refused(path, word, seconds=20.0):
+def refused(path, seconds=20.0):
+    """The error with which the file is refused, in time and in three parts."""
     begin = time.perf_counter()
-    with pytest.raises(ModelError, match=word) as caught:
+    with pytest.raises(ModelError) as caught:
         load_model(path)
     assert time.perf_counter() - begin < seconds
     error = caught.value
@@ -173,8 +174,8 @@ def test_saving_something_else_is_refused(tmp_path):
 
 
 def test_files_of_other_kinds_are_named(tmp_path, good):
-    refused(tmp_path / "absent.keras", "does not exist")
-    refused(tmp_path, "is a folder")
+    assert "does not exist" in str(refused(tmp_path / "absent.keras"))
+    assert "is a folder" in str(refused(tmp_path))
     files = {
         "empty.keras": (b"", "no model file"),
         "random.keras": (np.random.default_rng(0).bytes(5000), "no model file"),
@@ -185,14 +186,15 @@ def test_files_of_other_kinds_are_named(tmp_path, good):
     }
     for name, (data, word) in files.items():
         (tmp_path / name).write_bytes(data)
-        refused(tmp_path / name, word)
-    refused(write(tmp_path / "torch.pt", {"archive/data.pkl": b"x"}), "PyTorch")
-    refused(write(tmp_path / "some.zip", {"notes.txt": b"x"}), "some other zip")
+        assert word in str(refused(tmp_path / name))
+    assert "PyTorch" in str(refused(write(tmp_path / "torch.pt", {"archive/data.pkl": b"x"})))
+    assert "some other zip" in str(refused(write(tmp_path / "some.zip", {"notes.txt": b"x"})))
 
 
 def test_a_plain_keras_file_is_refused_with_the_way_out(tmp_path, model):
     keras.Model(model.input, model.output).save(tmp_path / "plain.keras")
-    error = refused(tmp_path / "plain.keras", "easydl did not make")
+    error = refused(tmp_path / "plain.keras")
+    assert "easydl did not make" in error.found
     assert "keras.saving.load_model" in error.do
 
 
@@ -201,7 +203,8 @@ def test_a_hand_made_model_is_saved_but_opened_by_plain_keras_only(tmp_path):
     own = keras.Sequential(layers)
     own.compile("adam", "categorical_crossentropy")
     path = save_model(own, tmp_path / "own.keras")
-    error = refused(path, "built by hand")
+    error = refused(path)
+    assert "built by hand" in error.found
     assert "keras.saving.load_model" in error.do
     x = np.random.default_rng(0).uniform(0, 1, (2, 8, 8, 1)).astype("float32")
     np.testing.assert_allclose(keras.models.load_model(path)(x), own(x), atol=1e-6)
@@ -212,10 +215,10 @@ def test_any_changed_part_is_noticed(good, tmp_path):
         if name != "easydl.json":
             parts = parts_of(good)
             parts[name] = data[:-1] + bytes([data[-1] ^ 1])
-            refused(write(tmp_path / "changed.keras", parts, resign=False), "checksum")
+            assert "checksum" in str(refused(write(tmp_path / "changed.keras", parts, resign=False)))
     parts = parts_of(good)
     parts["easydl.json"] = parts["easydl.json"].replace(b"abdomen", b"abdumen")
-    refused(write(tmp_path / "changed.keras", parts, resign=False), "checksum")
+    assert "checksum" in str(refused(write(tmp_path / "changed.keras", parts, resign=False)))
 
 
 def test_flipped_bytes_are_refused_or_change_nothing(good, tmp_path, model):
@@ -238,16 +241,16 @@ def test_flipped_bytes_are_refused_or_change_nothing(good, tmp_path, model):
 
 def test_members_that_do_not_belong_are_refused(good, tmp_path):
     for extra in ("assets/x.txt", "../evil.txt", "/etc/cron.d/x", "model.weights.npz"):
-        refused(write(tmp_path / "extra.keras", parts_of(good) | {extra: b"x"}), "besides or instead")
+        assert "besides or instead" in str(refused(write(tmp_path / "extra.keras", parts_of(good) | {extra: b"x"})))
     assert not (tmp_path.parent / "evil.txt").exists()
     parts = parts_of(good)
     del parts["config.json"]
-    refused(write(tmp_path / "fewer.keras", parts), "fewer")
+    assert "fewer" in str(refused(write(tmp_path / "fewer.keras", parts)))
     twice = tmp_path / "twice.keras"
     twice.write_bytes(good.read_bytes())
     with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(twice, "a") as archive:
         archive.writestr("easydl.json", b"{}")
-    refused(twice, "besides or instead")
+    assert "besides or instead" in str(refused(twice))
 
 
 def test_bombs_are_refused(good, tmp_path):
@@ -255,17 +258,19 @@ def test_bombs_are_refused(good, tmp_path):
     parts["model.weights.h5"] = bytes(300_000_000)
     path = write(tmp_path / "bomb.keras", parts, kind=zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 2_000_000
-    refused(path, "absurd size", seconds=2)
+    assert "absurd size" in str(refused(path, seconds=2))
     parts = parts_of(good)
     parts["easydl.json"] = b"[" * 9_000_000
-    refused(write(tmp_path / "long.keras", parts, resign=False), "absurd size", seconds=2)
+    assert "absurd size" in str(refused(write(tmp_path / "long.keras", parts, resign=False), seconds=2))
     parts["easydl.json"] = b"[" * 200_000 + b"]" * 200_000
-    refused(write(tmp_path / "deep.keras", parts, resign=False), "not as easydl writes it", seconds=2)
+    assert "not as easydl writes it" in str(refused(write(tmp_path / "deep.keras", parts, resign=False), seconds=2))
 
 
 def test_a_newer_schema_says_update(good, tmp_path):
     path = edited(good, tmp_path, lambda text: text.update(schema=2))
-    assert "Update easydl" in refused(path, "newer easydl").do
+    error = refused(path)
+    assert "newer easydl" in error.found
+    assert "Update easydl" in error.do
 
 
 @pytest.mark.parametrize(
@@ -288,12 +293,12 @@ def test_a_newer_schema_says_update(good, tmp_path):
     ],
 )
 def test_a_recipe_that_describes_no_network_of_ours_is_refused(good, tmp_path, change):
-    refused(edited(good, tmp_path, lambda text: text["recipe"].update(change)), "easydl.json")
+    assert "easydl.json" in str(refused(edited(good, tmp_path, lambda text: text["recipe"].update(change))))
 
 
 def test_classes_and_weights_must_agree(good, tmp_path):
     path = edited(good, tmp_path, lambda text: text["recipe"].update(classes=["a", "b", "c"]))
-    refused(path, "names 3 classes, but its weights are for 2")
+    assert "names 3 classes, but its weights are for 2" in str(refused(path))
 
 
 def test_hostile_hdf5_is_refused_before_it_is_read(good, tmp_path):
@@ -351,7 +356,7 @@ def test_hostile_hdf5_is_refused_before_it_is_read(good, tmp_path):
         double: "shape",
         texts: "no plain numbers",
         nan: "NaN",
-        loop: "more than|nested",
+        loop: "more than",
         surplus: "another network",
     }.items():
 
@@ -359,11 +364,11 @@ def test_hostile_hdf5_is_refused_before_it_is_read(good, tmp_path):
             del file[LOGITS]
             change(file)
 
-        refused(with_weights(good, tmp_path, replaced), word)
+        assert word in str(refused(with_weights(good, tmp_path, replaced)))
 
 
 def test_weights_that_are_no_hdf5_are_refused(good, tmp_path):
-    refused(write(tmp_path / "x.keras", parts_of(good) | {"model.weights.h5": b"pickle"}), "HDF5")
+    assert "HDF5" in str(refused(write(tmp_path / "x.keras", parts_of(good) | {"model.weights.h5": b"pickle"})))
 
 
 def test_a_lambda_in_the_config_is_never_looked_at(good, tmp_path, model):
