@@ -52,6 +52,9 @@ def train(
     source: Source,
     *,
     model: Annotated[str, typer.Option(help="A name from `easydl models`, or auto.")] = "auto",
+    encoder: Annotated[
+        str | None, typer.Option(help="Classifier from `easydl models` that a segmenter is built on.")
+    ] = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Start from ImageNet weights.")] = False,
     weights: Annotated[
         str | None,
@@ -59,6 +62,11 @@ def train(
     ] = None,
     augment: Annotated[str, typer.Option(help="From `easydl presets`, auto or none; extras: auto+mixup.")] = "auto",
     epochs: Annotated[int | None, typer.Option(help="At most so many in each phase.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images (or patches) in a step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Its peak.")] = None,
+    fine_tune: Annotated[
+        bool | None, typer.Option(help="Whether pretrained weights are trained too; by default from 60 images on.")
+    ] = None,
     size: Annotated[int | None, typer.Option(help="Side of the network's input in pixels.")] = None,
     covariates: Annotated[
         list[str] | None, typer.Option(help="Column that the model is told beside the image, such as age; repeat it.")
@@ -68,6 +76,7 @@ def train(
     spacing_mm: Annotated[
         list[float] | None, typer.Option(help="Grid of a segmenter in mm; once for each axis, depth first.")
     ] = None,
+    loss: Annotated[str, typer.Option(help="auto, or by name: focal, tversky, huber, ... (see easydl.fit).")] = "auto",
     study: dict[str, Any],
     split: Annotated[str | None, typer.Option(help="Column with a ready-made split.")] = None,
     seed: Seed = 0,
@@ -79,8 +88,9 @@ def train(
     from easydl import runs
 
     config = _config(
-        source=source, model=model, pretrained=weights or pretrained, augment=augment, epochs=epochs, size=size, window=window,
-        normalise=normalise, spacing_mm=spacing_mm or None, split=split, seed=seed, heatmaps=heatmaps,
+        source=source, model=model, encoder=encoder, pretrained=weights or pretrained, augment=augment, epochs=epochs,
+        batch_size=batch_size, learning_rate=learning_rate, fine_tune="auto" if fine_tune is None else fine_tune, size=size,
+        window=window, normalise=normalise, spacing_mm=spacing_mm or None, loss=loss, split=split, seed=seed, heatmaps=heatmaps,
         override=override, covariates=covariates or None, **study,
     )  # fmt: skip
     _done(runs.run(config, folder or _new_folder(model), progress=typer.echo))

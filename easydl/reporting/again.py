@@ -14,9 +14,15 @@ _READ = (
 )  # fmt: skip
 """The arguments of `easydl.load` that are told as they are; patient and split are told by their own rules."""
 _OPTIONS = (
-    "model", "augment", "epochs", "size", "window", "normalise", "spacing_mm", "image", "label", "mask", "task", "split",
-    "classes", "label_separator", "readers", "heads", "covariates", "root", "seed", "heatmaps",
+    "model", "encoder", "augment", "epochs", "batch_size", "learning_rate", "size", "window", "normalise", "spacing_mm", "loss",
+    "image", "label", "mask", "task", "split", "classes", "label_separator", "readers", "heads", "covariates", "root", "seed",
+    "heatmaps",
 )  # fmt: skip
+_FIT = {
+    "augment": "auto", "epochs": None, "batch_size": None, "learning_rate": None, "fine_tune": "auto", "window": None,
+    "normalise": "percentile", "spacing_mm": None, "loss": "auto", "override": None,
+}  # fmt: skip
+"""The arguments of `easydl.fit` and what they are when nobody said otherwise."""
 _FLAGS = ("pretrained", "merge_labels", "resample_masks", "collapse_instances")
 
 
@@ -55,6 +61,8 @@ def python(config: dict[str, Any], builder: str, name: str) -> str:
         split["column"] = config["split"]
     classifier = builder == "classifier"
     build = {"pretrained": config.get("pretrained") or False, "seed": seed} if classifier else {"seed": seed}
+    if not classifier and config.get("encoder"):
+        build = {"encoder": config["encoder"], "pretrained": config.get("pretrained") or False, **build}
     if classifier and config.get("size"):
         build["size"] = config["size"]
     task = _task(config)
@@ -65,11 +73,9 @@ def python(config: dict[str, Any], builder: str, name: str) -> str:
     told = "heads=study.heads" if task == "heads" else "classes=study.classes"
     fit = {
         key: tuple(config[key]) if isinstance(config[key], list) else config[key]
-        for key in ("augment", "epochs", "batch_size", "learning_rate", "window", "normalise", "spacing_mm", "override")
-        if config.get(key) is not None
+        for key, usual in _FIT.items()
+        if config.get(key, usual) != usual
     }
-    if config.get("fine_tune", "auto") != "auto":
-        fit["fine_tune"] = config["fine_tune"]
     model = [repr(name)] if builder in ("classifier", "segmenter") else []
     return "\n".join(
         [
@@ -105,12 +111,15 @@ def command(config: dict[str, Any]) -> str:
     for name in _OPTIONS:
         for one in _listed(_as_options(config.get(name))):
             # A file that was changed by hand may hold anything; only words and numbers are told.
-            if isinstance(one, (str, int, float)) and not isinstance(one, bool):
+            usual = name in ("model", "augment", "task", "loss") and one == "auto"
+            if isinstance(one, (str, int, float)) and not isinstance(one, bool) and not usual:
                 words += [_option(name), str(one)]
     named = config.get("mask_labels")
     for name, values in named.items() if isinstance(named, dict) else ():
         words += [_option("mask_labels"), f"{name}={','.join(map(str, _listed(values)))}"]
     words += [_option(name) for name in _FLAGS if config.get(name) is True]
+    if isinstance(config.get("fine_tune"), bool):
+        words.append("--fine-tune" if config["fine_tune"] else "--no-fine-tune")
     if isinstance(config.get("pretrained"), str):
         words += ["--weights", config["pretrained"]]
     if config.get("patient", "auto") is None:

@@ -39,8 +39,9 @@ class RunConfig(BaseModel):
         collapse_instances: As for `easydl.load`.
         mask_labels: Names for the values in the masks, as for `easydl.load`.
         sizes: Shares of train, val and test.
-        model: Name of a classifier, ``unet`` or ``unet3d``; ``auto`` chooses by the study.
-        pretrained: As for `easydl.classifier`.
+        model: A name from `easydl.models`; ``auto`` chooses by the study.
+        encoder: As for `easydl.segmenter`.
+        pretrained: As for `easydl.classifier`, or for the encoder of a segmenter.
         covariates: Columns that the model is told beside the image, as for `easydl.classifier`.
         size: Side of the model's input in pixels, or None to choose.
         augment: Preset with or without extras (``auto+mixup``), as for `easydl.fit`.
@@ -51,6 +52,7 @@ class RunConfig(BaseModel):
         window: As for `easydl.fit`.
         normalise: As for `easydl.fit`.
         spacing_mm: As for `easydl.fit`.
+        loss: As for `easydl.fit`.
         seed: Of the split, the training and the intervals.
         heatmaps: How many test images are explained.
         override: A reason, in writing, for going on in spite of a blocking trap.
@@ -77,6 +79,7 @@ class RunConfig(BaseModel):
     mask_labels: dict[str, int | list[int]] | None = None
     sizes: tuple[float, float, float] = (0.6, 0.2, 0.2)
     model: str = "auto"
+    encoder: str | None = None
     pretrained: bool | str = False
     covariates: list[str] | None = None
     size: int | None = Field(default=None, ge=16, le=2048)
@@ -88,6 +91,7 @@ class RunConfig(BaseModel):
     window: str | tuple[float, float] | None = None
     normalise: Literal["percentile", "z-score"] = "percentile"
     spacing_mm: tuple[float, ...] | None = None
+    loss: str = "auto"
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     heatmaps: int = Field(default=6, ge=0, le=100)
     override: str | None = None

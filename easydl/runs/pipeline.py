@@ -205,8 +205,7 @@ class _Work:
         history = fit(
             model, train, val, augment=config.augment, epochs=config.epochs, batch_size=config.batch_size,
             learning_rate=config.learning_rate, fine_tune=config.fine_tune, window=config.window, normalise=config.normalise,
-            spacing_mm=config.spacing_mm, seed=config.seed,
-            run=self.folder, override=config.override,
+            spacing_mm=config.spacing_mm, loss=config.loss, seed=config.seed, run=self.folder, override=config.override,
         )  # fmt: skip
         save_model(model, path)
         if history.params["stopped"]:
@@ -307,7 +306,15 @@ def build(config: RunConfig, study: Any) -> Any:
     name = config.model
     if study.task == "segmentation":
         name = {2: "unet", 3: "unet3d"}[study.dimension] if name == "auto" else name
-        return segmenter(name, classes=study.classes, seed=config.seed)
+        return segmenter(
+            name, classes=study.classes, encoder=config.encoder, pretrained=config.pretrained, seed=config.seed
+        )
+    if config.encoder is not None:
+        raise InputError(
+            f"encoder={config.encoder!r} was given for a study without masks.",
+            "an encoder for a model that outlines.",
+            "Leave it out, or name the classifier itself with model=.",
+        )
     if name in set(models(makes="segmenter")["name"]):
         raise InputError(
             f"model={name!r} needs masks.", "a mask column.", "Pass mask= its name, or choose a classifier."

@@ -217,6 +217,28 @@ def test_a_segmenter_is_chosen_for_masks_and_refused_for_labels(tmp_path):
     films = easydl.load(png_study(tmp_path / "s"))
     with pytest.raises(InputError):
         build(runs.RunConfig(source="x", model="unet"), films)
+    with pytest.raises(InputError, match="without masks"):
+        build(runs.RunConfig(source="x", encoder="mobilenet_025"), films)
+
+
+def test_a_segmenter_of_a_run_is_built_on_the_encoder_and_its_weights(tmp_path):
+    from types import SimpleNamespace
+
+    from easydl.networks import recipe_of, save_model
+    from easydl.runs.pipeline import build
+
+    masks = SimpleNamespace(task="segmentation", dimension=2, classes=["background", "lung"])
+    start = easydl.classifier("mobilenet_025", classes=["a", "b"], size=64, channels=1, seed=5)
+    save_model(start, tmp_path / "start.keras")
+    model = build(
+        runs.RunConfig(source="x", encoder="mobilenet_025", pretrained=str(tmp_path / "start.keras"), seed=1), masks
+    )
+    assert recipe_of(model).arguments["encoder"] == "mobilenet_025"
+    np.testing.assert_array_equal(
+        model.get_layer("conv_pw_3").get_weights()[0], start.get_layer("conv_pw_3").get_weights()[0]
+    )
+    with pytest.raises(InputError, match="without `encoder`"):
+        build(runs.RunConfig(source="x", pretrained=True), masks)
 
 
 @pytest.mark.slow

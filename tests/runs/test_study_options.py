@@ -157,6 +157,34 @@ def test_each_option_says_the_same_as_its_argument(name, command, monkeypatch):
     assert set(asked[0]) >= set(ARGUMENTS) - {"split", "override"}
 
 
+def test_a_run_hands_every_choice_of_training_to_fit(tmp_path, monkeypatch):
+    import easydl.training
+
+    chosen = {
+        "epochs": 3,
+        "batch_size": 2,
+        "learning_rate": 0.01,
+        "fine_tune": False,
+        "loss": "focal",
+        "augment": "none",
+    }
+    words = [word for name, value in chosen.items() if value is not False
+             for word in (f"--{name.replace('_', '-')}", str(value))]  # fmt: skip
+    seen = []
+
+    def spy(model, train, val, **given):
+        seen.append(given)
+        raise Stopped
+
+    monkeypatch.setattr(easydl.training, "fit", spy)
+    source = str(png_study(tmp_path / "study"))
+    CliRunner().invoke(cli.app, ["train", source, "--folder", str(tmp_path / "run"), *words, "--no-fine-tune"])
+    assert {name: seen[0][name] for name in chosen} == chosen
+    CliRunner().invoke(cli.app, ["train", source, "--folder", str(tmp_path / "usual")])
+    usual = {"loss": "auto", "fine_tune": "auto", "batch_size": None, "learning_rate": None}
+    assert {name: seen[1][name] for name in usual} == usual
+
+
 @pytest.mark.parametrize("text", ["tumour", "tumour=", "=1", "tumour=one", "tumour=1,,2", "tumour=1.5", ""])
 def test_names_of_values_that_cannot_be_read_are_refused_in_words(text):
     result = CliRunner().invoke(cli.app, ["audit", "scans.csv", "--mask-labels", text])

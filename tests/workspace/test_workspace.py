@@ -21,6 +21,7 @@ import easydl.workspace.jobs as jobs
 from easydl import runs as pipeline
 from easydl.errors import InputError, RunError
 from easydl.reporting.again import command, python
+from easydl.runs.config import LOAD
 from easydl.workspace import RunView, Workspace, choices
 
 
@@ -236,6 +237,10 @@ CONFIG = {
     "pretrained": True,
     "augment": "chest_xray",
     "epochs": 5,
+    "batch_size": 4,
+    "learning_rate": 0.002,
+    "fine_tune": False,
+    "loss": "focal",
     "seed": 3,
     "label": "finding\nimport os",
     "image": ["t1", "t2"],
@@ -259,6 +264,10 @@ MASKS = {
     "source": "scans.csv",
     "mask": "seg",
     "task": "segmentation",
+    "model": "unet",
+    "encoder": "mobilenet_025",
+    "pretrained": "radimagenet",
+    "loss": "tversky",
     "spacing_mm": (5.0, 1.0, 1.0),
     "resample_masks": True,
     "collapse_instances": True,
@@ -274,23 +283,30 @@ def test_the_code_is_python_and_says_the_same_as_the_settings() -> None:
     assert calls["fit"][1] == {
         "augment": "chest_xray",
         "epochs": 5,
+        "batch_size": 4,
+        "learning_rate": 0.002,
+        "fine_tune": False,
+        "loss": "focal",
         "override": "known and accepted",
         "seed": 3,
     }
     assert calls["split"][1] == {"seed": 3}
+    outlines = calls_of(MASKS, builder="unet")
+    assert outlines["unet"] == ([], {"encoder": "mobilenet_025", "pretrained": "radimagenet", "seed": 0})
+    assert outlines["fit"][1] == {"spacing_mm": (5.0, 1.0, 1.0), "loss": "tversky", "seed": 0}
 
 
 @pytest.mark.parametrize("config", [FINDINGS, MASKS])
 def test_the_code_says_how_the_study_is_read(config) -> None:
     settings = pipeline.RunConfig(**config).model_dump()
-    told = {key: value for key, value in config.items() if key not in ("source", "spacing_mm")}
+    told = {key: value for key, value in config.items() if key in LOAD}
     assert calls_of(settings)["load"] == ([config["source"]], told)
 
 
-def calls_of(config) -> dict:
+def calls_of(config, builder="classifier") -> dict:
     """The calls in the code of a run: for each function its values and its words."""
     calls = {}
-    for node in ast.walk(ast.parse(python(config, "classifier", "mobilenet"))):
+    for node in ast.walk(ast.parse(python(config, builder, "mobilenet"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             own = () if node.func.attr == "load" else ("classes",)  # elsewhere it is study.classes
             words = {word.arg: ast.literal_eval(word.value) for word in node.keywords if word.arg not in own}
