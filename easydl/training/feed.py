@@ -89,9 +89,8 @@ class Patches:
             jitter = rng.integers(-np.asarray(self.patch) // 4, np.asarray(self.patch) // 4 + 1)
             wanted = centre + jitter - np.asarray(self.patch) // 2
         else:
-            wanted = np.array(
-                [rng.integers(0, max(1, have - need + 1)) for have, need in zip(shape, self.patch, strict=True)]
-            )
+            room = np.asarray(shape) - self.patch
+            wanted = rng.integers(np.minimum(0, room), np.maximum(0, room) + 1)
         return self.cut(case, wanted)
 
     def middle(self, case: int) -> tuple[np.ndarray, np.ndarray]:
@@ -101,13 +100,14 @@ class Patches:
         return self.cut(case, np.rint(centre).astype(int) - np.asarray(self.patch) // 2)
 
     def cut(self, case: int, corner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The patch at a corner, moved inside the scan; scans smaller than it are padded by their edge."""
-        shape = self.labels[case].shape
-        corner = np.clip(corner, 0, np.maximum(0, np.asarray(shape) - self.patch))
-        view = tuple(slice(a, a + side) for a, side in zip(corner, self.patch, strict=True))
+        """The patch at a corner, moved to lie inside the scan; a smaller scan lies inside it, padded by its edge."""
+        room = np.asarray(self.labels[case].shape) - self.patch
+        corner = np.clip(corner, np.minimum(0, room), np.maximum(0, room))
+        view = tuple(slice(max(0, a), a + side) for a, side in zip(corner, self.patch, strict=True))
         image, label = self.images[case][view], self.labels[case][view]
-        short = [(0, need - have) for have, need in zip(label.shape, self.patch, strict=True)]
-        if any(after for _, after in short):
+        before = np.maximum(0, -corner)
+        short = list(zip(before, self.patch - before - label.shape, strict=True))
+        if np.any(short):
             image, label = np.pad(image, [*short, (0, 0)], mode="edge"), np.pad(label, short)
         return np.asarray(image, np.float32), np.asarray(label, np.int32)
 

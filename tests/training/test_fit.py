@@ -182,10 +182,26 @@ def test_patches_see_the_structure_and_pad_small_scans():
     patches = Patches([np.zeros((40, 40, 1), np.float32)], [labels], (16, 16), 2)
     rng = np.random.default_rng(0)
     assert all(patches.draw(0, rng, True)[1].any() for _ in range(20))
-    small = Patches([np.ones((5, 9, 1), np.float32)], [np.ones((5, 9), np.uint8)], (16, 16), 2)
-    image, label = small.draw(0, rng, False)
-    assert image.shape == (16, 16, 1)
-    assert label.sum() == 45
+
+
+def test_a_scan_smaller_than_the_patch_lies_anywhere_in_it():
+    pixels = np.arange(1, 5 * 20 + 1, dtype=np.float32).reshape(5, 20, 1)
+    small = Patches([pixels], [np.ones((5, 20), np.uint8)], (16, 16), 2)
+    rng = np.random.default_rng(0)
+    rows, columns = set(), set()
+    for image, label in (small.draw(0, rng, number % 2 == 0) for number in range(200)):
+        assert image.shape == (16, 16, 1)
+        inside = np.argwhere(label)
+        row = inside[0, 0]
+        assert label.sum() == 5 * 16
+        column = int(image[row, 0, 0]) - 1
+        np.testing.assert_array_equal(image[row : row + 5], pixels[:, column : column + 16])
+        np.testing.assert_array_equal(image[:row], np.repeat(image[row : row + 1], row, axis=0))
+        np.testing.assert_array_equal(image[row + 5 :], np.repeat(image[row + 4 : row + 5], 11 - row, axis=0))
+        rows.add(int(row))
+        columns.add(column)
+    assert rows == set(range(12))
+    assert columns == set(range(5))
 
 
 def test_small_structures_come_up_as_often_as_large_ones():
