@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 from easydl_app_parts import (
     addresses,
@@ -21,7 +23,7 @@ from easydl_app_parts import (
 )
 
 import easydl
-from easydl.workspace import RunView, choices
+from easydl.workspace import RunView, choices, encoders
 
 EVERY_SECONDS = 2
 PATIENCE_SECONDS = 20
@@ -57,9 +59,18 @@ def settings_form() -> None:
         "Model", names, index=position(names, kept.get("model")),
         format_func=lambda name: f"{name}: {fitting[name].sentence}",
     )  # fmt: skip
-    if fitting[model].advice:
-        st.caption(fitting[model].advice)
-    weights, megabytes = fitting[model].weights, fitting[model].megabytes
+    lenders = {choice.name: choice for choice in encoders(study, model) if choice.small or large}
+    encoder = None
+    if lenders:
+        encoder = st.selectbox(
+            "Encoder", [None, *lenders], index=position([None, *lenders], kept.get("encoder")),
+            format_func=lambda name: f"{name}: {lenders[name].sentence}" if name else "its own, from random numbers",
+            help="The network's way down can be that of a classifier, which brings pretrained weights.",
+        )  # fmt: skip
+    start = lenders[encoder] if encoder else fitting[model]
+    if start.advice:
+        st.caption(start.advice)
+    weights, megabytes = start.weights, start.megabytes
     with st.form("settings-form"):
         left, right = st.columns(2, gap="large")
         preset = left.selectbox(
@@ -101,7 +112,13 @@ def settings_form() -> None:
     if reason:
         st.caption(reason)
     if pressed:
-        settings = {"model": model, "epochs": epochs, "pretrained": pretrained, "covariates": beside}
+        settings = {
+            "model": model,
+            "encoder": encoder,
+            "epochs": epochs,
+            "pretrained": pretrained,
+            "covariates": beside,
+        }
         settings["augment"] = "+".join([preset, *added])
         st.session_state["settings"], st.session_state["seed"] = dict(settings), int(seed)
         override = st.session_state.get("override") or None
@@ -119,7 +136,7 @@ def blocked() -> str:
     return ""
 
 
-def position(options: list[str], wanted: object) -> int:
+def position(options: Sequence[str | None], wanted: object) -> int:
     """Where an option stands, or the first."""
     return options.index(wanted) if wanted in options else 0
 

@@ -13,6 +13,7 @@ from keras import layers
 from easydl.errors import InputError
 from easydl.networks import arguments, transfer, weights
 from easydl.networks.catalogue import find
+from easydl.networks.entries import TAKE_ENCODER
 from easydl.networks.entry import Entry
 from easydl.networks.outlines.encoders import backbone_scales
 from easydl.networks.recipe import Recipe, attach
@@ -21,7 +22,6 @@ from easydl.networks.wiring import front, laid_out, prepared, seeded, wired
 WIDEST, WIDTH = 64, 16
 # Filters of the first level where 16 would be too much for a laptop, or not what was published.
 WIDTHS = {"tiramisu": 12, "vnet": 4, "multiscale3d": 20}
-TAKE_ENCODER = ("unet", "unetplusplus", "deeplabv3plus", "linknet", "fpn")
 BY_LEVELS = ("unet", "unet3d")
 DEEPLY_SUPERVISED = ("unet3d",)
 

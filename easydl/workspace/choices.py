@@ -58,6 +58,30 @@ def choices(study: Study) -> list[Choice]:
     return [_choice(row, len(study), study.dimension) for row in rows]
 
 
+def encoders(study: Study, name: str) -> list[Choice]:
+    """The classifiers that a segmenter can be built on, the cheapest first; none where it has its own way down only.
+
+    Args:
+        study: The study; the number of its images decides the advice.
+        name: The segmenter.
+
+    Returns:
+        The classifiers that have pretrained weights to lend.
+
+    Example:
+        >>> import easydl
+        >>> [choice.name for choice in encoders(easydl.load("scans.csv"), "unet")][0]  # doctest: +SKIP
+        'mobilenet_025'
+    """
+    from easydl.networks import models
+    from easydl.networks.entries import TAKE_ENCODER
+
+    if name not in TAKE_ENCODER:
+        return []
+    rows = models(makes="classifier", dimension=2).sort_values("gflops").to_dict("records")
+    return [_choice(row, len(study), 2) for row in rows if row["pretrained"]]
+
+
 def _first(name: str) -> bool:
     """Those made for small studies, and the U-Nets that outline by default."""
     return name.startswith(LAPTOP) or name in ("unet", "unet3d")

@@ -16,8 +16,8 @@ import easydl
 from easydl.errors import InputError, ModelError
 from easydl.networks import backbone_layers, classifier, load_model, recipe_of, save_model, segmenter, supervised
 from easydl.networks.catalogue import ENTRIES
+from easydl.networks.entries import TAKE_ENCODER
 from easydl.networks.outlines.encoders import backbone_scales
-from easydl.networks.segmenters import TAKE_ENCODER
 from easydl.prediction import compiled
 
 # Tiramisu's longer twin is the same function with more layers.
