@@ -99,6 +99,22 @@ def nifti_study(folder: Path, cases: int = 8, shape=(20, 28, 24), seed: int = 0)
     return folder / "scans.csv"
 
 
+def outlined_study(folder: Path, cases: int = 20, shapes=((32, 32),)) -> Path:
+    """Noise with a bright square and its mask, as .png of these shapes in turn; returns the table's path."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for k in range(cases):
+        inside = np.zeros(shapes[k % len(shapes)], np.uint8)
+        inside[8 + k % 5 : 20 + k % 5, 8:20] = 1
+        noise = (rng.uniform(0, 99, inside.shape) + 120 * inside).astype(np.uint8)
+        for name, array in (("image", noise), ("mask", inside)):
+            Image.fromarray(array).save(folder / f"{name}{k}.png")
+        rows.append({"image": f"image{k}.png", "mask": f"mask{k}.png", "patient": f"p{k}"})
+    pd.DataFrame(rows).to_csv(folder / "scans.csv", index=False)
+    return folder / "scans.csv"
+
+
 def film(height: int = 300, width: int = 320, seed: int = 0) -> np.ndarray:
     """A grey image without letters: smooth shapes and noise."""
     rng = np.random.default_rng(seed)

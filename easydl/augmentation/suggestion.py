@@ -10,7 +10,10 @@ AUTO, CAREFUL = "auto", "chest_xray"
 _MODALITIES = {
     "MR": ("mri", "The images are MR, so the mri preset varies their grey scale and mirrors nothing."),
     "US": ("ultrasound", "The images are ultrasound, so the ultrasound preset is used; it turns nothing upside-down."),
-    "IVUS": (CAREFUL, "The images are ultrasound from within a vessel, so the careful chest_xray preset is used."),
+    "IVUS": (
+        CAREFUL,
+        "The images are ultrasound from within a vessel, so the careful chest_xray preset is used; it mirrors nothing.",
+    ),
     "MG": (
         "mammography",
         "The images are mammograms, so the mammography preset is used; it turns nothing upside-down.",
@@ -92,8 +95,8 @@ def _fitting(study: Any) -> tuple[str, str]:
     if modalities:
         kind = f"images of the modality {', '.join(sorted(modalities))}, for which there is no preset"
     return CAREFUL, (
-        f"These are {kind}, so the careful chest_xray preset is used: small movements, no mirror image. "
-        "Name another with augment=, if it fits better."
+        f"These are {kind}, so the preset that assumes least is used, the one for chest films (chest_xray): "
+        "small movements, no mirror image. Name another with augment=, if it fits better."
     )
 
 

@@ -23,7 +23,8 @@ STEPS, LEAST_EPOCHS, MOST_EPOCHS = 3000, 12, 60
 HEAD_EPOCHS, FINE_TUNE_EPOCHS, FINE_TUNE_FROM = 80, 15, 60
 COPIES = 4
 MOST_WEIGHT = 10.0
-SIDE_2D = 512
+# Whole films of the eye (584 high) and camera images keep their own grid: thin vessels do not survive a reduction.
+SIDE_2D = 640
 
 
 @dataclass(frozen=True)

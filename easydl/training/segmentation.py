@@ -58,9 +58,11 @@ def fit_segmenter(
         grid["max_side"] = SIDE_2D
     recipe = recipe.model_copy(update=grid)
     kind = mask_loss("dice_cross_entropy" if asked.loss == "auto" else asked.loss)
-    images, labels = _decoded(train, recipe)
+    images, labels, reduced = _decoded(train, recipe)
+    if reduced and recipe.max_side is not None:
+        words = f"{reduced} of {len(labels)} images are longer than {recipe.max_side} pixels and are reduced to that."
     _check_seen(labels, recipe)
-    held_images, held_labels = _decoded(val, recipe)
+    held_images, held_labels, _ = _decoded(val, recipe)
     sample = np.concatenate(
         [one[::2, ::2].ravel()[:100_000] for one in (images[case] for case in range(min(20, len(images))))]
     )
@@ -175,23 +177,25 @@ def _fingerprint(model: keras.Model, recipe: Recipe, labels: list[np.ndarray]) -
     )
 
 
-def _decoded(study: Study, recipe: Recipe) -> tuple[Sequence[np.ndarray] | Decoded, list[np.ndarray]]:
-    """Every scan with a mask on the working grid, and its class indices there; scans stay in the cache when large."""
+def _decoded(study: Study, recipe: Recipe) -> tuple[Sequence[np.ndarray] | Decoded, list[np.ndarray], int]:
+    """Every scan with a mask on the working grid, its class indices there, and how many scans came with another grid.
+
+    Scans stay in the cache when they are large.
+    """
     with_mask = study.rows(study.frame.index[study.frame["mask"].astype(str) != ""])
     settings = (recipe.channels, recipe.units, recipe.normalise, recipe.spacing_mm, recipe.max_side)
     found = Decoded(
         with_mask, f"working grid|{settings}", lambda row: working_grid(recipe, with_mask.scan(row)).astype(np.float32)
     )
 
-    def one(row: int) -> tuple[np.ndarray, int]:
-        pixels = found[row]
-        labels = resize_labels(with_mask.reference(row), pixels.shape[:-1]).astype(np.uint8)
-        return labels, pixels.nbytes
+    def one(row: int) -> tuple[np.ndarray, int, bool]:
+        pixels, own = found[row], with_mask.reference(row)
+        return resize_labels(own, pixels.shape[:-1]).astype(np.uint8), pixels.nbytes, own.shape != pixels.shape[:-1]
 
     pairs = with_mask.each(one)
-    small = sum(size for _, size in pairs) <= IN_MEMORY_BYTES
+    small = sum(size for _, size, _ in pairs) <= IN_MEMORY_BYTES
     images: Sequence[np.ndarray] | Decoded = [np.array(found[row]) for row in range(len(found))] if small else found
-    return images, [labels for labels, _ in pairs]
+    return images, [labels for labels, _, _ in pairs], sum(other for _, _, other in pairs)
 
 
 def _own_spacing(study: Study) -> tuple[tuple[float, ...] | None, str]:

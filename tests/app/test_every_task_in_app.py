@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
+from made import outlined_study
 from made_tasks import GRADES, discs
-from PIL import Image
 from run_folders import make_run
 from test_app import assert_calm, text
 
@@ -89,7 +88,7 @@ def test_a_segmenter_is_built_on_a_classifier_and_its_weights(session, home: Pat
     monkeypatch.setenv("EASYDL_WEIGHTS", str(tmp_path))
     (tmp_path / "mobilenet_2_5_224_tf_no_top.h5").write_bytes(b"weights")
     at = session()
-    at.text_input[0].set_value(str(outlined(tmp_path / "s")))
+    at.text_input[0].set_value(str(outlined_study(tmp_path / "s")))
     next(button for button in at.button if button.label == "Open the study").click()
     at.run()
     at.switch_page("steps/train.py").run()
@@ -105,17 +104,3 @@ def test_a_segmenter_is_built_on_a_classifier_and_its_weights(session, home: Pat
     next(button for button in at.button if button.label == "Train").click().run()
     assert_calm(at)
     assert (begun[0].model, begun[0].encoder, begun[0].pretrained) == ("unet", "mobilenet_025", True)
-
-
-def outlined(folder: Path, n: int = 20) -> Path:
-    """Noise with a bright square and its mask; returns the table's path."""
-    rng = np.random.default_rng(0)
-    folder.mkdir()
-    for k in range(n):
-        inside = np.zeros((32, 32), bool)
-        inside[8 + k % 5 : 20 + k % 5, 8:20] = True
-        Image.fromarray((rng.uniform(0, 99, (32, 32)) + 120 * inside).astype("uint8")).save(folder / f"image{k}.png")
-        Image.fromarray(inside.astype("uint8")).save(folder / f"mask{k}.png")
-    rows = [f"image{k}.png,mask{k}.png,p{k}" for k in range(n)]
-    (folder / "scans.csv").write_text("image,mask,patient\n" + "\n".join(rows))
-    return folder / "scans.csv"

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from made import dicom_series, nifti_study, png_study
+from made import dicom_series, nifti_study, outlined_study, png_study
 
 import easydl
 from easydl.errors import InputError
@@ -62,6 +62,20 @@ def test_spacing_travels_with_a_segmenter(tmp_path):
     scan = test.scan(0)  # 24 x 28 x 20 voxels of 2 x 1.5 x 1.5 mm
     assert working_grid(recipe, scan).shape[:3] == (12, 14, 10)
     assert easydl.predict(model, scan).mask.shape == scan.shape
+
+
+def test_long_images_are_reduced_and_the_plan_says_so(tmp_path):
+    study = easydl.load(outlined_study(tmp_path / "s", cases=9, shapes=((40, 640), (40, 800), (36, 48))))
+    train, val, _ = study.split(seed=1)
+    model = easydl.unet(classes=study.classes, width=4)
+    plan = easydl.fit(model, train, val, augment="none", epochs=1, verbose=False).params["plan"]
+    longer = sum(train.reference(row).shape == (40, 800) for row in range(len(train)))
+    assert 0 < longer < len(train)
+    assert f"{longer} of {len(train)} images are longer than 640 pixels and are reduced to that." in plan
+    by_width = {scan.shape[1]: scan for scan in (study.scan(row) for row in range(3))}
+    shapes = {width: working_grid(recipe_of(model), scan).shape[:2] for width, scan in by_width.items()}
+    assert shapes == {640: (40, 640), 800: (32, 640), 48: (36, 48)}
+    assert easydl.predict(model, by_width[800]).mask.shape == (40, 800)
 
 
 @pytest.mark.parametrize(
