@@ -41,7 +41,8 @@ def settings_form() -> None:
     if card is None or study is None:
         needs("No study is open.", "data")
         return
-    st.markdown(f"Study: **{plain(card.name)}**, {len(study)} images of {study.n_patients} patients")
+    who = f"{study.n_patients} patients" if study.patients_known else "patients who are not known"
+    st.markdown(f"Study: **{plain(card.name)}**, {len(study)} images of {who}")
     fitting = {choice.name: choice for choice in choices(study)}
     presets = easydl.presets(study)
     purposes = dict(zip(presets["name"], presets["for what"], strict=True))

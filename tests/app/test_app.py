@@ -207,6 +207,7 @@ def test_train_begins_one_run_with_the_settings_on_the_page(session, home, tmp_p
     at = open_folder(session(), films(tmp_path / "films"))
     at.switch_page("steps/train.py").run()
     assert_calm(at)
+    assert "20 images of patients who are not known" in text(at)
     at.number_input[0].set_value(3)
     at.number_input[1].set_value(11)
     extras = next(chooser for chooser in at.multiselect if chooser.label == "Extras")

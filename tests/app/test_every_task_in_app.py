@@ -93,6 +93,7 @@ def test_a_segmenter_is_built_on_a_classifier_and_its_weights(session, home: Pat
     at.run()
     at.switch_page("steps/train.py").run()
     assert_calm(at)
+    assert "20 images of 20 patients" in text(at)
     assert field(at, "toggle", "Start from pretrained weights").disabled
     encoder = field(at, "selectbox", "Encoder")
     assert encoder.options[0] == "its own, from random numbers"
