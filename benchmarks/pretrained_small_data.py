@@ -75,7 +75,10 @@ def once(seed: int, size: int) -> dict[str, float]:
     return result
 
 
-def interval(values: list[float]) -> list[float]:
+def interval(values: list[float]) -> list[float | None]:
+    """Mean and its 95% interval over seeds; of one seed there is none."""
+    if len(values) == 1:
+        return [round(float(values[0]), 3), None, None]
     mean, error = float(np.mean(values)), stats.sem(values)
     half = error * stats.t.ppf(0.975, len(values) - 1)
     return [round(mean, 3), round(mean - half, 3), round(mean + half, 3)]

@@ -91,9 +91,7 @@ if __name__ == "__main__":
     for seed in range(parser.parse_args().seeds):
         rows.append(once(seed))
         print({key: round(value, 4) for key, value in rows[-1].items()}, flush=True)
-    means = {
-        key: [float(np.mean([row[key] for row in rows])), *interval([row[key] for row in rows])] for key in rows[0]
-    }
+    means = {key: interval([row[key] for row in rows]) for key in rows[0]}
     common.write(
         "accuracy_pneumoniamnist", {"test_images": 624, "seeds": rows, "mean_and_95ci": means, "published": PUBLISHED}
     )
