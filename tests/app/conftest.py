@@ -6,7 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from run_folders import make_run
 from streamlit.testing.v1 import AppTest
+
+from easydl import runs
+from easydl.runs import RunConfig
 
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
 
@@ -19,6 +23,22 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("EASYDL_WORKSPACE", str(folder))
     monkeypatch.syspath_prepend(str(MAIN.parent))
     return folder
+
+
+@pytest.fixture
+def begun(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
+    """The settings of every run that a page began; each is then a running one that never ends."""
+    settings: list[RunConfig] = []
+
+    def started(config: RunConfig, folder: Path) -> int:
+        settings.append(config)
+        make_run(home / "elsewhere", "running", name=folder.name)
+        for made in (home / "elsewhere" / folder.name).iterdir():
+            made.rename(folder / made.name)
+        return 1
+
+    monkeypatch.setattr(runs, "start", started)
+    return settings
 
 
 @pytest.fixture

@@ -191,19 +191,7 @@ def test_what_blocks_asks_for_a_reason_in_writing(session, tmp_path: Path) -> No
     assert not next(button for button in at.button if button.label == "Continue to Train").disabled
 
 
-def test_train_begins_one_run_with_the_settings_on_the_page(session, home, tmp_path, monkeypatch) -> None:
-    from easydl import runs
-
-    begun = []
-
-    def started(config, folder):
-        begun.append(config)
-        make_run(home / "elsewhere", "running", name=folder.name)
-        for made in (home / "elsewhere" / folder.name).iterdir():
-            made.rename(folder / made.name)
-        return 1
-
-    monkeypatch.setattr(runs, "start", started)
+def test_train_begins_one_run_with_the_settings_on_the_page(session, home, tmp_path, begun) -> None:
     at = open_folder(session(), films(tmp_path / "films"))
     at.switch_page("steps/train.py").run()
     assert_calm(at)

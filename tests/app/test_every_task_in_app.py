@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from made import outlined_study
 from made_tasks import GRADES, discs
-from run_folders import make_run
 from test_app import assert_calm, text
 
 CHOICES = {
@@ -26,21 +23,7 @@ def field(at, kind: str, label: str):
 
 
 @pytest.mark.parametrize("task", list(CHOICES))
-def test_a_study_of_every_task_is_opened_checked_and_begun(
-    session, home: Path, tmp_path, monkeypatch, task: str
-) -> None:
-    from easydl import runs
-
-    begun = []
-
-    def started(config, folder):
-        begun.append(config)
-        make_run(home / "elsewhere", "running", name=folder.name)
-        for made in (home / "elsewhere" / folder.name).iterdir():
-            made.rename(folder / made.name)
-        return 1
-
-    monkeypatch.setattr(runs, "start", started)
+def test_a_study_of_every_task_is_opened_checked_and_begun(session, begun, tmp_path, task: str) -> None:
     fields, asked, title = CHOICES[task]
     at = session()
     at.text_input[0].set_value(str(discs(tmp_path / "s", n=40)))
@@ -72,19 +55,7 @@ def test_a_study_of_every_task_is_opened_checked_and_begun(
     assert begun[0].heads == (["outcome", "size_mm"] if task == "heads" else None)
 
 
-def test_a_segmenter_is_built_on_a_classifier_and_its_weights(session, home: Path, tmp_path, monkeypatch) -> None:
-    from easydl import runs
-
-    begun = []
-
-    def started(config, folder):
-        begun.append(config)
-        make_run(home / "elsewhere", "running", name=folder.name)
-        for made in (home / "elsewhere" / folder.name).iterdir():
-            made.rename(folder / made.name)
-        return 1
-
-    monkeypatch.setattr(runs, "start", started)
+def test_a_segmenter_is_built_on_a_classifier_and_its_weights(session, begun, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("EASYDL_WEIGHTS", str(tmp_path))
     (tmp_path / "mobilenet_2_5_224_tf_no_top.h5").write_bytes(b"weights")
     at = session()
