@@ -175,10 +175,10 @@ SEGMENTERS = (
     ),
 )  # fmt: skip
 
-_AUTO, _DENOISE = "Hinton 2006, autoencoder, 10.1126/science.1127647", "Vincent 2008, 10.1145/1390156.1390294"
 TAKE_ENCODER = ("unet", "unetplusplus", "deeplabv3plus", "linknet", "fpn")
 """The segmenters that can be built on a classifier."""
 
+_AUTO, _DENOISE = "Hinton 2006, autoencoder, 10.1126/science.1127647", "Vincent 2008, 10.1145/1390156.1390294"
 _CORRECT = "Ronneberger 2015, U-Net, arXiv:1505.04597; Zhang 2017, DnCNN, arXiv:1608.03981"
 
 TRANSLATORS = tuple(

@@ -63,7 +63,7 @@ def python(config: dict[str, Any], builder: str, name: str) -> str:
     build = {"pretrained": config.get("pretrained") or False, "seed": seed} if classifier else {"seed": seed}
     if not classifier and config.get("encoder"):
         build = {"encoder": config["encoder"], "pretrained": config.get("pretrained") or False, **build}
-    if classifier and config.get("size"):
+    if config.get("size"):
         build["size"] = config["size"]
     task = _task(config)
     if classifier and config.get("covariates"):

@@ -306,9 +306,16 @@ def build(config: RunConfig, study: Any) -> Any:
     name = config.model
     if study.task == "segmentation":
         name = {2: "unet", 3: "unet3d"}[study.dimension] if name == "auto" else name
+        if config.covariates:
+            raise InputError(
+                f"covariates={config.covariates!r} were given for a study with masks.",
+                "covariates for a classifier: a network that outlines sees the image only.",
+                "Leave them out.",
+            )
         return segmenter(
-            name, classes=study.classes, encoder=config.encoder, pretrained=config.pretrained, seed=config.seed
-        )
+            name, classes=study.classes, encoder=config.encoder, pretrained=config.pretrained, size=config.size,
+            seed=config.seed,
+        )  # fmt: skip
     if config.encoder is not None:
         raise InputError(
             f"encoder={config.encoder!r} was given for a study without masks.",

@@ -239,6 +239,9 @@ def test_a_segmenter_of_a_run_is_built_on_the_encoder_and_its_weights(tmp_path):
     )
     with pytest.raises(InputError, match="without `encoder`"):
         build(runs.RunConfig(source="x", pretrained=True), masks)
+    assert build(runs.RunConfig(source="x", size=64), masks).input_shape[1:3] == (64, 64)
+    with pytest.raises(InputError, match="covariates"):
+        build(runs.RunConfig(source="x", covariates=["age"]), masks)
 
 
 @pytest.mark.slow

@@ -268,6 +268,7 @@ MASKS = {
     "encoder": "mobilenet_025",
     "pretrained": "radimagenet",
     "loss": "tversky",
+    "size": 64,
     "spacing_mm": (5.0, 1.0, 1.0),
     "resample_masks": True,
     "collapse_instances": True,
@@ -292,7 +293,7 @@ def test_the_code_is_python_and_says_the_same_as_the_settings() -> None:
     }
     assert calls["split"][1] == {"seed": 3}
     outlines = calls_of(MASKS, builder="unet")
-    assert outlines["unet"] == ([], {"encoder": "mobilenet_025", "pretrained": "radimagenet", "seed": 0})
+    assert outlines["unet"] == ([], {"encoder": "mobilenet_025", "pretrained": "radimagenet", "size": 64, "seed": 0})
     assert outlines["fit"][1] == {"spacing_mm": (5.0, 1.0, 1.0), "loss": "tversky", "seed": 0}
 
 
