@@ -54,7 +54,9 @@ def metric_row(
     Returns:
         The row as a dictionary with the keys of ``COLUMNS``.
     """
-    words = "; ".join(part for part in (note, interval.note) if part)
+    # An interval resamples patients; where none is known every image stands for one, and the words must say so.
+    reached = interval.note if unit_of_n == "patients" else interval.note.replace("patient", "image")
+    words = "; ".join(part for part in (note, reached) if part)
     values = (name, float(value), interval.low, interval.high, int(n), unit_of_n, words, int(images), unit)
     return dict(zip(COLUMNS, values, strict=True))
 

@@ -92,6 +92,8 @@ def test_the_order_of_classes_decides_which_is_positive(frame, binary):
 def test_unknown_patients_count_images_and_say_so(frame, binary):
     result = classification_metrics(frame.drop(columns="patient"), BINARY, patients_known=False, resamples=400)
     assert result.table["unit_of_n"].unique().tolist() == ["images"]
+    assert not result.table["note"].str.contains("patient").any()
+    assert binary.table["note"].str.contains("patient-level bootstrap").any()
     assert result.table["n"].iloc[0] == len(frame)
     assert any("Patients are unknown" in note for note in result.notes)
     assert repr(result).endswith(f"{len(frame)} images")

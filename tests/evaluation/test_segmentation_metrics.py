@@ -177,6 +177,7 @@ def test_order_seed_and_unknown_patients(cases):
     alone = segmentation_metrics(iter(cases), patients_known=False, resamples=200)
     assert alone.table["n"].iloc[0] == 24
     assert alone.table["unit_of_n"].iloc[0] == "images"
+    assert alone.table["note"].iloc[0].endswith("image-level bootstrap")
     assert any("Patients are unknown" in note for note in alone.notes)
 
 

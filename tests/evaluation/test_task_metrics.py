@@ -151,6 +151,7 @@ def test_images_of_one_patient_widen_the_interval():
     together = regression_metrics(repeated, "age_years", resamples=300).table.iloc[0]
     assert together["high"] - together["low"] > 1.6 * (alone["high"] - alone["low"])
     assert (together["n"], together["unit_of_n"], alone["unit_of_n"]) == (90, "patients", "images")
+    assert ("patient-level" in together["note"], "image-level" in alone["note"]) == (True, True)
 
 
 def test_numbers_that_cannot_be_tested_are_refused():
