@@ -1,4 +1,4 @@
-"""Membranes in electron microscopy (ISBI 2012, Arganda-Carreras 2015): ``easydl.unet``, cross-validated by blocks of slices.
+"""Membranes in electron microscopy (ISBI 2012, Arganda-Carreras 2015): ``easydl.unet`` with ``augment="microscopy"``, by blocks of slices.
 
 Run: EASYDL_REAL_DATA=... python benchmarks/accuracy/isbi2012_em_membrane.py [--epochs 12 | --full] [--seed 0]
 The 30 slices are neighbours in one volume, so each fold tests six in a row; the slices beside a block are left out of the
@@ -42,7 +42,9 @@ if __name__ == "__main__":
     images, masks = (sorted((root / kind).iterdir()) for kind in ("images", "masks"))
     rows, blocks, seconds, numbers = [], [], 0, {}
     for block in range(BLOCKS):
-        test, outline, numbers = outlined(images, masks, parts(block), given, "blocks of slices of one volume")
+        test, outline, numbers = outlined(
+            images, masks, parts(block), given, "blocks of slices of one volume", "microscopy"
+        )
         seconds += numbers["seconds"]
         for row in test:
             # 255 is the inside of a cell.

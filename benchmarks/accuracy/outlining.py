@@ -32,9 +32,10 @@ def options(epochs: int) -> argparse.Namespace:
 
 
 def outlined(
-    images: Sequence[Path], masks: Sequence[Path], parts: Sequence[str], given: argparse.Namespace, reason: str
-) -> tuple[list[int], Callable[[int], np.ndarray], dict[str, Any]]:
-    """Train ``easydl.unet`` with the defaults of fit on the rows called train and val.
+    images: Sequence[Path], masks: Sequence[Path], parts: Sequence[str], given: argparse.Namespace, reason: str,
+    augment: str = "auto",
+) -> tuple[list[int], Callable[[int], np.ndarray], dict[str, Any]]:  # fmt: skip
+    """Train ``easydl.unet`` with the defaults of fit on the rows called train and val; ``augment`` says what they show.
 
     Returns:
         The rows called test; what outlines a row (its class indices on the image's own grid); the training in numbers.
@@ -45,7 +46,7 @@ def outlined(
     train, val, _ = study.split()
     begin = time.perf_counter()
     model = easydl.unet(classes=study.classes, channels=study.channels, seed=given.seed)
-    history = easydl.fit(model, train, val, epochs=given.epochs, seed=given.seed, verbose=False)
+    history = easydl.fit(model, train, val, augment=augment, epochs=given.epochs, seed=given.seed, verbose=False)
     numbers = {
         "seconds": round(time.perf_counter() - begin), "training_images": len(train), "validation_images": len(val),
         "epochs": len(history.epoch), "plan": history.params["plan"],

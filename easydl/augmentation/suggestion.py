@@ -44,6 +44,7 @@ _PATHS = (
     ("endoscopy", "endoscopy", r"endoscop|colonoscop|gastroscop|kvasir|polyp"),
     ("dermoscopy", "dermoscopy", r"dermo|dermato|isic.?\d|ham10000|melanoma|naev|nevus"),
     ("histology", "histology", r"histolog|histopath|camelyon|pcam|haematoxylin|hematoxylin"),
+    ("microscopy", "microscopy", r"microscop|nuclei|cytolog"),
 )
 _LOOKED_AT = 3
 

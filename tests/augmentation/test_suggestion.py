@@ -26,7 +26,13 @@ def test_suggestions_are_careful(make):
     assert suggested(channels=3, path="kvasir/1.png")[0] == "endoscopy"
     assert suggested(channels=3, path="isic2019/1.jpg")[0] == "dermoscopy"
     assert suggested(channels=3, path="camelyon/1.png")[0] == "histology"
-    for name, sentence in (suggested(), suggested(channels=3), suggested(path="fundus.png")):
+    assert suggested(channels=3, path="nuclei/1.png")[0] == "microscopy"
+    for name, sentence in (
+        suggested(),
+        suggested(channels=3),
+        suggested(path="fundus.png"),
+        suggested(path="nuclei.png"),
+    ):
         assert name == "chest_xray"
         assert "no mirror image" in sentence
 
