@@ -78,9 +78,9 @@ def models(
     Returns:
         One row per network with the columns ``name``, ``makes``, ``dimension`` (2 or 3), ``parameters`` (a count;
         classifiers without their head), ``megabytes`` (MB of the weights in float32), ``gflops`` (10^9 operations
-        for one image at the default size), ``step`` (the class of a training step's time on a processor: light is
-        up to 1.5 times MobileNetV2's, medium up to 6 times; empty where it was not measured), ``pretrained`` (sources of published weights) and
-        ``paper``.
+        for one image at the default size), ``step`` (the class of a training step's measured time on a processor:
+        light is up to 1.5 times MobileNetV2's, medium up to 6 times), ``pretrained`` (sources of published weights)
+        and ``paper``.
 
     Raises:
         InputError: A filter is none of its choices.

@@ -82,8 +82,8 @@ class Entry:
 
     @property
     def cost(self) -> str:
-        """How long a training step takes, as a class: ``light``, ``medium`` or ``heavy``; empty when not measured."""
-        return next(word for word, most in STEP_CLASSES if self.step <= most) if self.step else ""
+        """How long a training step takes, as a class: ``light``, ``medium`` or ``heavy``."""
+        return next(word for word, most in STEP_CLASSES if self.step <= most)
 
     @property
     def pretrained(self) -> tuple[str, ...]:

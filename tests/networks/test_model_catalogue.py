@@ -30,7 +30,8 @@ def test_catalogue_is_a_table_with_one_row_per_network():
     assert list(table["name"]) == list(ENTRIES)
     assert (table["parameters"] > 0).all()
     assert (table["gflops"] > 0).all()
-    assert set(table["step"]) <= {"light", "medium", "heavy", ""}
+    assert set(table["step"]) == {"light", "medium", "heavy"}
+    assert all(entry.step > 0 for entry in ENTRIES.values())
     assert (table["paper"].str.len() > 0).all()
     row = table.set_index("name").loc["resnet"]
     assert row["megabytes"] == 94.3
