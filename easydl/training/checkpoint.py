@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from easydl.training.averaging import Averaged
 from easydl.training.watch import Watch
 
 NAME = "checkpoint.npz"
@@ -26,6 +27,7 @@ class Checkpoint(keras.callbacks.Callback):
         early: The early stopping whose best weights and counter are saved.
         key: What must be the same for a checkpoint to be taken up (phase, plan, data).
         state: A loaded checkpoint to go on from, or None.
+        averaged: The average of the weights that is saved too, or None.
     """
 
     def __init__(
@@ -35,8 +37,10 @@ class Checkpoint(keras.callbacks.Callback):
         early: keras.callbacks.EarlyStopping,
         key: str,
         state: dict[str, Any] | None,
+        averaged: Averaged | None = None,
     ) -> None:
         super().__init__()
+        self.averaged = averaged
         self.folder, self.watch, self.early, self.key, self.state = folder, watch, early, key, state
         self._saved = 0.0
 
@@ -60,16 +64,17 @@ class Checkpoint(keras.callbacks.Callback):
         if time.monotonic() - self._saved < LEAST_SECONDS:
             return
         self._saved = time.monotonic()
-        best = self.early.best_weights or []
+        best, average = self.early.best_weights or [], self.averaged.mean if self.averaged else []
         facts = {
             "key": self.key, "epoch": epoch + 1, "best": float(self.early.best if self.early.best is not None else "inf"),
             "wait": int(self.early.wait), "best_epoch": int(self.early.best_epoch or 0), "rows": self.watch.rows,
-            "counts": [len(self.model.weights), len(self.model.optimizer.variables), len(best)],
+            "counts": [len(self.model.weights), len(self.model.optimizer.variables), len(best), len(average)],
         }  # fmt: skip
         arrays = [
             *(np.asarray(w) for w in self.model.weights),
             *(np.asarray(v) for v in self.model.optimizer.variables),
             *(np.asarray(w) for w in best),
+            *average,
         ]
         temporary = self.folder / (NAME + ".tmp")
         with open(temporary, "wb") as file:
@@ -84,7 +89,7 @@ def load_checkpoint(folder: Path | None, key: str) -> dict[str, Any] | None:
     """The saved state when there is one for this very training, else None. Damaged files count as none.
 
     Returns:
-        ``facts`` (counters and history), ``weights``, ``optimizer`` and ``best`` (lists of arrays).
+        ``facts`` (counters and history), ``weights``, ``optimizer``, ``best`` and ``average`` (lists of arrays).
     """
     if folder is None or not (folder / NAME).is_file():
         return None
@@ -94,10 +99,8 @@ def load_checkpoint(folder: Path | None, key: str) -> dict[str, Any] | None:
             if facts["key"] != key:
                 return None
             arrays = [file[f"a{number}"] for number in range(sum(facts["counts"]))]
+            ends = np.cumsum(facts["counts"])
+            weights, optimizer, best, average = (arrays[a:b] for a, b in zip([0, *ends], ends, strict=False))
     except (OSError, ValueError, KeyError, EOFError):
         return None
-    weights, optimizer, _ = facts["counts"]
-    return {
-        "facts": facts, "weights": arrays[:weights], "optimizer": arrays[weights : weights + optimizer],
-        "best": arrays[weights + optimizer :] or None,
-    }  # fmt: skip
+    return {"facts": facts, "weights": weights, "optimizer": optimizer, "best": best or None, "average": average}

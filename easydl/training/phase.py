@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from easydl.training.averaging import Averaged
 from easydl.training.checkpoint import NAME, Checkpoint, load_checkpoint
 from easydl.training.watch import Watch
 
@@ -30,6 +31,7 @@ def run_phase(
     patience: int | None = None,
     monitor: str = "val_loss",
     class_weight: dict[int, float] | None = None,
+    average: bool = False,
 ) -> None:
     """Train a model for one phase and leave it with the weights of its best epoch.
 
@@ -49,6 +51,7 @@ def run_phase(
         patience: Epochs without improvement before stopping; half of ``epochs`` and at least 5 when not given.
         monitor: What improvement means.
         class_weight: Weight of each class.
+        average: Whether an average of the weights of the epochs is validated, and so kept, in place of each epoch's own.
     """
     total = max(1, epochs * steps)
     # From random, the first third does not count: the moving averages of batch normalisation need some fifty steps, and
@@ -66,23 +69,27 @@ def run_phase(
         patience=patience or max(5, epochs // 2), restore_best_weights=True, start_from_epoch=settle,
     )  # fmt: skip
     callbacks: list[keras.callbacks.Callback] = [early, keras.callbacks.TerminateOnNaN()]
+    folder = watch.folder if key else None
+    state = load_checkpoint(folder, key)
     first = 0
-    if key and watch.folder is not None:
-        state = load_checkpoint(watch.folder, key)
-        if state is not None:
-            model.set_weights(state["weights"])
-            watch.rows[:] = state["facts"]["rows"]
-            first = int(state["facts"]["epoch"])
-        callbacks.append(Checkpoint(watch.folder, watch, early, key, state))
+    if state is not None:
+        model.set_weights(state["weights"])
+        watch.rows[:] = state["facts"]["rows"]
+        first = int(state["facts"]["epoch"])
+    averaged = Averaged(state["average"] if state else (), first) if average else None
     watch.begin(name, epochs)
-    # The checkpoint comes after the watch in the list, so that the epoch is in the history it saves.
-    callbacks.insert(2, watch)
+    callbacks.append(watch)
+    if averaged is not None:
+        callbacks.append(averaged)
+    if folder is not None:
+        # Last, so that the epoch is in the history it saves, and the weights are those that training goes on from.
+        callbacks.append(Checkpoint(folder, watch, early, key, state, averaged))
     model.fit(
         feed(first), validation_data=validation, epochs=epochs, initial_epoch=first, verbose=show,
         callbacks=callbacks, class_weight=class_weight, shuffle=False,
     )  # fmt: skip
-    if key and watch.folder is not None and not watch.stopped:
-        (watch.folder / NAME).unlink(missing_ok=True)
+    if folder is not None and not watch.stopped:
+        (folder / NAME).unlink(missing_ok=True)
 
 
 def jit() -> bool | str:

@@ -87,6 +87,11 @@ def fit_segmenter(
             ]
         )
         plan = replace(plan, mirrors=mirrors, why=(*plan.why, *part, *augment.notes))
+    # Running statistics belong to the very weights they were gathered with; an average of both does not fit together.
+    average = not any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers)
+    if average:
+        kept = "What is validated and kept is an average of the weights of all epochs, the last third counting most."
+        plan = replace(plan, why=(*plan.why, kept))
     assert plan.patch is not None
     attach(model, recipe.model_copy(update={"patch": plan.patch}))
     set_window(model, plan.window, plan.units)
@@ -114,7 +119,7 @@ def fit_segmenter(
             )),
             held_out, name="train", epochs=plan.epochs, steps=plan.steps, learning_rate=plan.learning_rate, loss=losses,
             metrics=metrics, watch=watch, show=show, key=hashlib.sha256(text.encode()).hexdigest(),
-            monitor="val_loss" if learner is model else "val_probability_loss",
+            monitor="val_loss" if learner is model else "val_probability_loss", average=average,
         )  # fmt: skip
     # Left compiled with losses that Keras itself knows, so that model.save opens anywhere without easydl.
     optimizer = model.optimizer if learner is model else keras.optimizers.AdamW(plan.learning_rate)

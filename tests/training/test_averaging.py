@@ -1,0 +1,134 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from made import outlined_study
+
+import easydl
+from easydl.training import checkpoint
+from easydl.training.averaging import POWER, Averaged, mixed
+from easydl.training.phase import run_phase
+from easydl.training.watch import Watch
+
+
+class Seen(keras.callbacks.Callback):
+    """The weights at the end of every epoch's steps, and those that are validated."""
+
+    def __init__(self):
+        super().__init__()
+        self.own, self.validated = [], []
+
+    def on_test_begin(self, logs=None):
+        self.own.append([np.array(one) for one in self.model.get_weights()])
+
+    def on_test_batch_begin(self, batch, logs=None):
+        self.validated.append([np.array(one) for one in self.model.get_weights()])
+
+
+def network():
+    keras.utils.set_random_seed(4)
+    layers = [keras.layers.Dense(5, "tanh"), keras.layers.BatchNormalization(), keras.layers.Dense(1)]
+    return keras.Sequential([keras.layers.Input((3,)), *layers])
+
+
+def data():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(24, 3)).astype("float32")
+    return tf.data.Dataset.from_tensor_slices((x, np.sin(x[:, :1]) + x[:, 1:2])).batch(8)
+
+
+def train(model, callbacks, epochs=5):
+    model.compile(keras.optimizers.AdamW(0.05), "mse", jit_compile=False)
+    model.fit(data(), validation_data=data(), epochs=epochs, verbose=0, callbacks=callbacks)
+    return model
+
+
+def equal(first, second):
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_the_average_is_validated_and_the_training_goes_on_as_without_it():
+    plain, seen = train(network(), []), Seen()
+    averaged = Averaged()
+    model = train(network(), [seen, averaged])
+    equal(model.get_weights(), plain.get_weights())
+    # In closed form (Shamir and Zhang 2013): each epoch's share, and what the later ones leave of it.
+    shares = np.array([(POWER + 1) / (epoch + POWER) for epoch in range(1, 6)])
+    parts = [share * np.prod(1 - shares[k + 1 :]) for k, share in enumerate(shares)]
+    assert sum(parts) == pytest.approx(1)
+    wanted = [
+        sum(part * one for part, one in zip(parts, epochs, strict=True)) for epochs in zip(*seen.own, strict=True)
+    ]
+    assert len(seen.validated) == 15
+    equal(seen.validated[-1], wanted)
+    equal(averaged.mean, wanted)
+    assert not np.allclose(wanted[0], seen.own[-1][0], atol=1e-3)
+
+
+def test_late_epochs_count_most_and_a_counter_is_taken_as_it_is():
+    weights, mean = np.eye(30), np.zeros(30)
+    for epoch in range(30):
+        mean = mixed(mean, weights[epoch], (POWER + 1) / (epoch + 1 + POWER))
+    assert 0.85 < mean[20:].sum() < 0.95
+    assert mixed(np.array([1, 2], np.uint32), np.array([7, 9], np.uint32), 0.5).tolist() == [7, 9]
+
+
+def phase(model, folder, average=True):
+    watch = Watch(folder)
+    run_phase(
+        model, lambda first: data(), data(), name="train", epochs=8, steps=3, learning_rate=0.05, loss="mse", metrics=["mae"],
+        watch=watch, show=0, key="this", average=average,
+    )  # fmt: skip
+    return watch.rows
+
+
+def test_a_phase_keeps_the_best_average(tmp_path):
+    rows = phase(model := network(), tmp_path)
+    alone = phase(other := network(), None, average=False)
+    equal([row["mae"] for row in rows], [row["mae"] for row in alone])
+    assert rows[-1]["val_loss"] != pytest.approx(alone[-1]["val_loss"], rel=1e-3)
+    lowest = min(row["val_loss"] for row in rows[4:])
+    assert model.evaluate(data(), verbose=0, return_dict=True)["loss"] == pytest.approx(lowest, rel=1e-4)
+    assert not np.allclose(model.get_weights()[0], other.get_weights()[0], atol=1e-4)
+
+
+def test_a_killed_phase_goes_on_with_its_average(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "LEAST_SECONDS", 0)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    whole = phase(network_without_chance(), tmp_path / "a")
+    save = checkpoint.Checkpoint.on_epoch_end
+
+    def killed(self, epoch, logs=None):
+        save(self, epoch, logs)
+        if epoch == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as during:
+        during.setattr(checkpoint.Checkpoint, "on_epoch_end", killed)
+        with pytest.raises(KeyboardInterrupt):
+            phase(network_without_chance(), tmp_path / "b")
+    rows = phase(network_without_chance(), tmp_path / "b")
+    assert [row["epoch"] for row in rows] == list(range(1, 9))
+    equal([row["val_loss"] for row in rows], [row["val_loss"] for row in whole])
+
+
+def network_without_chance():
+    keras.utils.set_random_seed(4)
+    return keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(5, "tanh"), keras.layers.Dense(1)])
+
+
+@pytest.mark.parametrize(("encoder", "average"), [(None, True), ("mobilenet_025", False)])
+def test_networks_with_running_statistics_keep_the_weights_of_one_epoch(encoder, average, tmp_path, monkeypatch):
+    asked = []
+
+    def phase(learner, *given, **more):
+        asked.append(more["average"])
+        learner.compile("sgd", "mse")
+
+    monkeypatch.setattr("easydl.training.segmentation.run_phase", phase)
+    train, val, _ = easydl.load(outlined_study(tmp_path)).split(seed=1)
+    history = easydl.fit(easydl.unet(classes=train.classes, encoder=encoder), train, val, epochs=1, verbose=False)
+    assert asked == [average]
+    assert any("average of the weights of all epochs" in line for line in history.params["plan"]) == average
