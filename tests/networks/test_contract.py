@@ -115,7 +115,15 @@ def test_has_the_cost_that_the_catalogue_says(network):
     assert entry.gflops > 0
 
 
-def test_a_heatmap_shows_something(network):
+@pytest.fixture
+def eagerly():
+    """Compiling a network for one or two calls takes six times as long as the calls."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def test_a_heatmap_shows_something(network, eagerly):
     entry = ENTRIES[network.name]
     if entry.makes == "translator":
         pytest.skip("a translator's image is its own explanation")
