@@ -45,7 +45,7 @@ class Entry:
             arguments; moving averages count.
         gflops: Billions of operations (a multiply-add is two) for one image at the default size.
         step: Time of a training step relative to ``mobilenetv2``, both at the default size on a processor; 0
-            where it was not measured.
+            until ``benchmarks/model_costs.py --time`` has measured it, which a test demands.
         weights_file: Official name of the file with the ImageNet weights; empty when there is none.
         weights_url: Where it is published.
         weights_hash: Its checksum as ``keras.applications`` has it (md5, or sha256 by its length); empty when Keras

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-# Fewer would count the early epochs more, which cost a short training (DRIVE, 12 epochs) Dice: docs/decisions/0012.
+# A lower power counts the early epochs more, which cost a short training (DRIVE, 12 epochs) Dice: docs/decisions/0012.
 POWER = 5
 
 
