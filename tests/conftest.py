@@ -11,7 +11,12 @@ import pytest
 from made import png_study
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
+    # With --dist loadgroup the tests of a file stay in one process, where they share fixtures, unless a mark says more.
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
     if not os.environ.get("EASYDL_REAL_DATA"):
         skip = pytest.mark.skip(reason="EASYDL_REAL_DATA does not point to the public images")
         for item in items:
