@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -89,6 +90,16 @@ def memory_gb() -> float | None:
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
     except (AttributeError, ValueError, OSError):
+        return None
+
+
+def gpu_memory_gb() -> float | None:
+    """Memory of the smallest NVIDIA card in GB, as its driver's ``nvidia-smi`` tells, or None where it does not."""
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout
+        return round(min(float(line) for line in told.split()) * 2**20 / 1e9, 1)
+    except (OSError, ValueError, subprocess.SubprocessError):
         return None
 
 

@@ -79,12 +79,12 @@ def dicom_series(folder: Path, volume: np.ndarray, *, gap_mm: float = 2.0, **cha
     return folder
 
 
-def nifti_study(folder: Path, cases: int = 8, shape=(20, 28, 24), seed: int = 0) -> Path:
+def nifti_study(folder: Path, cases: int = 8, shape=(20, 28, 24), seed: int = 0, mm=(1.5, 1.5, 2.0)) -> Path:
     """Volumes with a bright ball and its mask, as .nii.gz with ``scans.csv``; returns the table's path."""
     import nibabel
 
     rng = np.random.default_rng(seed)
-    affine = np.diag([1.5, 1.5, 2.0, 1.0])
+    affine = np.diag([*mm, 1.0])
     rows = []
     folder.mkdir(parents=True, exist_ok=True)
     grid = np.stack(np.meshgrid(*(np.arange(side) for side in shape), indexing="ij"), axis=-1)

@@ -167,8 +167,8 @@ def _batch(model: Any, recipe: Recipe, scan: Scan, asked: int | None) -> tuple[n
     fixed = model.input_shape[1:-1]
     most = (WIDEST[recipe.dimension],) * recipe.dimension
     patch = tuple(
-        int(own) if own is not None else min(limit, -(-side // recipe.multiple) * recipe.multiple)
-        for own, limit, side in zip(fixed, most, grid, strict=True)
+        int(own) if own is not None else min(-(-limit // step), -(-side // step)) * step
+        for own, limit, side, step in zip(fixed, most, grid, recipe.multiples, strict=True)
     )
     begin, note = [0] * len(grid), ""
     if any(side > size for side, size in zip(grid, patch, strict=True)):

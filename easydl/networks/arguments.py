@@ -12,6 +12,9 @@ from easydl.networks.entry import Entry
 from easydl.networks.recipe import Covariate, Head, Task
 
 MOST_CLASSES, MOST_CHANNELS, LARGEST = 1000, 64, 4096
+MOST_LEVELS, MOST_CHOSEN, COARSEST = 5, 4, 4
+# Axes whose spacing differs by more than this are not halved together.
+UNEQUAL = 2.0
 DEFAULT_SIDE = {2: 128, 3: 48}
 PRETRAINED_SIDE = 96
 CLASSIFIER_TASKS = ("classification", "ordinal", "multilabel", "regression")
@@ -205,31 +208,45 @@ def image_size(size: Any, classes: Any, entry: Entry, *, pretrained: bool = Fals
     return _checked(sides, entry)
 
 
-def grid_size(size: Any, entry: Entry) -> tuple[int | None, ...]:
+def grid_size(size: Any, entry: Entry, multiples: Sequence[int] | None = None) -> tuple[int | None, ...]:
     """The spatial size of a segmenter's input: None for any, or one fixed by the user.
+
+    Args:
+        size: As given.
+        entry: The network.
+        multiples: What every side must be a multiple of, axis by axis; the entry's own when not given.
 
     Raises:
         InputError: The wrong number of sides, or one that is no multiple of the network's.
     """
     if size is None:
         return (None,) * entry.dimension
+    steps = multiples or (entry.multiple,) * entry.dimension
     sides = _checked((size,) * entry.dimension if whole(size) else size, entry)
-    if any(side % entry.multiple for side in sides):
-        better = " x ".join(str(-(-side // entry.multiple) * entry.multiple) for side in sides)
+    if any(side % step for side, step in zip(sides, steps, strict=True)):
+        better = " x ".join(str(-(-side // step) * step) for side, step in zip(sides, steps, strict=True))
+        words = str(steps[0]) if len(set(steps)) == 1 else " x ".join(map(str, steps))
         raise InputError(
             f"`size` is {' x '.join(map(str, sides))}.",
-            f"sides that are multiples of {entry.multiple} for {entry.name}.",
+            f"sides that are multiples of {words} for {entry.name}.",
             f"Use {better}, or size=None for a network that takes any such size.",
         )
     return sides
 
 
-def level_count(levels: Any, classes: Any, entry: Entry, *, least: int = 2) -> int:
-    """How often a U-Net halves the size: as given, else what the study's images allow, else the default.
+Halvings = tuple[tuple[int, ...], ...]
+"""For every level of a U-Net, what each axis is divided by: 2, or 1 for an axis that is left as it is."""
+
+
+def halvings(levels: Any, classes: Any, entry: Entry, *, least: int = 2) -> Halvings:
+    """How a U-Net halves the size, level by level: as given, else what the study's images allow, else the default.
+
+    Where the axes differ in spacing by more than 2, the fine ones are halved first, until all are about equal: halving
+    thick slices as well would join what lies centimetres apart before the network has seen what lies beside it.
 
     Args:
-        levels: 2 to 5, or None to choose.
-        classes: A study's class names carry the size of its images.
+        levels: 2 to 5; or for each of so many levels what every axis is divided by, 1 or 2; or None to choose.
+        classes: A study's class names carry the size and spacing of its images.
         entry: The network.
         least: The fewest that are chosen.
 
@@ -237,17 +254,62 @@ def level_count(levels: Any, classes: Any, entry: Entry, *, least: int = 2) -> i
         For a study: so that the coarsest map is 4 to 8 pixels at its narrowest, within 2 to 4; else 4 in 2D, 3 in 3D.
 
     Raises:
-        InputError: Not a whole number from 2 to 5.
+        InputError: Neither of these.
+
+    References:
+        Isensee et al. 2021, nnU-Net, 10.1038/s41592-020-01008-z (supplementary note 2: pooling by spacing and size).
     """
     if levels is None:
-        known = getattr(classes, "image_size", None)
-        default = {2: 4, 3: 3}[entry.dimension]
-        if not known or len(known) != entry.dimension:
-            return max(least, default)
-        return max(least, min(4, int(math.log2(max(min(known), 16) / 4))))
-    if not whole(levels) or not 2 <= levels <= 5:
-        raise InputError(f"`levels` is {levels!r}.", "a whole number from 2 to 5.", "Leave it out to have it chosen.")
-    return int(levels)
+        return _chosen(classes, entry, least)
+    if whole(levels) and 2 <= levels <= MOST_LEVELS:
+        return steps_of(int(levels), entry.dimension)
+    listed = isinstance(levels, Sequence) and not isinstance(levels, (str, bytes)) and 2 <= len(levels) <= MOST_LEVELS
+    if not listed or not all(_step(one, entry.dimension) for one in levels):
+        raise InputError(
+            f"`levels` is {levels!r:.100}.",
+            f"a whole number from 2 to {MOST_LEVELS}, or a list of so many steps such as "
+            f"{(1, 2, 2)[-entry.dimension :]}: 1 or 2 for each of {entry.dimension} axes, one of them 2.",
+            "Leave it out to have it chosen.",
+        )
+    return tuple(tuple(int(number) for number in one) for one in levels)
+
+
+def steps_of(levels: Any, dimension: int) -> Halvings:
+    """The halvings of so many levels of all axes, or those that are listed."""
+    return ((2,) * dimension,) * levels if whole(levels) else tuple(tuple(one) for one in levels)
+
+
+def multiples_of(steps: Halvings) -> tuple[int, ...]:
+    """What every side must be a multiple of, axis by axis, so that each halving is exact."""
+    return tuple(math.prod(axis) for axis in zip(*steps, strict=True))
+
+
+def _chosen(classes: Any, entry: Entry, least: int) -> Halvings:
+    size, spacing = getattr(classes, "image_size", None), getattr(classes, "spacing_mm", None)
+    default = {2: 4, 3: 3}[entry.dimension]
+    if not size or len(size) != entry.dimension:
+        return steps_of(max(least, default), entry.dimension)
+    if entry.dimension == 2 or not spacing or max(spacing) <= UNEQUAL * min(spacing):
+        levels = min(MOST_CHOSEN, int(math.log2(max(min(size), 16) / COARSEST)))
+        return steps_of(max(least, levels), entry.dimension)
+    left, mm = [float(side) for side in size], [float(one) for one in spacing]
+    steps: list[tuple[int, ...]] = []
+    while len(steps) < MOST_CHOSEN:
+        step = tuple(
+            2 if one <= UNEQUAL * min(mm) and side / 2 >= COARSEST else 1 for side, one in zip(left, mm, strict=True)
+        )
+        if max(step) == 1:
+            break
+        left = [side / by for side, by in zip(left, step, strict=True)]
+        mm = [one * by for one, by in zip(mm, step, strict=True)]
+        steps.append(step)
+    fine = tuple(2 if one <= UNEQUAL * min(spacing) else 1 for one in spacing)
+    return (*steps, *[fine] * (least - len(steps)))
+
+
+def _step(one: Any, dimension: int) -> bool:
+    good = isinstance(one, Sequence) and not isinstance(one, (str, bytes)) and len(one) == dimension
+    return good and all(whole(number) and number in (1, 2) for number in one) and max(one) == 2
 
 
 def seed_of(seed: Any) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from easydl.errors import ModelError
 
@@ -74,7 +74,9 @@ class Recipe(BaseModel):
         window: (low, high) in those units, mapped to black and white inside the model.
         spacing_mm: The working grid of a segmenter in mm, in the order of its axes, or None.
         max_side: The working grid of a 2D segmenter: longer images are reduced to this many pixels.
-        multiple: Every side of a patch that a segmenter or translator is given is a multiple of this many pixels.
+        reduced: Whether images it was trained on were longer than that, so that it knows them at a smaller scale.
+        multiple: Every side of a patch that a segmenter or translator is given is a multiple of this many pixels, 1 to
+            256; axis by axis where they differ.
         patch: Size of the patches it was trained on, in working-grid pixels.
         label_values: For a segmenter, the number each class has in mask files, background first; None counts
             up.
@@ -99,7 +101,8 @@ class Recipe(BaseModel):
     window: tuple[float, float] = (0.0, 255.0)
     spacing_mm: tuple[float, ...] | None = None
     max_side: int | None = None
-    multiple: int = Field(default=16, ge=1, le=256)
+    reduced: bool = False
+    multiple: int | tuple[int, ...] = 16
     patch: tuple[int, ...] | None = None
     label_values: tuple[int, ...] | None = None
     pretrained: str = ""
@@ -112,6 +115,17 @@ class Recipe(BaseModel):
         if not classes or len(set(classes)) < len(classes) or any(not one.strip() for one in classes):
             raise ValueError("class names must be there, be different and not be empty")
         return classes
+
+    @property
+    def multiples(self) -> tuple[int, ...]:
+        """`multiple`, axis by axis."""
+        return (self.multiple,) * self.dimension if isinstance(self.multiple, int) else self.multiple
+
+    @model_validator(mode="after")
+    def _divided(self) -> Recipe:
+        if len(self.multiples) != self.dimension or not all(1 <= one <= 256 for one in self.multiples):
+            raise ValueError("multiple must be 1 to 256, once or for each axis")
+        return self
 
     @field_validator("window")
     @classmethod

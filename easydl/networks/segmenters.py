@@ -34,7 +34,7 @@ def unet(
     channels: int | None = None,
     size: int | Sequence[int] | None = None,
     width: int | None = None,
-    levels: int | None = None,
+    levels: int | Sequence[Sequence[int]] | None = None,
     seed: int = 0,
 ) -> keras.Model:
     """Build a network that outlines structures in images (2D U-Net with residual blocks).
@@ -86,7 +86,7 @@ def unet3d(
     channels: int | None = None,
     size: int | Sequence[int] | None = None,
     width: int | None = None,
-    levels: int | None = None,
+    levels: int | Sequence[Sequence[int]] | None = None,
     deep_supervision: bool = False,
     seed: int = 0,
 ) -> keras.Model:
@@ -99,7 +99,9 @@ def unet3d(
         channels: Sequences that are stacked as channels, 1 to 64; what ``classes`` says, else 1.
         size: None for any size whose sides are multiples of 8 (2 to the power of ``levels``); else one such size in voxels.
         width: Filters of the first level, a multiple of 4 from 4 to 64; doubled at every level. 16 when not given.
-        levels: How often the size is halved, 2 to 5; chosen by the size of the study's images when not given.
+        levels: How often the size is halved, 2 to 5; or what each axis is divided by, level by level:
+            ``[(1, 2, 2), (2, 2, 2)]`` leaves thick slices alone at first. Chosen by the size and the spacing of the
+            study's images when not given.
         deep_supervision: Whether training also judges the outlines that the coarser levels make
             (`easydl.networks.supervised`). The model itself has one output either way.
         seed: Settles the random weights. The caller's random state is left as it was.
@@ -139,7 +141,7 @@ def segmenter(
     channels: int | None = None,
     size: int | Sequence[int] | None = None,
     width: int | None = None,
-    levels: int | None = None,
+    levels: int | Sequence[Sequence[int]] | None = None,
     deep_supervision: bool = False,
     scaling: str | None = None,
     seed: int = 0,
@@ -163,9 +165,10 @@ def segmenter(
         width: Filters of the first level (the maps that a layer adds in the tiramisu; those in the middle of
             ``multiscale3d``), a multiple of 4 from 4 to 64. Not given: 16, but 12 for ``tiramisu``, 4 for ``vnet``, 20 for
             ``multiscale3d``.
-        levels: For ``unet`` and ``unet3d`` without `encoder`: how often the size is halved, 2 to 5. Not given: 4 for images
-            and 3 for volumes, or fewer (more) where the study's images are so small (large) that the coarsest map would
-            be narrower than 4 (wider than 8) pixels.
+        levels: For ``unet`` and ``unet3d`` without `encoder`: how often the size is halved, 2 to 5; or what each axis is
+            divided by, level by level: ``[(1, 2, 2), (2, 2, 2)]``. Not given: 4 for images and 3 for volumes, or fewer
+            (more) where the study's images are so small (large) that the coarsest map would be narrower than 4 (wider
+            than 8) pixels; in a study of thick slices the axis across them is halved later than the others.
         deep_supervision: For ``unet3d``: whether training also judges the coarser levels.
         scaling: The pixel scaling of the encoder, as in `easydl.classifier`: that of its weights when not given.
         seed: Settles the random weights and the dropout masks. The caller's random state is left as it was.
@@ -209,17 +212,23 @@ def segmenter(
         )
     # A backbone halves up to five times; its entry settles colours and range.
     grid = replace(entry, rgb=backbone.rgb, scaling=backbone.scaling, smallest=32, multiple=32) if backbone else entry
-    halvings = None
+    halvings, multiples = None, (grid.multiple,) * entry.dimension
     if entry.name in BY_LEVELS and backbone is None:
-        halvings = arguments.level_count(levels, classes, entry, least=3 if deep_supervision else 2)
-        grid = replace(entry, smallest=1 << halvings, multiple=1 << halvings)
+        halvings = arguments.halvings(levels, classes, entry, least=3 if deep_supervision else 2)
+        if deep_supervision and len(halvings) < 3:
+            raise InputError(
+                f"`levels` is {levels!r} and `deep_supervision` is on.", "3 levels or more, for it judges three of them.",
+                "Leave one of the two out.",
+            )  # fmt: skip
+        multiples = arguments.multiples_of(halvings)
+        grid = replace(entry, smallest=min(multiples))
     elif levels is not None:
         raise InputError(
             f"`levels` was given for {entry.name}{' on an encoder' if backbone else ''}.",
             f"{' or '.join(BY_LEVELS)} without an encoder.",
             "Leave it out.",
         )
-    shape = arguments.grid_size(size, grid)
+    shape = arguments.grid_size(size, grid, multiples)
     with seeded(seed):
         image, pixels = front(shape, depth)
         if backbone:
@@ -236,7 +245,7 @@ def segmenter(
         builder="segmenter",
         arguments={
             "name": entry.name, "encoder": backbone.name if backbone else None, "channels": depth,
-            "size": None if None in shape else list(shape), "width": filters, "levels": halvings,
+            "size": None if None in shape else list(shape), "width": filters, "levels": _told_levels(halvings),
             "deep_supervision": bool(deep_supervision), "scaling": scaling, "seed": seed,
         },
         classes=labels,
@@ -244,11 +253,18 @@ def segmenter(
         dimension=entry.dimension,
         channels=depth,
         size=shape,
-        multiple=grid.multiple,
+        multiple=multiples[0] if len(set(multiples)) == 1 else multiples,
         label_values=tuple(int(value) for value in values) if values else None,
         pretrained=origin,
     )  # fmt: skip
     return attach(model, recipe)
+
+
+def _told_levels(halvings: arguments.Halvings | None) -> int | list[list[int]] | None:
+    """As the recipe keeps it: a number where every level halves every axis."""
+    if halvings is None:
+        return None
+    return len(halvings) if min(map(min, halvings)) == 2 else [list(one) for one in halvings]
 
 
 def _encoder(entry: Entry, encoder: Any, pretrained: Any) -> Entry | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from easydl.errors import ModelError
+from easydl.networks.arguments import multiples_of, steps_of
 from easydl.networks.outlines.blocks import enlarged, sized
 from easydl.networks.recipe import recipe_of
 from easydl.networks.wiring import seeded
@@ -23,7 +24,7 @@ def supervised(model: Any) -> Any:
 
     Returns:
         A Keras model from the same input to a dict of probabilities ``(batch, depth, height, width, classes)``:
-        ``probability`` as the model gives it, ``level2`` and ``level3`` from strides 2 and 4.
+        ``probability`` as the model gives it, ``level2`` and ``level3`` from after one halving and two.
 
     Raises:
         ModelError: The model has no such levels.
@@ -48,10 +49,11 @@ def supervised(model: Any) -> Any:
             "Build it with easydl.unet3d(..., deep_supervision=True).",
         )
     outputs = {"probability": model.output}
+    steps = steps_of(recipe.arguments["levels"], recipe.dimension)
     with seeded(int(recipe.arguments.get("seed", 0))):
         for level in LEVELS:
             maps = model.get_layer(f"up{level}_relu2").output
             logits = sized("Conv", maps)(len(recipe.classes), 1, name=f"level{level}_logits", dtype="float32")(maps)
-            whole = enlarged(logits, f"level{level}", 1 << (level - 1))
+            whole = enlarged(logits, f"level{level}", multiples_of(steps[: level - 1]))
             outputs[f"level{level}"] = keras.layers.Softmax(name=f"level{level}", dtype="float32")(whole)
     return keras.Model(model.input, outputs, name=f"{model.name}_supervised")

@@ -40,8 +40,38 @@ def window_size(recipe: Recipe, fixed: tuple[int | None, ...], shape: tuple[int,
     if all(side is not None for side in fixed):
         return tuple(int(side) for side in fixed if side is not None)
     most = recipe.patch or ((PATCH_2D,) * 2 if recipe.dimension == 2 else (PATCH_3D,) * 3)
-    step = recipe.multiple
-    return tuple(min(-(-side // step), -(-have // step)) * step for side, have in zip(most, shape, strict=True))
+    return tuple(
+        min(-(-side // step), -(-have // step)) * step
+        for side, have, step in zip(most, shape, recipe.multiples, strict=True)
+    )
+
+
+def unknown_scale(recipe: Recipe, unknown: int, scans: int = 1) -> list[str]:
+    """What to say where the spacing of some scans is unknown and a segmenter works on a grid in mm: a sentence or none."""
+    if recipe.spacing_mm is None or not unknown:
+        return []
+    which = "the scan" if scans == 1 else f"{unknown} of {scans} scans"
+    grid = " x ".join(f"{mm:g}" for mm in recipe.spacing_mm)
+    return [
+        f"The spacing of {which} is not known and the model works at {grid} mm: check the scale, for pixels of another "
+        "size make a structure look larger or smaller than any it was trained on."
+    ]
+
+
+def chosen(task: str, **options: bool) -> dict[str, bool]:
+    """Which options of `outline` are on.
+
+    Raises:
+        InputError: One is, and the model does not outline.
+    """
+    on = {name: True for name, given in options.items() if given}
+    if on and task != "segmentation":
+        raise InputError(
+            f"{', '.join(f'{name}=True' for name in on)} was given, and the model's task is {task}.",
+            f"a model that outlines (easydl.segmenter): {', '.join(options)} are about masks.",
+            "Leave it out.",
+        )
+    return on
 
 
 def outline(

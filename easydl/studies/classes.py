@@ -24,6 +24,7 @@ class Classes(list[str]):
     Attributes:
         channels: Channels of the images: 1 for grey, 3 for colour, or the number of image columns.
         image_size: The median (height, width), or (depth, height, width), in pixels.
+        spacing_mm: The median spacing in the same order, in mm; None when it is not known.
         dimension: 2 or 3.
         label_values: For masks, the stored value of each class, in the same order.
         covariates: The other columns of the table that a model can be told beside the image: their categories, or
@@ -36,12 +37,14 @@ class Classes(list[str]):
         *,
         channels: int = 1,
         image_size: tuple[int, ...] | None = None,
+        spacing_mm: tuple[float, ...] | None = None,
         dimension: int = 2,
         label_values: tuple[int, ...] | None = None,
         covariates: Mapping[str, tuple[str, ...] | None] | None = None,
     ) -> None:
         super().__init__(names)
         self.channels, self.image_size, self.dimension = channels, image_size, dimension
+        self.spacing_mm = spacing_mm
         self.label_values = label_values
         self.covariates = dict(covariates or {})
 
@@ -68,6 +71,7 @@ def classes_of(study: Study) -> Classes:
     facts: dict[str, Any] = {
         "channels": study.channels,
         "image_size": _image_size(study),
+        "spacing_mm": study.spacing_mm,
         "dimension": study.dimension,
     }
     if study.task == "segmentation":

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from easydl.networks.arguments import steps_of
 from easydl.networks.recipe import Recipe
 from easydl.studies import Study
 from easydl.training.plan import Asked, Plan
@@ -77,12 +78,12 @@ def grid_spacing(spacings: Sequence[Sequence[float]]) -> tuple[tuple[float, ...]
     )
 
 
-def choose_patch(found: Fingerprint, multiple: int, batch: int) -> tuple[tuple[int, ...], str]:
+def choose_patch(found: Fingerprint, multiples: Sequence[int], batch: int) -> tuple[tuple[int, ...], str]:
     """The patch that a step sees of each scan: as much of the median scan as the machine allows, and why.
 
     Args:
         found: The fingerprint.
-        multiple: Every side is a multiple of it.
+        multiples: What every side is a multiple of, axis by axis.
         batch: Patches in a step, at least.
 
     Returns:
@@ -90,16 +91,17 @@ def choose_patch(found: Fingerprint, multiple: int, batch: int) -> tuple[tuple[i
     """
     dimension = len(found.shape)
     most, reason = PATCH_PIXELS[found.device][dimension], f"the {found.device}"
-    if found.memory_gb is not None:
-        room = found.memory_gb * 1e9 * MEMORY_SHARE / (found.bytes_per_pixel * KEPT * batch)
-        if room < most:
-            most, reason = int(room), f"{found.memory_gb:.0f} GB of memory"
-    patch = [max(multiple, -(-int(np.ceil(side)) // multiple) * multiple) for side in found.shape]
+    if (room := _room(found)) is not None and room / batch < most:
+        most, reason = int(room / batch), f"{found.memory_gb:.0f} GB of memory"
+    patch = [
+        max(step, -(-int(np.ceil(side)) // step) * step) for side, step in zip(found.shape, multiples, strict=True)
+    ]
     length = np.asarray(found.spacing_mm or (1.0,) * dimension)
     whole = True
-    while np.prod(patch) > most and max(patch) > multiple:
-        longest = [side * mm if side > multiple else 0.0 for side, mm in zip(patch, length, strict=True)]
-        patch[int(np.argmax(longest))] -= multiple
+    while np.prod(patch) > most and any(side > step for side, step in zip(patch, multiples, strict=True)):
+        longest = [side * mm if side > step else 0.0 for side, mm, step in zip(patch, length, multiples, strict=True)]
+        axis = int(np.argmax(longest))
+        patch[axis] -= multiples[axis]
         whole = False
     words, median = " x ".join(map(str, patch)), " x ".join(f"{side:g}" for side in found.shape)
     if whole:
@@ -108,6 +110,25 @@ def choose_patch(found: Fingerprint, multiple: int, batch: int) -> tuple[tuple[i
     return tuple(
         patch
     ), f"Patches of {words} hold {share:.0%} of the median scan ({median}): as much as {reason} allows."
+
+
+def _room(found: Fingerprint) -> float | None:
+    """How many pixels of patches the memory holds in one step, or None where nobody knows."""
+    if found.memory_gb is None:
+        return None
+    return found.memory_gb * 1e9 * MEMORY_SHARE / (found.bytes_per_pixel * KEPT)
+
+
+def _scales(recipe: Recipe, patch: Sequence[int]) -> list[str]:
+    """What the network makes of a patch, where it was chosen how often it halves."""
+    if not (levels := recipe.arguments.get("levels")):
+        return []
+    steps = steps_of(levels, recipe.dimension)
+    coarsest = " x ".join(str(side // step) for side, step in zip(patch, recipe.multiples, strict=True))
+    later = ""
+    if len(set(recipe.multiples)) > 1:
+        later = ", the axis of the thick slices later than the others"
+    return [f"The network halves a patch {len(steps)} times{later}, to {coarsest}."]
 
 
 def plan_segmenter(
@@ -124,15 +145,17 @@ def plan_segmenter(
         patch = tuple(int(side) for side in recipe.size if side is not None)
         sentence = f"Patches of {' x '.join(map(str, patch))}: the size the model was built for."
     else:
-        patch, sentence = choose_patch(found, recipe.multiple, batch_size or LEAST_BATCH)
+        patch, sentence = choose_patch(found, recipe.multiples, batch_size or LEAST_BATCH)
     pixels = int(np.prod(patch))
-    batch = batch_size or int(np.clip(STEP_PIXELS[found.device] // pixels, LEAST_BATCH, MOST_BATCH))
+    room = _room(found)
+    holds = MOST_BATCH if room is None else int(room // pixels)
+    batch = batch_size or max(LEAST_BATCH, min(STEP_PIXELS[found.device] // pixels, MOST_BATCH, holds))
     steps = max(LEAST_STEPS_AN_EPOCH, -(-found.scans // batch))
     wanted = float(np.clip(SEEN_PIXELS / (pixels * batch), LEAST_STEPS, MOST_STEPS))
     main = asked.epochs or max(LEAST_EPOCHS, round(wanted / steps))
     anisotropy = max(found.spacing_mm) / min(found.spacing_mm) if found.spacing_mm else 1.0
     why = [
-        window[1], preset[1], *([grid] if grid else []), sentence,
+        window[1], preset[1], *([grid] if grid else []), sentence, *_scales(recipe, patch),
         *([f"One axis is {anisotropy:.1f} times coarser than another."] if anisotropy > ANISOTROPIC else []),
         f"Half of the patches are drawn around a structure, each structure equally often; {batch} patches a step, {steps} "
         f"steps an epoch, at most {main} epochs.",

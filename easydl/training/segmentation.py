@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from easydl.atomic import write_status
 from easydl.augmentation.operations import Flip
 from easydl.errors import InputError
 from easydl.images.grid import resize_labels
-from easydl.machine import device, memory_gb
+from easydl.machine import device, gpu_memory_gb, memory_gb
 from easydl.networks import attach, set_window, supervised
 from easydl.networks.cost import outputs
 from easydl.networks.recipe import Recipe
@@ -24,10 +25,11 @@ from easydl.studies import Study
 from easydl.studies.contents import Decoded, facts
 from easydl.studies.stream import IN_MEMORY_BYTES
 from easydl.training import precision
+from easydl.training.checkpoint import training_key
 from easydl.training.feed import Patches, patch_feed
 from easydl.training.fingerprint import Fingerprint, grid_spacing, plan_segmenter
 from easydl.training.fused import fused
-from easydl.training.losses import dice, mask_loss
+from easydl.training.losses import WITHOUT_XLA, dice, mask_loss
 from easydl.training.phase import run_phase
 from easydl.training.plan import SIDE_2D, Asked, Plan, choose_window
 
@@ -57,6 +59,8 @@ def fit_segmenter(
     else:
         grid["max_side"] = SIDE_2D
     recipe = recipe.model_copy(update=grid)
+    if recipe.spacing_mm is not None:
+        _check_spacing(val)
     kind = mask_loss("dice_cross_entropy" if asked.loss == "auto" else asked.loss)
     images, labels, reduced = _decoded(train, recipe)
     if reduced and recipe.max_side is not None:
@@ -70,12 +74,8 @@ def fit_segmenter(
     plan = plan_segmenter(recipe, train, _fingerprint(model, recipe, labels), asked, chosen, words)
     augment = None
     if preset.name != "none":
-        names = [
-            *recipe.classes,
-            *(str(path).replace("\\", "/").rsplit("/", 1)[-1] for path in train.frame["mask"]),
-        ]
         augment = preset.augmenter(
-            dimension=recipe.dimension, units=plan.units, window=plan.window, seed=seed, classes=names,
+            dimension=recipe.dimension, units=plan.units, window=plan.window, seed=seed, classes=_names(recipe, train),
             spacing_mm=recipe.spacing_mm, channels=recipe.channels, task=recipe.task,
         )  # fmt: skip
         mirrors = tuple(axis for one in augment.preset.operations if isinstance(one, Flip) for axis in one.axes)
@@ -93,19 +93,16 @@ def fit_segmenter(
         kept = "What is validated and kept is an average of the weights of all epochs, the last third counting most."
         plan = replace(plan, why=(*plan.why, kept))
     assert plan.patch is not None
-    attach(model, recipe.model_copy(update={"patch": plan.patch}))
+    attach(model, recipe.model_copy(update={"patch": plan.patch, "reduced": bool(reduced and recipe.max_side)}))
     set_window(model, plan.window, plan.units)
     if show:
         print("\n".join(plan.why), flush=True)
     count = len(recipe.classes)
     patches = Patches(images, labels, plan.patch, count)
     held = Patches(held_images, held_labels, plan.patch, count)
-    middle = [held.middle(case) for case in range(len(held_labels))]
-    validation_x = np.stack([one for one, _ in middle])
-    validation_y = np.eye(count, dtype=np.float32)[np.stack([one for _, one in middle])]
-    text = f"{recipe}|{plan}|{seed}|{len(images)}"
+    key = training_key(recipe, plan, asked, (train, val), (labels, held_labels))
     learner, losses, metrics, shared = _learner(model, recipe, kind)
-    held_out = shared(_batched(validation_x, validation_y, plan.batch_size))
+    held_out = shared(_batched(held, plan.batch_size))
     with fused(learner), _precision(learner, losses, held_out, plan) as sentence:
         if sentence:
             plan = replace(plan, why=(*plan.why, sentence))
@@ -118,8 +115,9 @@ def fit_segmenter(
                 share=_share_of(recipe.dimension, plan.epochs), first_epoch=first,
             )),
             held_out, name="train", epochs=plan.epochs, steps=plan.steps, learning_rate=plan.learning_rate, loss=losses,
-            metrics=metrics, watch=watch, show=show, key=hashlib.sha256(text.encode()).hexdigest(),
+            metrics=metrics, watch=watch, show=show, key=key,
             monitor="val_loss" if learner is model else "val_probability_loss", average=average,
+            xla=asked.loss not in WITHOUT_XLA,
         )  # fmt: skip
     # Left compiled with losses that Keras itself knows, so that model.save opens anywhere without easydl.
     optimizer = model.optimizer if learner is model else keras.optimizers.AdamW(plan.learning_rate)
@@ -170,14 +168,16 @@ def _precision(learner: keras.Model, loss: Any, batches: Any, plan: Plan) -> Ite
 
 
 def _fingerprint(model: keras.Model, recipe: Recipe, labels: list[np.ndarray]) -> Fingerprint:
-    side = tuple(int(one) if one is not None else 2 * recipe.multiple for one in recipe.size)
+    side = tuple(
+        int(one) if one is not None else 2 * step for one, step in zip(recipe.size, recipe.multiples, strict=True)
+    )
     gpu = "GPU" in device()
     return Fingerprint(
         scans=len(labels),
         shape=tuple(float(one) for one in np.median([one.shape for one in labels], axis=0)),
         spacing_mm=recipe.spacing_mm,
         device="GPU" if gpu else "CPU",
-        memory_gb=None if gpu else memory_gb(),
+        memory_gb=gpu_memory_gb() if gpu else memory_gb(),
         bytes_per_pixel=4.0 * outputs(model, side) / np.prod(side),
     )
 
@@ -229,12 +229,29 @@ def _check_spacing(study: Study) -> None:
     if unknown:
         raise InputError(
             f"{unknown} of {len(study)} scans do not say how many millimetres a pixel is.",
-            "a known spacing in every scan: spacing_mm= resamples to it.",
-            "Leave spacing_mm out, or take these scans out of the study.",
+            "a known spacing in every scan, training and validation alike: they are resampled to one.",
+            "Take these scans out of the study. If you gave spacing_mm, you can also leave it out.",
         )
 
 
-def _batched(x: np.ndarray, y: np.ndarray, batch: int) -> Any:
+def _names(recipe: Recipe, train: Study) -> list[str]:
+    """Every name that may say a side: the classes, and of each mask its file and the study's folders that it lies in."""
+
+    def steps(column: str) -> list[list[str]]:
+        return [str(path).replace("\\", "/").split("/") for path in train.frame[column] if str(path)]
+
+    masks, images = steps("mask"), [one for column in train.image_columns for one in steps(column)]
+    # What all paths share lies above the study; where they share the root alone, nobody knows where it begins.
+    above = sum(1 for _ in takewhile(lambda names: len(set(names)) == 1, zip(*masks, *images, strict=False)))
+    below = [one[above:] if above > 1 else one[-1:] for one in masks]
+    return list(dict.fromkeys([*recipe.classes, *(name for one in below for name in one)]))
+
+
+def _batched(held: Patches, batch: int) -> Any:
+    """The middle patch of every scan, in batches of (patch, one-hot mask); no more than a batch is one-hot at a time."""
     from easydl.studies.stream import dataset
 
-    return dataset(x, y, batch)
+    middle = [held.middle(case) for case in range(len(held.labels))]
+    labels = np.stack([label.astype(np.uint8) for _, label in middle])
+    found = dataset(np.stack([image for image, _ in middle]), labels, batch)
+    return found.map(lambda x, y: (x, ops.one_hot(ops.cast(y, "int32"), held.classes)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -21,6 +20,7 @@ from easydl.prediction.translating import NOISE, REDUCED, degraded, degrades
 from easydl.studies import Study
 from easydl.studies.contents import Decoded
 from easydl.studies.stream import IN_MEMORY_BYTES, dataset
+from easydl.training.checkpoint import training_key
 from easydl.training.feed import Patches
 from easydl.training.phase import run_phase
 from easydl.training.plan import Asked, Plan, choose_window
@@ -73,13 +73,12 @@ def fit_translator(
     clean = np.clip(np.stack([middles.middle(case)[0] for case in range(len(held))]), *recipe.window)
     spoiled = np.stack([degraded(recipe, one, np.random.default_rng([seed, case])) for case, one in enumerate(clean)])
     learner, loss, metrics, shared = _learner(model, recipe)
-    text = f"{recipe}|{plan}|{seed}|{len(images)}"
     run_phase(
         learner,
         lambda first: shared(spoiled_feed(patches, recipe, plan, seed=seed, augment=augment, first_epoch=first)),
         shared(dataset(spoiled, clean, plan.batch_size)), name="train", epochs=plan.epochs, steps=plan.steps,
         learning_rate=plan.learning_rate, loss=loss, metrics=metrics, watch=watch, show=show,
-        key=hashlib.sha256(text.encode()).hexdigest(), monitor="val_loss",
+        key=training_key(recipe, plan, asked, (train, val)), monitor="val_loss",
     )  # fmt: skip
     # Left compiled with a loss that Keras itself knows, so that model.save opens anywhere without easydl.
     optimizer = model.optimizer if learner is model else keras.optimizers.Adam(plan.learning_rate)
@@ -177,8 +176,11 @@ def _plan(
 ) -> Plan:
     preset, sentence = asked.preset
     fixed = [int(side) for side in recipe.size if side is not None]
-    step, median = recipe.multiple, np.median(np.asarray(shapes), axis=0)
-    patch = tuple(fixed) or tuple(int(min(PATCH[recipe.dimension], -(-side // step) * step)) for side in median)
+    median = np.median(np.asarray(shapes), axis=0)
+    patch = tuple(fixed) or tuple(
+        int(min(PATCH[recipe.dimension], -(-side // step) * step))
+        for side, step in zip(median, recipe.multiples, strict=True)
+    )
     batch = asked.batch_size or BATCH[recipe.dimension]
     steps = max(LEAST_STEPS, -(-len(train) // batch))
     main = asked.epochs or max(LEAST_EPOCHS, STEPS // steps)

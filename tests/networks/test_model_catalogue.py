@@ -3,13 +3,14 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from easydl.errors import InputError
 from easydl.networks import arguments
-from easydl.networks.catalogue import ENTRIES, find, models
+from easydl.networks.catalogue import ENTRIES, find, models, names
 from easydl.networks.cost import advice
 from easydl.networks.entry import facts
 
@@ -220,19 +221,59 @@ def test_size_of_a_segmenter_must_fit_its_levels():
 def test_levels_follow_the_images(name, given, known, levels):
     from easydl.networks import recipe_of, segmenter
 
-    assert arguments.level_count(given, Names("ab", image_size=known), ENTRIES[name]) == levels
+    steps = arguments.halvings(given, Names("ab", image_size=known), ENTRIES[name])
+    assert steps == ((2,) * ENTRIES[name].dimension,) * levels
     classes = Names(["background", "a"], image_size=known, dimension=ENTRIES[name].dimension)
     model = segmenter(name, classes=classes, levels=given, width=4)
     assert recipe_of(model).multiple == 2**levels
     assert f"down{levels}_pool" in {layer.name for layer in model.layers}
 
 
-@pytest.mark.parametrize("levels", [0, 1, 6, 2.0, True, "3"])
+FINE, ALL = (1, 2, 2), (2, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("size", "spacing_mm", "steps"),
+    [
+        ((20, 512, 512), (5.0, 0.5, 0.5), (FINE, FINE, FINE, ALL)),
+        ((22, 320, 280), (6.5, 0.7, 0.7), (FINE, FINE, FINE, ALL)),
+        ((40, 256, 256), (2.5, 1.0, 1.0), (FINE, ALL, ALL, ALL)),
+        ((256, 256, 24), (1.0, 1.0, 4.0), ((2, 2, 1), ALL, ALL, (2, 2, 1))),
+        ((5, 12, 12), (5.0, 1.0, 1.0), (FINE, FINE)),
+        ((36, 50, 35), (1.0, 1.0, 1.0), (ALL, ALL, ALL)),
+    ],
+)
+def test_thick_slices_are_halved_later(size, spacing_mm, steps):
+    from easydl.networks import recipe_of, unet3d
+
+    classes = Names(["background", "a"], image_size=size, spacing_mm=spacing_mm, dimension=3)
+    assert arguments.halvings(None, classes, ENTRIES["unet3d"]) == steps
+    model = unet3d(classes=classes, width=4)
+    assert [tuple(model.get_layer(f"down{k + 1}_pool").pool_size) for k in range(len(steps))] == list(steps)
+    assert recipe_of(model).multiples == tuple(np.prod(steps, axis=0))
+    small = [2 * step for step in recipe_of(model).multiples]
+    assert model(np.zeros((1, *small, 1), "float32")).shape == (1, *small, 2)
+
+
+def test_a_list_of_halvings_is_taken_as_it_is():
+    from easydl.networks import recipe_of, unet3d
+
+    model = unet3d(levels=[FINE, [2, 2, 2]], size=(6, 8, 12), width=4)
+    assert recipe_of(model).multiples == (2, 4, 4)
+    with pytest.raises(InputError, match="Use 8 x 8 x 12"):
+        unet3d(levels=[FINE, ALL], size=(7, 8, 12))
+    with pytest.raises(InputError, match="deep_supervision"):
+        unet3d(levels=2, deep_supervision=True)
+
+
+@pytest.mark.parametrize(
+    "levels", [0, 1, 6, 2.0, True, "3", [], [ALL], [(2, 2)] * 3, [(1, 1, 1)] * 2, [(3, 2, 2)] * 2, [2, 2]]
+)
 def test_bad_levels_are_refused(levels):
     from easydl.networks import segmenter
 
     with pytest.raises(InputError, match="from 2 to 5"):
-        arguments.level_count(levels, None, ENTRIES["unet"])
+        arguments.halvings(levels, None, ENTRIES["unet3d"])
     with pytest.raises(InputError, match="unet or unet3d"):
         segmenter("fcn", levels=3)
 
@@ -298,3 +339,13 @@ def test_covariates_are_looked_up_in_the_study():
 def test_bad_covariates_are_refused(covariates):
     with pytest.raises(InputError):
         arguments.covariate_columns(covariates, 2)
+
+
+def test_the_page_of_coverage_names_networks_that_exist():
+    page = (Path(__file__).parents[2] / "docs" / "coverage.md").read_text("utf-8")
+    named = set(re.findall(r'`(classifier|segmenter|translator)\("(\w+)"', page))
+    assert len(named) > 40
+    for kind, name in named:
+        assert find(name, kind).name == name
+    for kind in ("segmenter", "translator"):
+        assert {name for one, name in named if one == kind} == set(names(kind))

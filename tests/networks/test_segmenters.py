@@ -274,6 +274,24 @@ def test_fit_uses_deep_supervision_when_the_model_asks_for_it(tmp_path):
     assert recipe_of(load_model(tmp_path / "m.keras")).arguments["deep_supervision"] is True
 
 
+def test_thick_slices_are_halved_later_in_training_files_and_prediction(tmp_path):
+    study = easydl.load(nifti_study(tmp_path / "n", cases=6, shape=(42, 38, 11), mm=(1.0, 1.0, 5.0)), mask="mask")
+    train, val, test = study.split(seed=0)
+    assert study.classes.spacing_mm == (5.0, 1.0, 1.0)
+    model = easydl.unet3d(classes=study.classes, width=4, deep_supervision=True)
+    assert recipe_of(model).arguments["levels"] == [[1, 2, 2], [1, 2, 2], [2, 2, 2]]
+    history = easydl.fit(model, train, val, augment="none", epochs=1, verbose=False)
+    assert "the axis of the thick slices later than the others" in " ".join(history.params["plan"])
+    assert recipe_of(model).patch == (12, 40, 48)
+    save_model(model, tmp_path / "m.keras")
+    again = load_model(tmp_path / "m.keras")
+    assert recipe_of(again) == recipe_of(model).model_copy(update={"easydl": recipe_of(again).easydl})
+    one, other = (easydl.predict(which, test.addresses(0)[0]).mask for which in (model, again))
+    assert one.shape == test.scan(0).shape == (11, 38, 42)
+    np.testing.assert_array_equal(one, other)
+    assert easydl.saliency(again, test.addresses(0)[0], target=1, verdict=False).array.shape == (11, 38, 42)
+
+
 def test_a_network_on_an_encoder_trains_and_outlines_images_of_odd_sizes(tmp_path):
     rng = np.random.default_rng(0)
     for number in range(9):

@@ -5,11 +5,14 @@ import numpy as np
 import pytest
 
 import easydl
+from easydl.machine import gpu_memory_gb
 from easydl.networks import recipe_of
 from easydl.networks.cost import outputs
 from easydl.training import precision
-from easydl.training.fingerprint import STEP_PIXELS, Fingerprint, choose_patch, grid_spacing
+from easydl.training.fingerprint import STEP_PIXELS, Fingerprint, choose_patch, grid_spacing, plan_segmenter
 from easydl.training.losses import dice_cross_entropy
+
+EIGHT = (8, 8, 8)
 
 
 def found(shape, spacing=None, **changes):
@@ -40,7 +43,7 @@ def test_the_median_spacing_is_kept_but_for_thick_slices():
     ],
 )
 def test_the_patch_holds_what_the_machine_allows_and_is_cut_where_it_is_longest(shape, spacing, patch):
-    chosen, words = choose_patch(found(shape, spacing), 8, 2)
+    chosen, words = choose_patch(found(shape, spacing), EIGHT, 2)
     assert chosen == patch
     assert " x ".join(map(str, patch)) in words
     assert ("whole of the median scan" in words) == all(one >= side for one, side in zip(patch, shape, strict=True))
@@ -48,12 +51,51 @@ def test_the_patch_holds_what_the_machine_allows_and_is_cut_where_it_is_longest(
 
 def test_little_memory_and_a_gpu_change_the_patch():
     large = found((300.0,) * 3, (1.0,) * 3)
-    small, words = choose_patch(found((300.0,) * 3, (1.0,) * 3, memory_gb=1.0, bytes_per_pixel=4000.0), 8, 2)
-    assert np.prod(small) < np.prod(choose_patch(large, 8, 2)[0])
+    small, words = choose_patch(found((300.0,) * 3, (1.0,) * 3, memory_gb=1.0, bytes_per_pixel=4000.0), EIGHT, 2)
+    assert np.prod(small) < np.prod(choose_patch(large, EIGHT, 2)[0])
     assert np.prod(small) * 4000 * 2 * 2 <= 0.5e9
     assert "1 GB of memory" in words
-    gpu, _ = choose_patch(found((300.0,) * 3, (1.0,) * 3, device="GPU", memory_gb=None), 8, 2)
+    card = {"device": "GPU", "bytes_per_pixel": 4000.0}
+    gpu, _ = choose_patch(found((300.0,) * 3, (1.0,) * 3, memory_gb=None, **card), EIGHT, 2)
     assert gpu == (128, 128, 128)
+    gpu, words = choose_patch(found((300.0,) * 3, (1.0,) * 3, memory_gb=12.0, **card), EIGHT, 2)
+    assert np.prod(gpu) * 4000 * 2 * 2 <= 6e9
+    assert "12 GB of memory" in words
+
+
+def test_a_patch_of_thick_slices_is_cut_in_their_own_small_steps():
+    chosen, _ = choose_patch(found((20.0, 512.0, 512.0), (5.0, 0.5, 0.5)), (2, 16, 16), 2)
+    assert np.prod(chosen) <= 64**3
+    assert chosen[0] % 2 == 0 and chosen[0] % 8, "not whole eighths"
+    height, width = (side * mm for side, mm in zip(chosen[:2], (5.0, 0.5), strict=True))
+    assert 0.8 < height / width < 1.25, "as far in every direction, in mm"
+
+
+def test_the_batch_fits_the_memory_as_the_patch_does():
+    from types import SimpleNamespace
+
+    model = easydl.unet3d(width=4)
+    asked = SimpleNamespace(batch_size=None, epochs=None, learning_rate=None, preset=(SimpleNamespace(name="none"), ""))
+    study = SimpleNamespace(units="0-255")
+
+    def plan(**facts):
+        return plan_segmenter(recipe_of(model), study, found((16.0,) * 3, **facts), asked, ((0, 255), ""))
+
+    assert plan().batch_size == 8
+    tight = plan(memory_gb=1.0, bytes_per_pixel=20_000.0)
+    assert tight.patch == (16, 16, 16)
+    assert tight.batch_size == int(0.5e9 // (16**3 * 20_000 * 2)) == 3
+
+
+def test_the_drivers_word_about_the_card(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert gpu_memory_gb() is None
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\nprintf '81559\\n24564\\n'\n")
+    tool.chmod(0o755)
+    assert gpu_memory_gb() == 25.8
+    tool.write_text("#!/bin/sh\necho '[N/A]'\n")
+    assert gpu_memory_gb() is None
 
 
 def test_memory_is_counted_from_the_layers():
@@ -127,6 +169,7 @@ def test_the_plan_is_said_in_words_and_travels_with_the_model(tmp_path):
     history = easydl.fit(model, train, val, epochs=1, loss="tversky", verbose=False)
     words = " ".join(history.params["plan"])
     assert "hold the whole of the median scan" in words
+    assert f"halves a patch {recipe_of(model).arguments['levels']} times, to " in words
     assert "each structure equally often" in words
     patch = recipe_of(model).patch
     assert patch is not None

@@ -6,6 +6,8 @@ from typing import Any
 
 from keras import layers
 
+from easydl.networks.arguments import Halvings, steps_of
+
 
 def sized(kind: str, x: Any) -> Any:
     """The Keras layer of a kind for images or volumes: ``Conv`` gives ``Conv2D`` or ``Conv3D``."""
@@ -37,13 +39,13 @@ def residual(x: Any, filters: int, name: str) -> Any:
     return layers.ReLU(name=f"{name}_relu2")(x)
 
 
-def enlarged(x: Any, name: str, factor: int = 2, *, smooth: bool = False) -> Any:
+def enlarged(x: Any, name: str, factor: int | tuple[int, ...] = 2, *, smooth: bool = False) -> Any:
     """Neighbours repeated; when ``smooth``, then averaged over ``factor + 1``, which is a straight line between them.
 
     Keras' own bilinear enlarging cannot be compiled for maps of open size, and there is none for volumes.
     """
     x = sized("UpSampling", x)(factor, name=f"{name}_enlarge")(x)
-    if smooth and factor > 1:
+    if smooth and isinstance(factor, int) and factor > 1:
         x = sized("AveragePooling", x)(factor + 1, strides=1, padding="same", name=f"{name}_smooth")(x)
     return x
 
@@ -53,15 +55,20 @@ def mixed(x: Any, filters: int, name: str) -> Any:
     return sized("Conv", x)(filters, 1, use_bias=False, name=f"{name}_mix")(x)
 
 
-def residual_scales(x: Any, width: int, levels: int) -> dict[int, Any]:
+def residual_scales(x: Any, width: int, levels: int | Halvings) -> dict[int, Any]:
     """The encoder that needs no published weights: a residual block per scale, twice the filters at each.
 
+    Args:
+        x: ``(batch, *spatial, channels)``.
+        width: Filters of the first level.
+        levels: How often the size is halved; or what every axis is divided by, level by level.
+
     Returns:
-        Maps by stride: 1, 2, 4, ... ``2**levels``.
+        Maps by the stride of the axes that every level halves: 1, 2, 4, ... ``2**levels``.
     """
-    scales = {}
-    for level in range(levels):
+    scales, steps = {}, steps_of(levels, len(x.shape) - 2)
+    for level, step in enumerate(steps):
         x = scales[1 << level] = residual(x, width << level, f"down{level + 1}")
-        x = sized("MaxPooling", x)(2, name=f"down{level + 1}_pool")(x)
-    scales[1 << levels] = residual(x, width << levels, "bottom")
+        x = sized("MaxPooling", x)(step, name=f"down{level + 1}_pool")(x)
+    scales[1 << len(steps)] = residual(x, width << len(steps), "bottom")
     return scales

@@ -6,13 +6,16 @@ from typing import Any
 
 from keras import layers
 
+from easydl.networks.arguments import Halvings, steps_of
 from easydl.networks.entry import Entry
 from easydl.networks.outlines.blocks import enlarged, mixed, residual, residual_scales, sized
 
 LEVELS = {2: 4, 3: 3}
 
 
-def residual_unet(entry: Entry, x: Any, *, width: int, levels: int = 0, scales: dict[int, Any] | None = None) -> Any:
+def residual_unet(
+    entry: Entry, x: Any, *, width: int, levels: int | Halvings = 0, scales: dict[int, Any] | None = None
+) -> Any:
     """Four levels down and up in 2D, three in 3D, so that a volume of 32 x 48 x 32 is large enough.
 
     Normalised per image and channel, so that a batch of one trains as well as any. The 3x3 convolutions are those of
@@ -28,7 +31,7 @@ def residual_unet(entry: Entry, x: Any, *, width: int, levels: int = 0, scales: 
         entry: Its entry in the catalogue.
         x: ``(batch, *spatial, channels)``.
         width: Filters of the first level; doubled at every level.
-        levels: How often the size is halved; 0 for the default.
+        levels: How often the size is halved, or what every axis is divided by, level by level; 0 for the default.
         scales: Maps of a backbone by stride, instead of the own way down.
 
     Returns:
@@ -39,13 +42,15 @@ def residual_unet(entry: Entry, x: Any, *, width: int, levels: int = 0, scales: 
         arXiv:1606.06650; Isensee et al. 2018, arXiv:1809.10486.
     """
     own = scales is None
-    scales = residual_scales(x, width, levels or LEVELS[entry.dimension]) if scales is None else scales
+    levels = levels or LEVELS[entry.dimension]
+    scales = residual_scales(x, width, levels) if scales is None else scales
     x = scales[max(scales)]
-    for level in reversed(range(max(scales).bit_length() - 1)):
+    steps = steps_of(levels if own else max(scales).bit_length() - 1, entry.dimension)
+    for level in reversed(range(len(steps))):
         name, filters = f"up{level + 1}", width << level
         # Mixing to fewer channels before enlarging costs an eighth of doing it after; as fast as a transposed
         # convolution on a CPU, and free of its chequerboard.
-        x = enlarged(mixed(x, filters, name), name)
+        x = enlarged(mixed(x, filters, name), name, steps[level])
         if 1 << level in scales:
             skip = scales[1 << level]
             # A backbone's maps are wide: as many as ours keep the way up cheap.
