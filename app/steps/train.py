@@ -25,6 +25,8 @@ from easydl_app_parts import (
 import easydl
 from easydl.workspace import RunView, choices, encoders
 
+KINDS = {"classifier": "tells classes apart", "segmenter": "outlines", "translator": "makes images"}
+FOR = {2: "images (2D)", 3: "volumes (3D)"}
 EVERY_SECONDS = 2
 PATIENCE_SECONDS = 20
 WEIGHTS = {
@@ -112,6 +114,7 @@ def settings_form() -> None:
         pressed = st.form_submit_button("Train", type="primary", disabled=bool(reason))
     if reason:
         st.caption(reason)
+    catalogue()
     if pressed:
         settings = {
             "model": model,
@@ -127,6 +130,41 @@ def settings_form() -> None:
         folder = workspace().runs.start(card, **settings, seed=int(seed), override=override)
         remember("run", folder.name)
         st.rerun()
+
+
+def catalogue() -> None:
+    """Every network that easydl knows, with the filters of the command `easydl models`."""
+    with st.expander("All networks, with their size, cost and paper"):
+        kind, dimension, weights, cost, size = st.columns(5)
+        found = easydl.models(
+            makes=kind.selectbox("What it does", [None, *KINDS], format_func=lambda one: KINDS.get(one, "anything")),
+            dimension=dimension.selectbox("For", [None, *FOR], format_func=lambda one: FOR.get(one, "images and volumes")),
+            pretrained=weights.selectbox(
+                "Pretrained weights", [None, True, "imagenet", "radimagenet"],
+                format_func=lambda one: {None: "with or without", True: "with any"}.get(one, one),
+            ),
+            cost=cost.selectbox(
+                "Training step", [None, "light", "medium", "heavy"], format_func=lambda one: one or "of any length",
+                help="Measured on a processor: light is up to 1.5 times MobileNetV2's step, medium up to 6 times.",
+            ),
+            at_most_megabytes=size.number_input(
+                "Weights, at most MB", min_value=0.1, value=None, placeholder="of any size"
+            ),
+        )  # fmt: skip
+        columns = st.column_config
+        st.dataframe(
+            found, hide_index=True,
+            column_config={
+                "name": "Network", "makes": "Makes", "dimension": "Dimension",
+                "parameters": columns.NumberColumn("Parameters", format="compact"),
+                "megabytes": columns.NumberColumn("Weights, MB", format="%.1f"),
+                "gflops": columns.NumberColumn("Operations, 10⁹", format="%.2f"),
+                "step": "Training step", "pretrained": "Weights from", "paper": "Paper",
+            },
+        )  # fmt: skip
+        st.caption(
+            f"{len(found)} networks. Those that make images (translators) are trained in Python, with easydl.translator."
+        )
 
 
 def blocked() -> str:
