@@ -39,14 +39,18 @@ def summary(seconds: list[float]) -> dict[str, float]:
     return {"median_s": round(statistics.median(seconds), 4), "iqr_s": round(high - low, 4), "n": len(seconds)}
 
 
-def write(name: str, facts: dict[str, Any]) -> None:
-    """Print the figures and keep them in ``benchmarks/results/<name>.json``."""
+def write(name: str, facts: dict[str, Any], seed: int | None = None) -> None:
+    """Print the figures and keep them in ``benchmarks/results/<name>.json``; with a seed, beside those of other seeds."""
     from easydl.machine import versions
 
     facts = {**facts, "sgemm_gflops": round(calibration()), "cores": os.cpu_count(), "versions": versions()}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(facts, indent=1))
+    path = RESULTS / f"{name}.json"
+    if seed is not None:
+        known = json.loads(path.read_text("utf-8"))["by_seed"] if path.exists() else {}
+        facts = {"by_seed": dict(sorted({**known, str(seed): facts}.items()))}
+    RESULTS.mkdir(exist_ok=True)
+    path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
 def real_data() -> Path:

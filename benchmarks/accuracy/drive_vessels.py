@@ -47,8 +47,9 @@ if __name__ == "__main__":
     common.write(
         "accuracy_drive_vessels",
         {
-            "test_images": len(test), "seed": given.seed, **numbers, "easydl": means(mine),
+            "test_images": len(test), **numbers, "easydl": means(mine),
             "second_observer": means(other), "easydl_minus_second_observer": means(difference),
             "published_f1": PUBLISHED,
         },
+        given.seed,
     )  # fmt: skip

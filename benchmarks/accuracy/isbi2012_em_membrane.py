@@ -54,7 +54,8 @@ if __name__ == "__main__":
     common.write(
         "accuracy_isbi2012_em_membrane",
         {
-            "test_slices": len(rows), "blocks": BLOCKS, "seed": given.seed, **numbers, "seconds": seconds,
+            "test_slices": len(rows), "blocks": BLOCKS, **numbers, "seconds": seconds,
             "easydl": means(rows, blocks), "leaderboard": LEADERBOARD,
         },
+        given.seed,
     )  # fmt: skip

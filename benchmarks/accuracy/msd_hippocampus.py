@@ -148,9 +148,10 @@ if __name__ == "__main__":
     common.write(
         "accuracy_msd_hippocampus",
         {
-            "test_volumes": TEST, "training_volumes": len(train), "held_out_by_easydl": HELD, "seed": seed,
+            "test_volumes": TEST, "training_volumes": len(train), "held_out_by_easydl": HELD,
             "easydl": {"seconds": round(seconds), "epochs": len(history.epoch), "dice": interval(mine), "plan": plan},
             "by_hand": {**hand, "dice": interval(other)},
             "difference": difference, "published": PUBLISHED,
         },
+        seed,
     )  # fmt: skip
