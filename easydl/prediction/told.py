@@ -119,6 +119,7 @@ def _cleaned(recipe: Recipe, frame: pd.DataFrame) -> pd.DataFrame:
     for one in recipe.covariates:
         cells = frame[one.name] if one.name in frame.columns else blank
         cells = cells.astype(object).where(cells.notna(), "").map(str).str.strip()
-        kept = cells if one.categories is not None and set(cells) <= set(one.categories) else known(cells)
-        found[one.name] = kept.reindex(frame.index, fill_value="")
+        # A category may be called "none". Every cell is judged alone, or a blank in another row would change its meaning.
+        meant = cells.isin(one.categories or ())
+        found[one.name] = cells.where(meant, known(cells[~meant]).reindex(frame.index, fill_value=""))
     return pd.DataFrame(found)
