@@ -32,7 +32,8 @@ def apply(model: Any, entry: Entry, path: Path) -> str:
         Where the weights come from, in words, for the record.
 
     Raises:
-        WeightsError: The file is of another network, or damaged.
+        WeightsError: The file is of another network, of the same at another size that its dense layers depend on, or
+            damaged.
     """
     trained = _trained_on(entry, path)
     if trained and entry.trained_on(trained).scaling != entry.scaling:
@@ -148,22 +149,43 @@ def _from_ours(model: Any, entry: Entry, path: Path) -> str:
             f"a {entry.name}, whose weights fit.",
             f'Use classifier("{name}", ...), or a file of a {entry.name}.' if name else "Choose another file.",
         )
-    for mine, other_layer in zip(
+    words = ""
+    pairs = zip(
         (layer for layer in backbone_layers(model) if layer.weights and layer.name != MIXER),
         (layer for layer in theirs.values() if layer.name != MIXER),
         strict=True,
-    ):
-        values = other_layer.get_weights()
-        # Only the first convolution of a network of our own depends on the number of channels.
-        if [v.shape for v in values] == [tuple(w.shape) for w in mine.weights]:
-            mine.set_weights(values)
-            if hasattr(mine, "finalize_state") and mine.input_mean is None:
-                mine.finalize_state()
+    )
+    for number, (mine, other_layer) in enumerate(pairs):
+        values, shapes = other_layer.get_weights(), [tuple(weight.shape) for weight in mine.weights]
+        if number == 0 and values[0].shape != shapes[0]:
+            words = f", its first convolution for {shapes[0][-2]} instead of {values[0].shape[-2]} channel(s)"
+            values[0] = _for_channels(values[0], shapes[0])
+        for value, shape in zip(values, shapes, strict=True):
+            if value.shape != shape:
+                side = " x ".join(map(str, recipe_of(other).size))
+                raise WeightsError(
+                    f"The layer {mine.name} has the shape {value.shape} in {path.name} and {shape} in the network.",
+                    f"a network whose layers have the shapes of that model, which takes images of {side} pixels.",
+                    f"Build the network with the size of that model ({side}), or start from other weights.",
+                )
+        mine.set_weights(values)
+        if hasattr(mine, "finalize_state") and mine.input_mean is None:
+            mine.finalize_state()
     mixer = theirs.get(MIXER)
     ours = next((layer for layer in model.layers if layer.name == MIXER), None)
     if mixer is not None and ours is not None and mixer.kernel.shape == ours.kernel.shape:
         ours.set_weights(mixer.get_weights())
-    return f"our own model ({path.name}, sha256 {digest(path, 'sha256')[:12]})"
+    return f"our own model ({path.name}, sha256 {digest(path, 'sha256')[:12]}){words}"
+
+
+def _for_channels(kernel: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A first convolution for another number of channels, which sees an image of equal channels as the old one did.
+
+    That of our own networks follows the image's channels; the others always take three colours.
+    """
+    if kernel.ndim < 4 or (*kernel.shape[:-2], kernel.shape[-1]) != (*shape[:-2], shape[-1]):
+        return kernel
+    return np.repeat(kernel.sum(axis=-2, keepdims=True), shape[-2], axis=-2) / shape[-2]
 
 
 def read(path: Path, entry: Entry) -> list[list[Any]]:

@@ -243,6 +243,26 @@ def test_a_model_of_ours_hands_on_its_backbone(tmp_path, stir, channels):
     assert "our own model (old.keras" in recipe_of(new).pretrained
 
 
+@pytest.mark.parametrize(("have", "want"), [(1, 3), (3, 1), (2, 5)])
+def test_equal_channels_are_seen_as_the_model_of_ours_saw_them(tmp_path, stir, have, want):
+    old = stir(classifier("tiny", channels=have, size=32, seed=1))
+    path = save_model(old, tmp_path / "old.keras")
+    new = classifier("tiny", channels=want, size=32, pretrained=path, seed=2)
+    grey = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 1)).astype("float32")
+    expected = np.asarray(feature_extractor(old)(np.repeat(grey, have, -1), training=False))
+    found = feature_extractor(new)(np.repeat(grey, want, -1), training=False)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+    assert f"for {want} instead of {have} channel(s)" in recipe_of(new).pretrained
+
+
+def test_dense_layers_of_another_size_are_refused_and_never_left_random(tmp_path):
+    path = save_model(classifier("lenet", size=32), tmp_path / "old.keras")
+    with pytest.raises(WeightsError, match=r"dense1 has the shape \(400, 120\) in old\.keras") as caught:
+        classifier("lenet", size=64, pretrained=path)
+    assert "32 x 32" in caught.value.do
+    classifier("lenet", classes=5, size=32, pretrained=path)
+
+
 def test_a_model_of_ours_of_another_kind_is_refused(tmp_path):
     path = save_model(classifier("tiny", size=32), tmp_path / "tiny.keras")
     with pytest.raises(WeightsError, match="is a tiny"):
