@@ -62,7 +62,7 @@ class Cascade:
         """The second model's classes on the scan's own grid; nothing beyond the margin around the organ.
 
         Args:
-            run: Outlines a scan with a model: ``run(model, recipe, scan, **options)``.
+            run: Outlines a scan with a model and adds what must be known: ``run(model, recipe, scan, notes, **options)``.
             scan: The whole scan.
             mirror: For both models, as in `easydl.predict`.
             **tidy: For the second model, as in `easydl.predict`.
@@ -71,13 +71,14 @@ class Cascade:
             int32 ``(*scan.shape)``, and what must be known about it, in words.
         """
         first, second = recipe_of(self.find_organ), recipe_of(self.find_lesion)
-        mask = run(self.find_organ, first, scan, mirror=mirror)
+        notes: list[str] = []
+        mask = run(self.find_organ, first, scan, notes, mirror=mirror)
         organ = np.isin(mask, [first.classes.index(name) for name in self.organs])
         out = np.zeros(scan.shape, np.int32)
         names = ", ".join(self.organs)
         if not organ.any():
-            return out, [f"{names} was not found on the scan, so nothing was looked for and the mask is empty."]
-        notes = []
+            missed = f"{names} was not found on the scan, so nothing was looked for and the mask is empty."
+            return out, [*notes, missed]
         steps = [self.margin_mm / mm for mm in scan.spacing_mm] if scan.spacing_mm else [self.margin_mm] * out.ndim
         if scan.spacing_mm is None:
             notes.append(f"The scan's spacing is not known: the margin is {self.margin_mm:g} pixels instead of mm.")
@@ -88,8 +89,13 @@ class Cascade:
         # Values are brought to the model's units over the whole scan, as they were in training, and then cut out.
         pixels = prepare(scan, channels=second.channels, units=second.units, normalise=second.normalise)
         part = replace(scan, pixels=pixels[tuple(box)], units=second.units, affine=None)
-        prepared = second.model_copy(update={"normalise": "percentile"})
-        out[tuple(box)] = run(self.find_lesion, prepared, part, mirror=mirror, **tidy)
+        changes: dict[str, Any] = {"normalise": "percentile"}
+        whole, most = max(scan.shape), second.max_side
+        if second.reduced and most is not None and whole > most:
+            # Training reduced whole images of this size: the part is shown at the scale that it had in them.
+            changes["max_side"] = max(2, round(max(part.shape) * most / whole))
+        prepared = second.model_copy(update=changes)
+        out[tuple(box)] = run(self.find_lesion, prepared, part, notes, mirror=mirror, **tidy)
         size = " x ".join(str(side) for side in part.shape)
         notes.append(f"{', '.join(second.classes[1:])} was looked for in the {size} pixels around {names}, not beyond.")
         return out, notes
@@ -150,7 +156,7 @@ def cascade(find_organ: Any, find_lesion: Any, *, organ: str | int | None = None
     Args:
         find_organ: A segmenter of easydl or its ``.keras`` file; it sees the whole scan.
         find_lesion: The same for the lesion. Trained on whole scans or on parts of them: values are brought to its units
-            over the whole scan.
+            over the whole scan, and long images are reduced as whole ones when its training reduced some.
         organ: Which class of the first counts, by name or index; every structure when None.
         margin_mm: How far around the organ the second looks, in mm (in pixels where a scan's spacing is not known), 0 to
             1000.
