@@ -16,7 +16,7 @@ from easydl.images import Scan, prepare, read
 from easydl.networks import recipe_of
 from easydl.networks.recipe import Recipe, image_input
 from easydl.prediction.cascades import Cascade, load_model
-from easydl.prediction.outlining import outline, working_grid
+from easydl.prediction.outlining import chosen, outline, unknown_scale, working_grid
 from easydl.prediction.results import Case, Predictions, Segmentation, answers
 from easydl.prediction.told import beside, beside_case, unknown
 from easydl.prediction.translating import Rebuilt, Translation, rebuilt, translated
@@ -53,13 +53,15 @@ def predict(
         `Segmentation` of a single scan, for a network that makes images a `Translation`.
 
     Raises:
-        InputError: Nothing readable there, a segmenter was given several scans, or covariates the model does not know.
+        InputError: Nothing readable there, a segmenter was given several scans, covariates the model does not know, or
+            an option for outlines with a model that makes none.
         ModelError: The model does not fit the images.
 
     Example:
         >>> easydl.predict(model, "case.dcm").frame  # doctest: +SKIP
     """
     model, recipe = opened(model)
+    on = chosen(recipe.task, mirror=mirror, largest_component=largest_component, fill_holes=fill_holes)
     found = as_source(source, recipe)
     if recipe.task in ("segmentation", "reconstruction"):
         if isinstance(found, Study):
@@ -74,9 +76,7 @@ def predict(
             _check_dimension(recipe, found)
             return translated(compiled(model), tuple(model.input_shape[1:-1]), recipe, found)
         notes: list[str] = []
-        mask = outlined(
-            model, recipe, found, notes, mirror=mirror, largest_component=largest_component, fill_holes=fill_holes
-        )
+        mask = outlined(model, recipe, found, notes, **on)
         return Segmentation(mask, found, recipe.classes, recipe.label_values, notes)
     if isinstance(found, Scan):
         told = beside_case(recipe, covariates)
@@ -159,7 +159,8 @@ def compiled(model: Any, layer: str | None = None) -> Any:
     store = _calls.setdefault(model, {})
     if key not in store:
         given = model.input if layer is None else image_input(model)
-        part = model if layer is None else keras.Model(given, model.get_layer(layer).output)
+        # Of its layers, not the model itself: what is stored under a model must not keep it alive.
+        part = keras.Model(given, (model if layer is None else model.get_layer(layer)).output)
         signature = tf.nest.map_structure(lambda one: tf.TensorSpec((None, *one.shape[1:]), tf.float32), given)
         store[key] = tf.function(lambda x: part(x, training=False), input_signature=[signature])
     return store[key]
@@ -176,6 +177,8 @@ def outlined(model: Any, recipe: Recipe, scan: Scan, notes: list[str] | None = N
         if notes is not None:
             notes += told
         return mask
+    if notes is not None:
+        notes += [one for one in unknown_scale(recipe, int(scan.spacing_mm is None)) if one not in notes]
     return outline(compiled(model), tuple(model.input_shape[1:-1]), recipe, scan, **options)
 
 
@@ -203,7 +206,9 @@ def as_source(source: Any, recipe: Recipe) -> Study | Scan:
         return source
     if isinstance(source, np.ndarray):
         pixels = source[..., None] if source.ndim == 2 else source
-        return Scan(pixels.astype(np.float32), "HU" if pixels.min() < -500 else "0-255", source="array")
+        # Such dark values are no grey values: taken for HU they are refused by a model of grey values, not cut off.
+        units = "HU" if recipe.units == "HU" or pixels.min() < -500 else "0-255"
+        return Scan(pixels.astype(np.float32), units, source="array")
     classes = recipe.task in ("classification", "segmentation")
     if isinstance(source, pd.DataFrame):
         return load(source if classes else unlabelled(source), patient="auto" if "patient" in source.columns else None)

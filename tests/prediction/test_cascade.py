@@ -7,14 +7,17 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from made import outlined_study
 from PIL import Image
 
 import easydl
 from easydl.errors import InputError, ModelError
 from easydl.images import Scan
 from easydl.images.grid import prepare
-from easydl.networks import recipe_of
+from easydl.networks import attach, recipe_of
 from easydl.prediction import Cascade, Segmentation
+from easydl.prediction.calls import outlined
+from easydl.prediction.outlining import working_grid
 
 
 def by_brightness(limits: list[float], dimension: int = 2) -> keras.Model:
@@ -79,6 +82,47 @@ def test_values_are_those_of_the_whole_scan_as_in_training():
     values = prepare(scan, channels=1, units="0-255")
     assert 100 < values[25, 35, 0] < 200 < values[30, 40, 0]
     np.testing.assert_array_equal(easydl.predict(whole, scan).mask, expected(scene(), 5, 5))
+
+
+@pytest.mark.parametrize("reduced", [True, False])
+def test_the_part_is_shown_at_the_scale_of_the_training_images(reduced):
+    lesion = by_brightness([200])
+    attach(lesion, recipe_of(lesion).model_copy(update={"max_side": 40, "reduced": reduced}))
+    whole = easydl.cascade(by_brightness([100, 200]), lesion, organ="class 1", margin_mm=4)
+    scan = Scan(scene(), "0-255", spacing_mm=(1.0, 1.0))
+    seen = []
+
+    def run(model, recipe, part, notes, **options):
+        seen.append(working_grid(recipe, part))
+        return outlined(model, recipe, part, notes, **options)
+
+    mask, _ = whole.outline(run, scan)
+    assert mask.shape == scan.shape
+    # What the lesion model gets of the whole scan, 32 x 40 pixels, as training showed it: rows 16-44 are 8-22 there.
+    shown = working_grid(recipe_of(lesion), scan)[8:22, 13:27] if reduced else scan.pixels[16:44, 26:54]
+    assert seen[1].shape == shown.shape
+    np.testing.assert_allclose(seen[1][1:-1, 1:-1], shown[1:-1, 1:-1], atol=1e-3)
+
+
+def test_training_records_whether_images_were_reduced(tmp_path, monkeypatch):
+    study = easydl.load(outlined_study(tmp_path / "s", cases=9))
+    train, val, _ = study.split(seed=1)
+    model = easydl.unet(classes=study.classes, width=4, levels=2)
+    monkeypatch.setattr("easydl.training.segmentation.run_phase", lambda learner, *_, **given: learner.compile("sgd"))
+    for side, reduced in ((24, True), (32, False)):
+        monkeypatch.setattr("easydl.training.segmentation.SIDE_2D", side)
+        easydl.fit(model, train, val, augment="none", epochs=1, verbose=False)
+        assert recipe_of(model).reduced is reduced
+
+
+def test_a_scan_without_spacing_is_named_once(tmp_path):
+    models = by_brightness([100, 200]), by_brightness([200])
+    for one in models:
+        attach(one, recipe_of(one).model_copy(update={"spacing_mm": (1.0, 1.0)}))
+    found = easydl.predict(easydl.cascade(*models, organ="class 1"), scene()[..., 0])
+    assert sum("check the scale" in note for note in found.notes) == 1
+    known = easydl.predict(easydl.cascade(*models, organ="class 1"), Scan(scene(), "0-255", spacing_mm=(1.0, 1.0)))
+    assert not any("check the scale" in note for note in known.notes)
 
 
 def test_volumes_keep_their_grid():

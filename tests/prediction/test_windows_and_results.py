@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,6 +9,7 @@ from made import nifti_study, png_study
 import easydl
 from easydl.errors import InputError, ModelError
 from easydl.images import Scan
+from easydl.networks import attach, recipe_of, set_window
 from easydl.prediction import Predictions, Segmentation, cases, compiled, inputs
 from easydl.prediction.outlining import outline, tidied
 from easydl.prediction.windows import gaussian, mirrored, planes, resampled, slide, starts
@@ -130,6 +134,15 @@ def test_outlines_take_the_options_and_the_scans_own_grid():
     )
 
 
+def test_a_scan_without_spacing_goes_with_a_note_through_a_model_that_works_in_mm():
+    model = easydl.unet3d(classes=2, width=4, levels=2)
+    attach(model, recipe_of(model).model_copy(update={"spacing_mm": (3.0, 1.5, 1.5)}))
+    pixels = np.zeros((4, 8, 8, 1), np.float32)
+    found = easydl.predict(model, Scan(pixels, "0-255"))
+    assert "The spacing of the scan is not known and the model works at 3 x 1.5 x 1.5 mm" in found.notes[0]
+    assert easydl.predict(model, Scan(pixels, "0-255", spacing_mm=(3.0, 1.5, 1.5))).notes == []
+
+
 def test_windows_cover_everything_and_end_at_the_end():
     for length in range(1, 70):
         begins = starts(length, 16, 0.5)
@@ -170,6 +183,25 @@ def test_a_compiled_call_is_traced_once(study):
         call(np.zeros((batch, 32, 32, 1), np.float32))
     assert call.experimental_get_tracing_count() == 1
     assert compiled(model) is call
+
+
+def test_a_model_that_has_predicted_is_let_go():
+    model = easydl.classifier("tiny", size=32, covariates=["age"])
+    easydl.predict(model, np.zeros((32, 32)), covariates={"age": 61})
+    compiled(model, "features")(np.zeros((1, 32, 32, 1), np.float32))
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+
+
+def test_an_array_is_in_the_models_units():
+    pixels = np.random.default_rng(0).uniform(0, 80, (32, 32)).astype(np.float32)
+    model = set_window(easydl.classifier("tiny", size=32), (0, 80), "HU")
+    as_scan = easydl.predict(model, Scan(pixels[..., None], "HU")).frame
+    np.testing.assert_array_equal(easydl.predict(model, pixels).frame.filter(like="p("), as_scan.filter(like="p("))
+    with pytest.raises(ModelError, match="Hounsfield"):
+        easydl.predict(easydl.classifier("tiny", size=32), pixels - 1000)
 
 
 def test_other_classes_and_dimensions_are_refused(study):
