@@ -29,6 +29,9 @@ Told = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=VALUE", help="For one image, what the model is told beside it: age=61; repeat it."),
 ]
+Mirror = Annotated[bool, typer.Option("--mirror", help="Outlines: average over mirror images, if trained with them.")]
+Largest = Annotated[bool, typer.Option("--largest-component", help="Outlines: only the largest piece of a structure.")]
+Fill = Annotated[bool, typer.Option("--fill-holes", help="Outlines: fill background that a structure encloses.")]
 Override = Annotated[
     str | None, typer.Option(help="A reason for going on in spite of a blocking trap (on the record).")
 ]
@@ -113,13 +116,18 @@ def evaluate(
     *,
     study: dict[str, Any],
     seed: Seed = 0,
+    mirror: Mirror = False,
+    largest_component: Largest = False,
+    fill_holes: Fill = False,
     as_json: Json = False,
 ) -> None:
     """Test a model on a study it has not seen: every number with n and a 95% interval."""
     import easydl
 
-    metrics = easydl.evaluate(easydl.load_model(model), easydl.load(source, **study), seed=seed)
-    _print(metrics.to_dict() if as_json else metrics.table.to_string(index=False), as_json)
+    outlines = {"mirror": mirror, "largest_component": largest_component, "fill_holes": fill_holes}
+    metrics = easydl.evaluate(easydl.load_model(model), easydl.load(source, **study), seed=seed, **outlines)
+    words = "\n".join([metrics.table.to_string(index=False), *metrics.notes])
+    _print(metrics.to_dict() if as_json else words, as_json)
 
 
 @app.command()
@@ -130,11 +138,15 @@ def predict(
         Path | None, typer.Option("--output", "-o", help="predictions.csv, or mask.nii.gz / mask.png.")
     ] = None,
     covariate: Told = None,
+    mirror: Mirror = False,
+    largest_component: Largest = False,
+    fill_holes: Fill = False,
 ) -> None:
     """Apply a model: a table of probabilities or numbers, or a mask on the source grid."""
     import easydl
 
-    found = easydl.predict(easydl.load_model(model), source, covariates=_told(covariate))
+    outlines = {"mirror": mirror, "largest_component": largest_component, "fill_holes": fill_holes}
+    found = easydl.predict(easydl.load_model(model), source, covariates=_told(covariate), **outlines)
     typer.echo(f"Written: {found.save(output)}" if output else _table(found))
     for note in getattr(found, "notes", ()):
         typer.echo(note)

@@ -12,6 +12,7 @@ from easydl.evaluation.ordinal import ordinal_metrics
 from easydl.evaluation.regression import regression_metrics
 from easydl.evaluation.results import Metrics
 from easydl.evaluation.segmentation import segmentation_metrics
+from easydl.prediction.outlining import chosen, unknown_scale
 from easydl.prediction.results import Predictions
 
 __all__ = [
@@ -31,7 +32,23 @@ class _Options(TypedDict):
     resamples: int
 
 
-def evaluate(model: Any, test: Any, *, seed: int = 0, resamples: int = 2000) -> Metrics:
+_DONE = {
+    "mirror": "averaged over mirror images",
+    "largest_component": "only the largest piece of every structure kept",
+    "fill_holes": "what a structure encloses filled",
+}
+
+
+def evaluate(
+    model: Any,
+    test: Any,
+    *,
+    seed: int = 0,
+    resamples: int = 2000,
+    mirror: bool = False,
+    largest_component: bool = False,
+    fill_holes: bool = False,
+) -> Metrics:
     """Test a model on images it has never seen.
 
     Args:
@@ -39,6 +56,10 @@ def evaluate(model: Any, test: Any, *, seed: int = 0, resamples: int = 2000) -> 
         test: A Study with labels or masks (the third part of ``study.split()``), or the Predictions of one.
         seed: Seed of the bootstrap.
         resamples: Number of bootstrap resamples.
+        mirror: For a model that outlines: average over the mirror images that it was trained with, as in
+            `easydl.predict`. What is on is in the notes, for the numbers hold for masks made in the same way.
+        largest_component: For a model that outlines: keep only the largest connected piece of every structure.
+        fill_holes: For a model that outlines: fill background that a structure encloses.
 
     Returns:
         Metrics: AUC, sensitivity, specificity, accuracy and predictive values for classes; AUC, average precision,
@@ -48,7 +69,8 @@ def evaluate(model: Any, test: Any, *, seed: int = 0, resamples: int = 2000) -> 
         of patients and a patient-level 95% interval.
 
     Raises:
-        InputError: The test set has no labels.
+        InputError: The test set has no labels, an option for outlines was given with a model that makes none, or `mirror`
+            with a model that was trained without mirror images.
         ModelError: The model's task or classes are not the study's.
 
     Example:
@@ -60,12 +82,15 @@ def evaluate(model: Any, test: Any, *, seed: int = 0, resamples: int = 2000) -> 
         "seed": seed,
         "resamples": resamples,
     }
+    asked = {"mirror": mirror, "largest_component": largest_component, "fill_holes": fill_holes}
     if isinstance(test, Predictions):
+        chosen(test.task, **asked)
         return metrics_of(test, **options)
     from easydl.prediction import cases, predict
     from easydl.prediction.calls import opened, rebuilds
 
     model, recipe = opened(model)
+    on = chosen(recipe.task, **asked)
     if recipe.task == "reconstruction":
         from easydl.evaluation.reconstruction import reconstruction_metrics
         from easydl.prediction.translating import degrades
@@ -81,7 +106,14 @@ def evaluate(model: Any, test: Any, *, seed: int = 0, resamples: int = 2000) -> 
             "Load the test set with task= (--task), label= or heads= as the model's training set was.",
         )
     if test.task == "segmentation":
-        return segmentation_metrics(cases(model, test), **options)
+        metrics = segmentation_metrics(cases(model, test, **on), **options)
+        assert metrics.cases is not None
+        unknown = metrics.cases.loc[metrics.cases["hd95_unit"] != "mm", "image"].nunique()
+        metrics.notes[:0] = unknown_scale(recipe, unknown, metrics.images)
+        if on:
+            how = ", ".join(f"{name} ({_DONE[name]})" for name in on)
+            metrics.notes.insert(0, f"The masks were made with {how}.")
+        return metrics
     found = predict(model, test)
     assert isinstance(found, Predictions)  # the model's task is neither outlining nor making images
     return metrics_of(found, **options)

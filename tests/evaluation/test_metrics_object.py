@@ -203,14 +203,29 @@ def test_evaluate_predicts_a_study_first(classifier, segmenter, monkeypatch):
 
     monkeypatch.setitem(easydl.prediction.__dict__, "predict", predict)
     monkeypatch.setitem(easydl.prediction.__dict__, "cases", cases)
-    monkeypatch.setattr("easydl.prediction.calls.opened", lambda model: (model, SimpleNamespace(task=model)))
+    recipe = {"spacing_mm": None}
+    monkeypatch.setattr("easydl.prediction.calls.opened", lambda model: (model, SimpleNamespace(task=model, **recipe)))
     found = evaluate("classification", TestSet("classification"), resamples=200)
     assert found.to_dict() == classifier.to_dict()
     outlined = evaluate("segmentation", TestSet("segmentation", patients_known=False))
     assert outlined.table["unit_of_n"].iloc[0] == "images"
+    assert not any("check the scale" in note for note in outlined.notes)
     assert asked == [("classification", "classification"), ("segmentation", "segmentation")]
     with pytest.raises(ModelError, match=r"task is classification; the test set's is regression"):
         evaluate("classification", TestSet("regression"))
+    recipe["spacing_mm"] = (1.0, 1.0)
+    monkeypatch.setitem(easydl.prediction.__dict__, "cases", lambda model, study: iter([flat(None), flat((1.0, 1.0))]))
+    assert "1 of 2 scans is not known" in evaluate("segmentation", TestSet("segmentation")).notes[0]
+
+
+def flat(spacing_mm):
+    return case(ball((9, 9), (4, 4), 2), ball((9, 9), (4, 4), 2), image=str(spacing_mm), spacing=spacing_mm)
+
+
+@pytest.mark.parametrize("name", ["mirror", "largest_component", "fill_holes"])
+def test_options_for_outlines_are_refused_for_a_table(name):
+    with pytest.raises(InputError, match=f"{name}=True was given, and the model's task is classification"):
+        evaluate(None, Predictions(predictions(), tuple(CLASSES)), **{name: True})
 
 
 def test_the_room_loads_no_tensorflow():
