@@ -138,17 +138,17 @@ def catalogue() -> None:
         kind, dimension, weights, cost, size = st.columns(5)
         found = easydl.models(
             makes=kind.selectbox("What it does", [None, *KINDS], format_func=lambda one: KINDS.get(one, "anything")),
-            dimension=dimension.selectbox("For", [None, *FOR], format_func=lambda one: FOR.get(one, "images and volumes")),
+            dimension=dimension.selectbox("For", [None, *FOR], format_func=lambda one: FOR.get(one, "either")),
             pretrained=weights.selectbox(
                 "Pretrained weights", [None, True, "imagenet", "radimagenet"],
-                format_func=lambda one: {None: "with or without", True: "with any"}.get(one, one),
+                format_func=lambda one: {None: "with or without", True: "from anywhere"}.get(one, one),
             ),
             cost=cost.selectbox(
-                "Training step", [None, "light", "medium", "heavy"], format_func=lambda one: one or "of any length",
+                "Training step", [None, "light", "medium", "heavy"], format_func=lambda one: one or "any",
                 help="Measured on a processor: light is up to 1.5 times MobileNetV2's step, medium up to 6 times.",
             ),
             at_most_megabytes=size.number_input(
-                "Weights, at most MB", min_value=0.1, value=None, placeholder="of any size"
+                "Weights, at most MB", min_value=0.1, value=None, placeholder="any"
             ),
         )  # fmt: skip
         columns = st.column_config
