@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from easydl.networks.recipe import Recipe
+from easydl.studies import Study
 from easydl.training.averaging import Averaged
+from easydl.training.plan import Asked, Plan
 from easydl.training.watch import Watch
 
 NAME = "checkpoint.npz"
@@ -25,7 +31,7 @@ class Checkpoint(keras.callbacks.Callback):
         folder: The run folder.
         watch: Whose history is saved.
         early: The early stopping whose best weights and counter are saved.
-        key: What must be the same for a checkpoint to be taken up (phase, plan, data).
+        key: See `training_key`.
         state: A loaded checkpoint to go on from, or None.
         averaged: The average of the weights that is saved too, or None.
     """
@@ -85,6 +91,31 @@ class Checkpoint(keras.callbacks.Callback):
         os.replace(temporary, self.folder / NAME)
 
 
+def training_key(recipe: Recipe, plan: Plan, asked: Asked, parts: Sequence[Study], targets: Sequence[Any] = ()) -> str:
+    """What must be the same for a checkpoint to be taken up: the network, every choice, the images and their targets.
+
+    Args:
+        recipe: Of the network. What `fit` itself writes into it does not count, or a training could not be taken up
+            with the same model.
+        plan: Every choice.
+        asked: What was asked: the loss and the seed.
+        parts: The training and the validation part.
+        targets: Arrays, or dicts of them: labels, masks, and what the network is told beside the image; None counts as
+            nothing.
+
+    Returns:
+        A SHA-256, for all processes.
+    """
+    choices = (recipe.builder, recipe.arguments, recipe.classes, recipe.pretrained, recipe.normalise, plan, asked.loss)
+    found = hashlib.sha256(f"{choices}|{asked.seed}".encode())
+    for part in parts:
+        found.update("".join([*part.digests(), "|"]).encode())
+    for one in keras.tree.flatten(list(targets)):
+        if one is not None:
+            found.update(np.ascontiguousarray(one).data)
+    return found.hexdigest()
+
+
 def load_checkpoint(folder: Path | None, key: str) -> dict[str, Any] | None:
     """The saved state when there is one for this very training, else None. Damaged files count as none.
 
@@ -101,6 +132,6 @@ def load_checkpoint(folder: Path | None, key: str) -> dict[str, Any] | None:
             arrays = [file[f"a{number}"] for number in range(sum(facts["counts"]))]
             ends = np.cumsum(facts["counts"])
             weights, optimizer, best, average = (arrays[a:b] for a, b in zip([0, *ends], ends, strict=False))
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile):
         return None
     return {"facts": facts, "weights": weights, "optimizer": optimizer, "best": best or None, "average": average}

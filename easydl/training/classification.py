@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +17,7 @@ from easydl.prediction.told import beside
 from easydl.studies import Study
 from easydl.studies.contents import Decoded
 from easydl.studies.stream import dataset, decode
-from easydl.training.checkpoint import load_checkpoint
+from easydl.training.checkpoint import load_checkpoint, training_key
 from easydl.training.feed import image_feed
 from easydl.training.objective import Objective, objective
 from easydl.training.phase import run_phase
@@ -59,11 +58,12 @@ def fit_classifier(
     told, held_told = beside(model, train, learn=True), beside(model, val)
     learn = Part(images, told, train.targets(), sample_weights(train, plan))
     check = Part(held, held_told, val.targets(), val.target_weights())
-    key = _key(recipe, plan, seed, images.shape)
+    key = training_key(recipe, plan, asked, (train, val), (learn.told, learn.targets, check.told, check.targets))
     name = "fine-tune" if plan.head_epochs else "train"
     if plan.head_epochs and load_checkpoint(watch.folder, key) is None:
         _train_head(model, learn, check, plan, goal, augment, seed, watch, show)
     if not watch.stopped and (plan.fine_tune or not plan.head_epochs):
+        head_loss = _lowest(watch, "head")
         if plan.head_epochs:
             unfreeze(model)
         run_phase(
@@ -75,8 +75,14 @@ def fit_classifier(
             dataset(check.inputs(), check.targets, FEATURE_BATCH, weights=check.weights),
             name=name, epochs=plan.epochs, steps=-(-len(images) // plan.batch_size), learning_rate=plan.learning_rate,
             loss=goal.loss, metrics=goal.metrics(), watch=watch, show=show, key=key,
-            class_weight=plan.class_weight if goal.single else None,
+            class_weight=plan.class_weight if goal.single else None, best=head_loss if np.isfinite(head_loss) else None,
         )  # fmt: skip
+        # The head's epochs are here after an interruption too: they come with the checkpoint.
+        if plan.head_epochs and not _lowest(watch, name) < _lowest(watch, "head"):
+            kept = "No epoch of fine-tuning had a lower validation loss than the head alone, which is kept."
+            plan = replace(plan, why=(*plan.why, kept))
+            if show:
+                print(kept, flush=True)
     if model.compiled and goal.loss != goal.plain:
         # Left compiled with losses that Keras itself knows, so that model.save opens anywhere without easydl.
         model.compile(optimizer=model.optimizer, loss=goal.plain, jit_compile=False)
@@ -182,8 +188,13 @@ def _train_head(
         patience=12, class_weight=plan.class_weight if goal.single else None,
     )  # fmt: skip
     if show and watch.rows:
-        best = min(watch.rows, key=lambda row: row.get("val_loss", np.inf))
-        print(f"Head: {len(watch.rows)} epochs, validation loss {best.get('val_loss', np.nan):.3f}.", flush=True)
+        print(f"Head: {len(watch.rows)} epochs, validation loss {_lowest(watch, 'head'):.3f}.", flush=True)
+
+
+def _lowest(watch: Watch, phase: str) -> float:
+    """The lowest validation loss of a phase; infinite where there is none."""
+    found = [row.get("val_loss", np.inf) for row in watch.rows if row["phase"] == phase]
+    return float(np.nanmin([np.inf, *found]))
 
 
 def _progress(watch: Watch, show: int) -> Any:
@@ -194,8 +205,3 @@ def _progress(watch: Watch, show: int) -> Any:
     if watch.folder is not None:
         write_status(watch.folder, state="running", phase="loading", message="Reading the images")
     return say
-
-
-def _key(recipe: Recipe, plan: Plan, seed: int, shape: tuple[int, ...]) -> str:
-    text = f"{recipe.builder}|{recipe.arguments}|{plan}|{seed}|{shape}"
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -6,7 +6,7 @@ import pytest
 from scipy.ndimage import distance_transform_edt
 
 from easydl.errors import InputError
-from easydl.training.losses import BOUNDARY_WEIGHT, MASK_LOSSES, SMOOTH, mask_loss, signed_distance
+from easydl.training.losses import BOUNDARY_WEIGHT, MASK_LOSSES, SMOOTH, dice, mask_loss, signed_distance
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +80,17 @@ def test_every_loss_trains_a_model_towards_the_mask(name, masks):
     model.fit(x, target, epochs=40, verbose=0)
     assert model.evaluate(x, target, verbose=0) < 0.6 * first
     assert (model.predict(x, verbose=0).argmax(-1) == target.argmax(-1)).mean() > 0.95
+
+
+def test_the_dice_that_is_followed_is_that_of_the_most_probable_classes(masks):
+    target, probability = masks
+    mixed = probability[:, ::-1]
+    taken = np.eye(3)[mixed.argmax(-1)]
+    expected = soft_dice(target, taken)[1:].mean()
+    found = float(dice(keras.ops.convert_to_tensor(target), keras.ops.convert_to_tensor(mixed)))
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert 0.01 < found < 0.99, "neither of the two ends"
+    assert float(dice(keras.ops.convert_to_tensor(target), keras.ops.convert_to_tensor(target))) == pytest.approx(1)
 
 
 def test_an_unknown_loss_is_refused():

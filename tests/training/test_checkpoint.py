@@ -1,0 +1,211 @@
+"""Which training a checkpoint belongs to, what a phase begins with and keeps, and what becomes of one that diverges."""
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from made import outlined_study, png_study
+from PIL import Image
+
+import easydl
+from easydl.errors import ModelError
+from easydl.networks import recipe_of
+from easydl.training import checkpoint
+from easydl.training.checkpoint import NAME, load_checkpoint, training_key
+from easydl.training.phase import run_phase
+from easydl.training.watch import Watch
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    return easydl.load(png_study(tmp_path_factory.mktemp("s"), per_class=20)).split(seed=1)
+
+
+def relabelled(study):
+    labels = study.frame["label"].tolist()
+    at = labels.index("healthy")
+    return replace(study, frame=study.frame.assign(label=[*labels[:at], "disease", *labels[at + 1 :]]))
+
+
+def test_the_key_changes_with_all_that_decides_a_training(parts):
+    train, val, _ = parts
+    recipe = recipe_of(easydl.classifier("tiny", classes=train.classes, size=32))
+
+    def key(changes=(), plan="a plan", loss="auto", seed=0, parts=(train, val), targets=None):
+        asked = SimpleNamespace(loss=loss, seed=seed)
+        changed = recipe.model_copy(update=dict(changes))
+        return training_key(changed, plan, asked, parts, targets or (None, train.targets(), val.targets()))
+
+    assert key() == key() == key({"window": (10.0, 90.0), "training": {"seconds": 3}}), "what fit writes does not count"
+    others = [
+        key({"pretrained": "ImageNet"}), key({"normalise": "z-score"}), key(plan="another"), key(loss="focal"), key(seed=1),
+        key(parts=(train.rows(range(1, len(train))), val)), key(parts=(train, val.rows(range(1, len(val))))),
+        key(targets=(None, relabelled(train).targets(), val.targets())),
+        key(targets=(None, train.targets(), relabelled(val).targets())),
+        key(targets=(np.ones((len(train), 2), np.float32), train.targets(), val.targets())),
+    ]  # fmt: skip
+    assert len({key(), *others}) == 1 + len(others)
+
+
+@pytest.fixture
+def keys(monkeypatch):
+    """The keys that the three ways of training hand to their phase, which is left out."""
+    found = []
+
+    def phase(learner, *given, **more):
+        found.append(more["key"])
+        learner.compile("sgd", "mse")
+
+    for name in ("classification", "segmentation", "translation"):
+        monkeypatch.setattr(f"easydl.training.{name}.run_phase", phase)
+    return found
+
+
+def test_a_classifier_with_another_loss_or_other_labels_does_not_go_on(parts, keys):
+    train, val, _ = parts
+    for part, loss in ((train, "auto"), (train, "auto"), (train, "focal"), (relabelled(train), "auto")):
+        model = easydl.classifier("tiny", classes=train.classes, size=32)
+        easydl.fit(model, part, val, augment="none", class_weight=None, loss=loss, epochs=1, verbose=False)
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 3
+
+
+def unet(study):
+    return easydl.unet(classes=study.classes, width=4)
+
+
+def test_other_masks_losses_and_images_are_another_training(tmp_path, keys):
+    studies = []
+    for changed in (None, "mask", "image"):
+        table = outlined_study(tmp_path / str(changed), cases=9)
+        if changed:
+            file = easydl.load(table).split(seed=1)[0].frame[changed].iloc[0]
+            Image.fromarray(np.roll(np.asarray(Image.open(file)), 2, axis=1)).save(file)
+        studies.append(easydl.load(table).split(seed=1))
+    for (train, val, _), loss in (
+        (studies[0], "auto"),
+        (studies[0], "dice"),
+        (studies[1], "auto"),
+        (studies[2], "auto"),
+    ):
+        easydl.fit(unet(train), train, val, augment="none", loss=loss, epochs=1, verbose=False)
+    assert len(set(keys)) == 4
+    for train, val, _ in (studies[0], studies[2]):
+        easydl.fit(easydl.translator("autoencoder", width=4), train, val, epochs=1, verbose=False)
+    assert len(set(keys)) == 6
+
+
+def test_a_damaged_checkpoint_counts_as_none(tmp_path):
+    facts = np.frombuffer(json.dumps({"key": "k", "counts": [1, 0, 0, 0]}).encode(), np.uint8)
+    np.savez(tmp_path / NAME, facts=facts, a0=np.arange(1000.0))
+    np.testing.assert_array_equal(load_checkpoint(tmp_path, "k")["weights"][0], np.arange(1000.0))
+    assert load_checkpoint(tmp_path, "another") is None
+    whole = (tmp_path / NAME).read_bytes()
+    middle = len(whole) // 2
+    for damaged in (whole[:middle], whole[:middle] + b"damaged!" + whole[middle + 8 :], b"PK", b""):
+        (tmp_path / NAME).write_bytes(damaged)
+        assert load_checkpoint(tmp_path, "k") is None
+
+
+def network():
+    keras.utils.set_random_seed(4)
+    return keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(5, "tanh"), keras.layers.Dense(1)])
+
+
+def data(first=0, spoiled_from=99):
+    """A number to be learned; from one epoch on it is no number."""
+    x = np.random.default_rng(0).normal(size=(24, 3)).astype("float32")
+    epoch = first - 1
+
+    def draws():
+        nonlocal epoch
+        epoch += 1
+        for rows in np.split(x, 3):
+            yield rows, rows[:, :1] * (np.nan if epoch >= spoiled_from else 1.0)
+
+    signature = (tf.TensorSpec((8, 3)), tf.TensorSpec((8, 1)))
+    return tf.data.Dataset.from_generator(draws, output_signature=signature).apply(
+        tf.data.experimental.assert_cardinality(3)
+    )
+
+
+def phase(model, folder=None, name="fine-tune", spoiled_from=99, **options):
+    watch = Watch(folder)
+    run_phase(
+        model, lambda first: data(first, spoiled_from), data(), name=name, epochs=6, steps=3, learning_rate=0.05, loss="mse",
+        metrics=["mae"], watch=watch, show=0, key="this", **options,
+    )  # fmt: skip
+    return watch.rows
+
+
+def equal(first, second):
+    return all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+def test_a_phase_that_does_not_improve_on_what_came_before_changes_nothing():
+    model = network()
+    before = model.get_weights()
+    rows = phase(model, best=-1.0)
+    assert len(rows) == 5, "stopped by its patience"
+    assert equal(model.get_weights(), before)
+    rows = phase(model, best=1e9)
+    assert model.evaluate(data(), verbose=0)[0] == pytest.approx(min(row["val_loss"] for row in rows), rel=1e-4)
+
+
+def test_what_came_before_is_still_the_best_after_an_interruption(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "LEAST_SECONDS", 0)
+    save = checkpoint.Checkpoint.on_epoch_end
+
+    def killed(self, epoch, logs=None):
+        save(self, epoch, logs)
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    model = network()
+    before = model.get_weights()
+    with monkeypatch.context() as during:
+        during.setattr(checkpoint.Checkpoint, "on_epoch_end", killed)
+        with pytest.raises(KeyboardInterrupt):
+            phase(model, tmp_path, best=-1.0)
+    assert not equal(model.get_weights(), before)
+    other = network()
+    phase(other, tmp_path)
+    assert equal(other.get_weights(), before)
+
+
+def test_a_training_that_diverges_is_an_error_and_leaves_no_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "LEAST_SECONDS", 0)
+    with pytest.raises(ModelError, match=r"diverged in epoch 2 \(train\)") as caught:
+        phase(network(), tmp_path, name="train", spoiled_from=1)
+    assert "below 0.05" in caught.value.do
+    assert not (tmp_path / NAME).exists()
+
+
+def test_the_best_epoch_before_it_diverged_is_kept():
+    model = network()
+    rows = phase(model, spoiled_from=2)
+    assert len(rows) == 3 and np.isnan(rows[-1]["loss"])
+    assert model.evaluate(data(), verbose=0)[0] == pytest.approx(min(row["val_loss"] for row in rows[:2]), rel=1e-4)
+
+
+def test_the_plan_says_that_a_training_diverged(parts, monkeypatch):
+    def phase(learner, *given, watch, **more):
+        watch.rows += [{"epoch": 1, "phase": "train", "loss": 1.0}, {"epoch": 2, "phase": "train", "loss": np.nan}]
+
+    monkeypatch.setattr("easydl.training.classification.run_phase", phase)
+    train, val, _ = parts
+    model = easydl.classifier("tiny", classes=train.classes, size=32)
+    history = easydl.fit(model, train, val, augment="none", epochs=2, verbose=False)
+    assert any("diverged in epoch 2" in line for line in history.params["plan"])
+
+
+def test_a_loss_without_a_kernel_is_not_compiled_by_xla(monkeypatch):
+    monkeypatch.setattr("easydl.training.phase.jit", lambda: True)
+    for xla in (True, False):
+        model = network()
+        phase(model, xla=xla)
+        assert model.jit_compile is xla
