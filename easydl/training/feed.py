@@ -143,7 +143,9 @@ def patch_feed(
         total = steps * batch_size
         order = np.concatenate([rng.permutation(len(patches.images)) for _ in range(-(-total // len(patches.images)))])
         for begin in range(0, total, batch_size):
-            drawn = [patches.draw(int(c), rng, k % 2 == 0) for k, c in enumerate(order[begin : begin + batch_size])]
+            # Counted through the epoch: in batches of one, all of them would be drawn around a structure.
+            numbers = range(begin, begin + batch_size)
+            drawn = [patches.draw(int(order[number]), rng, number % 2 == 0) for number in numbers]
             chosen = rng.random(len(drawn)) < part
             yield np.stack([one for one, _ in drawn]), np.stack([one for _, one in drawn]), chosen
 

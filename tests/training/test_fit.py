@@ -88,12 +88,26 @@ def test_fine_tuning_moves_convolutions_but_not_batch_statistics(parts):
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     statistics = [np.array(layer.moving_mean) for layer in norms]
     kernel = model.get_layer("conv1").get_weights()[0].copy()
-    history = easydl.fit(model, train, val, augment="none", epochs=2, fine_tune=True, verbose=False)
+    history = easydl.fit(model, train, val, augment="none", epochs=3, fine_tune=True, learning_rate=1e-3, verbose=False)
     for layer, old in zip(norms, statistics, strict=True):
         np.testing.assert_array_equal(np.array(layer.moving_mean), old)
     assert np.abs(model.get_layer("conv1").get_weights()[0] - kernel).max() > 0
-    assert len(history.history["loss"]) == 4
+    assert len(history.history["loss"]) == 6
+    assert min(history.history["val_loss"][3:]) < min(history.history["val_loss"][:3]), "else the head alone is kept"
     assert "Then the whole network is fine-tuned" in " ".join(history.params["plan"])
+    assert not any("is kept" in line for line in history.params["plan"])
+
+
+def test_fine_tuning_that_does_worse_leaves_the_model_with_its_head(parts):
+    train, val, _ = parts
+    model = _small_backbone(train)
+    history = easydl.fit(model, train, val, augment="none", epochs=3, fine_tune=True, learning_rate=1.0, verbose=False)
+    head, tuned = np.split(np.array(history.history["val_loss"]), [3])
+    assert not np.any(tuned < head.min()), "or this test shows nothing"
+    x, y = decode(val, size=(32, 32), channels=1, units="0-255"), val.one_hot()
+    loss = keras.losses.categorical_crossentropy(y, model(x.astype("float32"), training=False)).numpy().mean()
+    assert loss == pytest.approx(head.min(), rel=1e-3)
+    assert any("than the head alone, which is kept" in line for line in history.params["plan"])
 
 
 def test_options_are_heard(parts):
@@ -138,7 +152,7 @@ def test_leaks_other_classes_and_missing_parts_are_refused(parts):
         easydl.fit(easydl.classifier("tiny", classes=["x", "y"], size=32), train, val)
     with pytest.raises(ModelError, match="3D"):
         easydl.fit(easydl.classifier("tiny3d", classes=list(train.classes), size=16), train, val)
-    with pytest.raises(ModelError, match="The model takes 3D images, the study holds 2D ones") as caught:
+    with pytest.raises(ModelError, match=r"The model takes 3D images, the study \(train\) holds 2D ones") as caught:
         easydl.fit(easydl.translator("autoencoder3d"), train, val)
     assert "easydl.translator('denoising_autoencoder')" in str(caught.value)
 
@@ -212,6 +226,17 @@ def test_small_structures_come_up_as_often_as_large_ones():
     rng = np.random.default_rng(0)
     seen = [patches.draw(0, rng, True)[1] for _ in range(400)]
     assert 0.35 < np.mean([(one == 2).any() for one in seen]) < 0.6
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_half_of_the_patches_are_drawn_around_a_structure_whatever_the_batch(batch):
+    labels = np.zeros((400, 400), np.uint8)
+    labels[200, 200] = 1
+    patches = Patches([np.zeros((400, 400, 1), np.float32)] * 4, [labels] * 4, (8, 8), 2)
+    feed = patch_feed(patches, batch, 60 // batch, seed=0)
+    seen = np.concatenate([y.numpy()[..., 1].any(axis=(1, 2)) for _, y in feed])
+    assert len(seen) == 60
+    assert seen.mean() == pytest.approx(0.5, abs=0.05)
 
 
 def test_a_share_of_the_patches_is_augmented_and_the_same_ones_again():
