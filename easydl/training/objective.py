@@ -50,8 +50,7 @@ class Objective:
     @property
     def plain(self) -> Any:
         """The loss by its Keras name."""
-        found = {name: KERAS_LOSSES[task] for name, task in self.tasks.items()}
-        return found.get("", found)
+        return plain_losses(self.tasks)
 
 
 LOSSES = {
@@ -61,6 +60,19 @@ LOSSES = {
     "regression": ("huber", "squared_error", "absolute_error"),
 }
 """The losses that can be asked for by name, the default first."""
+FOCUS = 2.0
+"""How much more the hard images count in the focal loss (gamma in Lin 2017)."""
+
+
+def tasks_of(recipe: Recipe) -> dict[str, str]:
+    """The task, or those of several questions by name; one question is called ``""``."""
+    return {name: one.task for name, one in recipe.heads.items()} or {"": recipe.task}
+
+
+def plain_losses(tasks: Mapping[str, str]) -> Any:
+    """The losses of tasks by their Keras names: one, or a dict by question."""
+    found = {name: KERAS_LOSSES[task] for name, task in tasks.items()}
+    return found.get("", found)
 
 
 def objective(
@@ -92,7 +104,7 @@ def objective(
             f"one of {', '.join(known)}." if known else 'loss="auto": each question has its own.',
             "Choose one, or leave it out.",
         )
-    tasks: dict[str, str] = {name: one.task for name, one in recipe.heads.items()} or {"": recipe.task}
+    tasks = tasks_of(recipe)
     sizes = {name: len(one.classes) for name, one in recipe.heads.items()} or {"": len(recipe.classes)}
     losses: dict[str, Any] = {}
     for name, task in tasks.items():
@@ -100,15 +112,16 @@ def objective(
             mean, deviation = _scale((train.head(name) if name else train).targets()[:, 0])
             set_target_scale(model, mean, deviation, head=name)
             losses[name] = scaled_error(deviation, loss if loss != "auto" else "huber")
+        elif task == "multilabel" and class_weight:
+            weights = [class_weight.get(k, 1.0) for k in range(sizes[name])]
+            losses[name] = weighed_findings(weights, focus=FOCUS if loss == "focal" else 0.0)
         elif loss == "focal":
-            # Keras has the weights of classes and findings in `alpha`; hard images count more by themselves here.
+            # Classes are weighed by Keras' fit; in Keras' `alpha` a rare finding could not count more than a common one.
             focal = {
                 "multilabel": keras.losses.BinaryFocalCrossentropy,
                 "classification": keras.losses.CategoricalFocalCrossentropy,
             }
-            losses[name] = focal[task]()
-        elif task == "multilabel" and class_weight:
-            losses[name] = weighed_findings([class_weight.get(k, 1.0) for k in range(sizes[name])])
+            losses[name] = focal[task](gamma=FOCUS)
         elif loss == "cross_entropy":
             losses[name] = KERAS_LOSSES[task]
         else:
@@ -142,21 +155,26 @@ def scaled_error(deviation: float, kind: str = "huber") -> Any:
     return scaled
 
 
-def weighed_findings(weights: list[float]) -> Any:
+def weighed_findings(weights: list[float], *, focus: float = 0.0) -> Any:
     """Binary cross-entropy in which an image with a finding counts more than one without it.
 
     Args:
         weights: How much more, one number per finding.
+        focus: The exponent of the focal loss; 0 for plain cross-entropy.
 
     Returns:
         A function from ``(batch, findings)`` targets and probabilities to ``(batch,)``.
+
+    References:
+        Lin 2017 (focal), arXiv:1708.02002, equation 5 with the weight on the finding alone.
     """
     more = np.asarray(weights, np.float32)
 
     def binary_crossentropy(target: Any, probability: Any) -> Any:
         probability = ops.clip(probability, 1e-7, 1 - 1e-7)
-        each = more * target * ops.log(probability) + (1 - target) * ops.log(1 - probability)
-        return -ops.mean(each, axis=-1)
+        present = more * target * (1 - probability) ** focus * ops.log(probability)
+        absent = (1 - target) * probability**focus * ops.log(1 - probability)
+        return -ops.mean(present + absent, axis=-1)
 
     return binary_crossentropy
 

@@ -89,6 +89,27 @@ def test_findings_are_weighed_where_they_are_present():
     assert found == pytest.approx(-(3 * np.log(0.2) + np.log(0.7)) / 2, rel=1e-5)
 
 
+def test_focal_findings_are_weighed_as_well():
+    import keras
+
+    from easydl.networks import recipe_of
+
+    model = easydl.classifier("tiny", size=16, task="multilabel", classes=3)
+    target = RNG.integers(0, 2, (20, 3)).astype("float32")
+    p = RNG.uniform(0.05, 0.95, (20, 3)).astype("float32")
+
+    def found(weights):
+        loss = objective(model, recipe_of(model), Numbers(), weights, "focal").loss
+        return np.asarray(loss(target, p))
+
+    more = np.array([3.0, 1.0, 5.0])
+    each = more * target * (1 - p) ** 2 * np.log(p) + (1 - target) * p**2 * np.log(1 - p)
+    np.testing.assert_allclose(found({0: 3.0, 2: 5.0}), -each.mean(axis=1), rtol=1e-4)
+    plain = keras.losses.binary_focal_crossentropy(target, p, gamma=2.0)
+    np.testing.assert_allclose(found(dict.fromkeys(range(3), 1.0)), plain, rtol=1e-4)
+    assert found(None) == pytest.approx(float(np.mean(plain)), rel=1e-4)
+
+
 def test_every_task_has_a_loss_that_plain_keras_knows():
     import keras
 
