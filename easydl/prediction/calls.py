@@ -236,8 +236,14 @@ def unlabelled(frame: pd.DataFrame) -> pd.DataFrame:
     return frame if label is None else frame.drop(columns=label)
 
 
-def check_classes(recipe: Recipe, study: Study) -> None:
-    """Refuse a model whose task or classes differ from the study's, in name or in order.
+def check_classes(recipe: Recipe, study: Study, *, same: bool = False) -> None:
+    """Refuse a model whose task or classes differ from the study's.
+
+    Args:
+        recipe: Of the model.
+        study: Its labels.
+        same: Whether the study's classes must be all of the model's and in its order, as for training, which goes by
+            their numbers. Predictions go by their names.
 
     Raises:
         ModelError: Naming both.
@@ -261,13 +267,13 @@ def check_classes(recipe: Recipe, study: Study) -> None:
     if ours == theirs or not theirs:
         return
     # A part of a study (a test set, say) may lack a class; it may not bring one of its own.
-    if recipe.task == "classification" and set(theirs) <= set(ours):
+    if recipe.task == "classification" and set(theirs) <= set(ours) and not same:
         return
     raise ModelError(
-        f"The model knows the classes {_listing(ours)}; the study has {_listing(theirs)}.",
-        "the same classes in both.",
-        "Build the model with classes=study.classes (heads=study.heads for several questions), or choose the study it was "
-        "made for.",
+        f"The model knows the classes {_listing(ours)}; the study ({study.name}) has {_listing(theirs)}.",
+        "the same classes in both" + (", in the same order." if same else "."),
+        "Build the model with classes=study.classes (heads=study.heads for several questions), load the study with the "
+        "model's (classes=, for masks mask_labels=), or choose the study it was made for.",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,25 +13,17 @@ import numpy as np
 
 from easydl.augmentation import preset as find_preset
 from easydl.augmentation import suggest
-from easydl.errors import InputError, ModelError
+from easydl.errors import InputError
 from easydl.images.grid import NORMALISE
 from easydl.networks import attach, recipe_of
 from easydl.networks.recipe import Recipe
-from easydl.prediction import check_classes
 from easydl.studies import Study
+from easydl.training.guards import check_datasets, check_options, check_parts
 from easydl.training.plan import Asked, mixed_task
 from easydl.traps import refuse_leakage
 
 if TYPE_CHECKING:
     import keras
-
-# What to build instead of a network of the other dimension.
-OTHER_DIMENSION = {
-    "classifier": {2: "easydl.classifier('tiny')", 3: "easydl.classifier('tiny3d')"},
-    "segmenter": {2: "easydl.unet", 3: "easydl.unet3d"},
-    "translator": {2: "easydl.translator('denoising_autoencoder')", 3: "easydl.translator('denoising_autoencoder3d')"},
-    "keras": {2: "a network that takes images", 3: "a network that takes volumes"},
-}
 
 
 def fit(
@@ -62,16 +55,18 @@ def fit(
     Args:
         model: From `easydl.classifier`, `easydl.segmenter` (`easydl.unet`, `easydl.unet3d`) or `easydl.translator`, which
             needs no labels; or any Keras model when ``train`` is a ``tf.data.Dataset``.
-        train: The training part of a split study, or a ``tf.data.Dataset`` of (images, targets).
+        train: The training part of a split study, or a ``tf.data.Dataset`` of (images, targets), which is fed to the
+            model as it is: only ``epochs``, ``learning_rate``, ``seed``, ``run`` and ``verbose`` apply to it. Images
+            in HU need `easydl.networks.set_window` before.
         val: The validation part, or a dataset.
         augment: Name of a preset (see `easydl.presets`), alone or with extras, such as ``"chest_xray+mixup"``;
             ``"auto"`` (or ``"auto+mixup"``) chooses the preset by modality, ``"none"`` is none.
         epochs: At most so many epochs in each phase.
         batch_size: Images in a step.
         learning_rate: Peak learning rate of the main phase.
-        fine_tune: True, False, or ``"auto"``: from 60 training images on. Only for pretrained models.
+        fine_tune: True, False, or ``"auto"``: from 60 training images on. Only for pretrained classifiers.
         class_weight: ``"auto"`` weighs rare classes up (with several questions, those of each); a dict from class, or
-            finding, to weight; or None. Numbers are not weighed.
+            finding, to weight; or None. Numbers, masks and images are not weighed.
         window: For CT the name of a window (``"lung"``, ``"bone"``, ``"brain"``, ...) or (low, high) in HU; for other
             images (low, high) in 0-255. Chosen from the training images when not given.
         normalise: For MR and other images without units of their own: ``"percentile"`` (0.5th and 99.5th of each image
@@ -92,8 +87,9 @@ def fit(
 
     Raises:
         LeakageError: A patient or an identical image is in both parts.
-        InputError: No validation part, no labels, an unknown preset or window, or unreadable images.
-        ModelError: The model's classes, dimension or channels are not the study's.
+        InputError: No validation part, no labels, an unknown preset or window, an option that this model cannot use, or
+            unreadable images.
+        ModelError: The model's classes, dimension or channels are not the study's, or the training diverged.
 
     Example:
         >>> train, val, test = study.split(seed=7)  # doctest: +SKIP
@@ -108,6 +104,11 @@ def fit(
     recipe = recipe_of(model)
     folder = Path(run) if run is not None else None
     if not isinstance(train, Study):
+        unused = {
+            "augment": augment, "batch_size": batch_size, "fine_tune": fine_tune, "class_weight": class_weight,
+            "window": window, "normalise": normalise, "spacing_mm": spacing_mm, "loss": loss, "override": override,
+        }  # fmt: skip
+        check_datasets(train, val, unused, fit.__kwdefaults__ or {})
         return _fit_plain(model, train, val, recipe, epochs or 20, learning_rate or 1e-3, show, folder)
     if not isinstance(val, Study) or len(val) == 0:
         raise InputError(
@@ -116,19 +117,12 @@ def fit(
             "Use train, val, test = study.split(seed=0).",
         )
     makes_images = recipe.task == "reconstruction"
-    target = "mask" if recipe.task == "segmentation" else "label"
-    if target not in train.frame.columns and train.task != "heads" and not makes_images:
-        raise InputError(f"The study has no {target}s.", f"a {target} for every image.", "Load a table with them.")
+    check_options(recipe, fine_tune, class_weight)
+    check_parts(recipe, train, val)
     record = refuse_leakage(train, val, override)
-    if recipe.dimension != train.dimension:
-        name = OTHER_DIMENSION[recipe.builder][train.dimension]
-        raise ModelError(
-            f"The model takes {recipe.dimension}D images, the study holds {train.dimension}D ones.",
-            "a model of the study's dimension.",
-            f"Use {name}, for instance.",
-        )
-    if not makes_images:
-        check_classes(recipe, train)
+    if recipe.task == "classification":
+        # Loaded by itself, a validation part may lack a class or have its own order: what counts is the model's.
+        val = replace(val, class_names=list(recipe.classes))
     recipe = _with_grid(model, recipe, train, normalise, spacing_mm)
     chosen = suggest(train, "none" if makes_images and augment == "auto" else augment)
     preset = find_preset(chosen[0])
@@ -147,6 +141,11 @@ def fit(
     else:
         from easydl.training.classification import fit_classifier as trained
     plan = trained(model, train, val, recipe, asked)
+    if (epoch := _diverged(watch.rows)) is not None:
+        words = f"The training diverged in epoch {epoch}; the best one before is kept. A lower learning_rate may go further."
+        plan = replace(plan, why=(*plan.why, words))
+        if show:
+            print(words, flush=True)
     attach(model, recipe_of(model).model_copy(update={"training": {
         "images": len(train), "patients": train.n_patients, "patients_known": train.patients_known,
         "validation_images": len(val), "validation_patients": val.n_patients, "seed": seed,
@@ -160,6 +159,11 @@ def fit(
     history.epoch = list(range(len(watch.rows)))
     history.params = {"plan": list(plan.why), "stopped": watch.stopped, "overrides": record}
     return history
+
+
+def _diverged(rows: Sequence[dict[str, Any]]) -> int | None:
+    """The first epoch whose loss is no number, or None."""
+    return next((row["epoch"] for row in rows if not np.isfinite(row["loss"])), None)
 
 
 def _with_grid(model: Any, recipe: Recipe, train: Study, normalise: str, spacing_mm: Sequence[float] | None) -> Recipe:
@@ -207,10 +211,24 @@ def _fit_plain(
     from easydl.training.watch import Watch
 
     if not model.compiled:
-        from easydl.training.objective import KERAS_LOSSES
+        from easydl.training.objective import plain_losses, tasks_of
 
-        metrics = ["mean_absolute_error"] if recipe.task == "regression" else ["accuracy"]
-        model.compile(keras.optimizers.AdamW(rate), KERAS_LOSSES[recipe.task], metrics=metrics, jit_compile=jit())
+        if recipe.task == "reconstruction":
+            raise InputError(
+                "A dataset was given for a model that makes images, which spoils its images itself.",
+                "the parts of a split study.",
+                "Give it a study, or compile the model yourself for pairs of (spoiled, clean) images.",
+            )
+        tasks = tasks_of(recipe)
+        metrics: Any = {
+            name: ["mean_absolute_error" if task == "regression" else "accuracy"] for name, task in tasks.items()
+        }
+        model.compile(
+            keras.optimizers.AdamW(rate),
+            plain_losses(tasks),
+            weighted_metrics=metrics.get("", metrics),
+            jit_compile=jit(),
+        )
     watch = Watch(folder)
     watch.begin("train", epochs)
     return model.fit(train, validation_data=val, epochs=epochs, verbose=show, callbacks=[watch])
