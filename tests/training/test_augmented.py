@@ -1,9 +1,11 @@
 """The augmentation inside a training: mixed labels, cached features, and what is refused before anything is read."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from made import nifti_study, png_study
+from PIL import Image
 
 import easydl
 from easydl.augmentation import preset
@@ -85,6 +87,26 @@ def test_notes_of_what_was_left_out_reach_the_plan(parts):
     model = easydl.classifier("tiny", classes=train.classes, size=32)
     history = easydl.fit(model, train, val, augment="dermoscopy", epochs=1, verbose=False)
     assert any("Left out: colour" in line for line in history.params["plan"])
+
+
+@pytest.mark.parametrize(("names", "mirrored"), [(("pale", "dark"), True), (("left", "right"), False)])
+def test_images_of_classes_that_name_a_side_are_never_mirrored(tmp_path, monkeypatch, names, mirrored):
+    rng, rows, brighter = np.random.default_rng(0), [], []
+    for number in range(24):
+        pixels = rng.integers(20, 90, (32, 32)).astype(np.uint8)
+        pixels[:, :16] += 120
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        rows.append({"image": f"{number}.png", "label": names[number % 2], "patient": f"p{number}"})
+    train, val, _ = easydl.load(pd.DataFrame(rows), root=tmp_path).split(seed=1)
+
+    def phase(learner, feed, *given, **more):
+        for _ in range(5):
+            brighter.extend(np.mean(x[:, :, :16] - x[:, :, 16:], axis=(1, 2, 3)) for x, _ in feed(0))
+
+    monkeypatch.setattr("easydl.training.classification.run_phase", phase)
+    model = easydl.classifier("tiny", classes=train.classes, size=32)
+    easydl.fit(model, train, val, augment="fundus", epochs=1, verbose=False)
+    assert np.any(np.concatenate(brighter) < 0) == mirrored
 
 
 def test_a_segmenter_refuses_mixing_and_volumes_refuse_hiding(tmp_path):
