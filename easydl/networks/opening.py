@@ -188,6 +188,8 @@ def _rebuilt(recipe: Recipe, name: str) -> Any:
         ]:
             raise ValueError("covariates")
         attach(model, recipe)
+        if recipe.builder == "segmenter" and recipe.pretrained:
+            segmenters.keep_statistics(model)
         for head, (mean, deviation) in recipe.target.items():
             set_target_scale(model, mean, deviation, head=head)
         return set_window(model, recipe.window, recipe.units)

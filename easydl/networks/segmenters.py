@@ -313,7 +313,12 @@ def _start(image: Any, end: Any, encoder: Entry, start: Path) -> str:
     features = layers.Activation("linear", name="features")(end)
     classifier = keras.Model(image, features)
     origin = transfer.apply(classifier, encoder, start)
-    for layer in classifier.layers:
+    keep_statistics(classifier)
+    return origin
+
+
+def keep_statistics(model: Any) -> None:
+    """Freeze the batch normalisation of a pretrained encoder: batches of patches are too small to gather statistics anew."""
+    for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.trainable = False
-    return origin

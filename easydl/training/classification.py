@@ -141,13 +141,19 @@ def features(model: keras.Model, images: np.ndarray | Decoded, *, augment: Any =
     """
     call = compiled(model, "features")
     count, side = len(images), min(FEATURE_BATCH, len(images))
-    vary = tf.function(lambda x, y: augment(x, targets=y)) if augment is not None else lambda x, y: (x, y)
+
+    @tf.function
+    def varied(x: Any, y: Any) -> Any:
+        return augment(x, targets=y)
+
     parts, answers = [], []
     for begin in range(0, count, FEATURE_BATCH):
         # The last batch is filled up with the first images, so that the augmentation is traced for one shape only.
         rows, kept = np.arange(begin, begin + side) % count, min(side, count - begin)
         asked = None if targets is None else tf.nest.map_structure(lambda one, rows=rows: one[rows], targets)
-        x, y = vary(tf.constant(np.asarray(images[rows], np.float32)), asked)
+        x, y = tf.constant(np.asarray(images[rows], np.float32)), asked
+        if augment is not None:
+            x, y = varied(x, y)
         parts.append(call(x).numpy()[:kept])
         if targets is not None:
             answers.append(tf.nest.map_structure(lambda one, kept=kept: np.asarray(one)[:kept], y))

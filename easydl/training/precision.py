@@ -6,6 +6,7 @@ References:
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,4 +82,5 @@ def _seconds(model: keras.Model, loss: Any, x: np.ndarray, y: Any) -> float:
 
 
 def _kept(name: str) -> bool:
-    return name in KEPT or name.endswith(("_logits", "_probability"))
+    # The coarser levels of deep supervision are called level2 and level3.
+    return name in KEPT or name.endswith(("_logits", "_probability")) or re.fullmatch(r"level\d", name) is not None

@@ -205,6 +205,20 @@ def test_imagenet_weights_give_the_maps_of_keras(real_weights):
     )  # fmt: skip
 
 
+@pytest.mark.real
+def test_a_pretrained_encoder_keeps_its_statistics_after_the_file_as_before(real_weights, tmp_path):
+    def moving(model):
+        kinds = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+        return [layer.trainable for layer in kinds]
+
+    model = segmenter("unet", encoder="mobilenet_025", pretrained=True, width=4)
+    again = load_model(save_model(model, tmp_path / "m.keras"))
+    assert moving(model) and not any(moving(model))
+    assert moving(again) == moving(model)
+    fresh = segmenter("unet", encoder="mobilenet_025", width=4)
+    assert all(moving(load_model(save_model(fresh, tmp_path / "f.keras")))), "there is nothing to keep"
+
+
 @pytest.mark.parametrize("name", TAKE_ENCODER)
 @pytest.mark.parametrize("encoder", ["tiny", "squeezenet", "nin"])
 def test_every_way_up_takes_backbones_of_any_depth(name, encoder):

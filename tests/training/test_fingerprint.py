@@ -6,7 +6,7 @@ import pytest
 
 import easydl
 from easydl.machine import gpu_memory_gb
-from easydl.networks import recipe_of
+from easydl.networks import recipe_of, supervised
 from easydl.networks.cost import outputs
 from easydl.training import precision
 from easydl.training.fingerprint import STEP_PIXELS, Fingerprint, choose_patch, grid_spacing, plan_segmenter
@@ -125,6 +125,15 @@ def test_half_precision_computes_in_bfloat16_and_leaves_no_trace(tmp_path):
     np.testing.assert_array_equal(np.asarray(model(x)), whole)
     easydl.save_model(model, tmp_path / "m.keras")
     assert {layer.dtype_policy.name for layer in keras.models.load_model(tmp_path / "m.keras").layers} == {"float32"}
+
+
+def test_the_probabilities_of_coarser_levels_stay_whole():
+    twin = supervised(easydl.unet3d(width=4, deep_supervision=True))
+    with precision.half(twin):
+        kinds = {
+            name: twin.get_layer(name).compute_dtype for name in ("level2", "level3_logits", "level3", "up1_conv1")
+        }
+    assert kinds == {"level2": "float32", "level3_logits": "float32", "level3": "float32", "up1_conv1": "bfloat16"}
 
 
 def test_the_race_measures_and_changes_nothing():
