@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # A process to a core: threads of one that wait for the other's cost a twentieth of the time.
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
 
 import pytest
 from made import png_study
@@ -22,6 +26,12 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if "real" in item.keywords:
                 item.add_marker(skip)
+
+
+def pytest_collection_finish(session):
+    # Some pairs of pytest and pytest-xdist ignore the groups in silence: every shared fixture is then built many times.
+    if getattr(session.config.option, "loadgroup", False) and not all("@" in item.nodeid for item in session.items):
+        raise pytest.UsageError("This pytest-xdist does not keep the groups of --dist loadgroup: see pyproject.toml.")
 
 
 @pytest.fixture(scope="session")

@@ -23,10 +23,12 @@ from easydl_app_parts import (
 )
 
 import easydl
+from easydl.networks.entry import SOURCES, STEP_CLASSES
 from easydl.workspace import RunView, choices, encoders
 
 KINDS = {"classifier": "tells classes apart", "segmenter": "outlines", "translator": "makes images"}
 FOR = {2: "images (2D)", 3: "volumes (3D)"}
+MOST = ", ".join(f"{word} is up to {most:g} times MobileNetV2's step" for word, most in STEP_CLASSES[:-1])
 EVERY_SECONDS = 2
 PATIENCE_SECONDS = 20
 WEIGHTS = {
@@ -140,12 +142,12 @@ def catalogue() -> None:
             makes=kind.selectbox("What it does", [None, *KINDS], format_func=lambda one: KINDS.get(one, "anything")),
             dimension=dimension.selectbox("For", [None, *FOR], format_func=lambda one: FOR.get(one, "either")),
             pretrained=weights.selectbox(
-                "Pretrained weights", [None, True, "imagenet", "radimagenet"],
+                "Pretrained weights", [None, True, *SOURCES],
                 format_func=lambda one: {None: "with or without", True: "from anywhere"}.get(one, one),
             ),
             cost=cost.selectbox(
-                "Training step", [None, "light", "medium", "heavy"], format_func=lambda one: one or "any",
-                help="Measured on a processor: light is up to 1.5 times MobileNetV2's step, medium up to 6 times.",
+                "Training step", [None, *(word for word, _ in STEP_CLASSES)], format_func=lambda one: one or "any",
+                help=f"Measured on a processor: {MOST}.",
             ),
             at_most_megabytes=size.number_input(
                 "Weights, at most MB", min_value=0.1, value=None, placeholder="any"

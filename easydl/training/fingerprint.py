@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from easydl.networks.arguments import steps_of
+from easydl.networks.arguments import UNEQUAL, steps_of
 from easydl.networks.recipe import Recipe
 from easydl.studies import Study
 from easydl.training.plan import Asked, Plan
@@ -119,7 +119,7 @@ def _room(found: Fingerprint) -> float | None:
     return found.memory_gb * 1e9 * MEMORY_SHARE / (found.bytes_per_pixel * KEPT)
 
 
-def _scales(recipe: Recipe, patch: Sequence[int]) -> list[str]:
+def _scales(recipe: Recipe, patch: Sequence[int], found: Fingerprint) -> list[str]:
     """What the network makes of a patch, where it was chosen how often it halves."""
     if not (levels := recipe.arguments.get("levels")):
         return []
@@ -127,7 +127,8 @@ def _scales(recipe: Recipe, patch: Sequence[int]) -> list[str]:
     coarsest = " x ".join(str(side // step) for side, step in zip(patch, recipe.multiples, strict=True))
     later = ""
     if len(set(recipe.multiples)) > 1:
-        later = ", the axis of the thick slices later than the others"
+        thick = found.spacing_mm and max(found.spacing_mm) / min(found.spacing_mm) > UNEQUAL
+        later = f", the {'axis of the thick slices' if thick else 'axis with few pixels'} later than the others"
     return [f"The network halves a patch {len(steps)} times{later}, to {coarsest}."]
 
 
@@ -155,7 +156,7 @@ def plan_segmenter(
     main = asked.epochs or max(LEAST_EPOCHS, round(wanted / steps))
     anisotropy = max(found.spacing_mm) / min(found.spacing_mm) if found.spacing_mm else 1.0
     why = [
-        window[1], preset[1], *([grid] if grid else []), sentence, *_scales(recipe, patch),
+        window[1], preset[1], *([grid] if grid else []), sentence, *_scales(recipe, patch, found),
         *([f"One axis is {anisotropy:.1f} times coarser than another."] if anisotropy > ANISOTROPIC else []),
         f"Half of the patches are drawn around a structure, each structure equally often; {batch} patches a step, {steps} "
         f"steps an epoch, at most {main} epochs.",
