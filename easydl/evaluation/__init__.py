@@ -12,7 +12,7 @@ from easydl.evaluation.ordinal import ordinal_metrics
 from easydl.evaluation.regression import regression_metrics
 from easydl.evaluation.results import Metrics
 from easydl.evaluation.segmentation import segmentation_metrics
-from easydl.prediction.outlining import chosen, unknown_scale
+from easydl.prediction.outlining import chosen, how_made, unknown_scale
 from easydl.prediction.results import Predictions
 
 __all__ = [
@@ -30,13 +30,6 @@ class _Options(TypedDict):
     patients_known: bool
     seed: int
     resamples: int
-
-
-_DONE = {
-    "mirror": "averaged over mirror images",
-    "largest_component": "only the largest piece of every structure kept",
-    "fill_holes": "what a structure encloses filled",
-}
 
 
 def evaluate(
@@ -110,9 +103,7 @@ def evaluate(
         assert metrics.cases is not None
         unknown = metrics.cases.loc[metrics.cases["hd95_unit"] != "mm", "image"].nunique()
         metrics.notes[:0] = unknown_scale(recipe, unknown, metrics.images)
-        if on:
-            how = ", ".join(f"{name} ({_DONE[name]})" for name in on)
-            metrics.notes.insert(0, f"The masks were made with {how}.")
+        metrics.notes[:0] = how_made(on, "The masks were")
         return metrics
     found = predict(model, test)
     assert isinstance(found, Predictions)  # the model's task is neither outlining nor making images

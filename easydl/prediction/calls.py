@@ -16,7 +16,7 @@ from easydl.images import Scan, prepare, read
 from easydl.networks import recipe_of
 from easydl.networks.recipe import Recipe, image_input
 from easydl.prediction.cascades import Cascade, load_model
-from easydl.prediction.outlining import chosen, outline, unknown_scale, working_grid
+from easydl.prediction.outlining import chosen, how_made, outline, unknown_scale, working_grid
 from easydl.prediction.results import Case, Predictions, Segmentation, answers
 from easydl.prediction.told import beside, beside_case, unknown
 from easydl.prediction.translating import Rebuilt, Translation, rebuilt, translated
@@ -75,7 +75,7 @@ def predict(
         if recipe.task == "reconstruction":
             _check_dimension(recipe, found)
             return translated(compiled(model), tuple(model.input_shape[1:-1]), recipe, found)
-        notes: list[str] = []
+        notes = how_made(on)
         mask = outlined(model, recipe, found, notes, **on)
         return Segmentation(mask, found, recipe.classes, recipe.label_values, notes)
     if isinstance(found, Scan):

@@ -15,6 +15,11 @@ from easydl.networks.recipe import Recipe
 from easydl.prediction.windows import mirrored, planes, resampled, slide
 
 PATCH_2D, PATCH_3D = 256, 64
+_DONE = {
+    "mirror": "averaged over mirror images",
+    "largest_component": "only the largest piece of every structure kept",
+    "fill_holes": "what a structure encloses filled",
+}
 
 
 def working_grid(recipe: Recipe, scan: Scan) -> np.ndarray:
@@ -72,6 +77,11 @@ def chosen(task: str, **options: bool) -> dict[str, bool]:
             "Leave it out.",
         )
     return on
+
+
+def how_made(on: dict[str, bool], what: str = "The mask was") -> list[str]:
+    """What to say of the options that `chosen` found on: a sentence or none."""
+    return [f"{what} made with {', '.join(f'{name} ({_DONE[name]})' for name in on)}."] if on else []
 
 
 def outline(

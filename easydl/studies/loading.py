@@ -153,6 +153,7 @@ def load(
         frame=table.reset_index(drop=True), task=task, image_columns=image_columns, patients_known=known, notes=notes,
         name=name, class_names=names, questions=questions, readers=reader_columns, agreement=agreed,
         resample_masks=resample_masks, collapse_instances=collapse_instances, mask_labels=mask_labels,
+        mask_column=mask_column or "mask",
     )  # fmt: skip
     _enough(study)
     if split is not None:

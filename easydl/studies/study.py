@@ -45,6 +45,7 @@ class Study:
         resample_masks: Whether masks on another grid are brought to their image's.
         collapse_instances: Whether every value but 0 in a mask is foreground.
         mask_labels: Names for the values in the masks, or None.
+        mask_column: What the column ``mask`` was called in the table; it may name a side.
     """
 
     frame: pd.DataFrame
@@ -62,6 +63,7 @@ class Study:
     resample_masks: bool = False
     collapse_instances: bool = False
     mask_labels: MaskLabels | None = None
+    mask_column: str = "mask"
     _shared: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:

@@ -235,7 +235,7 @@ def _check_spacing(study: Study) -> None:
 
 
 def _names(recipe: Recipe, train: Study) -> list[str]:
-    """Every name that may say a side: the classes, and of each mask its file and the study's folders that it lies in."""
+    """Every name that may say a side: the classes, the masks' column, and of each mask its file and the study's folders."""
 
     def steps(column: str) -> list[list[str]]:
         return [str(path).replace("\\", "/").split("/") for path in train.frame[column] if str(path)]
@@ -244,7 +244,7 @@ def _names(recipe: Recipe, train: Study) -> list[str]:
     # What all paths share lies above the study; where they share the root alone, nobody knows where it begins.
     above = sum(1 for _ in takewhile(lambda names: len(set(names)) == 1, zip(*masks, *images, strict=False)))
     below = [one[above:] if above > 1 else one[-1:] for one in masks]
-    return list(dict.fromkeys([*recipe.classes, *(name for one in below for name in one)]))
+    return list(dict.fromkeys([*recipe.classes, train.mask_column, *(name for one in below for name in one)]))
 
 
 def _batched(held: Patches, batch: int) -> Any:

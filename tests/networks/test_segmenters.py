@@ -292,7 +292,10 @@ def test_thick_slices_are_halved_later_in_training_files_and_prediction(tmp_path
     study = easydl.load(nifti_study(tmp_path / "n", cases=6, shape=(42, 38, 11), mm=(1.0, 1.0, 5.0)), mask="mask")
     train, val, test = study.split(seed=0)
     assert study.classes.spacing_mm == (5.0, 1.0, 1.0)
-    model = easydl.unet3d(classes=study.classes, width=4, deep_supervision=True)
+    coarse = supervised(easydl.unet3d(classes=study.classes, width=4, deep_supervision=True))
+    outputs = coarse(np.zeros((1, 12, 40, 48, 1), "float32"), training=False)
+    assert {one.shape for one in outputs.values()} == {(1, 12, 40, 48, 2)}
+    model = easydl.unet3d(classes=study.classes, width=4)
     assert recipe_of(model).arguments["levels"] == [[1, 2, 2], [1, 2, 2], [2, 2, 2]]
     history = easydl.fit(model, train, val, augment="none", epochs=1, verbose=False)
     assert "the axis of the thick slices later than the others" in " ".join(history.params["plan"])

@@ -128,10 +128,14 @@ def test_outlines_take_the_options_and_the_scans_own_grid():
         easydl.predict(model, scan, mirror=True)
     trained = recipe.model_copy(update={"training": {"mirrors": ["left-right"]}})
     assert (outline(call, (None,) * 3, trained, scan, mirror=True) != plain).any()
-    tidy = easydl.predict(model, scan, largest_component=True, fill_holes=True).mask
-    np.testing.assert_array_equal(
-        tidy, tidied(easydl.predict(model, scan).mask, largest_component=True, fill_holes=True)
+    bare, found = (easydl.predict(model, scan, largest_component=on, fill_holes=on) for on in (False, True))
+    np.testing.assert_array_equal(found.mask, tidied(bare.mask, largest_component=True, fill_holes=True))
+    said = (
+        "The mask was made with largest_component (only the largest piece of every structure kept), "
+        "fill_holes (what a structure encloses filled)."
     )
+    assert said in found.notes
+    assert not any("made with" in note for note in bare.notes)
 
 
 def test_a_scan_without_spacing_goes_with_a_note_through_a_model_that_works_in_mm():

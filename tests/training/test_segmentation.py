@@ -70,25 +70,26 @@ def phases(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("study", "masks", "labels", "mirrored"),
+    ("study", "masks", "column", "labels", "mirrored"),
     [
-        ("s", "masks", None, True),
-        ("left/s", "masks", None, True),
-        ("s", "left", None, False),
-        ("s", "both/kidney_R", None, False),
-        ("s", "masks", {"background": 0, "left lung": 1}, False),
+        ("s", "masks", "mask", None, True),
+        ("left/s", "masks", "mask", None, True),
+        ("s", "left", "mask", None, False),
+        ("s", "both/kidney_R", "mask", None, False),
+        ("s", "masks", "left_lung", None, False),
+        ("s", "masks", "mask", {"background": 0, "left lung": 1}, False),
     ],
 )
-def test_what_names_a_side_is_never_mirrored(tmp_path, phases, study, masks, labels, mirrored):
-    """A class, or a folder of the study that its masks lie in; a folder that the whole study lies in says nothing."""
+def test_what_names_a_side_is_never_mirrored(tmp_path, phases, study, masks, column, labels, mirrored):
+    """A class, the masks' column, or a folder of the study that they lie in; one that the whole study lies in says nothing."""
     table = outlined_study(tmp_path / study, cases=9)
     folder = table.parent / masks
     folder.mkdir(parents=True)
     frame = pd.read_csv(table)
     for name in frame["mask"]:
         (table.parent / name).rename(folder / name)
-    frame.assign(mask=masks + "/" + frame["mask"]).to_csv(table, index=False)
-    train, val, _ = easydl.load(table, mask_labels=labels).split(seed=1)
+    frame.assign(mask=masks + "/" + frame["mask"]).rename(columns={"mask": column}).to_csv(table, index=False)
+    train, val, _ = easydl.load(table, mask=column, mask_labels=labels).split(seed=1)
     model = easydl.unet(classes=train.classes, width=4)
     history = easydl.fit(model, train, val, augment="fundus", epochs=1, verbose=False)
     assert bool(recipe_of(model).training["mirrors"]) == mirrored
