@@ -18,6 +18,9 @@ from made import png_study
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     # With --dist loadgroup the tests of a file stay in one process, where they share fixtures, unless a mark says more.
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    # Long groups first, those of one network last, or one process waits at the end for the other's longest.
+    items.sort(key=lambda item: 2 if item.get_closest_marker("xdist_group") else item.path not in slow)
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.name))
