@@ -161,7 +161,8 @@ def catalogue() -> None:
                 "parameters": columns.NumberColumn("Parameters", format="compact"),
                 "megabytes": columns.NumberColumn("Weights, MB", format="%.1f"),
                 "gflops": columns.NumberColumn("Operations, 10⁹", format="%.2f"),
-                "step": "Training step", "pretrained": "Weights from", "paper": "Paper",
+                "step": "Training step", "pretrained": columns.TextColumn("Weights from", width="medium"),
+                "paper": "Paper",
             },
         )  # fmt: skip
         st.caption(

@@ -177,10 +177,12 @@ def _identical(study: Study) -> list[Finding]:
         return found
     across = int((sets["patient"].nunique() > 1).sum()) if study.patients_known else 0
     more = f"; {across} of them under different patients" if across else ""
+    copied = "1 image occurs" if sets.ngroups == 1 else f"{sets.ngroups} images occur"
     found.append(
         Finding(
-            "A2", "WARN", f"{sets.ngroups} images occur more than once ({len(doubled)} rows{more}). A split by easydl keeps "
-            "copies in one part.", "Take the copies out, or check whether the patients are the same.",
+            "A2", "WARN",
+            f"{copied} more than once ({len(doubled)} rows{more}). A split by easydl keeps copies in one part.",
+            "Take the copies out, or check whether the patients are the same.",
             value=sets.ngroups, n=len(study), rows=rows,
         )
     )  # fmt: skip

@@ -126,4 +126,4 @@ def test_openi_film_size_alone_separates_the_classes(real):
     size = next(one for one in findings if one.id == "A4")
     assert "alone separates the classes" in size.sentence
     assert size.low > 0.75
-    assert any("more than once" in one.sentence for one in findings)
+    assert any("1 image occurs more than once (2 rows)" in one.sentence for one in findings)
