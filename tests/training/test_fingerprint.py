@@ -184,3 +184,17 @@ def test_the_plan_is_said_in_words_and_travels_with_the_model(tmp_path):
     assert patch is not None
     assert all(side % recipe_of(model).multiple == 0 for side in patch)
     assert np.prod(patch) <= STEP_PIXELS["CPU"]
+
+
+@pytest.mark.parametrize(
+    ("mm", "axis"), [((5.0, 1.0, 1.0), "axis of the thick slices"), ((1.0, 1.0, 1.0), "axis with few pixels"), (None, "axis with few pixels")]
+)  # fmt: skip
+def test_slices_are_called_thick_only_where_the_spacing_says_so(mm, axis):
+    from types import SimpleNamespace
+
+    from easydl.training.fingerprint import _scales
+
+    recipe = SimpleNamespace(arguments={"levels": [[1, 2, 2], [2, 2, 2]]}, dimension=3, multiples=(2, 4, 4))
+    assert _scales(recipe, (12, 40, 48), SimpleNamespace(spacing_mm=mm)) == [
+        f"The network halves a patch 2 times, the {axis} later than the others, to 6 x 10 x 12."
+    ]
