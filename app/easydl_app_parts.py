@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
+from easydl.traps.issues import SEVERITIES
 
 from easydl.errors import EasyDLError
 from easydl.studies import Study
-from easydl.traps.findings import SEVERITIES
-from easydl.workspace import RunView, StudyCard, Workspace
+from easydl.workspace import RunView, StudyEntry, Workspace
 
 STEPS = {
     "data": ("Data", "folder_open"),
@@ -71,7 +71,7 @@ def recall() -> None:
             st.query_params[key] = st.session_state[key]
 
 
-def current_card() -> StudyCard | None:
+def current_entry() -> StudyEntry | None:
     """The chosen study's card, or None."""
     study_id = st.session_state.get("study")
     if not study_id:
@@ -85,15 +85,15 @@ def current_card() -> StudyCard | None:
 
 def current_study() -> Study | None:
     """The chosen study, loaded once per session; None when there is none or it has no source yet."""
-    card = current_card()
-    if card is None or not card.source:
+    entry = current_entry()
+    if entry is None or not entry.source:
         return None
     loaded = st.session_state.get("loaded")
-    if loaded and loaded[0] == card:
+    if loaded and loaded[0] == entry:
         return loaded[1]
     with st.spinner("Reading the study"):
-        study = workspace().studies.load(card)
-    st.session_state["loaded"] = (card, study)
+        study = workspace().studies.load(entry)
+    st.session_state["loaded"] = (entry, study)
     st.session_state.pop("audited", None)
     return study
 
@@ -184,30 +184,30 @@ def choose_run() -> RunView | None:
     return chosen
 
 
-def show_findings(findings: list[dict[str, Any]]) -> None:
+def show_issues(issues: list[dict[str, Any]]) -> None:
     """The audit's findings, the gravest first, each with what to do; what is fine lies folded below."""
     order = list(SEVERITIES)
-    ranked = sorted(findings, key=lambda f: order.index(f["severity"]) if f["severity"] in order else len(order))
-    for finding in ranked:
-        if finding["severity"] != "OK":
-            show_finding(finding)
-    fine = [finding for finding in ranked if finding["severity"] == "OK"]
+    ranked = sorted(issues, key=lambda f: order.index(f["severity"]) if f["severity"] in order else len(order))
+    for issue in ranked:
+        if issue["severity"] != "OK":
+            show_issue(issue)
+    fine = [issue for issue in ranked if issue["severity"] == "OK"]
     if fine:
         with st.expander(f"Looked for and fine ({len(fine)})"):
-            for finding in fine:
-                st.markdown(f":material/check: {plain(finding['sentence'])} :gray[{plain(evidence(finding))}]")
+            for issue in fine:
+                st.markdown(f":material/check: {plain(issue['sentence'])} :gray[{plain(evidence(issue))}]")
 
 
-def show_finding(finding: dict[str, Any]) -> None:
+def show_issue(issue: dict[str, Any]) -> None:
     """One finding: its weight, what was found, what to do, and the numbers behind it."""
-    word, colour, icon = _SEVERITY.get(finding["severity"], (finding["severity"], "gray", "info"))
+    word, colour, icon = _SEVERITY.get(issue["severity"], (issue["severity"], "gray", "info"))
     with st.container(border=True):
         mark, words = st.columns([1, 6], vertical_alignment="center")
         mark.badge(plain(word), color=colour, icon=f":material/{icon}:")
-        words.markdown(f"**{plain(finding['sentence'])}**")
-        if finding.get("fix"):
-            words.markdown(f"What to do: {plain(finding['fix'])}")
-        if numbers := evidence(finding):
+        words.markdown(f"**{plain(issue['sentence'])}**")
+        if issue.get("fix"):
+            words.markdown(f"What to do: {plain(issue['fix'])}")
+        if numbers := evidence(issue):
             words.caption(plain(numbers))
 
 
@@ -230,9 +230,9 @@ def show_curves(run: RunView) -> None:
             st.line_chart(curve, x_label="epoch", height=240, color=["#1f5f8b", "#d1741f"])
 
 
-def evidence(finding: dict[str, Any]) -> str:
+def evidence(issue: dict[str, Any]) -> str:
     """A finding's number with its interval and n, when it has one."""
-    value, low, high, n, p = (finding.get(key) for key in ("value", "low", "high", "n", "p"))
+    value, low, high, n, p = (issue.get(key) for key in ("value", "low", "high", "n", "p"))
     words = []
     if value is not None and low is not None and high is not None:
         words.append(f"{value:.2f} (95% CI {low:.2f}-{high:.2f})")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import streamlit as st
-from easydl_app_parts import STEPS, addresses, current_card, guarded, page, plain, recall, remember, workspace
+from easydl_app_parts import STEPS, addresses, current_entry, guarded, page, plain, recall, remember, workspace
 
 from easydl.errors import RESEARCH_USE
 
@@ -23,10 +23,10 @@ pages = [
 chosen = st.navigation(pages)
 
 with st.sidebar, guarded("sidebar"):
-    card = current_card()
-    if card is not None:
+    entry = current_entry()
+    if entry is not None:
         st.caption("Study")
-        st.markdown(plain(card.name))
+        st.markdown(plain(entry.name))
     runs = workspace().runs.all()
     if runs:
         st.caption("Runs")

@@ -129,7 +129,7 @@ def whole_presets(images: np.ndarray, volumes: np.ndarray) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    from easydl.quiet import load_tensorflow
+    from easydl._tf import load_tensorflow
 
     load_tensorflow()
     rng = np.random.default_rng(0)

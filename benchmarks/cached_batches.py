@@ -48,7 +48,7 @@ def one_pass(dataset) -> int:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as place:
         os.environ["EASYDL_CACHE"] = str(Path(place) / "cache")
-        from easydl.quiet import load_tensorflow
+        from easydl._tf import load_tensorflow
 
         load_tensorflow()
         import keras

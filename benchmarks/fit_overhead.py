@@ -18,8 +18,8 @@ import keras
 import numpy as np
 
 import easydl
-from easydl.training.feed import image_feed
-from easydl.training.watch import Watch
+from easydl.training.callbacks import Watch
+from easydl.training.pipeline import image_feed
 
 SIDE, BATCH, STEPS = 96, 16, 60
 

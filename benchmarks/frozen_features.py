@@ -21,12 +21,12 @@ import pandas as pd
 from PIL import Image
 
 import easydl
-from easydl.networks import attach, freeze_backbone, recipe_of
-from easydl.studies.stream import dataset, decode
+from easydl.networks import attach, freeze_backbone, metadata_of
+from easydl.studies.dataset import dataset, decode
+from easydl.training.callbacks import Watch
 from easydl.training.classification import HEAD_BATCH, HEAD_RATE
-from easydl.training.feed import image_feed
-from easydl.training.phase import run_phase
-from easydl.training.watch import Watch
+from easydl.training.loop import run_stage
+from easydl.training.pipeline import image_feed
 
 IMAGES, SIDE, EPOCHS = 320, 128, 10
 
@@ -47,7 +47,7 @@ def films(folder: Path) -> pd.DataFrame:
 
 def model_for(classes):
     model = easydl.classifier("resnet", classes=classes, size=SIDE, seed=1)
-    return attach(model, recipe_of(model).model_copy(update={"pretrained": "random, for this benchmark"}))
+    return attach(model, metadata_of(model).model_copy(update={"pretrained": "random, for this benchmark"}))
 
 
 def by_hand(train, val) -> tuple[float, float]:
@@ -56,7 +56,7 @@ def by_hand(train, val) -> tuple[float, float]:
     images, held = (decode(part, size=(SIDE, SIDE), channels=1, units="0-255") for part in (train, val))
     watch = Watch(None)
     keras.utils.set_random_seed(0)
-    run_phase(
+    run_stage(
         model, lambda first: image_feed(images, train.one_hot(), HEAD_BATCH, seed=0),
         dataset(held, val.one_hot(), HEAD_BATCH), name="head", epochs=EPOCHS, steps=-(-len(images) // HEAD_BATCH),
         learning_rate=HEAD_RATE, loss="categorical_crossentropy", metrics=["accuracy"], watch=watch, show=0, patience=99,

@@ -25,7 +25,7 @@ import easydl
 from easydl.networks import backbone_layers
 from easydl.networks.arguments import DEFAULT_SIDE
 from easydl.networks.cost import operations
-from easydl.networks.entries import ENTRIES
+from easydl.networks.registry import ENTRIES
 
 FACTS = Path(easydl.__file__).parent / "networks" / "facts.json"
 REPEATS, BATCH = 3, {2: 8, 3: 2}
@@ -38,7 +38,7 @@ class Asked(Exception):
 
 def build(name: str) -> keras.Model:
     entry = ENTRIES[name]
-    return getattr(easydl, entry.makes)(name)
+    return getattr(easydl, entry.kind)(name)
 
 
 def published(entry) -> dict[str, str]:
@@ -95,7 +95,7 @@ if __name__ == "__main__":
         keras.backend.clear_session()
         gc.collect()
         model = build(name)
-        layers = backbone_layers(model) if entry.makes == "classifier" else model.layers
+        layers = backbone_layers(model) if entry.kind == "classifier" else model.layers
         shape = tuple(side or SEGMENTER_SIDE[entry.dimension] for side in model.input_shape[1:-1])
         row = facts.get(name, {})
         row["parameters"] = sum(layer.count_params() for layer in layers)

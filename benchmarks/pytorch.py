@@ -62,8 +62,8 @@ def median(work: Callable[[], Any], repeats: int, warm: int = 2) -> float:
 def keras_step(kind: str, contender: str) -> float:
     import keras
 
-    from easydl.training import precision
-    from easydl.training.fused import fused
+    from easydl.training import mixed_precision
+    from easydl.training.group_norm import fused
     from easydl.training.losses import dice_cross_entropy
 
     model, (x, y) = network(kind), data(kind)
@@ -75,14 +75,14 @@ def keras_step(kind: str, contender: str) -> float:
     if contender == "xla":
         return seconds()
     # As fit does it: fused normalisation, and half precision where it won a race.
-    with fused(model), precision.half(model) if contender.endswith("bfloat16") else nullcontext():
+    with fused(model), mixed_precision.half(model) if contender.endswith("bfloat16") else nullcontext():
         return seconds()
 
 
 def keras_predict(kind: str, contender: str) -> float:
     import tensorflow as tf
 
-    from easydl.prediction.calls import compiled
+    from easydl.prediction.predicting import compiled
 
     model, (x, _) = network(kind), data(kind)
     call = tf.function(lambda x: model(x, training=False), jit_compile=True) if contender == "xla" else compiled(model)
@@ -130,8 +130,8 @@ def sliding(work: str, contender: str) -> float:
     nothing = work.endswith("nothing")
     volume = np.random.default_rng(0).uniform(0, 255, (*VOLUME, 1)).astype(np.float32)
     if contender == "easydl":
-        from easydl.prediction.calls import compiled
-        from easydl.prediction.windows import slide
+        from easydl.prediction.predicting import compiled
+        from easydl.prediction.sliding_window import slide
 
         compiled_call = None if nothing else compiled(network("3d"))
 
@@ -162,7 +162,7 @@ def largest_difference(kind: str) -> float:
     """Between the answers of the two: they are the same network, or the times mean nothing."""
     import torch
 
-    from easydl.prediction.calls import compiled
+    from easydl.prediction.predicting import compiled
 
     model, x, _ = twin(kind)
     with torch.inference_mode():

@@ -13,8 +13,8 @@ def main() -> None:
     """Prints both times and their ratio."""
     from skimage.transform import radon
 
-    from easydl.phantoms import simulate
-    from easydl.phantoms.physics import view_angles
+    from easydl.simulation import simulate
+    from easydl.simulation.physics import view_angles
 
     with tempfile.TemporaryDirectory() as folder:
         start = time.process_time()

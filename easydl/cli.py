@@ -266,7 +266,7 @@ def open_app(
 
 @app.command()
 def models(
-    makes: Annotated[str | None, typer.Option(help="classifier, segmenter or translator.")] = None,
+    kind: Annotated[str | None, typer.Option(help="classifier, segmenter or translator.")] = None,
     dimension: Annotated[int | None, typer.Option(help="2 for images, 3 for volumes.")] = None,
     pretrained: Annotated[str | None, typer.Option(help="Weights from imagenet or radimagenet.")] = None,
     at_most_megabytes: Annotated[float | None, typer.Option(help="Size of the weights.")] = None,
@@ -277,7 +277,7 @@ def models(
     import easydl
 
     found = easydl.models(
-        makes=makes, dimension=dimension, pretrained=pretrained, at_most_megabytes=at_most_megabytes, cost=cost
+        kind=kind, dimension=dimension, pretrained=pretrained, at_most_megabytes=at_most_megabytes, cost=cost
     )
     _print(found.to_dict("records") if as_json else found.to_string(index=False), as_json)
 

@@ -54,7 +54,7 @@ def doctor() -> dict[str, Any]:
     Returns:
         ``versions``, ``device``, ``memory_gb`` (total), ``folders`` (weights, runs) and ``advice`` (sentences).
     """
-    from easydl.networks.weights import folders
+    from easydl.networks.pretrained.sources import folders
 
     advice = []
     here = device()

@@ -33,7 +33,7 @@ def reading(
     label_separator: Annotated[
         str | None, typer.Option(help="What separates several findings in one label cell, such as ';'.")
     ] = None,
-    readers: Annotated[
+    raters: Annotated[
         list[str] | None, typer.Option(help="Column of one reader; repeat it for all: the majority is the label.")
     ] = None,
     heads: Annotated[
@@ -63,7 +63,7 @@ def reading(
     """The keyword arguments of `easydl.load` that these options mean."""
     return {
         "image": _one(image), "label": _one(label), "mask": mask, "patient": None if no_patients else patient,
-        "task": task, "classes": classes or None, "label_separator": label_separator, "readers": readers or None,
+        "task": task, "classes": classes or None, "label_separator": label_separator, "raters": raters or None,
         "heads": _questions(heads or []) or None, "root": root, "merge_labels": merge_labels, "resample_masks": resample_masks,
         "collapse_instances": collapse_instances, "mask_labels": _named(mask_labels or []) or None,
     }  # fmt: skip

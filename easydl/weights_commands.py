@@ -18,9 +18,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.
 @weights.command(name="list")
 def list_weights(as_json: Json = False) -> None:
     """List the networks that have published weights, and which of these are here."""
-    from easydl.networks import stock
+    from easydl.networks.pretrained import inventory
 
-    found = stock.available()
+    found = inventory.available()
     text = found.to_json(orient="records", indent=1) if as_json else f"{found.to_string(index=False)}\n{RESEARCH_USE}"
     typer.echo(text)
 
@@ -31,19 +31,19 @@ def fetch(
     source: Annotated[str, typer.Option(help="imagenet or radimagenet.")] = "imagenet",
 ) -> None:
     """Bring weights to this computer, so that it can work offline. What is here already is only checked."""
-    from easydl.networks import catalogue
-    from easydl.networks.weights import fetch
+    from easydl.networks import listing
+    from easydl.networks.pretrained.sources import fetch
 
-    for entry in [catalogue.find(name, "classifier") for name in names]:
+    for entry in [listing.find(name, "classifier") for name in names]:
         typer.echo(fetch(entry, source))
 
 
 @weights.command()
 def verify(as_json: Json = False) -> None:
     """Check every weights file on this computer. Exit code 1 when one is damaged."""
-    from easydl.networks import stock
+    from easydl.networks.pretrained import inventory
 
-    rows = stock.verify()
+    rows = inventory.verify()
     words = "\n".join(row["sentence"] for row in rows) or "There are no weights files on this computer."
     typer.echo(json.dumps(rows, indent=1) if as_json else words)
     if any(row["state"] == "damaged" for row in rows):
@@ -53,7 +53,7 @@ def verify(as_json: Json = False) -> None:
 @weights.command()
 def where(as_json: Json = False) -> None:
     """Say in which folders weights lie, how much is there, and how to change folder, mirror and proxy."""
-    from easydl.networks import stock
+    from easydl.networks.pretrained import inventory
 
-    found = stock.where()
+    found = inventory.where()
     typer.echo(json.dumps(found, indent=1) if as_json else found["text"])

@@ -142,7 +142,7 @@ def test_a_study_is_decoded_once_for_all_time(table, monkeypatch):
     """A second load, split and decode, as another process would do it, reads no pixels."""
     import easydl
     from easydl.studies import Study
-    from easydl.studies.stream import decode
+    from easydl.studies.dataset import decode
 
     def prepared():
         train, _, _ = easydl.load(table).split(seed=1)
@@ -163,18 +163,18 @@ def test_a_study_is_decoded_once_for_all_time(table, monkeypatch):
 
 def test_large_studies_stay_on_the_disk_and_are_trained_from_there(table, monkeypatch):
     import easydl
-    from easydl.studies import stream
-    from easydl.studies.contents import Decoded
+    from easydl.studies import dataset
+    from easydl.studies.pixel_facts import Decoded
 
     train, _, _ = easydl.load(table).split(seed=1)
-    small = stream.decode(train, size=(16, 16), channels=1, units="0-255")
-    monkeypatch.setattr(stream, "IN_MEMORY_BYTES", 100)
-    large = stream.decode(train, size=(16, 16), channels=1, units="0-255")
+    small = dataset.decode(train, size=(16, 16), channels=1, units="0-255")
+    monkeypatch.setattr(dataset, "IN_MEMORY_BYTES", 100)
+    large = dataset.decode(train, size=(16, 16), channels=1, units="0-255")
     assert isinstance(large, Decoded)
     assert large.shape == small.shape
     np.testing.assert_array_equal(large[np.array([2, 0])], small[[2, 0]])
     np.testing.assert_array_equal(large[::3], small[::3])
-    x, _ = next(iter(stream.dataset(large, train.targets(), 4)))
+    x, _ = next(iter(dataset.dataset(large, train.targets(), 4)))
     np.testing.assert_array_equal(x.numpy(), small[:4])
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 FACE = [
     "EasyDLError", "RESEARCH_USE", "audit", "cascade", "classifier", "deidentify", "evaluate", "fit", "inspect", "load",
     "load_model", "models", "predict",
-    "preset", "presets", "read", "report", "saliency", "save_model", "segmenter", "simulate", "translator", "unet",
+    "preset", "presets", "read", "report", "saliency", "save_model", "segmenter", "simulate", "image_to_image", "unet",
     "unet3d",
 ]  # fmt: skip
 
@@ -103,8 +103,6 @@ def test_the_seven_lines_of_the_readme_run(tmp_path, monkeypatch):
     """To the letter; the weights are made here, because nothing may be downloaded."""
     import shutil
 
-    from easydl.networks import catalogue, classifier, weights
-
     table = easydl.simulate(tmp_path / "s", patients=24, seed=2)
     shutil.copytree(tmp_path / "s", tmp_path, dirs_exist_ok=True)
     shutil.copy(next((tmp_path / "s/images/nodule").iterdir()), tmp_path / "case.dcm")
@@ -118,11 +116,7 @@ def test_the_seven_lines_of_the_readme_run(tmp_path, monkeypatch):
         return "made for this test"
 
     monkeypatch.setattr("easydl.networks.classifiers.transfer.apply", made)
-    monkeypatch.setattr(weights, "locate", lambda entry, pretrained: Path("made"))
-    monkeypatch.setattr(
-        "easydl.networks.classifiers.weights.locate", lambda entry, pretrained: Path("made"), raising=False
-    )
-    assert catalogue and classifier
+    monkeypatch.setattr("easydl.networks.classifiers.sources.locate", lambda entry, pretrained: Path("made"))
     monkeypatch.chdir(tmp_path)
     scope: dict = {}
     exec(compile(_blocks()[0], "README.md", "exec"), scope)

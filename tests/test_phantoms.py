@@ -21,9 +21,9 @@ from skimage.transform import radon
 from sklearn.metrics import roc_auc_score
 
 from easydl.errors import RESEARCH_USE, InputError
-from easydl.phantoms import TRAPS, anatomy, cohort, physics, simulate
-from easydl.phantoms.imaging import Settings, make_image
-from easydl.phantoms.shapes import Ellipse, ellipsoid, rod
+from easydl.simulation import TRAPS, anatomy, cohort, physics, simulate
+from easydl.simulation.imaging import Settings, make_image
+from easydl.simulation.shapes import Ellipse, ellipsoid, rod
 
 
 def table(path: Path) -> pd.DataFrame:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import streamlit as st
-from easydl_app_parts import current_study, heading, needs, onward, plain, show_findings, show_table
+from easydl_app_parts import current_study, heading, needs, onward, plain, show_issues, show_table
 
 import easydl
-from easydl.workspace.screen import split
+from easydl.workspace.tables import split
 
 heading("check", "Traps that would make a model look better than it is, and how the patients are split.")
 study = current_study()
@@ -35,9 +35,9 @@ st.caption(
 )
 
 st.subheader("Findings", anchor=False)
-findings = [vars(finding) for finding in audit.findings]
-show_findings(findings)
-if not findings:
+issues = [vars(issue) for issue in audit.issues]
+show_issues(issues)
+if not issues:
     st.write("No trap was found among those that were looked for.")
 if audit.blocking:
     reason = st.text_area(

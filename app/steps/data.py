@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 from easydl_app_parts import (
-    current_card,
+    current_entry,
     current_study,
     guarded,
     heading,
@@ -21,8 +21,8 @@ from easydl_app_parts import (
 from easydl.errors import EasyDLError
 from easydl.launch import UPLOAD_MB
 from easydl.studies import Study
-from easydl.workspace import StudyCard
-from easydl.workspace.screen import classes, numbered, numbers, table
+from easydl.workspace import StudyEntry
+from easydl.workspace.tables import classes, numbered, numbers, table
 
 PREVIEW_ROWS = 200
 EARLIER_SHOWN = 8
@@ -48,12 +48,12 @@ def door_path() -> None:
         st.caption("It is read where it lies. Nothing is copied, and nothing is written beside your images.")
         columns = column_choices()
         if st.form_submit_button("Open the study", type="primary"):
-            open_card(workspace().studies.open(source, **columns))
+            open_entry(workspace().studies.open(source, **columns))
 
 
-def column_choices(card: StudyCard | None = None, *, folded: bool = True) -> dict[str, Any]:
+def column_choices(entry: StudyEntry | None = None, *, folded: bool = True) -> dict[str, Any]:
     """How a table is read when its columns have other names; filled with what a card says."""
-    known = card.columns() if card is not None else {}
+    known = entry.columns() if entry is not None else {}
     with st.expander("My table has other column names", expanded=not folded):
         left, right = st.columns(2)
         names = {
@@ -125,7 +125,7 @@ def door_zip() -> None:
     if given is not None:
         clear_uploader("zip")
         with st.spinner("Unpacking"):
-            open_card(workspace().studies.receive_zip(given.name, given))
+            open_entry(workspace().studies.receive_zip(given.name, given))
 
 
 def door_images() -> None:
@@ -140,9 +140,9 @@ def door_images() -> None:
         if files:
             clear_uploader("folder")
             with st.spinner("Keeping the images"):
-                open_card(workspace().studies.receive_folder([(file.name, file) for file in files]))
+                open_entry(workspace().studies.receive_folder([(file.name, file) for file in files]))
         return
-    begun: StudyCard | None = st.session_state.get("filling")
+    begun: StudyEntry | None = st.session_state.get("filling")
     label = st.text_input("Class", placeholder="normal", key=f"class-{uploader_key('class')}")
     files = st.file_uploader(
         "Its images", accept_multiple_files=True, key=uploader_key("class"), disabled=not label.strip()
@@ -151,7 +151,9 @@ def door_images() -> None:
         st.caption("Name the class first, then add its images. Then the next class.")
     if files and label.strip():
         clear_uploader("class")
-        st.session_state["filling"] = workspace().studies.receive_class(label, [(f.name, f) for f in files], card=begun)
+        st.session_state["filling"] = workspace().studies.receive_class(
+            label, [(f.name, f) for f in files], entry=begun
+        )
         st.rerun()
     counts = workspace().studies.class_counts(begun) if begun else {}
     for name, count in counts.items():
@@ -159,7 +161,7 @@ def door_images() -> None:
     few = len(counts) < 2
     if st.button("Open the study", type="primary", disabled=few) and begun:
         st.session_state.pop("filling")
-        open_card(begun)
+        open_entry(begun)
     if few:
         st.caption("A study needs at least two classes.")
 
@@ -172,7 +174,7 @@ def door_simulated() -> None:
     )
     if st.button("Make the simulated study", type="primary"):
         bar = st.progress(0.0, text="Simulating")
-        open_card(
+        open_entry(
             workspace().studies.simulate(
                 patients=80,
                 seed=7,
@@ -191,25 +193,25 @@ def clear_uploader(name: str) -> None:
     st.session_state[f"{name}-turn"] = st.session_state.get(f"{name}-turn", 0) + 1
 
 
-def open_card(card: StudyCard) -> None:
+def open_entry(entry: StudyEntry) -> None:
     """Choose a study; the page then reads and shows it."""
-    remember("study", card.id)
+    remember("study", entry.id)
     remember("run", None)
     for key in ("loaded", "audited", "override"):
         st.session_state.pop(key, None)
     st.rerun()
 
 
-def show_unreadable(card: StudyCard, error: EasyDLError) -> None:
+def show_unreadable(entry: StudyEntry, error: EasyDLError) -> None:
     """Why a study cannot be read, and how to read it otherwise; what was uploaded is kept meanwhile."""
     show_error(error.found, error.expected, error.do)
     with st.form("read-again", border=False):
-        columns = column_choices(card, folded=False)
+        columns = column_choices(entry, folded=False)
         if st.form_submit_button("Read it again", type="primary"):
-            open_card(workspace().studies.change(card, **columns))
+            open_entry(workspace().studies.change(entry, **columns))
 
 
-def leave_study(card: StudyCard) -> None:
+def leave_study(entry: StudyEntry) -> None:
     """Go on to another study, or forget this one."""
     st.write("Choose another study. This one stays in the list.")
     if st.button("Choose another"):
@@ -217,31 +219,31 @@ def leave_study(card: StudyCard) -> None:
         st.rerun()
     st.write("Or forget it: its record and uploaded copies are deleted. Images elsewhere and runs are not touched.")
     if st.button("Forget this study"):
-        workspace().studies.forget(card.id)
+        workspace().studies.forget(entry.id)
         remember("study", None)
         st.session_state.pop("loaded", None)
         st.rerun()
 
 
-def mask_choices(card: StudyCard) -> None:
+def mask_choices(entry: StudyEntry) -> None:
     """How the masks of a segmentation are read; a change reads the study again."""
     chosen = {
         "resample_masks": st.checkbox(
-            "Bring masks that lie on another grid to their image's", value=card.resample_masks,
+            "Bring masks that lie on another grid to their image's", value=entry.resample_masks,
             help="By their position in space, nearest neighbour: for masks drawn on another series of the same patient.",
         ),
         "collapse_instances": st.checkbox(
-            "The masks number single objects: take all of them as one class", value=card.collapse_instances,
+            "The masks number single objects: take all of them as one class", value=entry.collapse_instances,
             help="For nuclei or lesions that are counted 1, 2, 3, ... in each image.",
         ),
     }  # fmt: skip
-    if any(getattr(card, name) != value for name, value in chosen.items()):
-        open_card(workspace().studies.change(card, **chosen))
+    if any(getattr(entry, name) != value for name, value in chosen.items()):
+        open_entry(workspace().studies.change(entry, **chosen))
 
 
-def show_study(card: StudyCard, study: Study) -> None:
+def show_study(entry: StudyEntry, study: Study) -> None:
     """The opened study: counts, classes, notes, first images, the table."""
-    if card.kind == "simulated":
+    if entry.kind == "simulated":
         st.badge("Simulated images", icon=":material/science:", color="violet")
     counts = st.columns(4)
     counts[0].metric("Images", len(study))
@@ -252,7 +254,7 @@ def show_study(card: StudyCard, study: Study) -> None:
     with left:
         st.subheader(TITLES.get(study.task, "Classes"), anchor=False)
         if study.task == "segmentation":
-            mask_choices(card)
+            mask_choices(entry)
         if study.task == "segmentation":
             st.markdown(f"Masks: {plain(', '.join(study.classes))}")
         elif len(counted := classes(study)):
@@ -271,21 +273,21 @@ def show_study(card: StudyCard, study: Study) -> None:
 
 
 heading("data", "Choose the images to learn from.")
-chosen = current_card()
+chosen = current_entry()
 if chosen is None:
     tabs = st.tabs(DOORS)
     for tab, door in zip(tabs, (door_path, door_zip, door_images, door_simulated), strict=True):
         with tab, guarded("Data"):
             door()
     filling = st.session_state.get("filling")
-    cards = [card for card in workspace().studies.all() if filling is None or card.id != filling.id]
-    if cards:
+    entries = [entry for entry in workspace().studies.all() if filling is None or entry.id != filling.id]
+    if entries:
         st.divider()
         st.subheader("Opened before", anchor=False)
-    for card in cards[:EARLIER_SHOWN]:
-        label = f"{plain(card.name)}, {plain(card.when)}"
-        if st.button(label, icon=":material/history:", type="tertiary", key=f"card-{card.id}"):
-            open_card(card)
+    for entry in entries[:EARLIER_SHOWN]:
+        label = f"{plain(entry.name)}, {plain(entry.when)}"
+        if st.button(label, icon=":material/history:", type="tertiary", key=f"card-{entry.id}"):
+            open_entry(entry)
 else:
     name, other = st.columns([5, 2], vertical_alignment="bottom")
     name.subheader(plain(chosen.name), anchor=False)

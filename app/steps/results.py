@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
-from easydl_app_parts import choose_run, heading, needs, onward, plain, show_curves, show_findings, show_table
+from easydl_app_parts import choose_run, heading, needs, onward, plain, show_curves, show_issues, show_table
 
 from easydl.evaluation.results import interval_text, number
 
@@ -40,8 +40,8 @@ if not run.split.empty:
     show_table(run.split, "Patients and images in each part", width="content")
     if run.patients_known:
         st.caption("No patient is in two parts.")
-if run.findings:
+if run.issues:
     st.subheader("Findings of the check", anchor=False)
-    show_findings(run.findings)
+    show_issues(run.issues)
 if metrics is not None:
     onward("heatmaps")

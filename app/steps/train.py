@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 from easydl_app_parts import (
     addresses,
-    current_card,
+    current_entry,
     current_study,
     duration,
     guarded,
@@ -23,10 +23,10 @@ from easydl_app_parts import (
 )
 
 import easydl
-from easydl.networks.entry import SOURCES, STEP_CLASSES
+from easydl.networks.registry import SOURCES, STEP_CLASSES
 from easydl.workspace import RunView, choices, encoders
 
-KINDS = {"classifier": "tells classes apart", "segmenter": "outlines", "translator": "makes images"}
+KINDS = {"classifier": "tells classes apart", "segmenter": "outlines", "image_to_image": "makes images"}
 FOR = {2: "images (2D)", 3: "volumes (3D)"}
 MOST = ", ".join(f"{word} is up to {most:g} times MobileNetV2's step" for word, most in STEP_CLASSES[:-1])
 EVERY_SECONDS = 2
@@ -41,12 +41,12 @@ WEIGHTS = {
 
 def settings_form() -> None:
     """What is trained, how, and the button."""
-    card, study = current_card(), current_study()
-    if card is None or study is None:
+    entry, study = current_entry(), current_study()
+    if entry is None or study is None:
         needs("No study is open.", "data")
         return
     who = f"{study.n_patients} patients" if study.patients_known else "patients who are not known"
-    st.markdown(f"Study: **{plain(card.name)}**, {len(study)} images of {who}")
+    st.markdown(f"Study: **{plain(entry.name)}**, {len(study)} images of {who}")
     fitting = {choice.name: choice for choice in choices(study)}
     presets = easydl.presets(study)
     purposes = dict(zip(presets["name"], presets["for what"], strict=True))
@@ -129,7 +129,7 @@ def settings_form() -> None:
         st.session_state["settings"], st.session_state["seed"] = dict(settings), int(seed)
         override = st.session_state.get("override") or None
         settings |= {"covariates": beside or None}
-        folder = workspace().runs.start(card, **settings, seed=int(seed), override=override)
+        folder = workspace().runs.start(entry, **settings, seed=int(seed), override=override)
         remember("run", folder.name)
         st.rerun()
 
@@ -139,7 +139,7 @@ def catalogue() -> None:
     with st.expander("All networks, with their size, cost and paper"):
         kind, dimension, weights, cost, size = st.columns(5)
         found = easydl.models(
-            makes=kind.selectbox("What it does", [None, *KINDS], format_func=lambda one: KINDS.get(one, "anything")),
+            kind=kind.selectbox("What it does", [None, *KINDS], format_func=lambda one: KINDS.get(one, "anything")),
             dimension=dimension.selectbox("For", [None, *FOR], format_func=lambda one: FOR.get(one, "either")),
             pretrained=weights.selectbox(
                 "Pretrained weights", [None, True, *SOURCES],
@@ -157,7 +157,7 @@ def catalogue() -> None:
         st.dataframe(
             found, hide_index=True,
             column_config={
-                "name": "Network", "makes": "Makes", "dimension": "Dimension",
+                "name": "Network", "kind": "Makes", "dimension": "Dimension",
                 "parameters": columns.NumberColumn("Parameters", format="compact"),
                 "megabytes": columns.NumberColumn("Weights, MB", format="%.1f"),
                 "gflops": columns.NumberColumn("Operations, 10⁹", format="%.2f"),
@@ -166,7 +166,7 @@ def catalogue() -> None:
             },
         )  # fmt: skip
         st.caption(
-            f"{len(found)} networks. Those that make images (translators) are trained in Python, with easydl.translator."
+            f"{len(found)} networks. Those that make images (translators) are trained in Python, with easydl.image_to_image."
         )
 
 

@@ -2,7 +2,7 @@
 
 from easydl.augmentation.catalogue import preset, presets
 from easydl.augmentation.definition import Preset
-from easydl.augmentation.sides import sided_names
+from easydl.augmentation.laterality import sided_names
 from easydl.augmentation.suggestion import suggest
 
 __all__ = ["Preset", "preset", "presets", "sided_names", "suggest"]

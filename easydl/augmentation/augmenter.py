@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from easydl.augmentation import pixels
+from easydl.augmentation.deformation import bend, plane_transforms, warp_plane
 from easydl.augmentation.mixing import layers, needs_keras_cv, pictures
 from easydl.augmentation.operations import COLUMNS, Noise, Operation
-from easydl.augmentation.warp import bend, plane_transforms, warp_plane
 
 if TYPE_CHECKING:
     from easydl.augmentation.definition import Preset

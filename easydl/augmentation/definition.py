@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from easydl.augmentation.artefacts import BiasField, Colour, Ghosting, Motion, Speckle, Stain
 from easydl.augmentation.extras import MIXING, PICTURES_ONLY
+from easydl.augmentation.laterality import sided_names
 from easydl.augmentation.operations import Brightness, Contrast, Flip, Gamma, Offset, Operation, Rotation
-from easydl.augmentation.sides import sided_names
 from easydl.errors import InputError
 
 if TYPE_CHECKING:

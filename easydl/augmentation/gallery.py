@@ -110,7 +110,7 @@ def show(preset: Preset, study: Any, n: int = 6, *, row: int = 0, seed: int = 0)
 
 def _picture(scan: Scan, mask: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None, str]:
     """The first channel (or colour) of an image, or of the slice with most mask; at most 320 pixels wide."""
-    from easydl.images.grid import resize, resize_labels, stretch
+    from easydl.images.resampling import resize, resize_labels, stretch
 
     pixels = scan.pixels if scan.pixels.shape[-1] == 3 else scan.pixels[..., :1]
     if scan.units == "relative":

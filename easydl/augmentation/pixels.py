@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from easydl.augmentation.warp import plane_transforms, warp_plane
+from easydl.augmentation.deformation import plane_transforms, warp_plane
 
 DEGREE = 3
 # Luma and the two colour axes from red, green and blue (ITU-R BT.601, NTSC).

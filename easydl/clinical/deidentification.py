@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from easydl.atomic import write_text
 from easydl.clinical import pixeldata, quarantine
-from easydl.clinical.account import REPORT, Deidentified, earlier_rows, one_row, summed_up, write_key
+from easydl.clinical.deid_report import REPORT, Deidentified, earlier_rows, one_row, summed_up, write_key
 from easydl.clinical.objects import UIDS, Refused, kind_of_object
 from easydl.clinical.profile import clean, identity_of
 from easydl.clinical.pseudonyms import Pseudonyms, default_secret, read_secret
 from easydl.errors import EasyDLError, InputError
+from easydl.fileio import write_text
 from easydl.images.headers import open_dicom
 from easydl.images.limits import is_dicom
 

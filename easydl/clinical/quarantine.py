@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from easydl.images.lettering import has_text
+from easydl.images.burned_in_text import has_text
 
 COMPUTED = {"SEG", "RTDOSE", "PM"}
 """Masks, doses and maps on the grid of an image: nobody writes letters into them."""

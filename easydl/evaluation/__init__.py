@@ -6,14 +6,14 @@ from typing import Any, TypedDict
 
 from easydl.errors import ModelError
 from easydl.evaluation.classification import classification_metrics
-from easydl.evaluation.heads import metrics_of
 from easydl.evaluation.multilabel import multilabel_metrics
+from easydl.evaluation.multitask import metrics_of
 from easydl.evaluation.ordinal import ordinal_metrics
 from easydl.evaluation.regression import regression_metrics
 from easydl.evaluation.results import Metrics
 from easydl.evaluation.segmentation import segmentation_metrics
-from easydl.prediction.outlining import chosen, how_made, unknown_scale
 from easydl.prediction.results import Predictions
+from easydl.prediction.segmentation import chosen, how_made, unknown_scale
 
 __all__ = [
     "Metrics",
@@ -80,21 +80,21 @@ def evaluate(
         chosen(test.task, **asked)
         return metrics_of(test, **options)
     from easydl.prediction import cases, predict
-    from easydl.prediction.calls import opened, rebuilds
+    from easydl.prediction.predicting import opened, rebuilds
 
-    model, recipe = opened(model)
-    on = chosen(recipe.task, **asked)
-    if recipe.task == "reconstruction":
+    model, metadata = opened(model)
+    on = chosen(metadata.task, **asked)
+    if metadata.task == "reconstruction":
         from easydl.evaluation.reconstruction import reconstruction_metrics
-        from easydl.prediction.translating import degrades
+        from easydl.prediction.image_to_image import degrades
 
         made = rebuilds(model, test, seed=seed)
         return reconstruction_metrics(
-            made, window=recipe.window, channels=recipe.classes, spoiled_by=degrades(recipe), **options
+            made, window=metadata.window, channels=metadata.classes, spoiled_by=degrades(metadata), **options
         )
-    if recipe.task != test.task:
+    if metadata.task != test.task:
         raise ModelError(
-            f"The model's task is {recipe.task}; the test set's is {test.task}.",
+            f"The model's task is {metadata.task}; the test set's is {test.task}.",
             "the same task in both.",
             "Load the test set with task= (--task), label= or heads= as the model's training set was.",
         )
@@ -102,7 +102,7 @@ def evaluate(
         metrics = segmentation_metrics(cases(model, test, **on), **options)
         assert metrics.cases is not None
         unknown = metrics.cases.loc[metrics.cases["hd95_unit"] != "mm", "image"].nunique()
-        metrics.notes[:0] = unknown_scale(recipe, unknown, metrics.images)
+        metrics.notes[:0] = unknown_scale(metadata, unknown, metrics.images)
         metrics.notes[:0] = how_made(on, "The masks were")
         return metrics
     found = predict(model, test)

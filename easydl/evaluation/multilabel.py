@@ -12,6 +12,7 @@ import pandas as pd
 from sklearn.metrics import average_precision_score
 
 from easydl.errors import InputError
+from easydl.evaluation.average_precision import average_precision_statistic
 from easydl.evaluation.intervals import (
     MINIMUM_PATIENTS,
     Interval,
@@ -20,7 +21,6 @@ from easydl.evaluation.intervals import (
     logit_interval,
     not_computable,
 )
-from easydl.evaluation.precision import average_precision_statistic
 from easydl.evaluation.results import Metrics, metric_row, size_notes, width_notes
 from easydl.evaluation.sample import Sample, curves, rows_to_test
 from easydl.studies.labels import JOIN

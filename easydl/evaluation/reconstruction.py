@@ -11,7 +11,7 @@ import pandas as pd
 from easydl.errors import InputError
 from easydl.evaluation.intervals import PatientBootstrap, mean_interval, not_computable
 from easydl.evaluation.results import Metrics, metric_row, size_notes
-from easydl.prediction.translating import INVENTED, NOISE, REDUCED, Rebuilt
+from easydl.prediction.image_to_image import INVENTED, NOISE, REDUCED, Rebuilt
 
 SIDE, LEAST = 7, 3
 MEASURES = {"PSNR": "dB", "SSIM": ""}
@@ -38,7 +38,7 @@ def reconstruction_metrics(
         cases: Clean, spoiled and made image of each scan; taken one at a time.
         window: (low, high) of the model: the range that both measures refer to.
         channels: Names of the channels.
-        spoiled_by: ``noise``, ``reduced`` or nothing (`easydl.prediction.translating.degrades`).
+        spoiled_by: ``noise``, ``reduced`` or nothing (`easydl.prediction.image_to_image.degrades`).
         patients_known: False when nobody knows which images belong to one patient.
         seed: Seed of the bootstrap.
         resamples: Number of bootstrap resamples.

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from easydl.atomic import write_text
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.evaluation.intervals import Interval
 from easydl.evaluation.stored import Stored
+from easydl.fileio import write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

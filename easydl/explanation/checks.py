@@ -216,9 +216,9 @@ def border(fine: np.ndarray, found: Findings) -> None:
 def edges(question: Question, fine: np.ndarray, found: Findings) -> None:
     """A map that looks like the outlines of the image may be no more than that."""
     grey = question.batch[0].mean(axis=-1)
-    outline = ndimage.generic_gradient_magnitude(grey, ndimage.sobel)
-    outline = outline / outline.max() if outline.max() > 0 else outline
-    ssim, rank = alike(fine, outline.astype(np.float32))
+    segment = ndimage.generic_gradient_magnitude(grey, ndimage.sobel)
+    segment = segment / segment.max() if segment.max() > 0 else segment
+    ssim, rank = alike(fine, segment.astype(np.float32))
     found.note(ssim_edges=ssim, spearman_edges=rank)
     if ssim > ALIKE and rank > ALIKE:
         found.cautions.append(f"it resembles the outlines of the image (SSIM {ssim:.2f}, rank correlation {rank:.2f})")

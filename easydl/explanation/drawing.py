@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from easydl.errors import RESEARCH_USE
-from easydl.images.grid import stretch
+from easydl.images.resampling import stretch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

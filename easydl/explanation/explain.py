@@ -14,11 +14,11 @@ from easydl.explanation.heatmap import Heatmap
 from easydl.explanation.occlusion import occlusion
 from easydl.explanation.verdict import Verdict, judge
 from easydl.images import Scan
-from easydl.networks.recipe import Recipe
+from easydl.networks.metadata import ModelMetadata
 from easydl.prediction import inputs
-from easydl.prediction.calls import as_source, opened, outlined
+from easydl.prediction.covariates import beside, beside_case, unknown
+from easydl.prediction.predicting import as_source, opened, segment_scan
 from easydl.prediction.results import median_grade
-from easydl.prediction.told import beside, beside_case, unknown
 from easydl.studies import Study
 
 METHODS = ("gradcam", "occlusion")
@@ -74,19 +74,21 @@ def saliency(
             " or ".join(METHODS) + ".",
             'Use method="gradcam".',
         )
-    model, recipe = opened(model)
-    found = _source(source, row, recipe)
+    model, metadata = opened(model)
+    found = _source(source, row, metadata)
     scan = found if isinstance(found, Scan) else found.scan(0)
-    told = beside_case(recipe, covariates) if isinstance(found, Scan) else beside(model, found)
-    notes = unknown(recipe, None if isinstance(found, Scan) else found.frame, covariates)
-    head, target = _head(recipe, target)
-    task, classes = (recipe.heads[head].task, recipe.heads[head].classes) if head else (recipe.task, recipe.classes)
+    told = beside_case(metadata, covariates) if isinstance(found, Scan) else beside(model, found)
+    notes = unknown(metadata, None if isinstance(found, Scan) else found.frame, covariates)
+    head, target = _head(metadata, target)
+    task, classes = (
+        (metadata.heads[head].task, metadata.heads[head].classes) if head else (metadata.task, metadata.classes)
+    )
     asked = _index(task, classes, target)
-    batch, place, note = _batch(model, recipe, scan, asked)
+    batch, place, note = _batch(model, metadata, scan, asked)
     network = network_of(model, batch.shape[1:-1], head)
     network.tell(told)
     logits = network.logits(batch)[0]
-    question = _question(network, recipe, (head, task, classes), batch, logits, asked)
+    question = _question(network, metadata, (head, task, classes), batch, logits, asked)
     if method == "gradcam":
         coarse, _ = network.cam(batch, question.target, question.region)
     else:
@@ -102,16 +104,16 @@ def saliency(
         method=method,
         layer=network.layer if method == "gradcam" else "",
         task=task,
-        window=recipe.window if scan.units == "HU" else None,
+        window=metadata.window if scan.units == "HU" else None,
         notes=tuple(one for one in (note, *notes) if one),
     )
 
 
-def _source(source: Any, row: int, recipe: Recipe) -> Scan | Study:
+def _source(source: Any, row: int, metadata: ModelMetadata) -> Scan | Study:
     """The scan, or the study of the one row."""
-    if isinstance(source, np.ndarray) and source.ndim == recipe.dimension:
+    if isinstance(source, np.ndarray) and source.ndim == metadata.dimension:
         source = source[..., None]
-    found = as_source(source, recipe)
+    found = as_source(source, metadata)
     if isinstance(found, Scan):
         return found
     if not 0 <= row < len(found):
@@ -123,18 +125,18 @@ def _source(source: Any, row: int, recipe: Recipe) -> Scan | Study:
     return found.rows([found.frame.index[row]])
 
 
-def _head(recipe: Recipe, target: str | int | None) -> tuple[str, str | int | None]:
+def _head(metadata: ModelMetadata, target: str | int | None) -> tuple[str, str | int | None]:
     """Which of several questions is meant, and which of its classes."""
-    if not recipe.heads:
+    if not metadata.heads:
         return "", target
-    if target is None or target in recipe.heads:
-        return str(target or next(iter(recipe.heads))), None
-    for name in recipe.heads:
+    if target is None or target in metadata.heads:
+        return str(target or next(iter(metadata.heads))), None
+    for name in metadata.heads:
         if isinstance(target, str) and target.startswith(f"{name}: "):
             return name, target.removeprefix(f"{name}: ")
     raise InputError(
         f"The model answers no question {target!r}.",
-        f"one of {', '.join(recipe.heads)}, or one with a class, such as 'cancer: yes'.",
+        f"one of {', '.join(metadata.heads)}, or one with a class, such as 'cancer: yes'.",
         "Choose one of these, or leave target out for the first.",
     )
 
@@ -157,22 +159,22 @@ Place = tuple[tuple[slice, ...], tuple[int, ...]]
 """Where the explained window lies on the model's grid, and how large that grid is."""
 
 
-def _batch(model: Any, recipe: Recipe, scan: Scan, asked: int | None) -> tuple[np.ndarray, Place, str]:
+def _batch(model: Any, metadata: ModelMetadata, scan: Scan, asked: int | None) -> tuple[np.ndarray, Place, str]:
     """What the network is shown: the whole image, or for a large scan the window with most of the outline."""
     batch = inputs(model, scan)
     grid = batch.shape[1:-1]
     whole = tuple(slice(0, side) for side in grid)
-    if recipe.task != "segmentation":
+    if metadata.task != "segmentation":
         return batch, (whole, grid), ""
     fixed = model.input_shape[1:-1]
-    most = (WIDEST[recipe.dimension],) * recipe.dimension
+    most = (WIDEST[metadata.dimension],) * metadata.dimension
     patch = tuple(
         int(own) if own is not None else min(-(-limit // step), -(-side // step)) * step
-        for own, limit, side, step in zip(fixed, most, grid, recipe.multiples, strict=True)
+        for own, limit, side, step in zip(fixed, most, grid, metadata.multiples, strict=True)
     )
     begin, note = [0] * len(grid), ""
     if any(side > size for side, size in zip(grid, patch, strict=True)):
-        begin = _centred(model, recipe, scan, asked, grid, patch)
+        begin = _centred(model, metadata, scan, asked, grid, patch)
         note = f"Only the window of {' x '.join(map(str, patch))} around the outline was explained."
     view = tuple(slice(a, min(a + size, side)) for a, size, side in zip(begin, patch, grid, strict=True))
     window = batch[(slice(None), *view)]
@@ -181,9 +183,9 @@ def _batch(model: Any, recipe: Recipe, scan: Scan, asked: int | None) -> tuple[n
 
 
 def _centred(
-    model: Any, recipe: Recipe, scan: Scan, asked: int | None, grid: tuple[int, ...], patch: tuple[int, ...]
+    model: Any, metadata: ModelMetadata, scan: Scan, asked: int | None, grid: tuple[int, ...], patch: tuple[int, ...]
 ) -> list[int]:
-    labels = outlined(model, recipe, scan)
+    labels = segment_scan(model, metadata, scan)
     inside = np.argwhere(labels == asked if asked is not None else labels > 0)
     middle = inside.mean(axis=0) if len(inside) else np.array(scan.shape) / 2
     on_grid = middle * np.array(grid) / np.array(scan.shape)
@@ -194,14 +196,14 @@ def _centred(
 
 
 def _question(
-    network: Any, recipe: Recipe, answer: tuple[str, str, tuple[str, ...]], batch: np.ndarray, logits: np.ndarray,
+    network: Any, metadata: ModelMetadata, answer: tuple[str, str, tuple[str, ...]], batch: np.ndarray, logits: np.ndarray,
     asked: int | None,
 ) -> Question:  # fmt: skip
     head, task, classes = answer
-    if recipe.task == "segmentation":
-        if logits.shape[-1] != len(recipe.classes):
+    if metadata.task == "segmentation":
+        if logits.shape[-1] != len(metadata.classes):
             raise ModelError(
-                f"The model has {logits.shape[-1]} outputs and {len(recipe.classes)} class names.",
+                f"The model has {logits.shape[-1]} outputs and {len(metadata.classes)} class names.",
                 "one name for each output.",
                 "Load the model with easydl.load_model.",
             )
@@ -212,14 +214,14 @@ def _question(
         odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
         share = (odds / odds.sum(axis=-1, keepdims=True))[..., index]
         probability = float(share[region[0] > 0].mean()) if region.any() else float(share.max())
-        return Question(network, batch, index, region, logits, recipe.task, recipe.classes[index], probability)
+        return Question(network, batch, index, region, logits, metadata.task, metadata.classes[index], probability)
     odds = np.exp(logits - logits.max())
     odds = odds / odds.sum()
     chosen = int(median_grade(odds[None])[0]) if task == "ordinal" else int(logits.argmax())
     index = asked if asked is not None else chosen
     if task == "regression":
-        mean, deviation = recipe.target.get(head, (0.0, 1.0))
-        probability = float(logits[0]) * deviation + mean
+        mean, std = metadata.target.get(head, (0.0, 1.0))
+        probability = float(logits[0]) * std + mean
     elif task == "multilabel":
         probability = float(1 / (1 + np.exp(-logits[index])))
     else:

@@ -14,9 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from easydl.explanation.layers import LOGITS, evidence_layer
-from easydl.networks import recipe_of
+from easydl.networks import metadata_of
 from easydl.networks.arguments import layer_name
-from easydl.networks.recipe import image_input
+from easydl.networks.metadata import image_input
 
 CHUNK = 16
 FINEST = {2: 32, 3: 16}
@@ -204,13 +204,15 @@ def network_of(model: Any, size: tuple[int, ...], head: str = "") -> Network:
     Returns:
         Its `Network`; a new one after the window was changed, because the window is compiled in.
     """
-    recipe = recipe_of(model)
+    metadata = metadata_of(model)
     store = _networks.setdefault(model, {})
-    if any(known[0] != recipe.window for known in store):
+    if any(known[0] != metadata.window for known in store):
         store.clear()
-    key = (recipe.window, head)
+    key = (metadata.window, head)
     if key not in store:
-        task, classes = (recipe.heads[head].task, recipe.heads[head].classes) if head else (recipe.task, recipe.classes)
+        task, classes = (
+            (metadata.heads[head].task, metadata.heads[head].classes) if head else (metadata.task, metadata.classes)
+        )
         competing = task in ("classification", "ordinal", "segmentation") and len(classes) > 1
         logits = f"{layer_name(head)}_{LOGITS}" if head else LOGITS
         store[key] = Network(model, size, segmenter=task == "segmentation", softmax=competing, logits=logits)

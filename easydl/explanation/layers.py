@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from easydl.errors import ModelError
-from easydl.networks.recipe import image_input
+from easydl.networks.metadata import image_input
 
 LOGITS = "logits"
 COARSEST = 4

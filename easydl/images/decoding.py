@@ -139,14 +139,14 @@ def _decompressed(dataset: Any, syntax: Any, frame: int | None) -> np.ndarray:
     """By the decoders that fail with an exception; by GDCM, which ends the process on some damaged files, apart."""
     from pydicom.pixels import get_decoder, pixel_array
 
-    from easydl.images.apart import decode_apart
+    from easydl.images.decoder_process import decode_in_subprocess
 
     plugins = get_decoder(syntax).available_plugins
     for name in plugins:
         if name != APART:
             with contextlib.suppress(Exception):  # The next decoder may read it; the last one says why it cannot.
                 return pixel_array(dataset, index=frame, decoding_plugin=name)
-    return decode_apart(str(dataset.filename), frame, APART)
+    return decode_in_subprocess(str(dataset.filename), frame, APART)
 
 
 def _native(dataset: Any) -> np.ndarray | None:

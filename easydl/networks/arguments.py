@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from easydl.errors import InputError
-from easydl.networks.entry import Entry
-from easydl.networks.recipe import Covariate, Head, Task
+from easydl.networks.metadata import Covariate, Head, Task
+from easydl.networks.registry import Entry
 
 MOST_CLASSES, MOST_CHANNELS, LARGEST = 1000, 64, 4096
 MOST_LEVELS, MOST_CHOSEN, COARSEST = 5, 4, 4
@@ -333,7 +333,7 @@ def fits_study(entry: Entry, classes: Any) -> None:
     if dimension in (2, 3) and dimension != entry.dimension:
         words = {2: "images (2D)", 3: "volumes (3D)"}
         twin = {"classifier": {2: 'classifier("resnet")', 3: 'classifier("resnet3d18")'}}.get(
-            entry.makes, {2: "unet()", 3: "unet3d()"}
+            entry.kind, {2: "unet()", 3: "unet3d()"}
         )[dimension]
         raise InputError(
             f"The study holds {words[dimension]}; {entry.name} takes {words[entry.dimension]}.",

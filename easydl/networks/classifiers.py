@@ -10,10 +10,11 @@ import keras
 from keras import layers
 
 from easydl.errors import InputError
-from easydl.networks import arguments, transfer, weights
-from easydl.networks.catalogue import find
-from easydl.networks.recipe import Head, Recipe, Task, attach
-from easydl.networks.wiring import end, front, seeded, wired
+from easydl.networks import arguments
+from easydl.networks.common_layers import end, front, seeded, wired
+from easydl.networks.listing import find
+from easydl.networks.metadata import Head, ModelMetadata, Task, attach
+from easydl.networks.pretrained import sources, transfer
 
 DROPOUT = 0.2
 COVARIATE_UNITS = 16
@@ -40,7 +41,7 @@ def classifier(
     ``probability`` (``value`` for a number).
 
     Args:
-        name: A network of ``easydl.models(makes="classifier")``, for instance ``resnet``, ``resnet18``,
+        name: A network of ``easydl.models(kind="classifier")``, for instance ``resnet``, ``resnet18``,
             ``densenet121``, ``mobilenet_025``, ``efficientnetb0``, ``tiny``; for volumes ``tiny3d``,
             ``resnet3d18``, ``densenet3d``.
         pretrained: True or ``"imagenet"`` for ImageNet weights (from the cache, else downloaded), for volumes
@@ -94,7 +95,7 @@ def classifier(
     shape = arguments.image_size(size, asked, entry, pretrained=bool(pretrained))
     beside = arguments.covariate_columns(covariates, asked)
     seed = arguments.seed_of(seed)
-    start = weights.locate(entry, pretrained)
+    start = sources.locate(entry, pretrained)
     scaling = transfer.scaling_of(entry, start, scaling)
     entry = entry.trained_on(scaling)
     with seeded(seed):
@@ -115,7 +116,7 @@ def classifier(
         else:
             answer = end(features, len(labels), task)
         model = keras.Model(given, answer, name=entry.name)
-    recipe = Recipe(
+    metadata = ModelMetadata(
         builder="classifier",
         arguments={
             "name": entry.name, "channels": depth, "size": list(shape), "task": task, "scaling": scaling, "seed": seed,
@@ -131,7 +132,7 @@ def classifier(
         size=shape,
         pretrained=transfer.apply(model, entry, start) if start else "",
     )  # fmt: skip
-    return attach(model, recipe)
+    return attach(model, metadata)
 
 
 def _task(task: Any, heads: Any, classes: Any) -> Task:

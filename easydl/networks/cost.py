@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from easydl.networks.entries import ENTRIES
-from easydl.networks.entry import Entry
+from easydl.networks.registry import ENTRIES, Entry
 
 # Numbers to learn for one training image, beyond which a network from random weights learns the images by heart
 # rather than the disease: `tiny` on 80 films is well below it, ResNet-18 on 1,000 above.
@@ -86,7 +85,7 @@ def advice(entry: Entry, images: int, *, pretrained: bool = False) -> str:
         Erickson et al. 2018, Deep Learning in Radiology, 10.1016/j.jacr.2017.12.027 ("smaller classifiers").
     """
     most = (MOST_PER_IMAGE_PRETRAINED if pretrained else MOST_PER_IMAGE) * max(images, 1)
-    if entry.makes != "classifier" or entry.parameters <= most:
+    if entry.kind != "classifier" or entry.parameters <= most:
         return ""
     ladder = [ENTRIES[name] for name in SMALLER[entry.dimension, pretrained]]
     smaller = [one for one in ladder if one.parameters < entry.parameters]

@@ -11,13 +11,13 @@ import keras
 from keras import layers
 
 from easydl.errors import InputError
-from easydl.networks import arguments, transfer, weights
-from easydl.networks.catalogue import find
-from easydl.networks.entries import TAKE_ENCODER
-from easydl.networks.entry import Entry
-from easydl.networks.outlines.encoders import backbone_scales
-from easydl.networks.recipe import Recipe, attach
-from easydl.networks.wiring import front, laid_out, prepared, seeded, wired
+from easydl.networks import arguments
+from easydl.networks.architectures.encoders import backbone_scales
+from easydl.networks.common_layers import front, laid_out, prepared, seeded, wired
+from easydl.networks.listing import find
+from easydl.networks.metadata import ModelMetadata, attach
+from easydl.networks.pretrained import sources, transfer
+from easydl.networks.registry import TAKE_ENCODER, Entry
 
 WIDEST, WIDTH = 64, 16
 # Filters of the first level where 16 would be too much for a laptop, or not what was published.
@@ -149,10 +149,10 @@ def segmenter(
     """Build a network that outlines structures, by name.
 
     Args:
-        name: A network of ``easydl.models(makes="segmenter")``: ``unet``, ``attention_unet``, ``unetplusplus``,
+        name: A network of ``easydl.models(kind="segmenter")``: ``unet``, ``attention_unet``, ``unetplusplus``,
             ``fcn``, ``segnet``, ``deeplabv3plus``, ``linknet``, ``fpn``, ``tiramisu``, ``tiramisu103``; for volumes
             ``unet3d``, ``vnet``, ``multiscale3d``. What differs from the paper, and the published number of
-            parameters, is in the docstrings of ``easydl.networks.outlines``.
+            parameters, is in the docstrings of ``easydl.networks.architectures``.
         encoder: For ``unet``, ``unetplusplus``, ``deeplabv3plus``, ``linknet`` and ``fpn``: a 2D classifier of the
             catalogue whose backbone takes the place of the network's own way down. It sees the image as it does in
             that classifier (colours, range).
@@ -186,14 +186,14 @@ def segmenter(
         (None, 64, 64, 2)
 
     References:
-        The papers in the catalogue, ``easydl.models(makes="segmenter")``.
+        The papers in the catalogue, ``easydl.models(kind="segmenter")``.
     """
     entry = find(name, "segmenter", getattr(classes, "dimension", None))
     labels = arguments.class_names(classes, "segmentation")
     arguments.fits_study(entry, classes)
     depth = arguments.channel_count(channels, classes)
     backbone = _encoder(entry, encoder, pretrained)
-    start = weights.locate(backbone, pretrained) if backbone else None
+    start = sources.locate(backbone, pretrained) if backbone else None
     if backbone:
         scaling = transfer.scaling_of(backbone, start, scaling)
         backbone = backbone.trained_on(scaling)
@@ -241,7 +241,7 @@ def segmenter(
         model = keras.Model(image, layers.Softmax(name="probability", dtype="float32")(logits), name=entry.name)
         origin = _start(image, end, backbone, start) if backbone and start else ""
     values = getattr(classes, "label_values", None)
-    recipe = Recipe(
+    metadata = ModelMetadata(
         builder="segmenter",
         arguments={
             "name": entry.name, "encoder": backbone.name if backbone else None, "channels": depth,
@@ -257,7 +257,7 @@ def segmenter(
         label_values=tuple(int(value) for value in values) if values else None,
         pretrained=origin,
     )  # fmt: skip
-    return attach(model, recipe)
+    return attach(model, metadata)
 
 
 def _told_levels(halvings: arguments.Halvings | None) -> int | list[list[int]] | None:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from easydl import networks
 from easydl.errors import RESEARCH_USE, InputError, ModelError
 from easydl.images import Scan, prepare
-from easydl.networks import recipe_of, save_model
+from easydl.networks import metadata_of, save_model
 
 ORGAN, LESION, SHEET = "find_organ.keras", "find_lesion.keras", "cascade.json"
 MOST_JSON, MOST_MARGIN_MM = 100_000, 1000.0
@@ -53,10 +53,10 @@ class Cascade:
     margin_mm: float
 
     def __repr__(self) -> str:
-        found = ", ".join(recipe_of(self.find_lesion).classes[1:])
+        found = ", ".join(metadata_of(self.find_lesion).classes[1:])
         return f"<Cascade: {found} within {self.margin_mm:g} mm of {', '.join(self.organs)}. {RESEARCH_USE}>"
 
-    def outline(
+    def segment(
         self, run: Callable[..., np.ndarray], scan: Scan, *, mirror: bool = False, **tidy: bool
     ) -> tuple[np.ndarray, list[str]]:
         """The second model's classes on the scan's own grid; nothing beyond the margin around the organ.
@@ -70,7 +70,7 @@ class Cascade:
         Returns:
             int32 ``(*scan.shape)``, and what must be known about it, in words.
         """
-        first, second = recipe_of(self.find_organ), recipe_of(self.find_lesion)
+        first, second = metadata_of(self.find_organ), metadata_of(self.find_lesion)
         notes: list[str] = []
         mask = run(self.find_organ, first, scan, notes, mirror=mirror)
         organ = np.isin(mask, [first.classes.index(name) for name in self.organs])
@@ -180,11 +180,11 @@ def cascade(find_organ: Any, find_lesion: Any, *, organ: str | int | None = None
     first, second = (
         networks.load_model(one) if isinstance(one, str | Path) else one for one in (find_organ, find_lesion)
     )
-    recipes = [recipe_of(one) for one in (first, second)]
-    for recipe in recipes:
-        if recipe.task != "segmentation":
+    recipes = [metadata_of(one) for one in (first, second)]
+    for metadata in recipes:
+        if metadata.task != "segmentation":
             raise ModelError(
-                f"A model of the cascade has the task {recipe.task}.",
+                f"A model of the cascade has the task {metadata.task}.",
                 "two models that outline.",
                 "Use easydl.segmenter.",
             )

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from easydl.atomic import csv_text, write_text
 from easydl.errors import RESEARCH_USE, InputError
+from easydl.fileio import csv_text, write_text
 from easydl.images import Scan
 from easydl.studies.labels import JOIN
 
 if TYPE_CHECKING:
-    from easydl.networks.recipe import Head
+    from easydl.networks.metadata import Head
 
 
 @dataclass(eq=False)
@@ -213,7 +213,7 @@ class Segmentation:
         """A matplotlib figure: the original beside the outline, at the slice where the structure is largest."""
         from matplotlib.figure import Figure
 
-        from easydl.studies.display import grey
+        from easydl.studies.plots import grey
 
         scan, mask = self.scan, self.mask
         if mask.ndim == 3:

@@ -116,8 +116,8 @@ def _panel(ax: Axes, history: pd.DataFrame, name: str) -> None:
     best = best_epoch(history)
     if best is not None and name == "loss":
         ax.plot(*best, "o", color=ORANGE, markersize=7, label=f"lowest, epoch {best[0]}")
-    if "phase" in history.columns:
-        _phases(ax, history["phase"].tolist())
+    if "stage" in history.columns:
+        _stages(ax, history["stage"].tolist())
     ax.set_title(_TITLES.get(name, name.replace("_", " ")).replace("$", r"\$"), fontsize=11, loc="left")
     ax.set_xlabel("epoch")
     ax.set_xlim(0.5, len(history) + 0.5)
@@ -129,15 +129,15 @@ def _panel(ax: Axes, history: pd.DataFrame, name: str) -> None:
     ax.legend(frameon=False, fontsize=8.5)
 
 
-def _phases(ax: Axes, phases: list[str]) -> None:
-    starts = [row for row, phase in enumerate(phases) if row == 0 or phase != phases[row - 1]]
+def _stages(ax: Axes, stages: list[str]) -> None:
+    starts = [row for row, stage in enumerate(stages) if row == 0 or stage != stages[row - 1]]
     if len(starts) < 2:
         return
     for position, start in enumerate(starts):
-        end = starts[position + 1] if position + 1 < len(starts) else len(phases)
+        end = starts[position + 1] if position + 1 < len(starts) else len(stages)
         if position % 2:
             ax.axvspan(start + 0.5, end + 0.5, color="#eef2f5", linewidth=0, zorder=-2)
-        middle, words = (start + end) / 2 + 0.5, phases[start][:24].replace("$", r"\$")
+        middle, words = (start + end) / 2 + 0.5, stages[start][:24].replace("$", r"\$")
         above: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "bottom"}
         ax.text(middle, 1.0, words, fontsize=7.5, color=GREY, **above)
 

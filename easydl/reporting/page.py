@@ -11,12 +11,12 @@ from typing import Any, TypeGuard
 
 import jinja2
 
-from easydl.atomic import write_text
 from easydl.errors import RESEARCH_USE
 from easydl.evaluation import Metrics
 from easydl.evaluation.results import interval_text, number
-from easydl.reporting import figures, words
-from easydl.reporting.reader import RunRecord, collect
+from easydl.fileio import write_text
+from easydl.reporting import figures, text
+from easydl.reporting.record import RunRecord, collect
 
 _SEVERITIES = {
     "BLOCK": "Makes the result meaningless until it is put right",
@@ -82,24 +82,24 @@ def page(record: RunRecord) -> str:
         .get_template("report.html.j2")
         .render(
             research_use=RESEARCH_USE,
-            title=words.title(record),
+            title=text.title(record),
             folder=record.folder.resolve().name,
-            written=words.when(record.facts.get("finished") or record.status.get("heartbeat")),
-            state=words.state(record),
+            written=text.when(record.facts.get("finished") or record.status.get("heartbeat")),
+            state=text.state(record),
             error=_error(record),
-            done=words.done(record),
+            done=text.done(record),
             read_first=_read_first(record),
             overrides=record.overrides,
             result=_result(record.metrics),
             study=_study(record),
             separation=_separation(record),
-            findings=_findings(record),
+            issues=_issues(record),
             training=_training(record),
             heatmaps=[_heatmap(entry) for entry in record.heatmaps],
             heatmaps_left_out=record.heatmaps_left_out,
             settings=_pairs(record.config),
             machine=_machine(record),
-            command=words.command(record),
+            command=text.command(record),
             has_model=(record.folder / "model.keras").is_file(),
         )
     )
@@ -132,12 +132,12 @@ def _read_first(record: RunRecord) -> list[str]:
         )
     if record.shared_patients:
         found.append(
-            f"{words.many(record.shared_patients, 'patient')} of table.csv are in more than one part of "
+            f"{text.many(record.shared_patients, 'patient')} of table.csv are in more than one part of "
             "the split. The test is not a fair one."
         )
-    blocks = sum(finding.get("severity") == "BLOCK" for finding in record.findings)
+    blocks = sum(issue.get("severity") == "BLOCK" for issue in record.issues)
     if blocks:
-        found.append(f"The audit has {words.many(blocks, 'finding')} that should have stopped this run. See Audit.")
+        found.append(f"The audit has {text.many(blocks, 'finding')} that should have stopped this run. See Audit.")
     if record.metrics is not None:
         found += [note for note in record.metrics.notes if note.startswith(("Too few", "Read with", "The interval"))]
     return found + record.problems
@@ -180,9 +180,9 @@ def _rows(metrics: Metrics) -> list[dict[str, Any]]:
             "name": row["name"],
             "value": number(row["value"], row["unit"]),
             "interval": interval_text(row),
-            "n": words.many(int(row["n"]), str(row["unit_of_n"]).removesuffix("s")),
+            "n": text.many(int(row["n"]), str(row["unit_of_n"]).removesuffix("s")),
             "images": row["images"],
-            "images_words": words.many(int(row["images"]), "image"),
+            "images_words": text.many(int(row["images"]), "image"),
             "note": row["note"],
         }
         for row in metrics.table.to_dict("records")
@@ -229,7 +229,7 @@ def _worst_cases(metrics: Metrics) -> list[dict[str, Any]]:
 
 def _study(record: RunRecord) -> dict[str, Any] | None:
     """The table of the split: one row per class, patients and images in each part."""
-    parts = {key: record.split[key] for key, _ in words.PARTS if isinstance(record.split.get(key), dict)}
+    parts = {key: record.split[key] for key, _ in text.PARTS if isinstance(record.split.get(key), dict)}
     if not parts:
         return None
     per_class = {
@@ -243,7 +243,7 @@ def _study(record: RunRecord) -> dict[str, Any] | None:
     def pair(facts: Any) -> tuple[str, str]:
         if not isinstance(facts, dict):  # a bare number counts images
             facts = {"images": facts}
-        counts = (words.count(facts.get("patients")), words.count(facts.get("images")))
+        counts = (text.count(facts.get("patients")), text.count(facts.get("images")))
         return tuple("–" if value is None else f"{value:,}" for value in counts)  # type: ignore[return-value]
 
     rows = [{"name": "all", "cells": [cell for part in parts.values() for cell in pair(part)]}]
@@ -256,7 +256,7 @@ def _study(record: RunRecord) -> dict[str, Any] | None:
     ]
     notes = record.split.get("notes")
     return {
-        "parts": [label for key, label in words.PARTS if key in parts],
+        "parts": [label for key, label in text.PARTS if key in parts],
         "rows": rows,
         "numbers": _ranges(parts),
         "notes": [str(note) for note in notes] if isinstance(notes, list) else [],
@@ -266,7 +266,7 @@ def _study(record: RunRecord) -> dict[str, Any] | None:
 def _ranges(parts: dict[str, dict[str, Any]]) -> list[str]:
     """What was measured, in words: the range of each number in every part."""
     found: dict[str, list[str]] = {}
-    for key, label in words.PARTS:
+    for key, label in text.PARTS:
         measured = parts[key].get("numbers") if key in parts else None
         for name, one in measured.items() if isinstance(measured, dict) else ():
             if isinstance(one, dict) and all(_real(one.get(side)) for side in ("lowest", "median", "highest")):
@@ -282,36 +282,36 @@ def _separation(record: RunRecord) -> str:
     if record.shared_patients is None:
         return "The table of the run is missing, so this page could not check that the parts share no patient."
     if record.shared_patients:
-        return f"{words.many(record.shared_patients, 'patient')} are in more than one part."
+        return f"{text.many(record.shared_patients, 'patient')} are in more than one part."
     return "No patient is in more than one part (checked again in table.csv when this page was written)."
 
 
-def _findings(record: RunRecord) -> list[dict[str, Any]]:
+def _issues(record: RunRecord) -> list[dict[str, Any]]:
     """The findings in groups, the worst first."""
     groups = []
-    strange = [finding for finding in record.findings if str(finding.get("severity")) not in _SEVERITIES]
+    strange = [issue for issue in record.issues if str(issue.get("severity")) not in _SEVERITIES]
     for severity, meaning in _SEVERITIES.items():
-        found = [finding for finding in record.findings if finding.get("severity") == severity]
+        found = [issue for issue in record.issues if issue.get("severity") == severity]
         found += strange if severity == "NOTE" else []
         if found:
-            groups.append({"severity": severity, "meaning": meaning, "entries": [_finding(one) for one in found]})
+            groups.append({"severity": severity, "meaning": meaning, "entries": [_issue(one) for one in found]})
     return groups
 
 
-def _finding(finding: dict[str, Any]) -> dict[str, str]:
-    value, low, high, p, n = (finding.get(key) for key in ("value", "low", "high", "p", "n"))
+def _issue(issue: dict[str, Any]) -> dict[str, str]:
+    value, low, high, p, n = (issue.get(key) for key in ("value", "low", "high", "p", "n"))
     facts = []
     if _real(value) and (_real(low) or _real(p)):  # a bare count is in the sentence already
         limits = f" (95% CI {number(low)}-{number(high)})" if _real(low) and _real(high) else ""
         facts.append(f"{_plain(value)}{limits}")
     if _real(p):
         facts.append("p < 0.001" if p < 0.001 else f"p = {p:.3f}")
-    if words.count(n) is not None:
+    if text.count(n) is not None:
         facts.append(f"n = {n:,}")
     return {
-        "id": str(finding.get("id") or ""),
-        "sentence": str(finding.get("sentence") or "(no sentence)"),
-        "fix": str(finding.get("fix") or ""),
+        "id": str(issue.get("id") or ""),
+        "sentence": str(issue.get("sentence") or "(no sentence)"),
+        "fix": str(issue.get("fix") or ""),
         "facts": ", ".join(facts),
     }
 
@@ -321,13 +321,13 @@ def _training(record: RunRecord) -> dict[str, Any] | None:
     if drawn is None:
         return None
     best = figures.best_epoch(record.history)
-    sentence = f"{words.many(len(record.history), 'epoch')}."
+    sentence = f"{text.many(len(record.history), 'epoch')}."
     if best is not None:
         sentence += f" The validation loss was lowest, {best[1]:.3f}, at epoch {best[0]}."
-    if "phase" in record.history.columns:
-        phases = list(dict.fromkeys(record.history["phase"]))
-        sentence += f" Phases: {', '.join(phases)}." if len(phases) > 1 else ""
-    plan = words.recorded(record).get("plan")
+    if "stage" in record.history.columns:
+        stages = list(dict.fromkeys(record.history["stage"]))
+        sentence += f" Phases: {', '.join(stages)}." if len(stages) > 1 else ""
+    plan = text.recorded(record).get("plan")
     choices = [str(choice) for choice in plan] if isinstance(plan, list) else []
     return {"figure": figures.svg(drawn), "sentence": sentence, "plan": choices}
 
@@ -363,13 +363,13 @@ def _machine(record: RunRecord) -> list[tuple[str, str]]:
     rows = _pairs(facts.get("versions") if isinstance(facts.get("versions"), dict) else {})
     if facts.get("device"):
         rows.append(("device", str(facts["device"])))
-    if words.count(facts.get("parameters")) is not None:
+    if text.count(facts.get("parameters")) is not None:
         rows.append(("parameters of the network", f"{facts['parameters']:,}"))
     if facts.get("fingerprint"):
         rows.append(("fingerprint of the data", str(facts["fingerprint"])))
     seconds = facts.get("seconds")
     if isinstance(seconds, dict):
-        rows += [(f"time for {phase}", f"{value:.0f} s") for phase, value in seconds.items() if _real(value)]
+        rows += [(f"time for {stage}", f"{value:.0f} s") for stage, value in seconds.items() if _real(value)]
     return rows
 
 

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from easydl.atomic import write_text
 from easydl.errors import RunError
+from easydl.fileio import write_text
 
 LOAD = (
-    "image", "label", "mask", "patient", "split", "task", "classes", "label_separator", "readers", "heads", "root",
+    "image", "label", "mask", "patient", "split", "task", "classes", "label_separator", "raters", "heads", "root",
     "merge_labels", "resample_masks", "collapse_instances", "mask_labels", "override",
 )  # fmt: skip
 """The settings that are arguments of `easydl.load`, under the same names and with the same defaults."""
@@ -31,7 +31,7 @@ class RunConfig(BaseModel):
         task: As for `easydl.load`.
         classes: The classes in order, as for `easydl.load`, or None to sort them.
         label_separator: As for `easydl.load`.
-        readers: Columns of several readers, as for `easydl.load`.
+        raters: Columns of several raters, as for `easydl.load`.
         heads: Columns of several questions, as for `easydl.load`.
         root: Folder of the images, as for `easydl.load`.
         merge_labels: As for `easydl.load`.
@@ -70,7 +70,7 @@ class RunConfig(BaseModel):
     task: Literal["auto", "classification", "multilabel", "regression", "ordinal", "heads", "segmentation"] = "auto"
     classes: list[str] | None = None
     label_separator: str | None = None
-    readers: list[str] | None = None
+    raters: list[str] | None = None
     heads: list[str] | dict[str, list[str] | Literal[1]] | None = None
     root: str | None = None
     merge_labels: bool = False

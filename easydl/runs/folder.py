@@ -14,8 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from easydl.atomic import write_text
 from easydl.errors import RunError
+from easydl.fileio import write_text
 from easydl.runs.config import RunConfig
 
 
@@ -71,7 +71,7 @@ def start(config: RunConfig, folder: str | Path) -> int:
     now = datetime.now().astimezone().isoformat(timespec="seconds")
     write_text(
         folder / "status.json",
-        json.dumps({"state": "running", "phase": "loading", "started": now, "heartbeat": now, "pid": child.pid,
+        json.dumps({"state": "running", "stage": "loading", "started": now, "heartbeat": now, "pid": child.pid,
                     "epoch": 0, "epochs": 0, "metrics": {}, "message": "Starting", "error": None}),
     )  # fmt: skip
     return child.pid
@@ -94,7 +94,7 @@ def status(folder: str | Path) -> dict[str, Any]:
         ``state`` (running, finished, stopped, failed, interrupted), ``phase``, ``epoch``, ``epochs``, ``metrics``,
         ``started``, ``heartbeat``, ``pid``, ``message``, ``error``. A folder without a status is ``interrupted``.
     """
-    empty = {"phase": "", "epoch": 0, "epochs": 0, "metrics": {}, "message": "", "error": None, "pid": None}
+    empty = {"stage": "", "epoch": 0, "epochs": 0, "metrics": {}, "message": "", "error": None, "pid": None}
     try:
         found = dict(json.loads((Path(folder) / "status.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):

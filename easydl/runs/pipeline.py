@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from easydl.atomic import csv_text, write_status, write_text
 from easydl.errors import RESEARCH_USE, EasyDLError, InputError, LeakageError, Stopped
+from easydl.fileio import csv_text, write_status, write_text
 from easydl.runs.config import RunConfig
 from easydl.runs.folder import locked
 
@@ -76,7 +76,7 @@ def demo(folder: str | Path, *, seed: int = 7, progress: Progress = print) -> Pa
     Returns:
         The path of ``report.html``.
     """
-    from easydl.phantoms import simulate
+    from easydl.simulation import simulate
 
     folder = Path(folder).resolve()
     study = folder / "simulated_study"
@@ -103,16 +103,16 @@ class _Work:
     def status(self, **changes: Any) -> None:
         write_status(self.folder, **changes)
 
-    def step(self, phase: str, words: str) -> None:
+    def step(self, stage: str, words: str) -> None:
         if (self.folder / "stop").exists():
             raise Stopped
         now = time.monotonic()
         if self.seconds:
             last = list(self.seconds)[-1]
             self.seconds[last] = round(now - self.seconds[last], 1)
-        self.seconds[phase] = now
+        self.seconds[stage] = now
         self.progress(words)
-        self.status(state="running", phase=phase, message=words, error=None)
+        self.status(state="running", stage=stage, message=words, error=None)
 
     def do(self) -> Path:
         config = self.config
@@ -139,7 +139,7 @@ class _Work:
         # Written before the run is called finished, so that whoever sees it finished finds a report; and once more, so
         # that the report itself says finished.
         written = report(self.folder)
-        self.status(state="finished", phase="done", message="Finished")
+        self.status(state="finished", stage="done", message="Finished")
         return report(self.folder, written)
 
     def _load(self) -> Any:
@@ -148,7 +148,7 @@ class _Work:
         return load(self.config.source, **self.config.reading())
 
     def _write_split(self, study: Any, parts: tuple[Any, ...]) -> None:
-        from easydl.studies.display import counts, ranges
+        from easydl.studies.plots import counts, ranges
 
         write_text(self.folder / "table.csv", csv_text(study.frame))
 
@@ -177,7 +177,7 @@ class _Work:
             self.folder / "audit.json",
             json.dumps({**found.to_dict(), "overrides": study.overrides}, indent=1),
         )
-        for one in found.findings:
+        for one in found.issues:
             if one.severity in ("BLOCK", "WARN"):
                 self.progress(f"{one.severity}: {one.sentence}")
         if found.blocking and not (self.config.override or "").strip():
@@ -189,7 +189,7 @@ class _Work:
             study.overrides.append(f"{found.blocking[0].sentence} Reason given: {self.config.override}")
 
     def _train(self, study: Any, train: Any, val: Any) -> Any:
-        from easydl.quiet import load_tensorflow
+        from easydl._tf import load_tensorflow
 
         load_tensorflow()
         from easydl.networks import load_model, save_model
@@ -258,15 +258,15 @@ class _Work:
 
     def _write_run(self, model: Any, study: Any) -> None:
         from easydl.machine import device, versions
-        from easydl.networks import recipe_of
+        from easydl.networks import metadata_of
 
         last = list(self.seconds)[-1]
         self.seconds[last] = round(time.monotonic() - self.seconds[last], 1)
         facts = {
             "versions": versions(), "device": device(), "seed": self.config.seed,
             "finished": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": self.seconds,
-            "parameters": int(model.count_params()), "training": recipe_of(model).training,
-            "fingerprint": recipe_of(model).training.get("fingerprint", ""), "overrides": study.overrides,
+            "parameters": int(model.count_params()), "training": metadata_of(model).training,
+            "fingerprint": metadata_of(model).training.get("fingerprint", ""), "overrides": study.overrides,
             "command": shlex.join(["easydl", *sys.argv[1:]]), "research_use": RESEARCH_USE,
         }  # fmt: skip
         write_text(self.folder / "run.json", json.dumps(facts, indent=1))
@@ -322,7 +322,7 @@ def build(config: RunConfig, study: Any) -> Any:
             "an encoder for a model that outlines.",
             "Leave it out, or name the classifier itself with model=.",
         )
-    if name in set(models(makes="segmenter")["name"]):
+    if name in set(models(kind="segmenter")["name"]):
         raise InputError(
             f"model={name!r} needs masks.", "a mask column.", "Pass mask= its name, or choose a classifier."
         )

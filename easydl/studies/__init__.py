@@ -1,8 +1,8 @@
 """A folder, a table or a DataFrame becomes a Study: checked rows, patients, classes, splits and batches."""
 
-from easydl.studies.classes import Classes
 from easydl.studies.inspection import inspect
 from easydl.studies.loading import load
 from easydl.studies.study import Study
+from easydl.studies.summary import Classes
 
 __all__ = ["Classes", "Study", "inspect", "load"]

@@ -1,4 +1,4 @@
-"""How well several readers agree about the same images: kappa for classes, ICC for numbers, by patient.
+"""How well several raters agree about the same images: kappa for classes, ICC for numbers, by patient.
 
 Every statistic is a function of sums over images, so a resample of patients is a product of weights and sums. It
 decides nothing about labels.
@@ -24,11 +24,11 @@ Statistic = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class Agreement:
-    """How well the readers of a study agree. Shows itself as a table in a notebook.
+    """How well the raters of a study agree. Shows itself as a table in a notebook.
 
     Attributes:
-        table: One row per number: ``statistic``, ``readers``, ``value``, ``low`` and ``high`` (its 95% interval; NaN
-            when not computable), ``images`` and ``patients`` (those that all these readers have read).
+        table: One row per number: ``statistic``, ``raters``, ``value``, ``low`` and ``high`` (its 95% interval; NaN
+            when not computable), ``images`` and ``patients`` (those that all these raters have read).
     """
 
     table: pd.DataFrame
@@ -42,17 +42,17 @@ class Agreement:
         value = f"{one['value']:.2f}" if np.isfinite(one["value"]) else "not computable"
         interval = f"{one['low']:.2f} to {one['high']:.2f}" if np.isfinite(one["low"]) else "not computable"
         return (
-            f"{one['statistic']} {value} (95% CI {interval}), {one['readers']}, "
+            f"{one['statistic']} {value} (95% CI {interval}), {one['raters']}, "
             f"{one['images']} images of {one['patients']} patients"
         )
 
     def _repr_html_(self) -> str:
         lines = "".join(f"<li>{html.escape(self.sentence(row))}</li>" for row in range(len(self.table)))
-        return f"<p>Agreement of the readers</p><ul>{lines}</ul>"
+        return f"<p>Agreement of the raters</p><ul>{lines}</ul>"
 
 
 def agreement(readings: pd.DataFrame, patient: pd.Series, *, numeric: bool = False, seed: int = 0) -> Agreement:
-    """Measure the agreement of two or more readers.
+    """Measure the agreement of two or more raters.
 
     Args:
         readings: One column per reader, one row per image: class names (blank where not read), or floats (NaN).
@@ -61,8 +61,8 @@ def agreement(readings: pd.DataFrame, patient: pd.Series, *, numeric: bool = Fal
         seed: Of the bootstrap.
 
     Returns:
-        For classes Cohen's kappa (two readers), or Fleiss' kappa and Cohen's for each pair; for numbers ICC(2,1)
-        (absolute agreement) and ICC(3,1) (consistency). Only images that all these readers have read are used.
+        For classes Cohen's kappa (two raters), or Fleiss' kappa and Cohen's for each pair; for numbers ICC(2,1)
+        (absolute agreement) and ICC(3,1) (consistency). Only images that all these raters have read are used.
 
     Example:
         >>> readings = pd.DataFrame({"a": ["x", "x", "y", "y"], "b": ["x", "y", "y", "y"]})
@@ -82,7 +82,7 @@ def agreement(readings: pd.DataFrame, patient: pd.Series, *, numeric: bool = Fal
         value, low, high = _interval(sums, function, patient[whole].to_numpy(str), seed)
         rows.append((statistic, words, value, low, high, int(whole.sum()), int(patient[whole].nunique())))
 
-    everyone = f"{len(names)} readers"
+    everyone = f"{len(names)} raters"
     if numeric:
         add("ICC(2,1)", everyone, names, _icc_absolute)
         add("ICC(3,1)", everyone, names, _icc_consistency)
@@ -91,7 +91,7 @@ def agreement(readings: pd.DataFrame, patient: pd.Series, *, numeric: bool = Fal
             add("Fleiss' kappa", everyone, names, _fleiss)
         for one, other in combinations(names, 2):
             add("Cohen's kappa", f"{one} and {other}", [one, other], _cohen)
-    columns = ["statistic", "readers", "value", "low", "high", "images", "patients"]
+    columns = ["statistic", "raters", "value", "low", "high", "images", "patients"]
     return Agreement(pd.DataFrame(rows, columns=columns))
 
 
@@ -138,14 +138,14 @@ def _cohen(readings: pd.DataFrame) -> tuple[np.ndarray, Statistic]:
 
 def _fleiss(readings: pd.DataFrame) -> tuple[np.ndarray, Statistic]:
     codes, k = _codes(readings)
-    readers = codes.shape[1]
+    raters = codes.shape[1]
     counts = np.stack([(codes == one).sum(axis=1) for one in range(k)], axis=1) if k else np.zeros((0, 1))
-    observed = ((counts**2).sum(axis=1) - readers) / (readers * (readers - 1))
+    observed = ((counts**2).sum(axis=1) - raters) / (raters * (raters - 1))
     sums = np.column_stack([observed, np.ones(len(counts)), counts])
 
     def kappa(total: np.ndarray) -> np.ndarray:
         images = total[:, 1]
-        expected = ((total[:, 2:] / (images * readers)[:, None]) ** 2).sum(axis=1)
+        expected = ((total[:, 2:] / (images * raters)[:, None]) ** 2).sum(axis=1)
         return (total[:, 0] / images - expected) / (1 - expected)
 
     return sums, kappa
@@ -158,10 +158,10 @@ def _icc(readings: pd.DataFrame, *, absolute: bool) -> tuple[np.ndarray, Statist
     sums = np.column_stack([np.ones(len(x)), (x**2).sum(axis=1), x.mean(axis=1) ** 2, x])
 
     def icc(total: np.ndarray) -> np.ndarray:
-        n, squares, means, readers = total[:, 0], total[:, 1], total[:, 2], total[:, 3:]
-        correction = readers.sum(axis=1) ** 2 / (n * k)
+        n, squares, means, raters = total[:, 0], total[:, 1], total[:, 2], total[:, 3:]
+        correction = raters.sum(axis=1) ** 2 / (n * k)
         between = k * means - correction
-        judges = (readers**2).sum(axis=1) / n - correction
+        judges = (raters**2).sum(axis=1) / n - correction
         bms, jms = between / (n - 1), judges / (k - 1)
         ems = (squares - correction - between - judges) / ((n - 1) * (k - 1))
         return (bms - ems) / (bms + (k - 1) * ems + (k * (jms - ems) / n if absolute else 0))

@@ -34,7 +34,7 @@ _IDENTIFIER = re.compile(
 def covariates_of(study: Study) -> dict[str, tuple[str, ...] | None]:
     """The usable columns of a study.
 
-    Left out are the image, the label and what stands for it one to one, the patient, splits, readers, identifiers,
+    Left out are the image, the label and what stands for it one to one, the patient, splits, raters, identifiers,
     dates, paths, what tells about the file, text of more than 20 different values, and what never varies.
 
     Args:
@@ -50,7 +50,7 @@ def covariates_of(study: Study) -> dict[str, tuple[str, ...] | None]:
         {'age': None, 'sex': ('F', 'M')}
     """
     frame = study.frame
-    taken = _NEVER | FILE_FACTS | set(study.image_columns) | set(study.readers) | set(study.questions)
+    taken = _NEVER | FILE_FACTS | set(study.image_columns) | set(study.raters) | set(study.questions)
     targets = list(study.questions) or (["label"] if "label" in frame.columns else [])
     found: dict[str, tuple[str, ...] | None] = {}
     for column in map(str, frame.columns):

@@ -11,10 +11,10 @@ import pandas as pd
 
 from easydl.errors import InputError
 from easydl.studies import files, folders, labels, pairing, tables
-from easydl.studies import readers as several
+from easydl.studies import raters as several
 from easydl.studies.agreement import Agreement, agreement
-from easydl.studies.heads import read_heads
-from easydl.studies.meanings import MaskLabels
+from easydl.studies.mask_labels import MaskLabels
+from easydl.studies.multitask import read_heads
 from easydl.studies.splits import check_split
 from easydl.studies.study import TASKS, Study
 
@@ -32,7 +32,7 @@ def load(
     task: str = "auto",
     classes: Sequence[str] | None = None,
     label_separator: str | None = None,
-    readers: Sequence[str] | None = None,
+    raters: Sequence[str] | None = None,
     heads: Sequence[str] | Mapping[str, Sequence[str] | int] | None = None,
     root: str | Path | None = None,
     merge_labels: bool = False,
@@ -62,7 +62,7 @@ def load(
         classes: The classes in the order to keep. Not given, they are sorted (numbers as numbers). A word such as "NA"
             is a class if it is listed here; if it is not, its rows are set aside and counted.
         label_separator: What separates several findings in one label cell, such as ``";"``.
-        readers: Columns of several readers. Without ``label`` the majority is the label (for numbers the mean), and
+        raters: Columns of several raters. Without ``label`` the majority is the label (for numbers the mean), and
             images on which they are evenly divided are set aside; ``study.agreement`` says how well they agree.
         heads: Columns of several questions about one image, such as ``["cancer", "density"]``; or a dict from column to
             its classes in order, or to 1 for a number. A row may leave some of them unanswered.
@@ -95,12 +95,12 @@ def load(
     wanted: list[str | None] = [image] if isinstance(image, str) else list(image) if image else [None]
     columns = [tables.pick(frame, "image", one, required=True) for one in wanted]
     label_columns = [tables.pick(frame, "label", one) for one in ([label] if isinstance(label, str) else label or [])]
-    reader_columns = [str(tables.pick(frame, "readers", one)) for one in readers or []]
+    rater_columns = [str(tables.pick(frame, "raters", one)) for one in raters or []]
     mask_column = tables.pick(frame, "mask", mask)
-    found_label = None if mask or readers or label_columns or heads is not None else tables.pick(frame, "label", None)
+    found_label = None if mask or raters or label_columns or heads is not None else tables.pick(frame, "label", None)
     label_columns = label_columns or ([found_label] if found_label else [])
     asked = task != "auto"
-    task = _task(task, label_columns, label_separator, mask, mask_column, reader_columns, heads)
+    task = _task(task, label_columns, label_separator, mask, mask_column, rater_columns, heads)
     if task == "segmentation":
         label_columns = []
     patient_column = tables.pick(frame, "patient", None if patient == "auto" else patient) if patient else None
@@ -113,7 +113,7 @@ def load(
         table[new] = files.resolve(base, frame[old], notes, inside=inside)
     if mask_column:
         table["mask"] = files.resolve(base, frame[mask_column], notes, inside=inside)
-    if label_columns or reader_columns:
+    if label_columns or rater_columns:
         table["label"] = ""  # here in the order of columns; filled below
     if patient_column:
         table["patient"] = frame[patient_column].str.strip()
@@ -128,13 +128,13 @@ def load(
     known = _patients(table, patient, is_table, notes)
     names: list[str] | None = None
     agreed: Agreement | None = None
-    if reader_columns:
+    if rater_columns:
         numeric = task == "regression"
-        read = several.readings(frame, reader_columns, notes, numeric=numeric, classes=classes, merge=merge_labels)
+        read = several.readings(frame, rater_columns, notes, numeric=numeric, classes=classes, merge=merge_labels)
         agreed = agreement(read, table["patient"], numeric=numeric)
-        notes.append(f"the readers agree: {agreed.sentence(0)}")
-        reader_columns = [f"given_{one}" if one in ("split", "label") else one for one in reader_columns]
-        table[reader_columns] = read.astype(object).where(read.notna(), "").map(str)
+        notes.append(f"the raters agree: {agreed.sentence(0)}")
+        rater_columns = [f"given_{one}" if one in ("split", "label") else one for one in rater_columns]
+        table[rater_columns] = read.astype(object).where(read.notna(), "").map(str)
         if not label_columns:
             voted = several.consensus(read, notes, numeric=numeric)
             frame, label_columns = frame.loc[voted.index].assign(label=voted), ["label"]
@@ -151,7 +151,7 @@ def load(
     table = files.once(table, image_columns, [*target, *(["patient"] if known else [])], notes)
     study = Study(
         frame=table.reset_index(drop=True), task=task, image_columns=image_columns, patients_known=known, notes=notes,
-        name=name, class_names=names, questions=questions, readers=reader_columns, agreement=agreed,
+        name=name, class_names=names, questions=questions, raters=rater_columns, agreement=agreed,
         resample_masks=resample_masks, collapse_instances=collapse_instances, mask_labels=mask_labels,
         mask_column=mask_column or "mask",
     )  # fmt: skip
@@ -225,22 +225,22 @@ def _from_folder(root: Path) -> tuple[pd.DataFrame, list[str]]:
 
 def _task(
     task: str, label_columns: list[str | None], separator: str | None, mask: str | None, mask_column: str | None,
-    readers: list[str], heads: Any,
+    raters: list[str], heads: Any,
 ) -> str:  # fmt: skip
     """What is to be learnt, and whether the columns can tell it."""
     if heads is not None or task == "heads":
-        if heads is None or label_columns or separator or mask or readers or task not in ("auto", "heads"):
+        if heads is None or label_columns or separator or mask or raters or task not in ("auto", "heads"):
             raise InputError(
                 f"task={task!r} with heads={heads!r} and other labels cannot be answered together.",
                 "heads= alone, for several questions about one image, and for nothing else.",
-                "Name all the questions in heads= (--heads), and leave label=, mask= and readers= out.",
+                "Name all the questions in heads= (--heads), and leave label=, mask= and raters= out.",
             )
         return "heads"
     several_findings = len(label_columns) > 1 or separator is not None
     if task == "auto" and several_findings:
         task = "multilabel"
     elif task == "auto":
-        task = "segmentation" if mask or (mask_column and not label_columns and not readers) else "classification"
+        task = "segmentation" if mask or (mask_column and not label_columns and not raters) else "classification"
     if task not in TASKS:
         raise InputError(
             f"task={task!r}.", f"one of {', '.join(map(repr, ('auto', *TASKS)))}.", "Correct task= (--task)."
@@ -255,10 +255,10 @@ def _task(
         raise InputError(
             "task='segmentation' needs masks.", "a column with masks.", "Pass mask= (--mask) the name of the column."
         )
-    if task in ("segmentation", "multilabel") and readers:
+    if task in ("segmentation", "multilabel") and raters:
         raise InputError(
-            f"readers= does not go with the task {task!r}.", "one class or number per reader and image.",
-            "Load each finding as a study of its own, or leave readers= (--readers) out.",
+            f"raters= does not go with the task {task!r}.", "one class or number per reader and image.",
+            "Load each finding as a study of its own, or leave raters= (--raters) out.",
         )  # fmt: skip
     return task
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from easydl.errors import InputError
 from easydl.images import Scan, read
-from easydl.images.placing import difference, moved
+from easydl.images.geometry import difference, moved
 
 if TYPE_CHECKING:
-    from easydl.studies.meanings import Meaning
+    from easydl.studies.mask_labels import Meaning
 
 FEW_VALUES = 10
 ROUNDING = 1e-3
@@ -87,7 +87,7 @@ def read_mask(path: str, *, collapse: bool = False) -> Mask:
     Raises:
         InputError: Colours, fractions, negative values, or the grey values of an image.
     """
-    from easydl.images.segments import is_segmentation, read_segments
+    from easydl.images.dicom_seg import is_segmentation, read_segments
 
     name = file_name(path)
     segments: dict[int, str] | None = None
@@ -125,7 +125,7 @@ def read_mask(path: str, *, collapse: bool = False) -> Mask:
 
 
 def _placed(mask: Mask, scan: Scan, name: str, resample: bool, note: Callable[[str], Any] | None) -> np.ndarray:
-    from easydl.images.segments import on_grid
+    from easydl.images.dicom_seg import on_grid
 
     labels, affine, to = mask.labels, mask.affine, scan.affine
     apart = difference(to, affine) if affine is not None and to is not None else None

@@ -13,12 +13,12 @@ import pandas as pd
 
 from easydl.errors import EasyDLError, InputError
 from easydl.images import Scan, read
-from easydl.studies import contents, display, folds, splits
+from easydl.studies import folds, pixel_facts, plots, splits
 from easydl.studies.agreement import Agreement
-from easydl.studies.classes import Classes, Heads, classes_of, sampled
-from easydl.studies.heads import targets_of
+from easydl.studies.mask_labels import MaskLabels, Meaning, meaning
 from easydl.studies.masks import read_labels
-from easydl.studies.meanings import MaskLabels, Meaning, meaning
+from easydl.studies.multitask import targets_of
+from easydl.studies.summary import Classes, Heads, classes_of, sampled
 
 TASKS = ("classification", "multilabel", "regression", "ordinal", "heads", "segmentation")
 
@@ -40,8 +40,8 @@ class Study:
         seed: The seed of the split, when there is one.
         class_names: The classes or findings in their stored order, or the name of the number; None sorts the labels.
         questions: For the task ``"heads"``, each question's column with its classes in order, or 1 for a number.
-        readers: The columns with what several readers said.
-        agreement: How well the readers agree over all images, those set aside included; None without readers.
+        raters: The columns with what several raters said.
+        agreement: How well the raters agree over all images, those set aside included; None without raters.
         resample_masks: Whether masks on another grid are brought to their image's.
         collapse_instances: Whether every value but 0 in a mask is foreground.
         mask_labels: Names for the values in the masks, or None.
@@ -58,7 +58,7 @@ class Study:
     seed: int | None = None
     class_names: list[str] | None = None
     questions: dict[str, list[str] | int] = field(default_factory=dict)
-    readers: list[str] = field(default_factory=list)
+    raters: list[str] = field(default_factory=list)
     agreement: Agreement | None = None
     resample_masks: bool = False
     collapse_instances: bool = False
@@ -70,10 +70,10 @@ class Study:
         return len(self.frame)
 
     def __repr__(self) -> str:
-        return display.sentence(self)
+        return plots.sentence(self)
 
     def _repr_html_(self) -> str:
-        return display.html(self)
+        return plots.html(self)
 
     @property
     def n_patients(self) -> int:
@@ -178,10 +178,10 @@ class Study:
 
     def digests(self) -> list[str]:
         """SHA-256 of each row's decoded pixels: equal means the same image, whatever the file says."""
-        found = contents.facts(self)
+        found = pixel_facts.facts(self)
         if not self._shared.get("remarked"):
             self._shared["remarked"] = True
-            for note in contents.remarks(self):
+            for note in pixel_facts.remarks(self):
                 self._note(note)
         return [one["digest"] for one in found]
 
@@ -341,7 +341,7 @@ class Study:
             ``(batch, 1)`` for numbers, for several questions a dict of these (and a dict of weights, 0 where a question
             is not answered), or, for masks, one-hot ``(batch, *size, classes)``.
         """
-        from easydl.studies.stream import batches
+        from easydl.studies.dataset import batches
 
         return batches(self, batch_size, size=size, shuffle=shuffle, seed=seed)
 
@@ -373,4 +373,4 @@ class Study:
 
     def show(self, n: int = 9) -> Any:
         """A matplotlib figure with some images of every class (for volumes the middle slice)."""
-        return display.figure(self, n)
+        return plots.figure(self, n)

@@ -14,11 +14,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from easydl.networks.recipe import Recipe
+from easydl.networks.metadata import ModelMetadata
 from easydl.studies import Study
 from easydl.training.averaging import Averaged
+from easydl.training.callbacks import Watch
 from easydl.training.plan import Asked, Plan
-from easydl.training.watch import Watch
 
 NAME = "checkpoint.npz"
 LEAST_SECONDS = 10.0
@@ -91,7 +91,9 @@ class Checkpoint(keras.callbacks.Callback):
         os.replace(temporary, self.folder / NAME)
 
 
-def training_key(recipe: Recipe, plan: Plan, asked: Asked, parts: Sequence[Study], targets: Sequence[Any] = ()) -> str:
+def training_key(
+    metadata: ModelMetadata, plan: Plan, asked: Asked, parts: Sequence[Study], targets: Sequence[Any] = ()
+) -> str:
     """What must be the same for a checkpoint to be taken up: the network, every choice, the images and their targets.
 
     Args:
@@ -106,7 +108,15 @@ def training_key(recipe: Recipe, plan: Plan, asked: Asked, parts: Sequence[Study
     Returns:
         A SHA-256, for all processes.
     """
-    choices = (recipe.builder, recipe.arguments, recipe.classes, recipe.pretrained, recipe.normalise, plan, asked.loss)
+    choices = (
+        metadata.builder,
+        metadata.arguments,
+        metadata.classes,
+        metadata.pretrained,
+        metadata.normalise,
+        plan,
+        asked.loss,
+    )
     found = hashlib.sha256(f"{choices}|{asked.seed}".encode())
     for part in parts:
         found.update("".join([*part.digests(), "|"]).encode())

@@ -9,20 +9,20 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from easydl.atomic import write_status
+from easydl.fileio import write_status
 from easydl.networks import freeze_backbone, head, set_window, unfreeze
-from easydl.networks.recipe import Recipe
+from easydl.networks.metadata import ModelMetadata
 from easydl.prediction import compiled
-from easydl.prediction.told import beside
+from easydl.prediction.covariates import beside
 from easydl.studies import Study
-from easydl.studies.contents import Decoded
-from easydl.studies.stream import dataset, decode
+from easydl.studies.dataset import dataset, decode
+from easydl.studies.pixel_facts import Decoded
+from easydl.training.callbacks import Watch
 from easydl.training.checkpoint import load_checkpoint, training_key
-from easydl.training.feed import image_feed
+from easydl.training.loop import run_stage
 from easydl.training.objective import Objective, objective
-from easydl.training.phase import run_phase
+from easydl.training.pipeline import image_feed
 from easydl.training.plan import Asked, Plan, choose_window, mixed_task, plan_classifier
-from easydl.training.watch import Watch
 
 FEATURE_BATCH, HEAD_BATCH, HEAD_RATE = 32, 32, 3e-3
 
@@ -31,34 +31,39 @@ def fit_classifier(
     model: keras.Model,
     train: Study,
     val: Study,
-    recipe: Recipe,
+    metadata: ModelMetadata,
     asked: Asked,
 ) -> Plan:
     """Train ``model`` in place. Returns what was chosen."""
     preset, seed, watch, show = asked.preset[0], asked.seed, asked.watch, asked.show
-    size = tuple(int(side) for side in recipe.size if side is not None)
+    size = tuple(int(side) for side in metadata.size if side is not None)
     units = train.units
     progress = _progress(watch, show)
-    kind: dict[str, Any] = {"size": size, "channels": recipe.channels, "units": units, "normalise": recipe.normalise}
+    kind: dict[str, Any] = {
+        "size": size,
+        "channels": metadata.channels,
+        "units": units,
+        "normalise": metadata.normalise,
+    }
     images = decode(train, **kind, progress=progress)
     held = decode(val, **kind)
     sample = np.asarray(images[:: max(1, len(images) // 50)], np.float32)
-    plan = plan_classifier(recipe, train, asked, choose_window(asked.window, train, sample))
+    plan = plan_classifier(metadata, train, asked, choose_window(asked.window, train, sample))
     set_window(model, plan.window, plan.units)
     augment = None
     if preset.name != "none":
         augment = preset.augmenter(
-            dimension=recipe.dimension, units=plan.units, window=plan.window, seed=seed, classes=_names(recipe),
-            channels=recipe.channels, task=mixed_task(recipe),
+            dimension=metadata.dimension, units=plan.units, window=plan.window, seed=seed, classes=_names(metadata),
+            channels=metadata.channels, task=mixed_task(metadata),
         )  # fmt: skip
         plan = replace(plan, why=(*plan.why, *augment.notes))
     if show:
         print("\n".join(plan.why), flush=True)
-    goal = objective(model, recipe, train, plan.class_weight, asked.loss)
+    goal = objective(model, metadata, train, plan.class_weight, asked.loss)
     told, held_told = beside(model, train, learn=True), beside(model, val)
     learn = Part(images, told, train.targets(), sample_weights(train, plan))
     check = Part(held, held_told, val.targets(), val.target_weights())
-    key = training_key(recipe, plan, asked, (train, val), (learn.told, learn.targets, check.told, check.targets))
+    key = training_key(metadata, plan, asked, (train, val), (learn.told, learn.targets, check.told, check.targets))
     name = "fine-tune" if plan.head_epochs else "train"
     if plan.head_epochs and load_checkpoint(watch.folder, key) is None:
         _train_head(model, learn, check, plan, goal, augment, seed, watch, show)
@@ -66,7 +71,7 @@ def fit_classifier(
         head_loss = _lowest(watch, "head")
         if plan.head_epochs:
             unfreeze(model)
-        run_phase(
+        run_stage(
             model,
             lambda first: image_feed(
                 learn.inputs(), learn.targets, plan.batch_size, seed=seed, weights=learn.weights, augment=augment,
@@ -120,11 +125,11 @@ def sample_weights(train: Study, plan: Plan) -> dict[str, np.ndarray] | None:
     return weights
 
 
-def _names(recipe: Recipe) -> list[str]:
+def _names(metadata: ModelMetadata) -> list[str]:
     """Every name that may say a side, which a mirror image would make false."""
-    asked = [name for question in recipe.heads.values() for name in question.classes]
-    told = [name for one in recipe.covariates for name in (one.name, *(one.categories or ()))]
-    return [*recipe.classes, *asked, *told]
+    asked = [name for question in metadata.heads.values() for name in question.classes]
+    told = [name for one in metadata.covariates for name in (one.name, *(one.categories or ()))]
+    return [*metadata.classes, *asked, *told]
 
 
 def features(model: keras.Model, images: np.ndarray | Decoded, *, augment: Any = None, targets: Any = None) -> Any:
@@ -166,7 +171,7 @@ def _train_head(
 ) -> None:  # fmt: skip
     freeze_backbone(model)
     if watch.folder is not None:
-        write_status(watch.folder, state="running", phase="training", part="features", epoch=0, epochs=plan.copies)
+        write_status(watch.folder, state="running", stage="training", part="features", epoch=0, epochs=plan.copies)
     cached, answers = [features(model, learn.images)], [learn.targets]
     for _ in range(plan.copies - 1):
         varied, mixed = features(model, learn.images, augment=augment, targets=learn.targets)
@@ -184,7 +189,7 @@ def _train_head(
         print(f"Features of {count} images computed once ({copies.images.shape[1]} numbers each).", flush=True)
     batch = min(HEAD_BATCH, max(8, count // 8))
     validation = (held.inputs(x), held.targets, *([] if held.weights is None else [held.weights]))
-    run_phase(
+    run_stage(
         head(model),
         lambda first: image_feed(
             copies.inputs(x), copies.targets, batch, seed=seed, weights=copies.weights, first_epoch=first
@@ -197,9 +202,9 @@ def _train_head(
         print(f"Head: {len(watch.rows)} epochs, validation loss {_lowest(watch, 'head'):.3f}.", flush=True)
 
 
-def _lowest(watch: Watch, phase: str) -> float:
+def _lowest(watch: Watch, stage: str) -> float:
     """The lowest validation loss of a phase; infinite where there is none."""
-    found = [row.get("val_loss", np.inf) for row in watch.rows if row["phase"] == phase]
+    found = [row.get("val_loss", np.inf) for row in watch.rows if row["stage"] == stage]
     return float(np.nanmin([np.inf, *found]))
 
 
@@ -209,5 +214,5 @@ def _progress(watch: Watch, show: int) -> Any:
             print(f"{total} training images read.", flush=True)
 
     if watch.folder is not None:
-        write_status(watch.folder, state="running", phase="loading", message="Reading the images")
+        write_status(watch.folder, state="running", stage="loading", message="Reading the images")
     return say

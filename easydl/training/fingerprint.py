@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from easydl.networks.arguments import UNEQUAL, steps_of
-from easydl.networks.recipe import Recipe
+from easydl.networks.metadata import ModelMetadata
 from easydl.studies import Study
 from easydl.training.plan import Asked, Plan
 
@@ -119,21 +119,21 @@ def _room(found: Fingerprint) -> float | None:
     return found.memory_gb * 1e9 * MEMORY_SHARE / (found.bytes_per_pixel * KEPT)
 
 
-def _scales(recipe: Recipe, patch: Sequence[int], found: Fingerprint) -> list[str]:
+def _scales(metadata: ModelMetadata, patch: Sequence[int], found: Fingerprint) -> list[str]:
     """What the network makes of a patch, where it was chosen how often it halves."""
-    if not (levels := recipe.arguments.get("levels")):
+    if not (levels := metadata.arguments.get("levels")):
         return []
-    steps = steps_of(levels, recipe.dimension)
-    coarsest = " x ".join(str(side // step) for side, step in zip(patch, recipe.multiples, strict=True))
+    steps = steps_of(levels, metadata.dimension)
+    coarsest = " x ".join(str(side // step) for side, step in zip(patch, metadata.multiples, strict=True))
     later = ""
-    if len(set(recipe.multiples)) > 1:
+    if len(set(metadata.multiples)) > 1:
         thick = found.spacing_mm and max(found.spacing_mm) / min(found.spacing_mm) > UNEQUAL
         later = f", the {'axis of the thick slices' if thick else 'axis with few pixels'} later than the others"
     return [f"The network halves a patch {len(steps)} times{later}, to {coarsest}."]
 
 
 def plan_segmenter(
-    recipe: Recipe,
+    metadata: ModelMetadata,
     train: Study,
     found: Fingerprint,
     asked: Asked,
@@ -142,11 +142,11 @@ def plan_segmenter(
 ) -> Plan:
     """The plan for a segmenter from its study's fingerprint, with the window and the grid that were chosen and why."""
     batch_size, preset = asked.batch_size, asked.preset
-    if all(side is not None for side in recipe.size):
-        patch = tuple(int(side) for side in recipe.size if side is not None)
+    if all(side is not None for side in metadata.size):
+        patch = tuple(int(side) for side in metadata.size if side is not None)
         sentence = f"Patches of {' x '.join(map(str, patch))}: the size the model was built for."
     else:
-        patch, sentence = choose_patch(found, recipe.multiples, batch_size or LEAST_BATCH)
+        patch, sentence = choose_patch(found, metadata.multiples, batch_size or LEAST_BATCH)
     pixels = int(np.prod(patch))
     room = _room(found)
     holds = MOST_BATCH if room is None else int(room // pixels)
@@ -156,13 +156,13 @@ def plan_segmenter(
     main = asked.epochs or max(LEAST_EPOCHS, round(wanted / steps))
     anisotropy = max(found.spacing_mm) / min(found.spacing_mm) if found.spacing_mm else 1.0
     why = [
-        window[1], preset[1], *([grid] if grid else []), sentence, *_scales(recipe, patch, found),
+        window[1], preset[1], *([grid] if grid else []), sentence, *_scales(metadata, patch, found),
         *([f"One axis is {anisotropy:.1f} times coarser than another."] if anisotropy > ANISOTROPIC else []),
         f"Half of the patches are drawn around a structure, each structure equally often; {batch} patches a step, {steps} "
         f"steps an epoch, at most {main} epochs.",
     ]  # fmt: skip
     return Plan(
         batch_size=batch, epochs=main, head_epochs=0, learning_rate=asked.learning_rate or 2e-3, fine_tune=False, copies=1,
-        window=window[0], units=train.units, class_weight=None, preset=preset[0].name, spacing_mm=recipe.spacing_mm,
-        max_side=recipe.max_side, patch=patch, steps=steps, why=tuple(why),
+        window=window[0], units=train.units, class_weight=None, preset=preset[0].name, spacing_mm=metadata.spacing_mm,
+        max_side=metadata.max_side, patch=patch, steps=steps, why=tuple(why),
     )  # fmt: skip

@@ -14,11 +14,11 @@ import numpy as np
 from easydl.augmentation import preset as find_preset
 from easydl.augmentation import suggest
 from easydl.errors import InputError
-from easydl.images.grid import NORMALISE
-from easydl.networks import attach, recipe_of
-from easydl.networks.recipe import Recipe
+from easydl.images.resampling import NORMALISE
+from easydl.networks import attach, metadata_of
+from easydl.networks.metadata import ModelMetadata
 from easydl.studies import Study
-from easydl.training.guards import check_datasets, check_options, check_parts
+from easydl.training.argument_checks import check_datasets, check_options, check_parts
 from easydl.training.plan import Asked, mixed_task
 from easydl.traps import refuse_leakage
 
@@ -53,7 +53,7 @@ def fit(
     trained from the start. The best epoch on the validation part is kept.
 
     Args:
-        model: From `easydl.classifier`, `easydl.segmenter` (`easydl.unet`, `easydl.unet3d`) or `easydl.translator`, which
+        model: From `easydl.classifier`, `easydl.segmenter` (`easydl.unet`, `easydl.unet3d`) or `easydl.image_to_image`, which
             needs no labels; or any Keras model when ``train`` is a ``tf.data.Dataset``.
         train: The training part of a split study, or a ``tf.data.Dataset`` of (images, targets), which is fed to the
             model as it is: only ``epochs``, ``learning_rate``, ``seed``, ``run`` and ``verbose`` apply to it. Images
@@ -97,11 +97,11 @@ def fit(
     """
     import keras
 
-    from easydl.training.watch import Watch
+    from easydl.training.callbacks import Watch
 
     keras.utils.set_random_seed(seed)
     show = _verbosity(verbose)
-    recipe = recipe_of(model)
+    metadata = metadata_of(model)
     folder = Path(run) if run is not None else None
     if not isinstance(train, Study):
         unused = {
@@ -109,25 +109,25 @@ def fit(
             "window": window, "normalise": normalise, "spacing_mm": spacing_mm, "loss": loss, "override": override,
         }  # fmt: skip
         check_datasets(train, val, unused, fit.__kwdefaults__ or {})
-        return _fit_plain(model, train, val, recipe, epochs or 20, learning_rate or 1e-3, show, folder)
+        return _fit_plain(model, train, val, metadata, epochs or 20, learning_rate or 1e-3, show, folder)
     if not isinstance(val, Study) or len(val) == 0:
         raise InputError(
             "There is no validation part.",
             "the second part of a split study: training is stopped by it.",
             "Use train, val, test = study.split(seed=0).",
         )
-    makes_images = recipe.task == "reconstruction"
-    check_options(recipe, fine_tune, class_weight)
-    check_parts(recipe, train, val)
+    makes_images = metadata.task == "reconstruction"
+    check_options(metadata, fine_tune, class_weight)
+    check_parts(metadata, train, val)
     record = refuse_leakage(train, val, override)
-    if recipe.task == "classification":
+    if metadata.task == "classification":
         # Loaded by itself, a validation part may lack a class or have its own order: what counts is the model's.
-        val = replace(val, class_names=list(recipe.classes))
-    recipe = _with_grid(model, recipe, train, normalise, spacing_mm)
+        val = replace(val, class_names=list(metadata.classes))
+    metadata = _with_grid(model, metadata, train, normalise, spacing_mm)
     chosen = suggest(train, "none" if makes_images and augment == "auto" else augment)
     preset = find_preset(chosen[0])
     # What cannot work is refused before anything is decoded.
-    preset.adapted(dimension=recipe.dimension, units=train.units, task=mixed_task(recipe))
+    preset.adapted(dimension=metadata.dimension, units=train.units, task=mixed_task(metadata))
     started = time.monotonic()
     watch = Watch(folder)
     asked = Asked(
@@ -135,18 +135,18 @@ def fit(
         loss=loss, fine_tune=fine_tune, class_weight=class_weight, seed=seed, watch=watch, show=show,
     )  # fmt: skip
     if makes_images:
-        from easydl.training.translation import fit_translator as trained
-    elif recipe.task == "segmentation":
+        from easydl.training.denoising import fit_image_to_image as trained
+    elif metadata.task == "segmentation":
         from easydl.training.segmentation import fit_segmenter as trained
     else:
         from easydl.training.classification import fit_classifier as trained
-    plan = trained(model, train, val, recipe, asked)
+    plan = trained(model, train, val, metadata, asked)
     if (epoch := _diverged(watch.rows)) is not None:
         words = f"The training diverged in epoch {epoch}; the best one before is kept. A lower learning_rate may go further."
         plan = replace(plan, why=(*plan.why, words))
         if show:
             print(words, flush=True)
-    attach(model, recipe_of(model).model_copy(update={"training": {
+    attach(model, metadata_of(model).model_copy(update={"training": {
         "images": len(train), "patients": train.n_patients, "patients_known": train.patients_known,
         "validation_images": len(val), "validation_patients": val.n_patients, "seed": seed,
         "split_seed": train.seed, "augment": plan.preset, "mirrors": list(plan.mirrors), "plan": list(plan.why), "overrides": record,
@@ -166,7 +166,9 @@ def _diverged(rows: Sequence[dict[str, Any]]) -> int | None:
     return next((row["epoch"] for row in rows if not np.isfinite(row["loss"])), None)
 
 
-def _with_grid(model: Any, recipe: Recipe, train: Study, normalise: str, spacing_mm: Sequence[float] | None) -> Recipe:
+def _with_grid(
+    model: Any, metadata: ModelMetadata, train: Study, normalise: str, spacing_mm: Sequence[float] | None
+) -> ModelMetadata:
     """The recipe with the user's choice of values and grid, which every later prediction follows."""
     if normalise not in NORMALISE:
         raise InputError(f"normalise={normalise!r} is not known.", f"one of {', '.join(NORMALISE)}.", "Choose one.")
@@ -178,18 +180,18 @@ def _with_grid(model: Any, recipe: Recipe, train: Study, normalise: str, spacing
     changes: dict[str, Any] = {"normalise": normalise, "spacing_mm": None}
     if spacing_mm is not None:
         spacing = tuple(float(mm) for mm in spacing_mm)
-        if recipe.task != "segmentation":
+        if metadata.task != "segmentation":
             raise InputError(
                 "spacing_mm was given for a classifier.", "a model that outlines (unet, unet3d).",
                 "Leave it out: a classifier sees the whole image at its own size.",
             )  # fmt: skip
-        if len(spacing) != recipe.dimension or not all(np.isfinite(spacing)) or min(spacing) <= 0:
+        if len(spacing) != metadata.dimension or not all(np.isfinite(spacing)) or min(spacing) <= 0:
             raise InputError(
-                f"spacing_mm={spacing_mm!r} is no spacing of a {recipe.dimension}D scan.",
-                f"{recipe.dimension} positive numbers in mm, in the order of the axes.", "Correct the numbers.",
+                f"spacing_mm={spacing_mm!r} is no spacing of a {metadata.dimension}D scan.",
+                f"{metadata.dimension} positive numbers in mm, in the order of the axes.", "Correct the numbers.",
             )  # fmt: skip
         changes["spacing_mm"] = spacing
-    changed = recipe.model_copy(update=changes)
+    changed = metadata.model_copy(update=changes)
     attach(model, changed)
     return changed
 
@@ -202,24 +204,24 @@ def fingerprint(study: Study) -> str:
 
 
 def _fit_plain(
-    model: Any, train: Any, val: Any, recipe: Any, epochs: int, rate: float, show: int, folder: Path | None
+    model: Any, train: Any, val: Any, metadata: Any, epochs: int, rate: float, show: int, folder: Path | None
 ) -> Any:
     """The escape hatch: any Keras model on any dataset, with the same watching, and Keras' own `fit`."""
     import keras
 
-    from easydl.training.phase import jit
-    from easydl.training.watch import Watch
+    from easydl.training.callbacks import Watch
+    from easydl.training.loop import jit
 
     if not model.compiled:
         from easydl.training.objective import plain_losses, tasks_of
 
-        if recipe.task == "reconstruction":
+        if metadata.task == "reconstruction":
             raise InputError(
                 "A dataset was given for a model that makes images, which spoils its images itself.",
                 "the parts of a split study.",
                 "Give it a study, or compile the model yourself for pairs of (spoiled, clean) images.",
             )
-        tasks = tasks_of(recipe)
+        tasks = tasks_of(metadata)
         metrics: Any = {
             name: ["mean_absolute_error" if task == "regression" else "accuracy"] for name, task in tasks.items()
         }

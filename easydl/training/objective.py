@@ -12,7 +12,7 @@ from keras import ops
 
 from easydl.errors import InputError
 from easydl.networks import set_target_scale
-from easydl.networks.recipe import Recipe
+from easydl.networks.metadata import ModelMetadata
 from easydl.studies import Study
 from easydl.training.ordinal import grade_error, ordinal_loss
 
@@ -64,9 +64,9 @@ FOCUS = 2.0
 """How much more the hard images count in the focal loss (gamma in Lin 2017)."""
 
 
-def tasks_of(recipe: Recipe) -> dict[str, str]:
+def tasks_of(metadata: ModelMetadata) -> dict[str, str]:
     """The task, or those of several questions by name; one question is called ``""``."""
-    return {name: one.task for name, one in recipe.heads.items()} or {"": recipe.task}
+    return {name: one.task for name, one in metadata.heads.items()} or {"": metadata.task}
 
 
 def plain_losses(tasks: Mapping[str, str]) -> Any:
@@ -76,7 +76,11 @@ def plain_losses(tasks: Mapping[str, str]) -> Any:
 
 
 def objective(
-    model: keras.Model, recipe: Recipe, train: Study, class_weight: Mapping[int, float] | None, loss: str = "auto"
+    model: keras.Model,
+    metadata: ModelMetadata,
+    train: Study,
+    class_weight: Mapping[int, float] | None,
+    loss: str = "auto",
 ) -> Objective:
     """Choose loss and metrics by the task, and set the scale of measured targets in the model.
 
@@ -97,21 +101,21 @@ def objective(
     References:
         Lin 2017 (focal), arXiv:1708.02002; Hou 2016 (earth mover), arXiv:1611.05916.
     """
-    known = LOSSES.get(recipe.task, ())
+    known = LOSSES.get(metadata.task, ())
     if loss != "auto" and loss not in known:
         raise InputError(
-            f"loss={loss!r} is not known for {recipe.task}.",
+            f"loss={loss!r} is not known for {metadata.task}.",
             f"one of {', '.join(known)}." if known else 'loss="auto": each question has its own.',
             "Choose one, or leave it out.",
         )
-    tasks = tasks_of(recipe)
-    sizes = {name: len(one.classes) for name, one in recipe.heads.items()} or {"": len(recipe.classes)}
+    tasks = tasks_of(metadata)
+    sizes = {name: len(one.classes) for name, one in metadata.heads.items()} or {"": len(metadata.classes)}
     losses: dict[str, Any] = {}
     for name, task in tasks.items():
         if task == "regression":
-            mean, deviation = _scale((train.head(name) if name else train).targets()[:, 0])
-            set_target_scale(model, mean, deviation, head=name)
-            losses[name] = scaled_error(deviation, loss if loss != "auto" else "huber")
+            mean, std = _scale((train.head(name) if name else train).targets()[:, 0])
+            set_target_scale(model, mean, std, head=name)
+            losses[name] = scaled_error(std, loss if loss != "auto" else "huber")
         elif task == "multilabel" and class_weight:
             weights = [class_weight.get(k, 1.0) for k in range(sizes[name])]
             losses[name] = weighed_findings(weights, focus=FOCUS if loss == "focal" else 0.0)
@@ -129,7 +133,7 @@ def objective(
     return Objective(tasks, losses.get("", losses), sizes)
 
 
-def scaled_error(deviation: float, kind: str = "huber") -> Any:
+def scaled_error(std: float, kind: str = "huber") -> Any:
     """A loss of the error in deviations of the training targets.
 
     Args:
@@ -150,7 +154,7 @@ def scaled_error(deviation: float, kind: str = "huber") -> Any:
     }[kind]
 
     def scaled(target: Any, value: Any) -> Any:
-        return each(target / deviation, value / deviation)
+        return each(target / std, value / std)
 
     return scaled
 
@@ -190,5 +194,5 @@ def _metrics(task: str, outputs: int) -> list[Any]:
 
 
 def _scale(values: np.ndarray) -> tuple[float, float]:
-    deviation = float(values.std())
-    return float(values.mean()), deviation if deviation > 0 else 1.0
+    std = float(values.std())
+    return float(values.mean()), std if std > 0 else 1.0

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from easydl.errors import InputError
-from easydl.images.windows import CT_WINDOWS_HU
+from easydl.images.ct_windows import CT_WINDOWS_HU
 from easydl.networks.cost import advice
-from easydl.networks.entries import ENTRIES
-from easydl.networks.recipe import Recipe
+from easydl.networks.metadata import ModelMetadata
+from easydl.networks.registry import ENTRIES
 from easydl.studies import Study
 
 if TYPE_CHECKING:
     from easydl.augmentation import Preset
-    from easydl.training.watch import Watch
+    from easydl.training.callbacks import Watch
 
 STEPS, LEAST_EPOCHS, MOST_EPOCHS = 3000, 12, 60
 HEAD_EPOCHS, FINE_TUNE_EPOCHS, FINE_TUNE_FROM = 80, 15, 60
@@ -140,18 +140,20 @@ def choose_window(
     return (low, high), f"The window {low:g} to {high:g} HU holds 99% of the training pixels."
 
 
-def mixed_task(recipe: Recipe) -> str:
+def mixed_task(metadata: ModelMetadata) -> str:
     """The task in words for MixUp and CutMix: two patients' images can be mixed, their ages and sexes cannot."""
-    return f"{recipe.task} with covariates" if recipe.covariates else recipe.task
+    return f"{metadata.task} with covariates" if metadata.covariates else metadata.task
 
 
-def plan_classifier(recipe: Recipe, train: Study, asked: Asked, window: tuple[tuple[float, float], str]) -> Plan:
+def plan_classifier(
+    metadata: ModelMetadata, train: Study, asked: Asked, window: tuple[tuple[float, float], str]
+) -> Plan:
     """The plan for a classifier, with the window that was chosen and why."""
     epochs, learning_rate, fine_tune = asked.epochs, asked.learning_rate, asked.fine_tune
     n = len(train)
     why = [window[1], asked.preset[1]]
     batch = asked.batch_size or (8 if n < 64 else 16 if n < 1000 else 32)
-    pretrained = bool(recipe.pretrained)
+    pretrained = bool(metadata.pretrained)
     tune = fine_tune is True or (fine_tune == "auto" and n >= FINE_TUNE_FROM) if pretrained else False
     if pretrained:
         main = epochs or FINE_TUNE_EPOCHS
@@ -165,14 +167,14 @@ def plan_classifier(recipe: Recipe, train: Study, asked: Asked, window: tuple[tu
     else:
         main = epochs or int(np.clip(round(STEPS / -(-n // batch)), LEAST_EPOCHS, MOST_EPOCHS))
         why.append(f"The network starts from random: up to {main} epochs, stopped early when validation stalls.")
-        if recipe.covariates:
+        if metadata.covariates:
             why.append(
                 "Small studies: from random, it may learn the training images by heart before it heeds the table; pretrained "
                 "weights avoid that."
             )
     weights, by_head, reasons = _weights(asked.class_weight, train)
     why += reasons
-    if known := ENTRIES.get(str(recipe.arguments.get("name"))):
+    if known := ENTRIES.get(str(metadata.arguments.get("name"))):
         why += [sentence] if (sentence := advice(known, n, pretrained=pretrained)) else []
     return Plan(
         batch_size=batch, epochs=main, head_epochs=(epochs or HEAD_EPOCHS) if pretrained else 0,

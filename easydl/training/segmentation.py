@@ -12,25 +12,25 @@ import keras
 import numpy as np
 from keras import ops
 
-from easydl.atomic import write_status
 from easydl.augmentation.operations import Flip
 from easydl.errors import InputError
-from easydl.images.grid import resize_labels
+from easydl.fileio import write_status
+from easydl.images.resampling import resize_labels
 from easydl.machine import device, gpu_memory_gb, memory_gb
 from easydl.networks import attach, set_window, supervised
 from easydl.networks.cost import outputs
-from easydl.networks.recipe import Recipe
-from easydl.prediction.calls import working_grid
+from easydl.networks.metadata import ModelMetadata
+from easydl.prediction.predicting import working_grid
 from easydl.studies import Study
-from easydl.studies.contents import Decoded, facts
-from easydl.studies.stream import IN_MEMORY_BYTES
-from easydl.training import precision
+from easydl.studies.dataset import IN_MEMORY_BYTES
+from easydl.studies.pixel_facts import Decoded, facts
+from easydl.training import mixed_precision
 from easydl.training.checkpoint import training_key
-from easydl.training.feed import Patches, patch_feed
 from easydl.training.fingerprint import Fingerprint, grid_spacing, plan_segmenter
-from easydl.training.fused import fused
+from easydl.training.group_norm import fused
+from easydl.training.loop import run_stage
 from easydl.training.losses import WITHOUT_XLA, dice, mask_loss
-from easydl.training.phase import run_phase
+from easydl.training.pipeline import Patches, patch_feed
 from easydl.training.plan import SIDE_2D, Asked, Plan, choose_window
 
 # Volumes are bent and turned for a part of the patches only, and for fewer and fewer of them: interpolation blurs what is
@@ -42,46 +42,46 @@ def fit_segmenter(
     model: keras.Model,
     train: Study,
     val: Study,
-    recipe: Recipe,
+    metadata: ModelMetadata,
     asked: Asked,
 ) -> Plan:
     """Train ``model`` in place. Returns what was chosen."""
     preset, seed, watch, show = asked.preset[0], asked.seed, asked.watch, asked.show
     if watch.folder is not None:
-        write_status(watch.folder, state="running", phase="loading", message="Reading the scans and masks")
+        write_status(watch.folder, state="running", stage="loading", message="Reading the scans and masks")
     grid: dict[str, Any] = {"units": train.units, "label_values": train.classes.label_values}
     words = ""
-    if recipe.spacing_mm is not None:
+    if metadata.spacing_mm is not None:
         _check_spacing(train)
-        words = f"Scans are resampled to {' x '.join(f'{mm:g}' for mm in recipe.spacing_mm)} mm, as asked."
-    elif recipe.dimension == 3:
+        words = f"Scans are resampled to {' x '.join(f'{mm:g}' for mm in metadata.spacing_mm)} mm, as asked."
+    elif metadata.dimension == 3:
         grid["spacing_mm"], words = _own_spacing(train)
     else:
         grid["max_side"] = SIDE_2D
-    recipe = recipe.model_copy(update=grid)
-    if recipe.spacing_mm is not None:
+    metadata = metadata.model_copy(update=grid)
+    if metadata.spacing_mm is not None:
         _check_spacing(val)
     kind = mask_loss("dice_cross_entropy" if asked.loss == "auto" else asked.loss)
-    images, labels, reduced = _decoded(train, recipe)
-    if reduced and recipe.max_side is not None:
-        words = f"{reduced} of {len(labels)} images are longer than {recipe.max_side} pixels and are reduced to that."
-    _check_seen(labels, recipe)
-    held_images, held_labels, _ = _decoded(val, recipe)
+    images, labels, reduced = _decoded(train, metadata)
+    if reduced and metadata.max_side is not None:
+        words = f"{reduced} of {len(labels)} images are longer than {metadata.max_side} pixels and are reduced to that."
+    _check_seen(labels, metadata)
+    held_images, held_labels, _ = _decoded(val, metadata)
     sample = np.concatenate(
         [one[::2, ::2].ravel()[:100_000] for one in (images[case] for case in range(min(20, len(images))))]
     )
     chosen = choose_window(asked.window, train, sample)
-    plan = plan_segmenter(recipe, train, _fingerprint(model, recipe, labels), asked, chosen, words)
+    plan = plan_segmenter(metadata, train, _fingerprint(model, metadata, labels), asked, chosen, words)
     augment = None
     if preset.name != "none":
         augment = preset.augmenter(
-            dimension=recipe.dimension, units=plan.units, window=plan.window, seed=seed, classes=_names(recipe, train),
-            spacing_mm=recipe.spacing_mm, channels=recipe.channels, task=recipe.task,
+            dimension=metadata.dimension, units=plan.units, window=plan.window, seed=seed, classes=_names(metadata, train),
+            spacing_mm=metadata.spacing_mm, channels=metadata.channels, task=metadata.task,
         )  # fmt: skip
         mirrors = tuple(axis for one in augment.preset.operations if isinstance(one, Flip) for axis in one.axes)
         part = (
             []
-            if recipe.dimension == 2
+            if metadata.dimension == 2
             else [
                 "At first a third of the patches is augmented, in the last epoch none; the others are seen as they are."
             ]
@@ -93,26 +93,26 @@ def fit_segmenter(
         kept = "What is validated and kept is an average of the weights of all epochs, the last third counting most."
         plan = replace(plan, why=(*plan.why, kept))
     assert plan.patch is not None
-    attach(model, recipe.model_copy(update={"patch": plan.patch, "reduced": bool(reduced and recipe.max_side)}))
+    attach(model, metadata.model_copy(update={"patch": plan.patch, "reduced": bool(reduced and metadata.max_side)}))
     set_window(model, plan.window, plan.units)
     if show:
         print("\n".join(plan.why), flush=True)
-    count = len(recipe.classes)
+    count = len(metadata.classes)
     patches = Patches(images, labels, plan.patch, count)
     held = Patches(held_images, held_labels, plan.patch, count)
-    key = training_key(recipe, plan, asked, (train, val), (labels, held_labels))
-    learner, losses, metrics, shared = _learner(model, recipe, kind)
+    key = training_key(metadata, plan, asked, (train, val), (labels, held_labels))
+    learner, losses, metrics, shared = _learner(model, metadata, kind)
     held_out = shared(_batched(held, plan.batch_size))
     with fused(learner), _precision(learner, losses, held_out, plan) as sentence:
         if sentence:
             plan = replace(plan, why=(*plan.why, sentence))
             if show:
                 print(sentence, flush=True)
-        run_phase(
+        run_stage(
             learner,
             lambda first: shared(patch_feed(
                 patches, plan.batch_size, plan.steps, seed=seed, augment=augment,
-                share=_share_of(recipe.dimension, plan.epochs), first_epoch=first,
+                share=_share_of(metadata.dimension, plan.epochs), first_epoch=first,
             )),
             held_out, name="train", epochs=plan.epochs, steps=plan.steps, learning_rate=plan.learning_rate, loss=losses,
             metrics=metrics, watch=watch, show=show, key=key,
@@ -126,9 +126,11 @@ def fit_segmenter(
     return plan
 
 
-def _learner(model: keras.Model, recipe: Recipe, loss: Any) -> tuple[keras.Model, Any, Any, Callable[[Any], Any]]:
+def _learner(
+    model: keras.Model, metadata: ModelMetadata, loss: Any
+) -> tuple[keras.Model, Any, Any, Callable[[Any], Any]]:
     """What is trained: the model, or with deep supervision its twin, whose coarser levels count half as much each."""
-    if not recipe.arguments.get("deep_supervision"):
+    if not metadata.arguments.get("deep_supervision"):
         return model, loss, [dice], lambda feed: feed
     twin = supervised(model)
     names = sorted(twin.output, key=("probability", "level2", "level3").index)
@@ -155,42 +157,48 @@ def _share(loss: Any, share: float) -> Any:
 @contextmanager
 def _precision(learner: keras.Model, loss: Any, batches: Any, plan: Plan) -> Iterator[str]:
     """Train in bfloat16 where that is faster here; gives the sentence about it, or nothing."""
-    if plan.epochs * plan.steps < precision.WORTH_STEPS or "GPU" in device() or not precision.has_bfloat16():
+    if (
+        plan.epochs * plan.steps < mixed_precision.WORTH_STEPS
+        or "GPU" in device()
+        or not mixed_precision.has_bfloat16()
+    ):
         yield ""
         return
     x, y = next(iter(batches))
-    gain = precision.race(learner, loss, x, y)
-    if gain < precision.LEAST_GAIN:
+    gain = mixed_precision.race(learner, loss, x, y)
+    if gain < mixed_precision.LEAST_GAIN:
         yield ""
         return
-    with precision.half(learner):
+    with mixed_precision.half(learner):
         yield f"Computed in bfloat16, {gain:.1f} times as fast here as float32 (measured); the model stays float32."
 
 
-def _fingerprint(model: keras.Model, recipe: Recipe, labels: list[np.ndarray]) -> Fingerprint:
+def _fingerprint(model: keras.Model, metadata: ModelMetadata, labels: list[np.ndarray]) -> Fingerprint:
     side = tuple(
-        int(one) if one is not None else 2 * step for one, step in zip(recipe.size, recipe.multiples, strict=True)
+        int(one) if one is not None else 2 * step for one, step in zip(metadata.size, metadata.multiples, strict=True)
     )
     gpu = "GPU" in device()
     return Fingerprint(
         scans=len(labels),
         shape=tuple(float(one) for one in np.median([one.shape for one in labels], axis=0)),
-        spacing_mm=recipe.spacing_mm,
+        spacing_mm=metadata.spacing_mm,
         device="GPU" if gpu else "CPU",
         memory_gb=gpu_memory_gb() if gpu else memory_gb(),
         bytes_per_pixel=4.0 * outputs(model, side) / np.prod(side),
     )
 
 
-def _decoded(study: Study, recipe: Recipe) -> tuple[Sequence[np.ndarray] | Decoded, list[np.ndarray], int]:
+def _decoded(study: Study, metadata: ModelMetadata) -> tuple[Sequence[np.ndarray] | Decoded, list[np.ndarray], int]:
     """Every scan with a mask on the working grid, its class indices there, and how many scans came with another grid.
 
     Scans stay in the cache when they are large.
     """
     with_mask = study.rows(study.frame.index[study.frame["mask"].astype(str) != ""])
-    settings = (recipe.channels, recipe.units, recipe.normalise, recipe.spacing_mm, recipe.max_side)
+    settings = (metadata.channels, metadata.units, metadata.normalise, metadata.spacing_mm, metadata.max_side)
     found = Decoded(
-        with_mask, f"working grid|{settings}", lambda row: working_grid(recipe, with_mask.scan(row)).astype(np.float32)
+        with_mask,
+        f"working grid|{settings}",
+        lambda row: working_grid(metadata, with_mask.scan(row)).astype(np.float32),
     )
 
     def one(row: int) -> tuple[np.ndarray, int, bool]:
@@ -210,10 +218,10 @@ def _own_spacing(study: Study) -> tuple[tuple[float, ...] | None, str]:
     return grid_spacing(known)
 
 
-def _check_seen(labels: list[np.ndarray], recipe: Recipe) -> None:
+def _check_seen(labels: list[np.ndarray], metadata: ModelMetadata) -> None:
     """A class that no training mask holds cannot be learned, whatever validation and test masks hold."""
     seen = set().union(*(np.unique(one).tolist() for one in labels))
-    unseen = [name for k, name in enumerate(recipe.classes) if k and k not in seen]
+    unseen = [name for k, name in enumerate(metadata.classes) if k and k not in seen]
     if unseen:
         raise InputError(
             f"No training mask holds the class {', '.join(map(repr, unseen))}; other masks of the study do, or the model "
@@ -234,7 +242,7 @@ def _check_spacing(study: Study) -> None:
         )
 
 
-def _names(recipe: Recipe, train: Study) -> list[str]:
+def _names(metadata: ModelMetadata, train: Study) -> list[str]:
     """Every name that may say a side: the classes, the masks' column, and of each mask its file and the study's folders."""
 
     def steps(column: str) -> list[list[str]]:
@@ -244,12 +252,12 @@ def _names(recipe: Recipe, train: Study) -> list[str]:
     # What all paths share lies above the study; where they share the root alone, nobody knows where it begins.
     above = sum(1 for _ in takewhile(lambda names: len(set(names)) == 1, zip(*masks, *images, strict=False)))
     below = [one[above:] if above > 1 else one[-1:] for one in masks]
-    return list(dict.fromkeys([*recipe.classes, train.mask_column, *(name for one in below for name in one)]))
+    return list(dict.fromkeys([*metadata.classes, train.mask_column, *(name for one in below for name in one)]))
 
 
 def _batched(held: Patches, batch: int) -> Any:
     """The middle patch of every scan, in batches of (patch, one-hot mask); no more than a batch is one-hot at a time."""
-    from easydl.studies.stream import dataset
+    from easydl.studies.dataset import dataset
 
     middle = [held.middle(case) for case in range(len(held.labels))]
     labels = np.stack([label.astype(np.uint8) for _, label in middle])

@@ -1,6 +1,6 @@
 """The traps of medical deep-learning studies, looked for before training and said in words."""
 
 from easydl.traps.checks import audit, refuse_leakage
-from easydl.traps.findings import Audit, Finding
+from easydl.traps.issues import Audit, Issue
 
-__all__ = ["Audit", "Finding", "audit", "refuse_leakage"]
+__all__ = ["Audit", "Issue", "audit", "refuse_leakage"]

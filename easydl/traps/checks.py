@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from easydl.errors import LeakageError
-from easydl.studies import contents
+from easydl.studies import pixel_facts
 from easydl.traps.association import associate, benjamini_hochberg
-from easydl.traps.findings import SEVERITIES, Audit, Finding
+from easydl.traps.issues import SEVERITIES, Audit, Issue
 
 if TYPE_CHECKING:
     from easydl.studies import Study
@@ -41,29 +41,29 @@ def audit(study: Study, *, seed: int = 0) -> Audit:
     References:
         Yagis 2021 (leakage inflates accuracy by 29-55 points); Zech 2018 (hospital as confounder); Erickson 2018.
     """
-    findings = [*_patients(study), *_identical(study), *_lettering(study)]
+    issues = [*_patients(study), *_identical(study), *_lettering(study)]
     if study.task in ("classification", "ordinal") and "label" in study.frame.columns:
-        findings += [*_counts(study), *_confounders(study, seed)]
+        issues += [*_counts(study), *_confounders(study, seed)]
     for name, asked in study.questions.items():
         if asked == 1:
-            findings.append(
+            issues.append(
                 _untested(study, f"{name}: counts and confounders are looked for in classes only, not in numbers.")
             )
             continue
         one = study.head(name)
         one.frame = one.frame.drop(columns=[column for column in study.questions if column != "label"])
-        findings += [
+        issues += [
             replace(found, sentence=f"{name}: {found.sentence}") for found in (*_counts(one), *_confounders(one, seed))
         ]
     if study.task in ("multilabel", "regression"):
         words = f"Counts and confounders are looked for in classes only; this study's task is {study.task}."
-        findings.append(_untested(study, words))
-    findings.sort(key=lambda one: SEVERITIES.index(one.severity))
-    return Audit(tuple(findings), study.name)
+        issues.append(_untested(study, words))
+    issues.sort(key=lambda one: SEVERITIES.index(one.severity))
+    return Audit(tuple(issues), study.name)
 
 
-def _untested(study: Study, sentence: str) -> Finding:
-    return Finding(
+def _untested(study: Study, sentence: str) -> Issue:
+    return Issue(
         "A4", "UNTESTED", sentence, "Compare the findings or numbers between scanners, sites and sexes by hand.",
         n=study.n_patients,
     )  # fmt: skip
@@ -102,13 +102,13 @@ def refuse_leakage(train: Study, val: Study, override: str | None = None) -> lis
     )
 
 
-def _patients(study: Study) -> list[Finding]:
+def _patients(study: Study) -> list[Issue]:
     if not study.patients_known:
         stems = study.frame[study.image_columns[0]].map(_stem)
         shared = int(stems.duplicated(keep=False).sum())
         hint = f" {shared} file names share a stem with another, as images of one patient often do." if shared else ""
         return [
-            Finding(
+            Issue(
                 "A1", "UNTESTED", "The patients are not known: leakage between training and test cannot be excluded."
                 + hint, "Add a column with the patient, if one patient can have several images.", n=len(study),
             )
@@ -124,7 +124,7 @@ def _patients(study: Study) -> list[Finding]:
             rows = study.frame.index[study.frame["patient"].isin(leaking)][:20]
             which = "The split" if used else "The split that came with the data (not used)"
             return [
-                Finding(
+                Issue(
                     "A1", "BLOCK" if used else "WARN",
                     f"{which} puts {len(leaking)} of {study.n_patients} patients in more than one part.",
                     "Use study.split(seed=0), which keeps patients together.",
@@ -134,13 +134,13 @@ def _patients(study: Study) -> list[Finding]:
     text = (
         "No patient is in two parts." if "split" in study.frame.columns else "Patients are known and can be kept apart."
     )
-    found = [Finding("A1", "OK", text, n=study.n_patients)]
+    found = [Issue("A1", "OK", text, n=study.n_patients)]
     spellings = study.frame["patient"].drop_duplicates()
     written = spellings[spellings.map(patient_key).duplicated(keep=False)]
     if len(written):
         people = written.map(patient_key).nunique()
         found.append(
-            Finding(
+            Issue(
                 "A1", "WARN", f"{people} patients seem to be written in several ways ({len(written)} spellings that differ "
                 "by case, spaces, punctuation or leading zeros). Splits by easydl keep them together.",
                 "Write every patient in one way, so that they are counted once.", value=people, n=study.n_patients,
@@ -150,25 +150,25 @@ def _patients(study: Study) -> list[Finding]:
     return found
 
 
-def _identical(study: Study) -> list[Finding]:
+def _identical(study: Study) -> list[Issue]:
     frame = study.frame.assign(_content=study.digests())
     doubled = frame[frame["_content"].duplicated(keep=False)]
     if doubled.empty:
-        return [Finding("A2", "OK", "No two images are identical.", n=len(study))]
+        return [Issue("A2", "OK", "No two images are identical.", n=len(study))]
     rows = tuple(int(r) for r in doubled.index[:20])
     sets = doubled.groupby("_content")
     found = []
     targets = list(study.questions) or [column for column in ("label",) if column in frame.columns]
     if conflicts := int(sum((sets[target].nunique() > 1).sum() for target in targets)):
         found.append(
-            Finding(
+            Issue(
                 "A7", "BLOCK", f"{conflicts} identical images carry different labels.",
                 "Decide which label is right and take the other rows out.", value=conflicts, n=len(study), rows=rows,
             )
         )  # fmt: skip
     if "split" in frame.columns and (crossing := int((sets["split"].nunique() > 1).sum())):
         found.append(
-            Finding(
+            Issue(
                 "A2", "BLOCK", f"{crossing} identical images are in more than one part of the split.",
                 "Use study.split(seed=0), which keeps them together, or take the copies out.",
                 value=crossing, n=len(study), rows=rows,
@@ -179,7 +179,7 @@ def _identical(study: Study) -> list[Finding]:
     more = f"; {across} of them under different patients" if across else ""
     copied = "1 image occurs" if sets.ngroups == 1 else f"{sets.ngroups} images occur"
     found.append(
-        Finding(
+        Issue(
             "A2", "WARN",
             f"{copied} more than once ({len(doubled)} rows{more}). A split by easydl keeps copies in one part.",
             "Take the copies out, or check whether the patients are the same.",
@@ -189,15 +189,15 @@ def _identical(study: Study) -> list[Finding]:
     return found
 
 
-def _counts(study: Study) -> list[Finding]:
+def _counts(study: Study) -> list[Issue]:
     frame = study.frame
     patients = frame.groupby("label")["patient"].nunique().sort_values()
     listing = ", ".join(f"{name} {count}" for name, count in patients.items())
     what = "patients" if study.patients_known else "images"
-    found = [Finding("A8", "NOTE", f"{what.capitalize()} in each class: {listing}.", n=study.n_patients)]
+    found = [Issue("A8", "NOTE", f"{what.capitalize()} in each class: {listing}.", n=study.n_patients)]
     if patients.iloc[-1] > 5 * patients.iloc[0]:
         found.append(
-            Finding(
+            Issue(
                 "A8", "WARN", f"The classes are unequal: {listing}.",
                 "Look at sensitivity and specificity rather than accuracy; training weighs the classes.",
                 value=float(patients.iloc[-1] / patients.iloc[0]), n=study.n_patients,
@@ -209,7 +209,7 @@ def _counts(study: Study) -> list[Finding]:
         least = int(test.min())
         if least < SOME_TEST:
             found.append(
-                Finding(
+                Issue(
                     "A9", "WARN",
                     f"The test set holds only {least} {what} of {str(test.idxmin())!r}: "
                     + ("its numbers will mean little." if least < FEW_TEST else "its intervals will be wide."),
@@ -220,12 +220,12 @@ def _counts(study: Study) -> list[Finding]:
     return found
 
 
-def _lettering(study: Study) -> list[Finding]:
-    seen = [row for row, one in enumerate(contents.facts(study)) if one["lettering"]]
+def _lettering(study: Study) -> list[Issue]:
+    seen = [row for row, one in enumerate(pixel_facts.facts(study)) if one["burned_in_text"]]
     if not seen:
         return []
     return [
-        Finding(
+        Issue(
             "A5", "WARN", f"{len(seen)} of {len(study)} images carry a line of text, as screenshots and films with "
             "burned-in labels do.", "Look at them: text can name the patient, and a model can read it. Crop it "
             "away, or export the images without it.", value=len(seen), n=len(study), rows=tuple(seen[:20]),
@@ -233,7 +233,7 @@ def _lettering(study: Study) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _confounders(study: Study, seed: int) -> list[Finding]:
+def _confounders(study: Study, seed: int) -> list[Issue]:
     frame = study.frame
     fields: dict[str, list[str]] = {}
     if {"width", "height"} <= set(frame.columns):
@@ -243,14 +243,14 @@ def _confounders(study: Study, seed: int) -> list[Finding]:
     if "jpeg_tables" in frame.columns:
         fields["the JPEG compression (quality and tables)"] = ["jpeg_quality", "jpeg_tables"]
     # What is seen in the pixels but is not the patient: looked at once, with the digests.
-    seen = pd.DataFrame(contents.facts(study), index=frame.index)[["coloured", "lettering"]].astype(int)
+    seen = pd.DataFrame(pixel_facts.facts(study), index=frame.index)[["coloured", "burned_in_text"]].astype(int)
     seen.columns = pd.Index(["seen coloured", "seen lettering"])
     looks = {"colour or grey": "seen coloured", "text in the image": "seen lettering"}
     fields |= {words: [column] for words, column in looks.items() if seen[column].nunique() > 1}
     for column in frame.columns:
         if (
             column in SKIPPED
-            or column in study.readers
+            or column in study.raters
             or column in ("width", "height", "file_type", "jpeg_quality", "jpeg_tables")
             or column.startswith("image_")
         ):
@@ -266,7 +266,7 @@ def _confounders(study: Study, seed: int) -> list[Finding]:
             tested.append((words, found))
     if not tested:
         return [
-            Finding(
+            Issue(
                 "A4", "UNTESTED", "There is nothing beside the images (scanner, sex, age, ...) to test for confounders, or "
                 "too few patients.", "Add such columns to the table, or load DICOM files, whose headers tell.",
                 n=study.n_patients,
@@ -277,7 +277,7 @@ def _confounders(study: Study, seed: int) -> list[Finding]:
         if q < 0.05 and one.low > WARN_LOW:
             strength = "alone separates the classes" if one.low > STRONG_LOW else "alone predicts the class"
             results.append(
-                Finding(
+                Issue(
                     "A4", "WARN",
                     f"{words[0].upper()}{words[1:]} {strength}: AUC {one.auc:.2f} "
                     f"(95% CI {one.low:.2f}-{one.high:.2f}), {one.n} {'patients' if study.patients_known else 'images'}.",
@@ -287,7 +287,7 @@ def _confounders(study: Study, seed: int) -> list[Finding]:
             )  # fmt: skip
     if not results:
         names = ", ".join(words.removeprefix("the column ") for words, _ in tested)
-        results.append(Finding("A4", "OK", f"None of these predicts the class: {names}.", n=study.n_patients))
+        results.append(Issue("A4", "OK", f"None of these predicts the class: {names}.", n=study.n_patients))
     return results
 
 

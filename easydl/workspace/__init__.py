@@ -1,9 +1,9 @@
 """What the app keeps and starts: remembered studies, uploads within limits, runs that can be found again."""
 
-from easydl.workspace.cards import Studies, StudyCard
 from easydl.workspace.choices import Choice, choices, encoders
 from easydl.workspace.home import Workspace
 from easydl.workspace.jobs import Runs
+from easydl.workspace.studies import Studies, StudyEntry
 from easydl.workspace.view import RunView
 
-__all__ = ["Choice", "RunView", "Runs", "Studies", "StudyCard", "Workspace", "choices", "encoders"]
+__all__ = ["Choice", "RunView", "Runs", "Studies", "StudyEntry", "Workspace", "choices", "encoders"]

@@ -52,8 +52,8 @@ def choices(study: Study) -> list[Choice]:
     """
     from easydl.networks import models
 
-    makes = "segmenter" if study.task == "segmentation" else "classifier"
-    rows = models(makes=makes, dimension=study.dimension).to_dict("records")
+    kind = "segmenter" if study.task == "segmentation" else "classifier"
+    rows = models(kind=kind, dimension=study.dimension).to_dict("records")
     rows.sort(key=lambda row: (not _first(str(row["name"])), row["gflops"]))
     return [_choice(row, len(study), study.dimension) for row in rows]
 
@@ -74,11 +74,11 @@ def encoders(study: Study, name: str) -> list[Choice]:
         'mobilenet_025'
     """
     from easydl.networks import models
-    from easydl.networks.entries import TAKE_ENCODER
+    from easydl.networks.registry import TAKE_ENCODER
 
     if name not in TAKE_ENCODER:
         return []
-    rows = models(makes="classifier", dimension=2).sort_values("gflops").to_dict("records")
+    rows = models(kind="classifier", dimension=2).sort_values("gflops").to_dict("records")
     return [_choice(row, len(study), 2) for row in rows if row["pretrained"]]
 
 
@@ -88,8 +88,8 @@ def _first(name: str) -> bool:
 
 
 def _choice(row: Mapping[Any, Any], images: int, dimension: int) -> Choice:
-    from easydl.networks.catalogue import ENTRIES
     from easydl.networks.cost import advice
+    from easydl.networks.listing import ENTRIES
 
     weights = _weights(row)
     return Choice(
@@ -112,8 +112,8 @@ def _sentence(row: Mapping[Any, Any]) -> str:
 def _weights(row: Mapping[Any, Any]) -> str:
     if not row["pretrained"]:
         return "none"
-    from easydl.networks.catalogue import ENTRIES
-    from easydl.networks.weights import folders
+    from easydl.networks.listing import ENTRIES
+    from easydl.networks.pretrained.sources import folders
 
     entry = ENTRIES[str(row["name"])]
     file = (ENTRIES[entry.inflates] if entry.inflates else entry).weights_file

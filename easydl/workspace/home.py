@@ -10,8 +10,8 @@ from pathlib import Path
 
 from easydl.errors import RunError
 from easydl.machine import workspace as default_folder
-from easydl.workspace.cards import Studies
 from easydl.workspace.jobs import Runs
+from easydl.workspace.studies import Studies
 
 
 class Workspace:

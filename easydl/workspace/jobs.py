@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from easydl.errors import RunError
-from easydl.workspace.cards import StudyCard
+from easydl.workspace.studies import StudyEntry
 from easydl.workspace.view import RunView
 
 _PATIENCE_SECONDS = 30.0
@@ -50,7 +50,7 @@ class Runs:
             )
         return found
 
-    def start(self, card: StudyCard, **settings: Any) -> Path:
+    def start(self, entry: StudyEntry, **settings: Any) -> Path:
         """Begin a training in a process of its own; one at a time. Asked twice for the same run, it begins one.
 
         Args:
@@ -65,7 +65,7 @@ class Runs:
         """
         from easydl import runs
 
-        config = runs.RunConfig(source=card.source, name=card.name, **card.columns(), **settings)
+        config = runs.RunConfig(source=entry.source, name=entry.name, **entry.columns(), **settings)
         with self._only_one():
             for run in self.all():
                 if run.running and runs.RunConfig.open(run.folder) == config:

@@ -15,7 +15,7 @@ import pandas as pd
 if TYPE_CHECKING:
     from easydl.evaluation import Metrics
 
-PHASES = {
+STAGES = {
     "loading": "Reading the images",
     "splitting": "Splitting by patient",
     "checking": "Looking for traps",
@@ -110,25 +110,25 @@ class RunView:
         status = self.status
         if status["state"] != "running":
             return self.state.capitalize()
-        words = PHASES.get(status.get("phase", ""), "Starting")
-        if status.get("phase") == "training" and status.get("epochs"):
+        words = STAGES.get(status.get("stage", ""), "Starting")
+        if status.get("stage") == "training" and status.get("epochs"):
             words += f", epoch {status.get('epoch') or 0} of {status['epochs']}"
         return words
 
     @property
     def progress(self) -> float:
         """The share of the steps that are done, 0 to 1; training counts for most of it."""
-        status, steps = self.status, list(PHASES)
+        status, steps = self.status, list(STAGES)
         if status["state"] == "finished":
             return 1.0
-        phase = status.get("phase")
-        if phase not in steps:
+        stage = status.get("stage")
+        if stage not in steps:
             return 0.0
-        if phase == "training":
+        if stage == "training":
             return 0.1 + 0.7 * min(1.0, (status.get("epoch") or 0) / max(1, status.get("epochs") or 1))
         before = {"loading": 0.0, "splitting": 0.03, "checking": 0.06}
         after = {"testing": 0.8, "explaining": 0.87, "reporting": 0.95, "done": 1.0}
-        return (before | after)[phase]
+        return (before | after)[stage]
 
     @property
     def stopping_seconds(self) -> float | None:
@@ -152,7 +152,7 @@ class RunView:
         """About how long the training still takes if its epochs go on as they did, or None when unknown."""
         status = self.status
         epoch, epochs, seconds = status.get("epoch") or 0, status.get("epochs") or 0, self.seconds
-        if not self.running or status.get("phase") != "training" or seconds is None or epoch < 1:
+        if not self.running or status.get("stage") != "training" or seconds is None or epoch < 1:
             return None
         return seconds / epoch * max(0, epochs - epoch)
 
@@ -191,10 +191,10 @@ class RunView:
         return Metrics.from_dict(stored)
 
     @cached_property
-    def findings(self) -> list[dict[str, Any]]:
+    def issues(self) -> list[dict[str, Any]]:
         """The audit's findings (``audit.json``); empty before the audit."""
         stored = self._json("audit.json")
-        return stored.get("findings", []) if isinstance(stored, dict) else []
+        return stored.get("issues", []) if isinstance(stored, dict) else []
 
     @cached_property
     def split(self) -> pd.DataFrame:
@@ -237,14 +237,14 @@ class RunView:
     @property
     def code(self) -> str:
         """The lines of Python that do this run again."""
-        from easydl.reporting.again import python
+        from easydl.reporting.reproduce import python
 
         return python(self.config, *self._built())
 
     @property
     def command(self) -> str:
         """The command that does this run again, quoted for this system's command line."""
-        from easydl.reporting.again import command
+        from easydl.reporting.reproduce import command
 
         return command(self.config)
 
@@ -253,8 +253,8 @@ class RunView:
         name = str(self.config.get("model", "auto"))
         try:
             with zipfile.ZipFile(self.folder / "model.keras") as file:
-                recipe = json.loads(file.read("easydl.json"))["recipe"]
-            return str(recipe["builder"]), str(recipe["arguments"].get("name", name))
+                metadata = json.loads(file.read("easydl.json"))["metadata"]
+            return str(metadata["builder"]), str(metadata["arguments"].get("name", name))
         except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile):
             if name == "auto":
                 name = "resnet" if self.config.get("pretrained") else "tiny"

@@ -25,7 +25,7 @@ def make_run(
     classes: tuple[str, str] = ("nodule", "normal"),
     error: dict[str, str] | None = None,
     epoch: int = 3,
-    phase: str = "training",
+    stage: str = "training",
 ) -> Path:
     """Write the folder of one run in a state: running, finished, stopped, failed or interrupted."""
     folder = runs / name
@@ -34,7 +34,7 @@ def make_run(
     finished = state == "finished"
     status = {
         "state": "running" if state == "interrupted" else state,
-        "phase": "done" if finished else phase,
+        "stage": "done" if finished else stage,
         "epoch": EPOCHS if finished else epoch,
         "epochs": EPOCHS,
         "metrics": {"val_auc": 0.8},
@@ -54,11 +54,11 @@ def make_run(
         "seed": 7,
     }
     write(folder / "config.json", {**config, "patient": "auto", "image": None, "label": None, "mask": None})
-    if phase in ("loading", "checking") and not finished:
+    if stage in ("loading", "checking") and not finished:
         return folder
-    findings = [
-        finding("A1", "OK", "No patient is in two parts of the split."),
-        finding(
+    issues = [
+        issue("A1", "OK", "No patient is in two parts of the split."),
+        issue(
             "A4",
             "WARN",
             "Image width alone tells the classes apart.",
@@ -67,17 +67,17 @@ def make_run(
             low=0.8,
             high=0.99,
         ),
-        finding("A9", "UNTESTED", "Laterality could not be checked."),
-        finding("A3", "BLOCK", "12 images are in training and in test.", "Remove the doubles.", n=12),
+        issue("A9", "UNTESTED", "Laterality could not be checked."),
+        issue("A3", "BLOCK", "12 images are in training and in test.", "Remove the doubles.", n=12),
     ]
-    write(folder / "audit.json", {"findings": findings})
+    write(folder / "audit.json", {"issues": issues})
     counts = {name: {"images": 12, "patients": 6} for name in classes}
     split: dict[str, Any] = {"seed": 7}
     split |= {part: {"images": 24, "patients": 12, "per_class": counts} for part in ("train", "val", "test")}
     write(folder / "split.json", split)
     epochs = range(1, status["epoch"] + 1)
     rows = [(e, "frozen", 0.7 / e, 0.75 / e, 1 - 0.4 / e, 1 - 0.5 / e) for e in epochs]
-    columns = ["epoch", "phase", "loss", "val_loss", "auc", "val_auc"]
+    columns = ["epoch", "stage", "loss", "val_loss", "auc", "val_auc"]
     pd.DataFrame(rows, columns=columns).to_csv(folder / "history.csv", index=False)
     if finished:
         finish(folder, classes)
@@ -113,12 +113,14 @@ def finish(folder: Path, classes: tuple[str, str]) -> None:
         entries.append({**entry, "target": classes[1], "probability": 0.71, "verdict": verdict})
     write(folder / "heatmaps" / "index.json", entries)
     with zipfile.ZipFile(folder / "model.keras", "w") as model:
-        model.writestr("easydl.json", json.dumps({"recipe": {"builder": "classifier", "arguments": {"name": "tiny"}}}))
+        model.writestr(
+            "easydl.json", json.dumps({"metadata": {"builder": "classifier", "arguments": {"name": "tiny"}}})
+        )
     (folder / "report.html").write_text("<h1>report</h1>", encoding="utf-8")
     write(folder / "run.json", {"seed": 7})
 
 
-def finding(number: str, severity: str, sentence: str, fix: str = "", **numbers: Any) -> dict[str, Any]:
+def issue(number: str, severity: str, sentence: str, fix: str = "", **numbers: Any) -> dict[str, Any]:
     empty = dict.fromkeys(("value", "low", "high", "p", "n"))
     return {
         "id": number,

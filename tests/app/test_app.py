@@ -128,9 +128,9 @@ def test_numbers_carry_n_and_interval(session, home: Path) -> None:
     assert table["95% interval"].str.fullmatch(r"[\d.<>]+-[\d.<>]+").all()
 
 
-@pytest.mark.parametrize("phase", ["loading", "checking", "training", "testing", "explaining", "reporting"])
-def test_a_running_run_is_watched_in_every_phase(session, home: Path, phase: str) -> None:
-    run = make_run(home / "runs", "running", phase=phase, epoch=0 if phase == "training" else 8)
+@pytest.mark.parametrize("stage", ["loading", "checking", "training", "testing", "explaining", "reporting"])
+def test_a_running_run_is_watched_in_every_phase(session, home: Path, stage: str) -> None:
+    run = make_run(home / "runs", "running", stage=stage, epoch=0 if stage == "training" else 8)
     at = session("train", run=run.name)
     assert_calm(at)
     assert at.get("progress")
@@ -290,9 +290,9 @@ def test_masks_that_number_objects_are_read_after_one_tick(session, home: Path, 
         assert_calm(at)
         assert not at.error
     assert "background, foreground" in text(at).replace("\\", "")
-    cards = [json.loads(path.read_text()) for path in (home / "studies").glob("*/study.json")]
-    card = next(one for one in cards if one["name"] == "cells")
-    assert (card["collapse_instances"], card["resample_masks"]) == (True, True)
+    entries = [json.loads(path.read_text()) for path in (home / "studies").glob("*/study.json")]
+    entry = next(one for one in entries if one["name"] == "cells")
+    assert (entry["collapse_instances"], entry["resample_masks"]) == (True, True)
 
 
 def test_an_upload_is_kept_at_once_and_opened(session, home: Path) -> None:

@@ -77,7 +77,7 @@ def page(browser: Browser, served: Served) -> Iterator[Page]:
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small zip of class folders with DICOM slices of the simulated study, as a person would pack it."""
-    from easydl.phantoms import simulate
+    from easydl.simulation import simulate
 
     folder = tmp_path_factory.mktemp("films")
     images = simulate(folder / "study", patients=24, size=64, seed=1).parent / "images"
@@ -152,7 +152,7 @@ def test_from_a_zip_to_a_model_a_report_and_heatmaps(page: Page, browser: Browse
     model = download(page, "Download the model")
     with zipfile.ZipFile(model) as content:
         assert {"easydl.json", "config.json", "model.weights.h5"} <= set(content.namelist())
-        assert json.loads(content.read("easydl.json"))["recipe"]["classes"] == ["no nodule", "nodule"]
+        assert json.loads(content.read("easydl.json"))["metadata"]["classes"] == ["no nodule", "nodule"]
     report = download(page, "Download the report").read_text(encoding="utf-8")
     assert RESEARCH_USE in report
     assert len(report) > 20_000

@@ -15,15 +15,15 @@ def test_the_catalogue_is_the_table_of_the_command_and_its_filters_are_too(sessi
     assert_calm(at)
     assert list(at.dataframe[-1].value["name"]) == list(easydl.models()["name"])
     filters = {
-        "What it does": ("classifier", {"makes": "classifier"}),
+        "What it does": ("classifier", {"kind": "classifier"}),
         "For": (2, {"dimension": 2}),
         "Pretrained weights": ("radimagenet", {"pretrained": "radimagenet"}),
         "Training step": ("medium", {"cost": "medium"}),
     }
     asked: dict = {}
-    for value in ("translator", "segmenter"):
+    for value in ("image_to_image", "segmenter"):
         field(at, "selectbox", "What it does").set_value(value).run()
-        assert list(at.dataframe[-1].value["name"]) == list(easydl.models(makes=value)["name"])
+        assert list(at.dataframe[-1].value["name"]) == list(easydl.models(kind=value)["name"])
     for label, (value, option) in filters.items():
         field(at, "selectbox", label).set_value(value).run()
         asked |= option

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 from scipy import interpolate, ndimage
 
+from easydl.augmentation.deformation import bend, plane_transforms, warp, warp_plane
 from easydl.augmentation.operations import SPANS
-from easydl.augmentation.warp import bend, plane_transforms, warp, warp_plane
 
 
 def forward(size, *, degrees=0.0, scale=1.0, shift=(0.0, 0.0), flip=(0, 0), spacing=(1.0, 1.0)):

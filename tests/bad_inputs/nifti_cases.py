@@ -17,7 +17,7 @@ import easydl
 from easydl.images import read
 from easydl.images.nifti import write_nifti
 from easydl.prediction import Segmentation
-from easydl.prediction.windows import slide
+from easydl.prediction.sliding_window import slide
 
 SHAPE = (6, 7, 5)
 VALUES = np.random.default_rng(0).normal(100, 20, SHAPE).astype(np.float32)
@@ -244,12 +244,12 @@ def merged(folder):
 
 def unseen_in_test(folder):
     loaded = study(folder, [blob(1), blob(1, 4)])
-    from easydl.networks.recipe import Recipe
+    from easydl.networks.metadata import ModelMetadata
     from easydl.prediction import check_classes
 
     trained = study_classes(folder)
-    recipe = Recipe.model_construct(task="segmentation", classes=tuple(trained), dimension=3)
-    check_classes(recipe, loaded)
+    metadata = ModelMetadata.model_construct(task="segmentation", classes=tuple(trained), dimension=3)
+    check_classes(metadata, loaded)
 
 
 def study_classes(folder):

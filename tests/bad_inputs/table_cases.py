@@ -15,8 +15,8 @@ from bad_inputs.case import Case
 from PIL import Image
 
 import easydl
-from easydl.atomic import csv_text
 from easydl.errors import InputError
+from easydl.fileio import csv_text
 
 
 def films(folder, n=12):
@@ -357,7 +357,7 @@ def root_given(folder):
 
 
 def link_in_zip(folder):
-    from easydl.studies.unpack import unpack
+    from easydl.workspace.uploads import unpack
 
     with zipfile.ZipFile(folder / "films.zip", "w") as archive:
         link = zipfile.ZipInfo("a/1.png")

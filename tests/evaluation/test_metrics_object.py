@@ -203,8 +203,10 @@ def test_evaluate_predicts_a_study_first(classifier, segmenter, monkeypatch):
 
     monkeypatch.setitem(easydl.prediction.__dict__, "predict", predict)
     monkeypatch.setitem(easydl.prediction.__dict__, "cases", cases)
-    recipe = {"spacing_mm": None}
-    monkeypatch.setattr("easydl.prediction.calls.opened", lambda model: (model, SimpleNamespace(task=model, **recipe)))
+    metadata = {"spacing_mm": None}
+    monkeypatch.setattr(
+        "easydl.prediction.predicting.opened", lambda model: (model, SimpleNamespace(task=model, **metadata))
+    )
     found = evaluate("classification", TestSet("classification"), resamples=200)
     assert found.to_dict() == classifier.to_dict()
     outlined = evaluate("segmentation", TestSet("segmentation", patients_known=False))
@@ -213,7 +215,7 @@ def test_evaluate_predicts_a_study_first(classifier, segmenter, monkeypatch):
     assert asked == [("classification", "classification"), ("segmentation", "segmentation")]
     with pytest.raises(ModelError, match=r"task is classification; the test set's is regression"):
         evaluate("classification", TestSet("regression"))
-    recipe["spacing_mm"] = (1.0, 1.0)
+    metadata["spacing_mm"] = (1.0, 1.0)
     monkeypatch.setitem(easydl.prediction.__dict__, "cases", lambda model, study: iter([flat(None), flat((1.0, 1.0))]))
     assert "1 of 2 scans is not known" in evaluate("segmentation", TestSet("segmentation")).notes[0]
 

@@ -10,10 +10,10 @@ from sklearn import metrics as oracle
 
 from easydl.errors import InputError
 from easydl.evaluation import Metrics, multilabel_metrics, ordinal_metrics, regression_metrics
-from easydl.evaluation.heads import metrics_of
+from easydl.evaluation.average_precision import average_precision_statistic
 from easydl.evaluation.intervals import PatientBootstrap
+from easydl.evaluation.multitask import metrics_of
 from easydl.evaluation.ordinal import weighted_kappa
-from easydl.evaluation.precision import average_precision_statistic
 from easydl.evaluation.regression import unit_of
 from easydl.prediction.results import Predictions, answers, median_grade
 

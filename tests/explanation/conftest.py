@@ -21,7 +21,7 @@ def network(seed=1, *, dimension=2, side=SIDE, classes=("plain", "square"), task
     import keras
     from keras import layers
 
-    from easydl.networks import Recipe, attach
+    from easydl.networks import ModelMetadata, attach
 
     keras.utils.set_random_seed(seed)
     convolution = layers.Conv2D if dimension == 2 else layers.Conv3D
@@ -42,8 +42,10 @@ def network(seed=1, *, dimension=2, side=SIDE, classes=("plain", "square"), task
         out = layers.Activation("sigmoid", name="probability")(logits)
     else:
         out = layers.Activation("linear", name="value")(logits)
-    recipe = Recipe(builder="classifier", classes=classes, task=task, dimension=dimension, channels=1, size=size)
-    return attach(keras.Model(image, out), recipe)
+    metadata = ModelMetadata(
+        builder="classifier", classes=classes, task=task, dimension=dimension, channels=1, size=size
+    )
+    return attach(keras.Model(image, out), metadata)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import easydl
 from easydl.errors import InputError, ModelError
 from easydl.explanation.gradcam import network_of
 from easydl.images import Scan
-from easydl.networks import recipe_of
+from easydl.networks import metadata_of
 
 
 def noise(*shape, seed=0):
@@ -197,4 +197,4 @@ def test_the_models_weights_are_as_before(planted):
     easydl.saliency(planted.model, planted.images[0])
     for now, then in zip(planted.model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(now, then)
-    assert recipe_of(planted.model).classes == ("plain", "square")
+    assert metadata_of(planted.model).classes == ("plain", "square")

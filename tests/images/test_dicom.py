@@ -183,9 +183,9 @@ def test_a_decoder_that_ends_its_process_does_not_end_ours(real, tmp_path):
 
 
 def test_what_runs_apart_says_so_when_it_is_killed(tmp_path, monkeypatch):
-    from easydl.images import apart
+    from easydl.images import decoder_process
 
-    monkeypatch.setattr(apart.sys, "executable", "/bin/false")
-    monkeypatch.setattr(apart, "_idle", apart.SimpleQueue())
-    with pytest.raises(apart.DecoderBroke, match="broke off"):
-        apart.decode_apart(str(dicom_slice(tmp_path / "a.dcm", STORED)), None, "gdcm")
+    monkeypatch.setattr(decoder_process.sys, "executable", "/bin/false")
+    monkeypatch.setattr(decoder_process, "_idle", decoder_process.SimpleQueue())
+    with pytest.raises(decoder_process.DecoderBroke, match="broke off"):
+        decoder_process.decode_in_subprocess(str(dicom_slice(tmp_path / "a.dcm", STORED)), None, "gdcm")

@@ -3,7 +3,7 @@ import pytest
 
 from easydl.errors import ModelError
 from easydl.images import prepare
-from easydl.images.grid import resize, resize_labels, stretch
+from easydl.images.resampling import resize, resize_labels, stretch
 from easydl.images.scan import Scan
 
 

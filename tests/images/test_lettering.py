@@ -9,7 +9,7 @@ import pytest
 from made import film, lettered
 from PIL import Image, ImageDraw, ImageFont
 
-from easydl.images.lettering import has_text
+from easydl.images.burned_in_text import has_text
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -33,7 +33,7 @@ def _no_network(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("KERAS_HOME", str(home / "keras"))
     monkeypatch.setenv("EASYDL_WEIGHTS_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("easydl.networks.download.WAIT_S", 0.0)
+    monkeypatch.setattr("easydl.networks.pretrained.download.WAIT_S", 0.0)
 
 
 @pytest.fixture(scope="session")

@@ -18,11 +18,11 @@ import tensorflow as tf
 import easydl
 from easydl.explanation.gradcam import Network
 from easydl.images import Scan
-from easydl.networks import backbone_layers, classifier, load_model, recipe_of, save_model, set_window
+from easydl.networks import backbone_layers, classifier, load_model, metadata_of, save_model, set_window
 from easydl.networks.cost import operations
-from easydl.networks.entries import ENTRIES
-from easydl.prediction.outlining import outline
-from easydl.prediction.translating import translated
+from easydl.networks.registry import ENTRIES
+from easydl.prediction.image_to_image import translated
+from easydl.prediction.segmentation import outline
 
 # All tests of one network run in one process, which builds it once (pytest -n 2 --dist loadgroup).
 NAMES = [pytest.param(name, marks=pytest.mark.xdist_group(f"contract-{name}")) for name in ENTRIES]
@@ -47,11 +47,11 @@ def odd(entry) -> tuple[int, ...]:
 def build(name: str, **options) -> keras.Model:
     """A small network; classifiers for an odd size. The others take any size: see what `outline` pads."""
     entry = ENTRIES[name]
-    if entry.makes == "classifier":
+    if entry.kind == "classifier":
         return classifier(name, **{"size": odd(entry), "classes": 3} | options)
-    if entry.makes == "segmenter":
+    if entry.kind == "segmenter":
         options = {"classes": 3} | options
-    return getattr(easydl, entry.makes)(name, **{"width": 8} | options)
+    return getattr(easydl, entry.kind)(name, **{"width": 8} | options)
 
 
 def side_of(name: str) -> int:
@@ -134,10 +134,10 @@ def test_gives_an_answer_of_the_right_shape_and_range(network):
     entry = ENTRIES[network.name]
     x = batch(network)
     y = call(network, x)
-    assert y.shape == (2, *(() if entry.makes == "classifier" else x.shape[1:-1]), len(recipe_of(network).classes))
+    assert y.shape == (2, *(() if entry.kind == "classifier" else x.shape[1:-1]), len(metadata_of(network).classes))
     assert y.dtype == np.float32
     assert np.isfinite(y).all()
-    if entry.makes != "translator":
+    if entry.kind != "image_to_image":
         assert y.min() >= 0
         np.testing.assert_allclose(y.sum(-1), 1, atol=1e-5)
 
@@ -150,19 +150,19 @@ def test_is_flat_and_made_of_named_built_in_layers(network):
     assert all(kind.__module__.startswith("keras.src.layers") for kind in kinds), kinds
     names = [layer.name for layer in network.layers]
     assert names[:3] == ["image", "window", "clip"]
-    if ENTRIES[network.name].makes != "translator":
+    if ENTRIES[network.name].kind != "image_to_image":
         assert names[-2:] == ["logits", "probability"]
-    if ENTRIES[network.name].makes == "classifier":
+    if ENTRIES[network.name].kind == "classifier":
         assert names[-4:-2] == ["features", "dropout"]
 
 
 def test_has_the_cost_that_the_catalogue_says(network):
     entry = ENTRIES[network.name]
-    if entry.makes == "classifier":
+    if entry.kind == "classifier":
         model = classifier(entry.name) if entry.name in SIZED else network
         layers = backbone_layers(model)
     else:
-        model = getattr(easydl, entry.makes)(entry.name)
+        model = getattr(easydl, entry.kind)(entry.name)
         layers = model.layers
     assert sum(layer.count_params() for layer in layers) == entry.parameters
     assert entry.gflops > 0
@@ -170,10 +170,10 @@ def test_has_the_cost_that_the_catalogue_says(network):
 
 def test_a_heatmap_shows_something(network, monkeypatch):
     entry = ENTRIES[network.name]
-    if entry.makes == "translator":
+    if entry.kind == "image_to_image":
         pytest.skip("a translator's image is its own explanation")
     x = batch(network, 1)
-    size, outlines = x.shape[1:-1], entry.makes == "segmenter"
+    size, outlines = x.shape[1:-1], entry.kind == "segmenter"
     explained = Network(network, size, segmenter=outlines, softmax=True)
     # Compiling takes seven times as long as drawing. A brother's graph is compiled.
     monkeypatch.setattr(explained, "_cam", explained._run_cam if network.name in BROTHERS else explained._cam)
@@ -192,14 +192,14 @@ def test_one_step_down_the_gradient_lowers_the_loss(network):
     rates = [(layer, layer.rate) for layer in model.layers if "ropout" in type(layer).__name__]
     without_dropout(model)
     x = batch(model, 4)
-    if entry.makes == "translator":
+    if entry.kind == "image_to_image":
         # Some start as the identity, to which the image itself would teach nothing.
         y = 255.0 - x
 
         def loss() -> tf.Tensor:
             return tf.reduce_mean(tf.square(model(x, training=False) - y)) / 255.0**2
     else:
-        size = () if entry.makes == "classifier" else x.shape[1:-1]
+        size = () if entry.kind == "classifier" else x.shape[1:-1]
         y = np.random.default_rng(1).integers(0, 3, (1, *size)).repeat(4, 0)
         y[0] = (y[0] + 1) % 3
 
@@ -240,7 +240,7 @@ def test_opens_again_in_easydl_and_in_a_fresh_process_without_it(network, strang
     if network.name not in BROTHERS:
         again = load_model(path)
         np.testing.assert_allclose(call(again, x), known, rtol=0, atol=1e-6 * most)
-        assert recipe_of(again) == recipe_of(network).model_copy(update={"easydl": recipe_of(again).easydl})
+        assert metadata_of(again) == metadata_of(network).model_copy(update={"easydl": metadata_of(again).easydl})
     # Half a gigabyte for the largest of them.
     path.unlink()
     set_window(network, (0.0, 255.0), "0-255")
@@ -250,29 +250,29 @@ def test_opens_again_in_easydl_and_in_a_fresh_process_without_it(network, strang
 def test_takes_three_or_five_channels_and_scans_of_odd_sizes(name):
     """One channel is what every other test gives it."""
     entry = ENTRIES[name]
-    size = odd(entry) if entry.makes == "classifier" else (side_of(name) + 1, side_of(name) + 6, side_of(name) + 3)
+    size = odd(entry) if entry.kind == "classifier" else (side_of(name) + 1, side_of(name) + 6, side_of(name) + 3)
     size = size[: entry.dimension]
     keras.backend.clear_session()
     for channels in (3, 5):
         model = without_dropout(build(name, channels=channels))
-        assert recipe_of(model).channels == channels
+        assert metadata_of(model).channels == channels
         x = batch(model, 2)
         changed = x.copy()
         changed[..., -1] = 255 - changed[..., -1]
         # With the statistics of the batch: an untrained MobileNet lets next to nothing through with its own.
         y = np.asarray(model(np.concatenate([x, changed]), training=True))
-        assert y.shape[-1] == len(recipe_of(model).classes)
+        assert y.shape[-1] == len(metadata_of(model).classes)
         assert np.abs(y[:2] - y[2:]).max() > 1e-6, "the last channel is looked at"
-        if entry.makes == "classifier":
-            assert recipe_of(model).size == size
+        if entry.kind == "classifier":
+            assert metadata_of(model).size == size
         else:
             scan = Scan(np.random.default_rng(2).uniform(0, 255, (*size, channels)).astype("float32"), "0-255")
-            made = outline if entry.makes == "segmenter" else translated
+            made = outline if entry.kind == "segmenter" else translated
             answer = made(
-                lambda patch, model=model: call(model, patch), model.input_shape[1:-1], recipe_of(model), scan
+                lambda patch, model=model: call(model, patch), model.input_shape[1:-1], metadata_of(model), scan
             )
             answer = getattr(answer, "array", np.asarray(answer)[..., None])
-            assert answer.shape == (*size, channels if entry.makes == "translator" else 1)
+            assert answer.shape == (*size, channels if entry.kind == "image_to_image" else 1)
             assert np.isfinite(answer).all()
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from easydl.errors import InputError
 from easydl.networks import arguments
-from easydl.networks.catalogue import ENTRIES, find, models, names
 from easydl.networks.cost import advice
-from easydl.networks.entry import facts
+from easydl.networks.listing import ENTRIES, find, models, names
+from easydl.networks.registry import facts
 
 
 class Names(list):
@@ -26,7 +26,7 @@ class Names(list):
 def test_catalogue_is_a_table_with_one_row_per_network():
     table = models()
     assert list(table.columns) == [
-        "name", "makes", "dimension", "parameters", "megabytes", "gflops", "step", "pretrained", "paper",
+        "name", "kind", "dimension", "parameters", "megabytes", "gflops", "step", "pretrained", "paper",
     ]  # fmt: skip
     assert list(table["name"]) == list(ENTRIES)
     assert (table["parameters"] > 0).all()
@@ -42,11 +42,11 @@ def test_catalogue_is_a_table_with_one_row_per_network():
 
 
 def test_catalogue_is_filtered():
-    small = models(makes="classifier", dimension=2, pretrained="imagenet", at_most_megabytes=10)
+    small = models(kind="classifier", dimension=2, pretrained="imagenet", at_most_megabytes=10)
     assert {"mobilenet_025", "mobilenetv3small"} <= set(small["name"])
     assert (small["megabytes"] <= 10).all()
     assert (small["pretrained"] == "imagenet").all()
-    assert set(models(dimension=3, makes="segmenter")["name"]) >= {"unet3d"}
+    assert set(models(dimension=3, kind="segmenter")["name"]) >= {"unet3d"}
     assert set(models(pretrained="radimagenet")["name"]) == {
         "resnet50", "densenet121", "inceptionv3", "inceptionresnetv2", "resnet3d50", "densenet3d",
     }  # fmt: skip
@@ -54,12 +54,12 @@ def test_catalogue_is_filtered():
     light = models(cost="light")
     assert set(light["step"]) == {"light"}
     assert {"mobilenetv2", "squeezenet"} <= set(light["name"])
-    assert models(makes="segmenter", at_most_megabytes=0.001).empty
+    assert models(kind="segmenter", at_most_megabytes=0.001).empty
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"makes": "detector"}, {"dimension": 4}, {"pretrained": "cifar"}, {"cost": "cheap"}, {"pretrained": False}],
+    [{"kind": "detector"}, {"dimension": 4}, {"pretrained": "cifar"}, {"cost": "cheap"}, {"pretrained": False}],
 )
 def test_unknown_filters_are_refused(wrong):
     with pytest.raises(InputError, match="one of"):
@@ -117,7 +117,7 @@ def test_a_network_that_dwarfs_the_data_is_said_so(name, images, pretrained, wor
 def test_room_and_its_light_words_load_no_tensorflow():
     script = (
         "import sys\n"
-        "from easydl.networks import load_model, save_model, recipe_of, set_window, models, Recipe\n"
+        "from easydl.networks import load_model, save_model, metadata_of, set_window, models, Recipe\n"
         "assert not {'tensorflow', 'keras', 'h5py'} & set(sys.modules), 'heavy'\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
@@ -219,13 +219,13 @@ def test_size_of_a_segmenter_must_fit_its_levels():
     ],
 )  # fmt: skip
 def test_levels_follow_the_images(name, given, known, levels):
-    from easydl.networks import recipe_of, segmenter
+    from easydl.networks import metadata_of, segmenter
 
     steps = arguments.halvings(given, Names("ab", image_size=known), ENTRIES[name])
     assert steps == ((2,) * ENTRIES[name].dimension,) * levels
     classes = Names(["background", "a"], image_size=known, dimension=ENTRIES[name].dimension)
     model = segmenter(name, classes=classes, levels=given, width=4)
-    assert recipe_of(model).multiple == 2**levels
+    assert metadata_of(model).multiple == 2**levels
     assert f"down{levels}_pool" in {layer.name for layer in model.layers}
 
 
@@ -244,22 +244,22 @@ FINE, ALL = (1, 2, 2), (2, 2, 2)
     ],
 )
 def test_thick_slices_are_halved_later(size, spacing_mm, steps):
-    from easydl.networks import recipe_of, unet3d
+    from easydl.networks import metadata_of, unet3d
 
     classes = Names(["background", "a"], image_size=size, spacing_mm=spacing_mm, dimension=3)
     assert arguments.halvings(None, classes, ENTRIES["unet3d"]) == steps
     model = unet3d(classes=classes, width=4)
     assert [tuple(model.get_layer(f"down{k + 1}_pool").pool_size) for k in range(len(steps))] == list(steps)
-    assert recipe_of(model).multiples == tuple(np.prod(steps, axis=0))
-    small = [2 * step for step in recipe_of(model).multiples]
+    assert metadata_of(model).multiples == tuple(np.prod(steps, axis=0))
+    small = [2 * step for step in metadata_of(model).multiples]
     assert model(np.zeros((1, *small, 1), "float32")).shape == (1, *small, 2)
 
 
 def test_a_list_of_halvings_is_taken_as_it_is():
-    from easydl.networks import recipe_of, unet3d
+    from easydl.networks import metadata_of, unet3d
 
     model = unet3d(levels=[FINE, [2, 2, 2]], size=(6, 8, 12), width=4)
-    assert recipe_of(model).multiples == (2, 4, 4)
+    assert metadata_of(model).multiples == (2, 4, 4)
     with pytest.raises(InputError, match="Use 8 x 8 x 12"):
         unet3d(levels=[FINE, ALL], size=(7, 8, 12))
     with pytest.raises(InputError, match="deep_supervision"):
@@ -347,5 +347,5 @@ def test_the_page_of_coverage_names_networks_that_exist():
     assert len(named) > 40
     for kind, name in named:
         assert find(name, kind).name == name
-    for kind in ("segmenter", "translator"):
+    for kind in ("segmenter", "image_to_image"):
         assert {name for one, name in named if one == kind} == set(names(kind))

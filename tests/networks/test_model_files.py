@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from easydl.errors import RESEARCH_USE, ModelError
-from easydl.networks import attach, classifier, load_model, recipe_of, save_model, unet
-from easydl.networks.files import sheet_sum
+from easydl.networks import attach, classifier, load_model, metadata_of, save_model, unet
+from easydl.networks.model_file.save import sheet_sum
 
 LOGITS = "layers/dense/vars/0"
 
@@ -43,7 +43,7 @@ def write(path, parts, *, resign=True, kind=zipfile.ZIP_STORED):
     if resign and "easydl.json" in parts:
         text = json.loads(parts["easydl.json"])
         text["sha256"] = {name: hashlib.sha256(data).hexdigest() for name, data in parts.items()}
-        text["sha256"]["recipe"] = sheet_sum(text["recipe"])
+        text["sha256"]["metadata"] = sheet_sum(text["metadata"])
         parts["easydl.json"] = json.dumps(text).encode()
     with zipfile.ZipFile(path, "w", kind) as archive:
         for name, data in parts.items():
@@ -89,11 +89,11 @@ def test_the_file_tells_what_it_is(good, model):
     assert set(parts) == {"config.json", "metadata.json", "model.weights.h5", "easydl.json"}
     text = json.loads(parts["easydl.json"])
     assert text["note"] == RESEARCH_USE
-    assert text["recipe"]["classes"] == ["abdomen", "chest"]
-    assert "pretrained" not in text["recipe"]["arguments"]
+    assert text["metadata"]["classes"] == ["abdomen", "chest"]
+    assert "pretrained" not in text["metadata"]["arguments"]
     assert text["sha256"]["model.weights.h5"] == hashlib.sha256(parts["model.weights.h5"]).hexdigest()
     again = load_model(good)
-    assert recipe_of(again).model_dump(exclude={"easydl"}) == recipe_of(model).model_dump(exclude={"easydl"})
+    assert metadata_of(again).model_dump(exclude={"easydl"}) == metadata_of(model).model_dump(exclude={"easydl"})
 
 
 def test_a_trained_model_leaves_its_optimizer_and_loss_at_home(tmp_path):
@@ -121,7 +121,7 @@ def test_saving_over_a_file_replaces_it(tmp_path, model):
     before = path.read_bytes()
     save_model(model, path)
     assert path.read_bytes() != before
-    assert recipe_of(load_model(path)).classes == ("abdomen", "chest")
+    assert metadata_of(load_model(path)).classes == ("abdomen", "chest")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits on file sizes are POSIX")
@@ -235,7 +235,7 @@ def test_flipped_bytes_are_refused_or_change_nothing(good, tmp_path, model):
             continue
         passed += 1
         np.testing.assert_array_equal(again(x, training=False), expected)
-        assert recipe_of(again).classes == ("abdomen", "chest")
+        assert metadata_of(again).classes == ("abdomen", "chest")
     assert passed <= 4
 
 
@@ -293,11 +293,11 @@ def test_a_newer_schema_says_update(good, tmp_path):
     ],
 )
 def test_a_recipe_that_describes_no_network_of_ours_is_refused(good, tmp_path, change):
-    assert "easydl.json" in str(refused(edited(good, tmp_path, lambda text: text["recipe"].update(change))))
+    assert "easydl.json" in str(refused(edited(good, tmp_path, lambda text: text["metadata"].update(change))))
 
 
 def test_classes_and_weights_must_agree(good, tmp_path):
-    path = edited(good, tmp_path, lambda text: text["recipe"].update(classes=["a", "b", "c"]))
+    path = edited(good, tmp_path, lambda text: text["metadata"].update(classes=["a", "b", "c"]))
     assert "names 3 classes, but its weights are for 2" in str(refused(path))
 
 
@@ -383,6 +383,6 @@ def test_a_lambda_in_the_config_is_never_looked_at(good, tmp_path, model):
 def test_a_segmenter_keeps_its_patch_spacing_and_label_values(tmp_path):
     model = unet(classes=["background", "lung"], width=4)
     facts = {"patch": (64, 64), "max_side": 256, "label_values": (0, 7), "training": {"patients": 12}}
-    attach(model, recipe_of(model).model_copy(update=facts))
-    again = recipe_of(load_model(save_model(model, tmp_path / "u.keras")))
+    attach(model, metadata_of(model).model_copy(update=facts))
+    again = metadata_of(load_model(save_model(model, tmp_path / "u.keras")))
     assert {key: getattr(again, key) for key in facts} == facts

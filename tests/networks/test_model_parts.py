@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from easydl.errors import InputError, ModelError
 from easydl.networks import (
-    Recipe,
+    ModelMetadata,
     attach,
     backbone_layers,
     classifier,
@@ -17,7 +17,7 @@ from easydl.networks import (
     freeze_backbone,
     head,
     load_model,
-    recipe_of,
+    metadata_of,
     save_model,
     set_classes,
     set_covariates,
@@ -91,7 +91,7 @@ def test_tasks_end_as_they_should(task, stir):
     }[task]
     np.testing.assert_allclose(y, expected, atol=1e-5)
     assert model.layers[-1].name == ("value" if task == "regression" else "probability")
-    assert recipe_of(model).task == task
+    assert metadata_of(model).task == task
 
 
 def test_the_recipe_does_not_disturb_keras(capsys):
@@ -101,22 +101,22 @@ def test_the_recipe_does_not_disturb_keras(capsys):
     clone = keras.models.clone_model(model)
     clone.set_weights(model.get_weights())
     np.testing.assert_allclose(clone(pictures()), model(pictures()), atol=1e-6)
-    assert recipe_of(clone).builder == "keras"
+    assert metadata_of(clone).builder == "keras"
     with pytest.raises(ValidationError):
-        recipe_of(model).classes = ("x", "y")
+        metadata_of(model).classes = ("x", "y")
 
 
 def test_attach_refuses_a_recipe_of_another_model():
     model = classifier("tiny", size=32)
     for change in ({"classes": ("a", "b", "c")}, {"channels": 3}):
-        with pytest.raises(ModelError, match="recipe"):
-            attach(model, recipe_of(model).model_copy(update=change))
-    assert recipe_of(model).classes == ("class 0", "class 1")
+        with pytest.raises(ModelError, match="metadata"):
+            attach(model, metadata_of(model).model_copy(update=change))
+    assert metadata_of(model).classes == ("class 0", "class 1")
 
 
 def test_set_classes_names_the_outputs():
     model = set_classes(classifier("tiny", size=32), ["abdomen", "chest"])
-    assert recipe_of(model).classes == ("abdomen", "chest")
+    assert metadata_of(model).classes == ("abdomen", "chest")
     with pytest.raises(ModelError, match="2 outputs, 3"):
         set_classes(model, ["a", "b", "c"])
     with pytest.raises(InputError):
@@ -129,14 +129,14 @@ def small(*layers, shape=(8, 8, 1)):
 
 def test_recipe_of_models_built_by_hand():
     pool, dense, conv = keras.layers.GlobalMaxPooling2D, keras.layers.Dense, keras.layers.Conv2D
-    found = recipe_of(small(pool(), dense(3), keras.layers.Softmax()))
+    found = metadata_of(small(pool(), dense(3), keras.layers.Softmax()))
     assert (found.builder, found.task, found.size, found.dimension) == ("keras", "classification", (8, 8), 2)
-    assert recipe_of(small(pool(), dense(4, activation="sigmoid"))).task == "multilabel"
-    assert recipe_of(small(pool(), dense(1))).task == "regression"
-    outline = recipe_of(small(conv(2, 1, activation="softmax"), shape=(None, None, 3)))
+    assert metadata_of(small(pool(), dense(4, activation="sigmoid"))).task == "multilabel"
+    assert metadata_of(small(pool(), dense(1))).task == "regression"
+    outline = metadata_of(small(conv(2, 1, activation="softmax"), shape=(None, None, 3)))
     assert (outline.task, outline.channels, outline.size) == ("segmentation", 3, (None, None))
     assert outline.classes == ("background", "class 1")
-    volume = recipe_of(small(keras.layers.Conv3D(2, 1, activation="softmax"), shape=(8, 8, 8, 1)))
+    volume = metadata_of(small(keras.layers.Conv3D(2, 1, activation="softmax"), shape=(8, 8, 8, 1)))
     assert volume.dimension == 3
 
 
@@ -155,7 +155,7 @@ def test_models_that_cannot_be_used_are_refused():
     ]
     for model in bad:
         with pytest.raises(ModelError) as caught:
-            recipe_of(model)
+            metadata_of(model)
         assert caught.value.do
 
 
@@ -166,9 +166,9 @@ def test_recipes_out_of_order_are_refused(facts):
     given = {"builder": "classifier", "classes": ("a", "b"), "task": "classification"} | {
         "dimension": 2, "channels": 1, "size": (8, 8),
     }  # fmt: skip
-    assert Recipe(**given).units == "0-255"
+    assert ModelMetadata(**given).units == "0-255"
     with pytest.raises(ValidationError):
-        Recipe(**given | facts)
+        ModelMetadata(**given | facts)
 
 
 def patients(n=6):
@@ -184,10 +184,10 @@ def with_table(**options):
 
 def test_covariates_are_standardised_and_missing_ones_said():
     model = set_covariates(with_table(), patients())
-    age, _ = recipe_of(model).covariates
+    age, _ = metadata_of(model).covariates
     known = np.array([50, 70, 60, 40, 80.0])
-    assert (age.mean, age.deviation) == (known.mean(), pytest.approx(known.std()))
-    found = encode_covariates(recipe_of(model), patients())
+    assert (age.mean, age.std) == (known.mean(), pytest.approx(known.std()))
+    found = encode_covariates(metadata_of(model), patients())
     z = (50 - known.mean()) / known.std()
     np.testing.assert_allclose(found[0], [z, 0, 1, 0], rtol=1e-6)
     np.testing.assert_array_equal(found[1], [0, 1, 0, 1])
@@ -200,14 +200,14 @@ def test_covariates_are_standardised_and_missing_ones_said():
 
 def test_covariates_reach_the_answer_and_travel_with_the_file(tmp_path):
     model = set_covariates(with_table(), patients())
-    x = {"image": pictures(6), "covariates": encode_covariates(recipe_of(model), patients())}
+    x = {"image": pictures(6), "covariates": encode_covariates(metadata_of(model), patients())}
     y = np.asarray(model(x, training=False))
     older = {**x, "covariates": x["covariates"] + np.array([1, 0, 0, 0], "float32")}
     assert np.abs(np.asarray(model(older, training=False)) - y).max() > 1e-4
     path = save_model(model, tmp_path / "m.keras")
     for again in (load_model(path), keras.models.load_model(path)):
         np.testing.assert_allclose(again(x, training=False), y, atol=1e-6)
-    assert recipe_of(load_model(path)).covariates == recipe_of(model).covariates
+    assert metadata_of(load_model(path)).covariates == metadata_of(model).covariates
     features = np.asarray(feature_extractor(model)(x["image"], training=False))
     top = head(model)({"features": features, "covariates": x["covariates"]}, training=False)
     np.testing.assert_allclose(top, y, atol=1e-6)
@@ -216,21 +216,21 @@ def test_covariates_reach_the_answer_and_travel_with_the_file(tmp_path):
 def test_covariates_that_do_not_fit_are_refused():
     model = with_table()
     with pytest.raises(InputError, match="no column 'sex'"):
-        encode_covariates(recipe_of(model), patients()[["age"]])
+        encode_covariates(metadata_of(model), patients()[["age"]])
     with pytest.raises(InputError, match="1 value"):
-        encode_covariates(recipe_of(model), patients().assign(age=["50", "old", "", "1", "2", "3"]))
+        encode_covariates(metadata_of(model), patients().assign(age=["50", "old", "", "1", "2", "3"]))
     with pytest.raises(InputError, match="no number"):
         set_covariates(model, patients().assign(age=[None] * 6))
-    assert encode_covariates(recipe_of(model), patients().assign(age="7"))[0][0] == 7
+    assert encode_covariates(metadata_of(model), patients().assign(age="7"))[0][0] == 7
 
 
 def test_several_heads_answer_in_a_dict_and_travel_with_the_file(tmp_path):
     model = classifier("tiny", size=32, heads={"cancer": ["no", "yes"], "density": 4, "Age (years)": 1})
-    recipe = recipe_of(model)
-    assert recipe.task == "heads"
-    assert recipe.classes == ("cancer", "density", "Age (years)")
-    assert recipe.heads["cancer"].classes == ("no", "yes")
-    assert recipe.heads["Age (years)"].task == "regression"
+    metadata = metadata_of(model)
+    assert metadata.task == "heads"
+    assert metadata.classes == ("cancer", "density", "Age (years)")
+    assert metadata.heads["cancer"].classes == ("no", "yes")
+    assert metadata.heads["Age (years)"].task == "regression"
     y = model(pictures(), training=False)
     assert {name: tuple(one.shape) for name, one in y.items()} == {
         "cancer": (4, 2), "density": (4, 4), "Age (years)": (4, 1),
@@ -255,7 +255,7 @@ def test_a_measured_number_comes_in_its_own_unit(tmp_path):
     np.testing.assert_allclose(model(pictures(), training=False), 62 + 11.5 * z, rtol=1e-5)
     path = save_model(model, tmp_path / "m.keras")
     np.testing.assert_allclose(load_model(path)(pictures(), training=False), 62 + 11.5 * z, rtol=1e-5)
-    assert recipe_of(load_model(path)).target == {"": (62.0, 11.5)}
+    assert metadata_of(load_model(path)).target == {"": (62.0, 11.5)}
     for wrong in ((0, 0), (float("nan"), 1), (0, -1), (0, float("inf"))):
         with pytest.raises(InputError, match="finite numbers"):
             set_target_scale(model, *wrong)

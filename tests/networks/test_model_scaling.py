@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from easydl.errors import InputError, ModelError
-from easydl.networks import classifier, feature_extractor, load_model, recipe_of, save_model, set_window
-from easydl.networks.catalogue import ENTRIES
-from easydl.networks.wiring import scaled, seeded
+from easydl.networks import classifier, feature_extractor, load_model, metadata_of, save_model, set_window
+from easydl.networks.common_layers import scaled, seeded
+from easydl.networks.listing import ENTRIES
 
 # One network of every module of keras.applications in the catalogue, at a small size.
 FAMILIES = {
@@ -88,8 +88,8 @@ def test_untrained_efficientnet_standardises_by_the_imagenet_colours():
     x = picture()
     model = classifier("efficientnetb0", channels=3, size=48)
     normalised = next(layer for layer in model.layers if isinstance(layer, keras.layers.Normalization))
-    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    published = (x / 255 - mean) / deviation / np.sqrt(deviation)
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    published = (x / 255 - mean) / std / np.sqrt(std)
     np.testing.assert_allclose(up_to(model, normalised.name)(x), published, atol=1e-4)
 
 
@@ -138,7 +138,7 @@ def test_pretrained_features_equal_those_of_keras_applications(name, tmp_path, m
     assert np.abs(expected[0] - expected[1]).max() > 10 * tolerance, "the features tell the pictures apart"
     assert min(np.abs(dimmed - expected).max(), np.abs(turned - expected).max()) > 10 * tolerance
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
-    assert "weights.h5" in recipe_of(ours).pretrained
+    assert "weights.h5" in metadata_of(ours).pretrained
 
 
 @pytest.mark.parametrize(("low", "high"), [(-160.0, 240.0), (0.0, 1.0), (-1000.0, 3000.0)])
@@ -147,8 +147,8 @@ def test_window_maps_low_to_black_and_high_to_white(low, high):
     x = np.linspace(low - 500, high + 500, 32 * 32, dtype="float32").reshape(1, 32, 32, 1)
     expected = np.clip((x - low) / (high - low), 0, 1) * 255
     np.testing.assert_allclose(up_to(model, "clip")(x), expected, atol=0.05)
-    assert recipe_of(model).window == (low, high)
-    assert recipe_of(model).units == "HU"
+    assert metadata_of(model).window == (low, high)
+    assert metadata_of(model).units == "HU"
 
 
 def test_window_takes_effect_after_a_compiled_prediction_and_survives_the_file(tmp_path, stir):
@@ -171,7 +171,7 @@ def test_bad_window_is_refused_and_changes_nothing(window):
         set_window(model, window, "HU")
     with pytest.raises(InputError, match="HU"):
         set_window(model, (0, 1), "mm")
-    assert recipe_of(model).window == (0.0, 255.0)
+    assert metadata_of(model).window == (0.0, 255.0)
     assert model.get_layer("window").scale == 1.0
 
 

@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 
 from easydl.errors import InputError, WeightsError
-from easydl.networks import backbone_layers, classifier, feature_extractor, recipe_of, save_model, transfer, weights
-from easydl.networks.catalogue import ENTRIES
+from easydl.networks import backbone_layers, classifier, feature_extractor, metadata_of, save_model
+from easydl.networks.listing import ENTRIES
+from easydl.networks.pretrained import sources, transfer
 
 ENTRY = ENTRIES["mobilenet_025"]
 
 
 def cache():
-    return weights.folders()[0]
+    return sources.folders()[0]
 
 
 def left_over():
@@ -30,13 +31,13 @@ def left_over():
 
 
 def test_downloads_once_and_then_needs_no_network(mirror, official, monkeypatch, capsys):
-    path = weights.fetch(ENTRY)
+    path = sources.fetch(ENTRY)
     assert path == cache() / ENTRY.weights_file
     assert path.read_bytes() == official.read_bytes()
     assert mirror.asked == [f"/keras/{ENTRY.weights_file}"]
     assert "Downloading" in capsys.readouterr().err
     monkeypatch.setenv("EASYDL_WEIGHTS_URL", "http://127.0.0.1:9")
-    assert weights.fetch(ENTRY) == path
+    assert sources.fetch(ENTRY) == path
     assert left_over() == [ENTRY.weights_file]
 
 
@@ -44,16 +45,16 @@ def test_kerass_own_cache_is_looked_at_too(official, monkeypatch):
     folder = Path(os.environ["KERAS_HOME"]) / "models"
     folder.mkdir(parents=True)
     shutil.copy(official, folder)
-    assert weights.fetch(ENTRY) == folder / ENTRY.weights_file
+    assert sources.fetch(ENTRY) == folder / ENTRY.weights_file
     monkeypatch.delenv("EASYDL_WEIGHTS")
-    assert weights.folders() == [folder]
+    assert sources.folders() == [folder]
     monkeypatch.delenv("KERAS_HOME")
-    assert weights.folders()[0].parts[-2:] == (".keras", "models")
+    assert sources.folders()[0].parts[-2:] == (".keras", "models")
 
 
 def refused(entry=ENTRY, timeout_s=5.0):
     with pytest.raises(WeightsError) as caught:
-        weights.fetch(entry, timeout_s=timeout_s)
+        sources.fetch(entry, timeout_s=timeout_s)
     assert left_over() == [], "nothing half is kept"
     text = str(caught.value)
     for needed in (entry.weights_file, str(cache()), entry.weights_url, "pretrained=False"):
@@ -87,7 +88,7 @@ def test_another_checksum_is_refused(mirror):
 
 def test_the_right_checksum_is_accepted(mirror):
     md5 = hashlib.md5(mirror.body).hexdigest()
-    assert weights.fetch(replace(ENTRY, weights_hash=md5)).is_file()
+    assert sources.fetch(replace(ENTRY, weights_hash=md5)).is_file()
 
 
 def test_not_found_is_said_at_once(mirror):
@@ -98,7 +99,7 @@ def test_not_found_is_said_at_once(mirror):
 
 def test_a_busy_server_is_asked_again(mirror):
     mirror.codes = [503, 503, 200]
-    assert weights.fetch(ENTRY).is_file()
+    assert sources.fetch(ENTRY).is_file()
     assert len(mirror.asked) == 3
     assert left_over() == [ENTRY.weights_file]
 
@@ -111,8 +112,8 @@ def test_a_server_that_stays_busy_is_given_up(mirror):
 
 def test_the_waits_before_asking_again_grow(mirror, monkeypatch):
     waits = []
-    monkeypatch.setattr("easydl.networks.download.WAIT_S", 2.0)
-    monkeypatch.setattr("easydl.networks.download.time.sleep", waits.append)
+    monkeypatch.setattr("easydl.networks.pretrained.download.WAIT_S", 2.0)
+    monkeypatch.setattr("easydl.networks.pretrained.download.time.sleep", waits.append)
     mirror.codes = [503]
     refused()
     assert waits == [2.0, 4.0]
@@ -138,7 +139,7 @@ def test_a_part_that_a_killed_process_left_is_never_used(official):
     left = cache() / f"{ENTRY.weights_file}.0badcafe.part"
     shutil.copy(official, left)
     with pytest.raises(WeightsError, match="no connection"):
-        weights.fetch(ENTRY)
+        sources.fetch(ENTRY)
     assert left_over() == [left.name]
 
 
@@ -147,7 +148,7 @@ def test_a_proxy_is_used(server, official, monkeypatch):
     for name in ("HTTP_PROXY", "http_proxy"):
         monkeypatch.setenv(name, server.address)
     monkeypatch.setenv("EASYDL_WEIGHTS_URL", "http://weights.hospital.invalid/keras")
-    assert weights.fetch(ENTRY).read_bytes() == official.read_bytes()
+    assert sources.fetch(ENTRY).read_bytes() == official.read_bytes()
     assert server.asked == [f"http://weights.hospital.invalid/keras/{ENTRY.weights_file}"]
 
 
@@ -162,7 +163,7 @@ def test_a_proxy_is_used_for_the_official_address(server, monkeypatch):
 
 def test_one_line_counts_up_on_a_terminal(mirror, monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    weights.fetch(ENTRY)
+    sources.fetch(ENTRY)
     text = capsys.readouterr().err
     assert text.startswith(f"\rDownloading {ENTRY.weights_file}: 0 of 1 MB\r")
     assert text.endswith("1 of 1 MB\n")
@@ -192,7 +193,7 @@ def test_a_folder_that_cannot_be_written_to_is_said(mirror):
 def test_a_file_where_the_folder_should_be_is_said(mirror):
     cache().write_text("not a folder")
     with pytest.raises(WeightsError, match="pretrained=False"):
-        weights.fetch(ENTRY)
+        sources.fetch(ENTRY)
 
 
 def test_a_damaged_file_in_the_cache_is_named_and_never_used():
@@ -223,8 +224,8 @@ def test_an_h5_file_is_copied_whatever_the_channels(official, channels):
         last = file["conv_pw_13_bn/conv_pw_13_bn/moving_mean_2:0"][()]
     np.testing.assert_array_equal(model.get_layer("conv1").kernel, stem)
     np.testing.assert_array_equal(model.get_layer("conv_pw_13_bn").moving_mean, last)
-    assert recipe_of(model).pretrained.startswith("ImageNet (mobilenet_2_5_224_tf_no_top.h5, sha256 ")
-    assert "pretrained" not in recipe_of(model).arguments
+    assert metadata_of(model).pretrained.startswith("ImageNet (mobilenet_2_5_224_tf_no_top.h5, sha256 ")
+    assert "pretrained" not in metadata_of(model).arguments
 
 
 def test_an_h5_file_of_another_network_is_refused(official):
@@ -240,7 +241,7 @@ def test_a_model_of_ours_hands_on_its_backbone(tmp_path, stir, channels):
     for a, b in zip(backbone_layers(old), backbone_layers(new), strict=True):
         for x, y in zip(a.get_weights(), b.get_weights(), strict=True):
             np.testing.assert_array_equal(x, y)
-    assert "our own model (old.keras" in recipe_of(new).pretrained
+    assert "our own model (old.keras" in metadata_of(new).pretrained
 
 
 @pytest.mark.parametrize(("have", "want"), [(1, 3), (3, 1), (2, 5)])
@@ -252,7 +253,7 @@ def test_equal_channels_are_seen_as_the_model_of_ours_saw_them(tmp_path, stir, h
     expected = np.asarray(feature_extractor(old)(np.repeat(grey, have, -1), training=False))
     found = feature_extractor(new)(np.repeat(grey, want, -1), training=False)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
-    assert f"for {want} instead of {have} channel(s)" in recipe_of(new).pretrained
+    assert f"for {want} instead of {have} channel(s)" in metadata_of(new).pretrained
 
 
 def test_dense_layers_of_another_size_are_refused_and_never_left_random(tmp_path):

@@ -7,7 +7,7 @@ from PIL import Image
 
 import easydl
 from easydl.networks import feature_extractor
-from easydl.networks.catalogue import ENTRIES
+from easydl.networks.listing import ENTRIES
 from easydl.prediction import inputs
 
 SIDE = 128

@@ -14,14 +14,14 @@ from PIL import Image
 
 import easydl
 from easydl.errors import InputError, ModelError
-from easydl.networks import backbone_layers, classifier, load_model, recipe_of, save_model, segmenter, supervised
-from easydl.networks.catalogue import ENTRIES
-from easydl.networks.entries import TAKE_ENCODER
-from easydl.networks.outlines.encoders import backbone_scales
+from easydl.networks import backbone_layers, classifier, load_model, metadata_of, save_model, segmenter, supervised
+from easydl.networks.architectures.encoders import backbone_scales
+from easydl.networks.listing import ENTRIES
+from easydl.networks.registry import TAKE_ENCODER
 from easydl.prediction import compiled
 
 # Tiramisu's longer twin is the same function with more layers.
-SEGMENTERS = [one.name for one in ENTRIES.values() if one.makes == "segmenter" and one.name != "tiramisu103"]
+SEGMENTERS = [one.name for one in ENTRIES.values() if one.kind == "segmenter" and one.name != "tiramisu103"]
 ODD = {"multiscale3d": (12, 8, 20), "unet3d": (8, 24, 16), "vnet": (16, 16, 32)}
 # One of every family of backbones; the rest differ in depth and width only.
 FAMILIES = (
@@ -49,7 +49,7 @@ def call(model: keras.Model, x: np.ndarray) -> np.ndarray:
 def test_takes_a_fixed_size(name):
     model = segmenter(name, channels=3, width=4, size=small(name))
     assert model.input_shape == (None, *small(name), 3)
-    assert recipe_of(model).multiple % ENTRIES[name].multiple == 0
+    assert metadata_of(model).multiple % ENTRIES[name].multiple == 0
     x = batch(model, small(name), 1)
     np.testing.assert_allclose(np.asarray(compiled(model)(x)), call(model, x), atol=1e-5)
 
@@ -94,7 +94,7 @@ def test_networks_on_an_encoder_open_in_plain_keras_without_easydl_and_in_easydl
     for name, model in models.items():
         again, known = load_model(tmp_path / f"{name}.keras"), np.load(tmp_path / f"{name}.npz")
         np.testing.assert_allclose(call(again, known["x"]), known["y"], atol=1e-6)
-        assert recipe_of(again).arguments == recipe_of(model).arguments
+        assert metadata_of(again).arguments == metadata_of(model).arguments
 
 
 def kernels(model: keras.Model, kinds: tuple[str, ...], side: int) -> int:
@@ -167,7 +167,7 @@ def test_an_encoder_sees_the_image_as_its_classifier_does(tmp_path):
     whole = classifier("resnet18", size=64, channels=1, seed=5)
     save_model(whole, tmp_path / "whole.keras")
     model = segmenter("fpn", encoder="resnet18", pretrained=tmp_path / "whole.keras", width=4)
-    assert recipe_of(model).pretrained.startswith("our own model")
+    assert metadata_of(model).pretrained.startswith("our own model")
     x = batch(model, (64, 64))
     for layer in ("stem_relu", "stage2_2_relu", "stage4_2_relu"):
         one = call(keras.Model(whole.input, whole.get_layer(layer).output), x)
@@ -224,7 +224,7 @@ def test_a_pretrained_encoder_keeps_its_statistics_after_the_file_as_before(real
 def test_every_way_up_takes_backbones_of_any_depth(name, encoder):
     model = segmenter(name, encoder=encoder, width=4, channels=2, classes=4)
     assert call(model, batch(model, (32, 64), 1)).shape == (1, 32, 64, 4)
-    assert recipe_of(model).multiple == 32
+    assert metadata_of(model).multiple == 32
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_fit_uses_deep_supervision_when_the_model_asks_for_it(tmp_path):
     found = easydl.predict(model, test.addresses(0)[0])
     assert found.mask.shape == test.scan(0).shape
     save_model(model, tmp_path / "m.keras")
-    assert recipe_of(load_model(tmp_path / "m.keras")).arguments["deep_supervision"] is True
+    assert metadata_of(load_model(tmp_path / "m.keras")).arguments["deep_supervision"] is True
 
 
 def test_thick_slices_are_halved_later_in_training_files_and_prediction(tmp_path):
@@ -296,13 +296,13 @@ def test_thick_slices_are_halved_later_in_training_files_and_prediction(tmp_path
     outputs = coarse(np.zeros((1, 12, 40, 48, 1), "float32"), training=False)
     assert {one.shape for one in outputs.values()} == {(1, 12, 40, 48, 2)}
     model = easydl.unet3d(classes=study.classes, width=4)
-    assert recipe_of(model).arguments["levels"] == [[1, 2, 2], [1, 2, 2], [2, 2, 2]]
+    assert metadata_of(model).arguments["levels"] == [[1, 2, 2], [1, 2, 2], [2, 2, 2]]
     history = easydl.fit(model, train, val, augment="none", epochs=1, verbose=False)
     assert "the axis of the thick slices later than the others" in " ".join(history.params["plan"])
-    assert recipe_of(model).patch == (12, 40, 48)
+    assert metadata_of(model).patch == (12, 40, 48)
     save_model(model, tmp_path / "m.keras")
     again = load_model(tmp_path / "m.keras")
-    assert recipe_of(again) == recipe_of(model).model_copy(update={"easydl": recipe_of(again).easydl})
+    assert metadata_of(again) == metadata_of(model).model_copy(update={"easydl": metadata_of(again).easydl})
     one, other = (easydl.predict(which, test.addresses(0)[0]).mask for which in (model, again))
     assert one.shape == test.scan(0).shape == (11, 38, 42)
     np.testing.assert_array_equal(one, other)
@@ -324,6 +324,6 @@ def test_a_network_on_an_encoder_trains_and_outlines_images_of_odd_sizes(tmp_pat
     train, val, test = easydl.load(tmp_path / "scans.csv", mask="mask").split(seed=0)
     model = easydl.unet(encoder="tiny", classes=train.classes, width=8)
     easydl.fit(model, train, val, augment="none", epochs=3, verbose=False)
-    assert recipe_of(model).patch == (64, 96), "patches are multiples of what the encoder halves"
+    assert metadata_of(model).patch == (64, 96), "patches are multiples of what the encoder halves"
     table = easydl.evaluate(model, test).table
     assert table["value"].iloc[0] > 0.8

@@ -18,20 +18,20 @@ from easydl.errors import InputError, ModelError
 from easydl.evaluation import Metrics
 from easydl.evaluation.reconstruction import reconstruction_metrics
 from easydl.images import Scan
-from easydl.networks import load_model, recipe_of, save_model, set_classes, set_window, translator
-from easydl.networks.catalogue import ENTRIES
+from easydl.networks import image_to_image, load_model, metadata_of, save_model, set_classes, set_window
+from easydl.networks.listing import ENTRIES
 from easydl.prediction import compiled
-from easydl.prediction.translating import NOISE, Rebuilt, Translation, degraded, degrades
-from easydl.training.translation import divergence
+from easydl.prediction.image_to_image import NOISE, Rebuilt, Reconstruction, degraded, degrades
+from easydl.training.denoising import divergence
 
-TRANSLATORS = [entry.name for entry in ENTRIES.values() if entry.makes == "translator"]
-CORRECTING = [name for name in TRANSLATORS if name.startswith(("image_to_image", "super_resolution"))]
+IMAGE_TO_IMAGE = [entry.name for entry in ENTRIES.values() if entry.kind == "image_to_image"]
+CORRECTING = [name for name in IMAGE_TO_IMAGE if name.startswith(("image_to_image", "super_resolution"))]
 _built: dict[str, keras.Model] = {}
 
 
 def built(name: str) -> keras.Model:
     if name not in _built:
-        _built[name] = translator(name, width=4)
+        _built[name] = image_to_image(name, width=4)
     return _built[name]
 
 
@@ -57,7 +57,7 @@ def parts(tmp_path_factory):
     return easydl.load(folder / "scans.csv").split(seed=0)
 
 
-@pytest.mark.parametrize("name", TRANSLATORS)
+@pytest.mark.parametrize("name", IMAGE_TO_IMAGE)
 def test_gives_an_image_of_the_same_grid_from_a_flat_graph(name):
     model, x = built(name), batch(name)
     y = np.asarray(compiled(model)(x))
@@ -67,14 +67,18 @@ def test_gives_an_image_of_the_same_grid_from_a_flat_graph(name):
     assert names[:3] == ["image", "window", "clip"] and names[-1] == "image_out"
     assert all(type(layer).__module__.startswith("keras.src.layers") for layer in model.layers)
     assert not any(isinstance(layer, keras.Model | keras.layers.Lambda) for layer in model.layers)
-    recipe = recipe_of(model)
-    assert (recipe.task, recipe.builder, recipe.dimension) == ("reconstruction", "translator", ENTRIES[name].dimension)
+    metadata = metadata_of(model)
+    assert (metadata.task, metadata.builder, metadata.dimension) == (
+        "reconstruction",
+        "image_to_image",
+        ENTRIES[name].dimension,
+    )
 
 
-@pytest.mark.parametrize("name", [name for name in TRANSLATORS if name != "denoising_autoencoder"])
+@pytest.mark.parametrize("name", [name for name in IMAGE_TO_IMAGE if name != "denoising_autoencoder"])
 @pytest.mark.parametrize("channels", [1, 3, 5])
 def test_one_step_down_the_gradient_lowers_the_loss(name, channels):
-    model, x = translator(name, width=4, channels=channels, seed=1), batch(name, channels)
+    model, x = image_to_image(name, width=4, channels=channels, seed=1), batch(name, channels)
     target = 255 - x
 
     def loss() -> tf.Tensor:
@@ -95,14 +99,14 @@ def test_one_step_down_the_gradient_lowers_the_loss(name, channels):
 
 @pytest.mark.parametrize("name", CORRECTING)
 def test_a_correcting_network_begins_as_the_identity_in_the_units_of_the_scan(name):
-    model = set_window(translator(name, width=4), (-160.0, 240.0), "HU")
+    model = set_window(image_to_image(name, width=4), (-160.0, 240.0), "HU")
     x = batch(name) * 6 - 700
     np.testing.assert_allclose(call(model, x), np.clip(x, -160, 240), atol=1e-3)
 
 
 def test_files_open_in_plain_keras_without_easydl_and_in_easydl_with_equal_images(tmp_path):
-    for name in TRANSLATORS:
-        model = translator(name, width=4, seed=2)
+    for name in IMAGE_TO_IMAGE:
+        model = image_to_image(name, width=4, seed=2)
         set_window(model, (-100.0, 300.0), "HU")
         save_model(model, tmp_path / f"{name}.keras")
         np.savez(tmp_path / f"{name}.npz", x=batch(name), y=call(model, batch(name)))
@@ -110,7 +114,7 @@ def test_files_open_in_plain_keras_without_easydl_and_in_easydl_with_equal_image
         "import sys; sys.modules['easydl'] = None\n"
         "import json, keras, numpy as np\n"
         "out = {}\n"
-        f"for name in {TRANSLATORS!r}:\n"
+        f"for name in {IMAGE_TO_IMAGE!r}:\n"
         "    model = keras.models.load_model(name + '.keras')\n"
         "    known = np.load(name + '.npz')\n"
         "    out[name] = float(np.abs(np.asarray(model(known['x'], training=False)) - known['y']).max())\n"
@@ -123,15 +127,15 @@ def test_files_open_in_plain_keras_without_easydl_and_in_easydl_with_equal_image
     assert done.returncode == 0, done.stderr[-2000:]
     apart = json.loads(done.stdout.splitlines()[-1])
     # 1e-6 of a window of 400.
-    assert set(apart) == set(TRANSLATORS) and max(apart.values()) < 4e-4, apart
-    for name in TRANSLATORS:
+    assert set(apart) == set(IMAGE_TO_IMAGE) and max(apart.values()) < 4e-4, apart
+    for name in IMAGE_TO_IMAGE:
         again, known = load_model(tmp_path / f"{name}.keras"), np.load(tmp_path / f"{name}.npz")
         np.testing.assert_allclose(call(again, known["x"]), known["y"], atol=4e-4)
-        assert recipe_of(again).window == (-100.0, 300.0)
+        assert metadata_of(again).window == (-100.0, 300.0)
 
 
 def test_an_autoencoder_passes_everything_through_its_code():
-    model = translator("autoencoder", width=8, size=32)
+    model = image_to_image("autoencoder", width=8, size=32)
     code = model.get_layer("code").output
     assert code.shape[1:] == (4, 4, 8), "an eighth of each side, `width` maps"
     zero = keras.Model(model.input, code)
@@ -143,11 +147,11 @@ def test_an_autoencoder_passes_everything_through_its_code():
 
 
 def test_a_variational_code_is_drawn_in_training_and_is_its_mean_otherwise():
-    model, x = translator("variational_autoencoder", width=8, size=64), batch("autoencoder", n=16)
+    model, x = image_to_image("variational_autoencoder", width=8, size=64), batch("autoencoder", n=16)
     x = np.tile(x[:, :16, :16], (1, 4, 4, 1))
     both = keras.Model(model.input, [model.get_layer(name).output for name in ("code", "code_mean", "code_deviation")])
-    code, mean, deviation = (np.asarray(one) for one in both(x, training=True))
-    drawn = ((code - mean) / deviation).ravel()
+    code, mean, std = (np.asarray(one) for one in both(x, training=True))
+    drawn = ((code - mean) / std).ravel()
     assert stats.kstest(drawn[:2000], "norm").pvalue > 0.001
     assert drawn.std() == pytest.approx(1.0, abs=0.05) and abs(drawn.mean()) < 0.05
     code, mean, _ = (np.asarray(one) for one in both(x, training=False))
@@ -157,41 +161,41 @@ def test_a_variational_code_is_drawn_in_training_and_is_its_mean_otherwise():
 
 def test_divergence_is_that_of_two_normal_distributions():
     rng = np.random.default_rng(0)
-    mean, deviation = rng.normal(size=(3, 2, 2, 4)), rng.uniform(0.2, 2.0, (3, 2, 2, 4))
+    mean, std = rng.normal(size=(3, 2, 2, 4)), rng.uniform(0.2, 2.0, (3, 2, 2, 4))
     nodes = np.linspace(-12, 12, 20001)
     expected = np.zeros(3)
     for place in np.ndindex(mean.shape):
         # By the definition: the integral of q log(q / p).
-        q = stats.norm(mean[place], deviation[place])
+        q = stats.norm(mean[place], std[place])
         expected[place[0]] += np.trapezoid(q.pdf(nodes) * (q.logpdf(nodes) - stats.norm.logpdf(nodes)), nodes)
-    np.testing.assert_allclose(divergence(mean.astype("float32"), deviation.astype("float32")), expected, rtol=1e-3)
+    np.testing.assert_allclose(divergence(mean.astype("float32"), std.astype("float32")), expected, rtol=1e-3)
     assert float(divergence(np.zeros((1, 4)), np.ones((1, 4)))[0]) == pytest.approx(0, abs=1e-5)
 
 
 def test_scans_are_spoiled_as_it_is_said():
     rng = np.random.default_rng(0)
     flat = np.full((64, 64, 1), 100.0, np.float32)
-    noisy = recipe_of(built("image_to_image"))
+    noisy = metadata_of(built("image_to_image"))
     spoiled = degraded(noisy, flat, rng)
     assert (spoiled - flat).std() == pytest.approx(NOISE * 255, rel=0.05)
     assert np.abs(degraded(noisy, flat, rng) - spoiled).max() > 0, "drawn anew"
-    reduced = recipe_of(built("super_resolution"))
+    reduced = metadata_of(built("super_resolution"))
     stripes = np.zeros((32, 32, 1), np.float32)
     stripes[::2] = 200
     np.testing.assert_allclose(degraded(reduced, stripes, rng)[4:-4], 100, atol=20)
     np.testing.assert_allclose(degraded(reduced, flat, rng), flat, atol=1e-3)
-    np.testing.assert_array_equal(degraded(recipe_of(built("autoencoder")), stripes, rng), stripes)
-    assert {degrades(recipe_of(built(name))) for name in TRANSLATORS} == {"noise", "reduced", ""}
+    np.testing.assert_array_equal(degraded(metadata_of(built("autoencoder")), stripes, rng), stripes)
+    assert {degrades(metadata_of(built(name))) for name in IMAGE_TO_IMAGE} == {"noise", "reduced", ""}
 
 
 def test_fit_learns_to_take_noise_away_without_labels(parts, tmp_path):
     train, val, test = parts
-    model = easydl.translator("image_to_image", width=8)
+    model = easydl.image_to_image("image_to_image", width=8)
     history = easydl.fit(model, train, val, epochs=4, verbose=False)
     assert history.history["val_loss"][-1] < history.history["val_loss"][0]
-    recipe = recipe_of(model)
-    assert recipe.patch == (40, 56) and recipe.training["augment"] == "none"
-    assert any("25.5" in sentence for sentence in recipe.training["plan"]), "the strength of the noise is on record"
+    metadata = metadata_of(model)
+    assert metadata.patch == (40, 56) and metadata.training["augment"] == "none"
+    assert any("25.5" in sentence for sentence in metadata.training["plan"]), "the strength of the noise is on record"
     metrics = easydl.evaluate(model, test)
     table = metrics.table.set_index("name")
     assert table.loc["gain in PSNR", "value"] > 3
@@ -210,24 +214,24 @@ def test_fit_learns_to_take_noise_away_without_labels(parts, tmp_path):
 
 def test_fit_trains_the_variational_twin_and_leaves_the_model_plain(parts, tmp_path):
     train, val, _ = parts
-    model = easydl.translator("variational_autoencoder", width=4)
+    model = easydl.image_to_image("variational_autoencoder", width=4)
     before = model.get_layer("code_deviation").get_weights()[0].copy()
     history = easydl.fit(model, train, val, epochs=3, verbose=False, augment="mri")
     assert {"codes_loss", "image_out_loss", "val_codes_loss"} <= set(history.history)
     assert history.history["loss"][-1] < history.history["loss"][0]
     assert np.abs(model.get_layer("code_deviation").get_weights()[0] - before).max() > 0
-    assert recipe_of(model).training["augment"] == "mri"
+    assert metadata_of(model).training["augment"] == "mri"
     model.save(tmp_path / "m.keras")
     assert keras.models.load_model(tmp_path / "m.keras").output_shape == model.output_shape
 
 
 def test_predict_gives_an_image_on_the_grid_of_the_scan(tmp_path):
     rng = np.random.default_rng(0)
-    model = set_window(translator("image_to_image3d", width=4), (-160.0, 240.0), "HU")
+    model = set_window(image_to_image("image_to_image3d", width=4), (-160.0, 240.0), "HU")
     affine = np.array([[0, 0, 1.5, -20.0], [0, 1.5, 0, 7.0], [3.0, 0, 0, 5.0], [0, 0, 0, 1]])
     scan = Scan(rng.uniform(-900, 900, (9, 21, 18, 1)).astype(np.float32), "HU", (3.0, 1.5, 1.5), affine)
     found = easydl.predict(model, scan)
-    assert isinstance(found, Translation)
+    assert isinstance(found, Reconstruction)
     np.testing.assert_allclose(found.array, np.clip(scan.pixels, -160, 240), atol=1e-3)
     assert any("never measured" in note for note in found.notes) and "never measured" in repr(found)
     back = easydl.read(found.save(tmp_path / "out.nii.gz"))
@@ -266,10 +270,10 @@ def test_refuses_in_words(parts):
     train, val, _ = parts
     for options in ({"name": "unet"}, {"channels": 0}, {"size": 30}, {"width": 3}, {"seed": -1}):
         with pytest.raises(InputError) as caught:
-            translator(**{"name": "autoencoder", **options})
+            image_to_image(**{"name": "autoencoder", **options})
         assert caught.value.found and caught.value.expected and caught.value.do
     with pytest.raises(ModelError):
-        easydl.fit(translator("autoencoder3d", width=4), train, val, epochs=1, verbose=False)
+        easydl.fit(image_to_image("autoencoder3d", width=4), train, val, epochs=1, verbose=False)
     with pytest.raises(ModelError):
         set_classes(built("autoencoder"), ["a"])
     with pytest.raises(InputError, match="no labels"):
@@ -278,4 +282,4 @@ def test_refuses_in_words(parts):
 
 def test_a_loss_by_name_is_refused(parts):
     with pytest.raises(InputError, match="have their own"):
-        easydl.fit(translator("autoencoder", width=4), *parts[:2], loss="dice", verbose=False)
+        easydl.fit(image_to_image("autoencoder", width=4), *parts[:2], loss="dice", verbose=False)

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from easydl import cli
 from easydl.errors import InputError, WeightsError
-from easydl.networks import weights
-from easydl.networks.entries import ENTRIES
+from easydl.networks.pretrained import sources
+from easydl.networks.registry import ENTRIES
 
 TINY = ENTRIES["mobilenet_025"]
 
@@ -26,8 +26,8 @@ def run(*words, code=0):
 
 
 def cache():
-    weights.folders()[0].mkdir(parents=True, exist_ok=True)
-    return weights.folders()[0]
+    sources.folders()[0].mkdir(parents=True, exist_ok=True)
+    return sources.folders()[0]
 
 
 def test_list_says_which_networks_have_weights_and_which_are_here(official):
@@ -117,7 +117,7 @@ def test_where_names_folders_in_order_and_every_setting(official, monkeypatch):
     monkeypatch.setenv("EASYDL_WEIGHTS_URL", "https://mirror.example/keras/")
     monkeypatch.setenv("HTTPS_PROXY", "http://name:password@proxy.example:8080")
     found = json.loads(run("where", "--json"))
-    assert [place["folder"] for place in found["folders"]] == [str(folder) for folder in weights.folders()]
+    assert [place["folder"] for place in found["folders"]] == [str(folder) for folder in sources.folders()]
     assert [place["files"] for place in found["folders"]] == [1, 0]
     assert found["folders"][0]["megabytes"] == round(official.stat().st_size / 1e6, 1)
     assert found["mirror"] == "https://mirror.example/keras"

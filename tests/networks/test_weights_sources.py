@@ -10,18 +10,10 @@ import pytest
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from easydl.errors import InputError, WeightsError
-from easydl.networks import (
-    classifier,
-    feature_extractor,
-    load_model,
-    recipe_of,
-    save_model,
-    segmenter,
-    transfer,
-    weights,
-)
-from easydl.networks.entries import ENTRIES
-from easydl.networks.wiring import scaled
+from easydl.networks import classifier, feature_extractor, load_model, metadata_of, save_model, segmenter
+from easydl.networks.common_layers import scaled
+from easydl.networks.pretrained import sources, transfer
+from easydl.networks.registry import ENTRIES
 
 TINY = ENTRIES["mobilenet_025"]
 RADIMAGENET = [name for name, entry in ENTRIES.items() if entry.radimagenet_file]
@@ -40,7 +32,7 @@ def up_to(model, layer):
 
 
 def cache():
-    return weights.folders()[0]
+    return sources.folders()[0]
 
 
 def sum_of(file, kind="sha256"):
@@ -58,7 +50,7 @@ def test_an_address_with_its_checksum_is_fetched_once(server, official, kind):
     assert server.asked == ["/files/my%20net.h5?token=secret"]
     file = cache() / f"my_net.{kind}-{sum_of(official, kind)}.h5"
     assert file.read_bytes() == official.read_bytes()
-    assert recipe_of(first).pretrained.startswith(f"weights file ({file.name}, sha256 ")
+    assert metadata_of(first).pretrained.startswith(f"weights file ({file.name}, sha256 ")
     known = features(classifier("mobilenet_025", pretrained=official, size=64), x := picture(channels=1))
     np.testing.assert_array_equal(features(first, x), known)
     np.testing.assert_array_equal(features(again, x), known)
@@ -66,7 +58,7 @@ def test_an_address_with_its_checksum_is_fetched_once(server, official, kind):
 
 def test_a_file_with_another_checksum_is_not_kept(server):
     with pytest.raises(WeightsError, match="another checksum") as caught:
-        weights.locate(TINY, f"{server.address}/net.h5?token=secret#sha256={'0' * 64}")
+        sources.locate(TINY, f"{server.address}/net.h5?token=secret#sha256={'0' * 64}")
     assert not list(cache().iterdir())
     assert "secret" not in str(caught.value)
     assert f"net.sha256-{'0' * 64}.h5" in caught.value.expected
@@ -76,15 +68,15 @@ def test_an_address_that_fails_says_which_file_to_put_where(official):
     name = f"net.sha256-{sum_of(official)}.h5"
     address = f"http://127.0.0.1:9/net.h5#sha256={sum_of(official)}"
     with pytest.raises(WeightsError, match="no connection") as caught:
-        weights.locate(TINY, address)
+        sources.locate(TINY, address)
     assert name in caught.value.expected
     assert str(cache()) in caught.value.expected
     cache().mkdir(exist_ok=True)
     shutil.copy(official, cache() / name)
-    assert weights.locate(TINY, address) == cache() / name
+    assert sources.locate(TINY, address) == cache() / name
     (cache() / name).write_bytes(b"changed")
     with pytest.raises(WeightsError, match="not the checksum"):
-        weights.locate(TINY, address)
+        sources.locate(TINY, address)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +108,7 @@ def test_a_run_folder_stands_for_its_model(tmp_path, stir):
     new = classifier("mobilenet_025", size=64, pretrained=tmp_path)
     x = picture(channels=1)
     np.testing.assert_array_equal(features(new, x), features(old, x))
-    assert "our own model (model.keras" in recipe_of(new).pretrained
+    assert "our own model (model.keras" in metadata_of(new).pretrained
 
 
 # RadImageNet ---------------------------------------------------------------------------------------------------------
@@ -172,8 +164,8 @@ def test_a_whole_model_is_read_and_sees_radimagenets_pixels(radimagenet, mirror,
     x = picture()
     expected = np.asarray(theirs(as_its_makers_feed_it(x), training=False))
     np.testing.assert_allclose(features(ours, x), expected, rtol=0, atol=1e-4 * np.abs(expected).max())
-    assert recipe_of(ours).pretrained.startswith("RadImageNet (RadImageNet-ResNet50_notop.h5, sha256 ")
-    assert recipe_of(ours).arguments["scaling"] == "radimagenet"
+    assert metadata_of(ours).pretrained.startswith("RadImageNet (RadImageNet-ResNet50_notop.h5, sha256 ")
+    assert metadata_of(ours).arguments["scaling"] == "radimagenet"
     saved = save_model(ours, tmp_path / "rad.keras")
     np.testing.assert_allclose(features(load_model(saved), x), features(ours, x), atol=1e-6)
     heir = classifier("resnet50", pretrained=saved, channels=3, size=64, classes=3)
@@ -192,8 +184,8 @@ def test_an_encoder_of_a_segmenter_sees_radimagenets_pixels(radimagenet, mirror,
     mirror.body = path.read_bytes()
     x = picture()
     net = segmenter("linknet", encoder="resnet50", pretrained="radimagenet", channels=3, size=64, width=4)
-    assert recipe_of(net).arguments["scaling"] == "radimagenet"
-    assert recipe_of(net).pretrained.startswith("RadImageNet (RadImageNet-ResNet50_notop.h5, sha256 ")
+    assert metadata_of(net).arguments["scaling"] == "radimagenet"
+    assert metadata_of(net).pretrained.startswith("RadImageNet (RadImageNet-ResNet50_notop.h5, sha256 ")
     # The same map of the whole network as it was published: the last before the classes.
     deepest = next(layer.output for layer in reversed(net.layers) if layer.output.shape[-1] == 2048)
     found = np.asarray(keras.Model(net.input, deepest)(x, training=False)).mean(axis=(1, 2))
@@ -253,7 +245,7 @@ def test_a_volume_of_one_picture_is_seen_as_the_picture(deep, stem, tmp_path, st
     path = write_official(stir(make(include_top=False, weights=None, input_shape=(64, 64, 3))), tmp_path / "flat.h5")
     flat = classifier(flat_name, pretrained=path, channels=1, size=64)
     model = classifier(deep, pretrained=path, channels=1, size=(32, 64, 64))
-    assert "repeated along the depth (flat.h5" in recipe_of(model).pretrained
+    assert "repeated along the depth (flat.h5" in metadata_of(model).pretrained
     x = picture(channels=1, n=1)
     maps = np.asarray(up_to(model, stem)(np.repeat(x[:, None], 32, axis=1)))
     expected = np.asarray(up_to(flat, stem)(x))

@@ -13,11 +13,11 @@ from PIL import Image
 import easydl
 from easydl.errors import InputError, ModelError
 from easydl.images import Scan
-from easydl.images.grid import prepare
-from easydl.networks import attach, recipe_of
+from easydl.images.resampling import prepare
+from easydl.networks import attach, metadata_of
 from easydl.prediction import Cascade, Segmentation
-from easydl.prediction.calls import outlined
-from easydl.prediction.outlining import working_grid
+from easydl.prediction.predicting import segment_scan
+from easydl.prediction.segmentation import working_grid
 
 
 def by_brightness(limits: list[float], dimension: int = 2) -> keras.Model:
@@ -87,19 +87,19 @@ def test_values_are_those_of_the_whole_scan_as_in_training():
 @pytest.mark.parametrize("reduced", [True, False])
 def test_the_part_is_shown_at_the_scale_of_the_training_images(reduced):
     lesion = by_brightness([200])
-    attach(lesion, recipe_of(lesion).model_copy(update={"max_side": 40, "reduced": reduced}))
+    attach(lesion, metadata_of(lesion).model_copy(update={"max_side": 40, "reduced": reduced}))
     whole = easydl.cascade(by_brightness([100, 200]), lesion, organ="class 1", margin_mm=4)
     scan = Scan(scene(), "0-255", spacing_mm=(1.0, 1.0))
     seen = []
 
-    def run(model, recipe, part, notes, **options):
-        seen.append(working_grid(recipe, part))
-        return outlined(model, recipe, part, notes, **options)
+    def run(model, metadata, part, notes, **options):
+        seen.append(working_grid(metadata, part))
+        return segment_scan(model, metadata, part, notes, **options)
 
-    mask, _ = whole.outline(run, scan)
+    mask, _ = whole.segment(run, scan)
     assert mask.shape == scan.shape
     # What the lesion model gets of the whole scan, 32 x 40 pixels, as training showed it: rows 16-44 are 8-22 there.
-    shown = working_grid(recipe_of(lesion), scan)[8:22, 13:27] if reduced else scan.pixels[16:44, 26:54]
+    shown = working_grid(metadata_of(lesion), scan)[8:22, 13:27] if reduced else scan.pixels[16:44, 26:54]
     assert seen[1].shape == shown.shape
     np.testing.assert_allclose(seen[1][1:-1, 1:-1], shown[1:-1, 1:-1], atol=1e-3)
 
@@ -108,17 +108,17 @@ def test_training_records_whether_images_were_reduced(tmp_path, monkeypatch):
     study = easydl.load(outlined_study(tmp_path / "s", cases=9))
     train, val, _ = study.split(seed=1)
     model = easydl.unet(classes=study.classes, width=4, levels=2)
-    monkeypatch.setattr("easydl.training.segmentation.run_phase", lambda learner, *_, **given: learner.compile("sgd"))
+    monkeypatch.setattr("easydl.training.segmentation.run_stage", lambda learner, *_, **given: learner.compile("sgd"))
     for side, reduced in ((24, True), (32, False)):
         monkeypatch.setattr("easydl.training.segmentation.SIDE_2D", side)
         easydl.fit(model, train, val, augment="none", epochs=1, verbose=False)
-        assert recipe_of(model).reduced is reduced
+        assert metadata_of(model).reduced is reduced
 
 
 def test_a_scan_without_spacing_is_named_once(tmp_path):
     models = by_brightness([100, 200]), by_brightness([200])
     for one in models:
-        attach(one, recipe_of(one).model_copy(update={"spacing_mm": (1.0, 1.0)}))
+        attach(one, metadata_of(one).model_copy(update={"spacing_mm": (1.0, 1.0)}))
     found = easydl.predict(easydl.cascade(*models, organ="class 1"), scene()[..., 0])
     assert sum("check the scale" in note for note in found.notes) == 1
     known = easydl.predict(easydl.cascade(*models, organ="class 1"), Scan(scene(), "0-255", spacing_mm=(1.0, 1.0)))
@@ -166,7 +166,7 @@ def test_a_folder_opens_as_it_was_saved(saved):
     assert sorted(one.name for one in folder.iterdir()) == ["cascade.json", "find_lesion.keras", "find_organ.keras"]
     again = easydl.load_model(folder)
     assert isinstance(again, Cascade) and (again.organs, again.margin_mm) == (("liver",), 2.5)
-    assert recipe_of(again.find_lesion).classes == ("background", "tumour")
+    assert metadata_of(again.find_lesion).classes == ("background", "tumour")
     pixels = np.random.default_rng(0).uniform(0, 255, (40, 33))
     np.testing.assert_array_equal(easydl.predict(folder, pixels).mask, easydl.predict(whole, pixels).mask)
     from_files = easydl.cascade(folder / "find_organ.keras", str(folder / "find_lesion.keras"), organ=1, margin_mm=2.5)

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 import easydl
 from easydl import cli
 from easydl.errors import InputError, Stopped
-from easydl.networks import attach, recipe_of, save_model
-from easydl.prediction.outlining import tidied
+from easydl.networks import attach, metadata_of, save_model
+from easydl.prediction.segmentation import tidied
 
 OPTIONS = ["mirror", "largest_component", "fill_holes"]
 
@@ -75,7 +75,7 @@ def test_mirror_images_need_a_model_that_was_trained_with_them(study):
     for use in (easydl.evaluate, easydl.predict):
         with pytest.raises(InputError, match="trained without mirror images"):
             use(model, study if use is easydl.evaluate else study.scan(0), mirror=True)
-    attach(model, recipe_of(model).model_copy(update={"training": {"mirrors": ["left-right"]}}))
+    attach(model, metadata_of(model).model_copy(update={"training": {"mirrors": ["left-right"]}}))
     metrics = easydl.evaluate(model, study, mirror=True)
     assert metrics.notes[0] == "The masks were made with mirror (averaged over mirror images)."
     assert metrics.table.equals(easydl.evaluate(model, study).table), "this model is the same on both sides"
@@ -91,7 +91,7 @@ def test_a_cascade_is_tested_with_them_too(study):
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_model_that_does_not_outline_refuses_them(study, name):
     pixels = np.zeros((32, 32), np.float32)
-    for model in (easydl.classifier("tiny", size=32), easydl.translator("autoencoder", size=32, width=4)):
+    for model in (easydl.classifier("tiny", size=32), easydl.image_to_image("autoencoder", size=32, width=4)):
         with pytest.raises(InputError, match=f"{name}=True was given"):
             easydl.predict(model, pixels, **{name: True})
         with pytest.raises(InputError, match=f"{name}=True was given"):

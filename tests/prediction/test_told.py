@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 import easydl
-from easydl.networks import recipe_of
-from easydl.prediction.told import beside, beside_case, unknown
+from easydl.networks import metadata_of
+from easydl.prediction.covariates import beside, beside_case, unknown
 
 
 @pytest.fixture(scope="module")
@@ -23,12 +23,12 @@ def test_a_category_called_none_means_the_same_beside_a_blank(model):
     np.testing.assert_array_equal(told, expected)
     for row, case in enumerate(frame.to_dict("records")):
         np.testing.assert_array_equal(beside(model, SimpleNamespace(frame=frame[row : row + 1])), told[row : row + 1])
-        np.testing.assert_array_equal(beside_case(recipe_of(model), case), told[row : row + 1])
+        np.testing.assert_array_equal(beside_case(metadata_of(model), case), told[row : row + 1])
 
 
 def test_what_counts_as_unknown_is_counted_cell_by_cell(model):
     frame = pd.DataFrame({"prior": ["none", "", "biopsy"], "sex": ["F", "M", "?"]})
-    notes = unknown(recipe_of(model), frame)
+    notes = unknown(metadata_of(model), frame)
     assert [note.split(":")[0] for note in notes] == [
         "prior was not given for 1 image",
         "prior has a value the model was not trained with in 1 image",

@@ -9,10 +9,10 @@ from made import nifti_study, png_study
 import easydl
 from easydl.errors import InputError, ModelError
 from easydl.images import Scan
-from easydl.networks import attach, recipe_of, set_window
+from easydl.networks import attach, metadata_of, set_window
 from easydl.prediction import Predictions, Segmentation, cases, compiled, inputs
-from easydl.prediction.outlining import outline, tidied
-from easydl.prediction.windows import gaussian, mirrored, planes, resampled, slide, starts
+from easydl.prediction.segmentation import segment, tidied
+from easydl.prediction.sliding_window import gaussian, mirrored, planes, resampled, slide, starts
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (40, 33), (9, 20, 31)])
@@ -117,17 +117,17 @@ def test_crumbs_and_holes_go_when_asked():
 
 def test_outlines_take_the_options_and_the_scans_own_grid():
     model = easydl.unet3d(classes=3, width=4)
-    recipe = easydl.networks.recipe_of(model).model_copy(update={"spacing_mm": (2.0, 2.0, 2.0)})
+    metadata = easydl.networks.metadata_of(model).model_copy(update={"spacing_mm": (2.0, 2.0, 2.0)})
     pixels = np.random.default_rng(0).uniform(0, 255, (20, 18, 22, 1)).astype(np.float32)
     scan = Scan(pixels, "0-255", spacing_mm=(1.0, 1.0, 1.0), source="volume")
     call = compiled(model)
-    plain = outline(call, (None,) * 3, recipe, scan)
+    plain = segment(call, (None,) * 3, metadata, scan)
     assert plain.shape == scan.shape
     assert plain.dtype == np.int32
     with pytest.raises(InputError, match="trained without mirror images"):
         easydl.predict(model, scan, mirror=True)
-    trained = recipe.model_copy(update={"training": {"mirrors": ["left-right"]}})
-    assert (outline(call, (None,) * 3, trained, scan, mirror=True) != plain).any()
+    trained = metadata.model_copy(update={"training": {"mirrors": ["left-right"]}})
+    assert (segment(call, (None,) * 3, trained, scan, mirror=True) != plain).any()
     bare, found = (easydl.predict(model, scan, largest_component=on, fill_holes=on) for on in (False, True))
     np.testing.assert_array_equal(found.mask, tidied(bare.mask, largest_component=True, fill_holes=True))
     said = (
@@ -140,7 +140,7 @@ def test_outlines_take_the_options_and_the_scans_own_grid():
 
 def test_a_scan_without_spacing_goes_with_a_note_through_a_model_that_works_in_mm():
     model = easydl.unet3d(classes=2, width=4, levels=2)
-    attach(model, recipe_of(model).model_copy(update={"spacing_mm": (3.0, 1.5, 1.5)}))
+    attach(model, metadata_of(model).model_copy(update={"spacing_mm": (3.0, 1.5, 1.5)}))
     pixels = np.zeros((4, 8, 8, 1), np.float32)
     found = easydl.predict(model, Scan(pixels, "0-255"))
     assert "The spacing of the scan is not known and the model works at 3 x 1.5 x 1.5 mm" in found.notes[0]

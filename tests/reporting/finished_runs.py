@@ -17,7 +17,7 @@ def write(path, content):
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
-def finding(number, severity, sentence, fix="", **numbers):
+def issue(number, severity, sentence, fix="", **numbers):
     empty = dict.fromkeys(("value", "low", "high", "p", "n"))
     return {
         "id": number,
@@ -31,12 +31,12 @@ def finding(number, severity, sentence, fix="", **numbers):
 
 
 FINDINGS = [
-    finding("A4", "WARN", "The image width alone tells the classes apart.", "Crop all films to one size.",
+    issue("A4", "WARN", "The image width alone tells the classes apart.", "Crop all films to one size.",
             value=0.81, low=0.72, high=0.9, p=0.0004, n=64),
-    finding("A19", "UNTESTED", "There is no column with dates: leaks through time cannot be excluded."),
-    finding("A8", "NOTE", "The classes are not equally common: 60% normal, 40% nodule."),
-    finding("A1", "OK", "No patient is in two parts of the split.", n=64),
-    finding("A2", "OK", "No two images are identical.", n=64),
+    issue("A19", "UNTESTED", "There is no column with dates: leaks through time cannot be excluded."),
+    issue("A8", "NOTE", "The classes are not equally common: 60% normal, 40% nodule."),
+    issue("A1", "OK", "No patient is in two parts of the split.", n=64),
+    issue("A2", "OK", "No two images are identical.", n=64),
 ]  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def history(folder, metric="auc"):
     table = pd.DataFrame(
         {
             "epoch": epochs,
-            "phase": ["frozen"] * 12 + ["fine-tuning"] * 8,
+            "stage": ["frozen"] * 12 + ["fine-tuning"] * 8,
             "loss": 0.7 * np.exp(-epochs / 8),
             "val_loss": 0.3 + 0.4 * np.exp(-epochs / 5) + 0.004 * np.maximum(0, epochs - 13),
             metric: 1 - 0.5 * np.exp(-epochs / 5),
@@ -89,7 +89,7 @@ def history(folder, metric="auc"):
 def common(folder, task):
     """Everything but the test."""
     times = {"started": "2026-11-20T15:30:00+00:00", "heartbeat": "2026-11-20T15:31:40+00:00"}
-    status = {"state": "finished", "phase": "done", "epoch": 20, "epochs": 20, "error": None, **times}
+    status = {"state": "finished", "stage": "done", "epoch": 20, "epochs": 20, "error": None, **times}
     write(folder / "status.json", status)
     columns = {"patient": "auto", "image": None, "label": "label", "mask": None}
     settings = {
@@ -102,7 +102,7 @@ def common(folder, task):
     }
     study = {"source": "/data/lung/scans.csv", "name": "Lung nodules on CT", "sizes": [0.6, 0.2, 0.2]}
     write(folder / "config.json", study | columns | settings)
-    write(folder / "audit.json", {"findings": FINDINGS, "overrides": []})
+    write(folder / "audit.json", {"issues": FINDINGS, "overrides": []})
     rng = np.random.default_rng(0)
     rows = []
     for patient in range(120):

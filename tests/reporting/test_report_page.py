@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
-from finished_runs import CLASSES, finding, make_classification, write
+from finished_runs import CLASSES, issue, make_classification, write
 
 from easydl.errors import RESEARCH_USE, RunError
 from easydl.evaluation import Metrics
@@ -107,7 +107,7 @@ def test_the_sections_say_what_the_files_say(run):
         ),
         ("metrics.json", lambda c: c["confusion"][0].__setitem__(1, 9731), "9731"),
         ("metrics.json", lambda c: c["notes"].append("A note of its own."), "A note of its own."),
-        ("audit.json", lambda c: c["findings"][0].update(sentence="The table moves."), "The table moves."),
+        ("audit.json", lambda c: c["issues"][0].update(sentence="The table moves."), "The table moves."),
         ("split.json", lambda c: c["test"].update(images=98765), "98,765"),
         (
             "split.json",
@@ -122,7 +122,7 @@ def test_the_sections_say_what_the_files_say(run):
             lambda c: c[0]["verdict"].update(level="FAIL", sentence="Moved."),
             "interpret Moved.",
         ),
-        ("status.json", lambda c: c.update(state="stopped", phase="training"), "was stopped while training"),
+        ("status.json", lambda c: c.update(state="stopped", stage="training"), "was stopped while training"),
     ],
 )
 def test_what_changes_in_the_files_changes_on_the_page(run, file, edit, words):
@@ -200,11 +200,11 @@ def test_hostile_names_stay_text(tmp_path):
     plain = len([tag for tag in shown(folder).tags if tag == "img"])
     for file, values in {
         "config.json": {"name": HOSTILE, "source": f"/data/{HOSTILE}", "override": HOSTILE, HOSTILE: HOSTILE},
-        "audit.json": {"findings": [finding(HOSTILE, "WARN", HOSTILE, HOSTILE), finding("A1", HOSTILE, "x")]},
+        "audit.json": {"issues": [issue(HOSTILE, "WARN", HOSTILE, HOSTILE), issue("A1", HOSTILE, "x")]},
         "run.json": {"versions": {HOSTILE: HOSTILE}, "device": HOSTILE, "command": f"easydl train {HOSTILE}"},
         "status.json": {
             "state": "failed",
-            "phase": HOSTILE,
+            "stage": HOSTILE,
             "error": {"found": HOSTILE, "do": '"><script>x</script>'},
         },
         "split.json": {"classes": [HOSTILE], "notes": [HOSTILE], "given": HOSTILE},
@@ -216,7 +216,7 @@ def test_hostile_names_stay_text(tmp_path):
         entry["verdict"] = {"level": '"><script>', "sentence": HOSTILE}
     write(folder / "heatmaps" / "index.json", index)
     history = pd.read_csv(folder / "history.csv")
-    history.assign(phase=["frozen"] * 10 + [HOSTILE] * 10).to_csv(folder / "history.csv", index=False)
+    history.assign(stage=["frozen"] * 10 + [HOSTILE] * 10).to_csv(folder / "history.csv", index=False)
     parts = shown(folder)
     assert not ALIVE & set(parts.tags)
     assert len([tag for tag in parts.tags if tag == "img"]) == plain
@@ -254,7 +254,7 @@ def test_a_missing_part_is_said_in_words(run, file, words):
 @pytest.mark.usefixtures("drawn_only")
 def test_a_failed_run_has_a_page_that_says_why_and_what_to_do(tmp_path):
     error = {"found": "Row 12 is damaged.", "expected": "A DICOM file.", "do": "Delete the row."}
-    write(tmp_path / "status.json", {"state": "failed", "phase": "loading", "error": error})
+    write(tmp_path / "status.json", {"state": "failed", "stage": "loading", "error": error})
     write(
         tmp_path / "config.json",
         {"source": "scans.csv", "model": "resnet", "patient": None, "pretrained": True},
@@ -271,7 +271,7 @@ def test_a_failed_run_has_a_page_that_says_why_and_what_to_do(tmp_path):
 def test_unknown_patients_and_overrides_stand_before_the_first_number(run):
     change(run / "split.json", patients_known=False, overrides=["Ids were lost. Reason given: pilot"])
     change(run / "config.json", override="pilot")
-    change(run / "audit.json", findings=[finding("A1", "BLOCK", "3 patients are in two parts.", "Split again.")])
+    change(run / "audit.json", issues=[issue("A1", "BLOCK", "3 patients are in two parts.", "Split again.")])
     text = shown(run).text
     first = text[: text.index("95% CI")]
     assert "Patients are unknown: every image was treated as its own patient." in first

@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 from finished_runs import write
 
-from easydl.reporting import figures, report, words
+from easydl.reporting import figures, report, text
 from easydl.reporting.page import page
-from easydl.reporting.reader import collect
+from easydl.reporting.record import collect
 
 RUBBISH = [
     *(b"", b"{", b"[]", b"null", b"3", b'"text"', b"\xff\xfe\x00", b"[" * 100_000),
-    b'{"findings": 3, "table": {}, "train": [1]}',
+    b'{"issues": 3, "table": {}, "train": [1]}',
     b'[{"verdict": "PASS", "file": null}, 7, {"file": "../config.json"}]',
     b'{"a": {"b": [NaN, Infinity, "\\ud800"]}, "versions": [], "error": [], "seconds": {"x": "y"}}',
 ]
@@ -55,7 +55,7 @@ def test_no_wrong_type_in_any_metric_breaks_the_page(request, which):
 
 
 @pytest.mark.usefixtures("drawn_only")
-@pytest.mark.parametrize(("file", "key"), [("audit.json", "findings"), ("heatmaps/index.json", None)])
+@pytest.mark.parametrize(("file", "key"), [("audit.json", "issues"), ("heatmaps/index.json", None)])
 def test_no_wrong_type_in_any_entry_breaks_the_page(run, file, key):
     (run / "history.csv").unlink()
     content = json.loads((run / file).read_text())
@@ -143,7 +143,7 @@ def test_patients_are_unknown_when_any_file_says_so(run):
 def test_the_command_repeats_the_run(tmp_path, facts, config, expected):
     write(tmp_path / "run.json", facts)
     write(tmp_path / "config.json", config)
-    assert words.command(collect(tmp_path)) == expected
+    assert text.command(collect(tmp_path)) == expected
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_the_curve_follows_the_loss_and_one_metric(metric, names):
 
 
 def test_phases_are_marked_where_they_begin():
-    history = pd.DataFrame({"phase": ["a", "a", "$b$"], "loss": [3, 2, 1], "val_loss": [3, 2, 1]})
+    history = pd.DataFrame({"stage": ["a", "a", "$b$"], "loss": [3, 2, 1], "val_loss": [3, 2, 1]})
     (ax,) = figures.training_curve(history).axes
     assert [text.get_text() for text in ax.texts] == ["a", r"\$b\$"]
     (shade,) = ax.patches

@@ -12,11 +12,11 @@ import easydl
 from easydl import runs
 from easydl.cli import app
 from easydl.errors import InputError
-from easydl.reporting.again import command, python
+from easydl.reporting.reproduce import command, python
 from easydl.runs.pipeline import _spread
 from easydl.study_options import _questions
 from easydl.workspace import RunView
-from easydl.workspace.screen import classes, numbers, split
+from easydl.workspace.tables import classes, numbers, split
 
 TASKS = {
     "multilabel": (["--label", "corner", "--label", "stripes"], "AUC, mean over findings"),
@@ -135,9 +135,9 @@ def test_the_first_heatmaps_are_of_numbers_far_apart(table):
 
 
 def test_the_screen_counts_what_every_task_has(table):
-    findings = easydl.load(table, label=["corner", "stripes"])
-    counted = classes(findings).set_index("class")["images"]
-    assert counted["corner"] == findings.targets()[:, 0].sum()
+    issues = easydl.load(table, label=["corner", "stripes"])
+    counted = classes(issues).set_index("class")["images"]
+    assert counted["corner"] == issues.targets()[:, 0].sum()
     sizes = easydl.load(table, label="size_mm", task="regression")
     assert classes(sizes).empty
     assert numbers(sizes)[0].startswith("size_mm: ")

@@ -81,7 +81,7 @@ def test_the_other_commands_work_on_its_model(finished, tmp_path):
 
 def test_lists_and_doctor(tmp_path):
     assert any(row["name"] == "resnet" for row in json.loads(command("models", "--json").stdout))
-    wanted = ["--makes", "classifier", "--dimension", "2", "--pretrained", "imagenet", "--at-most-megabytes", "1"]
+    wanted = ["--kind", "classifier", "--dimension", "2", "--pretrained", "imagenet", "--at-most-megabytes", "1"]
     assert [row["name"] for row in json.loads(command("models", *wanted, "--json").stdout)] == ["mobilenet_025"]
     assert any(row["name"] == "chest_xray" for row in json.loads(command("presets", "--json").stdout))
     out = json.loads(command("doctor", "--json").stdout)
@@ -175,7 +175,7 @@ def test_a_killed_run_is_interrupted(tmp_path):
     table = png_study(tmp_path / "s", per_class=15)
     folder = tmp_path / "run"
     pid = runs.start(runs.RunConfig(source=str(table), model="tiny", size=32, epochs=2000), folder)
-    _until(lambda: runs.status(folder)["pid"] and runs.status(folder)["phase"] == "training", folder)
+    _until(lambda: runs.status(folder)["pid"] and runs.status(folder)["stage"] == "training", folder)
     os.kill(pid, signal.SIGKILL)
     _until(lambda: runs.status(folder)["state"] == "interrupted", folder)
     assert not (folder / "report.html").exists()
@@ -224,7 +224,7 @@ def test_a_segmenter_is_chosen_for_masks_and_refused_for_labels(tmp_path):
 def test_a_segmenter_of_a_run_is_built_on_the_encoder_and_its_weights(tmp_path):
     from types import SimpleNamespace
 
-    from easydl.networks import recipe_of, save_model
+    from easydl.networks import metadata_of, save_model
     from easydl.runs.pipeline import build
 
     masks = SimpleNamespace(task="segmentation", dimension=2, classes=["background", "lung"])
@@ -233,7 +233,7 @@ def test_a_segmenter_of_a_run_is_built_on_the_encoder_and_its_weights(tmp_path):
     model = build(
         runs.RunConfig(source="x", encoder="mobilenet_025", pretrained=str(tmp_path / "start.keras"), seed=1), masks
     )
-    assert recipe_of(model).arguments["encoder"] == "mobilenet_025"
+    assert metadata_of(model).arguments["encoder"] == "mobilenet_025"
     np.testing.assert_array_equal(
         model.get_layer("conv_pw_3").get_weights()[0], start.get_layer("conv_pw_3").get_weights()[0]
     )

@@ -41,7 +41,7 @@ def films(folder, **columns):
     return table
 
 
-def findings(folder):
+def issues(folder):
     return films(folder, edema=["0", "1"], mass=["1", "0", "0", "0"])
 
 
@@ -95,11 +95,11 @@ def lesions(folder):
 CASES = {
     "task": (joined, {"task": "classification"}, ["--task", "classification"],
              lambda study: list(study.classes) == ["edema", "edema;mass", "mass", "nodule"]),
-    "label": (findings, {"label": ["edema", "mass"]}, ["--label", "edema", "--label", "mass"],
+    "label": (issues, {"label": ["edema", "mass"]}, ["--label", "edema", "--label", "mass"],
               lambda study: (study.task, list(study.classes)) == ("multilabel", ["edema", "mass"])),
     "label_separator": (joined, {"label_separator": ";"}, ["--label-separator", ";"],
                         lambda study: (study.task, list(study.classes)) == ("multilabel", ["edema", "mass", "nodule"])),
-    "readers": (read, {"readers": ["ann", "bob", "cem"]}, ["--readers", "ann", "--readers", "bob", "--readers", "cem"],
+    "raters": (read, {"raters": ["ann", "bob", "cem"]}, ["--raters", "ann", "--raters", "bob", "--raters", "cem"],
                 lambda study: list(study.classes) == ["sick", "well"] and study.agreement is not None),
     "resample_masks": (finer_masks, {"resample_masks": True}, ["--resample-masks"],
                        lambda study: study.reference(0).shape == study.scan(0).shape),

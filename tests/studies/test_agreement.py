@@ -13,7 +13,7 @@ SHROUT_FLEISS = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5,
 """Six targets and four judges: table 2 of Shrout & Fleiss 1979."""
 
 
-def readers(n, k, noise, seed=0):
+def raters(n, k, noise, seed=0):
     rng = np.random.default_rng(seed)
     truth = rng.choice(list("abc"), n, p=[0.6, 0.3, 0.1])
     read = {f"r{one}": np.where(rng.random(n) < noise, rng.choice(list("abc"), n), truth) for one in range(k)}
@@ -26,8 +26,8 @@ def patients(n, each=1):
 
 def test_kappas_are_those_of_scikit_learn_and_statsmodels():
     for seed in range(5):
-        read = readers(80, 3, 0.4, seed)
-        table = agreement(read, patients(80)).table.set_index("readers")
+        read = raters(80, 3, 0.4, seed)
+        table = agreement(read, patients(80)).table.set_index("raters")
         fleiss = fleiss_kappa(aggregate_raters(read.to_numpy())[0])
         assert table.loc["3 readers", "value"] == pytest.approx(fleiss, abs=1e-12)
         for one, other in (("r0", "r1"), ("r0", "r2"), ("r1", "r2")):
@@ -56,7 +56,7 @@ def test_icc_is_that_of_the_anova_also_for_large_numbers():
 
 
 def test_the_interval_is_that_of_a_plain_bootstrap_over_patients():
-    read, patient = readers(120, 2, 0.5, 1), patients(120, each=3)
+    read, patient = raters(120, 2, 0.5, 1), patients(120, each=3)
     one = agreement(read, patient).table.iloc[0]
     assert (one["images"], one["patients"]) == (120, 40)
     rng = np.random.default_rng(9)
@@ -74,10 +74,10 @@ def test_the_interval_is_that_of_a_plain_bootstrap_over_patients():
 
 def test_the_interval_covers_the_truth():
     """Kappa of a large cohort lies in 95% intervals of small ones about 19 times in 20."""
-    truth = agreement(readers(20000, 3, 0.4, 99), patients(20000)).table["value"].iloc[0]
+    truth = agreement(raters(20000, 3, 0.4, 99), patients(20000)).table["value"].iloc[0]
     inside = 0
     for seed in range(60):
-        one = agreement(readers(80, 3, 0.4, seed), patients(80)).table.iloc[0]
+        one = agreement(raters(80, 3, 0.4, seed), patients(80)).table.iloc[0]
         inside += one["low"] <= truth <= one["high"]
     assert inside >= 51  # 57 expected; 50 or fewer has a chance of 1%
 
@@ -106,7 +106,7 @@ def test_the_majority_becomes_the_label_and_ties_are_set_aside(read_table):
     read_table.loc[0, ["r0", "r1", "r2", "r3"]] = ["disease", "disease", "healthy", "healthy"]
     read_table.loc[1, ["r0", "r1", "r2", "r3"]] = ["disease", "disease", "", "healthy"]
     read_table.loc[2, ["r0", "r1", "r2", "r3"]] = ["", "", "", ""]
-    study = easydl.load(read_table, readers=["r0", "r1", "r2", "r3"])
+    study = easydl.load(read_table, raters=["r0", "r1", "r2", "r3"])
     assert study.task == "classification"
     said = " ".join(study.notes)
     assert "1 image set aside: read by nobody" in said
@@ -128,7 +128,7 @@ def test_the_majority_becomes_the_label_and_ties_are_set_aside(read_table):
 
 
 def test_a_given_label_stays_and_readers_are_only_measured(read_table):
-    study = easydl.load(read_table, label="label", readers=["r0", "r1"])
+    study = easydl.load(read_table, label="label", raters=["r0", "r1"])
     assert study.frame["label"].tolist() == read_table["label"].tolist()
     assert study.agreement.table["statistic"].tolist() == ["Cohen's kappa"]
 
@@ -136,7 +136,7 @@ def test_a_given_label_stays_and_readers_are_only_measured(read_table):
 def test_numbers_are_averaged(read_table):
     read_table["a"] = [f"{k},5" for k in range(16)]
     read_table["b"] = [f"{k + 1},5" if k else "" for k in range(16)]
-    study = easydl.load(read_table, readers=["a", "b"], task="regression")
+    study = easydl.load(read_table, raters=["a", "b"], task="regression")
     assert study.targets()[:3, 0].tolist() == [0.5, 2.0, 3.0]
     assert study.agreement.table["statistic"].tolist() == ["ICC(2,1)", "ICC(3,1)"]
     assert study.agreement.table["images"].tolist() == [15, 15]
@@ -146,19 +146,19 @@ def test_numbers_are_averaged(read_table):
 
 
 def test_readers_do_not_count_as_confounders(read_table):
-    found = easydl.audit(easydl.load(read_table, readers=["r0", "r1", "r2"]))
-    assert not any("'r0'" in one.sentence for one in found.findings)
+    found = easydl.audit(easydl.load(read_table, raters=["r0", "r1", "r2"]))
+    assert not any("'r0'" in one.sentence for one in found.issues)
 
 
 def test_readers_who_write_alike_words_differently_are_asked(read_table):
     read_table.loc[0, "r1"] = "Disease"
     with pytest.raises(InputError, match="spaces or case"):
-        easydl.load(read_table, readers=["r0", "r1"])
-    assert easydl.load(read_table, readers=["r0", "r1"], merge_labels=True).agreement is not None
+        easydl.load(read_table, raters=["r0", "r1"])
+    assert easydl.load(read_table, raters=["r0", "r1"], merge_labels=True).agreement is not None
     with pytest.raises(InputError, match="no column 'r9'"):
-        easydl.load(read_table, readers=["r0", "r9"])
+        easydl.load(read_table, raters=["r0", "r9"])
 
 
 def test_a_study_without_readers_has_no_agreement(table):
     assert easydl.load(table).agreement is None
-    assert Study(pd.DataFrame()).readers == []
+    assert Study(pd.DataFrame()).raters == []

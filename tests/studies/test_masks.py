@@ -8,7 +8,7 @@ from PIL import Image
 import easydl
 from easydl.errors import InputError, ModelError
 from easydl.images import read
-from easydl.images.placing import difference, moved
+from easydl.images.geometry import difference, moved
 from easydl.prediction import Segmentation
 
 STUDY = {"FrameOfReferenceUID": "1.2.3.4", "StudyInstanceUID": "1.2.3.5"}
@@ -250,15 +250,15 @@ def test_a_prediction_is_saved_with_the_stored_values(small, tmp_path):
 def test_a_segmenter_takes_single_slices_and_odd_sizes(small, shape):
     """Padding is by the edge at the far end and is cropped back exactly: the same as padding by hand."""
     from easydl.images.scan import Scan
-    from easydl.networks import recipe_of
+    from easydl.networks import metadata_of
     from easydl.prediction import compiled
 
     _, model, _ = small
     pixels = np.random.default_rng(3).uniform(0, 255, (*shape, 1)).astype(np.float32)
     result = easydl.predict(model, Scan(pixels, "0-255"))
     assert result.mask.shape == shape
-    step = recipe_of(model).multiple
-    most = recipe_of(model).patch or (64,) * 3
+    step = metadata_of(model).multiple
+    most = metadata_of(model).patch or (64,) * 3
     patch = [min(-(-limit // step), -(-side // step)) * step for limit, side in zip(most, shape, strict=True)]
     padded = np.pad(pixels, [*((0, need - have) for have, need in zip(shape, patch, strict=True)), (0, 0)], mode="edge")
     whole = compiled(model)(padded[None]).numpy()[0]
@@ -328,7 +328,7 @@ def test_public_masks_of_every_kind(real):
 def test_public_segmentations_are_read_and_overlaps_refused(real):
     from highdicom.seg import segread
 
-    from easydl.images.segments import read_segments
+    from easydl.images.dicom_seg import read_segments
 
     zoo = real / "dicom_zoo"
     scan, names = read_segments(zoo / "pydicom_data/liver.dcm")

@@ -65,8 +65,8 @@ def test_findings_in_one_cell_are_the_same_study(findings):
         (["7"] * 16, {"label": "effusion", "task": "regression"}, "All 16 images have the label"),
         (["a", "b"] * 8, {"label": "effusion", "classes": ["a", "b", "c"]}, "No image is of the class 'c'"),
         (["a", "b"] * 8, {"label": "effusion", "classes": ["a"]}, "'b' is none of the classes"),
-        (["a", "b"] * 8, {"readers": ["effusion"]}, "readers="),
-        (["a", "b"] * 8, {"readers": ["effusion", "nodule"], "classes": ["a", "b"]}, "none of the classes"),
+        (["a", "b"] * 8, {"raters": ["effusion"]}, "raters="),
+        (["a", "b"] * 8, {"raters": ["effusion", "nodule"], "classes": ["a", "b"]}, "none of the classes"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_as_asked_is_refused(findings, cells, options, words):
@@ -113,8 +113,8 @@ def test_what_holds_for_classes_only_is_said_to_be_untested(findings, task):
     options = {"label": ["effusion", "nodule"]} if task == "multilabel" else {"label": "number", "task": "regression"}
     study = easydl.load(findings.assign(number=[str(k / 2) for k in range(16)]), **options)
     found = easydl.audit(study)
-    assert {one.id: one.severity for one in found.findings} == {"A1": "OK", "A2": "OK", "A4": "UNTESTED"}
-    assert any(task in one.sentence for one in found.findings)
+    assert {one.id: one.severity for one in found.issues} == {"A1": "OK", "A2": "OK", "A4": "UNTESTED"}
+    assert any(task in one.sentence for one in found.issues)
 
 
 @pytest.mark.parametrize("task", ["multilabel", "regression"])

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-import easydl.studies.unpack as unpacking
+import easydl.workspace.uploads as unpacking
 from easydl.errors import InputError
-from easydl.studies.unpack import Limits, keep, safe_name, unpack
+from easydl.workspace.uploads import Limits, keep, safe_name, unpack
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"x" * 50
 

@@ -11,9 +11,9 @@ import easydl
 from easydl.augmentation import preset
 from easydl.errors import InputError
 from easydl.networks import feature_extractor
-from easydl.studies.stream import decode
+from easydl.studies.dataset import decode
 from easydl.training.classification import features
-from easydl.training.feed import image_feed
+from easydl.training.pipeline import image_feed
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +68,14 @@ def test_a_classifier_learns_with_extras_and_the_plan_says_so(parts, augment):
 
 
 def test_a_head_on_frozen_features_learns_with_mixup(parts):
-    from easydl.networks import attach, recipe_of
+    from easydl.networks import attach, metadata_of
 
     train, val, _ = parts
     model = easydl.classifier("mobilenet_025", classes=train.classes, size=32, seed=2)
     images = decode(train, size=(32, 32), channels=1, units="0-255").astype("float32")
     for _ in range(30):  # batch normalisation gets statistics, without which a random network passes nothing on
         model(images, training=True)
-    attach(model, recipe_of(model).model_copy(update={"pretrained": "made for this test"}))
+    attach(model, metadata_of(model).model_copy(update={"pretrained": "made for this test"}))
     before = model.get_layer("logits").get_weights()[0].copy()
     history = easydl.fit(model, train, val, augment="chest_xray+mixup", epochs=3, fine_tune=False, verbose=False)
     assert np.isfinite(history.history["val_loss"]).all()
@@ -99,11 +99,11 @@ def test_images_of_classes_that_name_a_side_are_never_mirrored(tmp_path, monkeyp
         rows.append({"image": f"{number}.png", "label": names[number % 2], "patient": f"p{number}"})
     train, val, _ = easydl.load(pd.DataFrame(rows), root=tmp_path).split(seed=1)
 
-    def phase(learner, feed, *given, **more):
+    def stage(learner, feed, *given, **more):
         for _ in range(5):
             brighter.extend(np.mean(x[:, :, :16] - x[:, :, 16:], axis=(1, 2, 3)) for x, _ in feed(0))
 
-    monkeypatch.setattr("easydl.training.classification.run_phase", phase)
+    monkeypatch.setattr("easydl.training.classification.run_stage", stage)
     model = easydl.classifier("tiny", classes=train.classes, size=32)
     easydl.fit(model, train, val, augment="fundus", epochs=1, verbose=False)
     assert np.any(np.concatenate(brighter) < 0) == mirrored
@@ -119,7 +119,7 @@ def test_a_segmenter_refuses_mixing_and_volumes_refuse_hiding(tmp_path):
 
 
 def test_masks_keep_their_values_on_the_way_to_a_segmenter():
-    from easydl.training.feed import Patches, patch_feed
+    from easydl.training.pipeline import Patches, patch_feed
 
     rng = np.random.default_rng(0)
     images = [rng.uniform(0, 255, (64, 64, 1)).astype(np.float32) for _ in range(4)]

@@ -7,8 +7,8 @@ from made import outlined_study
 import easydl
 from easydl.training import checkpoint
 from easydl.training.averaging import POWER, Averaged, mixed
-from easydl.training.phase import run_phase
-from easydl.training.watch import Watch
+from easydl.training.callbacks import Watch
+from easydl.training.loop import run_stage
 
 
 class Seen(keras.callbacks.Callback):
@@ -74,9 +74,9 @@ def test_late_epochs_count_most_and_a_counter_is_taken_as_it_is():
     assert mixed(np.array([1, 2], np.uint32), np.array([7, 9], np.uint32), 0.5).tolist() == [7, 9]
 
 
-def phase(model, folder, average=True):
+def stage(model, folder, average=True):
     watch = Watch(folder)
-    run_phase(
+    run_stage(
         model, lambda first: data(), data(), name="train", epochs=8, steps=3, learning_rate=0.05, loss="mse", metrics=["mae"],
         watch=watch, show=0, key="this", average=average,
     )  # fmt: skip
@@ -84,8 +84,8 @@ def phase(model, folder, average=True):
 
 
 def test_a_phase_keeps_the_best_average(tmp_path):
-    rows = phase(model := network(), tmp_path)
-    alone = phase(other := network(), None, average=False)
+    rows = stage(model := network(), tmp_path)
+    alone = stage(other := network(), None, average=False)
     equal([row["mae"] for row in rows], [row["mae"] for row in alone])
     assert rows[-1]["val_loss"] != pytest.approx(alone[-1]["val_loss"], rel=1e-3)
     lowest = min(row["val_loss"] for row in rows[4:])
@@ -97,7 +97,7 @@ def test_a_killed_phase_goes_on_with_its_average(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "LEAST_SECONDS", 0)
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    whole = phase(network_without_chance(), tmp_path / "a")
+    whole = stage(network_without_chance(), tmp_path / "a")
     save = checkpoint.Checkpoint.on_epoch_end
 
     def killed(self, epoch, logs=None):
@@ -108,8 +108,8 @@ def test_a_killed_phase_goes_on_with_its_average(tmp_path, monkeypatch):
     with monkeypatch.context() as during:
         during.setattr(checkpoint.Checkpoint, "on_epoch_end", killed)
         with pytest.raises(KeyboardInterrupt):
-            phase(network_without_chance(), tmp_path / "b")
-    rows = phase(network_without_chance(), tmp_path / "b")
+            stage(network_without_chance(), tmp_path / "b")
+    rows = stage(network_without_chance(), tmp_path / "b")
     assert [row["epoch"] for row in rows] == list(range(1, 9))
     equal([row["val_loss"] for row in rows], [row["val_loss"] for row in whole])
 
@@ -123,11 +123,11 @@ def network_without_chance():
 def test_networks_with_running_statistics_keep_the_weights_of_one_epoch(encoder, average, tmp_path, monkeypatch):
     asked = []
 
-    def phase(learner, *given, **more):
+    def stage(learner, *given, **more):
         asked.append(more["average"])
         learner.compile("sgd", "mse")
 
-    monkeypatch.setattr("easydl.training.segmentation.run_phase", phase)
+    monkeypatch.setattr("easydl.training.segmentation.run_stage", stage)
     train, val, _ = easydl.load(outlined_study(tmp_path)).split(seed=1)
     history = easydl.fit(easydl.unet(classes=train.classes, encoder=encoder), train, val, epochs=1, verbose=False)
     assert asked == [average]

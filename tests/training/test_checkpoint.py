@@ -13,11 +13,11 @@ from PIL import Image
 
 import easydl
 from easydl.errors import ModelError
-from easydl.networks import recipe_of
+from easydl.networks import metadata_of
 from easydl.training import checkpoint
+from easydl.training.callbacks import Watch
 from easydl.training.checkpoint import NAME, load_checkpoint, training_key
-from easydl.training.phase import run_phase
-from easydl.training.watch import Watch
+from easydl.training.loop import run_stage
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +33,11 @@ def relabelled(study):
 
 def test_the_key_changes_with_all_that_decides_a_training(parts):
     train, val, _ = parts
-    recipe = recipe_of(easydl.classifier("tiny", classes=train.classes, size=32))
+    metadata = metadata_of(easydl.classifier("tiny", classes=train.classes, size=32))
 
     def key(changes=(), plan="a plan", loss="auto", seed=0, parts=(train, val), targets=None):
         asked = SimpleNamespace(loss=loss, seed=seed)
-        changed = recipe.model_copy(update=dict(changes))
+        changed = metadata.model_copy(update=dict(changes))
         return training_key(changed, plan, asked, parts, targets or (None, train.targets(), val.targets()))
 
     assert key() == key() == key({"window": (10.0, 90.0), "training": {"seconds": 3}}), "what fit writes does not count"
@@ -56,12 +56,12 @@ def keys(monkeypatch):
     """The keys that the three ways of training hand to their phase, which is left out."""
     found = []
 
-    def phase(learner, *given, **more):
+    def stage(learner, *given, **more):
         found.append(more["key"])
         learner.compile("sgd", "mse")
 
     for name in ("classification", "segmentation", "translation"):
-        monkeypatch.setattr(f"easydl.training.{name}.run_phase", phase)
+        monkeypatch.setattr(f"easydl.training.{name}.run_stage", stage)
     return found
 
 
@@ -95,7 +95,7 @@ def test_other_masks_losses_and_images_are_another_training(tmp_path, keys):
         easydl.fit(unet(train), train, val, augment="none", loss=loss, epochs=1, verbose=False)
     assert len(set(keys)) == 4
     for train, val, _ in (studies[0], studies[2]):
-        easydl.fit(easydl.translator("autoencoder", width=4), train, val, epochs=1, verbose=False)
+        easydl.fit(easydl.image_to_image("autoencoder", width=4), train, val, epochs=1, verbose=False)
     assert len(set(keys)) == 6
 
 
@@ -133,9 +133,9 @@ def data(first=0, spoiled_from=99):
     )
 
 
-def phase(model, folder=None, name="fine-tune", spoiled_from=99, **options):
+def stage(model, folder=None, name="fine-tune", spoiled_from=99, **options):
     watch = Watch(folder)
-    run_phase(
+    run_stage(
         model, lambda first: data(first, spoiled_from), data(), name=name, epochs=6, steps=3, learning_rate=0.05, loss="mse",
         metrics=["mae"], watch=watch, show=0, key="this", **options,
     )  # fmt: skip
@@ -149,10 +149,10 @@ def equal(first, second):
 def test_a_phase_that_does_not_improve_on_what_came_before_changes_nothing():
     model = network()
     before = model.get_weights()
-    rows = phase(model, best=-1.0)
+    rows = stage(model, best=-1.0)
     assert len(rows) == 5, "stopped by its patience"
     assert equal(model.get_weights(), before)
-    rows = phase(model, best=1e9)
+    rows = stage(model, best=1e9)
     assert model.evaluate(data(), verbose=0)[0] == pytest.approx(min(row["val_loss"] for row in rows), rel=1e-4)
 
 
@@ -170,33 +170,33 @@ def test_what_came_before_is_still_the_best_after_an_interruption(tmp_path, monk
     with monkeypatch.context() as during:
         during.setattr(checkpoint.Checkpoint, "on_epoch_end", killed)
         with pytest.raises(KeyboardInterrupt):
-            phase(model, tmp_path, best=-1.0)
+            stage(model, tmp_path, best=-1.0)
     assert not equal(model.get_weights(), before)
     other = network()
-    phase(other, tmp_path)
+    stage(other, tmp_path)
     assert equal(other.get_weights(), before)
 
 
 def test_a_training_that_diverges_is_an_error_and_leaves_no_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "LEAST_SECONDS", 0)
     with pytest.raises(ModelError, match=r"diverged in epoch 2 \(train\)") as caught:
-        phase(network(), tmp_path, name="train", spoiled_from=1)
+        stage(network(), tmp_path, name="train", spoiled_from=1)
     assert "below 0.05" in caught.value.do
     assert not (tmp_path / NAME).exists()
 
 
 def test_the_best_epoch_before_it_diverged_is_kept():
     model = network()
-    rows = phase(model, spoiled_from=2)
+    rows = stage(model, spoiled_from=2)
     assert len(rows) == 3 and np.isnan(rows[-1]["loss"])
     assert model.evaluate(data(), verbose=0)[0] == pytest.approx(min(row["val_loss"] for row in rows[:2]), rel=1e-4)
 
 
 def test_the_plan_says_that_a_training_diverged(parts, monkeypatch):
-    def phase(learner, *given, watch, **more):
-        watch.rows += [{"epoch": 1, "phase": "train", "loss": 1.0}, {"epoch": 2, "phase": "train", "loss": np.nan}]
+    def stage(learner, *given, watch, **more):
+        watch.rows += [{"epoch": 1, "stage": "train", "loss": 1.0}, {"epoch": 2, "stage": "train", "loss": np.nan}]
 
-    monkeypatch.setattr("easydl.training.classification.run_phase", phase)
+    monkeypatch.setattr("easydl.training.classification.run_stage", stage)
     train, val, _ = parts
     model = easydl.classifier("tiny", classes=train.classes, size=32)
     history = easydl.fit(model, train, val, augment="none", epochs=2, verbose=False)
@@ -204,8 +204,8 @@ def test_the_plan_says_that_a_training_diverged(parts, monkeypatch):
 
 
 def test_a_loss_without_a_kernel_is_not_compiled_by_xla(monkeypatch):
-    monkeypatch.setattr("easydl.training.phase.jit", lambda: True)
+    monkeypatch.setattr("easydl.training.loop.jit", lambda: True)
     for xla in (True, False):
         model = network()
-        phase(model, xla=xla)
+        stage(model, xla=xla)
         assert model.jit_compile is xla

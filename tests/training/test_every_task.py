@@ -8,8 +8,8 @@ from made_tasks import GRADES, discs
 
 import easydl
 from easydl.errors import InputError, ModelError
-from easydl.networks import attach, feature_extractor, recipe_of
-from easydl.studies.stream import decode
+from easydl.networks import attach, feature_extractor, metadata_of
+from easydl.studies.dataset import decode
 
 LOAD = {
     "multilabel": {"label": ["corner", "stripes"]},
@@ -56,7 +56,7 @@ def test_a_small_network_learns_every_task(table, task, tmp_path):
         assert set(history.history) == {"auc", "loss", "val_auc", "val_loss"}
     elif task == "regression":
         assert value["R²"] > 0.8
-        assert recipe_of(model).target[""] == pytest.approx((train.targets().mean(), train.targets().std()), rel=1e-5)
+        assert metadata_of(model).target[""] == pytest.approx((train.targets().mean(), train.targets().std()), rel=1e-5)
         error = np.abs(predictions.frame["value"] - predictions.frame["label"].astype(float)).mean()
         assert value["mean absolute error"] == pytest.approx(error, rel=1e-5)
     elif task == "ordinal":
@@ -125,7 +125,7 @@ def pretrained(study, **options):
     norms = feature_extractor(model)
     for _ in range(60):  # batch normalisation gets statistics, without which a random network passes nothing on
         norms(images, training=True)
-    return attach(model, recipe_of(model).model_copy(update={"pretrained": "made for this test"}))
+    return attach(model, metadata_of(model).model_copy(update={"pretrained": "made for this test"}))
 
 
 @pytest.mark.parametrize("task", list(LOAD))
@@ -138,7 +138,7 @@ def test_heads_of_every_task_are_trained_on_cached_features(table, task):
     for old, new in zip(before, feature_extractor(model).get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     assert min(history.history["loss"][6:]) < history.history["loss"][0]
-    assert set(history.history["val_loss"]) and recipe_of(model).training["images"] == len(train)
+    assert set(history.history["val_loss"]) and metadata_of(model).training["images"] == len(train)
 
 
 def test_what_no_image_shows_is_learnt_from_the_table(table, tmp_path):
@@ -148,8 +148,8 @@ def test_what_no_image_shows_is_learnt_from_the_table(table, tmp_path):
     model = pretrained(train, covariates=["marker", "sex"])
     easydl.fit(model, train, val, augment="none", epochs=40, fine_tune=False, verbose=False)
     numbers = pd.to_numeric(train.frame["marker"])
-    marker = recipe_of(model).covariates[0]
-    assert (marker.mean, marker.deviation) == (pytest.approx(numbers.mean()), pytest.approx(numbers.std(ddof=0)))
+    marker = metadata_of(model).covariates[0]
+    assert (marker.mean, marker.std) == (pytest.approx(numbers.mean()), pytest.approx(numbers.std(ddof=0)))
     predictions = easydl.predict(model, test)
     assert easydl.evaluate(model, test, resamples=200).table["value"].iloc[0] > 0.9
     unknown = int((test.frame["sex"] == "").sum())

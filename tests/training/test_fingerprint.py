@@ -6,9 +6,9 @@ import pytest
 
 import easydl
 from easydl.machine import gpu_memory_gb
-from easydl.networks import recipe_of, supervised
+from easydl.networks import metadata_of, supervised
 from easydl.networks.cost import outputs
-from easydl.training import precision
+from easydl.training import mixed_precision
 from easydl.training.fingerprint import STEP_PIXELS, Fingerprint, choose_patch, grid_spacing, plan_segmenter
 from easydl.training.losses import dice_cross_entropy
 
@@ -79,7 +79,7 @@ def test_the_batch_fits_the_memory_as_the_patch_does():
     study = SimpleNamespace(units="0-255")
 
     def plan(**facts):
-        return plan_segmenter(recipe_of(model), study, found((16.0,) * 3, **facts), asked, ((0, 255), ""))
+        return plan_segmenter(metadata_of(model), study, found((16.0,) * 3, **facts), asked, ((0, 255), ""))
 
     assert plan().batch_size == 8
     tight = plan(memory_gb=1.0, bytes_per_pixel=20_000.0)
@@ -116,7 +116,7 @@ def test_half_precision_computes_in_bfloat16_and_leaves_no_trace(tmp_path):
     model = easydl.unet3d(width=8)
     x, _ = batch()
     whole = np.asarray(model(x))
-    with precision.half(model):
+    with mixed_precision.half(model):
         assert model.get_layer("bottom_conv1").compute_dtype == "bfloat16"
         assert model.get_layer("logits").compute_dtype == "float32"
         assert {weight.dtype for weight in model.weights} == {"float32"}
@@ -129,7 +129,7 @@ def test_half_precision_computes_in_bfloat16_and_leaves_no_trace(tmp_path):
 
 def test_the_probabilities_of_coarser_levels_stay_whole():
     twin = supervised(easydl.unet3d(width=4, deep_supervision=True))
-    with precision.half(twin):
+    with mixed_precision.half(twin):
         kinds = {
             name: twin.get_layer(name).compute_dtype for name in ("level2", "level3_logits", "level3", "up1_conv1")
         }
@@ -139,7 +139,7 @@ def test_the_probabilities_of_coarser_levels_stay_whole():
 def test_the_race_measures_and_changes_nothing():
     model = easydl.unet3d(width=4)
     before = model.get_weights()
-    gain = precision.race(model, dice_cross_entropy, *batch())
+    gain = mixed_precision.race(model, dice_cross_entropy, *batch())
     assert gain > 0
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -150,15 +150,15 @@ def test_the_race_measures_and_changes_nothing():
 def test_fit_takes_half_precision_only_when_it_won_the_race(gain, used, tmp_path, monkeypatch):
     from made import nifti_study
 
-    monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
-    monkeypatch.setattr(precision, "WORTH_STEPS", 1)
-    monkeypatch.setattr(precision, "race", lambda *given: gain)
+    monkeypatch.setattr(mixed_precision, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(mixed_precision, "WORTH_STEPS", 1)
+    monkeypatch.setattr(mixed_precision, "race", lambda *given: gain)
     study = easydl.load(nifti_study(tmp_path, cases=10))
     train, val, _ = study.split(seed=0)
     model = easydl.unet3d(classes=study.classes, width=4)
     seen = []
     monkeypatch.setattr(
-        "easydl.training.segmentation.run_phase",
+        "easydl.training.segmentation.run_stage",
         lambda learner, *given, **more: (
             seen.append(learner.get_layer("bottom_conv1").compute_dtype) or learner.compile("sgd", "mse")
         ),
@@ -178,11 +178,11 @@ def test_the_plan_is_said_in_words_and_travels_with_the_model(tmp_path):
     history = easydl.fit(model, train, val, epochs=1, loss="tversky", verbose=False)
     words = " ".join(history.params["plan"])
     assert "hold the whole of the median scan" in words
-    assert f"halves a patch {recipe_of(model).arguments['levels']} times, to " in words
+    assert f"halves a patch {metadata_of(model).arguments['levels']} times, to " in words
     assert "each structure equally often" in words
-    patch = recipe_of(model).patch
+    patch = metadata_of(model).patch
     assert patch is not None
-    assert all(side % recipe_of(model).multiple == 0 for side in patch)
+    assert all(side % metadata_of(model).multiple == 0 for side in patch)
     assert np.prod(patch) <= STEP_PIXELS["CPU"]
 
 
@@ -194,7 +194,7 @@ def test_slices_are_called_thick_only_where_the_spacing_says_so(mm, axis):
 
     from easydl.training.fingerprint import _scales
 
-    recipe = SimpleNamespace(arguments={"levels": [[1, 2, 2], [2, 2, 2]]}, dimension=3, multiples=(2, 4, 4))
-    assert _scales(recipe, (12, 40, 48), SimpleNamespace(spacing_mm=mm)) == [
+    metadata = SimpleNamespace(arguments={"levels": [[1, 2, 2], [2, 2, 2]]}, dimension=3, multiples=(2, 4, 4))
+    assert _scales(metadata, (12, 40, 48), SimpleNamespace(spacing_mm=mm)) == [
         f"The network halves a patch 2 times, the {axis} later than the others, to 6 x 10 x 12."
     ]

@@ -13,10 +13,10 @@ from made import nifti_study, png_study
 
 import easydl
 from easydl.errors import InputError, LeakageError, ModelError
-from easydl.networks import feature_extractor, recipe_of
-from easydl.studies.stream import dataset, decode
+from easydl.networks import feature_extractor, metadata_of
+from easydl.studies.dataset import dataset, decode
 from easydl.training.classification import features
-from easydl.training.feed import Patches, image_feed, patch_feed
+from easydl.training.pipeline import Patches, image_feed, patch_feed
 from easydl.training.segmentation import _share_of
 
 
@@ -36,7 +36,7 @@ def test_a_small_network_learns_and_keeps_its_best_epoch(parts):
     loss = float(keras.losses.categorical_crossentropy(y, model(x.astype("float32"), training=False)).numpy().mean())
     # The first epochs are left out: batch normalisation has not settled (SETTLE_STEPS).
     assert loss == pytest.approx(min(history.history["val_loss"][17:]), abs=1e-4)
-    training = recipe_of(model).training
+    training = metadata_of(model).training
     assert (training["patients"], training["seed"], training["patients_known"]) == (train.n_patients, 0, True)
 
 
@@ -59,7 +59,7 @@ def _small_backbone(train):
     images = decode(train, size=(32, 32), channels=1, units="0-255").astype("float32")
     for _ in range(100):  # batch normalisation gets statistics, without which a random network passes nothing on
         model(images, training=True)
-    return attach(model, recipe_of(model).model_copy(update={"pretrained": "made for this test"}))
+    return attach(model, metadata_of(model).model_copy(update={"pretrained": "made for this test"}))
 
 
 def test_the_head_is_trained_on_cached_features_while_the_backbone_stays(parts):
@@ -117,7 +117,7 @@ def test_options_are_heard(parts):
         model, train, val, augment="none", epochs=1, batch_size=4, learning_rate=1e-9, window=(10, 200), verbose=False,
         class_weight={"disease": 2.0},
     )  # fmt: skip
-    assert recipe_of(model).window == (10, 200)
+    assert metadata_of(model).window == (10, 200)
     assert model.get_layer("window").scale == pytest.approx(255 / 190)
     assert "Class weights were given." in history.params["plan"]
     still = easydl.classifier("tiny", classes=train.classes, size=32)
@@ -153,8 +153,8 @@ def test_leaks_other_classes_and_missing_parts_are_refused(parts):
     with pytest.raises(ModelError, match="3D"):
         easydl.fit(easydl.classifier("tiny3d", classes=list(train.classes), size=16), train, val)
     with pytest.raises(ModelError, match=r"The model takes 3D images, the study \(train\) holds 2D ones") as caught:
-        easydl.fit(easydl.translator("autoencoder3d"), train, val)
-    assert "easydl.translator('denoising_autoencoder')" in str(caught.value)
+        easydl.fit(easydl.image_to_image("autoencoder3d"), train, val)
+    assert "easydl.image_to_image('denoising_autoencoder')" in str(caught.value)
 
 
 def test_any_keras_model_on_any_dataset_is_fitted(parts):
@@ -180,9 +180,9 @@ def test_a_segmenter_learns_a_ball_and_opens_in_plain_keras(tmp_path):
     model = easydl.unet3d(classes=study.classes)
     history = easydl.fit(model, train, val, augment="none", epochs=3, verbose=False)
     assert history.history["val_dice"][-1] > 0.7
-    recipe = recipe_of(model)
-    assert recipe.spacing_mm == pytest.approx((2.0, 1.5, 1.5))
-    assert all(side % recipe.multiple == 0 for side in recipe.patch)
+    metadata = metadata_of(model)
+    assert metadata.spacing_mm == pytest.approx((2.0, 1.5, 1.5))
+    assert all(side % metadata.multiple == 0 for side in metadata.patch)
     metrics = easydl.evaluate(model, test)
     dice = metrics.table.set_index("name").filter(like="Dice", axis=0)["value"]
     assert float(dice.iloc[0]) > 0.7

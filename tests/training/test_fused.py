@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import easydl
-from easydl.training.fused import MOST_IMAGES, fused
+from easydl.training.group_norm import MOST_IMAGES, fused
 
 
 def sums(model, x, y):
@@ -82,7 +82,7 @@ def test_other_normalisation_is_left_alone():
 def test_training_is_fused_and_repeats_itself(tmp_path, monkeypatch):
     from made import nifti_study
 
-    from easydl.training import fused as room
+    from easydl.training import group_norm as room
     from easydl.training import segmentation
 
     seen = []

@@ -10,10 +10,10 @@ from made_tasks import discs
 
 import easydl
 from easydl.errors import InputError, ModelError
-from easydl.networks import attach, recipe_of
+from easydl.networks import attach, metadata_of
 from easydl.prediction import check_classes
-from easydl.studies.stream import decode
-from easydl.training.guards import check_options
+from easydl.studies.dataset import decode
+from easydl.training.argument_checks import check_options
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_classes_in_another_order_are_refused_by_training_alone(parts):
         model = small(classes)
         with pytest.raises(ModelError, match="in the same order"):
             easydl.fit(model, train, val, epochs=1)
-        check_classes(recipe_of(model), test)
+        check_classes(metadata_of(model), test)
 
 
 def test_a_validation_part_loaded_by_itself_is_judged_by_the_names_of_its_classes(parts):
@@ -74,8 +74,8 @@ def test_a_validation_part_that_does_not_fit_is_refused(parts):
         (lambda: easydl.unet(width=4), {"class_weight": {"foreground": 2.0}}),
         (lambda: easydl.unet(width=4), {"fine_tune": True}),
         (lambda: pretrained(easydl.unet(width=4)), {"fine_tune": False}),
-        (lambda: easydl.translator("autoencoder", width=4), {"class_weight": {"channel 1": 2.0}}),
-        (lambda: easydl.translator("autoencoder", width=4), {"fine_tune": True}),
+        (lambda: easydl.image_to_image("autoencoder", width=4), {"class_weight": {"channel 1": 2.0}}),
+        (lambda: easydl.image_to_image("autoencoder", width=4), {"fine_tune": True}),
         (lambda: easydl.classifier("tiny", size=32), {"fine_tune": True}),
     ],
 )
@@ -87,13 +87,13 @@ def test_options_that_a_model_cannot_use_are_refused(outlined, make, options):
 
 
 def pretrained(model):
-    return attach(model, recipe_of(model).model_copy(update={"pretrained": "made for this test"}))
+    return attach(model, metadata_of(model).model_copy(update={"pretrained": "made for this test"}))
 
 
 def test_options_that_change_nothing_are_taken():
     for model in (easydl.unet(width=4), easydl.classifier("tiny", size=32)):
-        check_options(recipe_of(model), False, None)
-    check_options(recipe_of(pretrained(easydl.classifier("tiny", size=32))), True, {"class 1": 2.0})
+        check_options(metadata_of(model), False, None)
+    check_options(metadata_of(pretrained(easydl.classifier("tiny", size=32))), True, {"class 1": 2.0})
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_neither_a_path_nor_a_table_is_trained_on(parts):
             easydl.fit(small(train.classes), *given, epochs=1)
         assert "split" in caught.value.do
     with pytest.raises(InputError, match="spoils its images itself"):
-        easydl.fit(easydl.translator("autoencoder", width=4), feed, epochs=1)
+        easydl.fit(easydl.image_to_image("autoencoder", width=4), feed, epochs=1)
 
 
 def test_every_question_of_a_dataset_has_a_loss_of_its_own(tmp_path):

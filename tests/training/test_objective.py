@@ -50,10 +50,10 @@ class Numbers:
 
 @pytest.mark.parametrize(("task", "loss"), [(task, loss) for task, known in LOSSES.items() for loss in known])
 def test_every_loss_is_at_its_lowest_for_the_truth_and_differs_from_the_others(task, loss):
-    from easydl.networks import recipe_of
+    from easydl.networks import metadata_of
 
     model = easydl.classifier("tiny", size=16, task=task, classes=1 if task == "regression" else 3)
-    recipe = recipe_of(model)
+    metadata = metadata_of(model)
     rng = np.random.default_rng(0)
     if task == "regression":
         target, guess = np.array([[50.0], [70.0]], "float32"), np.array([[61.0], [42.0]], "float32")
@@ -62,7 +62,7 @@ def test_every_loss_is_at_its_lowest_for_the_truth_and_differs_from_the_others(t
         guess = rng.dirichlet(np.ones(3), 2).astype("float32")
 
     def mean(name, answer):
-        kind = objective(model, recipe, Numbers(), None, name).loss
+        kind = objective(model, metadata, Numbers(), None, name).loss
         kind = __import__("keras").losses.get(kind) if isinstance(kind, str) else kind
         return float(np.mean(np.asarray(kind(target, answer))))
 
@@ -73,14 +73,14 @@ def test_every_loss_is_at_its_lowest_for_the_truth_and_differs_from_the_others(t
 
 
 def test_a_loss_of_another_task_is_refused():
-    from easydl.networks import recipe_of
+    from easydl.networks import metadata_of
 
     model = easydl.classifier("tiny", size=16)
     with pytest.raises(InputError, match="cross_entropy, focal"):
-        objective(model, recipe_of(model), Numbers(), None, "huber")
+        objective(model, metadata_of(model), Numbers(), None, "huber")
     model = easydl.classifier("tiny", size=16, heads={"a": 2})
     with pytest.raises(InputError, match="each question has its own"):
-        objective(model, recipe_of(model), Numbers(), None, "focal")
+        objective(model, metadata_of(model), Numbers(), None, "focal")
 
 
 def test_findings_are_weighed_where_they_are_present():
@@ -92,14 +92,14 @@ def test_findings_are_weighed_where_they_are_present():
 def test_focal_findings_are_weighed_as_well():
     import keras
 
-    from easydl.networks import recipe_of
+    from easydl.networks import metadata_of
 
     model = easydl.classifier("tiny", size=16, task="multilabel", classes=3)
     target = RNG.integers(0, 2, (20, 3)).astype("float32")
     p = RNG.uniform(0.05, 0.95, (20, 3)).astype("float32")
 
     def found(weights):
-        loss = objective(model, recipe_of(model), Numbers(), weights, "focal").loss
+        loss = objective(model, metadata_of(model), Numbers(), weights, "focal").loss
         return np.asarray(loss(target, p))
 
     more = np.array([3.0, 1.0, 5.0])

@@ -8,9 +8,9 @@ from made import nifti_study, outlined_study
 
 import easydl
 from easydl.errors import InputError
-from easydl.networks import recipe_of
+from easydl.networks import metadata_of
 from easydl.training import segmentation
-from easydl.training.feed import Patches
+from easydl.training.pipeline import Patches
 from easydl.training.segmentation import _batched, _learner
 
 
@@ -19,7 +19,7 @@ def test_levels_count_one_a_half_and_a_quarter():
     rng = np.random.default_rng(0)
     x = rng.uniform(0, 255, (1, 16, 16, 16, 1)).astype("float32")
     y = np.eye(3, dtype="float32")[rng.integers(0, 3, (1, 16, 16, 16))]
-    twin, losses, metrics, shared = _learner(model, recipe_of(model), keras.losses.CategoricalCrossentropy())
+    twin, losses, metrics, shared = _learner(model, metadata_of(model), keras.losses.CategoricalCrossentropy())
     twin.compile("sgd", losses, metrics=metrics, jit_compile=False)
     found = twin.evaluate(shared(_dataset(x, y)), verbose=0, return_dict=True)
     outputs = twin(x, training=False)
@@ -31,7 +31,7 @@ def test_levels_count_one_a_half_and_a_quarter():
 
 
 def _dataset(x, y):
-    from easydl.studies.stream import dataset
+    from easydl.studies.dataset import dataset
 
     return dataset(x, y, 1)
 
@@ -46,9 +46,9 @@ def test_validation_holds_numbers_and_makes_them_one_hot_batch_by_batch(monkeypa
         held.append(y)
         return dataset(x, y, batch)
 
-    from easydl.studies.stream import dataset
+    from easydl.studies.dataset import dataset
 
-    monkeypatch.setattr("easydl.studies.stream.dataset", spied)
+    monkeypatch.setattr("easydl.studies.dataset.dataset", spied)
     batches = [(x.numpy(), y.numpy()) for x, y in _batched(Patches(images, labels, (8, 8), 3), 2)]
     assert [x.shape[0] for x, _ in batches] == [2, 2, 1]
     np.testing.assert_array_equal(np.concatenate([x for x, _ in batches]), np.stack(images))
@@ -57,15 +57,15 @@ def test_validation_holds_numbers_and_makes_them_one_hot_batch_by_batch(monkeypa
 
 
 @pytest.fixture
-def phases(monkeypatch):
+def stages(monkeypatch):
     """What was handed to the phases, which are left out."""
     found = []
 
-    def phase(learner, *given, **more):
+    def stage(learner, *given, **more):
         found.append(more)
         learner.compile("sgd", "mse")
 
-    monkeypatch.setattr(segmentation, "run_phase", phase)
+    monkeypatch.setattr(segmentation, "run_phase", stage)
     return found
 
 
@@ -80,7 +80,7 @@ def phases(monkeypatch):
         ("s", "masks", "mask", {"background": 0, "left lung": 1}, False),
     ],
 )
-def test_what_names_a_side_is_never_mirrored(tmp_path, phases, study, masks, column, labels, mirrored):
+def test_what_names_a_side_is_never_mirrored(tmp_path, stages, study, masks, column, labels, mirrored):
     """A class, the masks' column, or a folder of the study that they lie in; one that the whole study lies in says nothing."""
     table = outlined_study(tmp_path / study, cases=9)
     folder = table.parent / masks
@@ -92,7 +92,7 @@ def test_what_names_a_side_is_never_mirrored(tmp_path, phases, study, masks, col
     train, val, _ = easydl.load(table, mask=column, mask_labels=labels).split(seed=1)
     model = easydl.unet(classes=train.classes, width=4)
     history = easydl.fit(model, train, val, augment="fundus", epochs=1, verbose=False)
-    assert bool(recipe_of(model).training["mirrors"]) == mirrored
+    assert bool(metadata_of(model).training["mirrors"]) == mirrored
     assert any("No mirror images" in line for line in history.params["plan"]) != mirrored
 
 
@@ -109,9 +109,9 @@ def test_validation_scans_need_a_spacing_where_training_scans_are_resampled(tmp_
         easydl.fit(easydl.unet3d(classes=train.classes, width=4), train, val, spacing_mm=asked, epochs=1, verbose=False)
 
 
-def test_only_the_loss_that_calls_python_goes_without_xla(tmp_path, phases):
+def test_only_the_loss_that_calls_python_goes_without_xla(tmp_path, stages):
     train, val, _ = easydl.load(outlined_study(tmp_path, cases=9)).split(seed=1)
     for loss in ("boundary", "dice"):
         model = easydl.unet(classes=train.classes, width=4)
         easydl.fit(model, train, val, augment="none", loss=loss, epochs=1, verbose=False)
-    assert [one["xla"] for one in phases] == [False, True]
+    assert [one["xla"] for one in stages] == [False, True]

@@ -7,10 +7,10 @@ from made import dicom_series, nifti_study, outlined_study, png_study
 import easydl
 from easydl.errors import InputError
 from easydl.images import Scan, prepare
-from easydl.images.grid import standardise
-from easydl.images.windows import CT_WINDOWS_HU
-from easydl.networks import recipe_of
-from easydl.prediction.calls import inputs, working_grid
+from easydl.images.ct_windows import CT_WINDOWS_HU
+from easydl.images.resampling import standardise
+from easydl.networks import metadata_of
+from easydl.prediction.predicting import inputs, working_grid
 
 
 def test_windows_are_level_and_width():
@@ -45,7 +45,7 @@ def test_z_score_travels_with_a_classifier(tmp_path):
     easydl.fit(model, train, val, augment="none", epochs=1, normalise="z-score", verbose=False)
     path = easydl.save_model(model, tmp_path / "m.keras")
     again = easydl.load_model(path)
-    assert recipe_of(again).normalise == "z-score"
+    assert metadata_of(again).normalise == "z-score"
     scan = test.scan(0)
     np.testing.assert_allclose(inputs(again, scan)[0], standardise(scan.pixels), atol=1e-3)
     plain = easydl.predict(model, test).frame.filter(like="p(").to_numpy()
@@ -57,10 +57,10 @@ def test_spacing_travels_with_a_segmenter(tmp_path):
     train, val, test = study.split(seed=1)
     model = easydl.unet3d(classes=study.classes, channels=1)
     easydl.fit(model, train, val, augment="none", epochs=1, spacing_mm=(4.0, 3.0, 3.0), verbose=False)
-    recipe = recipe_of(model)
-    assert recipe.spacing_mm == (4.0, 3.0, 3.0)
+    metadata = metadata_of(model)
+    assert metadata.spacing_mm == (4.0, 3.0, 3.0)
     scan = test.scan(0)  # 24 x 28 x 20 voxels of 2 x 1.5 x 1.5 mm
-    assert working_grid(recipe, scan).shape[:3] == (12, 14, 10)
+    assert working_grid(metadata, scan).shape[:3] == (12, 14, 10)
     assert easydl.predict(model, scan).mask.shape == scan.shape
 
 
@@ -73,7 +73,7 @@ def test_long_images_are_reduced_and_the_plan_says_so(tmp_path):
     assert 0 < longer < len(train)
     assert f"{longer} of {len(train)} images are longer than 640 pixels and are reduced to that." in plan
     by_width = {scan.shape[1]: scan for scan in (study.scan(row) for row in range(3))}
-    shapes = {width: working_grid(recipe_of(model), scan).shape[:2] for width, scan in by_width.items()}
+    shapes = {width: working_grid(metadata_of(model), scan).shape[:2] for width, scan in by_width.items()}
     assert shapes == {640: (40, 640), 800: (32, 640), 48: (36, 48)}
     assert easydl.predict(model, by_width[800]).mask.shape == (40, 800)
 
@@ -118,4 +118,4 @@ def test_z_score_is_refused_for_ct(tmp_path):
     with pytest.raises(InputError, match="CT"):
         easydl.fit(model, train, val, normalise="z-score", verbose=False)
     easydl.fit(model, train, val, window="stroke", epochs=1, augment="none", verbose=False)
-    assert recipe_of(model).window == (20.0, 60.0)
+    assert metadata_of(model).window == (20.0, 60.0)

@@ -13,7 +13,7 @@ from easydl.traps.association import associate
 
 
 def severities(study, trap):
-    return {one.severity for one in easydl.audit(study).findings if one.id == trap}
+    return {one.severity for one in easydl.audit(study).issues if one.id == trap}
 
 
 def test_a_clean_study_raises_no_alarm(tmp_path):
@@ -31,22 +31,20 @@ def test_film_size_that_tells_the_class_is_noticed(tmp_path):
     for file in (tmp_path / "s/healthy").iterdir():
         side = int(rng.integers(40, 60))
         Image.fromarray(rng.integers(0, 90, (side, side)).astype(np.uint8)).save(file)
-    finding = next(one for one in easydl.audit(easydl.load(path)).findings if one.id == "A4")
-    assert finding.severity == "WARN"
-    assert "size of the image" in finding.sentence
-    assert "95% CI" in finding.sentence
-    assert finding.p < 0.05
+    issue = next(one for one in easydl.audit(easydl.load(path)).issues if one.id == "A4")
+    assert issue.severity == "WARN"
+    assert "size of the image" in issue.sentence
+    assert "95% CI" in issue.sentence
+    assert issue.p < 0.05
 
 
 def test_a_scanner_that_tells_the_class_is_noticed_and_its_balanced_twin_is_not(tmp_path):
     path = png_study(tmp_path / "s", per_class=30)
     frame = pd.read_csv(path, dtype=str)
     frame.assign(scanner=np.where(frame["label"] == "disease", "A", "B")).to_csv(path, index=False)
-    assert any(
-        "'scanner'" in one.sentence and one.severity == "WARN" for one in easydl.audit(easydl.load(path)).findings
-    )
+    assert any("'scanner'" in one.sentence and one.severity == "WARN" for one in easydl.audit(easydl.load(path)).issues)
     frame.assign(scanner=["A", "B"] * 30).to_csv(path, index=False)
-    assert not any(one.severity == "WARN" and one.id == "A4" for one in easydl.audit(easydl.load(path)).findings)
+    assert not any(one.severity == "WARN" and one.id == "A4" for one in easydl.audit(easydl.load(path)).issues)
 
 
 def test_association_keeps_its_false_alarm_rate():
@@ -81,10 +79,10 @@ def test_patients_in_two_parts_block(tmp_path):
 def test_unknown_patients_are_untested_with_a_hint_at_names(table):
     for file in sorted((table.parent / "disease").iterdir())[:4]:
         file.rename(file.with_name(f"00000231_{file.stem[-5:-2]}.png"))
-    finding = next(one for one in easydl.audit(easydl.load(table.parent)).findings if one.id == "A1")
-    assert finding.severity == "UNTESTED"
+    issue = next(one for one in easydl.audit(easydl.load(table.parent)).issues if one.id == "A1")
+    assert issue.severity == "UNTESTED"
     # The four renamed ones, and the eight 004_0 ... 007_0 that occur in both class folders.
-    assert "12 file names share a stem" in finding.sentence
+    assert "12 file names share a stem" in issue.sentence
 
 
 def test_small_test_sets_and_unequal_classes_are_said(tmp_path):
@@ -93,7 +91,7 @@ def test_small_test_sets_and_unequal_classes_are_said(tmp_path):
     pd.concat([frame[:6], frame[40:]]).to_csv(path, index=False)
     study = easydl.load(path)
     study.split(seed=0)
-    sentences = " ".join(one.sentence for one in easydl.audit(study).findings if one.severity == "WARN")
+    sentences = " ".join(one.sentence for one in easydl.audit(study).issues if one.severity == "WARN")
     assert "unequal" in sentences
     assert "will mean little" in sentences
 
@@ -102,7 +100,7 @@ def test_the_audit_shows_itself_and_is_json(table):
     found = easydl.audit(easydl.load(table))
     assert "Research use only" in repr(found)
     assert "Research use only" in found._repr_html_()
-    assert json.loads(json.dumps(found.to_dict()))["findings"][0]["severity"] in (
+    assert json.loads(json.dumps(found.to_dict()))["issues"][0]["severity"] in (
         "WARN",
         "NOTE",
         "OK",
@@ -122,8 +120,8 @@ def test_fit_refuses_leakage_unless_a_reason_is_given(tmp_path):
 
 @pytest.mark.real
 def test_openi_film_size_alone_separates_the_classes(real):
-    findings = easydl.audit(easydl.load(real / "openi_abd_vs_cxr")).findings
-    size = next(one for one in findings if one.id == "A4")
+    issues = easydl.audit(easydl.load(real / "openi_abd_vs_cxr")).issues
+    size = next(one for one in issues if one.id == "A4")
     assert "alone separates the classes" in size.sentence
     assert size.low > 0.75
-    assert any("1 image occurs more than once (2 rows)" in one.sentence for one in findings)
+    assert any("1 image occurs more than once (2 rows)" in one.sentence for one in issues)

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 import easydl.workspace.jobs as jobs
 from easydl import runs as pipeline
 from easydl.errors import InputError, RunError
-from easydl.reporting.again import command, python
+from easydl.reporting.reproduce import command, python
 from easydl.runs.config import LOAD
 from easydl.workspace import RunView, Workspace, choices
 
@@ -48,13 +48,13 @@ def home(tmp_path: Path) -> Workspace:
 def test_a_study_on_this_computer_is_remembered_where_it_lies(home: Workspace, tmp_path: Path) -> None:
     folder = films(tmp_path / "my films")
     before = sorted(folder.rglob("*"))
-    card = home.studies.open(f'  "{folder}" ')
-    assert (card.source, card.kind, card.name) == (str(folder), "path", "my films")
-    assert len(home.studies.load(card)) == 8
+    entry = home.studies.open(f'  "{folder}" ')
+    assert (entry.source, entry.kind, entry.name) == (str(folder), "path", "my films")
+    assert len(home.studies.load(entry)) == 8
     assert sorted(folder.rglob("*")) == before, "nothing is written beside the images"
     again = Workspace(home.folder)
-    assert [one.id for one in again.studies.all()] == [card.id]
-    home.studies.forget(card.id)
+    assert [one.id for one in again.studies.all()] == [entry.id]
+    home.studies.forget(entry.id)
     assert again.studies.all() == []
     assert sorted(folder.rglob("*")) == before, "forgetting does not touch the images"
 
@@ -74,12 +74,12 @@ def test_a_zip_is_unpacked_at_once_and_leaves_with_the_study(home: Workspace) ->
             for i in range(3):
                 archive.writestr(f"films/{label}/{i}.png", png(10 * number + i))
     packed.seek(0)
-    card = home.studies.receive_zip("../../Smith^John.zip", packed)
-    assert home.studies.folder in Path(card.source).parents
-    assert list(home.studies.load(card).classes) == ["a", "b"]
+    entry = home.studies.receive_zip("../../Smith^John.zip", packed)
+    assert home.studies.folder in Path(entry.source).parents
+    assert list(home.studies.load(entry).classes) == ["a", "b"]
     assert not list(home.folder.rglob("*.zip")), "the zip itself is not kept"
     assert not list(home.folder.rglob("*Smith*")), "names of uploads are never paths"
-    home.studies.forget(card.id)
+    home.studies.forget(entry.id)
     assert list(home.studies.folder.iterdir()) == []
 
 
@@ -108,14 +108,14 @@ def test_a_refused_upload_leaves_nothing(home: Workspace) -> None:
 
 
 def test_classes_can_be_added_one_after_the_other(home: Workspace) -> None:
-    card = None
+    entry = None
     for number, label in enumerate(("normal", "<img src=x onerror=alert(1)>", "normal")):
-        card = home.studies.receive_class(
-            label, [(f"/any/{i}.png", io.BytesIO(png(10 * number + i))) for i in range(2)], card=card
+        entry = home.studies.receive_class(
+            label, [(f"/any/{i}.png", io.BytesIO(png(10 * number + i))) for i in range(2)], entry=entry
         )
-    assert card is not None
-    assert home.studies.class_counts(card) == {"_img src=x onerror=alert(1)_": 2, "normal": 4}
-    assert len(home.studies.load(card)) == 6
+    assert entry is not None
+    assert home.studies.class_counts(entry) == {"_img src=x onerror=alert(1)_": 2, "normal": 4}
+    assert len(home.studies.load(entry)) == 6
 
 
 def test_an_id_is_never_a_path(home: Workspace, tmp_path: Path) -> None:
@@ -138,8 +138,8 @@ def test_a_workspace_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no permission bits")
 def test_uploads_and_errors_are_for_this_user_only(home: Workspace) -> None:
-    card = home.studies.receive_folder([("a/1.png", io.BytesIO(png(1))), ("b/1.png", io.BytesIO(png(2)))])
-    private = [home.studies.folder, home.runs.folder, home.studies.folder / card.id]
+    entry = home.studies.receive_folder([("a/1.png", io.BytesIO(png(1))), ("b/1.png", io.BytesIO(png(2)))])
+    private = [home.studies.folder, home.runs.folder, home.studies.folder / entry.id]
     private.append(home.note_error(ValueError("x"), "Data"))
     assert [stat.S_IMODE(path.stat().st_mode) & 0o077 for path in private] == [0] * len(private)
     assert "ValueError: x" in private[-1].read_text()
@@ -162,15 +162,15 @@ def slow_start(begun: list[Path]):
 def test_ten_clicks_at_once_begin_one_run(home: Workspace, tmp_path: Path, monkeypatch) -> None:
     begun: list[Path] = []
     monkeypatch.setattr(pipeline, "start", slow_start(begun))
-    card = home.studies.open(films(tmp_path / "films"))
+    entry = home.studies.open(films(tmp_path / "films"))
     with ThreadPoolExecutor(10) as clicks:
-        given = list(clicks.map(lambda _: home.runs.start(card, model="tiny", seed=7), range(10)))
+        given = list(clicks.map(lambda _: home.runs.start(entry, model="tiny", seed=7), range(10)))
     assert len(begun) == 1
     assert set(given) == set(begun), "every click is shown the one run"
     assert [run.id for run in home.runs.all()] == [begun[0].name]
-    assert home.runs.all()[0].config["source"] == card.source
+    assert home.runs.all()[0].config["source"] == entry.source
     with pytest.raises(RunError, match="in progress already"):
-        home.runs.start(card, model="tiny", seed=8)
+        home.runs.start(entry, model="tiny", seed=8)
     assert len(begun) == 1
 
 
@@ -178,8 +178,8 @@ def test_how_a_study_is_read_is_remembered_and_goes_to_its_runs(home: Workspace,
     begun: list[Path] = []
     monkeypatch.setattr(pipeline, "start", slow_start(begun))
     how = {"resample_masks": True, "collapse_instances": True}
-    card = home.studies.change(home.studies.open(films(tmp_path / "films")), **how)
-    home.runs.start(Workspace(home.folder).studies.one(card.id))
+    entry = home.studies.change(home.studies.open(films(tmp_path / "films")), **how)
+    home.runs.start(Workspace(home.folder).studies.one(entry.id))
     assert {name: pipeline.RunConfig.open(begun[0]).reading()[name] for name in how} == how
 
 
@@ -188,9 +188,9 @@ def test_a_start_that_fails_leaves_no_run(home: Workspace, tmp_path: Path, monke
         raise OSError("no process")
 
     monkeypatch.setattr(pipeline, "start", broken)
-    card = home.studies.open(films(tmp_path / "films"))
+    entry = home.studies.open(films(tmp_path / "films"))
     with pytest.raises(OSError, match="no process"):
-        home.runs.start(card, model="tiny")
+        home.runs.start(entry, model="tiny")
     assert list(home.runs.folder.iterdir()) == []
 
 
@@ -199,11 +199,11 @@ def test_a_lock_that_a_dead_process_left_does_not_block_for_ever(home: Workspace
     monkeypatch.setattr(jobs, "_PATIENCE_SECONDS", 0.3)
     lock = home.runs.folder / ".starting"
     lock.touch()
-    card = home.studies.open(films(tmp_path / "films"))
+    entry = home.studies.open(films(tmp_path / "films"))
     with pytest.raises(RunError, match="another window"):
-        home.runs.start(card)
+        home.runs.start(entry)
     jobs.os.utime(lock, (1, 1))
-    assert home.runs.start(card).is_dir()
+    assert home.runs.start(entry).is_dir()
     assert not lock.exists()
 
 
@@ -255,7 +255,7 @@ FINDINGS = {
     "label": ["edema", "mass"],
     "task": "multilabel",
     "label_separator": ";",
-    "readers": ["ann", "bob b."],
+    "raters": ["ann", "bob b."],
     "classes": ["edema", "NA"],
     "root": "/films",
     "patient": "subject",
@@ -348,7 +348,7 @@ def test_a_view_of_anything_broken_is_empty_and_never_an_error(tmp_path: Path) -
         assert (view.progress, view.seconds, view.seconds_left, view.metrics) == (0.0, None, None, None)
         assert view.history.empty
         assert view.split.empty
-        assert (view.findings, view.heatmaps, view.curves) == ([], [], {})
+        assert (view.issues, view.heatmaps, view.curves) == ([], [], {})
         assert view.sentence == "Interrupted"
         assert view.title
         assert "easydl.load" in view.code

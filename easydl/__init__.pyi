@@ -1,0 +1,51 @@
+# The whole public face. Everything is loaded when it is first used (PEP 562).
+# data
+# training
+from .augmentation import preset as preset
+from .augmentation import presets as presets
+
+# clinic
+from .clinical import deidentify as deidentify
+
+# words
+from .errors import RESEARCH_USE as RESEARCH_USE
+from .errors import EasyDLError as EasyDLError
+
+# results
+from .evaluation import evaluate as evaluate
+from .explanation import saliency as saliency
+from .images import read as read
+
+# models
+from .networks import (
+    classifier as classifier,
+)
+from .networks import (
+    image_to_image as image_to_image,
+)
+from .networks import (
+    models as models,
+)
+from .networks import (
+    save_model as save_model,
+)
+from .networks import (
+    segmenter as segmenter,
+)
+from .networks import (
+    unet as unet,
+)
+from .networks import (
+    unet3d as unet3d,
+)
+from .prediction import cascade as cascade
+from .prediction import load_model as load_model
+from .prediction import predict as predict
+from .reporting import report as report
+from .simulation import simulate as simulate
+from .studies import inspect as inspect
+from .studies import load as load
+from .training import fit as fit
+from .traps import audit as audit
+
+__version__: str

@@ -1,0 +1,1 @@
+"""The layers of every published architecture, one file each, named after it."""

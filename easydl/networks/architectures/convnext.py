@@ -1,0 +1,53 @@
+"""ConvNeXt wired from built-in layers: ``keras.applications`` nests models in it and brings a layer of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import layers
+
+from easydl.networks.registry import Entry
+
+SMALL_START = 1e-6
+
+
+def tiny(entry: Entry, x: Any) -> Any:
+    """ConvNeXt-T."""
+    return _convnext(x, (3, 3, 9, 3), (96, 192, 384, 768))
+
+
+def small(entry: Entry, x: Any) -> Any:
+    """ConvNeXt-S."""
+    return _convnext(x, (3, 3, 27, 3), (96, 192, 384, 768))
+
+
+def base(entry: Entry, x: Any) -> Any:
+    """ConvNeXt-B."""
+    return _convnext(x, (3, 3, 27, 3), (128, 256, 512, 1024))
+
+
+def _convnext(x: Any, depths: tuple[int, ...], widths: tuple[int, ...]) -> Any:
+    for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):
+        if stage == 0:
+            x = layers.Conv2D(width, 4, strides=4, name="stem_conv")(x)
+            x = layers.LayerNormalization(epsilon=1e-6, name="stem_norm")(x)
+        else:
+            x = layers.LayerNormalization(epsilon=1e-6, name=f"down{stage}_norm")(x)
+            x = layers.Conv2D(width, 2, strides=2, name=f"down{stage}_conv")(x)
+        for number in range(depth):
+            x = _block(x, width, f"stage{stage}_block{number}")
+    # The published weights normalise the averages of the maps, not the maps (the paper's code and keras.applications).
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return layers.LayerNormalization(epsilon=1e-6, name="last_norm")(x)
+
+
+def _block(x: Any, width: int, name: str) -> Any:
+    y = layers.DepthwiseConv2D(7, padding="same", name=f"{name}_depthwise")(x)
+    y = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm")(y)
+    y = layers.Dense(4 * width, activation="gelu", name=f"{name}_widen")(y)
+    y = layers.Dense(width, name=f"{name}_narrow")(y)
+    # A number per channel, near zero at first ("layer scale"): a depthwise convolution of one pixel is just that.
+    start = keras.initializers.Constant(SMALL_START)
+    y = layers.DepthwiseConv2D(1, use_bias=False, depthwise_initializer=start, name=f"{name}_scale")(y)
+    return layers.Add(name=f"{name}_add")([x, y])

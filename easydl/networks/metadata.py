@@ -1,0 +1,256 @@
+"""What travels with a model: how it was built, its classes in order, its units. No weights, no TensorFlow."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from easydl.errors import ModelError
+
+Task = Literal[
+    "classification", "multilabel", "regression", "ordinal", "heads", "segmentation", "reconstruction"
+]  # fmt: skip
+
+
+class Head(BaseModel):
+    """One of several questions that a network answers.
+
+    Attributes:
+        task: ``classification`` or ``regression``.
+        classes: Class names in the order of the outputs; the name of the number for regression.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: Literal["classification", "regression"]
+    classes: tuple[str, ...]
+
+
+class Covariate(BaseModel):
+    """A column of the clinical table that a network takes beside the image.
+
+    Attributes:
+        name: The column.
+        categories: Its values, for a column of words; None for numbers.
+        mean: Of the training part, for numbers.
+        deviation: Standard deviation of the training part, for numbers.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    categories: tuple[str, ...] | None = None
+    mean: float = 0.0
+    std: float = Field(default=1.0, gt=0)
+
+    @property
+    def width(self) -> int:
+        """Inputs of the network that it takes: one per category, or the number and whether it is missing."""
+        return 2 if self.categories is None else len(self.categories)
+
+
+class ModelMetadata(BaseModel):
+    """The facts a model file carries in ``easydl.json``, checked against this schema when it is read.
+
+    Attributes:
+        builder: The function that built the model: ``classifier``, ``segmenter`` or ``translator``; ``keras`` for a
+            model somebody built by hand, which only plain Keras can open again.
+        arguments: What rebuilds the same graph (never ``pretrained``: the weights are in the file).
+        classes: Class names in the order of the outputs. A segmenter's first class is the background. For several
+            heads their names, for a translator the names of the image's channels.
+        task: ``classification``, ``multilabel``, ``regression``, ``ordinal`` (classes in an order), ``heads``
+            (several questions), ``segmentation`` or ``reconstruction`` (an image).
+        heads: What each head answers, by name; empty for the other tasks.
+        covariates: What the network takes beside the image.
+        target: (mean, deviation) of the numbers it was trained on, by head; the one of a regression model is "".
+        dimension: 2 or 3.
+        channels: Channels of the input layer.
+        size: The model's spatial input size; None where the network takes any size.
+        units: The units the input layer expects: ``0-255`` or ``HU``. Scans in relative units are brought to
+            0-255 by their own percentiles before the network sees them.
+        normalise: How values that are not Hounsfield units were brought to 0-255 (`easydl.images.resampling.NORMALISE`).
+        window: (low, high) in those units, mapped to black and white inside the model.
+        spacing_mm: The working grid of a segmenter in mm, in the order of its axes, or None.
+        max_side: The working grid of a 2D segmenter: longer images are reduced to this many pixels.
+        reduced: Whether images it was trained on were longer than that, so that it knows them at a smaller scale.
+        multiple: Every side of a patch that a segmenter or translator is given is a multiple of this many pixels, 1 to
+            256; axis by axis where they differ.
+        patch: Size of the patches it was trained on, in working-grid pixels.
+        label_values: For a segmenter, the number each class has in mask files, background first; None counts
+            up.
+        pretrained: Where the starting weights came from, in words; empty when from random.
+        training: What fit records: patients, images, seed, preset, overrides, data fingerprint, versions.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    builder: Literal["classifier", "segmenter", "image_to_image", "keras"]
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    classes: tuple[str, ...]
+    task: Task
+    heads: dict[str, Head] = Field(default_factory=dict)
+    covariates: tuple[Covariate, ...] = ()
+    target: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    dimension: Literal[2, 3]
+    channels: int = Field(ge=1, le=64)
+    size: tuple[int | None, ...]
+    units: Literal["0-255", "HU"] = "0-255"
+    normalise: Literal["percentile", "z-score"] = "percentile"
+    window: tuple[float, float] = (0.0, 255.0)
+    spacing_mm: tuple[float, ...] | None = None
+    max_side: int | None = None
+    reduced: bool = False
+    multiple: int | tuple[int, ...] = 16
+    patch: tuple[int, ...] | None = None
+    label_values: tuple[int, ...] | None = None
+    pretrained: str = ""
+    training: dict[str, Any] = Field(default_factory=dict)
+    easydl: str = ""
+
+    @field_validator("classes")
+    @classmethod
+    def _named(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if not classes or len(set(classes)) < len(classes) or any(not one.strip() for one in classes):
+            raise ValueError("class names must be there, be different and not be empty")
+        return classes
+
+    @property
+    def multiples(self) -> tuple[int, ...]:
+        """`multiple`, axis by axis."""
+        return (self.multiple,) * self.dimension if isinstance(self.multiple, int) else self.multiple
+
+    @model_validator(mode="after")
+    def _divided(self) -> ModelMetadata:
+        if len(self.multiples) != self.dimension or not all(1 <= one <= 256 for one in self.multiples):
+            raise ValueError("multiple must be 1 to 256, once or for each axis")
+        return self
+
+    @field_validator("window")
+    @classmethod
+    def _ordered(cls, window: tuple[float, float]) -> tuple[float, float]:
+        if not (all(map(math.isfinite, window)) and window[0] < window[1]):
+            raise ValueError("a window is two finite numbers, the lower first")
+        return window
+
+
+_ATTRIBUTE = "easydl_recipe"
+
+
+def attach(model: Any, metadata: ModelMetadata) -> Any:
+    """Give a model its recipe. Keras does not notice: summary, clone and plain save are as before.
+
+    Args:
+        model: A ``keras.Model`` with one input and one output, channels last.
+        recipe: What is to be known about it.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ModelError: The recipe names another number of classes or channels than the model has.
+
+    Example:
+        >>> import easydl
+        >>> model = easydl.classifier("tiny", size=32)
+        >>> attach(model, metadata_of(model).model_copy(update={"classes": ("no", "yes")})) is model
+        True
+    """
+    have = (image_input(model).shape[-1], len(model.output) if metadata.heads else model.output_shape[-1])
+    if have != (metadata.channels, len(metadata.classes)):
+        raise ModelError(
+            f"The model has {have[0]} input channel(s) and {have[1]} output(s); "
+            f"the recipe says {metadata.channels} and {len(metadata.classes)}.",
+            "a recipe of this very model.",
+            "Build the model with the classes and channels of the study.",
+        )
+    setattr(model, _ATTRIBUTE, metadata)
+    return model
+
+
+def image_input(model: Any) -> Any:
+    """The symbolic input that takes the image: the one called ``image``, or the only one.
+
+    Raises:
+        ModelError: Several inputs, none of them called ``image``.
+    """
+    inputs = list(model.inputs)
+    named = [one for one in inputs if one.name.split(":")[0] == "image"] or inputs
+    if len(named) != 1:
+        raise ModelError(
+            f"The model has {len(inputs)} inputs, none of them called image.",
+            "one input, or one that is called image.",
+            "Build it with easydl.classifier, or name its input.",
+        )
+    return named[0]
+
+
+def metadata_of(model: Any) -> ModelMetadata:
+    """The recipe of a model; for a Keras model built by hand, what its input and output layers tell.
+
+    Args:
+        model: A ``keras.Model``.
+
+    Returns:
+        The attached recipe, or one with ``builder="keras"``, classes ``class 0``, ``class 1``..., 0-255.
+
+    Raises:
+        ModelError: No Keras model, several inputs or outputs, or an output that is neither a softmax, a
+            sigmoid nor a single number.
+
+    Example:
+        >>> import keras
+        >>> pool, dense = keras.layers.GlobalMaxPooling2D(), keras.layers.Dense(3, activation="softmax")
+        >>> metadata_of(keras.Sequential([keras.Input((32, 32, 1)), pool, dense])).classes
+        ('class 0', 'class 1', 'class 2')
+    """
+    metadata = getattr(model, _ATTRIBUTE, None)
+    return metadata if isinstance(metadata, ModelMetadata) else _inferred(model)
+
+
+def _inferred(model: Any) -> ModelMetadata:
+    try:
+        inputs, outputs = tuple(model.input_shape), tuple(model.output_shape)
+        activation = _last_activation(model)
+    except (AttributeError, ValueError, TypeError):
+        inputs, outputs, activation = (), (), ""
+    flat, dense = len(outputs) == 2, len(outputs) == len(inputs)
+    whole = len(inputs) in (4, 5) and isinstance(inputs[-1], int) and (flat or dense)
+    if not whole or not isinstance(outputs[-1], int):
+        raise ModelError(
+            f"{type(model).__name__} cannot be used here.",
+            "a Keras model with one input (height, width, channel) or (depth, height, width, channel) "
+            "and one output: class probabilities per image or per pixel.",
+            "Build it with easydl.classifier, easydl.unet or easydl.unet3d, or make such a Keras model.",
+        )
+    count = outputs[-1]
+    task: Task
+    if activation == "softmax" and count >= 2:
+        task = "classification" if flat else "segmentation"
+    elif activation == "sigmoid" and flat:
+        task = "multilabel"
+    elif activation == "linear" and flat and count == 1:
+        task = "regression"
+    else:
+        raise ModelError(
+            f"The model ends in {count} {activation or 'unknown'} output(s).",
+            "probabilities: a softmax over two or more classes, or sigmoids per label; or one linear value.",
+            'End the model with Dense(2, activation="softmax"), for instance.',
+        )
+    names = [f"class {number}" for number in range(count)]
+    return ModelMetadata(
+        builder="keras",
+        classes=("background", *names[1:]) if task == "segmentation" else tuple(names),
+        task=task,
+        dimension=2 if len(inputs) == 4 else 3,
+        channels=inputs[-1],
+        size=inputs[1:-1],
+    )
+
+
+def _last_activation(model: Any) -> str:
+    last = model.layers[-1]
+    if type(last).__name__ == "Softmax":
+        return "softmax"
+    return str(getattr(getattr(last, "activation", None), "__name__", ""))

@@ -1,0 +1,1 @@
+"""Our model file: written whole, and opened without deserialising anything."""

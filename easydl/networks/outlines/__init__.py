@@ -1,1 +1,0 @@
-"""One file per family of networks that outline structures: scaled pixels in, maps before the logits out."""

@@ -1,0 +1,1 @@
+"""Published weights: where they are published, fetched, checked, and copied into a network."""

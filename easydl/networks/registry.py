@@ -1,0 +1,300 @@
+"""The registry of networks: what is known about each before it is built. Counts and costs are in facts.json."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+Kind = Literal["classifier", "segmenter", "image_to_image"]
+Scaling = tuple[float | tuple[float, ...], float | tuple[float, ...]]
+MINUS_ONE_TO_ONE: Scaling = (1 / 127.5, -1.0)
+# How RadImageNet's makers feed their four networks, in all nine Keras training scripts of github.com/BMEII-AI/RadImageNet
+# (acl, breast, covid19, hemorrhage, meniscus, pneumonia, sarscovid2, thyroid, bone age): ImageDataGenerator with
+# preprocessing_function=imagenet_utils.preprocess_input, whose default is the "caffe" mode (blue first, mean taken off),
+# and rescale=1/255, which that generator applies after the function. The script of the pretraining is not published.
+RADIMAGENET: Scaling = (1 / 255, (-123.68 / 255, -116.779 / 255, -103.939 / 255))
+SOURCES = ("imagenet", "radimagenet")
+# Ratios of a training step to that of MobileNetV2, both at the default size (benchmarks/model_costs.py).
+STEP_CLASSES = (("light", 1.5), ("medium", 6.0), ("heavy", float("inf")))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known about one network before it is built.
+
+    Attributes:
+        name: What the user types.
+        makes: ``classifier``, ``segmenter`` or ``translator`` (image in, image out).
+        dimension: 2 for images, 3 for volumes.
+        paper: Where the architecture is described.
+        wired: Where the layers are laid out: ``module:function`` below ``easydl.networks``.
+        smallest: The shortest side it accepts, in pixels.
+        multiple: Every side must be a multiple of this many pixels (segmenters).
+        rgb: True when the backbone was made for three colour channels.
+        scaling: (scale, offset) that brings 0-255 to the range the backbone was trained on; None when the
+            backbone does it in its own layers.
+        bgr: True when the published weights take blue first; they are turned around when they are copied.
+        application: The function of ``keras.applications`` that makes the backbone; empty when it is our own.
+        inflates: The 2D network whose published weights this 3D one can start from, repeated along the new axis.
+        width: The width multiplier of that function, or None.
+        also: Other names for it.
+        parameters: Numbers in the network without its head (classifiers), or in the whole with its default
+            arguments; moving averages count.
+        gflops: Billions of operations (a multiply-add is two) for one image at the default size.
+        step: Time of a training step relative to ``mobilenetv2``, both at the default size on a processor; 0
+            until ``benchmarks/model_costs.py --time`` has measured it, which a test demands.
+        weights_file: Official name of the file with the ImageNet weights; empty when there is none.
+        weights_url: Where it is published.
+        weights_hash: Its checksum as ``keras.applications`` has it (md5, or sha256 by its length); empty when Keras
+            publishes none.
+        radimagenet_file: Official name of the file with RadImageNet weights; empty when there is none.
+    """
+
+    name: str
+    kind: Kind
+    dimension: Literal[2, 3]
+    paper: str
+    wired: str
+    smallest: int
+    multiple: int = 1
+    rgb: bool = False
+    scaling: Scaling | None = MINUS_ONE_TO_ONE
+    bgr: bool = False
+    application: str = ""
+    inflates: str = ""
+    width: float | None = None
+    also: tuple[str, ...] = ()
+    parameters: int = 0
+    gflops: float = 0.0
+    step: float = 0.0
+    weights_file: str = ""
+    weights_url: str = ""
+    weights_hash: str = ""
+    radimagenet_file: str = ""
+
+    @property
+    def megabytes(self) -> float:
+        """Size of the weights in a model file, in MB (10^6 bytes, float32)."""
+        return self.parameters * 4 / 1e6
+
+    @property
+    def cost(self) -> str:
+        """How long a training step takes, as a class: ``light``, ``medium`` or ``heavy``."""
+        return next(word for word, most in STEP_CLASSES if self.step <= most)
+
+    @property
+    def pretrained(self) -> tuple[str, ...]:
+        """The sources of published weights that this network has itself; see `easydl.networks.listing.sources`."""
+        return tuple(
+            name for name, file in (("imagenet", self.weights_file), ("radimagenet", self.radimagenet_file)) if file
+        )
+
+    def trained_on(self, source: str) -> Entry:
+        """This network with the pixel scaling and colour order that a source of weights was trained with.
+
+        Args:
+            source: ``imagenet`` or ``radimagenet``.
+        """
+        return replace(self, scaling=RADIMAGENET, bgr=True) if source == "radimagenet" else self
+
+
+@cache
+def facts() -> dict[str, dict[str, Any]]:
+    """Counts, costs and weights files by name, as ``benchmarks/model_costs.py`` wrote them down."""
+    return json.loads(files("easydl.networks").joinpath("facts.json").read_text("utf-8"))
+
+
+# keras.applications.imagenet_utils: mode "torch" and mode "caffe" (there with blue first; here red first).
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+STANDARDISED: Scaling = (
+    tuple(1 / (255 * std) for std in _DEVIATION),
+    tuple(-mean / std for mean, std in zip(_MEAN, _DEVIATION, strict=True)),
+)
+CENTRED: Scaling = (1.0, (-123.68, -116.779, -103.939))
+
+_RESNET, _IDENTITY = "He 2016, ResNet, arXiv:1512.03385", "He 2016, identity mappings (ResNet V2), arXiv:1603.05027"
+_DENSE, _VGG = "Huang 2017, DenseNet, arXiv:1608.06993", "Simonyan 2015, VGG, arXiv:1409.1556"
+_INCEPTION, _IRV2 = "Szegedy 2016, Inception-v3, arXiv:1512.00567", "Szegedy 2017, Inception-ResNet, arXiv:1602.07261"
+_EFFICIENT, _EFFICIENT2 = "Tan 2019, EfficientNet, arXiv:1905.11946", "Tan 2021, EfficientNetV2, arXiv:2104.00298"
+_MOBILE, _MOBILE2 = "Howard 2017, MobileNets, arXiv:1704.04861", "Sandler 2018, MobileNetV2, arXiv:1801.04381"
+_MOBILE3, _NEXT = "Howard 2019, MobileNetV3, arXiv:1905.02244", "Liu 2022, ConvNeXt, arXiv:2201.03545"
+
+
+def _known(entry: dict[str, Any]) -> Entry:
+    return Entry(**{**entry, **facts().get(entry["name"], {})})
+
+
+def _keras(name: str, application: str, paper: str, smallest: int = 32, **more: Any) -> Entry:
+    """A 2D classifier whose backbone is one of ``keras.applications``."""
+    given = {"wired": "architectures.keras_applications:wire", "rgb": True, **more}
+    return _known(
+        {"name": name, "kind": "classifier", "dimension": 2, "paper": paper, "smallest": smallest,
+         "application": application, **given}
+    )  # fmt: skip
+
+
+def _own(name: str, kind: str, dimension: int, paper: str, wired: str, smallest: int, **more: Any) -> Entry:
+    """A network laid out in this room."""
+    return _known(
+        {"name": name, "kind": kind, "dimension": dimension, "paper": paper, "wired": wired, "smallest": smallest,
+         **more}
+    )  # fmt: skip
+
+
+def _widths(name: str, application: str, paper: str, widths: tuple[float, ...]) -> list[Entry]:
+    """One entry per published width; the full width has the plain name."""
+    return [
+        _keras(name if width == 1 else f"{name}_{round(width * 100):03d}", application, paper, width=width)
+        for width in widths
+    ]
+
+
+CLASSIFIERS = (
+    _keras("resnet", "ResNet50V2", _IDENTITY, also=("resnet50v2",)),
+    _own("resnet18", "classifier", 2, _RESNET, "architectures.resnet:resnet18", 32),
+    _own("resnet34", "classifier", 2, _RESNET, "architectures.resnet:resnet34", 32),
+    _keras(
+        "resnet50", "ResNet50", _RESNET, scaling=CENTRED, bgr=True,
+        radimagenet_file="RadImageNet-ResNet50_notop.h5",
+    ),
+    _keras("resnet101v2", "ResNet101V2", _IDENTITY),
+    _keras(
+        "densenet121", "DenseNet121", _DENSE, scaling=STANDARDISED, also=("densenet",),
+        radimagenet_file="RadImageNet-DenseNet121_notop.h5",
+    ),
+    _keras("densenet169", "DenseNet169", _DENSE, scaling=STANDARDISED),
+    _keras("densenet201", "DenseNet201", _DENSE, scaling=STANDARDISED),
+    _keras("vgg16", "VGG16", _VGG, scaling=CENTRED, bgr=True, also=("vgg",)),
+    _keras("vgg19", "VGG19", _VGG, scaling=CENTRED, bgr=True),
+    _keras(
+        "inceptionv3", "InceptionV3", _INCEPTION, 75, also=("inception",),
+        radimagenet_file="RadImageNet-InceptionV3_notop.h5",
+    ),
+    _keras("inceptionresnetv2", "InceptionResNetV2", _IRV2, 75, radimagenet_file="RadImageNet-IRV2_notop.h5"),
+    _keras("xception", "Xception", "Chollet 2017, Xception, arXiv:1610.02357", 71),
+    *_widths("mobilenet", "MobileNet", _MOBILE, (1.0, 0.75, 0.5, 0.25)),
+    *_widths("mobilenetv2", "MobileNetV2", _MOBILE2, (1.0, 1.4, 1.3, 0.75, 0.5, 0.35)),
+    _keras("mobilenetv3small", "MobileNetV3Small", _MOBILE3, scaling=None),
+    _keras("mobilenetv3large", "MobileNetV3Large", _MOBILE3, scaling=None, also=("mobilenetv3",)),
+    *(
+        _keras(
+            f"efficientnetb{k}", f"EfficientNetB{k}", _EFFICIENT, scaling=None, also=("efficientnet",) if k == 0 else ()
+        )
+        for k in range(8)
+    ),
+    *(
+        _keras(
+            f"efficientnetv2{k.lower()}", f"EfficientNetV2{k}", _EFFICIENT2, scaling=None,
+            also=("efficientnetv2",) if k == "B0" else (),
+        )
+        for k in ("B0", "B1", "B2", "B3", "S", "M", "L")
+    ),
+    *(
+        _keras(
+            f"convnext{k.lower()}", f"ConvNeXt{k}", _NEXT, scaling=STANDARDISED, wired=f"architectures.convnext:{k.lower()}",
+            also=("convnext",) if k == "Tiny" else (),
+        )
+        for k in ("Tiny", "Small", "Base")
+    ),
+    _keras("nasnetmobile", "NASNetMobile", "Zoph 2018, NASNet, arXiv:1707.07012", 32, also=("nasnet",)),
+    _own("alexnet", "classifier", 2, "Krizhevsky 2012, AlexNet, NIPS 25", "architectures.classic:alexnet", 64),
+    _own("nin", "classifier", 2, "Lin 2014, Network in Network, arXiv:1312.4400", "architectures.classic:nin", 32),
+    _own("squeezenet", "classifier", 2, "Iandola 2016, SqueezeNet 1.1, arXiv:1602.07360", "architectures.classic:squeezenet", 32),
+    _own("lenet", "classifier", 2, "LeCun 1998, LeNet-5, 10.1109/5.726791", "architectures.classic:lenet", 28),
+    _own(
+        "tiny", "classifier", 2,
+        "none: seven 3x3 convolutions with batch normalisation, in the manner of arXiv:1409.1556", "architectures.tiny:tiny", 16,
+    ),
+    _own(
+        "tiny3d", "classifier", 3, "none: the volume twin of tiny, with group normalisation, arXiv:1803.08494",
+        "architectures.tiny:tiny3d", 8,
+    ),
+    *(
+        _own(
+            f"resnet3d{k}", "classifier", 3, "Hara 2018, 3D ResNets, arXiv:1711.09577", f"architectures.resnet:resnet3d{k}", 16,
+            also=("resnet3d",) if k == 18 else (),
+        )
+        for k in (10, 18, 34)
+    ),
+    _own(
+        "resnet3d50", "classifier", 3, f"{_RESNET} (50 layers), inflated as in arXiv:1705.07750",
+        "architectures.keras_applications:inflated", 32, rgb=True, scaling=CENTRED, bgr=True, application="ResNet50",
+        inflates="resnet50",
+    ),
+    _own(
+        "densenet3d", "classifier", 3, f"{_DENSE} (121 layers), inflated as in arXiv:1705.07750",
+        "architectures.keras_applications:inflated", 32, rgb=True, scaling=STANDARDISED, application="DenseNet121",
+        inflates="densenet121",
+    ),
+)  # fmt: skip
+
+_RESIDUAL = "residual blocks, arXiv:1711.10684"
+
+SEGMENTERS = (
+    _own(
+        "unet", "segmenter", 2, f"Ronneberger 2015, U-Net, arXiv:1505.04597; {_RESIDUAL}",
+        "architectures.unet:residual_unet", 16, multiple=16,
+    ),
+    _own(
+        "attention_unet", "segmenter", 2, f"Oktay 2018, Attention U-Net, arXiv:1804.03999; {_RESIDUAL}",
+        "architectures.unet:attention_unet", 16, multiple=16,
+    ),
+    _own(
+        "unetplusplus", "segmenter", 2, f"Zhou 2018, UNet++, arXiv:1807.10165; {_RESIDUAL}",
+        "architectures.unet:unetplusplus", 16, multiple=16, also=("unet++",),
+    ),
+    _own("fcn", "segmenter", 2, "Long 2015, FCN-8s, arXiv:1411.4038", "architectures.ladders:fcn", 32, multiple=32),
+    _own("segnet", "segmenter", 2, "Badrinarayanan 2015, SegNet, arXiv:1511.00561", "architectures.ladders:segnet", 32, multiple=32),
+    _own(
+        "deeplabv3plus", "segmenter", 2, "Chen 2018, DeepLabv3+, arXiv:1802.02611", "architectures.pyramids:deeplabv3plus", 16,
+        multiple=16, also=("deeplab",),
+    ),
+    _own("linknet", "segmenter", 2, "Chaurasia 2017, LinkNet, arXiv:1707.03718", "architectures.pyramids:linknet", 16, multiple=16),
+    _own(
+        "fpn", "segmenter", 2, "Lin 2017, FPN, arXiv:1612.03144; Kirillov 2019, arXiv:1901.02446", "architectures.pyramids:fpn",
+        16, multiple=16,
+    ),
+    *(
+        _own(
+            name, "segmenter", 2, f"Jegou 2017, FC-DenseNet{layers}, arXiv:1611.09326", "architectures.ladders:tiramisu", 32,
+            multiple=32,
+        )
+        for name, layers in (("tiramisu", 56), ("tiramisu103", 103))
+    ),
+    _own(
+        "unet3d", "segmenter", 3, "Cicek 2016, 3D U-Net, arXiv:1606.06650; design rules of nnU-Net, arXiv:1809.10486",
+        "architectures.unet:residual_unet", 8, multiple=8,
+    ),
+    _own("vnet", "segmenter", 3, "Milletari 2016, V-Net, arXiv:1606.04797", "architectures.volumes:vnet", 16, multiple=16),
+    _own(
+        "multiscale3d", "segmenter", 3,
+        "Kamnitsas 2017, DeepMedic, 10.1016/j.media.2016.10.004; Havaei 2017, 10.1016/j.media.2016.05.004",
+        "architectures.volumes:multiscale3d", 8, multiple=4, also=("deepmedic",),
+    ),
+)  # fmt: skip
+
+TAKE_ENCODER = ("unet", "unetplusplus", "deeplabv3plus", "linknet", "fpn")
+"""The segmenters that can be built on a classifier."""
+
+_AUTO, _DENOISE = "Hinton 2006, autoencoder, 10.1126/science.1127647", "Vincent 2008, 10.1145/1390156.1390294"
+_CORRECT = "Ronneberger 2015, U-Net, arXiv:1505.04597; Zhang 2017, DnCNN, arXiv:1608.03981"
+
+IMAGE_TO_IMAGE = tuple(
+    _own(
+        f"{name}{'3d' if dimension == 3 else ''}", "image_to_image", dimension, paper, f"architectures.autoencoders:{wired}",
+        {2: 8, 3: 4}[dimension], multiple={2: 8, 3: 4}[dimension],
+    )
+    for dimension in (2, 3)
+    for name, wired, paper in (
+        ("autoencoder", "autoencoder", _AUTO),
+        ("denoising_autoencoder", "autoencoder", _DENOISE),
+        ("variational_autoencoder", "variational", "Kingma 2014, VAE, arXiv:1312.6114"),
+        ("image_to_image", "corrected", _CORRECT),
+        ("super_resolution", "corrected", "Kim 2016, VDSR, arXiv:1511.04587; Dong 2016, SRCNN, arXiv:1501.00092"),
+    )
+)  # fmt: skip
+
+ENTRIES: dict[str, Entry] = {entry.name: entry for entry in (*CLASSIFIERS, *SEGMENTERS, *IMAGE_TO_IMAGE)}

@@ -1,0 +1,324 @@
+"""The parts of a built model: backbone, features, head, window, class names. It builds and trains nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from easydl.errors import InputError, ModelError
+from easydl.networks import arguments
+from easydl.networks.metadata import ModelMetadata, attach, image_input, metadata_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FEATURES, WINDOW = "features", "window"
+UNITS = ("0-255", "HU")
+
+
+def feature_extractor(model: Any) -> Any:
+    """The part of a classifier up to the layer ``features``, sharing its weights.
+
+    Returns:
+        A Keras model from ``(batch, *size, channels)`` to float32 ``(batch, features)``. Call it with
+        ``training=False`` for features that can be cached.
+
+    Raises:
+        ModelError: The model has no such layer.
+
+    Example:
+        >>> import easydl
+        >>> feature_extractor(easydl.classifier("tiny", size=32)).output_shape
+        (None, 128)
+    """
+    import keras
+
+    return keras.Model(image_input(model), _layer(model, FEATURES).output, name=f"{model.name}_features")
+
+
+def head(model: Any) -> Any:
+    """The part of a classifier after ``features``, sharing its weights: training it trains the model.
+
+    Returns:
+        A Keras model from float32 ``(batch, features)`` to what the model puts out; for a model with covariates
+        from the dict of ``features`` and ``covariates``.
+
+    Raises:
+        ModelError: The model has no such layer.
+
+    Example:
+        >>> import easydl
+        >>> [layer.name for layer in head(easydl.classifier("tiny", size=32)).layers[1:]]
+        ['dropout', 'logits', 'probability']
+    """
+    import keras
+
+    features = _layer(model, FEATURES).output
+    features.name = FEATURES
+    given: Any = features
+    if isinstance(model.input, dict):
+        given = {FEATURES: features, **{name: one for name, one in model.input.items() if name != "image"}}
+    return keras.Model(given, model.output, name=f"{model.name}_head")
+
+
+def backbone_layers(model: Any) -> list[Any]:
+    """The layers of a classifier from the image to ``features``, in the order of the model.
+
+    Raises:
+        ModelError: The model has no such layer.
+    """
+    names = [layer.name for layer in model.layers]
+    _layer(model, FEATURES)
+    return [layer for layer in model.layers[: names.index(FEATURES) + 1] if not layer.name.startswith("covariates")]
+
+
+def freeze_backbone(model: Any) -> Any:
+    """Let only the head of a classifier learn. Compile afterwards; Keras fixes what learns when it compiles.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ModelError: The model has no layer ``features``.
+    """
+    for layer in backbone_layers(model):
+        layer.trainable = False
+    return model
+
+
+def unfreeze(model: Any) -> Any:
+    """Let the whole model learn but for batch normalisation, which keeps its statistics. Compile afterwards.
+
+    With the small batches of medical studies, batch statistics that move undo what was learned before.
+
+    Returns:
+        The same model.
+    """
+    import keras
+
+    for layer in model.layers:
+        layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+    return model
+
+
+def set_window(model: Any, window: Sequence[float], units: str) -> Any:
+    """Choose which values are black and which are white, inside the model.
+
+    It holds from the next prediction on, and is saved with the model. Call it before ``compile`` and ``fit``:
+    a training step that is already compiled is dropped and compiled anew.
+
+    Args:
+        model: A model of easydl.
+        window: (low, high): low and less becomes black, high and more white.
+        units: What the numbers are: ``"HU"``, or ``"0-255"``.
+
+    Returns:
+        The same model, with the window in its recipe.
+
+    Raises:
+        InputError: Not two finite numbers in order, or unknown units.
+        ModelError: The model has no layer ``window``.
+
+    Example:
+        >>> import easydl
+        >>> model = set_window(easydl.classifier("tiny", size=32), (-160.0, 240.0), "HU")
+        >>> model.get_layer("window").get_config()["scale"]
+        0.6375
+
+    References:
+        DICOM PS3.3 C.11.2.1.2 (window centre and width), here without its half-pixel terms.
+    """
+    if units not in UNITS:
+        raise InputError(f"`units` is {units!r}.", f"one of {', '.join(UNITS)}.", 'Use "HU" for CT, else "0-255".')
+    try:
+        low, high = (float(value) for value in window)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise InputError(
+            f"`window` is {window!r}.",
+            "two numbers, the lower first.",
+            "For lungs in CT, use window=(-1000, 400).",
+        )
+    layer = _layer(model, WINDOW)
+    layer.scale = 255.0 / (high - low)
+    layer.offset = -low * layer.scale
+    if metadata_of(model).task == "reconstruction":
+        # Image in, image out: black and white become the same values again.
+        out = _layer(model, "image_out")
+        out.scale, out.offset = (high - low) / 2, (high + low) / 2
+    _retrace(model)
+    return attach(model, metadata_of(model).model_copy(update={"window": (low, high), "units": units}))
+
+
+def _retrace(model: Any) -> None:
+    """Drop what Keras has compiled: numbers in its graph are constants."""
+    for compiled in ("train_function", "test_function", "predict_function"):
+        if hasattr(model, compiled):
+            setattr(model, compiled, None)
+
+
+def set_target_scale(model: Any, mean: float, std: float, *, head: str = "") -> Any:
+    """Choose the unit of a number that the model measures: it learns (number - mean) / deviation inside.
+
+    Call it before ``compile`` and ``fit``, with the mean and standard deviation of the training part.
+
+    Args:
+        model: A regression model of easydl.
+        mean: Mean of the number.
+        deviation: Its standard deviation, above 0.
+        head: Which number, for a model with several heads.
+
+    Returns:
+        The same model, with both in its recipe.
+
+    Raises:
+        InputError: Not two finite numbers, or the deviation is not above 0.
+        ModelError: The model measures no number.
+
+    Example:
+        >>> import easydl
+        >>> model = easydl.classifier("tiny", task="regression", size=32)
+        >>> metadata_of(set_target_scale(model, 62.0, 11.5)).target
+        {'': (62.0, 11.5)}
+    """
+    name = f"{arguments.layer_name(head)}_target_scaling" if head else "target_scaling"
+    layer = _layer(model, name, "a regression model")
+    if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
+        raise InputError(
+            f"The numbers to learn have the mean {mean} and the standard deviation {std}.",
+            "finite numbers that are not all the same.",
+            "Look at the labels of the training part.",
+        )
+    layer.scale, layer.offset = float(std), float(mean)
+    _retrace(model)
+    metadata = metadata_of(model)
+    return attach(model, metadata.model_copy(update={"target": {**metadata.target, head: (float(mean), float(std))}}))
+
+
+def encode_covariates(metadata: ModelMetadata, frame: pd.DataFrame) -> np.ndarray:
+    """The clinical table as a model takes it beside the images.
+
+    A number becomes its distance from the training mean in standard deviations (0 where it is missing) and a 1
+    where it is missing; a word becomes a 1 in the place of its value, and nothing where it is missing or new.
+
+    Args:
+        recipe: Of a model with covariates.
+        frame: One row per image, with the columns that the recipe names.
+
+    Returns:
+        float32 ``(rows, width)``.
+
+    Raises:
+        InputError: A column is not there, or holds words where the model was trained on numbers.
+    """
+    parts = []
+    for one in metadata.covariates:
+        if one.name not in frame.columns:
+            raise InputError(
+                f"The table has no column {one.name!r}.",
+                f"the columns {', '.join(each.name for each in metadata.covariates)}, which the model takes.",
+                "Add the column; leave cells empty where the value is not known.",
+            )
+        if one.categories is None:
+            numbers = _numbers(frame[one.name], one.name)
+            missing = np.isnan(numbers)
+            parts += [np.where(missing, 0.0, (numbers - one.mean) / one.std), missing.astype(float)]
+        else:
+            words = frame[one.name].astype("string").str.strip()
+            parts += [(words == value).fillna(False).to_numpy(float) for value in one.categories]
+    return np.stack(parts, axis=1).astype(np.float32)
+
+
+def set_covariates(model: Any, frame: pd.DataFrame) -> Any:
+    """Take mean and standard deviation of the covariates from the training part. Call it before ``fit``.
+
+    Args:
+        model: A model of easydl with covariates; others are left as they are.
+        frame: The training part, one row per image.
+
+    Returns:
+        The same model, with both in its recipe.
+
+    Raises:
+        InputError: A column is not there, holds words instead of numbers, or no number at all.
+    """
+    metadata = metadata_of(model)
+    changed = []
+    for one in metadata.covariates:
+        if one.categories is None and one.name in frame.columns:
+            numbers = _numbers(frame[one.name], one.name)
+            known = numbers[~np.isnan(numbers)]
+            if not len(known):
+                raise InputError(
+                    f"The column {one.name!r} holds no number in the training part.",
+                    "numbers in some rows at least.",
+                    "Leave it out of `covariates`.",
+                )
+            one = one.model_copy(update={"mean": float(known.mean()), "deviation": float(known.std()) or 1.0})
+        changed.append(one)
+    attach(model, metadata.model_copy(update={"covariates": tuple(changed)}))
+    encode_covariates(metadata_of(model), frame)
+    return model
+
+
+def _numbers(column: pd.Series, name: str) -> np.ndarray:
+    import pandas as pd
+
+    numbers = pd.to_numeric(column, errors="coerce")
+    odd = numbers.isna() & column.notna() & (column.astype("string").str.strip() != "")
+    if odd.any() or np.isinf(numbers.to_numpy(float)).any():
+        raise InputError(
+            f"The column {name!r} holds {int(odd.sum()) or 'infinite'} value(s) that are no numbers.",
+            "numbers, or empty cells where they are not known.",
+            "Correct these cells.",
+        )
+    return numbers.to_numpy(float)
+
+
+def set_classes(model: Any, classes: Sequence[str]) -> Any:
+    """Name the outputs of a model that was built with a number of classes only.
+
+    Args:
+        model: A model of easydl.
+        classes: As many names as the model has outputs, in their order.
+
+    Returns:
+        The same model, with the names in its recipe.
+
+    Raises:
+        ModelError: Another number of names than outputs.
+        InputError: A name is empty or given twice.
+    """
+    metadata = metadata_of(model)
+    if metadata.task in ("heads", "reconstruction"):
+        raise ModelError(
+            "The outputs of this model are not classes.", "a model with one question.", "Name the classes in `heads`."
+        )
+    names = arguments.class_names(list(classes), metadata.task)
+    if len(names) != len(metadata.classes):
+        raise ModelError(
+            f"The model has {len(metadata.classes)} outputs, {len(names)} class names were given.",
+            "a name for every output.",
+            "Build the model with classes=study.classes.",
+        )
+    changes: dict[str, Any] = {"classes": names}
+    values = getattr(classes, "label_values", None)
+    if values and metadata.task == "segmentation":
+        changes["label_values"] = tuple(int(value) for value in values)
+    return attach(model, metadata.model_copy(update=changes))
+
+
+def _layer(model: Any, name: str, needed: str = "") -> Any:
+    try:
+        return model.get_layer(name)
+    except ValueError:
+        needed = needed or ("a classifier" if name == FEATURES else "a model")
+        raise ModelError(
+            f"The model has no layer called {name}.",
+            f"{needed} of easydl.",
+            "Build it with easydl.classifier(...)" + (", unet(...) or unet3d(...)." if name == WINDOW else "."),
+        ) from None

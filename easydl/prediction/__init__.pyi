@@ -1,0 +1,13 @@
+from .cascades import Cascade as Cascade
+from .cascades import cascade as cascade
+from .cascades import load_model as load_model
+from .image_to_image import Reconstruction as Reconstruction
+from .predicting import cases as cases
+from .predicting import check_classes as check_classes
+from .predicting import compiled as compiled
+from .predicting import inputs as inputs
+from .predicting import predict as predict
+from .predicting import rebuilds as rebuilds
+from .results import Case as Case
+from .results import Predictions as Predictions
+from .results import Segmentation as Segmentation

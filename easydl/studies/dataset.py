@@ -1,0 +1,138 @@
+"""From a Study to TensorFlow: images decoded once, kept, batched. The only file of this room that imports TensorFlow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from easydl.images import prepare
+from easydl.images.resampling import resize_labels
+from easydl.studies.pixel_facts import Decoded, facts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from easydl.studies.study import Study
+
+IN_MEMORY_BYTES = 2 * 1024**3
+"""Decoded images above this size stay in the cache on the disk instead of memory."""
+
+
+def decode(
+    study: Study,
+    *,
+    size: tuple[int, ...],
+    channels: int,
+    units: str,
+    normalise: str = "percentile",
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray | Decoded:
+    """Decode every image of a study once, at the size and in the units of a model; the next time they are there.
+
+    Args:
+        study: The images.
+        size: Spatial size.
+        channels: Channels of the model.
+        units: ``"0-255"`` or ``"HU"``.
+        normalise: How relative values reach 0-255; see `easydl.images.prepare`.
+        progress: Called with (done, total).
+
+    Returns:
+        ``(images, *size, channels)``: uint8 where the files hold 8 bits, else float32. Larger ones than
+        `IN_MEMORY_BYTES` stay in the cache and are memory-mapped batch by batch.
+
+    Raises:
+        InputError: Images cannot be read; all are counted and five named.
+    """
+    eight_bit = units == "0-255" and normalise == "percentile" and facts(study, [0])[0]["units"] == "0-255"
+
+    def make(row: int) -> np.ndarray:
+        pixels = prepare(study.scan(row), channels=channels, units=units, size=size, normalise=normalise)
+        return np.rint(np.clip(pixels, 0, 255)).astype(np.uint8) if eight_bit else pixels.astype(np.float32)
+
+    found = Decoded(study, f"{size}|{channels}|{units}|{eight_bit}|{normalise}", make)
+    shape = (len(study), *size, channels)
+    large = np.prod(shape, dtype=np.int64) * (1 if eight_bit else 4) > IN_MEMORY_BYTES
+    out = None if large else np.empty(shape, np.uint8 if eight_bit else np.float32)
+    done = 0
+
+    def one(row: int) -> bool:
+        nonlocal done
+        pixels = found.row(row)
+        if out is not None:
+            out[row] = pixels
+        done += 1
+        if progress is not None:
+            progress(done, len(study))
+        return True
+
+    study.each(one)
+    return found if out is None else out
+
+
+def dataset(
+    images: Any, targets: Any, batch_size: int, *, weights: Any = None, shuffle: bool = False, seed: int = 0
+) -> Any:
+    """A ``tf.data.Dataset`` over arrays that are gathered a batch at a time, so that nothing is copied twice.
+
+    Args:
+        images: ``(n, *size, channels)`` of any dtype, memory-mapped or not; or a dict of such inputs.
+        targets: ``(n, ...)`` float32, or a dict of them.
+        batch_size: Rows in a batch.
+        weights: ``(n,)`` float32 or a dict of them, or None.
+        shuffle: A new order in each epoch.
+        seed: Seed of that order.
+
+    Returns:
+        Batches of (float32 images, float32 targets), and weights where they are given, prefetched.
+    """
+    import tensorflow as tf
+
+    count = len(tf.nest.flatten(targets)[0])
+    rows = tf.data.Dataset.range(count)
+    if shuffle:
+        rows = rows.shuffle(count, seed=seed, reshuffle_each_iteration=True)
+    return gathered(rows.batch(batch_size), images, targets, weights).prefetch(2)
+
+
+def gathered(rows: Any, images: Any, targets: Any, weights: Any = None) -> Any:
+    """Batches of row numbers become batches of what lies in these rows, as float32.
+
+    Args:
+        rows: A ``tf.data.Dataset`` of int64 ``(batch,)``.
+        images: As for `dataset`.
+        targets: As for `dataset`.
+        weights: As for `dataset`.
+
+    Returns:
+        A ``tf.data.Dataset`` of (images, targets) or (images, targets, weights).
+    """
+    import tensorflow as tf
+
+    tree = (images, targets) if weights is None else (images, targets, weights)
+    parts = tf.nest.flatten(tree)
+
+    def gather(chosen: np.ndarray) -> list[np.ndarray]:
+        return [np.asarray(part[chosen], dtype=np.float32) for part in parts]
+
+    def load(chosen: Any) -> Any:
+        found = tf.numpy_function(gather, [chosen], [tf.float32] * len(parts), stateful=False)
+        for one, part in zip(found, parts, strict=True):
+            one.set_shape((None, *part.shape[1:]))
+        return tf.nest.pack_sequence_as(tree, found)
+
+    return rows.map(load, num_parallel_calls=2, deterministic=True)
+
+
+def batches(study: Study, batch_size: int, *, size: tuple[int, ...] | None, shuffle: bool, seed: int) -> Any:
+    """See `Study.batches`."""
+    size = tuple(size) if size else ((64,) * 3 if study.dimension == 3 else (128, 128))
+    images = decode(study, size=size, channels=study.channels, units=study.units)
+    if study.task == "segmentation":
+        count = len(study.classes)
+        labels = study.each(lambda row: resize_labels(study.reference(row), size).astype(np.int32))
+        targets = np.stack([np.eye(count, dtype=np.float32)[one] for one in labels])
+    else:
+        targets = study.targets()
+    return dataset(images, targets, batch_size, weights=study.target_weights(), shuffle=shuffle, seed=seed)

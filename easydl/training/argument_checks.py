@@ -1,0 +1,104 @@
+"""What `easydl.fit` refuses before an image is decoded. It chooses nothing and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from easydl.errors import InputError, ModelError
+from easydl.networks.metadata import ModelMetadata
+from easydl.prediction import check_classes
+from easydl.studies import Study
+
+# What to build instead of a network of the other dimension.
+OTHER_DIMENSION = {
+    "classifier": {2: "easydl.classifier('tiny')", 3: "easydl.classifier('tiny3d')"},
+    "segmenter": {2: "easydl.unet", 3: "easydl.unet3d"},
+    "image_to_image": {
+        2: "easydl.image_to_image('denoising_autoencoder')",
+        3: "easydl.image_to_image('denoising_autoencoder3d')",
+    },
+    "keras": {2: "a network that takes images", 3: "a network that takes volumes"},
+}
+
+
+def check_parts(metadata: ModelMetadata, train: Study, val: Study) -> None:
+    """Refuse a training or validation part without targets, or of another dimension or other classes than the model's.
+
+    Raises:
+        InputError: No labels or masks.
+        ModelError: Another dimension, task or classes; in the training part also another order of the classes.
+    """
+    target = "mask" if metadata.task == "segmentation" else "label"
+    makes_images = metadata.task == "reconstruction"
+    for part in (train, val):
+        if target not in part.frame.columns and part.task != "heads" and not makes_images:
+            raise InputError(
+                f"The study ({part.name}) has no {target}s.", f"a {target} for every image.", "Load a table with them."
+            )
+        if metadata.dimension != part.dimension:
+            name = OTHER_DIMENSION[metadata.builder][part.dimension]
+            raise ModelError(
+                f"The model takes {metadata.dimension}D images, the study ({part.name}) holds {part.dimension}D ones.",
+                "a model of the study's dimension.",
+                f"Use {name}, for instance.",
+            )
+        if not makes_images:
+            check_classes(metadata, part, same=part is train)
+
+
+def check_options(metadata: ModelMetadata, fine_tune: bool | str, class_weight: dict[str, float] | str | None) -> None:
+    """Refuse options that were given and that this kind of model has no use for.
+
+    Raises:
+        InputError: Naming the option.
+    """
+    weighs = metadata.task not in ("segmentation", "reconstruction")
+    if class_weight not in ("auto", None) and not weighs:
+        raise InputError(
+            f"class_weight was given for a model whose task is {metadata.task}.",
+            "a classifier, which has images of a class to weigh.",
+            'Leave it out; with loss="tversky" or "focal" an outline that is missed costs more.'
+            if metadata.task == "segmentation"
+            else "Leave it out.",
+        )
+    # False is what happens anyway to a network without pretrained weights.
+    given = fine_tune != "auto" and bool(fine_tune or metadata.pretrained)
+    if given and not (metadata.pretrained and weighs):
+        raise InputError(
+            f"fine_tune={fine_tune} was given, and this model is trained as a whole from the start.",
+            "a classifier with pretrained weights, which is trained in two phases.",
+            "Leave it out, or build such a classifier (pretrained=True).",
+        )
+
+
+def check_datasets(train: Any, val: Any, options: Mapping[str, Any], usual: Mapping[str, Any]) -> None:
+    """Refuse what Keras cannot train on, and options of a study that were given with a dataset.
+
+    Args:
+        train: What is not a `Study`.
+        val: What it is validated on, or None.
+        options: Those that a dataset has no use for.
+        usual: What they are when they were not given.
+
+    Raises:
+        InputError: Naming what was given.
+    """
+    import keras
+    import tensorflow as tf
+
+    for part in (train, val):
+        if part is not None and not isinstance(part, (tf.data.Dataset, keras.utils.PyDataset)):
+            raise InputError(
+                f"A {type(part).__name__} was given to train on.",
+                "the parts of a split study, or a tf.data.Dataset of (images, targets) for each.",
+                "Use train, val, test = easydl.load(...).split(seed=0).",
+            )
+    # Compared as text, for a window or a spacing may be an array.
+    unused = [name for name, value in options.items() if str(value) != str(usual[name])]
+    if unused:
+        raise InputError(
+            f"{', '.join(unused)} was given with a dataset, which is fed to the model as it is.",
+            "a study, whose images are prepared by these options.",
+            "Leave them out and prepare the dataset yourself, or give the parts of a study.",
+        )

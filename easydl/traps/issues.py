@@ -1,0 +1,94 @@
+"""What an audit says: findings by severity, each a sentence with its number and what to do. It checks nothing."""
+
+from __future__ import annotations
+
+import html
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from easydl.errors import RESEARCH_USE
+
+SEVERITIES = ("BLOCK", "WARN", "UNTESTED", "NOTE", "OK")
+"""From the worst down. UNTESTED is a result: what could not be looked at is said."""
+
+
+@dataclass(frozen=True)
+class Issue:
+    """One trap, looked for.
+
+    Attributes:
+        id: Its number in the list of traps (A1 patients, A2 identical images, A4 confounders, ...).
+        severity: One of `SEVERITIES`.
+        sentence: What was found, in words.
+        fix: What to do; empty when there is nothing to do.
+        value: The number behind it, or None.
+        low: Lower end of its 95% interval.
+        high: Upper end of its 95% interval.
+        p: Permutation p value, or None.
+        n: How many patients it rests on.
+        rows: The rows of the study's frame it is about (at most 20).
+    """
+
+    id: str
+    severity: str
+    sentence: str
+    fix: str = ""
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    n: int | None = None
+    rows: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, repr=False)
+class Audit:
+    """All findings about a study, the worst first. Shows itself as a table in a notebook.
+
+    Attributes:
+        findings: The findings.
+        name: What was audited.
+    """
+
+    issues: tuple[Issue, ...]
+    name: str = "study"
+    research_use: str = field(default=RESEARCH_USE)
+
+    @property
+    def blocking(self) -> tuple[Issue, ...]:
+        """The findings that make a test result meaningless until they are put right."""
+        return tuple(one for one in self.issues if one.severity == "BLOCK")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The findings as plain values for audit.json; numbers that do not exist are None."""
+
+        def plain(value: Any) -> Any:
+            return None if isinstance(value, float) and not math.isfinite(value) else value
+
+        issues = [{key: plain(value) for key, value in asdict(one).items()} for one in self.issues]
+        return {"issues": issues, "research_use": self.research_use}
+
+    def __repr__(self) -> str:
+        lines = [f"{one.severity:8} {one.sentence}{' ' + one.fix if one.fix else ''}" for one in self.issues]
+        return "\n".join([f"Audit of {self.name}", *lines, self.research_use])
+
+    def _repr_html_(self) -> str:
+        colours = {
+            "BLOCK": "#b3261e",
+            "WARN": "#a15c00",
+            "UNTESTED": "#5b5b5b",
+            "NOTE": "#2b5c8a",
+            "OK": "#2e6b3a",
+        }
+        rows = "".join(
+            f'<tr><td style="color:{colours[one.severity]};font-weight:600">{one.severity}</td>'
+            f'<td style="text-align:left">{html.escape(one.sentence)}</td>'
+            f'<td style="text-align:left">{html.escape(one.fix)}</td></tr>'
+            for one in self.issues
+        )
+        return (
+            f"<table><thead><tr><th></th><th style='text-align:left'>What was found</th>"
+            f"<th style='text-align:left'>What to do</th></tr></thead><tbody>{rows}</tbody></table>"
+            f"<p><small>{self.research_use}</small></p>"
+        )
