@@ -266,7 +266,7 @@ def open_app(
 
 @app.command()
 def models(
-    kind: Annotated[str | None, typer.Option(help="classifier, segmenter or translator.")] = None,
+    kind: Annotated[str | None, typer.Option(help="classifier, segmenter or image_to_image.")] = None,
     dimension: Annotated[int | None, typer.Option(help="2 for images, 3 for volumes.")] = None,
     pretrained: Annotated[str | None, typer.Option(help="Weights from imagenet or radimagenet.")] = None,
     at_most_megabytes: Annotated[float | None, typer.Option(help="Size of the weights.")] = None,

@@ -26,10 +26,10 @@ from easydl.workspace.tables import classes, numbered, numbers, table
 
 PREVIEW_ROWS = 200
 EARLIER_SHOWN = 8
-TITLES = {"multilabel": "Findings", "regression": "Numbers", "ordinal": "Grades", "heads": "Questions"}
+TITLES = {"multilabel": "Findings", "regression": "Numbers", "ordinal": "Grades", "multitask": "Questions"}
 TASKS = {
     "auto": "what the columns say", "classification": "one class for each image", "ordinal": "one of several ordered grades",
-    "multilabel": "any number of findings", "regression": "a number", "heads": "several questions",
+    "multilabel": "any number of findings", "regression": "a number", "multitask": "several questions",
     "segmentation": "an outline",
 }  # fmt: skip
 DOORS = ("On this computer", "Upload a zip", "Upload images", "Simulated study")

@@ -34,7 +34,7 @@ def metrics_of(predictions: Predictions, **options: Any) -> Metrics:
         tested = regression_metrics(predictions.frame, predictions.classes[0], **options)
         tested.notes.extend(predictions.notes)
         return tested
-    if predictions.task != "heads":
+    if predictions.task != "multitask":
         of_classes = {"multilabel": multilabel_metrics, "ordinal": ordinal_metrics}
         tested = of_classes.get(predictions.task, classification_metrics)(
             predictions.frame, predictions.classes, **options
@@ -45,7 +45,7 @@ def metrics_of(predictions: Predictions, **options: Any) -> Metrics:
     tables = [one.table.assign(name=f"{name}: " + one.table["name"]) for name, one in found.items()]
     first = next(iter(found.values()))
     return Metrics(
-        task="heads", classes=tuple(found), table=pd.concat(tables, ignore_index=True),
+        task="multitask", classes=tuple(found), table=pd.concat(tables, ignore_index=True),
         notes=_notes(found), patients_known=first.patients_known, images=len(predictions.frame),
         patients=int(predictions.frame["patient"].nunique()) if first.patients_known else len(predictions.frame),
         heads=found, seed=first.seed, resamples=first.resamples,

@@ -61,7 +61,9 @@ class Stored(BaseModel):
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    task: Literal["classification", "multilabel", "ordinal", "regression", "heads", "segmentation", "reconstruction"]
+    task: Literal[
+        "classification", "multilabel", "ordinal", "regression", "multitask", "segmentation", "reconstruction"
+    ]
     classes: list[str] = Field(min_length=1)
     table: list[Row]
     positive: str | None = None

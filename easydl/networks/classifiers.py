@@ -137,13 +137,13 @@ def classifier(
 
 def _task(task: Any, heads: Any, classes: Any) -> Task:
     if heads is not None:
-        if task not in ("classification", "heads") or classes is not None:
+        if task not in ("classification", "multitask") or classes is not None:
             raise InputError(
                 f"`heads` was given together with {'`classes`' if classes is not None else f'task={task!r}'}.",
                 "either `heads`, or `classes` and `task`.",
                 "Say the classes of each head in `heads`.",
             )
-        return "heads"
+        return "multitask"
     if task not in arguments.CLASSIFIER_TASKS:
         raise InputError(
             f"`task` is {task!r}.",

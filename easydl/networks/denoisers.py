@@ -46,7 +46,7 @@ def image_to_image(
         InputError: An argument is not one of its choices or out of its range.
 
     Example:
-        >>> translator("autoencoder", size=64).output_shape
+        >>> image_to_image("autoencoder", size=64).output_shape
         (None, 64, 64, 1)
 
     References:

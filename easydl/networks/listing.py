@@ -24,7 +24,7 @@ def find(name: str, kind: str, dimension: int | None = None) -> Entry:
 
     Args:
         name: What the user typed.
-        makes: ``classifier``, ``segmenter`` or ``translator``.
+        makes: ``classifier``, ``segmenter`` or ``image_to_image``.
         dimension: Name only networks of this dimension among the choices.
 
     Raises:

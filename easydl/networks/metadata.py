@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from easydl.errors import ModelError
 
 Task = Literal[
-    "classification", "multilabel", "regression", "ordinal", "heads", "segmentation", "reconstruction"
+    "classification", "multilabel", "regression", "ordinal", "multitask", "segmentation", "reconstruction"
 ]  # fmt: skip
 
 
@@ -55,11 +55,11 @@ class ModelMetadata(BaseModel):
     """The facts a model file carries in ``easydl.json``, checked against this schema when it is read.
 
     Attributes:
-        builder: The function that built the model: ``classifier``, ``segmenter`` or ``translator``; ``keras`` for a
+        builder: The function that built the model: ``classifier``, ``segmenter`` or ``image_to_image``; ``keras`` for a
             model somebody built by hand, which only plain Keras can open again.
         arguments: What rebuilds the same graph (never ``pretrained``: the weights are in the file).
         classes: Class names in the order of the outputs. A segmenter's first class is the background. For several
-            heads their names, for a translator the names of the image's channels.
+            heads their names, for a image-to-image model the names of the image's channels.
         task: ``classification``, ``multilabel``, ``regression``, ``ordinal`` (classes in an order), ``heads``
             (several questions), ``segmentation`` or ``reconstruction`` (an image).
         heads: What each head answers, by name; empty for the other tasks.
@@ -75,7 +75,7 @@ class ModelMetadata(BaseModel):
         spacing_mm: The working grid of a segmenter in mm, in the order of its axes, or None.
         max_side: The working grid of a 2D segmenter: longer images are reduced to this many pixels.
         reduced: Whether images it was trained on were longer than that, so that it knows them at a smaller scale.
-        multiple: Every side of a patch that a segmenter or translator is given is a multiple of this many pixels, 1 to
+        multiple: Every side of a patch that a segmenter or image-to-image model is given is a multiple of this many pixels, 1 to
             256; axis by axis where they differ.
         patch: Size of the patches it was trained on, in working-grid pixels.
         label_values: For a segmenter, the number each class has in mask files, background first; None counts

@@ -27,7 +27,7 @@ class Entry:
 
     Attributes:
         name: What the user types.
-        makes: ``classifier``, ``segmenter`` or ``translator`` (image in, image out).
+        makes: ``classifier``, ``segmenter`` or ``image_to_image`` (image in, image out).
         dimension: 2 for images, 3 for volumes.
         paper: Where the architecture is described.
         wired: Where the layers are laid out: ``module:function`` below ``easydl.networks``.

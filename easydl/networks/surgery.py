@@ -258,7 +258,7 @@ def set_covariates(model: Any, frame: pd.DataFrame) -> Any:
                     "numbers in some rows at least.",
                     "Leave it out of `covariates`.",
                 )
-            one = one.model_copy(update={"mean": float(known.mean()), "deviation": float(known.std()) or 1.0})
+            one = one.model_copy(update={"mean": float(known.mean()), "std": float(known.std()) or 1.0})
         changed.append(one)
     attach(model, metadata.model_copy(update={"covariates": tuple(changed)}))
     encode_covariates(metadata_of(model), frame)
@@ -294,7 +294,7 @@ def set_classes(model: Any, classes: Sequence[str]) -> Any:
         InputError: A name is empty or given twice.
     """
     metadata = metadata_of(model)
-    if metadata.task in ("heads", "reconstruction"):
+    if metadata.task in ("multitask", "reconstruction"):
         raise ModelError(
             "The outputs of this model are not classes.", "a model with one question.", "Name the classes in `heads`."
         )

@@ -250,21 +250,21 @@ def check_classes(metadata: ModelMetadata, study: Study, *, same: bool = False) 
     Raises:
         ModelError: Naming both.
     """
-    if not (study.task in ("segmentation", "heads") or "label" in study.frame.columns):
+    if not (study.task in ("segmentation", "multitask") or "label" in study.frame.columns):
         return
     if metadata.task != study.task:
         raise ModelError(
             f"The model's task is {metadata.task}; the study's is {study.task}.",
             "the same task in both.",
             "Build the model with "
-            + ("heads=study.heads" if study.task == "heads" else f"task={study.task!r}")
+            + ("heads=study.heads" if study.task == "multitask" else f"task={study.task!r}")
             + ", or load the study with task= (--task) as the model's.",
         )
     if metadata.task == "regression":
         return
     ours: Any = {name: one.classes for name, one in metadata.heads.items()} or tuple(metadata.classes)
     theirs: Any = {
-        name: (name,) if isinstance(asked, int) else tuple(asked) for name, asked in study.questions.items()
+        name: (name,) if isinstance(asked, int) else tuple(asked) for name, asked in study.heads.items()
     } or tuple(study.classes)
     if ours == theirs or not theirs:
         return

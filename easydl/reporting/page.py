@@ -39,7 +39,7 @@ _PICTURES = {
     "ordinal": "Confusion matrix, and misses in grades",
     "regression": "Prediction against reference, and Bland-Altman plot",
     "segmentation": "Dice of every test image",
-    "heads": "The pictures of every question",
+    "multitask": "The pictures of every question",
 }
 
 

@@ -68,9 +68,9 @@ def python(config: dict[str, Any], builder: str, name: str) -> str:
     task = _task(config)
     if classifier and config.get("covariates"):
         build = {"covariates": list(config["covariates"]), **build}
-    if classifier and task not in ("classification", "heads"):
+    if classifier and task not in ("classification", "multitask"):
         build = {"task": task, **build}
-    told = "heads=study.heads" if task == "heads" else "classes=study.classes"
+    told = "heads=study.heads" if task == "multitask" else "classes=study.classes"
     fit = {
         key: tuple(config[key]) if isinstance(config[key], list) else config[key]
         for key, usual in _FIT.items()
@@ -134,7 +134,7 @@ def command(config: dict[str, Any]) -> str:
 def _task(config: dict[str, Any]) -> str:
     """What the columns say when nobody did, as `easydl.load` understands them."""
     if config.get("heads"):
-        return "heads"
+        return "multitask"
     task = str(config.get("task") or "auto")
     several = isinstance(config.get("label"), list) and len(config["label"]) > 1
     return task if task != "auto" else "multilabel" if several or config.get("label_separator") else "classification"

@@ -131,7 +131,7 @@ def _study_sentence(record: RunRecord) -> str:
         sentence += f" of {many(sum(number or 0 for number in patients), 'patient')}"
     classes = record.split.get("classes")
     if isinstance(classes, list) and 0 < len(classes) <= 8:
-        what = {"multilabel": "issues", "ordinal": "grades", "regression": "measured:", "heads": "questions"}
+        what = {"multilabel": "issues", "ordinal": "grades", "regression": "measured:", "multitask": "questions"}
         sentence += f", {what.get(str(record.split.get('task')), 'classes')} {', '.join(str(name) for name in classes)}"
     return sentence + "."
 

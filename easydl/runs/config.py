@@ -67,7 +67,7 @@ class RunConfig(BaseModel):
     mask: str | None = None
     patient: str | None = "auto"
     split: str | None = None
-    task: Literal["auto", "classification", "multilabel", "regression", "ordinal", "heads", "segmentation"] = "auto"
+    task: Literal["auto", "classification", "multilabel", "regression", "ordinal", "multitask", "segmentation"] = "auto"
     classes: list[str] | None = None
     label_separator: str | None = None
     raters: list[str] | None = None

@@ -231,7 +231,7 @@ class _Work:
 
         index = []
         frame, called = test.frame.reset_index(drop=True), self._predictions()
-        questions = list(test.questions) or [""]
+        questions = list(test.heads) or [""]
         for number, row in enumerate(_spread(test)[: self.config.heatmaps]):
             if (self.folder / "stop").exists():
                 raise Stopped
@@ -329,7 +329,7 @@ def build(config: RunConfig, study: Any) -> Any:
     if name == "auto":
         name = "tiny3d" if study.dimension == 3 else "resnet" if config.pretrained else "tiny"
     asked: dict[str, Any] = {"classes": study.classes, "task": study.task}
-    if study.task == "heads":
+    if study.task == "multitask":
         asked = {"heads": study.heads}
     return classifier(
         name, **asked, covariates=config.covariates, pretrained=config.pretrained, size=config.size, seed=config.seed

@@ -50,8 +50,8 @@ def covariates_of(study: Study) -> dict[str, tuple[str, ...] | None]:
         {'age': None, 'sex': ('F', 'M')}
     """
     frame = study.frame
-    taken = _NEVER | FILE_FACTS | set(study.image_columns) | set(study.raters) | set(study.questions)
-    targets = list(study.questions) or (["label"] if "label" in frame.columns else [])
+    taken = _NEVER | FILE_FACTS | set(study.image_columns) | set(study.raters) | set(study.heads)
+    targets = list(study.heads) or (["label"] if "label" in frame.columns else [])
     found: dict[str, tuple[str, ...] | None] = {}
     for column in map(str, frame.columns):
         if column in taken or column.startswith("image_") or _IDENTIFIER.search(column.lower()):

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from easydl.errors import InputError
+from easydl.options import LoadOptions, documented
 from easydl.studies import files, folders, labels, pairing, tables
 from easydl.studies import raters as several
 from easydl.studies.agreement import Agreement, agreement
@@ -21,6 +22,7 @@ from easydl.studies.study import TASKS, Study
 LEAST_IMAGES = 1
 
 
+@documented(LoadOptions)
 def load(
     source: str | Path | pd.DataFrame,
     *,
@@ -47,35 +49,7 @@ def load(
         source: A CSV or Excel file or a DataFrame with one row per image; a folder with one sub-folder per class
             (also below ``train``, ``val`` and ``test`` folders); a folder with the folders ``images`` and ``masks``
             (or ``imagesTr`` and ``labelsTr``, ...), paired by file name; or a folder of DICOM files (one row per series).
-        image: The column with the image paths; several columns become channels. Found by name when not given.
-            Paths are taken relative to the table.
-        label: The column with the class or number; several columns of 0 and 1 are one finding each. Found by name when
-            not given.
-        mask: The column with the mask paths; makes this a segmentation study.
-        patient: The column with the patient. ``"auto"`` looks for one, then in the DICOM headers. None says that
-            every image is a patient of its own: this goes on the record of every report.
-        split: A column with a ready-made split (train, val, test). It is refused when a patient is in two parts.
-        task: ``"classification"`` (one class per image), ``"multilabel"`` (any number of findings), ``"regression"``
-            (a number), ``"ordinal"`` (one of several grades, whose order is that of ``classes``, or of the numbers),
-            ``"heads"`` (several questions) or ``"segmentation"`` (a mask); ``"auto"`` tells by the columns and asks when
-            unsure.
-        classes: The classes in the order to keep. Not given, they are sorted (numbers as numbers). A word such as "NA"
-            is a class if it is listed here; if it is not, its rows are set aside and counted.
-        label_separator: What separates several findings in one label cell, such as ``";"``.
-        raters: Columns of several raters. Without ``label`` the majority is the label (for numbers the mean), and
-            images on which they are evenly divided are set aside; ``study.agreement`` says how well they agree.
-        heads: Columns of several questions about one image, such as ``["cancer", "density"]``; or a dict from column to
-            its classes in order, or to 1 for a number. A row may leave some of them unanswered.
-        root: The folder that the table's paths are relative to and have to lie in. Not given, it is the table's folder;
-            paths that lead out of it are refused. In a DataFrame, paths are relative to the working directory and may
-            lead anywhere.
-        merge_labels: Treat labels that differ only by spaces, case or look-alike letters as one (on the record).
-        resample_masks: Bring masks that lie on another grid to their image's by nearest neighbour, by their positions
-            in space. Not given, they are refused.
-        collapse_instances: In masks that number single objects (nuclei, lesions), every value but 0 is foreground.
-        mask_labels: Names for the values in the masks, such as ``{"background": 0, "edema": 2, "tumour": [1, 4]}``;
-            several values make one class, which saved masks hold as the first of them. Values without a name are refused.
-        override: A reason, in writing, for using a split that leaks. It is repeated in every report.
+        {options}
 
     Returns:
         A `Study`.
@@ -151,7 +125,7 @@ def load(
     table = files.once(table, image_columns, [*target, *(["patient"] if known else [])], notes)
     study = Study(
         frame=table.reset_index(drop=True), task=task, image_columns=image_columns, patients_known=known, notes=notes,
-        name=name, class_names=names, questions=questions, raters=rater_columns, agreement=agreed,
+        name=name, class_names=names, heads=questions, raters=rater_columns, agreement=agreed,
         resample_masks=resample_masks, collapse_instances=collapse_instances, mask_labels=mask_labels,
         mask_column=mask_column or "mask",
     )  # fmt: skip
@@ -228,14 +202,14 @@ def _task(
     raters: list[str], heads: Any,
 ) -> str:  # fmt: skip
     """What is to be learnt, and whether the columns can tell it."""
-    if heads is not None or task == "heads":
-        if heads is None or label_columns or separator or mask or raters or task not in ("auto", "heads"):
+    if heads is not None or task == "multitask":
+        if heads is None or label_columns or separator or mask or raters or task not in ("auto", "multitask"):
             raise InputError(
                 f"task={task!r} with heads={heads!r} and other labels cannot be answered together.",
                 "heads= alone, for several questions about one image, and for nothing else.",
                 "Name all the questions in heads= (--heads), and leave label=, mask= and raters= out.",
             )
-        return "heads"
+        return "multitask"
     several_findings = len(label_columns) > 1 or separator is not None
     if task == "auto" and several_findings:
         task = "multilabel"
@@ -307,7 +281,7 @@ def _patients(table: pd.DataFrame, patient: str | None, is_table: bool, notes: l
 
 def _enough(study: Study) -> None:
     """At least two classes, findings or values: from one alone nothing can be learnt."""
-    if "label" not in study.frame.columns or study.task in ("segmentation", "heads"):
+    if "label" not in study.frame.columns or study.task in ("segmentation", "multitask"):
         return
     if study.task == "multilabel":
         flat = [

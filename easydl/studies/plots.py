@@ -22,10 +22,10 @@ CT_WINDOW_HU = (-1000.0, 400.0)
 def summary(study: Study) -> pd.DataFrame:
     """Images and patients per class (rows) and part of the split (columns)."""
     frame = study.frame
-    if study.task == "heads":
-        parts = [summary(study.head(name)) for name in study.questions]
+    if study.task == "multitask":
+        parts = [summary(study.head(name)) for name in study.heads]
         labelled_parts = [
-            part.assign(label=f"{name}: " + part["label"]) for name, part in zip(study.questions, parts, strict=True)
+            part.assign(label=f"{name}: " + part["label"]) for name, part in zip(study.heads, parts, strict=True)
         ]
         return pd.concat(labelled_parts, ignore_index=True)
     if study.task == "multilabel":  # an image with two findings stands in two rows
@@ -47,8 +47,8 @@ def counts(study: Study) -> pd.DataFrame:
 
     For several questions the class has its question before it. Numbers are left out.
     """
-    numbers = {f"{name}: all" for name, asked in study.questions.items() if asked == 1}
-    if not study.questions and (study.task in ("regression", "segmentation") or "label" not in study.frame.columns):
+    numbers = {f"{name}: all" for name, asked in study.heads.items() if asked == 1}
+    if not study.heads and (study.task in ("regression", "segmentation") or "label" not in study.frame.columns):
         numbers = {"all"}
     table = summary(study).groupby("label", as_index=False, sort=False)[["images", "patients"]].sum()
     return table[~table["label"].isin(numbers)]
@@ -57,8 +57,8 @@ def counts(study: Study) -> pd.DataFrame:
 def sentence(study: Study) -> str:
     """One line: how many images of how many patients, and of what."""
     patients = f"{study.n_patients} patients" if study.patients_known else "patients not known"
-    if study.task == "heads":
-        said = "; ".join(f"{name} ({labels(study.head(name)).removeprefix(f'{name} ')})" for name in study.questions)
+    if study.task == "multitask":
+        said = "; ".join(f"{name} ({labels(study.head(name)).removeprefix(f'{name} ')})" for name in study.heads)
     else:
         said = labels(study)
     return f"<Study {study.name}: {len(study)} images, {patients}{'; ' if said else ''}{said}>"
@@ -79,8 +79,8 @@ def labels(study: Study) -> str:
 
 def ranges(study: Study) -> dict[str, dict[str, float]]:
     """Lowest, median and highest of every number that is measured, by name; empty for other tasks."""
-    if study.questions:
-        parts = [ranges(study.head(name)) for name, asked in study.questions.items() if asked == 1]
+    if study.heads:
+        parts = [ranges(study.head(name)) for name, asked in study.heads.items() if asked == 1]
         return {name: found for part in parts for name, found in part.items()}
     if study.task != "regression" or "label" not in study.frame.columns or not len(study):
         return {}
@@ -141,7 +141,7 @@ def figure(study: Study, n: int) -> Any:
             mask = mask[mask.shape[0] // 2] if mask.ndim == 3 else mask
             rows_, columns_ = scan.upright
             axis.contour(mask[::rows_, ::columns_] > 0, levels=[0.5], colors="#ffb000", linewidths=1)
-        told = list(study.questions) or [name for name in ("label",) if name in frame.columns]
+        told = list(study.heads) or [name for name in ("label",) if name in frame.columns]
         label = ", ".join(str(frame[name].iloc[row]) for name in told)
         axis.set_title(
             f"{label}\n{frame['patient'].iloc[row] if 'patient' in frame.columns else ''}", fontsize=8, parse_math=False

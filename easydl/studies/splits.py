@@ -90,7 +90,7 @@ def least(study: Study) -> int:
 
 def _labelled(study: Study) -> bool:
     """Whether there are labels to balance the parts by: outlines are none, and images alone have none."""
-    return study.task != "segmentation" and ("label" in study.frame.columns or bool(study.questions))
+    return study.task != "segmentation" and ("label" in study.frame.columns or bool(study.heads))
 
 
 def strata(study: Study, group: pd.Series, parts: int, each: int) -> pd.Series:
@@ -140,8 +140,8 @@ def strata(study: Study, group: pd.Series, parts: int, each: int) -> pd.Series:
 
 def balanced(study: Study) -> tuple[str, pd.Series]:
     """The task and the labels that parts are balanced by: with several questions, those of the first."""
-    if study.questions:
-        name, asked = next(iter(study.questions.items()))
+    if study.heads:
+        name, asked = next(iter(study.heads.items()))
         return "regression" if asked == 1 else "classification", study.frame[name]
     return study.task, study.frame.get("label", pd.Series(dtype=str))
 
@@ -231,7 +231,7 @@ def sizes_in_words(frame: pd.DataFrame, patients_known: bool = True) -> str:
 
 def missing_classes(study: Study, part: pd.Series, parts: Sequence[str]) -> list[tuple[str, str]]:
     """The (class, part) of which there is no image."""
-    if study.task == "segmentation" or not ("label" in study.frame.columns or study.questions):
+    if study.task == "segmentation" or not ("label" in study.frame.columns or study.heads):
         return []
     if balanced(study)[0] == "regression":
         return []

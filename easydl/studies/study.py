@@ -13,14 +13,15 @@ import pandas as pd
 
 from easydl.errors import EasyDLError, InputError
 from easydl.images import Scan, read
+from easydl.options import SplitOptions, documented
 from easydl.studies import folds, pixel_facts, plots, splits
 from easydl.studies.agreement import Agreement
 from easydl.studies.mask_labels import MaskLabels, Meaning, meaning
 from easydl.studies.masks import read_labels
 from easydl.studies.multitask import targets_of
-from easydl.studies.summary import Classes, Heads, classes_of, sampled
+from easydl.studies.summary import Classes, StudySummary, classes_of, sampled, summary_of
 
-TASKS = ("classification", "multilabel", "regression", "ordinal", "heads", "segmentation")
+TASKS = ("classification", "multilabel", "regression", "ordinal", "multitask", "segmentation")
 
 
 @dataclass(eq=False)
@@ -39,7 +40,7 @@ class Study:
         name: What to call the study in messages.
         seed: The seed of the split, when there is one.
         class_names: The classes or findings in their stored order, or the name of the number; None sorts the labels.
-        questions: For the task ``"heads"``, each question's column with its classes in order, or 1 for a number.
+        heads: For the task ``"multitask"``, each question's column with its classes in order, or 1 for a number.
         raters: The columns with what several raters said.
         agreement: How well the raters agree over all images, those set aside included; None without raters.
         resample_masks: Whether masks on another grid are brought to their image's.
@@ -57,7 +58,7 @@ class Study:
     name: str = "study"
     seed: int | None = None
     class_names: list[str] | None = None
-    questions: dict[str, list[str] | int] = field(default_factory=dict)
+    heads: dict[str, list[str] | int] = field(default_factory=dict)
     raters: list[str] = field(default_factory=list)
     agreement: Agreement | None = None
     resample_masks: bool = False
@@ -87,11 +88,6 @@ class Study:
             self._shared["classes"] = classes_of(self)
         return self._shared["classes"]
 
-    @property
-    def heads(self) -> Heads:
-        """The questions of a study with several, as `easydl.classifier` takes them; empty for the other tasks."""
-        return Heads(self.questions, self.classes)
-
     def head(self, name: str) -> Study:
         """One question of a study with several, as a study of its own; rows without an answer to it are left out.
 
@@ -105,20 +101,25 @@ class Study:
             >>> study.head("density").task  # doctest: +SKIP
             'classification'
         """
-        if name not in self.questions:
+        if name not in self.heads:
             raise InputError(
                 f"The study has no question {name!r}.",
-                f"one of {', '.join(map(repr, self.questions)) or 'none: it was loaded without heads='}.",
+                f"one of {', '.join(map(repr, self.heads)) or 'none: it was loaded without heads='}.",
                 "Correct the name, or load the study with heads= (--heads).",
             )
-        asked = self.questions[name]
+        asked = self.heads[name]
         answered = self.frame[self.frame[name] != ""]
         return replace(
-            self, frame=answered.assign(label=answered[name]).reset_index(drop=True), questions={},
+            self, frame=answered.assign(label=answered[name]).reset_index(drop=True), heads={},
             task="regression" if isinstance(asked, int) else "classification",
             class_names=[name] if isinstance(asked, int) else list(asked),
             _shared={key: self._shared[key] for key in ("contents", "sample") if key in self._shared},
         )  # fmt: skip
+
+    @property
+    def summary(self) -> StudySummary:
+        """What a builder needs to know: task, classes, channels, size, spacing, units, covariates."""
+        return summary_of(self)
 
     @property
     def dimension(self) -> int:
@@ -215,6 +216,7 @@ class Study:
             raise problems(bad, len(self), *(advice.pop() if len(advice) == 1 else general))
         return results
 
+    @documented(SplitOptions)
     def split(
         self,
         sizes: tuple[float, float, float] = (0.6, 0.2, 0.2),
@@ -227,15 +229,7 @@ class Study:
         """Split into training, validation and test so that no patient and no image is in two of them.
 
         Args:
-            sizes: Shares of the patients, in this order.
-            seed: The same seed gives the same split on every machine, whatever the order of the rows. Not given, a
-                study that is split stays so, and another is split with seed 0. A ready-made split and one by time stay
-                whatever the seed.
-            column: Use the ready-made split of this column instead (``"split"`` for the one that came with the
-                data); refused when it leaks.
-            time: Split by the dates (or years, or numbers) in this column instead: trained on the earlier patients,
-                tested on the later ones. A patient with several dates goes by the last.
-            override: A reason, in writing, for using a leaking split. It is repeated in every report.
+        {options}
 
         Returns:
             Three studies: train, val, test. Each keeps its rows' order.
@@ -297,12 +291,12 @@ class Study:
         Raises:
             InputError: The study has no labels, or masks instead.
         """
-        if self.task == "heads":
+        if self.task == "multitask":
             return {
                 name: targets_of(self.frame[name], "regression", [name])
                 if isinstance(asked, int)
                 else targets_of(self.frame[name], "classification", asked)
-                for name, asked in self.questions.items()
+                for name, asked in self.heads.items()
             }
         if "label" not in self.frame.columns or self.task == "segmentation":
             raise InputError(
@@ -312,9 +306,9 @@ class Study:
 
     def target_weights(self) -> dict[str, np.ndarray] | None:
         """For several questions, float32 ``(images,)`` by name: 1 where it is answered, 0 where not; else None."""
-        if self.task != "heads":
+        if self.task != "multitask":
             return None
-        return {name: (self.frame[name] != "").to_numpy(np.float32) for name in self.questions}
+        return {name: (self.frame[name] != "").to_numpy(np.float32) for name in self.heads}
 
     def one_hot(self) -> np.ndarray:
         """The classes as float32 ``(images, classes)``; `targets` serves every task."""
@@ -365,8 +359,8 @@ class Study:
             self.notes.append(note)
 
     def _names(self) -> list[str]:
-        if self.questions:
-            return list(self.questions)
+        if self.heads:
+            return list(self.heads)
         if self.class_names is not None:
             return self.class_names
         return sorted(self.frame["label"].unique()) if "label" in self.frame.columns else []

@@ -2,20 +2,71 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from pydantic import TypeAdapter
 
 from easydl.errors import InputError
 from easydl.studies import pixel_facts
 from easydl.studies.covariates import covariates_of
+from easydl.tasks import Task
 
 if TYPE_CHECKING:
     from easydl.studies.study import Study
 
 SAMPLE = 12
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """What a builder needs to know of a study. It holds no pixels, paths or patients.
+
+    Attributes:
+        task: What is to be learnt.
+        classes: Class names in order (for masks the background first), label names, or the name of the value.
+        heads: For several tasks, each head's classes in order, or 1 for a value.
+        channels: 1 for grey, 3 for colour, or the number of image columns.
+        dimension: 2 or 3.
+        image_size: The median (height, width), or (depth, height, width), in pixels; None when it is not known.
+        spacing_mm: The median spacing in the same order, in mm; None when it is not known.
+        units: ``"HU"`` or ``"0-255"``.
+        covariates: The other columns that a model can take: their categories, or None for numbers.
+        label_values: For masks, the stored value of each class, in the same order.
+
+    Example:
+        >>> summary = StudySummary(Task.CLASSIFICATION, ("abdomen", "chest"), image_size=(512, 512))
+        >>> StudySummary.from_json(summary.to_json()) == summary
+        True
+    """
+
+    task: Task
+    classes: tuple[str, ...] = ()
+    heads: Mapping[str, tuple[str, ...] | int] = field(default_factory=dict)
+    channels: int = 1
+    dimension: int = 2
+    image_size: tuple[int, ...] | None = None
+    spacing_mm: tuple[float, ...] | None = None
+    units: str = "0-255"
+    covariates: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
+    label_values: tuple[int, ...] | None = None
+
+    def to_json(self) -> str:
+        """One JSON object."""
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> StudySummary:
+        """Read what `to_json` wrote.
+
+        Raises:
+            pydantic.ValidationError: It is something else.
+        """
+        return TypeAdapter(cls).validate_json(text)
 
 
 class Classes(list[str]):
@@ -49,23 +100,6 @@ class Classes(list[str]):
         self.covariates = dict(covariates or {})
 
 
-class Heads(dict[str, list[str] | int]):
-    """The questions of a study by name, each a list of classes in order, or 1 for a number; it also tells a builder
-    what the images are like.
-
-    Attributes:
-        channels: As of `Classes`.
-        image_size: As of `Classes`.
-        dimension: As of `Classes`.
-        covariates: As of `Classes`.
-    """
-
-    def __init__(self, questions: Mapping[str, list[str] | int], like: Classes) -> None:
-        super().__init__(questions)
-        self.channels, self.image_size, self.dimension = like.channels, like.image_size, like.dimension
-        self.covariates = dict(like.covariates)
-
-
 def classes_of(study: Study) -> Classes:
     """The classes of a study in order (for masks the background first), with what its images are like."""
     facts: dict[str, Any] = {
@@ -78,6 +112,23 @@ def classes_of(study: Study) -> Classes:
         known = study._meaning()
         return Classes(known.names, label_values=known.values, **facts)
     return Classes(study._names(), covariates=covariates_of(study), **facts)
+
+
+def summary_of(study: Study) -> StudySummary:
+    """The summary of a study, from its table and a sample of its images."""
+    known = study.classes
+    return StudySummary(
+        task=Task(study.task),
+        classes=tuple(known),
+        heads={name: one if isinstance(one, int) else tuple(one) for name, one in study.heads.items()},
+        channels=known.channels,
+        dimension=known.dimension,
+        image_size=known.image_size,
+        spacing_mm=known.spacing_mm,
+        units=study.units,
+        covariates=known.covariates,
+        label_values=known.label_values,
+    )
 
 
 def sampled(study: Study) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def check_parts(metadata: ModelMetadata, train: Study, val: Study) -> None:
     target = "mask" if metadata.task == "segmentation" else "label"
     makes_images = metadata.task == "reconstruction"
     for part in (train, val):
-        if target not in part.frame.columns and part.task != "heads" and not makes_images:
+        if target not in part.frame.columns and part.task != "multitask" and not makes_images:
             raise InputError(
                 f"The study ({part.name}) has no {target}s.", f"a {target} for every image.", "Load a table with them."
             )

@@ -17,6 +17,7 @@ from easydl.errors import InputError
 from easydl.images.resampling import NORMALISE
 from easydl.networks import attach, metadata_of
 from easydl.networks.metadata import ModelMetadata
+from easydl.options import FitOptions, documented
 from easydl.studies import Study
 from easydl.training.argument_checks import check_datasets, check_options, check_parts
 from easydl.training.plan import Asked, mixed_task
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import keras
 
 
+@documented(FitOptions)
 def fit(
     model: keras.Model,
     train: Study | Any,
@@ -59,26 +61,9 @@ def fit(
             model as it is: only ``epochs``, ``learning_rate``, ``seed``, ``run`` and ``verbose`` apply to it. Images
             in HU need `easydl.networks.set_window` before.
         val: The validation part, or a dataset.
-        augment: Name of a preset (see `easydl.presets`), alone or with extras, such as ``"chest_xray+mixup"``;
-            ``"auto"`` (or ``"auto+mixup"``) chooses the preset by modality, ``"none"`` is none.
-        epochs: At most so many epochs in each phase.
-        batch_size: Images in a step.
-        learning_rate: Peak learning rate of the main phase.
-        fine_tune: True, False, or ``"auto"``: from 60 training images on. Only for pretrained classifiers.
-        class_weight: ``"auto"`` weighs rare classes up (with several questions, those of each); a dict from class, or
-            finding, to weight; or None. Numbers, masks and images are not weighed.
-        window: For CT the name of a window (``"lung"``, ``"bone"``, ``"brain"``, ...) or (low, high) in HU; for other
-            images (low, high) in 0-255. Chosen from the training images when not given.
-        normalise: For MR and other images without units of their own: ``"percentile"`` (0.5th and 99.5th of each image
-            become 0 and 255) or ``"z-score"`` (mean and standard deviation of each image). It travels with the model.
-        spacing_mm: For models that outline: the spacing of the grid to work on, in the order (depth, height, width) or
-            (height, width); the median of the training scans when not given. It travels with the model.
-        loss: ``"auto"``, or for models that outline a name of `easydl.training.losses.MASK_LOSSES`, for others of
-            `easydl.training.objective.LOSSES`: ``"focal"`` for classes and findings, ``"absolute_error"`` for numbers...
-        seed: Fixes the order of the images, the augmentation and the dropout. Recorded in the model.
+        {options}
         run: A run folder to write status.json, history.csv and checkpoints into; a training that was interrupted there
             goes on where it was.
-        override: A reason, in writing, for training although patients or images are in both parts.
         verbose: False for silence; ``"auto"`` shows a bar in a terminal or notebook and lines elsewhere.
 
     Returns:

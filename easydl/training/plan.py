@@ -190,15 +190,15 @@ def _weights(
     """The weights of classes or findings, those of several questions, and the reasons."""
     if isinstance(given, str) and given != "auto":
         raise InputError(f"class_weight={given!r}.", '"auto", None or a dict from class to weight.', "Choose one.")
-    if isinstance(given, dict) and train.task in ("regression", "heads"):
+    if isinstance(given, dict) and train.task in ("regression", "multitask"):
         what = "a number" if train.task == "regression" else "several questions"
         raise InputError(
             f"class_weight was given, and the model learns {what}.", 'classes to weigh; "auto" or None otherwise.',
             "Leave class_weight out.",
         )  # fmt: skip
-    if train.task == "heads":
+    if train.task == "multitask":
         by_head, reasons = {}, []
-        for name, asked in train.questions.items():
+        for name, asked in train.heads.items():
             weights, reason = _class_weight(given, train.head(name)) if asked != 1 else (None, "")
             if weights:
                 by_head[name] = weights

@@ -44,14 +44,14 @@ def audit(study: Study, *, seed: int = 0) -> Audit:
     issues = [*_patients(study), *_identical(study), *_lettering(study)]
     if study.task in ("classification", "ordinal") and "label" in study.frame.columns:
         issues += [*_counts(study), *_confounders(study, seed)]
-    for name, asked in study.questions.items():
+    for name, asked in study.heads.items():
         if asked == 1:
             issues.append(
                 _untested(study, f"{name}: counts and confounders are looked for in classes only, not in numbers.")
             )
             continue
         one = study.head(name)
-        one.frame = one.frame.drop(columns=[column for column in study.questions if column != "label"])
+        one.frame = one.frame.drop(columns=[column for column in study.heads if column != "label"])
         issues += [
             replace(found, sentence=f"{name}: {found.sentence}") for found in (*_counts(one), *_confounders(one, seed))
         ]
@@ -158,7 +158,7 @@ def _identical(study: Study) -> list[Issue]:
     rows = tuple(int(r) for r in doubled.index[:20])
     sets = doubled.groupby("_content")
     found = []
-    targets = list(study.questions) or [column for column in ("label",) if column in frame.columns]
+    targets = list(study.heads) or [column for column in ("label",) if column in frame.columns]
     if conflicts := int(sum((sets[target].nunique() > 1).sum() for target in targets)):
         found.append(
             Issue(

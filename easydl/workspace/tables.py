@@ -104,6 +104,6 @@ def split(parts: tuple[Study, Study, Study]) -> pd.DataFrame:
 
 def _named(study: Study) -> list[str]:
     """The classes in their own order; those of several questions with the question before them."""
-    if study.questions:
-        return [f"{name}: {one}" for name, asked in study.questions.items() if isinstance(asked, list) for one in asked]
+    if study.heads:
+        return [f"{name}: {one}" for name, asked in study.heads.items() if isinstance(asked, list) for one in asked]
     return [] if study.task in ("regression", "segmentation") else study._names()

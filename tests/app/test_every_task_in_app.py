@@ -14,7 +14,7 @@ CHOICES = {
         {"Column with the label": "grade", "Classes in order, separated by commas": ", ".join(GRADES)},
         "one of several ordered grades", "Grades",
     ),
-    "heads": ({"Several questions: their columns, separated by commas": "outcome, size_mm"}, "several questions", "Questions"),
+    "multitask": ({"Several questions: their columns, separated by commas": "outcome, size_mm"}, "several questions", "Questions"),
 }  # fmt: skip
 
 
@@ -35,7 +35,7 @@ def test_a_study_of_every_task_is_opened_checked_and_begun(session, begun, tmp_p
     at.run()
     assert_calm(at)
     assert title in text(at)
-    if task in ("regression", "heads"):
+    if task in ("regression", "multitask"):
         assert "median" in text(at)
     at.switch_page("steps/check.py").run()
     assert_calm(at)
@@ -52,7 +52,7 @@ def test_a_study_of_every_task_is_opened_checked_and_begun(session, begun, tmp_p
     assert begun[0].label == {"multilabel": ["corner", "stripes"], "regression": "size_mm", "ordinal": "grade"}.get(
         task
     )
-    assert begun[0].heads == (["outcome", "size_mm"] if task == "heads" else None)
+    assert begun[0].heads == (["outcome", "size_mm"] if task == "multitask" else None)
 
 
 def test_a_segmenter_is_built_on_a_classifier_and_its_weights(session, begun, tmp_path, monkeypatch) -> None:

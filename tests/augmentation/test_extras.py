@@ -204,7 +204,9 @@ def test_volumes_and_hounsfield_units_are_refused_where_pictures_are_needed(name
 
 
 @pytest.mark.parametrize("name", ["mixup", "cutmix"])
-@pytest.mark.parametrize("task", ["segmentation", "regression", "ordinal", "heads", "classification with covariates"])
+@pytest.mark.parametrize(
+    "task", ["segmentation", "regression", "ordinal", "multitask", "classification with covariates"]
+)
 def test_mixing_is_refused_where_labels_cannot_be_shared(name, task):
     with pytest.raises(InputError, match=name) as caught:
         augmenter(f"mri+{name}", task=task)

@@ -212,7 +212,7 @@ def several():
         **{"age_years: label": number["label"], "age_years: value": number["value"]},
     )  # fmt: skip
     table.loc[:9, "cancer: label"] = ""
-    return Predictions(table, tuple(heads), True, "t", "heads", heads, ["sex was not given."]), present, scores
+    return Predictions(table, tuple(heads), True, "t", "multitask", heads, ["sex was not given."]), present, scores
 
 
 def test_every_question_is_tested_on_the_images_that_answer_it():

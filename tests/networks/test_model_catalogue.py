@@ -343,7 +343,7 @@ def test_bad_covariates_are_refused(covariates):
 
 def test_the_page_of_coverage_names_networks_that_exist():
     page = (Path(__file__).parents[2] / "docs" / "coverage.md").read_text("utf-8")
-    named = set(re.findall(r'`(classifier|segmenter|translator)\("(\w+)"', page))
+    named = set(re.findall(r'`(classifier|segmenter|image_to_image)\("(\w+)"', page))
     assert len(named) > 40
     for kind, name in named:
         assert find(name, kind).name == name

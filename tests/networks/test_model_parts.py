@@ -227,7 +227,7 @@ def test_covariates_that_do_not_fit_are_refused():
 def test_several_heads_answer_in_a_dict_and_travel_with_the_file(tmp_path):
     model = classifier("tiny", size=32, heads={"cancer": ["no", "yes"], "density": 4, "Age (years)": 1})
     metadata = metadata_of(model)
-    assert metadata.task == "heads"
+    assert metadata.task == "multitask"
     assert metadata.classes == ("cancer", "density", "Age (years)")
     assert metadata.heads["cancer"].classes == ("no", "yes")
     assert metadata.heads["Age (years)"].task == "regression"

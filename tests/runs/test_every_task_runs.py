@@ -22,7 +22,7 @@ TASKS = {
     "multilabel": (["--label", "corner", "--label", "stripes"], "AUC, mean over findings"),
     "regression": (["--label", "size_mm", "--task", "regression"], "mean absolute error"),
     "ordinal": (["--label", "grade", "--task", "ordinal", *(w for g in GRADES for w in ("--classes", g))], "kappa"),
-    "heads": (
+    "multitask": (
         ["--heads", "outcome", "--heads", "size_mm", "--covariates", "age", "--covariates", "sex"],
         "outcome: AUC",
     ),
@@ -55,14 +55,14 @@ def test_a_run_of_every_task_ends_in_a_report(table, task, tmp_path):
     assert "heatmap" in page.lower() and "Something went wrong" not in page
     told = {
         "multilabel": "AUC and average precision of every finding", "regression": "Bland-Altman",
-        "ordinal": "Confusion matrix", "heads": "Confusion matrix of outcome",
+        "ordinal": "Confusion matrix", "multitask": "Confusion matrix of outcome",
     }  # fmt: skip
     assert told[task] in page
-    assert ("told age, sex beside the image" in page) == (task == "heads")
-    assert ("(median " in page) == (task in ("regression", "heads"))
+    assert ("told age, sex beside the image" in page) == (task == "multitask")
+    assert ("(median " in page) == (task in ("regression", "multitask"))
     heatmaps = json.loads((folder / "heatmaps/index.json").read_text())
     assert [("value" in entry) for entry in heatmaps] == {
-        "regression": [True, True], "heads": [False, True],
+        "regression": [True, True], "multitask": [False, True],
     }.get(task, [False, False])  # fmt: skip
     view = RunView(folder)
     assert view.metrics.task == task
@@ -70,7 +70,7 @@ def test_a_run_of_every_task_ends_in_a_report(table, task, tmp_path):
     first = list(view.curves)[:2]
     assert first[0] == "Loss" and len(first) == 2
     compile(view.code, "code", "exec")
-    assert f"task={task!r}" in view.code or task in ("heads", "multilabel")
+    assert f"task={task!r}" in view.code or task in ("multitask", "multilabel")
     # What the command says gives the same settings again.
     words = shlex.split(command(json.loads((folder / "config.json").read_text())))
     for word in options:
@@ -80,13 +80,13 @@ def test_a_run_of_every_task_ends_in_a_report(table, task, tmp_path):
     said = json.loads(called("evaluate", model, table, "--json", *options))
     assert said["task"] == task
     image = table.parent / "3.png"
-    beside = ["--covariate", "age=61"] if task == "heads" else []
+    beside = ["--covariate", "age=61"] if task == "multitask" else []
     printed = called("predict", model, image, *beside)
-    assert ("sex was not given for 1 image" in printed) == (task == "heads")
-    assert ("value" in printed) == (task in ("regression", "heads"))
+    assert ("sex was not given for 1 image" in printed) == (task == "multitask")
+    assert ("value" in printed) == (task in ("regression", "multitask"))
     called("predict", model, table, "-o", tmp_path / "predictions.csv")
     assert len(pd.read_csv(tmp_path / "predictions.csv", skiprows=1)) == 60
-    target = {"multilabel": "stripes", "ordinal": "large", "heads": "outcome: yes"}.get(task)
+    target = {"multilabel": "stripes", "ordinal": "large", "multitask": "outcome: yes"}.get(task)
     asked = ["--target", target] if target else []
     called("saliency", model, image, "-o", tmp_path / "h.png", *asked, *beside)
     assert (tmp_path / "h.png").read_bytes()[:4] == b"\x89PNG"

@@ -29,7 +29,7 @@ def test_kappas_are_those_of_scikit_learn_and_statsmodels():
         read = raters(80, 3, 0.4, seed)
         table = agreement(read, patients(80)).table.set_index("raters")
         fleiss = fleiss_kappa(aggregate_raters(read.to_numpy())[0])
-        assert table.loc["3 readers", "value"] == pytest.approx(fleiss, abs=1e-12)
+        assert table.loc["3 raters", "value"] == pytest.approx(fleiss, abs=1e-12)
         for one, other in (("r0", "r1"), ("r0", "r2"), ("r1", "r2")):
             assert table.loc[f"{one} and {other}", "value"] == pytest.approx(cohen_kappa_score(read[one], read[other]))
 
@@ -110,12 +110,12 @@ def test_the_majority_becomes_the_label_and_ties_are_set_aside(read_table):
     assert study.task == "classification"
     said = " ".join(study.notes)
     assert "1 image set aside: read by nobody" in said
-    assert "most of the readers r0, r1, r2, r3" in said
+    assert "most of the raters r0, r1, r2, r3" in said
     tied = sum(
         list(row).count("disease") == list(row).count("healthy") > 0
         for row in read_table[["r0", "r1", "r2", "r3"]].to_numpy()
     )
-    assert f"{tied} image{'s' * (tied > 1)} set aside: the readers are evenly divided" in said
+    assert f"{tied} image{'s' * (tied > 1)} set aside: the raters are evenly divided" in said
     assert len(study) == 16 - tied - 1
     for _, row in study.frame.iterrows():
         votes = [row[f"r{k}"] for k in range(4) if row[f"r{k}"]]

@@ -19,7 +19,7 @@ def frame(table):
 
 def test_several_questions_are_read_with_their_classes_and_their_gaps(frame):
     study = easydl.load(frame, heads=["label", "density"])
-    assert (study.task, dict(study.heads)) == ("heads", {"label": ["disease", "healthy"], "density": ["a", "b"]})
+    assert (study.task, dict(study.heads)) == ("multitask", {"label": ["disease", "healthy"], "density": ["a", "b"]})
     assert (study.heads.channels, study.heads.image_size, study.heads.dimension) == (1, (32, 32), 2)
     assert study.targets()["density"][:4].tolist() == [[0, 1], [1, 0], [1, 0], [0, 0]]
     assert study.target_weights()["density"][:4].tolist() == [1, 1, 1, 0]
@@ -70,7 +70,7 @@ def test_many_different_numbers_are_a_measurement(frame):
         ({"heads": ["patient"]}, "called 'patient'"),
         ({"heads": ["density"], "label": "label"}, "heads="),
         ({"heads": ["density"], "task": "ordinal"}, "task='ordinal'"),
-        ({"task": "heads"}, "task='heads'"),
+        ({"task": "multitask"}, "task='multitask'"),
         ({"heads": {"density": ["a"]}}, "heads names"),
         ({"heads": {"density": ["a", "c"]}}, "none of the classes"),
         ({"heads": {"density": 1}}, "is no number"),

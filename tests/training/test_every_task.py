@@ -15,7 +15,7 @@ LOAD = {
     "multilabel": {"label": ["corner", "stripes"]},
     "regression": {"label": "size_mm", "task": "regression"},
     "ordinal": {"label": "grade", "task": "ordinal", "classes": GRADES},
-    "heads": {"heads": ["outcome", "grade", "size_mm"]},
+    "multitask": {"heads": ["outcome", "grade", "size_mm"]},
 }
 
 
@@ -36,7 +36,7 @@ def loaded(table, task):
 
 
 def built(study, name="tiny", **options):
-    asked = {"heads": study.heads} if study.task == "heads" else {"classes": study.classes, "task": study.task}
+    asked = {"heads": study.heads} if study.task == "multitask" else {"classes": study.classes, "task": study.task}
     return easydl.classifier(name, size=32, **asked, **options)
 
 
@@ -84,21 +84,21 @@ def test_a_small_network_learns_every_task(table, task, tmp_path):
 
 @pytest.mark.parametrize(("task", "target", "explained"), [
     ("multilabel", "stripes", "stripes"), ("regression", None, "size_mm"), ("ordinal", "large", "large"),
-    ("heads", "size_mm", "size_mm"), ("heads", "grade: small", "grade: small"), ("heads", None, "outcome: "),
+    ("multitask", "size_mm", "size_mm"), ("multitask", "grade: small", "grade: small"), ("multitask", None, "outcome: "),
 ])  # fmt: skip
 def test_every_task_is_explained(table, task, target, explained):
     study = loaded(table, task)
     model = built(study)
-    if task in ("regression", "heads"):
+    if task in ("regression", "multitask"):
         from easydl.networks import set_target_scale
 
-        set_target_scale(model, 9.0, 3.0, head="size_mm" if task == "heads" else "")
+        set_target_scale(model, 9.0, 3.0, head="size_mm" if task == "multitask" else "")
     heatmap = easydl.saliency(model, study, row=2, target=target, verdict=False)
     assert heatmap.target.startswith(explained)
     assert heatmap.array.shape == (32, 32)
     found = easydl.predict(model, study.rows([2])).frame.iloc[0]
     if heatmap.task == "regression":
-        column = "size_mm: value" if task == "heads" else "value"
+        column = "size_mm: value" if task == "multitask" else "value"
         assert heatmap.probability == pytest.approx(found[column], rel=1e-4)
         assert heatmap.to_dict()["value"] == heatmap.probability
         assert heatmap.to_dict()["probability"] is None
@@ -132,7 +132,7 @@ def pretrained(study, **options):
 def test_heads_of_every_task_are_trained_on_cached_features(table, task):
     study = loaded(table, task)
     train, val, _ = study.split(seed=1)
-    model = pretrained(train, covariates=["age", "sex"] if task == "heads" else None)
+    model = pretrained(train, covariates=["age", "sex"] if task == "multitask" else None)
     before = [np.array(w) for w in feature_extractor(model).get_weights()]
     history = easydl.fit(model, train, val, augment="none", epochs=12, fine_tune=False, verbose=False)
     for old, new in zip(before, feature_extractor(model).get_weights(), strict=True):
@@ -209,14 +209,14 @@ def test_weights_of_findings_and_questions_are_heard(table):
     assert len({loss for _, loss in words.values()}) == 3
     with pytest.raises(InputError, match="'cat'"):
         easydl.fit(built(study), train, val, class_weight={"cat": 1.0}, epochs=1)
-    for task in ("regression", "heads"):
+    for task in ("regression", "multitask"):
         train, val, _ = loaded(table, task).split(seed=1)
         with pytest.raises(InputError, match="class_weight was given"):
             easydl.fit(built(train), train, val, class_weight={"yes": 1.0}, epochs=1)
 
 
 def test_questions_and_grades_of_another_study_are_refused(table):
-    study = loaded(table, "heads")
+    study = loaded(table, "multitask")
     train, val, _ = study.split(seed=1)
     other = easydl.classifier("tiny", heads={"outcome": ["no", "yes"], "grade": ["a", "b"], "size_mm": 1}, size=32)
     with pytest.raises(ModelError, match="grade: 'a', 'b'"):

@@ -176,8 +176,8 @@ def _rebuilt(metadata: ModelMetadata, name: str) -> Any:
     try:
         if set(metadata.arguments) != ARGUMENTS[metadata.builder]:
             raise ValueError("other arguments")
-        classes = {} if metadata.task in ("heads", "reconstruction") else {"classes": metadata.classes}
-        options = {key: value for key, value in metadata.arguments.items() if (key, value) != ("task", "heads")}
+        classes = {} if metadata.task in ("multitask", "reconstruction") else {"classes": metadata.classes}
+        options = {key: value for key, value in metadata.arguments.items() if (key, value) != ("task", "multitask")}
         model = builders[metadata.builder](**classes, **options)
         built = metadata_of(model)
         for fact in ("task", "dimension", "channels", "size", "heads"):

@@ -1,0 +1,198 @@
+"""Every option of load, split, the builders and fit, described once: docstrings, commands, runs and the app read it here."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Options(BaseModel):
+    """A set of options. Each field has its type, its default, its limits and one description."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LoadOptions(Options):
+    """How a study is read: the keyword arguments of `easydl.load`."""
+
+    image: str | list[str] | None = Field(
+        None,
+        description="The column with the image paths; several columns become channels. Found by name when not given. "
+        "Paths are taken relative to the table.",
+    )
+    label: str | list[str] | None = Field(
+        None,
+        description="The column with the class or value; several columns of 0 and 1 are one label each (multilabel). "
+        "Found by name when not given.",
+    )
+    mask: str | None = Field(None, description="The column with the mask paths; makes this a segmentation study.")
+    patient: str | None = Field(
+        "auto",
+        description='The column with the patient. ``"auto"`` looks for one, then in the DICOM headers. None says that '
+        "every image is a patient of its own: this goes on the record of every report.",
+    )
+    split: str | None = Field(
+        None,
+        description="A column with a ready-made split (train, val, test). It is refused when a patient is in two parts.",
+    )
+    task: Literal["auto", "classification", "multilabel", "regression", "ordinal", "multitask", "segmentation"] = Field(
+        "auto",
+        description='``"classification"`` (one class per image), ``"multilabel"`` (any number of labels), '
+        '``"regression"`` (a value), ``"ordinal"`` (one of several ordered classes, in the order of ``classes`` or of '
+        'the numbers), ``"multitask"`` (several tasks, one head each) or ``"segmentation"`` (a mask); ``"auto"`` '
+        "chooses by the columns and asks when unsure.",
+    )
+    classes: list[str] | None = Field(
+        None,
+        description="The classes in the order to keep. Not given, they are sorted (numbers as numbers). A word such as "
+        '"NA" is a class if it is listed here; if it is not, its rows are excluded and counted.',
+    )
+    label_separator: str | None = Field(None, description='What separates several labels in one cell, such as ``";"``.')
+    raters: list[str] | None = Field(
+        None,
+        description="Columns of several raters. Without ``label`` the majority is the label (for values the mean), and "
+        "images on which they are evenly divided are excluded; ``study.agreement`` says how well they agree.",
+    )
+    heads: list[str] | dict[str, list[str] | Literal[1]] | None = Field(
+        None,
+        description='Columns of several tasks on one image, such as ``["cancer", "density"]``; or a dict from column to '
+        "its classes in order, or to 1 for a value. A row may leave some of them blank.",
+    )
+    root: str | None = Field(
+        None,
+        description="The folder that the table's paths are relative to and have to lie in. Not given, it is the table's "
+        "folder; paths that lead out of it are refused. In a DataFrame, paths are relative to the working directory and "
+        "may lead anywhere.",
+    )
+    merge_labels: bool = Field(
+        False,
+        description="Treat labels that differ only by spaces, case or look-alike letters as one (on the record).",
+    )
+    resample_masks: bool = Field(
+        False,
+        description="Resample masks that lie on another grid to their image's by nearest neighbour, by their positions "
+        "in space. Not given, they are refused.",
+    )
+    collapse_instances: bool = Field(
+        False,
+        description="In masks that number single objects (nuclei, lesions), every value but 0 is foreground.",
+    )
+    mask_labels: dict[str, int | list[int]] | None = Field(
+        None,
+        description='Names for the values in the masks, such as ``{"background": 0, "edema": 2, "tumour": [1, 4]}``; '
+        "several values make one class, which saved masks hold as the first of them. Values without a name are refused.",
+    )
+    override: str | None = Field(
+        None, description="A reason, in writing, for using a split that leaks. It is repeated in every report."
+    )
+
+
+class SplitOptions(Options):
+    """How a study is split: the arguments of `Study.split`."""
+
+    sizes: tuple[float, float, float] = Field(
+        (0.6, 0.2, 0.2), description="Fractions of the patients in training, validation and test, in this order."
+    )
+    seed: int | None = Field(
+        None,
+        ge=0,
+        le=2**31 - 1,
+        description="The same seed gives the same split on every machine, whatever the order of the rows. Not given, a "
+        "study that is split stays so, and another is split with seed 0. A ready-made split and one by time stay "
+        "whatever the seed.",
+    )
+    column: str | None = Field(
+        None,
+        description='Use the ready-made split of this column instead (``"split"`` for the one that came with the data); '
+        "refused when it leaks.",
+    )
+    time: str | None = Field(
+        None,
+        description="Split by the dates (or years, or numbers) in this column instead: trained on the earlier patients, "
+        "tested on the later ones. A patient with several dates goes by the last.",
+    )
+    override: str | None = Field(
+        None, description="A reason, in writing, for using a leaking split. It is repeated in every report."
+    )
+
+
+class FitOptions(Options):
+    """How a model is trained: the keyword arguments of `easydl.fit`."""
+
+    augment: str = Field(
+        "auto",
+        description='Name of a preset (see `easydl.presets`), alone or with extras, such as ``"chest_xray+mixup"``; '
+        '``"auto"`` (or ``"auto+mixup"``) chooses the preset by modality, ``"none"`` is none.',
+    )
+    epochs: int | None = Field(None, ge=1, le=10_000, description="Maximum number of epochs in each stage.")
+    batch_size: int | None = Field(None, ge=1, le=4096, description="Images (or patches) in a step.")
+    learning_rate: float | None = Field(None, gt=0, lt=10, description="Peak learning rate of the main stage.")
+    fine_tune: bool | Literal["auto"] = Field(
+        "auto",
+        description='True, False, or ``"auto"``: from 60 training images on. Only for pretrained classifiers.',
+    )
+    class_weight: dict[str, float] | Literal["auto"] | None = Field(
+        "auto",
+        description='``"auto"`` gives rare classes more weight (with several heads, those of each); a dict from class, '
+        "or label, to weight; or None. Values, masks and images are not weighted.",
+    )
+    window: str | tuple[float, float] | None = Field(
+        None,
+        description='For CT the name of a window (``"lung"``, ``"bone"``, ``"brain"``, ...) or (low, high) in HU; for '
+        "other images (low, high) in 0-255. Chosen from the training images when not given.",
+    )
+    normalise: Literal["percentile", "z-score"] = Field(
+        "percentile",
+        description='For MR and other images without units of their own: ``"percentile"`` (0.5th and 99.5th of each '
+        'image become 0 and 255) or ``"z-score"`` (mean and standard deviation of each image). It travels with the model.',
+    )
+    spacing_mm: tuple[float, ...] | None = Field(
+        None,
+        description="For segmentation models: the spacing of the grid to work on, in the order (depth, height, width) or "
+        "(height, width); the median of the training scans when not given. It travels with the model.",
+    )
+    loss: str = Field(
+        "auto",
+        description='``"auto"``, or for segmentation models a name of `easydl.training.losses.MASK_LOSSES`, for others '
+        'of `easydl.training.objective.LOSSES`: ``"focal"`` for classes and labels, ``"absolute_error"`` for values...',
+    )
+    seed: int = Field(
+        0,
+        ge=0,
+        le=2**31 - 1,
+        description="Fixes the order of the images, the augmentation and the dropout. Recorded in the model.",
+    )
+    override: str | None = Field(
+        None, description="A reason, in writing, for training although patients or images are in both parts."
+    )
+
+
+def documented(options: type[Options]) -> Callable[[Function], Function]:
+    """Fill the line ``{options}`` of a function's docstring with its parameters' descriptions.
+
+    The function keeps its own signature, which editors read; a test compares it with the options.
+    """
+
+    def fill(function: Function) -> Function:
+        placeholder = re.search(r"^( *)\{options\}$", function.__doc__ or "", re.MULTILINE)  # no docstring under -OO
+        if placeholder:
+            indent = placeholder[1]
+            names = [name for name in inspect.signature(function).parameters if name in options.model_fields]
+            lines = [
+                textwrap.fill(
+                    f"{name}: {options.model_fields[name].description}", 118, initial_indent=indent,
+                    subsequent_indent=f"{indent}    ", break_long_words=False, break_on_hyphens=False,
+                )
+                for name in names
+            ]  # fmt: skip
+            function.__doc__ = str(function.__doc__).replace(placeholder[0], "\n".join(lines))
+        return function
+
+    return fill
