@@ -1,14 +1,19 @@
-"""Files that are whole or not there: text, tables, and the status of a run. It knows nothing of what they say."""
+"""Files that are whole or not there: the one safe write, digest and lock. It knows nothing of what files say."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,20 +22,52 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?")
 
 
-def write_text(path: str | Path, text: str) -> Path:
-    """Write a text file so that a reader sees the old one or the whole new one, never half of it."""
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A temporary path in the same folder, with the same endings, that takes the place of ``path`` when the block ends.
+
+    A reader sees the old file or the whole new one; after an error the old one stays and nothing is left behind.
+
+    Example:
+        >>> with replacing("mask.nii.gz") as draft:  # doctest: +SKIP
+        ...     image.to_filename(draft)
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".draft-", suffix="".join(path.suffixes[-2:]))
+    os.close(handle)
+    draft = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        yield draft
+        os.chmod(draft, 0o644)
+        os.replace(draft, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
         raise
-    return path
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write a text file whole, as UTF-8."""
+    with replacing(path) as draft:
+        draft.write_text(text, encoding="utf-8", newline="")
+    return Path(path)
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of a file's bytes, as hexadecimal text."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def locked(path: str | Path, *, timeout_s: float = 0.0) -> Iterator[None]:
+    """Hold a lock file; the system lets go of it when the process ends, however it ends.
+
+    Raises:
+        filelock.Timeout: Another process (or thread) held it for longer than ``timeout_s``.
+    """
+    with FileLock(path, timeout=timeout_s, thread_local=False):
+        yield
 
 
 def csv_text(table: pd.DataFrame) -> str:
