@@ -1,8 +1,11 @@
-"""What every test shares: where the public images are, a workspace of its own, a small table of films."""
+"""What every test shares: tiers, processes, what is built once, a workspace of its own, a small table of films."""
 
 from __future__ import annotations
 
 import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -14,9 +17,38 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import pytest
 from made import png_study
 
+from easydl.fileio import locked
+
+MOST_PROCESSES = 4
+"""Each loads TensorFlow: about 1.5 GB."""
+WITHOUT_TENSORFLOW = {
+    "bad_inputs", "clinical", "evaluation", "images", "reporting", "simulation", "studies", "traps", "workspace",
+}  # fmt: skip
+"""Folders whose tests are quick unless a mark says otherwise."""
+
+
+def pytest_addoption(parser):
+    parser.addoption("--everything", action="store_true", help="also the tests marked everything: an hour, not minutes")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    # The whole suite runs in a process for each core; what is named on the command line runs in this one.
+    whole = config.args_source is not pytest.Config.ArgsSource.ARGS
+    if whole and getattr(config.option, "numprocesses", 0) is None and not config.option.usepdb:
+        config.option.numprocesses, config.option.dist = min(MOST_PROCESSES, os.cpu_count() or 1), "loadgroup"
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--everything"):
+        left_out = [item for item in items if item.get_closest_marker("everything")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("everything")]
+    for item in items:
+        slow = any(item.get_closest_marker(name) for name in ("slow", "everything", "browser"))
+        if item.path.parent.name in WITHOUT_TENSORFLOW and not slow:
+            item.add_marker(pytest.mark.quick)
     # With --dist loadgroup the tests of a file stay in one process, where they share fixtures, unless a mark says more.
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     # Long groups first, those of one network last, or one process waits at the end for the other's longest.
@@ -37,15 +69,57 @@ def pytest_collection_finish(session):
         raise pytest.UsageError("This pytest-xdist does not keep the groups of --dist loadgroup: see pyproject.toml.")
 
 
+def pytest_terminal_summary(terminalreporter):
+    seconds = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if hasattr(report, "duration"):
+                seconds[report.nodeid.partition("::")[0]] += report.duration
+    if sum(seconds.values()) > 60:
+        terminalreporter.section("ten slowest files")
+        for name, spent in seconds.most_common(10):
+            terminalreporter.write_line(f"{spent:7.1f} s  {name}")
+
+
 @pytest.fixture(scope="session")
 def real() -> Path:
     return Path(os.environ["EASYDL_REAL_DATA"]).resolve()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _workspace_of_the_session(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EASYDL_WORKSPACE", str(tmp_path_factory.mktemp("workspace")))
+        patch.setenv("EASYDL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True)
 def _own_workspace(tmp_path, monkeypatch):
     monkeypatch.setenv("EASYDL_WORKSPACE", str(tmp_path / "workspace"))
     monkeypatch.setenv("EASYDL_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """``once(name, make)``: a file or folder that ``make(path)`` writes once for all processes of a session.
+
+    Nothing may change what it returns: copy it first.
+    """
+    base = tmp_path_factory.getbasetemp()
+    home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "once"
+    home.mkdir(exist_ok=True)
+
+    def build(name: str, make: Callable[[Path], object]) -> Path:
+        path, whole = home / name, home / f"{name}.whole"
+        with locked(home / f"{name}.lock", timeout_s=900):
+            if not whole.exists():
+                shutil.rmtree(path, ignore_errors=True)
+                make(path)
+                whole.touch()
+        return path
+
+    return build
 
 
 @pytest.fixture
