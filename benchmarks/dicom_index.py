@@ -17,14 +17,14 @@ import numpy as np
 
 PROGRAM = """
 import os, sys, time, threading
-from easydl.images.series import look
+from easydl.images.series import find_series
 from easydl.images import index
 def peak(): return int(next(l.split()[1] for l in open("/proc/self/status") if l.startswith("VmHWM"))) / 1024
-index.MOST_WORKERS = int(sys.argv[3])
+index.MAX_WORKERS = int(sys.argv[3])
 before, start = peak(), time.perf_counter()
 if float(sys.argv[2]):
     threading.Timer(float(sys.argv[2]), lambda: os._exit(9)).start()
-found = look(sys.argv[1])
+found = find_series(sys.argv[1])
 print(time.perf_counter() - start, peak() - before, sum(len(one.files) for one in found.series))
 """
 

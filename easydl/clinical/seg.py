@@ -92,12 +92,12 @@ def write_seg(segmentation: Segmentation, path: str | Path) -> Path:
 
 def _source_files(source: str) -> list[Path]:
     from easydl.images.limits import is_dicom
-    from easydl.images.series import series_files
+    from easydl.images.series import one_series
 
     if Path(source).is_file() and is_dicom(source):
         return [Path(source)]
     if Path(source).is_dir() or "#" in source:
-        return series_files(source)
+        return one_series(source).files
     raise InputError(
         "The scan was not read from DICOM.",
         "a DICOM series as the source.",

@@ -1,4 +1,4 @@
-"""Whether letters are burned into the pixels. It reads none of them, and a "no" is no proof."""
+"""Whether text is burned into the pixels. It does not read the text, and False is not a proof."""
 
 from __future__ import annotations
 
@@ -8,41 +8,26 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-NEAR = (0.02, 0.15, 0.3, 0.45)
-"""How far from the brightest (darkest) value letters may lie, as shares of the range: smoothing and JPEG pale them."""
-GROUND = 0.05
-"""How much farther from it the pixels around a letter lie at least; the brain's gyri and bright noise have no ground."""
-LEAST_HEIGHT, MOST_HEIGHT, MOST_SHARE = 5, 24, 1 / 16
-"""Pixels; the tallest letters are this share of the image when that is more."""
-ROWS = ((4, 0.1, 0.15), (5, 0.15, 0.4))
-"""Fewest letters, and how far their feet (or heads) and their heights may differ, as shares of the height: capitals and
-figures are alike, small letters are not, so it takes more of them."""
-NOISE, MOST = 0.003, 0.02
+TOLERANCES = (0.02, 0.15, 0.3, 0.45)
+"""How far from the brightest (darkest) value letters may be, as fractions of the range: smoothing and JPEG pale them."""
+CONTRAST = 0.05
+"""How much farther from it the pixels around a letter are at least; the brain's gyri and bright noise have no contrast."""
+MIN_HEIGHT, MAX_HEIGHT, MAX_HEIGHT_FRACTION = 5, 24, 1 / 16
+"""Pixels; the tallest letters are this fraction of the image when that is more."""
+LINES = ((4, 0.1, 0.15), (5, 0.15, 0.4))
+"""Fewest letters, and how far their feet (or heads) and their heights may differ, as fractions of the height: capitals
+and figures are alike, small letters are not, so it takes more of them."""
+MANY, NOISE = 0.003, 0.02
 """Shapes per pixel from which most have to be like letters (a page of print), and from which it is noise anyway."""
 PRINT = 0.4
 
 
 def has_text(pixels: np.ndarray) -> bool:
-    """Whether small shapes of (nearly) the brightest or darkest value stand in a row like letters.
+    """Whether small shapes of (nearly) the brightest or darkest value of ``(height, width[, channel])`` form a line.
 
-    Args:
-        pixels: One image ``(height, width)`` or ``(height, width, channel)`` in any units. Larger films take longer:
-            about 12 ms for 512 x 512 and 0.3 s for 8 million pixels.
-
-    Returns:
-        True for a find, which is nearly always right. False is no proof: side markers of one to three letters, letters
-        of a middle grey, in handwriting, upright, or touching each other are missed.
-        `docs/decisions/0007-deidentification.md` says how often.
-
-    Example:
-        >>> import numpy as np
-        >>> from PIL import Image, ImageDraw
-        >>> film = Image.new("L", (200, 100), 40)
-        >>> has_text(np.asarray(film))
-        False
-        >>> ImageDraw.Draw(film).text((10, 10), "SUPINE 12:30", fill=255)
-        >>> has_text(np.asarray(film))
-        True
+    True is nearly always right. False is not a proof: side markers of one to three letters, letters of a middle grey, in
+    handwriting, upright, or touching each other are missed (`docs/decisions/0007-deidentification.md` says how often).
+    512 x 512 pixels take about 12 ms, 8 million 0.3 s.
     """
     grey = pixels.astype(np.float32)
     grey = grey if grey.ndim == 2 else grey.mean(axis=-1)
@@ -52,38 +37,38 @@ def has_text(pixels: np.ndarray) -> bool:
     if high <= low:
         return False
     scaled = (grey - low) / (high - low)
-    return any(_row_of_letters(bright, near) for near in NEAR for bright in (scaled, 1 - scaled))
+    return any(_line_of_text(bright, tolerance) for tolerance in TOLERANCES for bright in (scaled, 1 - scaled))
 
 
-def _row_of_letters(bright: np.ndarray, near: float) -> bool:
-    labelled, count = ndimage.label(bright >= 1 - near, np.ones((3, 3)))
-    fewest = min(letters for letters, _, _ in ROWS)
-    if not fewest <= count <= bright.size * MOST:
+def _line_of_text(bright: np.ndarray, tolerance: float) -> bool:
+    labelled, count = ndimage.label(bright >= 1 - tolerance, np.ones((3, 3)))
+    fewest = min(letters for letters, _, _ in LINES)
+    if not fewest <= count <= bright.size * NOISE:
         return False
     boxes = np.array([(y.start, y.stop, x.start, x.stop) for y, x in ndimage.find_objects(labelled)])
     top, bottom, left, right = boxes.T
     height, width = bottom - top, right - left
     fill = np.bincount(labelled.ravel())[1:] / (height * width)
-    letters = (height >= LEAST_HEIGHT) & (height <= max(MOST_HEIGHT, MOST_SHARE * len(bright)))
+    letters = (height >= MIN_HEIGHT) & (height <= max(MAX_HEIGHT, MAX_HEIGHT_FRACTION * len(bright)))
     letters &= (width <= 1.6 * height) & (width >= 0.08 * height) & (fill > 0.15) & (fill < 0.95)
-    if count > bright.size * NOISE and letters.sum() < PRINT * count:
+    if count > bright.size * MANY and letters.sum() < PRINT * count:
         return False
-    # A frame, a scale or a grid touches the margin; letters do not.
+    # A frame, a scale or a grid touches the margin, letters do not.
     letters &= (top > 0) & (left > 0) & (bottom < bright.shape[0]) & (right < bright.shape[1])
-    chosen = np.array([box for box in boxes[letters] if _on_ground(bright, box, 1 - near)], float)
-    return len(chosen) >= fewest and _in_a_row(chosen)
+    chosen = np.array([box for box in boxes[letters] if _has_contrast(bright, box, 1 - tolerance)], float)
+    return len(chosen) >= fewest and _on_one_line(chosen)
 
 
-def _on_ground(bright: np.ndarray, box: np.ndarray, edge: float) -> bool:
-    """Whether what lies beside and within a shape is clearly darker than its edge."""
+def _has_contrast(bright: np.ndarray, box: np.ndarray, edge: float) -> bool:
+    """Whether the background of a shape is clearly darker than its edge."""
     top, bottom, left, right = box
     around = bright[max(0, top - 2) : bottom + 2, max(0, left - 2) : right + 2]
-    ground = around[around < edge]
-    return ground.size > 0 and float(np.median(ground)) < edge - GROUND
+    background = around[around < edge]
+    return background.size > 0 and float(np.median(background)) < edge - CONTRAST
 
 
-def _in_a_row(boxes: np.ndarray) -> bool:
-    """Whether enough shapes stand on one line, are alike in height, follow each other closely and differ in width."""
+def _on_one_line(boxes: np.ndarray) -> bool:
+    """Whether enough shapes share a line, are alike in height, follow each other closely and differ in width."""
     top, bottom, left, right = boxes.T
     height = bottom - top
     pairs = cKDTree(np.column_stack([bottom, (left + right) / 2])).query_pairs(3 * height.max(), output_type="ndarray")
@@ -93,13 +78,13 @@ def _in_a_row(boxes: np.ndarray) -> bool:
     tall, gap = np.maximum(height[a], height[b]), left[b] - right[a]
     # Feet differ under a "g", heads under a "t"; not both.
     level = np.minimum(np.abs(bottom[a] - bottom[b]), np.abs(top[a] - top[b]))
-    for fewest, slope, unlike in ROWS:
+    for fewest, slope, height_difference in LINES:
         linked = (gap >= 0) & (gap <= 1.2 * tall) & (level <= np.maximum(1, slope * tall))
-        linked &= np.abs(height[a] - height[b]) <= np.maximum(1, unlike * tall)
+        linked &= np.abs(height[a] - height[b]) <= np.maximum(1, height_difference * tall)
         graph = coo_matrix((np.ones(linked.sum()), (a[linked], b[linked])), shape=(len(boxes), len(boxes)))
         _, group = connected_components(graph, directed=False)
-        rows = np.flatnonzero(np.bincount(group) >= fewest)
+        lines = np.flatnonzero(np.bincount(group) >= fewest)
         # Marks of one width are a scale.
-        if any(len(set((right - left)[group == row])) >= 2 for row in rows):
+        if any(len(set((right - left)[group == line])) >= 2 for line in lines):
             return True
     return False

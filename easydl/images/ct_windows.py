@@ -1,4 +1,4 @@
-"""CT windows by name. What a network sees between black and white; nothing here is applied to a Scan."""
+"""CT windows by name, as (low, high) in HU. They are applied inside the network, never to a Scan."""
 
 from __future__ import annotations
 

@@ -1,23 +1,24 @@
-"""The pixels of one DICOM object in real units. Decoding is pydicom's; what the numbers mean is settled here."""
+"""The pixels of one DICOM object in real units. pydicom decodes; the meaning of the values is decided here."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from easydl.errors import InputError
-from easydl.images.headers import is_lossy, kind_of, no_image, unreadable
+from easydl.images.file_errors import unreadable
+from easydl.images.headers import is_lossy, no_image, sop_class
 from easydl.images.limits import check_size
+from easydl.images.quiet import quiet_libraries
 
 UNDECODABLE = ("1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.53", "1.2.840.10008.1.2.4.55")
 """JPEG encodings of 12 bits that no decoder with a permissive licence for Python reads."""
-APART = "gdcm"
-HIDDEN_SHARE = 0.001
+IN_SUBPROCESS = "gdcm"
+NEGLIGIBLE_FRACTION = 0.001
 WRAPPED_HU = (-10_000.0, 31_743.0)
 """Beyond these no CT value lies; the lower leaves room for the -3024 that scanners put outside their field of view."""
 INVERTED = "MONOCHROME1: inverted, so that bone is bright"
@@ -26,13 +27,7 @@ NO_HOUNSFIELD = "labelled CT but without RescaleSlope: the values are not Hounsf
 
 @dataclass
 class Pixels:
-    """Decoded pixels.
-
-    Attributes:
-        values: float32 ``([frame,] height, width, channel)``.
-        units: As in `Scan.units`.
-        notes: What was assumed or repaired.
-    """
+    """Decoded pixels: float32 ``([frame,] height, width, channel)``, units as in `Scan.units`, what was assumed."""
 
     values: np.ndarray
     units: str
@@ -40,15 +35,11 @@ class Pixels:
 
 
 def check_image(dataset: Any, name: str) -> tuple[int, int, int, int]:
-    """Refuse what is no image or claims an impossible size, before memory is taken for its pixels.
+    """Refuse what is not an image or claims an impossible size, before memory is taken for its pixels.
 
-    Returns:
-        frames, rows, columns, samples.
-
-    Raises:
-        InputError: No pixels, not an image, sizes missing or beyond the limit, or fewer bytes than they need.
+    Returns (frames, rows, columns, samples).
     """
-    kind = kind_of(dataset)
+    kind = sop_class(dataset)
     keyword = next((key for key in ("PixelData", "FloatPixelData", "DoubleFloatPixelData") if key in dataset), None)
     if keyword is None:
         raise no_image(dataset, name)
@@ -57,16 +48,11 @@ def check_image(dataset: Any, name: str) -> tuple[int, int, int, int]:
     if "RT Dose" in kind:
         raise InputError(f"{name} is a dose distribution.", "an image.", "Use the planning CT of the same study.")
     try:
-        sides = tuple(
-            int(value) for value in (
-                dataset.get("NumberOfFrames") or 1, dataset.get("Rows"), dataset.get("Columns"),
-                dataset.get("SamplesPerPixel") or 1,
-            )
-        )  # fmt: skip
+        frames, samples = (int(dataset.get(tag) or 1) for tag in ("NumberOfFrames", "SamplesPerPixel"))
+        rows, columns = (int(dataset.get(tag)) for tag in ("Rows", "Columns"))
         int(dataset.get("BitsAllocated") or 16)
     except (TypeError, ValueError) as problem:
         raise unreadable(name, "Rows, Columns, NumberOfFrames or BitsAllocated is missing or not a number") from problem
-    frames, rows, columns, samples = sides
     check_size((frames, rows, columns, samples), name)
     if samples not in (1, 3):
         raise unreadable(name, f"it has {samples} samples a pixel; images have 1 (grey, palette) or 3 (colour)")
@@ -74,33 +60,21 @@ def check_image(dataset: Any, name: str) -> tuple[int, int, int, int]:
 
 
 def decode(dataset: Any, name: str, frame: int | None = None, *, checked: bool = False) -> Pixels:
-    """Pixels with the modality LUT applied, ``MONOCHROME1`` inverted, and colour brought to RGB.
+    """Pixels with the modality LUT applied, ``MONOCHROME1`` inverted, and colour converted to RGB.
 
-    The VOI LUT or window of the file is a choice of display and is never applied: training and prediction see the same
-    stored contrast, whoever last set a window.
-
-    Args:
-        dataset: An open data set.
-        name: What to call it in messages.
-        frame: The frame to take, from 0; all when None.
-        checked: Whether `check_image` has passed it already.
-
-    Raises:
-        InputError: See `check_image`; or the pixels cannot be decoded, or a rescale cannot be right.
-
-    References:
-        DICOM PS3.3 C.7.6.3.1.2 (photometric interpretation), C.7.6.3.1.5-6 (palette), C.11.1 (modality LUT), C.7.5.1.1.2
-        (pixel padding), C.11.2 (VOI LUT).
+    ``frame`` counts from 0, None means all; ``checked`` says that `check_image` has passed the data set already. The
+    VOI LUT or window of the file is a choice of display and is never applied: training and prediction see the same
+    stored contrast, whoever last set a window. DICOM PS3.3 C.7.6.3.1.2 (photometric interpretation), C.7.6.3.1.5-6
+    (palette), C.11.1 (modality LUT), C.7.5.1.1.2 (pixel padding), C.11.2 (VOI LUT).
     """
     samples = int(dataset.get("SamplesPerPixel") or 1) if checked else check_image(dataset, name)[3]
-    notes = standing_notes(dataset)
+    notes = header_notes(dataset)
     stored = _stored(dataset, name, frame, notes)
     if str(dataset.get("PhotometricInterpretation") or "").strip() == "PALETTE COLOR":
         return Pixels(_palette(stored, dataset, name), "0-255", [*notes, "palette applied"])
     if samples == 3:
         top = 2.0 ** int(dataset.get("BitsStored") or 8) - 1
-        return Pixels(stored.astype(np.float32) * np.float32(255.0 / top) if top != 255 else stored.astype(np.float32),
-                      "0-255", notes)  # fmt: skip
+        return Pixels(stored.astype(np.float32) * np.float32(255.0 / top), "0-255", notes)
     return _grey(stored, dataset, name, frame, notes)
 
 
@@ -117,8 +91,7 @@ def _stored(dataset: Any, name: str, frame: int | None, notes: list[str]) -> np.
         if plain is not None:
             return _cut(plain, dataset, notes)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet_libraries():
             stored = pixel_array(dataset, index=frame) if native else _decompressed(dataset, syntax, frame)
     except Exception as problem:
         how = (
@@ -136,29 +109,28 @@ def _stored(dataset: Any, name: str, frame: int | None, notes: list[str]) -> np.
 
 
 def _decompressed(dataset: Any, syntax: Any, frame: int | None) -> np.ndarray:
-    """By the decoders that fail with an exception; by GDCM, which ends the process on some damaged files, apart."""
+    """By the decoders that fail with an exception; by GDCM, which some damaged files crash, in a separate process."""
     from pydicom.pixels import get_decoder, pixel_array
 
     from easydl.images.decoder_process import decode_in_subprocess
 
     plugins = get_decoder(syntax).available_plugins
     for name in plugins:
-        if name != APART:
+        if name != IN_SUBPROCESS:
             with contextlib.suppress(Exception):  # The next decoder may read it; the last one says why it cannot.
                 return pixel_array(dataset, index=frame, decoding_plugin=name)
-    return decode_in_subprocess(str(dataset.filename), frame, APART)
+    return decode_in_subprocess(str(dataset.filename), frame, IN_SUBPROCESS)
 
 
 def _native(dataset: Any) -> np.ndarray | None:
-    """The stored values of the commonest kind, one uncompressed grey frame of 8 or 16 bits, without pydicom's decoder.
-
-    Equal to it (tested), at a third of the time.
-    """
+    """The values of one uncompressed grey frame of 8 or 16 bits, as pydicom decodes them (tested), in a third of the time."""
     allocated = int(dataset.get("BitsAllocated") or 0)
     if (
-        "PixelData" not in dataset or allocated not in (8, 16) or int(dataset.get("SamplesPerPixel") or 1) != 1
+        "PixelData" not in dataset
+        or allocated not in (8, 16)
+        or int(dataset.get("SamplesPerPixel") or 1) != 1
         or int(dataset.get("NumberOfFrames") or 1) != 1
-    ):  # fmt: skip
+    ):
         return None
     kind = "i" if int(dataset.get("PixelRepresentation") or 0) else "u"
     rows, columns = int(dataset.Rows), int(dataset.Columns)
@@ -167,25 +139,23 @@ def _native(dataset: Any) -> np.ndarray | None:
 
 
 def _cut(raw: np.ndarray, dataset: Any, notes: list[str]) -> np.ndarray:
-    """Cut off the bits above BitsStored; say so when they held more than a declared overlay or a carried sign."""
+    """Clear the bits above BitsStored; note it when they held more than a declared overlay or an extended sign."""
     allocated, kept = raw.dtype.itemsize * 8, int(dataset.get("BitsStored") or raw.dtype.itemsize * 8)
     if kept >= allocated:
         return raw
     unused = allocated - kept
     values = (raw << unused) >> unused
-    share = float(np.count_nonzero(values != raw)) / max(1, raw.size)
-    if share > HIDDEN_SHARE and not any((0x6000 + 2 * k, 0x0102) in dataset for k in range(16)):
-        notes.append(f"{share:.1%} of the pixels used bits beyond BitsStored={kept}, which were cut off")
+    fraction = float(np.count_nonzero(values != raw)) / max(1, raw.size)
+    if fraction > NEGLIGIBLE_FRACTION and not any((0x6000 + 2 * k, 0x0102) in dataset for k in range(16)):
+        notes.append(f"{fraction:.1%} of the pixels used bits beyond BitsStored={kept}, which were cut off")
     return values
 
 
 def _check_length(dataset: Any, name: str, notes: list[str]) -> None:
-    """The bytes there against the bytes that the declared size needs (PS3.5 8.1.1)."""
+    """Compare the bytes in the file with the bytes that the declared size needs (PS3.5 8.1.1)."""
     keyword = next(key for key in ("PixelData", "FloatPixelData", "DoubleFloatPixelData") if key in dataset)
-    frames, rows, columns, samples = (
-        int(dataset.get("NumberOfFrames") or 1), int(dataset.Rows), int(dataset.Columns),
-        int(dataset.get("SamplesPerPixel") or 1),
-    )  # fmt: skip
+    frames, rows, columns = int(dataset.get("NumberOfFrames") or 1), int(dataset.Rows), int(dataset.Columns)
+    samples = int(dataset.get("SamplesPerPixel") or 1)
     bits = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}.get(keyword) or int(dataset.get("BitsAllocated") or 16)
     if str(dataset.get("PhotometricInterpretation") or "").startswith("YBR_FULL_422"):
         samples = 2
@@ -194,7 +164,7 @@ def _check_length(dataset: Any, name: str, notes: list[str]) -> None:
     if there < needed:
         raise unreadable(name, f"its pixels are cut short, {there:,} bytes of {needed:,}")
     if there > needed + needed % 2 and keyword == "PixelData":
-        notes.append(f"{there - needed:,} bytes more than the image needs were left aside")
+        notes.append(f"{there - needed:,} bytes more than the image needs were ignored")
 
 
 def _palette(stored: np.ndarray, dataset: Any, name: str) -> np.ndarray:
@@ -215,11 +185,7 @@ def _palette(stored: np.ndarray, dataset: Any, name: str) -> np.ndarray:
 
 
 def rescale(dataset: Any, name: str, frame: int | None = None) -> tuple[float, float] | None:
-    """RescaleSlope and RescaleIntercept of an image or of one frame; None when the image has neither.
-
-    Raises:
-        InputError: One is not a finite number, or the slope is 0.
-    """
+    """RescaleSlope and RescaleIntercept of an image or of one frame; None when the image has neither."""
     places = [dataset]
     for groups, index in (("SharedFunctionalGroupsSequence", 0), ("PerFrameFunctionalGroupsSequence", frame or 0)):
         items = dataset.get(groups) or []
@@ -230,37 +196,37 @@ def rescale(dataset: Any, name: str, frame: int | None = None) -> tuple[float, f
         if slope in (None, "") and intercept in (None, ""):
             continue
         try:
-            found = float(1 if slope in (None, "") else slope), float(0 if intercept in (None, "") else intercept)
+            line = float(1 if slope in (None, "") else slope), float(0 if intercept in (None, "") else intercept)
         except (TypeError, ValueError) as problem:
             raise unreadable(name, "RescaleSlope or RescaleIntercept is not a number") from problem
-        if not (math.isfinite(found[0]) and found[0] != 0):
+        if not (math.isfinite(line[0]) and line[0] != 0):
             raise unreadable(name, f"RescaleSlope is {slope}")
-        if not math.isfinite(found[1]):
+        if not math.isfinite(line[1]):
             raise unreadable(name, f"RescaleIntercept is {intercept}")
-        return found
+        return line
     return None
 
 
-def standing_notes(dataset: Any) -> list[str]:
-    """What the header itself says against the pixels: loss in compression, text burned in."""
-    notes = ["compressed with loss before it came here"] if is_lossy(dataset) else []
+def header_notes(dataset: Any) -> list[str]:
+    """Warnings in the header itself: lossy compression, burned-in text."""
+    notes = ["the pixels went through lossy compression"] if is_lossy(dataset) else []
     if str(dataset.get("BurnedInAnnotation") or "").upper() == "YES":
-        notes.append("text is burned into the pixels, says the header")
+        notes.append("the header says that text is burned into the pixels")
     return notes
 
 
 def is_ct(dataset: Any) -> bool:
-    """Whether the modality is CT."""
+    """By the modality."""
     return str(dataset.get("Modality") or "").strip() == "CT"
 
 
 def is_inverted(dataset: Any) -> bool:
-    """Whether the lowest value is meant to be white."""
+    """Whether the lowest value is shown white."""
     return str(dataset.get("PhotometricInterpretation") or "").strip() == "MONOCHROME1"
 
 
 def grey_units(dataset: Any, line: tuple[float, float] | None) -> str:
-    """What grey values mean once the modality LUT is applied; as in `Scan.units`."""
+    """The units of grey values after the modality LUT, as in `Scan.units`."""
     has_table = bool(dataset.get("ModalityLUTSequence"))
     if is_ct(dataset) and (line or has_table):
         return "HU"
@@ -309,7 +275,7 @@ def _grey(stored: np.ndarray, dataset: Any, name: str, frame: int | None, notes:
         if lowest < WRAPPED_HU[0] or highest > WRAPPED_HU[1]:
             inside = values if padding is None else values[~padding]
             wrapped = float(((inside < WRAPPED_HU[0]) | (inside > WRAPPED_HU[1])).mean()) if inside.size else 0.0
-            if wrapped > HIDDEN_SHARE:
+            if wrapped > NEGLIGIBLE_FRACTION:
                 notes.append(f"{wrapped:.1%} of the pixels lie beyond any tissue: their sign may be declared wrongly")
     elif is_inverted(dataset):
         np.subtract(np.float32(stored_ends(dataset, line).sum()), values, out=values)
@@ -321,7 +287,7 @@ def _grey(stored: np.ndarray, dataset: Any, name: str, frame: int | None, notes:
 
 
 def _padding(dataset: Any, stored: np.ndarray) -> np.ndarray | None:
-    """Where the image says it holds no measurement (PS3.3 C.7.5.1.1.2)."""
+    """Where the pixels are padding and not a measurement (PS3.3 C.7.5.1.1.2)."""
     if dataset.get("PixelPaddingValue") is None:
         return None
     value, limit = dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")
@@ -330,5 +296,5 @@ def _padding(dataset: Any, stored: np.ndarray) -> np.ndarray | None:
         high = low if limit in (None, "") else int(limit)
     except (TypeError, ValueError):
         return None
-    found = stored == low if high == low else (stored >= min(low, high)) & (stored <= max(low, high))
-    return found if found.any() else None
+    padding = stored == low if high == low else (stored >= min(low, high)) & (stored <= max(low, high))
+    return padding if padding.any() else None

@@ -1,9 +1,8 @@
-"""DICOM Segmentation objects become label maps on the grid of an image. Reading and geometry are highdicom's."""
+"""DICOM Segmentation objects become label maps on the grid of an image. Parsing and geometry are highdicom's."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -11,32 +10,25 @@ from easydl.errors import InputError
 from easydl.images.geometry import aligned, moved, with_thickness
 from easydl.images.headers import open_dicom, read_header
 from easydl.images.limits import is_dicom
+from easydl.images.quiet import quiet_libraries
 from easydl.images.scan import Scan
 
 STORAGE = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """Segmentation Storage and Label Map Segmentation Storage (PS3.4 annex B.5)."""
 
 
+@quiet_libraries()
 def is_segmentation(path: str | Path) -> bool:
     """Whether a file is a DICOM Segmentation."""
     return is_dicom(path) and str(read_header(path).get("SOPClassUID") or "") in STORAGE
 
 
+@quiet_libraries()
 def read_segments(path: str | Path) -> tuple[Scan, dict[int, str]]:
-    """Read a DICOM Segmentation as one label map on its own grid.
+    """A binary or label map segmentation as one label map on its own grid, and the label of each segment number.
 
-    Args:
-        path: A binary or label map segmentation whose segments do not overlap.
-
-    Returns:
-        A Scan ``(depth, height, width, 1)`` holding 0 and the segment numbers, with the affine that the frames span
-        (slices that hold nothing may be absent from the file), and the label of each segment by its number.
-
-    Raises:
-        InputError: The segments overlap, are probabilities, or lie nowhere in the patient.
-
-    References:
-        DICOM PS3.3 A.51, C.8.20.2 (Segmentation Image Module).
+    The Scan holds 0 and the segment numbers; its affine is the one that the frames span, as empty slices may be absent
+    from the file. DICOM PS3.3 A.51, C.8.20.2 (Segmentation Image Module).
     """
     from highdicom.seg import Segmentation
 
@@ -49,35 +41,25 @@ def read_segments(path: str | Path) -> tuple[Scan, dict[int, str]]:
             "Export it as a binary segmentation.",
         )
     try:
-        found = Segmentation.from_dataset(dataset, copy=False)
-        names = {number: str(found.get_segment_description(number).segment_label) for number in found.segment_numbers}
-        volume = found.get_volume(combine_segments=True)
+        seg = Segmentation.from_dataset(dataset, copy=False)
+        names = {number: str(seg.get_segment_description(number).segment_label) for number in seg.segment_numbers}
+        volume = seg.get_volume(combine_segments=True)
     except Exception as problem:
-        raise _refused(name, problem) from problem
+        raise _invalid(name, problem) from problem
     pixels = np.asarray(volume.array, np.float32)[..., None]
     spacing = tuple(float(mm) for mm in volume.spacing)
     return Scan(pixels, "relative", spacing_mm=spacing, affine=np.asarray(volume.affine), source=str(path)), names
 
 
 def on_grid(labels: np.ndarray, affine: np.ndarray, scan: Scan, name: str) -> np.ndarray:
-    """Segments placed on an image by their position in the patient; slices without any are background.
+    """Segments on the grid of an image by their position in the patient; slices without any are background.
 
-    Args:
-        labels: Integer ``(depth, height, width)`` on the segmentation's own grid.
-        affine: Its affine.
-        scan: The image.
-        name: What to call the segmentation in messages.
-
-    Returns:
-        Integer array of the scan's spatial shape.
-
-    Raises:
-        InputError: The voxels of the two do not fall on each other, or the image has no position.
+    ``labels`` is an integer ``(depth, height, width)`` array with its affine; ``name`` is used in messages.
     """
     if scan.affine is None:
         if labels.shape[0] == 1 and labels.shape[1:] == scan.shape:
             return labels[0]
-        raise _elsewhere(name, "its image has no position in space")
+        raise _misplaced(name, "its image has no position in space")
     to = scan.affine
     shape = scan.shape if scan.dimension == 3 else (1, *scan.shape)
     if shape[0] == 1:
@@ -85,12 +67,13 @@ def on_grid(labels: np.ndarray, affine: np.ndarray, scan: Scan, name: str) -> np
     if labels.shape[0] == 1:
         affine = with_thickness(affine, to)
     if not aligned(affine, to):
-        raise _elsewhere(name, "its voxels do not fall on those of its image")
+        raise _misplaced(name, "its voxels do not fall on those of its image")
     placed = moved(labels, affine, to, shape)
     return placed if scan.dimension == 3 else placed[0]
 
 
-def _refused(name: str, problem: Exception) -> InputError:
+def _invalid(name: str, problem: Exception) -> InputError:
+    text = str(problem).splitlines()[0].rstrip(".")[:120] if str(problem) else type(problem).__name__
     if "overlap" in str(problem):
         return InputError(
             f"Segments of {name} overlap.",
@@ -98,19 +81,15 @@ def _refused(name: str, problem: Exception) -> InputError:
             "Export one structure for each file, or segments without overlap.",
         )
     return InputError(
-        f"The segmentation {name} cannot be read as a volume: {_reason(problem)}.",
+        f"The segmentation {name} cannot be read as a volume: {text}.",
         "segments with positions in the patient on evenly spaced slices.",
         "Export it as a DICOM Segmentation of its source series, or as NIfTI.",
     )
 
 
-def _reason(problem: Any) -> str:
-    return str(problem).splitlines()[0].rstrip(".")[:120] if str(problem) else type(problem).__name__
-
-
-def _elsewhere(name: str, why: str) -> InputError:
+def _misplaced(name: str, why: str) -> InputError:
     return InputError(
-        f"The mask {name} cannot be placed on its image: {why}.",
+        f"The mask {name} does not fit its image: {why}.",
         "a segmentation of this image.",
         "Choose the segmentation made on this series, pass resample_masks=True (--resample-masks) if it was made on "
         "another series of the same patient in the same position, or correct the table.",

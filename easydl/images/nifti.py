@@ -1,9 +1,7 @@
-"""NIfTI files become Scans, and masks on a Scan's grid become NIfTI files. Geometry is highdicom's and nibabel's."""
+"""NIfTI files become Scans, and masks on a Scan's grid become NIfTI files, by the geometry of highdicom and nibabel."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from easydl.errors import RESEARCH_USE, InputError
+from easydl.fileio import replacing
+from easydl.images.file_errors import unreadable
 from easydl.images.limits import check_size
-from easydl.images.nifti_file import nifti_header, unreadable, voxels
+from easydl.images.nifti_file import nifti_header, voxels
 from easydl.images.scan import Scan
 
 SAME_MM = 0.1
@@ -21,21 +21,11 @@ PLAUSIBLE_MM = (1e-5, 100.0)
 
 
 def read_nifti(path: str | Path, frame: int | None = None, *, labels: bool = False) -> Scan:
-    """Read one volume of a NIfTI file, scaled once, with depth first.
+    """Read one volume of a NIfTI file, scaled once, as ``(depth, height, width, 1)`` with its affine in LPS.
 
-    Args:
-        path: A ``.nii`` or ``.nii.gz`` file, or the ``.hdr`` of a pair, with two, three or four dimensions.
-        frame: Which volume of a file that holds several, counted from 1.
-        labels: Read it as a mask: voxels that are not numbers are refused instead of filled.
-
-    Returns:
-        A Scan of shape ``(depth, height, width, 1)`` in ``"relative"`` units (NIfTI does not say its units;
-        values below -500 mark a CT, which becomes ``"HU"``), with its affine in LPS. Where the file has both an sform
-        and a qform, the sform counts; lengths that the header gives in metres or micrometres become millimetres.
-
-    Raises:
-        InputError: Missing, damaged, of several volumes when none was chosen, of colour or complex numbers, beyond the
-            size limit, or without a usable geometry.
+    ``frame`` chooses a volume of a 4D file, from 1; in a mask (``labels``) NaN is refused instead of filled. NIfTI does
+    not say its units: values below -500 mark a CT and become ``"HU"``, all others are ``"relative"``. The sform counts
+    before the qform; lengths in metres or micrometres become millimetres.
 
     References:
         NIfTI-1.1, https://nifti.nimh.nih.gov/nifti-1 (methods 2 and 3 of orientation; xyzt_units).
@@ -54,7 +44,7 @@ def read_nifti(path: str | Path, frame: int | None = None, *, labels: bool = Fal
     try:
         volume = Volume.from_nibabel(nibabel.Nifti1Image(array, affine)).permute_spatial_axes([2, 1, 0])
     except ValueError as problem:
-        raise unreadable(name, "its axes are not at right angles (a sheared affine)") from problem
+        raise unreadable(name, "its axes are not at right angles (a sheared affine)", "NIfTI") from problem
     if len(header.shape) == 2:
         notes.append("a file of two dimensions was read as a volume of one slice")
     is_ct = not labels and float(array.min()) < -500
@@ -69,31 +59,15 @@ def read_nifti(path: str | Path, frame: int | None = None, *, labels: bool = Fal
 
 
 def nifti_facts(path: str | Path) -> dict[str, str]:
-    """Width, height and slices of a NIfTI file from its header alone, as text, for the study table.
-
-    Raises:
-        InputError: The file is missing or its header is not a NIfTI header.
-    """
+    """``width``, ``height``, ``slices`` and ``file_type`` from the header alone, as text, for the study table."""
     header = nifti_header(Path(path))
-    return {
-        **dict(zip(("width", "height", "slices"), map(str, header.shape), strict=False)),
-        "file_type": "NIfTI",
-    }
+    return {**dict(zip(("width", "height", "slices"), map(str, header.shape), strict=False)), "file_type": "NIfTI"}
 
 
 def write_nifti(mask: np.ndarray, affine: np.ndarray, path: str | Path) -> Path:
-    """Write a mask on a Scan's grid as NIfTI, with the axes in the order a NIfTI source had.
+    """Write a mask ``(depth, height, width)`` on a Scan's grid (affine in LPS) as uint8 or uint16, axes as in a NIfTI source.
 
-    Args:
-        mask: Whole numbers from 0 to 65535, ``(depth, height, width)``, of any dtype; stored as uint8 or uint16.
-        affine: The Scan's affine (LPS, depth first).
-        path: Where to write, ``.nii`` or ``.nii.gz``.
-
-    Returns:
-        The path written. The header's description says research use only.
-
-    Raises:
-        InputError: The mask holds fractions, or numbers that do not fit.
+    Integers from 0 to 65535 of any dtype; the header's description says research use only.
     """
     from highdicom import Volume
 
@@ -104,7 +78,7 @@ def write_nifti(mask: np.ndarray, affine: np.ndarray, path: str | Path) -> Path:
     if not fits or (whole is not numbers and np.abs(whole - numbers).max() > 1e-3):
         raise InputError(
             f"The mask to be written holds {'fractions or ' if whole is not numbers else ''}values from {low} to {high}.",
-            "whole numbers from 0 to 65535.",
+            "integers from 0 to 65535.",
             "Give class numbers, not probabilities.",
         )
     stored = whole.astype(np.uint8 if high < 256 else np.uint16)
@@ -112,28 +86,20 @@ def write_nifti(mask: np.ndarray, affine: np.ndarray, path: str | Path) -> Path:
     image = volume.permute_spatial_axes([2, 1, 0]).to_nibabel()
     image.header["descrip"] = ("easydl: " + RESEARCH_USE)[:79].encode()
     image.header.set_xyzt_units("mm")
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    suffix = ".nii.gz" if path.name.endswith(".gz") else ".nii"
-    handle, temporary = tempfile.mkstemp(suffix=suffix, dir=path.parent)
-    os.close(handle)
-    try:
-        image.to_filename(temporary)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    return path
+    with replacing(path) as draft:
+        image.to_filename(draft)
+    return Path(path)
 
 
 def _volume_shape(shape: tuple[int, ...], frame: int | None, name: str) -> tuple[int, int, int]:
-    """The three sides of the volume that is meant."""
+    """The three sides of the chosen volume."""
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) > 4 or len(shape) < 2:
         raise InputError(
             f"{name} has {len(shape)} dimensions {shape}.",
             "three dimensions, or four when it holds several volumes.",
-            "Save each volume as a file of its own, and list them as image columns.",
+            "Save each volume as a separate file, and list them as image columns.",
         )
     volumes = shape[3] if len(shape) == 4 else 1
     if frame is None and volumes > 1:
@@ -145,7 +111,7 @@ def _volume_shape(shape: tuple[int, ...], frame: int | None, name: str) -> tuple
     if frame is not None and not 1 <= frame <= volumes:
         raise InputError(
             f"{name} has no volume {frame}.",
-            f"a number from 1 to {volumes}.",
+            f"an integer from 1 to {volumes}.",
             f"Write {name}#1 for the first volume.",
         )
     return (*shape, 1)[:3] if len(shape) == 2 else shape[:3]  # type: ignore[return-value]
@@ -158,18 +124,18 @@ def _affine(header: Any, shape: tuple[int, ...], name: str) -> tuple[np.ndarray,
         sform, scode = header.get_sform(coded=True)
         affine = np.asarray(sform if scode else header.get_best_affine(), dtype=float)
     except Exception as problem:
-        raise unreadable(name, "its affine (position and spacing) is not usable") from problem
+        raise unreadable(name, "its affine (position and spacing) is not usable", "NIfTI") from problem
     zooms = np.linalg.norm(affine[:3, :3], axis=0)
     if not np.isfinite(affine).all() or zooms.min() <= 0 or abs(np.linalg.det(affine[:3, :3] / zooms)) < 1e-6:
-        raise unreadable(name, "its affine (position and spacing) is zero, not a number or flat")
+        raise unreadable(name, "its affine (position and spacing) is zero, not a number or flat", "NIfTI")
     qform, qcode = _qform(header)
     if scode and qcode and qform is None:
         notes.append("the qform is damaged: the sform was used")
     elif scode and qcode:
         corners = np.array([[*corner, 1] for corner in product(*((0, side - 1) for side in shape))], dtype=float)
-        apart = float(np.linalg.norm(corners @ (affine - qform).T, axis=1).max())
-        if apart > SAME_MM:
-            notes.append(f"sform and qform place the volume up to {apart:.1f} mm apart: the sform was used")
+        distance = float(np.linalg.norm(corners @ (affine - qform).T, axis=1).max())
+        if distance > SAME_MM:
+            notes.append(f"sform and qform place the volume up to {distance:.1f} mm apart: the sform was used")
     elif not scode and not qcode:
         notes.append("orientation unknown: the file has neither sform nor qform, left and right may be exchanged")
     try:
@@ -182,11 +148,11 @@ def _affine(header: Any, shape: tuple[int, ...], name: str) -> tuple[np.ndarray,
         if PLAUSIBLE_MM[0] <= zooms.min() * factor and zooms.max() * factor <= PLAUSIBLE_MM[1]:
             affine = np.diag([factor, factor, factor, 1.0]) @ affine
             spacing = " x ".join(f"{zoom * factor:g}" for zoom in zooms)
-            notes.append(f"lengths are in {long_name} and were brought to millimetres (spacing {spacing} mm)")
+            notes.append(f"lengths are in {long_name} and were converted to millimetres (spacing {spacing} mm)")
         else:
             notes.append(
                 f"the header says {long_name}, which would make voxels {zooms.max() * factor:g} mm long: "
-                "its numbers were taken as millimetres"
+                "its values were taken as millimetres"
             )
     elif unit != "mm":
         notes.append("the file does not say its unit of length: millimetres were assumed")
@@ -203,14 +169,15 @@ def _qform(header: Any) -> tuple[np.ndarray | None, int]:
 
 
 def _filled(array: np.ndarray, labels: bool, name: str, notes: list[str]) -> np.ndarray:
-    good = np.isfinite(array)
-    bad = int((~good).sum())
-    if labels or not good.any():
+    """NaN and infinity become the smallest value; refused in a mask."""
+    finite = np.isfinite(array)
+    count = int((~finite).sum())
+    if labels or not finite.any():
         raise InputError(
-            f"{name} holds {bad:,} voxels that are not numbers (NaN or infinite).",
-            "whole numbers in every voxel of a mask." if labels else "numbers in most voxels.",
+            f"{name} holds {count:,} voxels that are not numbers (NaN or infinite).",
+            "integers in every voxel of a mask." if labels else "numbers in most voxels.",
             "Export it again." if not labels else "Export the mask again as a label map.",
         )
-    fill = float(array[good].min())
-    notes.append(f"{bad:,} voxels were not numbers and were set to {fill:g}, the smallest value")
-    return np.where(good, array, np.float32(fill))
+    fill = float(array[finite].min())
+    notes.append(f"{count:,} voxels were not numbers and were set to {fill:g}, the smallest value")
+    return np.where(finite, array, np.float32(fill))

@@ -1,9 +1,8 @@
-"""PNG, JPEG, TIFF, BMP and GIF files become Scans. It does not read DICOM or NIfTI."""
+"""PNG, JPEG, TIFF, BMP and GIF files become Scans."""
 
 from __future__ import annotations
 
 import hashlib
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,13 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from easydl.errors import InputError
-from easydl.images.limits import MAX_PIXELS, check_size, not_read
+from easydl.images.file_errors import missing, unreadable, unsupported
+from easydl.images.limits import MAX_PIXELS, check_size
+from easydl.images.quiet import quiet_libraries
 from easydl.images.scan import Scan
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
+SIGNATURES = (b"\x89PNG", b"\xff\xd8", b"II*\0", b"MM\0*", b"GIF8", b"BM")
 DEEP_GREY = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 COLOUR_SPACES = {"CMYK": "CMYK", "LAB": "CIE L*a*b*", "YCbCr": "YCbCr", "HSV": "HSV"}
 SIDEWAYS = (5, 6, 7, 8)
@@ -25,26 +27,19 @@ GREY_PALETTE = 8
 
 
 def raster_facts(path: str | Path) -> dict[str, str]:
-    """Width, height and kind of a file from its header alone, for the study table and the audit.
+    """What the header of an image file says, as text, for the study table and the audit.
 
-    Args:
-        path: A PNG, JPEG, TIFF, BMP or GIF file.
-
-    Returns:
-        ``width`` and ``height`` in pixels as the picture is shown, ``file_type`` (such as ``"PNG RGB"``) and, for JPEG,
-        ``jpeg_quality`` (1 to 100, as the common encoder counts) and ``jpeg_tables`` (eight hexadecimal digits made from
-        the quantisation tables, which differ from program to program), all as text.
-
-    Raises:
-        InputError: The file is missing, is no such picture, or is beyond the size limit.
+    ``width`` and ``height`` in pixels as the image is shown, ``file_type`` (such as ``"PNG RGB"``) and, for JPEG,
+    ``jpeg_quality`` (1 to 100, as the common encoder counts) and ``jpeg_tables`` (eight hexadecimal digits made from the
+    quantisation tables, which differ from program to program).
     """
-    with _open(path) as picture:
-        width, height = picture.size
-        kind = "JPEG" if picture.format == "MPO" else str(picture.format)
-        facts = {"file_type": f"{kind} {picture.mode}"}
-        if kind == "JPEG" and _rotation(picture) in SIDEWAYS:  # TIFF: Pillow has exchanged them
+    with _open(path) as image:
+        width, height = image.size
+        kind = "JPEG" if image.format == "MPO" else str(image.format)
+        facts = {"file_type": f"{kind} {image.mode}"}
+        if kind == "JPEG" and _rotation(image) in SIDEWAYS:  # TIFF: Pillow has exchanged them
             width, height = height, width
-        tables: dict[int, list[int]] = getattr(picture, "quantization", None) or {}
+        tables: dict[int, list[int]] = getattr(image, "quantization", None) or {}
         if kind == "JPEG" and tables:
             percent = 100 * sum(tables[min(tables)]) / STANDARD_LUMINANCE
             quality = (200 - percent) / 2 if percent <= 100 else 5000 / percent
@@ -54,46 +49,36 @@ def raster_facts(path: str | Path) -> dict[str, str]:
 
 
 def read_raster(path: str | Path, frame: int | None = None, *, labels: bool = False) -> Scan:
-    """Read one picture: rotation flag applied, transparency laid on black, 16 bits kept.
+    """Read one image file: rotation flag applied, transparent parts black, 16 bits kept.
 
-    Every colour space has one defined way to RGB: a palette by its colours, CMYK as ``(255 - C)(255 - K) / 255``, YCbCr by
-    ITU-R 601, L*a*b* through sRGB (D50). Colour profiles (ICC) and gamma are not applied, in training and prediction alike:
-    the numbers in the file count.
-
-    Args:
-        path: A PNG, JPEG, TIFF, BMP or GIF file.
-        frame: Which page of a file that holds several, counted from 1.
-        labels: Read it as a mask: a palette's numbers count instead of its colours, and few-bit greys keep theirs.
-
-    Returns:
-        A Scan of shape ``(height, width, 1 or 3)``, in 0-255 for 8-bit files, ``"relative"`` for deeper ones.
-
-    Raises:
-        InputError: Missing, unreadable, cut short, of several pages when none was chosen, or beyond the size limit.
+    ``frame`` chooses a page of a file that holds several, from 1. In a mask (``labels``) a palette's numbers count
+    instead of its colours, and greys of few bits keep theirs. Every colour space has one defined way to RGB: a palette by
+    its colours, CMYK as ``(255 - C)(255 - K) / 255``, YCbCr by ITU-R 601, L*a*b* through sRGB (D50).
+    Colour profiles (ICC) and gamma are not applied, in training and prediction alike: the stored values count.
     """
     notes: list[str] = []
-    with _open(path) as picture:
+    with _open(path) as image:
         name = Path(path).name
-        _turn_to(picture, frame, name, notes)
-        check_size((picture.height, picture.width, len(picture.getbands())), name)
-        mode = _raw_mode(picture)
-        _load(picture, path)
-        if picture.info.get("icc_profile"):
+        _seek(image, frame, name, notes)
+        check_size((image.height, image.width, len(image.getbands())), name)
+        mode = _raw_mode(image)
+        _load(image, path)
+        if image.info.get("icc_profile"):
             notes.append("colour profile not applied")
-        rotation = _rotation(picture)
-        if ";16" in mode and picture.mode not in DEEP_GREY:  # Pillow has no mode for it and keeps 8 of the 16
-            deep = _deep_colour(picture, path, frame, mode)
+        rotation = _rotation(image)
+        if ";16" in mode and image.mode not in DEEP_GREY:  # Pillow has no mode for it and keeps 8 of the 16
+            deep = _deep_colour(image, path, frame, mode)
             if deep is not None:
                 pixels = _upright(deep, rotation)
                 pixels = _on_black(pixels, 65535, notes) if pixels.shape[-1] == 4 else pixels
                 notes.append("more than 8 bits a pixel: kept")
                 return Scan(np.ascontiguousarray(pixels, np.float32), "relative", source=str(path), notes=tuple(notes))
             notes.append("16 bits a channel were read as 8: their lower half is lost")
-        upright = ImageOps.exif_transpose(picture)
+        upright = ImageOps.exif_transpose(image)
     if upright.mode in DEEP_GREY:
         pixels = np.asarray(upright, dtype=np.float32)[..., None]
         if not np.isfinite(pixels).all():
-            raise _unreadable(path, "some pixels are not numbers")
+            raise unreadable(path, "some pixels are not numbers", "image")
         return Scan(pixels, "relative", source=str(path), notes=(*notes, "more than 8 bits a pixel: kept"))
     if labels and upright.mode == "P":
         pixels = _palette_labels(upright, path, notes)
@@ -104,68 +89,69 @@ def read_raster(path: str | Path, frame: int | None = None, *, labels: bool = Fa
     return Scan(pixels, "0-255", source=str(path), notes=tuple(notes))
 
 
-def _eight_bit(picture: Image.Image, notes: list[str]) -> np.ndarray:
+def _eight_bit(image: Image.Image, notes: list[str]) -> np.ndarray:
     """float32 ``(height, width, 1 or 3)`` in 0-255."""
-    if picture.has_transparency_data:
-        grey = picture.mode in ("L", "LA", "La", "1")
-        pixels = _on_black(np.asarray(picture.convert("RGBA"), np.float32), 255, notes)
+    if image.has_transparency_data:
+        grey = image.mode in ("L", "LA", "La", "1")
+        pixels = _on_black(np.asarray(image.convert("RGBA"), np.float32), 255, notes)
         return pixels[..., :1] if grey else pixels
-    if picture.mode in ("1", "L"):
-        return np.asarray(picture.convert("L"), np.float32)[..., None]
-    if picture.mode in COLOUR_SPACES:
-        notes.append(f"{COLOUR_SPACES[picture.mode]} was brought to RGB")
-    if picture.mode == "LAB":
+    if image.mode in ("1", "L"):
+        return np.asarray(image.convert("L"), np.float32)[..., None]
+    if image.mode in COLOUR_SPACES:
+        notes.append(f"{COLOUR_SPACES[image.mode]} was converted to RGB")
+    if image.mode == "LAB":
         lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(picture, lab, rgb, outputMode="RGB")
+        converted = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
         assert converted is not None
-        picture = converted
-    pixels = np.asarray(picture.convert("RGB"), np.float32)
-    palette = picture.mode == "P" and bool((pixels == pixels[..., :1]).all())
-    return pixels[..., :1] if palette else pixels
+        image = converted
+    pixels = np.asarray(image.convert("RGB"), np.float32)
+    grey_palette = image.mode == "P" and bool((pixels == pixels[..., :1]).all())
+    return pixels[..., :1] if grey_palette else pixels
 
 
 def _on_black(rgba: np.ndarray, full: int, notes: list[str]) -> np.ndarray:
-    """RGB of RGBA in the same range, its transparent parts laid on black."""
+    """RGB of RGBA in the same range, blended with a black background."""
     alpha = rgba[..., 3:].astype(np.float32) / full
     if (alpha < 1).any():
-        notes.append("transparent parts laid on black")
-    pixels = rgba[..., :3].astype(np.float32) * alpha
-    return np.rint(pixels)
+        notes.append("transparent parts blended with black")
+    return np.rint(rgba[..., :3].astype(np.float32) * alpha)
 
 
-def _palette_labels(picture: Image.Image, path: str | Path, notes: list[str]) -> np.ndarray:
+def _palette_labels(image: Image.Image, path: str | Path, notes: list[str]) -> np.ndarray:
     """The numbers of a palette file; its greys where the palette is nothing but greys."""
-    index = np.asarray(picture)
-    palette = np.asarray(picture.getpalette("RGB") or [], np.int64).reshape(-1, 3)
+    index = np.asarray(image)
+    palette = np.asarray(image.getpalette("RGB") or [], np.int64).reshape(-1, 3)
     used = np.unique(index)
     if used.max(initial=0) >= len(palette):
-        raise _unreadable(path, "a pixel has a number beyond the palette")
+        raise unreadable(path, "a pixel has a number beyond the palette", "image")
     colours = palette[used]
     if (colours == colours[:, :1]).all():
         return colours[np.searchsorted(used, index), :1].astype(np.float32)
     grey = np.ptp(colours, axis=1).max() <= GREY_PALETTE
     if grey and (np.diff(colours.sum(axis=1)) < 0).any():
-        raise _unreadable(path, "its palette shows larger numbers darker, so that it is unclear which are meant")
+        raise unreadable(
+            path, "its palette shows larger numbers darker, so that it is unclear which are meant", "image"
+        )
     notes.append("the palette's numbers were taken as labels, not its colours")
     return index.astype(np.float32)[..., None]
 
 
-def _deep_colour(picture: Image.Image, path: str | Path, frame: int | None, mode: str) -> np.ndarray | None:
+def _deep_colour(image: Image.Image, path: str | Path, frame: int | None, mode: str) -> np.ndarray | None:
     """All 16 bits of each channel, or None. Pillow keeps one byte of two; read in both byte orders, it gives both."""
-    if getattr(picture, "tag_v2", {}).get(284, 1) != 1:  # each channel by itself (TIFF 6.0, PlanarConfiguration)
+    if getattr(image, "tag_v2", {}).get(284, 1) != 1:  # each channel by itself (TIFF 6.0, PlanarConfiguration)
         return None
-    other = mode.replace(";16B", ";16?").replace(";16L", ";16B").replace(";16N", ";16B").replace(";16?", ";16L")
+    swapped = mode[:-1] + ("L" if mode.endswith("B") else "B")
     try:
-        with _open(path) as again:
-            again.seek((frame or 1) - 1)
-            again.tile = [  # type: ignore[attr-defined]
-                part._replace(args=other if isinstance(part.args, str) else (other, *part.args[1:]))
-                for part in again.tile  # type: ignore[attr-defined]
+        with _open(path) as second:
+            second.seek((frame or 1) - 1)
+            second.tile = [  # type: ignore[attr-defined]
+                tile._replace(args=swapped if isinstance(tile.args, str) else (swapped, *tile.args[1:]))
+                for tile in second.tile  # type: ignore[attr-defined]
             ]
-            low = np.asarray(again, np.uint16)
+            low = np.asarray(second, np.uint16)
     except (InputError, OSError, SyntaxError, ValueError, EOFError):
         return None
-    high = np.asarray(picture, np.uint16)
+    high = np.asarray(image, np.uint16)
     return high * 256 + low if low.shape == high.shape else None
 
 
@@ -180,96 +166,78 @@ def _upright(pixels: np.ndarray, rotation: int) -> np.ndarray:
     return pixels
 
 
-def _turn_to(picture: Image.Image, frame: int | None, name: str, notes: list[str]) -> None:
+def _seek(image: Image.Image, frame: int | None, name: str, notes: list[str]) -> None:
     try:
-        pages = int(getattr(picture, "n_frames", 1))
-        if picture.format == "MPO" and frame is None:
-            notes.append("a camera's preview or depth picture in the same file was left out")
+        pages = int(getattr(image, "n_frames", 1))
+        if image.format == "MPO" and frame is None:
+            notes.append("a camera's preview or depth image in the same file was ignored")
             frame = 1
         if frame is None and pages > 1:
             raise InputError(
                 f"{name} holds {pages} pages.",
-                "one picture in each row.",
+                "one image in each row.",
                 f"Name one of them, {name}#1 to {name}#{pages}, or save the pages as separate files or one volume.",
             )
         if frame is not None and not 1 <= frame <= pages:
             raise InputError(
-                f"{name} has no page {frame}.", f"a number from 1 to {pages}.", f"Write {name}#1 for the first page."
+                f"{name} has no page {frame}.", f"an integer from 1 to {pages}.", f"Write {name}#1 for the first page."
             )
-        picture.seek((frame or 1) - 1)
+        image.seek((frame or 1) - 1)
+    except InputError:
+        raise
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError) as problem:
-        if isinstance(problem, InputError):
-            raise
-        raise _unreadable(name, "its pages cannot be told apart") from problem
+        raise unreadable(name, "its pages cannot be told apart", "image") from problem
 
 
-def _load(picture: Image.Image, path: str | Path) -> None:
+def _load(image: Image.Image, path: str | Path) -> None:
     try:
-        picture.load()
+        image.load()
     except Image.DecompressionBombError as problem:
         raise _too_large(path) from problem
     except Exception as problem:
-        raise _unreadable(path, "it is cut short or damaged") from problem
+        raise unreadable(path, "it is cut short or damaged", "image") from problem
 
 
-def _raw_mode(picture: Any) -> str:
-    """How the pixels lie in the file, in Pillow's words, such as ``"RGB;16B"``."""
-    tiles = getattr(picture, "tile", None)
+def _raw_mode(image: Any) -> str:
+    """How the pixels are stored in the file, as Pillow writes it, such as ``"RGB;16B"``."""
+    tiles = getattr(image, "tile", None)
     args = tiles[0].args if tiles else ""
     return args if isinstance(args, str) else str(args[0]) if args else ""
 
 
-def _rotation(picture: Image.Image) -> int:
+def _rotation(image: Image.Image) -> int:
     try:
-        return int(picture.getexif().get(0x0112, 1))
+        return int(image.getexif().get(0x0112, 1))
     except (OSError, SyntaxError, TypeError, ValueError):
         return 1
 
 
 def _open(path: str | Path) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            # Beyond our own limit anyway, and a warning on the console is no way to say so.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(path, formats=FORMATS)
+        with quiet_libraries():  # Pillow warns of sizes that are beyond our own limit anyway.
+            image = Image.open(path, formats=FORMATS)
     except FileNotFoundError as problem:
-        raise InputError(
-            f"The file {path} does not exist.",
-            "a file at this path.",
-            "Correct the path in the table, or copy the file there.",
-        ) from problem
+        raise missing(path) from problem
     except Image.DecompressionBombError as problem:
         raise _too_large(path) from problem
     except UnidentifiedImageError as problem:
-        raise _no_picture(path) from problem
+        with open(path, "rb") as file:
+            damaged = file.read(8).startswith(SIGNATURES)
+        raise (unreadable(path, "its header is damaged", "image") if damaged else unsupported(path)) from problem
     except Exception as problem:
-        raise _unreadable(path, "its header is damaged, or its texts unpack to too much") from problem
-    if picture.width * picture.height > MAX_PIXELS:
-        picture.close()
+        why = "its header is damaged, or its texts unpack to too much"
+        raise unreadable(path, why, "image") from problem
+    if image.width * image.height > MAX_PIXELS:
+        image.close()
         raise _too_large(path)
-    # Pillow 13 garbles a turned grey TIFF when it maps the file into memory, which it does for files with a name.
-    picture.filename = ""
-    return picture
-
-
-def _no_picture(path: str | Path) -> InputError:
-    with open(path, "rb") as file:
-        start = file.read(8)
-    marks = (b"\x89PNG", b"\xff\xd8", b"II*\0", b"MM\0*", b"GIF8", b"BM")
-    return _unreadable(path, "its header is damaged") if start.startswith(marks) else not_read(path)
+    # Pillow 13 garbles a rotated grey TIFF when it maps the file into memory, which it does for files with a name.
+    image.filename = ""
+    return image
 
 
 def _too_large(path: str | Path) -> InputError:
     return InputError(
         f"{Path(path).name} says it holds more than {MAX_PIXELS:,} pixels.",
-        f"at most {MAX_PIXELS:,} pixels in one picture.",
+        f"at most {MAX_PIXELS:,} pixels in one image.",
         "Reduce or crop the image (a whole-slide image needs to be tiled first).",
-    )
-
-
-def _unreadable(path: str | Path, why: str) -> InputError:
-    return InputError(
-        f"{Path(path).name} cannot be read: {why}.",
-        f"a whole {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file.",
-        "Open it in a viewer; export it again if it is damaged, or leave it out of the study.",
     )

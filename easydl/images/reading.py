@@ -1,12 +1,12 @@
-"""One address becomes one Scan, whatever the format. Each format has its own file; this one only chooses."""
+"""One address becomes one Scan, whatever the format. Each format has its own module; this one chooses."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
-from easydl.errors import InputError
-from easydl.images.limits import is_dicom, is_nifti, is_raster, not_read
+from easydl.images.file_errors import missing, unsupported
+from easydl.images.limits import is_dicom, is_nifti, is_raster
 from easydl.images.scan import Scan
 
 
@@ -16,7 +16,7 @@ def read(path: str | Path, *, labels: bool = False) -> Scan:
     Args:
         path: A PNG, JPEG, TIFF, BMP, GIF, DICOM or NIfTI file; a folder holding one DICOM series; ``folder#key`` for
             one series of several; or ``file#3`` for the third frame, time point or page of a file that holds several.
-        labels: Read it as a mask: numbers count instead of a palette's colours, and nothing is filled in.
+        labels: Read it as a mask: numbers count instead of a palette's colours, and missing values are refused.
 
     Returns:
         A `Scan` with float32 pixels in real units, channels last.
@@ -59,5 +59,5 @@ def _read_file(address: str, frame: int | None, labels: bool) -> Scan:
 
         return read_raster(address, frame, labels=labels)
     if not Path(address).exists():
-        raise InputError(f"The file {address} does not exist.", "a file at this path.", "Correct the path.")
-    raise not_read(address)
+        raise missing(address)
+    raise unsupported(address)

@@ -1,4 +1,4 @@
-"""From a Scan's own grid and units to what a network takes, and back. No files, no TensorFlow."""
+"""From a Scan's grid and units to those of a network, and back. No files, no TensorFlow."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from easydl.images.scan import Scan
 
 NORMALISE = ("percentile", "z-score")
 """From relative values to 0-255: the 0.5th and 99.5th percentile to 0 and 255, or mean +- 5 standard deviations."""
-DEVIATIONS = 5.0
+MAX_STD = 5.0
 
 
 def prepare(
     scan: Scan, *, channels: int, units: str, size: tuple[int, ...] | None = None, normalise: str = "percentile"
 ) -> np.ndarray:
-    """Bring a Scan to the units, channels and size a model was built for.
+    """Convert a Scan to the units, channels and size a model was built for.
 
-    Relative values (MR, CR, 16-bit) are brought to 0-255 by the image's own percentiles or by its mean and standard
-    deviation; Hounsfield units and 8-bit values keep their numbers, because the window is inside the model.
+    Relative values (MR, CR, 16-bit) are scaled to 0-255 by the image's own percentiles or by its mean and standard
+    deviation; Hounsfield units and 8-bit values are kept, because the window is inside the model.
 
     Args:
         scan: The image or volume.
-        channels: Channels the model takes. Grey is repeated to three, colour averaged to one by its luminance.
-        units: ``"0-255"`` or ``"HU"``, what the model was trained with.
+        channels: Input channels of the model. Grey is repeated to three, colour reduced to one by its luminance.
+        units: ``"0-255"`` or ``"HU"``, as the model was trained.
         size: Spatial size to resize to (the aspect ratio is not kept, so that it cannot give the label away), or
             None to keep the scan's own grid.
-        normalise: How values that are not Hounsfield units reach 0-255; see `NORMALISE`. 8-bit values keep their
-            numbers under ``"percentile"``.
+        normalise: How values that are not Hounsfield units are scaled to 0-255; see `NORMALISE`. 8-bit values are kept
+            under ``"percentile"``.
 
     Returns:
         float32 ``(*size, channels)``.
@@ -57,21 +57,21 @@ def prepare(
 
 
 def standardise(pixels: np.ndarray) -> np.ndarray:
-    """Bring each channel's mean to 127.5 and 5 standard deviations to 127.5 above and below it; what lies beyond is cut.
+    """Scale each channel's mean to 127.5 and 5 standard deviations to 127.5 above and below it, and clip.
 
-    Mean and deviation are those of the voxels above the lowest value, which in MR is the air that was masked out.
+    Mean and standard deviation are those of the voxels above the lowest value, which in MR is the air that was masked out.
     """
     out = np.empty(pixels.shape, np.float32)
     for channel in range(pixels.shape[-1]):
         values = pixels[..., channel]
         inside = values[values > values.min()]
         mean, std = (float(inside.mean()), float(inside.std())) if inside.size else (float(values.flat[0]), 0.0)
-        out[..., channel] = np.clip((values - mean) / (std or 1.0), -DEVIATIONS, DEVIATIONS)
-    return (out + DEVIATIONS) * np.float32(127.5 / DEVIATIONS)
+        out[..., channel] = np.clip((values - mean) / (std or 1.0), -MAX_STD, MAX_STD)
+    return (out + MAX_STD) * np.float32(127.5 / MAX_STD)
 
 
 def stretch(pixels: np.ndarray) -> np.ndarray:
-    """Bring values to 0-255 by the 0.5th and 99.5th percentile of each channel; a constant channel becomes 0."""
+    """Scale values to 0-255 by the 0.5th and 99.5th percentile of each channel; a constant channel becomes 0."""
     axes = tuple(range(pixels.ndim - 1))
     low, high = np.percentile(pixels, [0.5, 99.5], axis=axes, keepdims=True)
     span = np.where(high > low, high - low, 1.0)
@@ -79,7 +79,7 @@ def stretch(pixels: np.ndarray) -> np.ndarray:
 
 
 def match_channels(pixels: np.ndarray, channels: int, name: str = "The image") -> np.ndarray:
-    """Give an array the wanted number of channels: grey to RGB by repeating, RGB to grey by luminance (ITU-R 601)."""
+    """Convert to a number of channels: grey to RGB by repeating, RGB to grey by luminance (ITU-R 601)."""
     have = pixels.shape[-1]
     if have == channels:
         return pixels
@@ -95,23 +95,10 @@ def match_channels(pixels: np.ndarray, channels: int, name: str = "The image") -
 
 
 def resize(pixels: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """Linear resampling with an anti-alias filter when reducing.
-
-    Args:
-        pixels: ``(height, width, channel)`` or ``(depth, height, width, channel)``.
-        size: The new spatial size in the same order.
-
-    Returns:
-        float32 ``(*size, channel)``.
-    """
+    """Linear resampling of ``([depth,] height, width, channel)``, with an anti-alias filter when reducing."""
     if len(size) == 2:
-        height, width = size
-        planes = [
-            np.asarray(Image.fromarray(np.ascontiguousarray(pixels[..., c], dtype=np.float32)).resize(
-                (width, height), Image.Resampling.BILINEAR))
-            for c in range(pixels.shape[-1])
-        ]  # fmt: skip
-        return np.stack(planes, axis=-1)
+        planes = [Image.fromarray(np.ascontiguousarray(plane, np.float32)) for plane in np.moveaxis(pixels, -1, 0)]
+        return np.stack([np.asarray(plane.resize(size[::-1], Image.Resampling.BILINEAR)) for plane in planes], axis=-1)
     in_plane = np.stack([resize(plane, size[1:]) for plane in pixels])
     factor = size[0] / in_plane.shape[0]
     if factor == 1:

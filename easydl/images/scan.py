@@ -1,4 +1,4 @@
-"""The Scan: what every reader returns. It holds pixels and geometry; it reads nothing itself."""
+"""The Scan: what every reader returns. It holds pixels and geometry and reads nothing itself."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Scan:
     Attributes:
         pixels: float32, channels last: ``(height, width, channel)`` or ``(depth, height, width, channel)``.
         units: ``"0-255"`` (8-bit photographs and films), ``"HU"`` (CT, Hounsfield units) or ``"relative"``
-            (MR, CR and 16-bit images, whose numbers mean something only beside their neighbours).
+            (MR, CR and 16-bit images, whose values have a meaning only within the image).
         spacing_mm: Millimetres between neighbours in the order of the spatial axes, or None when unknown.
         affine: 4x4, maps the voxel index ``(depth, row, column)`` to the DICOM patient coordinate system (LPS,
             millimetres, PS3.3 C.7.6.2.1.1), or None. A 2D image has depth index 0.
         header: Safe fields only (sex, age_years, scanner, date, view, ...), never an identifier.
         patient: A pseudonym from the header, or None.
         source: The path that was read.
-        notes: What was assumed or repaired while reading, in words.
+        notes: What was assumed or repaired while reading, as text.
     """
 
     pixels: np.ndarray
@@ -47,9 +47,9 @@ class Scan:
 
     @property
     def upright(self) -> tuple[int, int]:
-        """Steps through rows and columns that show the patient as radiologists expect: -1 mirrors the picture.
+        """Steps through rows and columns that show the patient as radiologists expect: -1 mirrors the image.
 
-        In LPS x grows to the left, y to the back and z upwards. Right belongs on the left of the picture, the front on
+        In LPS x grows to the left, y to the back and z upwards. Right belongs on the left of the image, the front on
         top of an axial slice and the head on top of any other. (1, 1) where the position is not known.
         """
         if self.affine is None:

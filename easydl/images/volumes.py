@@ -8,35 +8,24 @@ from typing import Any
 import numpy as np
 
 from easydl.errors import InputError
-from easydl.images.decoding import check_image, decode
-from easydl.images.dicom import read_dicom
-from easydl.images.headers import numbers, open_dicom, pixel_spacing, pseudonym, safe_header, trusting
+from easydl.images.decoding import Pixels, check_image, decode
+from easydl.images.dicom import read_dicom, scan_of
+from easydl.images.headers import header_errors, numbers, open_dicom, pixel_spacing
 from easydl.images.scan import Scan
 
 DIRECTION_TOLERANCE = 1e-3
-GAP_SHARE, GAP_MM, SAME_PLACE_MM = 0.01, 0.01, 0.01
+GAP_FRACTION, GAP_MM, SAME_POSITION_MM = 0.01, 0.01, 0.01
 
 
 def read_series(paths: list[Path], name: str) -> Scan:
-    """Read the slices of one series as one volume, sorted by position, in real units.
+    """Read the slices of one series, given in any order, as one volume ``(depth, height, width, 1 or 3)``.
 
-    Args:
-        paths: The series' files, in any order.
-        name: What to call the series in messages.
-
-    Returns:
-        A Scan ``(depth, height, width, 1 or 3)`` with spacing from the slice positions, never from SliceThickness.
-
-    Raises:
-        InputError: Two patients, mixed sizes, spacings or orientations, a missing or doubled slice, a tilted gantry, or
-            no usable geometry; the odd slices are named.
-
-    References:
-        DICOM PS3.3 C.7.6.2 (image plane module), C.7.6.2.1.1 (position and orientation).
+    They are sorted by position; the spacing comes from the positions, never from SliceThickness. What does not form one
+    even volume is refused and the odd slices are named. DICOM PS3.3 C.7.6.2 (image plane module).
     """
     if len(paths) == 1:
         return read_dicom(paths[0])
-    with trusting(name):
+    with header_errors(name):
         return _read(paths, name)
 
 
@@ -53,17 +42,17 @@ def _read(paths: list[Path], name: str) -> Scan:
         raise _refused(name, f"its slices differ in size: {odd}", "slices of one size")
     slices, notes = _without_copies(slices, name)
     positions, orientation = _geometry(slices, name)
-    spacing, said = _one_spacing(slices, name)
+    spacing, spacing_notes = _one_spacing(slices, name)
     _check_even(positions, orientation, slices, name)
-    distance, places = get_volume_positions(
+    distance, indices = get_volume_positions(
         positions, orientation, atol=_tolerance(positions, orientation), sort=True, allow_missing_positions=False
     )
-    if distance is None or places is None:
-        raise _refused(name, "its slices do not lie evenly behind each other", "evenly spaced slices")
-    order = np.argsort(places)
+    if distance is None or indices is None:
+        raise _refused(name, "its slices are not evenly spaced", "evenly spaced slices")
+    order = np.argsort(indices)
     rows, columns, samples = sides[0]
     stack = np.empty((len(slices), rows, columns, samples), np.float32)
-    seen: dict[str, None] = dict.fromkeys([*notes, *said])
+    all_notes: dict[str, None] = dict.fromkeys([*notes, *spacing_notes])
     units: set[str] = set()
     for place, index in enumerate(order):
         file, dataset = slices[index]
@@ -72,20 +61,21 @@ def _read(paths: list[Path], name: str) -> Scan:
             raise _refused(name, f"{file} has {pixels.values.shape[-1]} channels", "slices of one kind")
         stack[place] = pixels.values
         units.add(pixels.units)
-        seen |= dict.fromkeys(pixels.notes)
+        all_notes |= dict.fromkeys(pixels.notes)
         del dataset.PixelData
     if len(units) > 1:
         raise _refused(name, f"its slices are in different units ({', '.join(sorted(units))})", "slices of one kind")
     volume = Volume.from_attributes(
-        array=stack[..., 0] if samples == 1 else stack, image_position=positions[order[0]],
-        image_orientation=orientation, pixel_spacing=spacing, spacing_between_slices=float(distance),
-        coordinate_system="PATIENT", channels={"RGB": ["R", "G", "B"]} if samples == 3 else None,
-    )  # fmt: skip
-    first = slices[order[0]][1]
-    return Scan(
-        stack, units.pop(), spacing_mm=tuple(float(mm) for mm in volume.spacing), affine=volume.affine,
-        header=safe_header(first), patient=pseudonym(first.get("PatientID")), source=name, notes=tuple(seen),
-    )  # fmt: skip
+        array=stack[..., 0] if samples == 1 else stack,
+        image_position=positions[order[0]],
+        image_orientation=orientation,
+        pixel_spacing=spacing,
+        spacing_between_slices=float(distance),
+        coordinate_system="PATIENT",
+        channels={"RGB": ["R", "G", "B"]} if samples == 3 else None,
+    )
+    pixels = Pixels(stack, units.pop(), list(all_notes))
+    return scan_of(slices[order[0]][1], pixels, volume.spacing, volume.affine, name)
 
 
 Slices = list[tuple[str, Any]]
@@ -120,74 +110,80 @@ def _geometry(slices: Slices, name: str) -> tuple[list[tuple[float, ...]], tuple
         orientation = numbers(dataset, "ImageOrientationPatient", 6)
         if position is None or orientation is None:
             what = "ImagePositionPatient" if position is None else "ImageOrientationPatient"
-            raise _refused(name, f"{file} has no usable {what}", "finite numbers for the place of every slice")
+            raise _refused(name, f"{file} has no usable {what}", "finite numbers for the position of every slice")
         row, column = np.asarray(orientation[:3]), np.asarray(orientation[3:])
         if max(abs(np.linalg.norm(row) - 1), abs(np.linalg.norm(column) - 1), abs(row @ column)) > DIRECTION_TOLERANCE:
             raise _refused(
-                name, f"ImageOrientationPatient of {file} is not two unit vectors at right angles",
+                name,
+                f"ImageOrientationPatient of {file} is not two unit vectors at right angles",
                 "directions of length 1 at right angles",
-            )  # fmt: skip
+            )
         positions.append(position)
         orientations.append(orientation)
     usual = np.median(np.asarray(orientations), axis=0)
     far = np.abs(np.asarray(orientations) - usual).max(axis=1) > DIRECTION_TOLERANCE
     if far.any():
         odd = ", ".join(slices[k][0] for k in np.flatnonzero(far)[:5])
-        raise _refused(name, f"its slices differ in orientation: {odd}", "parallel slices (localizers set apart)")
+        raise _refused(
+            name, f"its slices differ in orientation: {odd}", "parallel slices (localizers in a separate series)"
+        )
     return positions, orientations[0]
 
 
 def _one_spacing(slices: Slices, name: str) -> tuple[tuple[float, float], list[str]]:
-    found = [pixel_spacing(dataset) for _, dataset in slices]
-    missing = [file for (file, _), (spacing, _) in zip(slices, found, strict=True) if spacing is None]
+    spacings = [pixel_spacing(dataset) for _, dataset in slices]
+    missing = [file for (file, _), (spacing, _) in zip(slices, spacings, strict=True) if spacing is None]
     if missing:
         raise _refused(
-            name, f"PixelSpacing of {missing[0]} is missing, zero or not a number", "the millimetres of a pixel"
+            name, f"PixelSpacing of {missing[0]} is missing, zero or not a number", "the pixel spacing in millimetres"
         )
-    if len({spacing for spacing, _ in found}) > 1:
-        odd = _odd([(file, spacing) for (file, _), (spacing, _) in zip(slices, found, strict=True)])
+    if len({spacing for spacing, _ in spacings}) > 1:
+        odd = _odd([(file, spacing) for (file, _), (spacing, _) in zip(slices, spacings, strict=True)])
         raise _refused(name, f"its slices differ in pixel spacing: {odd}", "one pixel spacing")
-    spacing, said = found[0]
+    spacing, notes = spacings[0]
     assert spacing is not None
-    return spacing, said
+    return spacing, notes
 
 
 def _tolerance(positions: list[tuple[float, ...]], orientation: tuple[float, ...]) -> float:
     """How far a distance between slices may be from the usual one, in mm."""
     heights = np.sort(np.asarray(positions) @ np.cross(orientation[:3], orientation[3:]))
-    return max(GAP_SHARE * float(np.median(np.diff(heights))), GAP_MM)
+    return max(GAP_FRACTION * float(np.median(np.diff(heights))), GAP_MM)
 
 
 def _check_even(positions: list[tuple[float, ...]], orientation: tuple[float, ...], slices: Slices, name: str) -> None:
-    """Doubled places, gaps and a tilted gantry, each in its own words."""
+    """Refuse duplicated positions, gaps and a tilted gantry, each with its own message."""
     points = np.asarray(positions)
     normal = np.cross(orientation[:3], orientation[3:])
     heights = points @ normal
     order = np.argsort(heights, kind="stable")
     steps = np.diff(heights[order])
-    same = np.flatnonzero(steps < SAME_PLACE_MM)
+    same = np.flatnonzero(steps < SAME_POSITION_MM)
     if same.size:
         pair = " and ".join(slices[order[same[0] + k]][0] for k in (0, 1))
         raise _refused(
-            name, f"{same.size + 1} or more slices share a place, such as {pair}",
-            "one slice at each place; phases, echoes and b-values in series of their own",
-        )  # fmt: skip
+            name,
+            f"{same.size + 1} or more slices share a position, such as {pair}",
+            "one slice at each position; phases, echoes and b-values in separate series",
+        )
     shift = (points[order] - points[order[0]]) - np.outer(heights[order] - heights[order[0]], normal)
-    if np.linalg.norm(shift[-1]) > max(GAP_MM * 10, GAP_SHARE * (heights[order[-1]] - heights[order[0]])):
+    if np.linalg.norm(shift[-1]) > max(GAP_MM * 10, GAP_FRACTION * (heights[order[-1]] - heights[order[0]])):
         tilt = np.degrees(np.arctan2(np.linalg.norm(shift[-1]), heights[order[-1]] - heights[order[0]]))
         raise _refused(
-            name, f"the gantry was tilted: the slices are shifted against each other by {tilt:.1f} degrees",
-            "slices straight behind each other",
-        )  # fmt: skip
+            name,
+            f"the gantry was tilted: the slices are shifted against each other by {tilt:.1f} degrees",
+            "slices stacked at right angles to their plane",
+        )
     usual = float(np.median(steps))
     far = np.flatnonzero(np.abs(steps - usual) > _tolerance(positions, orientation))
     if far.size:
-        place = far[0]
+        gap = far[0]
         raise _refused(
-            name, f"between {slices[order[place]][0]} and {slices[order[place + 1]][0]} lie {steps[place]:.2f} mm where "
+            name,
+            f"between {slices[order[gap]][0]} and {slices[order[gap + 1]][0]} lie {steps[gap]:.2f} mm where "
             f"slices are {usual:.2f} mm apart; a slice is missing",
             "evenly spaced slices",
-        )  # fmt: skip
+        )
 
 
 def _odd(values: list[tuple[str, Any]]) -> str:
@@ -202,7 +198,7 @@ def _odd(values: list[tuple[str, Any]]) -> str:
 
 def _refused(name: str, why: str, expected: str) -> InputError:
     return InputError(
-        f"The series {name} is no volume: {why}.",
+        f"The series {name} is not one volume: {why}.",
         f"{expected}.",
         "Export the series again, or leave it out of the study.",
     )

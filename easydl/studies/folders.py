@@ -13,7 +13,7 @@ from easydl.images.headers import header_facts, no_image, read_header
 from easydl.images.limits import is_dicom, is_ignored, is_nifti, is_raster
 from easydl.images.nifti import nifti_facts
 from easydl.images.raster import raster_facts
-from easydl.images.series import Series, find_series, series_files
+from easydl.images.series import Series, find_series, one_series
 from easydl.studies.tables import many
 
 SPLIT_NAMES = {
@@ -116,7 +116,7 @@ def one_patient_each(root: Path, found: dict[str, list[tuple[str, str, Path]]]) 
         return False
     patients: dict[str, set[str]] = {name: set() for name in found}
     folder_of = {path: name for name, entries in found.items() for _, _, path in entries}
-    for one in find_series(root)[0]:
+    for one in find_series(root).series:
         name = folder_of.get(one.files[0])
         if name is None or "patient" not in one.facts:
             return False
@@ -133,12 +133,12 @@ def frame_from_classes(root: Path, found: dict[str, list[tuple[str, str, Path]]]
         joined: set[Path] = set()
         if dicom:
             for folder in sorted({_class_folder(root, label, path) for path in dicom}):
-                series, refused = find_series(folder)
-                notes += [reason for _, reason in refused]
-                for one in series:
+                content = find_series(folder)
+                notes += [reason for _, reason in content.unused]
+                for one in content.series:
                     single[one.files[0]] = one
                     joined.update(one.files[1:])
-                joined.update(path for path, _ in refused)
+                joined.update(path for path, _ in content.unused)
         for _, split, path in entries:
             if path in joined:
                 continue
@@ -157,7 +157,8 @@ def frame_from_dicom(root: Path) -> tuple[pd.DataFrame, list[str]]:
     Raises:
         InputError: There is no readable DICOM image.
     """
-    series, refused = find_series(root)
+    content = find_series(root)
+    series, refused = content.series, content.unused
     if not series:
         why = f" {len(refused)} were refused, the first: {refused[0][1]}." if refused else ""
         images = image_files(root)
@@ -184,7 +185,7 @@ def file_facts(address: str) -> dict[str, str]:
     path = Path(address)
     exists = os.path.exists(path)  # unlike Path.exists, it takes any text for a name
     if path.is_dir() if exists else "#" in address:
-        files = series_files(address)
+        files = one_series(address).files
         return {**_dicom_facts(files[0]), "slices": str(len(files))}
     if not exists:
         raise InputError(f"The file {address} does not exist.", "a file at this path.", "Correct the path.")

@@ -14,7 +14,7 @@ import pandas as pd
 
 from easydl.errors import RESEARCH_USE, EasyDLError, InputError
 from easydl.images.limits import is_nifti, is_raster
-from easydl.images.series import Series, look
+from easydl.images.series import Series, find_series
 from easydl.studies.folders import file_facts
 from easydl.studies.tables import NAMES, TABLE_SUFFIXES, pick, read_table
 
@@ -122,8 +122,8 @@ def inspect(path: str | Path, progress: Callable[[int, int], None] | None = None
 def _folder(place: Path, progress: Callable[[int, int], None] | None) -> Inspection:
     from easydl.images.index import walk
 
-    found = look(place, progress)
-    dicom = {str(file) for one in [*found.series, *found.aside] for file in one.files}
+    found = find_series(place, progress)
+    dicom = {str(file) for one in [*found.series, *found.excluded] for file in one.files}
     refused = [(str(file), reason) for file, reason in found.refused]
     known = dicom | {file for file, _ in refused}
     counts = Counter(files=0, DICOM=len(dicom))
@@ -158,7 +158,7 @@ def _folder(place: Path, progress: Callable[[int, int], None] | None) -> Inspect
     listing = next((file for file in tables if Path(file).parent == place), None)
     task = f"easydl inspect {listing}" if listing else f"easydl train {place}" if dicom or kinds else ""
     return Inspection(
-        str(place), dict(counts), _series([*found.series, *found.aside]), pictures, None, len(patients) or None, refused,
+        str(place), dict(counts), _series([*found.series, *found.excluded]), pictures, None, len(patients) or None, refused,
         notes, task,
     )  # fmt: skip
 
@@ -210,7 +210,7 @@ def _series(found: list[Series]) -> pd.DataFrame:
         {
             "address": one.address, "modality": one.modality, "files": len(one.files), "size": _size(one.facts),
             "part": one.part, "patient": one.facts.get("patient", ""), "scanner": one.facts.get("scanner", ""),
-            "aside": one.aside,
+            "aside": one.excluded,
         }
         for one in found
     ]  # fmt: skip

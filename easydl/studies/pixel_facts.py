@@ -165,6 +165,6 @@ def _files(address: str) -> list[Path]:
     file = address.rpartition("#")[0]
     if file and Path(file).is_file():
         return [Path(file)]
-    from easydl.images.series import series_files
+    from easydl.images.series import one_series
 
-    return series_files(address)
+    return one_series(address).files

@@ -13,7 +13,7 @@ from bad_inputs.case import Case
 from made import dicom_series, dicom_slice
 
 from easydl.images import read
-from easydl.images.series import find_series, look
+from easydl.images.series import find_series
 
 STORED = np.arange(48, dtype=np.uint16).reshape(6, 8) * 50
 VOLUME = np.stack([STORED + k for k in range(5)]).astype(np.uint16)
@@ -57,7 +57,8 @@ def copied(folder):
 def copied_film(folder):
     dicom_slice(folder / "s/a.dcm", STORED, Modality="DX")
     shutil.copy(folder / "s/a.dcm", folder / "s/b.dcm")
-    series, refused = find_series(folder / "s")
+    content = find_series(folder / "s")
+    series, refused = content.series, content.unused
     assert len(series) == 1
     return [reason for _, reason in refused]
 
@@ -72,7 +73,8 @@ def same_identifier(folder):
 def same_identifier_of_films(folder):
     for k, name in enumerate("ab"):
         dicom_slice(folder / f"s/{name}.dcm", STORED + k, Modality="DX", SOPInstanceUID="1.2.3")
-    series, refused = find_series(folder / "s")
+    content = find_series(folder / "s")
+    series, refused = content.series, content.unused
     assert series == []
     assert len(refused) == 2
     return [reason for _, reason in refused]
@@ -84,18 +86,18 @@ def several_series(folder):
     return read(folder / "s")
 
 
-def set_aside(folder):
+def excluded(folder):
     dicom_series(folder / "s/a", VOLUME, SeriesInstanceUID="1.2.1", ImageType=["ORIGINAL", "PRIMARY", "AXIAL"])
     dicom_series(folder / "s/b", VOLUME, SeriesInstanceUID="1.2.2", ImageType=["DERIVED", "SECONDARY", "MPR"])
     dicom_slice(
         folder / "s/scout.dcm", STORED, SeriesInstanceUID="1.2.3", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]
     )
-    found = look(folder / "s")
-    assert [len(one.files) for one in found.series] == [5]
+    content = find_series(folder / "s")
+    assert [len(series.files) for series in content.series] == [5]
     assert read(folder / "s").shape == (5, 6, 8)
-    derived = next(one for one in found.aside if len(one.files) == 5)
+    derived = next(one for one in content.excluded if len(one.files) == 5)
     assert read(derived.address).shape == (5, 6, 8)
-    reasons = [reason for _, reason in find_series(folder / "s")[1]]
+    reasons = [reason for _, reason in content.unused]
     assert len(reasons) == 6
     assert any("localizer" in reason for reason in reasons)
     return reasons
@@ -120,7 +122,8 @@ def echoes(folder):
         for k in range(4):
             dicom_slice(folder / f"s/{number}{k}.dcm", STORED + 100 * number, EchoTime=echo, Modality="MR",
                         RescaleSlope=1, RescaleIntercept=0, ImagePositionPatient=[0, 0, 2.0 * k])  # fmt: skip
-    series, refused = find_series(folder / "s")
+    content = find_series(folder / "s")
+    series, refused = content.series, content.unused
     assert refused == []
     assert [one.part for one in series] == ["EchoTime 5.0", "EchoTime 30.0"]
     for number, one in enumerate(series):
@@ -135,7 +138,9 @@ def by_b_value(folder):
         for k in range(3):
             dicom_slice(folder / f"s/{number}{k}.dcm", STORED, DiffusionBValue=b, Modality="MR",
                         ImagePositionPatient=[0, 0, 2.0 * k])  # fmt: skip
-    assert [one.part for one in find_series(folder / "s")[0]] == [f"DiffusionBValue {b}" for b in (0.0, 50.0, 800.0)]
+    assert [one.part for one in find_series(folder / "s").series] == [
+        f"DiffusionBValue {b}" for b in (0.0, 50.0, 800.0)
+    ]
 
 
 def unexplained(folder):
@@ -171,7 +176,8 @@ def dicomdir(folder):
     """The directory file is not followed; what lies below the folder is found by walking."""
     dicom_series(folder / "s", VOLUME)
     (folder / "s/DICOMDIR").write_bytes(bytes(128) + b"DICM" + b"../../etc/passwd")
-    series, refused = find_series(folder / "s")
+    content = find_series(folder / "s")
+    series, refused = content.series, content.unused
     assert len(series) == 1
     assert refused == []
 
@@ -182,9 +188,9 @@ def strange_folder(folder):
     os.mkfifo(series / "pipe")
     odd = series / "new\nline\u202egnp.dcm"
     odd.write_bytes(bytes(128) + b"DICM" + b"\xff" * 20)
-    found, refused = find_series(series)
-    assert [len(one.files) for one in found] == [5]
-    assert [path for path, _ in refused] == [odd]
+    content = find_series(series)
+    assert [len(found.files) for found in content.series] == [5]
+    assert [path for path, _ in content.unused] == [odd]
 
 
 def laterality(folder):
@@ -216,14 +222,14 @@ CASES = [
     Case("D25", "one identifier, two films", "warn", same_identifier_of_films, "one identifier and different pixels"),
     Case("D26", "two patients", "fail", one_slice(PatientID="SECRET-8"), "more than one patient"),
     Case("D27", "several series", "fail", several_series, "2 series"),
-    Case("D27", "localizer and reformat", "warn", set_aside, "derived from another"),
+    Case("D27", "localizer and reformat", "warn", excluded, "derived from another"),
     Case("D28", "odd orientation", "fail", one_slice(ImageOrientationPatient=[1, 0, 0, 0, 0.999, 0.0447]), "orientation"),
     Case("D28", "odd spacing", "fail", one_slice(PixelSpacing=[0.9, 0.7]), r"0\.9 x 0\.7"),
     Case("D29", "missing slice", "fail", missing, r"4\.00 mm where slices are 2\.00"),
     Case("D29", "rounded positions", "fix", tolerated),
     Case("D30", "two echoes", "fix", echoes),
     Case("D30", "b-values", "fix", by_b_value),
-    Case("D30", "a place taken twice", "fail", unexplained, "share a place"),
+    Case("D30", "a position taken twice", "fail", unexplained, "share a position"),
     Case("D31", "order of files", "fix", shuffled),
     Case("D32", "gantry tilt", "fail", tilted, r"24\.2 degrees"),
     Case("D33", "thickness is not distance", "fix", thickness),

@@ -284,7 +284,7 @@ def colour_by_class(folder):
     path = png_study(folder, per_class=14)
     for file in (folder / "disease").iterdir():
         saved(file, (np.asarray(Image.open(file).convert("RGB")) * np.array([1, 0.7, 0.3])).astype(np.uint8))
-    return [one.sentence for one in easydl.audit(easydl.load(path)).findings if one.severity == "WARN"]
+    return [one.sentence for one in easydl.audit(easydl.load(path)).issues if one.severity == "WARN"]
 
 
 def profile(folder):
@@ -318,7 +318,7 @@ def screenshots(folder):
         if file.parent.name == "disease" and k % 10:
             pen.text((8, 215), "WINDOW 400", fill=255, font=ImageFont.load_default(14))
         picture.save(file)
-    found = easydl.audit(easydl.load(path)).findings
+    found = easydl.audit(easydl.load(path)).issues
     marked = next(one for one in found if one.id == "A5")
     assert marked.value == 18, marked
     assert any("Text in the image alone" in one.sentence for one in found), found
@@ -334,7 +334,7 @@ def quality_by_class(folder):
         assert raster_facts((folder / name).with_suffix(".jpg"))["jpeg_quality"] == str(quality)
     frame["image"] = frame["image"].str.replace(".png", ".jpg")
     frame.to_csv(path, index=False)
-    return [one.sentence for one in easydl.audit(easydl.load(path)).findings if one.severity == "WARN"]
+    return [one.sentence for one in easydl.audit(easydl.load(path)).issues if one.severity == "WARN"]
 
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(60)
@@ -345,10 +345,10 @@ CASES: list[Case] = [
     Case("I01", "rotation flags", "fix", rotations),
     Case("I02", "colour spaces", "fix", colour_spaces),
     Case("I02", "CMYK is said", "warn",
-         lambda f: read(saved(f / "a.jpg", Image.fromarray(PICTURE).convert("CMYK"))).notes, "CMYK was brought to RGB"),
-    Case("I03", "RGBA", "warn", alpha("RGBA"), "transparent parts laid on black"),
-    Case("I03", "LA", "warn", alpha("LA"), "transparent parts laid on black"),
-    Case("I03", "a transparent grey", "warn", alpha("tRNS"), "transparent parts laid on black"),
+         lambda f: read(saved(f / "a.jpg", Image.fromarray(PICTURE).convert("CMYK"))).notes, "CMYK was converted to RGB"),
+    Case("I03", "RGBA", "warn", alpha("RGBA"), "transparent parts blended with black"),
+    Case("I03", "LA", "warn", alpha("LA"), "transparent parts blended with black"),
+    Case("I03", "a transparent grey", "warn", alpha("tRNS"), "transparent parts blended with black"),
     Case("I03", "alpha that hides nothing", "fix", opaque),
     Case("I04", "16 bits", "fix", sixteen_bits),
     Case("I04", "16 bits lost", "warn", sixteen_bits_lost, "lower half is lost"),
@@ -372,7 +372,7 @@ CASES: list[Case] = [
     Case("I07", "iCCP", "fail", bomb("iCCP"), "unpack to too much"),
     Case("I08", "other suffix", "fix", misnamed),
     Case("I08", "program", "fail", is_content("a.png", b"MZ" + bytes(300)), "a program"),
-    Case("I08", "text", "fail", is_content("a.jpg", b"hello"), "no kind that easydl reads"),
+    Case("I08", "text", "fail", is_content("a.jpg", b"hello"), "not in a format that easydl reads"),
     Case("I08", "empty", "fail", is_content("a.tif", b""), "empty"),
     Case("I09", "grey as RGB among colour", "warn", mixed_colour, "2 of 12 images are coloured and the others grey"),
     Case("I09", "colour by class", "warn", colour_by_class, "colour or grey alone separates the classes"),
@@ -383,8 +383,8 @@ CASES: list[Case] = [
     Case("I13", "screenshots", "warn", screenshots, "18 of 40 images carry a line of text"),
     Case("I14", "SVG", "fail", is_content("a.svg", b"<?xml?><svg xmlns='x'/>"), "an SVG drawing"),
     Case("I14", "HTML named PNG", "fail", is_content("a.png", b"<!DOCTYPE html><html>"), "an HTML page"),
-    Case("I14", "WEBP", "fail", is_content("a.webp", WEBP.getvalue()), "a WEBP picture"),
-    Case("I14", "WEBP named JPEG", "fail", is_content("a.jpg", WEBP.getvalue()), "a WEBP picture"),
-    Case("I14", "HEIC", "fail", is_content("a.heic", HEIC), "a HEIC picture"),
+    Case("I14", "WEBP", "fail", is_content("a.webp", WEBP.getvalue()), "a WEBP image"),
+    Case("I14", "WEBP named JPEG", "fail", is_content("a.jpg", WEBP.getvalue()), "a WEBP image"),
+    Case("I14", "HEIC", "fail", is_content("a.heic", HEIC), "a HEIC image"),
     Case("I15", "JPEG quality by class", "warn", quality_by_class, "JPEG compression .* alone separates the classes"),
 ]  # fmt: skip

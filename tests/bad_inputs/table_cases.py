@@ -115,7 +115,7 @@ def too_few(folder):
 def small_test_set(folder):
     study = loaded(folder, films(folder))
     study.split(seed=0)
-    return [one.sentence for one in easydl.audit(study).findings]
+    return [one.sentence for one in easydl.audit(study).issues]
 
 
 def na_listed(folder):
@@ -294,13 +294,13 @@ def kept_together(folder):
         study = loaded(folder, frame)
         study.split(seed=seed)
         assert study.frame.loc[[0, 2], "split"].nunique() == 1
-    return [one.sentence for one in easydl.audit(study).findings]
+    return [one.sentence for one in easydl.audit(study).issues]
 
 
 def leaking_column(folder):
     frame = films(folder, 40)
     study = loaded(folder, frame.assign(diagnosis_code=frame["label"].map({"benign": "D24", "malignant": "C50"})))
-    return [f"{one.severity} {one.sentence}" for one in easydl.audit(study).findings]
+    return [f"{one.severity} {one.sentence}" for one in easydl.audit(study).issues]
 
 
 def numeric_classes(folder):

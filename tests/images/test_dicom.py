@@ -99,15 +99,15 @@ def _damage(name, folder):
 
 
 @pytest.mark.parametrize("name", ["missing slice", "same position", "two patients"])
-def test_a_series_that_is_no_volume_is_refused(tmp_path, name):
+def test_a_series_that_is_not_one_volume_is_refused(tmp_path, name):
     with pytest.raises(InputError) as caught:
         read(_damage(name, tmp_path / "s"))
     assert "SECRET" not in str(caught.value)
-    assert "is no volume" in caught.value.found
+    assert "is not one volume" in caught.value.found
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "text"),
     [
         ({"PixelData": None}, "ends before its pixels"),
         ({"RescaleSlope": 0}, "RescaleSlope"),
@@ -115,11 +115,11 @@ def test_a_series_that_is_no_volume_is_refused(tmp_path, name):
         ({"Rows": 0}, "pixels"),
     ],
 )
-def test_bad_files_are_refused_in_words(tmp_path, changes, words):
+def test_bad_files_are_refused_with_the_reason(tmp_path, changes, text):
     path = dicom_slice(tmp_path / "bad.dcm", STORED, **changes)
     with pytest.raises(InputError) as caught:
         read(path)
-    assert words in caught.value.found
+    assert text in caught.value.found
     assert caught.value.expected
     assert caught.value.do
 
@@ -132,7 +132,7 @@ def test_cut_file_and_text_file_are_refused(tmp_path):
         read(cut)
     text = tmp_path / "notes.dcm"
     text.write_text("not DICOM at all")
-    with pytest.raises(InputError, match="no kind that easydl reads"):
+    with pytest.raises(InputError, match="not in a format that easydl reads"):
         read(text)
 
 
@@ -140,10 +140,10 @@ def test_series_are_found_by_header_and_named_by_key(tmp_path):
     dicom_series(tmp_path, np.stack([STORED] * 3).astype(np.uint16), SeriesInstanceUID="1.2.3")
     dicom_slice(tmp_path / "other.dcm", STORED[:4], SeriesInstanceUID="1.2.4")
     dicom_slice(tmp_path / "scout.dcm", STORED, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
-    series, refused = find_series(tmp_path)
-    assert sorted(len(one.files) for one in series) == [1, 3]
-    assert "localizer" in refused[0][1]
-    address = next(one.address for one in series if len(one.files) == 3)
+    content = find_series(tmp_path)
+    assert sorted(len(series.files) for series in content.series) == [1, 3]
+    assert "localizer" in content.unused[0][1]
+    address = next(series.address for series in content.series if len(series.files) == 3)
     assert read(address).shape == (3, 6, 8)
     with pytest.raises(InputError, match="2 series"):
         read(tmp_path)
@@ -169,7 +169,7 @@ def test_real_monochrome1_chest_has_bright_spine_and_dark_lungs(real):
 
 @pytest.mark.real
 def test_a_decoder_that_ends_its_process_does_not_end_ours(real, tmp_path):
-    """A lossless JPEG whose header claims another size: GDCM fails apart, and the next file is read."""
+    """A lossless JPEG whose header claims another size: GDCM fails in its process, and the next file is read."""
     import pydicom
 
     dataset = pydicom.dcmread(real / "dicom_zoo/pydicom_data/JPGLosslessP14SV1_1s_1f_8b.dcm")
@@ -182,10 +182,10 @@ def test_a_decoder_that_ends_its_process_does_not_end_ours(real, tmp_path):
     np.testing.assert_array_equal(read(real / "dicom_zoo/pydicom_data/JPGLosslessP14SV1_1s_1f_8b.dcm").pixels, whole)
 
 
-def test_what_runs_apart_says_so_when_it_is_killed(tmp_path, monkeypatch):
-    from easydl.images import decoder_process
+def test_a_decoder_process_that_ends_is_reported(tmp_path, monkeypatch):
+    from easydl.images import decoder_process, worker
 
-    monkeypatch.setattr(decoder_process.sys, "executable", "/bin/false")
+    monkeypatch.setattr(worker.sys, "executable", "/bin/false")
     monkeypatch.setattr(decoder_process, "_idle", decoder_process.SimpleQueue())
-    with pytest.raises(decoder_process.DecoderBroke, match="broke off"):
+    with pytest.raises(worker.WorkerError, match="ended"):
         decoder_process.decode_in_subprocess(str(dicom_slice(tmp_path / "a.dcm", STORED)), None, "gdcm")

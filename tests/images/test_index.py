@@ -7,8 +7,8 @@ import numpy as np
 from made import dicom_series, dicom_slice
 
 from easydl import cache
-from easydl.images import index
-from easydl.images.series import find_series, look, series_files
+from easydl.images import index, worker
+from easydl.images.series import find_series, one_series
 
 STORED = np.arange(48, dtype=np.uint16).reshape(6, 8) * 50
 
@@ -43,9 +43,9 @@ def test_parallel_and_single_reading_agree_and_a_lost_helper_is_survived(tmp_pat
     alone = list(index.entries(paths))
     monkeypatch.setattr(index, "PARALLEL_FROM", 1)
     monkeypatch.setattr(index, "CHUNK", 3)
-    monkeypatch.setattr(index, "MOST_WORKERS", 2)
+    monkeypatch.setattr(index, "MAX_WORKERS", 2)
     assert list(index.entries(paths)) == alone
-    monkeypatch.setattr(index.sys, "executable", shutil.which("false"))
+    monkeypatch.setattr(worker.sys, "executable", shutil.which("false"))
     assert list(index.entries(paths)) == alone
     assert sum(bool(one.refused) for one in alone) == 1
 
@@ -78,7 +78,7 @@ def test_an_interrupted_index_goes_on_where_it_stopped(tmp_path, monkeypatch):
 def test_the_index_holds_no_identifier(tmp_path):
     dicom_slice(tmp_path / "s/a.dcm", STORED, SeriesInstanceUID="1.2.826.77.1", StudyInstanceUID="1.2.826.77.2",
                 SOPInstanceUID="1.2.826.77.3")  # fmt: skip
-    look(tmp_path / "s")
+    find_series(tmp_path / "s")
     raw = (cache.folder() / "facts.sqlite").read_bytes()
     assert b"P-" in raw
     for secret in (b"SECRET", b"Doe", b"Jane", b"19590101", b"20200315", b"1.2.826.77"):
@@ -90,13 +90,13 @@ def test_an_address_reaches_slices_in_sub_folders(tmp_path):
     for number, path in enumerate(sorted(series.glob("*.dcm"))):
         (series / str(number % 2)).mkdir(exist_ok=True)
         path.rename(series / str(number % 2) / path.name)
-    one = find_series(series)[0][0]
-    assert len(series_files(one.address)) == 6
+    address = find_series(series).series[0].address
+    assert len(one_series(address).files) == 6
 
 
 def test_a_folder_is_walked_again_when_it_changed(tmp_path):
     series = dicom_series(tmp_path / "s", np.stack([STORED] * 3))
-    assert len(look(series).series[0].files) == 3
+    assert len(find_series(series).series[0].files) == 3
     dicom_slice(series / "more/new.dcm", STORED, ImagePositionPatient=[0, 0, 6.0])
     os.utime(series, ns=(1, 1))
-    assert len(look(series).series[0].files) == 4
+    assert len(find_series(series).series[0].files) == 4

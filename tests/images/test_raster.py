@@ -33,7 +33,7 @@ def test_the_rotation_flag_is_applied(tmp_path, orientation):
     np.testing.assert_array_equal(read(tmp_path / "r.png").pixels, upright)
 
 
-def test_transparency_is_laid_on_black(tmp_path):
+def test_transparent_parts_become_black(tmp_path):
     rgba = np.full((4, 4, 4), 200, np.uint8)
     rgba[..., 3] = 0
     Image.fromarray(rgba).save(tmp_path / "a.png")
@@ -64,13 +64,13 @@ def _broken(name, folder):
 
 
 @pytest.mark.parametrize("name", ["missing", "text", "cut", "pages", "thin", "svg"])
-def test_broken_pictures_are_refused_in_three_parts(tmp_path, name):
+def test_broken_images_are_refused_in_three_parts(tmp_path, name):
     with pytest.raises(InputError) as caught:
         read(_broken(name, tmp_path))
     assert all((caught.value.found, caught.value.expected, caught.value.do))
 
 
-def test_facts_follow_the_picture_as_it_is_shown(tmp_path):
+def test_facts_follow_the_image_as_it_is_shown(tmp_path):
     smooth = np.add.outer(np.arange(16) * 4, np.arange(32) * 3).astype(np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6

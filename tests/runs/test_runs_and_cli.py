@@ -105,7 +105,7 @@ BAD = {
     "one class": (["train", "ONE"], "All 8 images have the label"),
     "labels by case": (["train", "CASE"], "spaces or case"),
     "few patients": (["train", "FEW"], "too few patients"),
-    "unreadable": (["train", "BROKEN"], "broken.png is of no kind that easydl reads"),
+    "unreadable": (["train", "BROKEN"], "broken.png is not in a format that easydl reads"),
     "no weights": (["train", "GOOD", "--model", "mobilenet", "--pretrained"], "mobilenet_1_0_224_tf_no_top.h5"),
     "unknown model": (["train", "GOOD", "--model", "alexnot"], "alexnot"),
     "unknown preset": (["train", "GOOD", "--augment", "xray", "--model", "tiny"], "xray"),

@@ -62,7 +62,7 @@ def test_one_image_is_read_and_described(tmp_path):
     path = dicom_slice(tmp_path / "a.dcm", STORED, LossyImageCompression="01")
     found = easydl.inspect(path)
     assert "HU values from -1024 to 1326" in found.notes
-    assert any("with loss" in note for note in found.notes)
+    assert any("lossy" in note for note in found.notes)
     assert "SECRET" not in found.text
     assert "Doe" not in found.text
 
