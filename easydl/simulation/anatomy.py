@@ -1,4 +1,4 @@
-"""The simulated chest: ellipsoids with HU values, varied by patient and sex. It projects nothing.
+"""The simulated chest: ellipsoids with HU values, varied by patient and sex. It computes no projections.
 
 Coordinates are millimetres in the DICOM patient system (LPS): x to the patient's left, y to the back, z to
 the head; the origin is the middle of the chest. Every shape is an ellipsoid, so every slice is a set of
@@ -21,13 +21,7 @@ VESSEL_HU = 50.0
 
 @dataclass(frozen=True)
 class Part:
-    """A contribution to the picture: `hu` is added inside `shape` (and, if given, only inside `within` too).
-
-    Attributes:
-        shape: Where.
-        hu: What is added to the HU of what lies underneath (air is -1000).
-        within: A second shape that limits the first.
-    """
+    """Adds `hu` to the HU underneath (air is -1000) inside `shape`, and where given only inside `within`."""
 
     shape: Ellipsoid
     hu: float
@@ -36,14 +30,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Chest:
-    """One patient's chest.
+    """One patient's chest; nodules and vessels stay clear of the obstacles, which bulge into the lungs.
 
-    Attributes:
-        parts: Everything but the vessels of the lungs and the nodules.
-        lungs: Right and left.
-        obstacles: What bulges into the lungs, where no nodule and no vessel may lie.
-        vessels: Vessels of the lungs, with the lung that each lies in.
-        lung_hu: HU of the lungs' tissue.
+    `parts` is everything but nodules and the vessels of the lungs; `lungs` are right and left; each of the `vessels` has
+    the lung that it lies in.
     """
 
     parts: tuple[Part, ...]
@@ -55,13 +45,7 @@ class Chest:
 
 @dataclass(frozen=True)
 class Nodule:
-    """A nodule in a lung.
-
-    Attributes:
-        shape: Its ellipsoid.
-        diameter_mm: Mean of its three diameters.
-        hu: HU of its tissue.
-    """
+    """A nodule in a lung; its diameter is the mean of its three diameters."""
 
     shape: Ellipsoid
     diameter_mm: float
@@ -69,15 +53,7 @@ class Nodule:
 
 
 def chest(rng: np.random.Generator, sex: str) -> Chest:
-    """Draws one patient's chest.
-
-    Args:
-        rng: Where the patient's own shape comes from.
-        sex: ``"F"`` or ``"M"``: sets the size of the body and the fat under the skin.
-
-    Returns:
-        The chest, without nodules.
-    """
+    """Draw one patient's chest without nodules; the sex sets the size of the body and the fat under the skin."""
     size = (0.87 if sex == "F" else 0.92) * rng.uniform(0.94, 1.07)
     wide, deep = size * rng.uniform(0.97, 1.03), size * rng.uniform(0.95, 1.05)
     fat = rng.uniform(8, 16) + (3 if sex == "F" else 0)
@@ -117,17 +93,9 @@ def nodule(
     diameter_mm: tuple[float, float],
     hu: tuple[float, float],
 ) -> Nodule:
-    """Draws a nodule that lies wholly in a lung, with its middle near the plane at height z.
+    """Draw a nodule that lies wholly in a lung, with its middle near the plane at height z (mm).
 
-    Args:
-        rng: Where its size, shape, tissue and place come from.
-        chest: The patient.
-        z: Height in mm.
-        diameter_mm: Smallest and largest mean diameter in mm; large ones are drawn more often.
-        hu: Lowest and highest HU of its tissue, drawn evenly.
-
-    Returns:
-        The nodule. It may touch a vessel, as real ones do.
+    Large diameters are drawn more often, HU evenly. It may touch a vessel, as real ones do.
     """
     low, high = diameter_mm
     radius = (low + (high - low) * math.sqrt(rng.uniform())) / 2
@@ -146,18 +114,10 @@ def nodule(
 
 
 def slice_parts(chest: Chest, nodules: list[Nodule], z: float) -> Iterator[tuple[Ellipse, float, Ellipse | None]]:
-    """The ellipses of one slice: each with the HU it adds and the ellipse that limits it.
+    """The ellipses of the slice at height z (mm): each with the HU it adds and the ellipse that limits it, or None.
 
-    Where two vessels cross, or one runs into a nodule, the shared part is taken away once, so that no
-    tissue is counted twice.
-
-    Args:
-        chest: The patient.
-        nodules: The patient's nodules.
-        z: Height of the slice in mm.
-
-    Yields:
-        (ellipse, HU to add, limiting ellipse or None).
+    Where two vessels cross, or one runs into a nodule, the shared part is subtracted once, so that no tissue is counted
+    twice.
     """
     for part in chest.parts:
         yield from _cut(part.shape, part.hu, part.within, z)
@@ -175,7 +135,7 @@ def slice_parts(chest: Chest, nodules: list[Nodule], z: float) -> Iterator[tuple
 def _cut(
     shape: Ellipsoid, hu: float, within: Ellipsoid | None, z: float
 ) -> Iterator[tuple[Ellipse, float, Ellipse | None]]:
-    """The cut of one part, if there is any; a limit that changes nothing is left out, as it costs time."""
+    """The cut of one part, if there is any; a limit that changes nothing is dropped, as it costs time."""
     cut = shape.cut(z)
     if cut is None or within is None:
         if cut is not None:
@@ -187,12 +147,12 @@ def _cut(
 
 
 def _over_lungs(shape: Ellipsoid, hu: float, lungs: tuple[Ellipsoid, ...], lung_hu: float) -> list[Part]:
-    """A shape painted over muscle and, where it bulges into a lung, over the lung."""
+    """A shape drawn over muscle and, where it bulges into a lung, over the lung."""
     return [Part(shape, hu - MUSCLE_HU)] + [Part(shape, MUSCLE_HU - lung_hu, lung) for lung in lungs]
 
 
 def _ribs(rng: np.random.Generator, wide: float, deep: float, size: float) -> Iterator[Ellipsoid]:
-    """Ribs as short leaning rods along the chest wall, so that each slice cuts some of them aslant."""
+    """Ribs as short oblique rods along the chest wall, so that each slice cuts some of them obliquely."""
     start = rng.uniform(0, 26)
     for level in np.arange(-130 + start, 130, 26):
         for side in (-1, 1):

@@ -1,4 +1,4 @@
-"""Who is in the simulated study: patients, covariates, images, traps. It makes no pixels and no files."""
+"""The simulated cohort: patients, covariates, images, traps. It makes no pixels and no files."""
 
 from __future__ import annotations
 
@@ -15,12 +15,7 @@ NODULE, CLEAR = "nodule", "no nodule"
 
 @dataclass(frozen=True)
 class Scanner:
-    """What tells the pictures of one scanner from another's.
-
-    Attributes:
-        kernel: Reconstruction filter, as in `physics.reconstruct`.
-        couch_mm: Half width and half thickness of the couch under the patient.
-    """
+    """How the images of a scanner differ: filter of `physics.reconstruct`, half width and half thickness of the couch."""
 
     kernel: str
     couch_mm: tuple[float, float]
@@ -45,16 +40,7 @@ _FIRST_DAY = datetime.date(2024, 1, 1)
 
 @dataclass(frozen=True)
 class Patient:
-    """One simulated patient.
-
-    Attributes:
-        number: 1, 2, 3, ...; the patient's own random stream follows from it.
-        nodule: Whether the patient has nodules.
-        sex: ``"F"`` or ``"M"``.
-        age_years: 20 to 89.
-        scanner: A key of `SCANNERS`.
-        date: Day of the study.
-    """
+    """One simulated patient; the random stream follows from the number (1, 2, 3, ...). ``scanner`` is in `SCANNERS`."""
 
     number: int
     nodule: bool
@@ -70,12 +56,12 @@ class Patient:
 
 
 @dataclass(frozen=True)
-class Shot:
-    """One image to be made: one row of the table.
+class Acquisition:
+    """One image to be simulated: one row of the table.
 
     Attributes:
-        patient: Whose header it carries.
-        patient_id: How the identifier is written; usually ``patient.name``.
+        patient: The patient in its header.
+        patient_id: The identifier as written; usually ``patient.name``.
         number: 1, 2, 3, ... within the patient.
         source: Patient and image number whose anatomy and noise it shows.
         exposure: 0, or 1 for a later scan of the same anatomy.
@@ -103,19 +89,10 @@ class Shot:
 
 
 def draw_patients(count: int, nodule_rate: float, traps: Sequence[str], seed: int) -> list[Patient]:
-    """Draws the patients, with every covariate spread alike over both labels unless a trap says otherwise.
+    """Draw the patients, with the same distribution of every covariate in both labels unless a trap changes it.
 
-    Ages are the same quantiles of a normal distribution (62, sd 12 years) in both labels, dates the same
-    evenly spaced days, sexes and scanners the same shares; each is dealt out at random within the label.
-
-    Args:
-        count: Number of patients.
-        nodule_rate: Share of patients with nodules, 0 to 1.
-        traps: Names from `TRAPS`.
-        seed: Of the whole study.
-
-    Returns:
-        The patients, labels in random order.
+    Ages are the same quantiles of a normal distribution (62, sd 12 years) in both labels, dates the same evenly spaced
+    days, sexes and scanners the same fractions; each is shuffled within the label.
     """
     rng = np.random.default_rng([seed, 1])
     labels = rng.permutation(np.arange(count) < round(count * nodule_rate))
@@ -141,30 +118,23 @@ def draw_patients(count: int, nodule_rate: float, traps: Sequence[str], seed: in
     return [drawn[number] for number in range(count)]
 
 
-def plan_shots(patients: Sequence[Patient], images: int, traps: Sequence[str], seed: int) -> list[Shot]:
-    """Lists the images of the study, row by row, with the traps that concern rows.
+def plan_acquisitions(patients: Sequence[Patient], images: int, traps: Sequence[str], seed: int) -> list[Acquisition]:
+    """The images of the study in the order of the patients, with the traps that concern rows.
 
-    Args:
-        patients: From `draw_patients`.
-        images: Images per patient.
-        traps: Names from `TRAPS`.
-        seed: Of the whole study.
-
-    Returns:
-        The rows in the order of the patients. `split` is filled with the trap ``"same_patient"`` only.
+    `Acquisition.split` is filled with the trap ``"same_patient"`` only.
     """
     rng = np.random.default_rng([seed, 2])
     splits = _split(patients, rng) if "same_patient" in traps else {p.number: "" for p in patients}
-    shots = [
-        Shot(p, p.name, number, (p, number), 0, p.date, splits[p.number])
+    acquisitions = [
+        Acquisition(p, p.name, number, (p, number), 0, p.date, splits[p.number])
         for p in patients
         for number in range(1, images + 1)
     ]
     if "same_patient" in traps:
-        shots += _later_scans(patients, images, splits, rng)
+        acquisitions += _later_scans(patients, images, splits, rng)
     if "duplicates" in traps:
-        shots += _copies(shots, rng)
-    return sorted(shots, key=lambda shot: (shot.patient.number, shot.number))
+        acquisitions += _copies(acquisitions, rng)
+    return sorted(acquisitions, key=lambda acquisition: (acquisition.patient.number, acquisition.number))
 
 
 def _nearly_all(count: int, options: tuple[str, str], rng: np.random.Generator) -> list[str]:
@@ -179,36 +149,38 @@ def _split(patients: Sequence[Patient], rng: np.random.Generator) -> dict[int, s
     for label in (True, False):
         numbers = [p.number for p in patients if p.nodule == label]
         for place, index in enumerate(rng.permutation(len(numbers))):
-            share = (place + 0.5) / len(numbers)
-            split[numbers[index]] = "train" if share < 0.6 else "val" if share < 0.8 else "test"
+            fraction = (place + 0.5) / len(numbers)
+            split[numbers[index]] = "train" if fraction < 0.6 else "val" if fraction < 0.8 else "test"
     return split
 
 
 def _later_scans(
     patients: Sequence[Patient], images: int, splits: dict[int, str], rng: np.random.Generator
-) -> list[Shot]:
+) -> list[Acquisition]:
     """One more scan, 90 days on, for a fifth of the patients of each label, in another part of the split."""
-    shots = []
+    acquisitions = []
     for label in (True, False):
         group = [p for p in patients if p.nodule == label]
         chosen = rng.permutation(len(group))[: max(2, round(0.2 * len(group)))]
         for place, index in enumerate(chosen):
             patient = group[index]
-            spelled = patient.name if place % 2 else patient.name.replace("-", "").lower()
+            spelling = patient.name if place % 2 else patient.name.replace("-", "").lower()
             where = "test" if splits[patient.number] == "train" else "train"
             later = patient.date + datetime.timedelta(days=90)
-            shots.append(Shot(patient, spelled, images + 1, (patient, 1), 1, later, where))
-    return shots
+            acquisitions.append(Acquisition(patient, spelling, images + 1, (patient, 1), 1, later, where))
+    return acquisitions
 
 
-def _copies(shots: Sequence[Shot], rng: np.random.Generator) -> list[Shot]:
+def _copies(acquisitions: Sequence[Acquisition], rng: np.random.Generator) -> list[Acquisition]:
     """The same pixels under another patient of the label, in another part of the split if one is given."""
     used: dict[int, int] = {}
-    for shot in shots:
-        used[shot.patient.number] = max(used.get(shot.patient.number, 0), shot.number)
+    for acquisition in acquisitions:
+        used[acquisition.patient.number] = max(used.get(acquisition.patient.number, 0), acquisition.number)
     copies = []
     for label in (NODULE, CLEAR):
-        group = [shot for shot in shots if shot.label == label and shot.exposure == 0]
+        group = [
+            acquisition for acquisition in acquisitions if acquisition.label == label and acquisition.exposure == 0
+        ]
         for index in rng.permutation(len(group))[: max(1, round(0.08 * len(group)))]:
             original = group[index]
             others = [s for s in group if s.patient.number != original.patient.number]

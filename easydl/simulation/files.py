@@ -1,4 +1,4 @@
-"""Writes the simulated images as CT files and the masks beside them. It draws nothing and decides nothing."""
+"""Writes the simulated images as DICOM files, and their masks. It simulates nothing."""
 
 from __future__ import annotations
 
@@ -9,74 +9,63 @@ from typing import Any
 import numpy as np
 
 from easydl.errors import RESEARCH_USE
-from easydl.simulation.cohort import SCANNERS, Shot
+from easydl.simulation.cohort import SCANNERS, Acquisition
+from easydl.simulation.imaging import Settings
 from easydl.simulation.physics import pixel_mm
 
 _ORIENTATION = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
 
 
 def corner(size: int, height_mm: float) -> list[float]:
-    """Position of the first pixel's centre in mm (LPS); the middle pixel ``size // 2`` lies at x = y = 0."""
+    """Position of the first pixel's centre in mm (LPS); the middle pixel ``size // 2`` is at x = y = 0."""
     first = -(size // 2) * pixel_mm(size)
     return [round(first, 6), round(first, 6), round(height_mm, 6)]
 
 
 def write_slice(
-    path: Path, pixels_hu: np.ndarray, shot: Shot, *, seed: int, height_mm: float, thickness_mm: float,
-    photons: float, instance: int = 1, kind: str = "slices",
-) -> None:  # fmt: skip
-    """Writes one slice as a DICOM file of the class CT Image Storage.
+    path: Path, pixels_hu: np.ndarray, acquisition: Acquisition, plan: Settings, *, height_mm: float, instance: int = 1
+) -> None:
+    """Write one slice (int16, HU) at a height along the table as CT Image Storage.
 
-    Args:
-        path: Where to write.
-        pixels_hu: int16 ``(height, width)`` in HU.
-        shot: The patient and the image it belongs to.
-        seed: Of the study; all unique identifiers follow from it.
-        height_mm: Position along the table.
-        thickness_mm: Slice thickness.
-        photons: Photons per ray, for the description.
-        instance: Number of the slice in its series.
-        kind: ``"slices"`` or ``"volumes"``, so that both may be loaded side by side.
-
-    References:
-        DICOM PS3.3 A.3 (CT image IOD), C.7.6.2 (image plane module), C.8.2.1 (CT image module).
+    All unique identifiers follow from the seed and the kind of study, so that studies of both kinds may be loaded
+    together. DICOM PS3.3 A.3 (CT image IOD), C.7.6.2 (image plane module), C.8.2.1 (CT image module).
     """
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
     def uid(*what: object) -> Any:
-        return generate_uid(entropy_srcs=["easydl simulated study", kind, str(seed), *map(str, what)])
+        return generate_uid(entropy_srcs=["easydl simulated study", plan.kind, str(plan.seed), *map(str, what)])
 
     size = pixels_hu.shape[0]
-    study = (shot.patient_id, shot.exposure)
+    study = (acquisition.patient_id, acquisition.exposure)
     ds = Dataset()
     ds.SpecificCharacterSet = "ISO_IR 100"
     ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     ds.SOPClassUID = CTImageStorage
-    ds.SOPInstanceUID = uid("instance", *study, shot.number, instance)
-    ds.StudyDate = ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = shot.date.strftime("%Y%m%d")
+    ds.SOPInstanceUID = uid("instance", *study, acquisition.number, instance)
+    ds.StudyDate = ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = acquisition.date.strftime("%Y%m%d")
     ds.StudyTime = ds.SeriesTime = ds.ContentTime = "120000"
     ds.AccessionNumber = ""
     ds.Modality = "CT"
-    ds.Manufacturer, ds.ManufacturerModelName = shot.patient.scanner.split(" ", 1)
+    ds.Manufacturer, ds.ManufacturerModelName = acquisition.patient.scanner.split(" ", 1)
     ds.InstitutionName = "easydl simulation"
     ds.ReferringPhysicianName = ""
     ds.StudyDescription = "simulated chest CT"
-    ds.SeriesDescription = f"simulated chest, {photons:.0f} photons per ray"
-    ds.PatientName = f"SIMULATED^{shot.patient.number:04d}"
-    ds.PatientID = shot.patient_id
+    ds.SeriesDescription = f"simulated chest, {plan.dose:.0f} photons per ray"
+    ds.PatientName = f"SIMULATED^{acquisition.patient.number:04d}"
+    ds.PatientID = acquisition.patient_id
     ds.PatientBirthDate = ""
-    ds.PatientSex = shot.patient.sex
-    ds.PatientAge = f"{shot.patient.age_years:03d}Y"
+    ds.PatientSex = acquisition.patient.sex
+    ds.PatientAge = f"{acquisition.patient.age_years:03d}Y"
     ds.BodyPartExamined = "CHEST"
-    ds.SliceThickness = thickness_mm
+    ds.SliceThickness = round(plan.thickness_mm, 6)
     ds.KVP = "120"
-    ds.ConvolutionKernel = SCANNERS[shot.patient.scanner].kernel.upper()
+    ds.ConvolutionKernel = SCANNERS[acquisition.patient.scanner].kernel.upper()
     ds.PatientPosition = "HFS"
     ds.StudyInstanceUID = uid("study", *study)
-    ds.SeriesInstanceUID = uid("series", *study, shot.number)
-    ds.StudyID = str(shot.patient.number)
-    ds.SeriesNumber = str(shot.number)
+    ds.SeriesInstanceUID = uid("series", *study, acquisition.number)
+    ds.StudyID = str(acquisition.patient.number)
+    ds.SeriesNumber = str(acquisition.number)
     ds.AcquisitionNumber = "1"
     ds.InstanceNumber = str(instance)
     ds.ImagePositionPatient = corner(size, height_mm)
@@ -102,7 +91,7 @@ def write_slice(
 
 
 def write_mask_png(path: Path, mask: np.ndarray) -> None:
-    """Writes a 2D mask as an 8-bit PNG: 255 in the nodule, 0 elsewhere, so that it can be looked at."""
+    """Write a 2D mask as an 8-bit PNG: 255 in the nodule, 0 elsewhere, so that it can be viewed."""
     from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,22 +99,21 @@ def write_mask_png(path: Path, mask: np.ndarray) -> None:
 
 
 def write_mask_nifti(path: Path, mask: np.ndarray, heights_mm: Sequence[float]) -> None:
-    """Writes a 3D mask as ``.nii.gz`` on the grid of its series, with the affine in NIfTI's convention (RAS).
-
-    Args:
-        path: Where to write.
-        mask: bool ``(depth, height, width)``, slices from head to feet; 1 is nodule in the file.
-        heights_mm: Position of each slice along the table.
-    """
+    """Write a 3D mask (slices from head to feet) as ``.nii.gz`` on the grid of its series; the affine becomes RAS."""
     import nibabel
     from highdicom import VolumeGeometry
 
     depth, size = mask.shape[:2]
     grid = VolumeGeometry.from_attributes(
-        image_position=corner(size, heights_mm[0]), image_orientation=_ORIENTATION, rows=size, columns=size,
-        pixel_spacing=[pixel_mm(size)] * 2, spacing_between_slices=float(heights_mm[0] - heights_mm[1]),
-        number_of_frames=depth, coordinate_system="PATIENT",
-    )  # fmt: skip
+        image_position=corner(size, heights_mm[0]),
+        image_orientation=_ORIENTATION,
+        rows=size,
+        columns=size,
+        pixel_spacing=[pixel_mm(size)] * 2,
+        spacing_between_slices=float(heights_mm[0] - heights_mm[1]),
+        number_of_frames=depth,
+        coordinate_system="PATIENT",
+    )
     affine = grid.permute_spatial_axes([2, 1, 0]).get_affine(output_convention="RAS")
     path.parent.mkdir(parents=True, exist_ok=True)
     image = nibabel.Nifti1Image(mask.astype(np.uint8).transpose(2, 1, 0), affine)

@@ -1,4 +1,4 @@
-"""One image of one simulated patient: chest, nodule, projection, noise, reconstruction, mask. It writes nothing."""
+"""One image of one simulated patient: chest, nodule, projection, noise, reconstruction, mask. It writes no files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COUCH_MM, _COUCH_HU = 134.0, -200.0
 
 @dataclass(frozen=True)
 class Settings:
-    """What `easydl.simulate` was asked for, checked; see there."""
+    """The arguments of `easydl.simulate`, checked; see there."""
 
     kind: str
     images: int
@@ -30,6 +30,11 @@ class Settings:
     dose: float
     traps: tuple[str, ...]
     seed: int
+
+    @property
+    def thickness_mm(self) -> float:
+        """Slice thickness; slices of a volume touch."""
+        return SLICE_MM if self.kind == "slices" else VOLUME_MM / self.depth
 
 
 @dataclass(frozen=True)
@@ -49,27 +54,26 @@ class Image:
     nodule_mm: float
 
 
-def make_image(shot: cohort.Shot, plan: Settings) -> Image:
-    """Makes the image of one row of the study; the same row always gives the same pixels."""
-    person, number = shot.source
+def make_image(acquisition: cohort.Acquisition, plan: Settings) -> Image:
+    """The image of one row of the study; the same row always gives the same pixels."""
+    person, number = acquisition.source
     chest = anatomy.chest(_stream(plan, person, 3), person.sex)
     table_mm = round(_stream(plan, person, 4).uniform(-900, -300), 1)
     levels = _levels(_stream(plan, person, 5), plan)
-    # Each image has a nodule of its own; a neighbour's may reach into the slice, and is then in the mask too.
+    # Each image has its own nodule; a neighbour's may reach into the slice, and is then in the mask too.
     nodules = [
         anatomy.nodule(_stream(plan, person, 6, index), chest, level, DIAMETER_MM[plan.kind], NODULE_HU)
         for index, level in enumerate(levels)
         if person.nodule and (plan.kind == "slices" or index == number - 1)
     ]
     own = nodules[number - 1 if plan.kind == "slices" else 0].diameter_mm if nodules else 0.0
-    lying = _stream(plan, person, 7, number, shot.exposure)
-    angle, shift = lying.uniform(-5, 5), lying.uniform(-5, 5, 2)
-    noise = _stream(plan, person, 8, number, shot.exposure)
+    position = _stream(plan, person, 7, number, acquisition.exposure)
+    angle, shift = position.uniform(-5, 5), position.uniform(-5, 5, 2)
+    noise = _stream(plan, person, 8, number, acquisition.exposure)
+    thickness = plan.thickness_mm
+    centres = [((plan.depth - 1) / 2 - index) * thickness for index in range(plan.depth)]
     if plan.kind == "slices":
-        thickness, centres = SLICE_MM, [levels[number - 1]]
-    else:
-        thickness = VOLUME_MM / plan.depth
-        centres = [((plan.depth - 1) / 2 - index) * thickness for index in range(plan.depth)]
+        centres = [levels[number - 1]]
     cuts = max(1, round(thickness / 3))  # a thick slice is the mean of thin ones
     parts = (np.arange(cuts) + 0.5) / cuts
     scanner = cohort.SCANNERS[person.scanner]
@@ -81,10 +85,10 @@ def make_image(shot: cohort.Shot, plan: Settings) -> Image:
             physics.sinogram([(couch, 1000.0 + _COUCH_HU, None), *_moved(chest, nodules, at, angle, shift)], plan.size)
             for at in inside
         ]
-        picture = physics.reconstruct(physics.expose(np.mean(clean, axis=0), plan.dose, noise), scanner.kernel)
+        pixels = physics.reconstruct(physics.expose(np.mean(clean, axis=0), plan.dose, noise), scanner.kernel)
         if "marker" in plan.traps and person.nodule:
-            _stamp(picture)
-        images.append(picture)
+            _stamp(pixels)
+        images.append(pixels)
         masks.append(_covered(nodules, inside, angle, shift, plan.size))
     coverage = np.stack(masks)
     mask = coverage >= min(0.5, coverage.max()) if nodules else np.zeros(coverage.shape, bool)
@@ -101,12 +105,12 @@ def _moved(
 def _covered(
     nodules: list[anatomy.Nodule], heights: list[float], angle: float, shift: np.ndarray, size: int
 ) -> np.ndarray:
-    """The share of each voxel of a slice that is nodule."""
-    shares = []
+    """The fraction of each voxel of a slice that is nodule."""
+    fractions = []
     for z in heights:
         cuts = [item.shape.cut(z) for item in nodules]
-        shares.append(physics.coverage([c.moved(angle, shift) for c in cuts if c is not None], size))
-    return np.mean(shares, axis=0)
+        fractions.append(physics.coverage([c.moved(angle, shift) for c in cuts if c is not None], size))
+    return np.mean(fractions, axis=0)
 
 
 def _levels(rng: np.random.Generator, plan: Settings) -> np.ndarray:
@@ -123,8 +127,8 @@ def _stream(plan: Settings, person: cohort.Patient, *purpose: int) -> np.random.
 _LETTER = np.array([[1, 1, 1, 0], [1, 0, 0, 1], [1, 1, 1, 0], [1, 0, 1, 0], [1, 0, 0, 1]], bool)
 
 
-def _stamp(picture: np.ndarray) -> None:
-    """Burns a bright R into the upper left corner, where there is only air."""
-    scale = max(1, picture.shape[0] // 64)
+def _stamp(pixels: np.ndarray) -> None:
+    """Burn a bright R into the upper left corner, where there is only air."""
+    scale = max(1, pixels.shape[0] // 64)
     letter = np.kron(_LETTER, np.ones((scale, scale), bool))
-    picture[scale : scale + letter.shape[0], scale : scale + letter.shape[1]][letter] = 2000
+    pixels[scale : scale + letter.shape[0], scale : scale + letter.shape[1]][letter] = 2000

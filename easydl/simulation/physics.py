@@ -31,22 +31,9 @@ def view_angles(size: int) -> np.ndarray:
 def sinogram(terms: Iterable[Term], size: int) -> np.ndarray:
     """The exact line integrals of ellipses, averaged over each detector cell.
 
-    Args:
-        terms: Ellipses with the HU that each adds to air (-1000 HU), and an optional ellipse that limits it.
-        size: Pixels across the image; also the number of detector cells.
-
-    Returns:
-        float64 ``(size, views)`` in the layout of `skimage.transform.radon`: attenuation, no unit, 0 for air.
-
-    Example:
-        >>> import numpy as np
-        >>> from easydl.simulation.shapes import Ellipse
-        >>> water = Ellipse(np.zeros(2), np.diag([100.0**2, 100.0**2]))
-        >>> float(sinogram([(water, 1000.0, None)], 128)[64, 0].round(2))
-        3.86
-
-    References:
-        Kak and Slaney, Principles of Computerized Tomographic Imaging, IEEE Press 1988, section 3.1.
+    Each ellipse adds its HU to air (-1000 HU), within an optional second ellipse. The result is float64
+    ``(size, views)`` in the layout of `skimage.transform.radon`: attenuation, no unit, 0 for air. Kak and Slaney,
+    Principles of Computerized Tomographic Imaging, IEEE Press 1988, section 3.1.
     """
     theta = np.deg2rad(view_angles(size))
     normal = np.stack([np.cos(theta), -np.sin(theta)], axis=1)  # skimage turns the other way: y points down
@@ -72,29 +59,19 @@ def sinogram(terms: Iterable[Term], size: int) -> np.ndarray:
 
 
 def expose(line_integrals: np.ndarray, photons: float, rng: np.random.Generator) -> np.ndarray:
-    """What a photon-counting detector measures: Beer-Lambert, Poisson counts, then the logarithm.
+    """The attenuation a photon-counting detector measures: Beer-Lambert, Poisson counts, then the logarithm.
 
-    Args:
-        line_integrals: Attenuation, no unit, any shape.
-        photons: Photons sent along each ray (I0). The noise falls with its square root.
-        rng: Where the photons' chance comes from.
-
-    Returns:
-        float64 of the same shape: measured attenuation. A ray that no photon survived counts as one photon.
+    ``photons`` are those sent along each ray (I0). A ray that no photon survived counts as one photon.
     """
     counts = rng.poisson(photons * np.exp(-line_integrals))
     return np.log(photons / np.maximum(counts, 1))
 
 
 def reconstruct(measured: np.ndarray, kernel: str = "hann") -> np.ndarray:
-    """Filtered back-projection to HU.
+    """Filtered back-projection of ``(size, views)`` attenuation to int16 HU, -1024 to 3071.
 
-    Args:
-        measured: ``(size, views)`` attenuation from `expose` or `sinogram`.
-        kernel: Filter of `skimage.transform.iradon`: ``"hann"`` is soft, ``"cosine"`` sharper and noisier.
-
-    Returns:
-        int16 ``(size, size)`` in HU, -1024 to 3071; rows run to the patient's back, columns to the left side.
+    Rows run to the patient's back, columns to the left side. Of the filters of `skimage.transform.iradon`, ``"hann"`` is
+    soft, ``"cosine"`` sharper and noisier.
     """
     from skimage.transform import iradon
 
@@ -104,16 +81,7 @@ def reconstruct(measured: np.ndarray, kernel: str = "hann") -> np.ndarray:
 
 
 def coverage(shapes: Iterable[Ellipse], size: int, samples: int = 4) -> np.ndarray:
-    """How much of each pixel lies inside any of the ellipses.
-
-    Args:
-        shapes: Ellipses in mm.
-        size: Pixels across.
-        samples: Points per pixel and side.
-
-    Returns:
-        float64 ``(size, size)``, 0 to 1.
-    """
+    """The fraction of each pixel inside any of the ellipses, from ``samples`` points per pixel and side."""
     spacing = pixel_mm(size)
     fine = (np.arange(size * samples) + 0.5) / samples - 0.5 - size // 2
     inside = np.zeros((size * samples, size * samples), bool)

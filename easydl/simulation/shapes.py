@@ -1,4 +1,4 @@
-"""Ellipses and ellipsoids as centre and matrix: they can be cut, turned and asked what they contain.
+"""Ellipses and ellipsoids as centre and matrix: cut, rotated, and tested for points inside.
 
 Coordinates are millimetres in the DICOM patient system (LPS): x to the patient's left, y to the back, z to
 the head.
@@ -26,20 +26,20 @@ class Ellipse:
     matrix: np.ndarray
 
     def moved(self, angle_deg: float, shift_mm: np.ndarray) -> Ellipse:
-        """The ellipse turned about the origin, then shifted: how the patient lies on the table."""
-        turn = _turn(angle_deg)
-        return Ellipse(turn @ self.centre + shift_mm, turn @ self.matrix @ turn.T)
+        """The ellipse rotated about the origin, then shifted: how the patient lies on the table."""
+        rotation = _rotation(angle_deg)
+        return Ellipse(rotation @ self.centre + shift_mm, rotation @ self.matrix @ rotation.T)
 
     def contains(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """True where the points (x, y), in mm, lie inside."""
+        """True where the points (x, y), in mm, are inside."""
         inverse = np.linalg.inv(self.matrix)
         dx, dy = x - self.centre[0], y - self.centre[1]
         return inverse[0, 0] * dx * dx + 2 * inverse[0, 1] * dx * dy + inverse[1, 1] * dy * dy <= 1.0
 
     def clearance(self, other: Ellipse) -> int:
-        """1 when this ellipse certainly lies inside the other, -1 when certainly outside, 0 when unsure.
+        """1 when this ellipse is certainly inside the other, -1 when certainly outside, 0 when uncertain.
 
-        A ball about this ellipse is compared with the other's surface, so 0 may be said of a clear case.
+        A ball about this ellipse is compared with the other's surface, so 0 may be returned for a clear case.
         """
         x, y = (self.centre - other.centre).tolist()
         if math.hypot(x, y) > self.radius_mm + other.radius_mm:
@@ -88,14 +88,7 @@ class Ellipsoid:
         return Ellipse(self.centre[:2] + lean * height, flat * left)
 
     def distance(self, points: np.ndarray) -> np.ndarray:
-        """0 at the centre, 1 on the surface, larger outside (in units of the semi-axes).
-
-        Args:
-            points: ``(..., 3)`` in mm.
-
-        Returns:
-            Array of the shape ``(...)``.
-        """
+        """Of points ``(..., 3)`` in mm: 0 at the centre, 1 on the surface, larger outside (in semi-axes)."""
         offset = points - self.centre
         return np.sqrt(np.einsum("...i,ij,...j->...", offset, self._inverse, offset))
 
@@ -128,12 +121,12 @@ def rod(centre: np.ndarray, along: np.ndarray, half_length: float, radius: float
 
 
 def ellipsoid(centre: np.ndarray, axes: np.ndarray, angle_deg: float = 0.0) -> Ellipsoid:
-    """An ellipsoid with semi-axes (a, b, c) in mm, turned about the z axis."""
-    turn = np.eye(3)
-    turn[:2, :2] = _turn(angle_deg)
-    return Ellipsoid(np.asarray(centre, float), turn @ np.diag(np.square(axes)) @ turn.T)
+    """An ellipsoid with semi-axes (a, b, c) in mm, rotated about the z axis."""
+    rotation = np.eye(3)
+    rotation[:2, :2] = _rotation(angle_deg)
+    return Ellipsoid(np.asarray(centre, float), rotation @ np.diag(np.square(axes)) @ rotation.T)
 
 
-def _turn(angle_deg: float) -> np.ndarray:
+def _rotation(angle_deg: float) -> np.ndarray:
     cosine, sine = np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))
     return np.array([[cosine, -sine], [sine, cosine]])

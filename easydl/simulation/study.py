@@ -1,4 +1,4 @@
-"""`easydl.simulate`: a whole simulated study on disk, all or nothing. Anatomy, physics and cohort lie beside."""
+"""`easydl.simulate`: a whole simulated study on disk, all or nothing."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.simulation import cohort, files
-from easydl.simulation.cohort import Shot
-from easydl.simulation.imaging import DIAMETER_MM, DOSE, SLICE_MM, VOLUME_MM, Settings, make_image
+from easydl.simulation.cohort import Acquisition
+from easydl.simulation.imaging import DIAMETER_MM, DOSE, Settings, make_image
 
 _SIZE = {"slices": 128, "volumes": 64}
+_IMAGES = {"slices": 2, "volumes": 1}
+_RANGES: dict[str, tuple[float, float]] = {
+    "patients": (1, 9999), "images_per_patient": (1, 20), "size": (32, 512), "depth": (8, 160),
+    "nodule_rate": (0, 1), "dose": (100, 1e9), "seed": (0, 2**63 - 1),
+}  # fmt: skip
 
 
 def simulate(
@@ -33,22 +37,22 @@ def simulate(
     seed: int = 0,
     progress: Callable[[int, int], object] | None = None,
 ) -> Path:
-    """Makes a simulated chest CT study with known truth, as DICOM files, masks and a table.
+    """Make a simulated chest CT study with known truth, as DICOM files, masks and a table.
 
-    An analytic chest (ellipsoids with HU values, different in every patient) is projected exactly, exposed
-    with Poisson noise and reconstructed by filtered back-projection. The only thing that tells the classes
-    apart is the nodule; sex, age, scanner and date are spread alike over both, unless a trap is asked for.
-    The same arguments give the same files, byte for byte, with the same versions of the libraries.
+    An analytic chest (ellipsoids with HU values, different in every patient) is projected exactly, exposed with Poisson
+    noise and reconstructed by filtered back-projection. The classes differ in the nodule only; sex, age, scanner and date
+    have the same distribution in both, unless a trap is chosen. The same arguments give the same files, byte for byte,
+    with the same versions of the libraries.
 
     Args:
         folder: Where to write; must not exist or must be empty. The study appears in one step, when whole.
-        kind: ``"slices"`` (2D, each image a series of its own) or ``"volumes"`` (a folder per series).
+        kind: ``"slices"`` (2D, each image a separate series) or ``"volumes"`` (a folder per series).
         patients: Number of patients, 1 to 9999.
         images_per_patient: 1 to 20; default 2 for slices, 1 for volumes. All images of a patient share the
-            label; each has a nodule of its own.
+            label; each has its own nodule.
         size: Pixels across, 32 to 512, for 340 mm. Default 128 for slices, 64 for volumes.
         depth: Slices in a volume, 8 to 160, over 160 mm; slices of a 2D study are 3 mm thick.
-        nodule_rate: Share of patients with nodules, 0 to 1.
+        nodule_rate: Fraction of patients with nodules, 0 to 1.
         dose: Photons sent along each ray, 100 to 1e9. Noise falls with its square root.
         traps: Any of ``"scanner"``, ``"sex"``, ``"marker"``, ``"same_patient"``, ``"duplicates"``.
         seed: 0 or more.
@@ -56,9 +60,9 @@ def simulate(
 
     Returns:
         Path of ``scans.csv``: image, label, mask (paths relative to it), patient, sex, age_years, scanner,
-        date, and split with the trap ``"same_patient"`` only. Beside it lie ``truth.csv`` (image, and nodule_mm, the mean
-        diameter, empty without; apart from the table, so that no model is given it), ``images/<label>/``, ``masks/`` and
-        ``README.txt``.
+        date, and split with the trap ``"same_patient"`` only. In the same folder are ``truth.csv`` (image, and nodule_mm,
+        the mean diameter, empty without; a separate file, so that it is never an input of a model),
+        ``images/<label>/``, ``masks/`` and ``README.txt``.
 
     Raises:
         InputError: An argument outside its range, an unknown trap, or a folder that holds something.
@@ -73,7 +77,21 @@ def simulate(
     References:
         Kak and Slaney, Principles of Computerized Tomographic Imaging, IEEE Press 1988, chapter 3.
     """
-    plan = _check(kind, patients, images_per_patient, size, depth, nodule_rate, dose, traps, seed)
+    if kind not in _SIZE:
+        raise _wrong("kind", kind, 'must be one of {"slices", "volumes"}')
+    images = images_per_patient if images_per_patient is not None else _IMAGES[kind]
+    size = size if size is not None else _SIZE[kind]
+    traps = _known(traps)
+    _check_ranges(
+        patients=patients,
+        images_per_patient=images,
+        size=size,
+        depth=depth,
+        nodule_rate=nodule_rate,
+        dose=dose,
+        seed=seed,
+    )
+    plan = Settings(kind, int(images), int(size), int(depth), float(dose), traps, int(seed))
     target = Path(folder).absolute()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(
@@ -82,20 +100,20 @@ def simulate(
             "Choose another folder; nothing is ever overwritten.",
         )
     people = cohort.draw_patients(patients, nodule_rate, plan.traps, seed)
-    shots = cohort.plan_shots(people, plan.images, plan.traps, seed)
+    acquisitions = cohort.plan_acquisitions(people, plan.images, plan.traps, seed)
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.parent / f".{target.name}-{uuid.uuid4().hex[:8]}.partial"
     unfinished.mkdir()
     try:
         rows = []
-        for done, shot in enumerate(shots, 1):
-            rows.append(_make(unfinished, shot, plan))
+        for done, acquisition in enumerate(acquisitions, 1):
+            rows.append(_write_row(unfinished, acquisition, plan))
             if progress is not None:
-                progress(done, len(shots))
+                progress(done, len(acquisitions))
         truth = [{"image": row["image"], "nodule_mm": row.pop("nodule_mm")} for row in rows]
         _write_table(unfinished / "scans.csv", rows)
         _write_table(unfinished / "truth.csv", truth)
-        (unfinished / "README.txt").write_text(_readme(plan, len(people), len(shots)), encoding="utf-8")
+        (unfinished / "README.txt").write_text(_readme(plan, len(people), len(acquisitions)), encoding="utf-8")
         if target.exists():
             target.rmdir()
         os.replace(unfinished, target)
@@ -105,33 +123,31 @@ def simulate(
     return target / "scans.csv"
 
 
-def _make(folder: Path, shot: Shot, plan: Settings) -> dict[str, str]:
-    """Makes the files of one row."""
-    image = make_image(shot, plan)
+def _write_row(folder: Path, acquisition: Acquisition, plan: Settings) -> dict[str, str]:
+    """Write the files of one row of the table, and return the row."""
+    image = make_image(acquisition, plan)
     row = {
-        "image": f"images/{shot.label}/{shot.stem}",
-        "label": shot.label,
-        "mask": f"masks/{shot.stem}",
-        "patient": shot.patient_id,
-        "sex": shot.patient.sex,
-        "age_years": str(shot.patient.age_years),
-        "scanner": shot.patient.scanner,
-        "date": shot.date.isoformat(),
+        "image": f"images/{acquisition.label}/{acquisition.stem}",
+        "label": acquisition.label,
+        "mask": f"masks/{acquisition.stem}",
+        "patient": acquisition.patient_id,
+        "sex": acquisition.patient.sex,
+        "age_years": str(acquisition.patient.age_years),
+        "scanner": acquisition.patient.scanner,
+        "date": acquisition.date.isoformat(),
         "nodule_mm": f"{image.nodule_mm:.1f}" if image.nodule_mm else "",
     }
-    if shot.split:
-        row["split"] = shot.split
-    write = partial(files.write_slice, shot=shot, seed=plan.seed, photons=plan.dose, kind=plan.kind)
+    if acquisition.split:
+        row["split"] = acquisition.split
     if plan.kind == "slices":
         row["image"], row["mask"] = f"{row['image']}.dcm", f"{row['mask']}.png"
-        write(folder / row["image"], image.pixels_hu[0], height_mm=image.heights_mm[0], thickness_mm=SLICE_MM)
+        files.write_slice(folder / row["image"], image.pixels_hu[0], acquisition, plan, height_mm=image.heights_mm[0])
         files.write_mask_png(folder / row["mask"], image.mask[0])
         return row
     row["mask"] += ".nii.gz"
-    thickness = round(VOLUME_MM / plan.depth, 6)
-    for index, (pixels, height) in enumerate(zip(image.pixels_hu, image.heights_mm, strict=True)):
-        path = folder / row["image"] / f"slice-{index + 1:03d}.dcm"
-        write(path, pixels, height_mm=height, thickness_mm=thickness, instance=index + 1)
+    for number, (pixels, height) in enumerate(zip(image.pixels_hu, image.heights_mm, strict=True), 1):
+        path = folder / row["image"] / f"slice-{number:03d}.dcm"
+        files.write_slice(path, pixels, acquisition, plan, height_mm=height, instance=number)
     files.write_mask_nifti(folder / row["mask"], image.mask, image.heights_mm)
     return row
 
@@ -143,7 +159,7 @@ def _write_table(path: Path, rows: list[dict[str, str]]) -> None:
 
 
 def _readme(plan: Settings, patients: int, images: int) -> str:
-    made = "\n".join(f"- {name}: {cohort.TRAPS[name]}" for name in plan.traps) or "none"
+    traps = "\n".join(f"- {name}: {cohort.TRAPS[name]}" for name in plan.traps) or "none"
     low, high = DIAMETER_MM[plan.kind]
     return f"""SIMULATED chest CT study. No patient was ever scanned. {RESEARCH_USE}
 
@@ -159,34 +175,26 @@ truth.csv   the mean diameter of the nodule in each image (empty without): never
 images/     DICOM files in a folder per class.
 masks/      the nodule in each image, on its grid (PNG: 255 is nodule; NIfTI: 1 is nodule).
 
-Traps planted on purpose: {made}
+Traps planted on purpose: {traps}
 """
 
 
-def _check(
-    kind: str, patients: int, images: int | None, size: int | None, depth: int, nodule_rate: float,
-    dose: float, traps: Sequence[str], seed: int,
-) -> Settings:  # fmt: skip
-    """Checks every argument and fills in the defaults."""
-    if kind not in _SIZE:
-        raise _wrong("kind", kind, 'must be one of {"slices", "volumes"}')
-    wanted = (traps,) if isinstance(traps, str) else tuple(dict.fromkeys(traps))
-    for trap in wanted:
+def _known(traps: Sequence[str]) -> tuple[str, ...]:
+    """The traps by name, each once."""
+    chosen = (traps,) if isinstance(traps, str) else tuple(dict.fromkeys(traps))
+    for trap in chosen:
         if trap not in cohort.TRAPS:
             raise _wrong("traps", trap, f"each must be one of {{{', '.join(map(repr, cohort.TRAPS))}}}")
-    images = images if images is not None else 2 if kind == "slices" else 1
-    size = size if size is not None else _SIZE[kind]
-    ranges = {
-        "patients": (patients, 1, 9999), "images_per_patient": (images, 1, 20), "size": (size, 32, 512),
-        "depth": (depth, 8, 160), "nodule_rate": (nodule_rate, 0, 1), "dose": (dose, 100, 1e9),
-        "seed": (seed, 0, 2**63 - 1),
-    }  # fmt: skip
-    for name, (value, low, high) in ranges.items():
-        whole = name not in ("nodule_rate", "dose")
-        number = isinstance(value, (int, np.integer) if whole else (int, float, np.integer, np.floating))
-        if not number or isinstance(value, bool) or not low <= value <= high:
-            raise _wrong(name, value, f"must be a {'whole ' if whole else ''}number from {low:g} to {high:g}")
-    return Settings(kind, int(images), int(size), int(depth), float(dose), wanted, int(seed))
+    return chosen
+
+
+def _check_ranges(**values: float) -> None:
+    for name, value in values.items():
+        low, high = _RANGES[name]
+        integer = name not in ("nodule_rate", "dose")
+        valid = isinstance(value, (int, np.integer) if integer else (int, float, np.integer, np.floating))
+        if not valid or isinstance(value, bool) or not low <= value <= high:
+            raise _wrong(name, value, f"must be {'an integer' if integer else 'a number'} from {low:g} to {high:g}")
 
 
 def _wrong(name: str, value: object, expected: str) -> InputError:

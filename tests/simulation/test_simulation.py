@@ -101,15 +101,15 @@ def test_the_projection_agrees_with_the_numerical_one_of_scikit_image():
     nodule = anatomy.nodule(rng, chest, 5.0, (12, 16), (0, 50))
     terms = list(anatomy.slice_parts(chest, [nodule], 5.0))
     fine = ((np.arange(size * 4) + 0.5) / 4 - 0.5 - size // 2) * physics.pixel_mm(size)
-    picture = np.zeros((size * 4, size * 4))
+    image = np.zeros((size * 4, size * 4))
     for shape, hu, limit in terms:
         inside = shape.contains(fine[None, :], fine[:, None])
         if limit is not None:
             inside &= limit.contains(fine[None, :], fine[:, None])
-        picture += hu * inside
-    picture = picture.reshape(size, 4, size, 4).mean(axis=(1, 3)) / 1000 * physics.WATER_PER_MM
+        image += hu * inside
+    image = image.reshape(size, 4, size, 4).mean(axis=(1, 3)) / 1000 * physics.WATER_PER_MM
     theta = physics.view_angles(size)[::30]
-    numerical = radon(picture, theta, circle=True) * physics.pixel_mm(size)
+    numerical = radon(image, theta, circle=True) * physics.pixel_mm(size)
     exact = physics.sinogram(terms, size)[:, ::30]
     assert np.sqrt(np.mean((exact - numerical) ** 2)) < 0.01 * exact.max()
     assert exact.sum(axis=0) == pytest.approx(exact.sum() / exact.shape[1], rel=2e-3)
@@ -129,17 +129,17 @@ def test_a_limit_cuts_a_shape_to_their_common_part():
 
 def test_water_reads_0_hu_and_air_minus_1000():
     rng = np.random.default_rng(0)
-    picture = physics.reconstruct(physics.expose(physics.sinogram(water(100.0), 128), 1e6, rng))
+    image = physics.reconstruct(physics.expose(physics.sinogram(water(100.0), 128), 1e6, rng))
     x = (np.arange(128) - 64) * physics.pixel_mm(128)
     radius = np.hypot(x[None, :], x[:, None])
-    assert picture[radius < 80].mean() == pytest.approx(0, abs=5)
-    assert picture[(radius > 115) & (radius < 160)].mean() == pytest.approx(-1000, abs=10)
-    assert picture[radius < 80].std() < 25
+    assert image[radius < 80].mean() == pytest.approx(0, abs=5)
+    assert image[(radius > 115) & (radius < 160)].mean() == pytest.approx(-1000, abs=10)
+    assert image[radius < 80].std() < 25
 
 
 def test_a_shape_to_the_left_and_back_of_the_patient_appears_right_and_below():
-    picture = physics.reconstruct(physics.sinogram(water(15.0, x=60.0, y=90.0), 64))
-    row, column = np.unravel_index(picture.argmax(), picture.shape)
+    image = physics.reconstruct(physics.sinogram(water(15.0, x=60.0, y=90.0), 64))
+    row, column = np.unravel_index(image.argmax(), image.shape)
     spacing = physics.pixel_mm(64)
     assert ((column - 32) * spacing, (row - 32) * spacing) == pytest.approx((60, 90), abs=12)
 
@@ -151,8 +151,8 @@ def test_noise_falls_with_the_square_root_of_the_dose():
 
     def noise(photons: float) -> float:
         rng = np.random.default_rng(1)
-        pictures = [physics.reconstruct(physics.expose(clean, photons, rng)) - truth for _ in range(4)]
-        return float(np.std([p[centre] for p in pictures]))
+        images = [physics.reconstruct(physics.expose(clean, photons, rng)) - truth for _ in range(4)]
+        return float(np.std([p[centre] for p in images]))
 
     low, middle, high = noise(1e4), noise(4e4), noise(64e4)
     assert low / middle == pytest.approx(2, rel=0.15)
@@ -171,9 +171,12 @@ def test_the_nodule_is_the_only_thing_the_label_changes_and_it_lies_in_the_mask(
     plan = Settings(kind, 2, 64, 10, 1e9, (), 11)
     seen = 0
     for patient in cohort.draw_patients(3, 1.0, (), 11):
-        shot = cohort.Shot(patient, patient.name, 2, (patient, 2), 0, patient.date)
+        acquisition = cohort.Acquisition(patient, patient.name, 2, (patient, 2), 0, patient.date)
         twin = replace(patient, nodule=False)
-        ill, well = make_image(shot, plan), make_image(replace(shot, patient=twin, source=(twin, 2)), plan)
+        ill, well = (
+            make_image(acquisition, plan),
+            make_image(replace(acquisition, patient=twin, source=(twin, 2)), plan),
+        )
         change = ill.pixels_hu.astype(float) - well.pixels_hu
         assert ill.heights_mm == well.heights_mm
         assert not well.mask.any()
@@ -188,7 +191,7 @@ def test_the_nodule_is_the_only_thing_the_label_changes_and_it_lies_in_the_mask(
 def test_the_mask_has_the_size_the_table_says():
     plan = Settings("volumes", 1, 96, 50, 1e6, (), 5)
     patient = cohort.draw_patients(2, 1.0, (), 5)[0]
-    image = make_image(cohort.Shot(patient, patient.name, 1, (patient, 1), 0, patient.date), plan)
+    image = make_image(cohort.Acquisition(patient, patient.name, 1, (patient, 1), 0, patient.date), plan)
     volume = image.mask.sum() * physics.pixel_mm(96) ** 2 * 160 / 50
     assert (6 * volume / np.pi) ** (1 / 3) == pytest.approx(image.nodule_mm, rel=0.08)
 
@@ -210,11 +213,11 @@ def test_nodules_lie_in_a_lung_and_clear_of_heart_aorta_and_spine():
 def test_brightness_alone_does_not_tell_the_classes_apart():
     plan = Settings("slices", 1, 32, 8, 2e4, (), 21)
     people = cohort.draw_patients(120, 0.5, (), 21)
-    shots = cohort.plan_shots(people, 1, (), 21)
-    pictures = [make_image(shot, plan).pixels_hu for shot in shots]
-    label = [shot.patient.nodule for shot in shots]
+    acquisitions = cohort.plan_acquisitions(people, 1, (), 21)
+    images = [make_image(acquisition, plan).pixels_hu for acquisition in acquisitions]
+    label = [acquisition.patient.nodule for acquisition in acquisitions]
     for measure in (np.mean, np.std):
-        assert 0.36 < roc_auc_score(label, [measure(p) for p in pictures]) < 0.64
+        assert 0.36 < roc_auc_score(label, [measure(p) for p in images]) < 0.64
 
 
 # Files
@@ -348,9 +351,11 @@ def test_in_a_clean_study_no_covariate_goes_with_the_label(seed, count):
         values = [[getattr(p, fact) for p in group] for group in (ill, well)]
         numbers = [[v if isinstance(v, int) else v.toordinal() for v in group] for group in values]
         assert ks_2samp(*numbers).pvalue > 0.99
-    shots = cohort.plan_shots(people, 2, (), seed)
-    assert not any(shot.split for shot in shots)
-    assert all(shot.patient_id == shot.patient.name == shot.source[0].name for shot in shots)
+    acquisitions = cohort.plan_acquisitions(people, 2, (), seed)
+    assert not any(acquisition.split for acquisition in acquisitions)
+    assert all(
+        acquisition.patient_id == acquisition.patient.name == acquisition.source[0].name for acquisition in acquisitions
+    )
 
 
 @pytest.mark.parametrize("fact", ["scanner", "sex"])
@@ -374,9 +379,9 @@ def test_the_scanner_shows_in_the_picture_so_that_a_network_can_fall_for_it():
     for patient in cohort.draw_patients(8, 0.5, (), 0):
         for name in cohort.SCANNERS:
             same = replace(patient, scanner=name)
-            picture = make_image(cohort.Shot(same, same.name, 1, (same, 1), 0, same.date), plan).pixels_hu[0]
+            image = make_image(cohort.Acquisition(same, same.name, 1, (same, 1), 0, same.date), plan).pixels_hu[0]
             at_mm = (np.arange(64) - 32) * physics.pixel_mm(64)
-            spread[name].append(float(picture[at_mm > 128][:, (at_mm > -92) & (at_mm < -78)].max()))
+            spread[name].append(float(image[at_mm > 128][:, (at_mm > -92) & (at_mm < -78)].max()))
     first, second = (np.array(spread[name]) for name in cohort.SCANNERS)
     assert first.min() > -850
     assert second.max() < -900
@@ -394,9 +399,9 @@ def test_the_marker_lies_in_the_corner_of_one_class_only(tmp_path, slices):
 
 @pytest.mark.parametrize("images", [1, 2])
 def test_the_same_patient_lies_in_two_parts_of_the_split_and_under_two_spellings(images):
-    shots = cohort.plan_shots(cohort.draw_patients(40, 0.5, (), 1), images, ("same_patient",), 1)
+    acquisitions = cohort.plan_acquisitions(cohort.draw_patients(40, 0.5, (), 1), images, ("same_patient",), 1)
     frame = pd.DataFrame(
-        [(s.patient.number, s.patient_id, s.split, s.label, s.stem) for s in shots],
+        [(s.patient.number, s.patient_id, s.split, s.label, s.stem) for s in acquisitions],
         columns=["person", "patient", "split", "label", "stem"],
     )
     assert set(frame.split) == {"train", "val", "test"}
@@ -408,7 +413,7 @@ def test_the_same_patient_lies_in_two_parts_of_the_split_and_under_two_spellings
     assert frame.groupby("person").split.nunique().gt(1).sum() == torn.sum() + spelled.sum()
     plain = {name: re.sub(r"[^a-z0-9]", "", name.lower()) for name in frame.patient}
     assert frame.patient.map(plain).nunique() == 40
-    assert len(shots) == 40 * images + torn.sum() + spelled.sum()
+    assert len(acquisitions) == 40 * images + torn.sum() + spelled.sum()
 
 
 def test_a_later_scan_shows_the_same_anatomy_with_other_noise(tmp_path):
