@@ -1,4 +1,4 @@
-"""TensorFlow is imported here first, without the lines it writes about drivers that nobody asked for."""
+"""TensorFlow is imported here first, without the lines that it prints about drivers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import tempfile
 def load_tensorflow() -> None:
     """Import TensorFlow and look for GPUs; what its C++ part prints meanwhile is shown only when that fails.
 
-    It writes to the process's standard error before its own log level is read, so the descriptor is turned away for
-    the moment. Does nothing when TensorFlow is there already, or when ``EASYDL_VERBOSE`` is set.
+    It prints to the process's standard error before it reads its own log level, so the descriptor is redirected
+    meanwhile. Does nothing when TensorFlow is imported already, or when ``EASYDL_VERBOSE`` is set.
     """
     if "tensorflow" in sys.modules or os.environ.get("EASYDL_VERBOSE"):
         return
@@ -21,16 +21,16 @@ def load_tensorflow() -> None:
         original = os.dup(2)
     except OSError:  # no standard error at all, as under pythonw
         return
-    with tempfile.TemporaryFile() as spoken:
+    with tempfile.TemporaryFile() as printed:
         try:
-            os.dup2(spoken.fileno(), 2)
+            os.dup2(printed.fileno(), 2)
             import tensorflow as tf
 
             tf.config.list_physical_devices("GPU")
         except BaseException:
             os.dup2(original, 2)
-            spoken.seek(0)
-            sys.stderr.write(spoken.read().decode(errors="replace"))
+            printed.seek(0)
+            sys.stderr.write(printed.read().decode(errors="replace"))
             raise
         finally:
             os.dup2(original, 2)

@@ -1,4 +1,4 @@
-"""The errors a user meets, each in three parts, and the sentence every output carries. No logic of its own."""
+"""The errors a user sees, each in three parts, and the sentence that every output carries."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ RESEARCH_USE = (
 
 
 class EasyDLError(Exception):
-    """Something the user can put right: what was found, what was expected, what to do.
+    """Something the user can correct: what was found, what was expected, what to do.
 
     Args:
         found: What was found and where (file, row, value). Never a patient's name.
         expected: What was expected instead.
-        do: The next step that puts it right.
+        do: The next step that corrects it.
 
     Attributes:
-        problems: Every single problem, when there are more than the message shows.
+        problems: All problems, when there are more than the message shows.
     """
 
     problems: tuple[str, ...] = ()
@@ -32,7 +32,7 @@ class InputError(EasyDLError, ValueError):
 
 
 class LeakageError(EasyDLError):
-    """Training or testing would be dishonest: a trap that blocks until it is removed or overridden in writing."""
+    """A trap would make the test result wrong: it blocks until it is removed or overridden in writing."""
 
 
 class ModelError(EasyDLError):
@@ -40,29 +40,25 @@ class ModelError(EasyDLError):
 
 
 class WeightsError(EasyDLError):
-    """Pretrained weights that are not here and cannot be fetched, or are not what they should be."""
+    """Pretrained weights that are not cached and cannot be downloaded, or whose hash is wrong."""
 
 
 class RunError(EasyDLError):
-    """A run folder that cannot be used: busy, stopped half way, or not a run folder."""
+    """A run folder that cannot be used: busy, incomplete, or not a run folder."""
 
 
 class Stopped(Exception):
-    """Somebody asked a run to stop. Not an error: what was finished until then is kept."""
+    """A run was stopped on request. Not an error: what was finished is kept."""
 
 
 class MissingPackageError(EasyDLError, ImportError):
-    """An optional package is needed for what was asked."""
+    """An optional package is needed and not installed."""
 
 
 def missing_package(package: str, extra: str, purpose: str) -> MissingPackageError:
-    """The error for an optional package that is not installed.
-
-    The distribution is called ``easydl-med``; the name ``easydl`` on PyPI is somebody else's, so the advice
-    names the package itself.
-    """
+    """The error for an optional package; it names the package, as ``easydl`` on PyPI is another project's."""
     return MissingPackageError(
         f"{purpose} needs the package {package}, which is not installed.",
-        f"{package} beside easydl (the optional extra [{extra}] of easydl-med).",
+        f"{package} in the same environment (the optional extra [{extra}] of easydl-med).",
         f"Run: python -m pip install {package}",
     )

@@ -1,4 +1,4 @@
-"""What one bad input is: how it is made and used, and what must come of it."""
+"""One bad input: how it is made and used, and the outcome it must have."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Case:
 
     Attributes:
         id: Its ID, such as ``"D06"``; several cases may share one.
-        what: What it is, in a few words.
+        what: A short description.
         outcome: ``"fail"`` (an EasyDLError whose text matches ``says``), ``"warn"`` (``use`` returns notes, one of
             which matches ``says``) or ``"fix"`` (``use`` compares with an independent truth by ``assert``).
         use: Makes the input in an empty folder and uses easydl on it.

@@ -127,8 +127,8 @@ def ybr(folder):
 
 def planar(folder):
     one = read(dicom_slice(folder / "0.dcm", COLOUR, **RGB))
-    apart = np.moveaxis(COLOUR, -1, 0)
-    path = dicom_slice(folder / "1.dcm", COLOUR, **{**RGB, "PlanarConfiguration": 1, "PixelData": apart.tobytes()})
+    planes = np.moveaxis(COLOUR, -1, 0)
+    path = dicom_slice(folder / "1.dcm", COLOUR, **{**RGB, "PlanarConfiguration": 1, "PixelData": planes.tobytes()})
     np.testing.assert_array_equal(read(path).pixels, one.pixels)
 
 
@@ -281,7 +281,7 @@ def detector_plane(folder):
 
 
 def no_frame_of_reference(folder):
-    """A film has no place in space: its mask is refused as DICOM SEG rather than given an invented frame."""
+    """A film has no position: its mask is refused as DICOM SEG rather than given an invented frame."""
     from easydl.clinical import write_seg
     from easydl.prediction.results import Segmentation
 
@@ -295,7 +295,7 @@ def no_frame_of_reference(folder):
 
 
 def private_tags(folder):
-    """What leaves the room is an allow-list: private elements, overlays and curves are not on it."""
+    """What is kept of a header is an allow-list: private elements, overlays and curves are not on it."""
     path = dicom_slice(folder / "a.dcm", STORED)
     dataset = pydicom.dcmread(path)
     block = dataset.private_block(0x0011, "ACME", create=True)
@@ -380,7 +380,7 @@ CASES = [
     Case("D14", "YBR twin", "fix", ybr),
     Case("D15", "planar twin", "fix", planar),
     Case("D16", "enhanced CT", "fix", enhanced),
-    Case("D16", "frames without place", "fail", frames_without_place, r"Name the frame"),
+    Case("D16", "frames without position", "fail", frames_without_place, r"Name the frame"),
     Case("D17", "no decoder", "fail", retired_codec, r"JPEG Extended(.|\n)*dcmdjpeg"),
     Case("D18", "implicit, deflated, big endian", "fix", encodings),
     Case("D19", "deflate bomb", "fail", deflate_bomb, "unpacks to more than"),
@@ -398,7 +398,7 @@ CASES = [
     Case("D37", "private, overlay, curve", "fix", private_tags),
     Case("D38", "unknown charset", "fix", odd_charset),
     Case("D41", "age over 89", "fix", old_age),
-    Case("D42", "lossy before", "warn", noted(LossyImageCompression="01"), "lossy"),
+    Case("D42", "lossy compression", "warn", noted(LossyImageCompression="01"), "lossy"),
     Case("D43", "VOI", "fix", voi_is_never_applied),
     Case("D44", "modality table", "fix", modality_table),
     Case("D45", "float pixels", "fix", float_pixels),

@@ -173,7 +173,7 @@ def thickness(folder):
 
 
 def dicomdir(folder):
-    """The directory file is not followed; what lies below the folder is found by walking."""
+    """The directory file is not followed; the files below the folder are found by walking."""
     dicom_series(folder / "s", VOLUME)
     (folder / "s/DICOMDIR").write_bytes(bytes(128) + b"DICM" + b"../../etc/passwd")
     content = find_series(folder / "s")

@@ -176,7 +176,7 @@ def spaced(affine):
     affine[1, 1] += 0.002
 
 
-def turned(affine):
+def rotated(affine):
     angle = 3e-4
     affine[:3, :3] = (
         np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]) @ affine[:3, :3]
@@ -398,7 +398,7 @@ CASES: list[Case] = [
          r"shape \(6, 7, 6\), its image \(5, 7, 6\)"),
     Case("N09", "mask 0.002 mm away", "fail", mask_elsewhere(shifted), "0.002 mm away(.|\n)*resample_masks=True"),
     Case("N09", "mask of another spacing", "fail", mask_elsewhere(spaced), "spacing"),
-    Case("N09", "mask turned", "fail", mask_elsewhere(turned), "other directions"),
+    Case("N09", "mask rotated", "fail", mask_elsewhere(rotated), "other directions"),
     Case("N09", "mask in the same place", "fix", same_place),
     Case("N09", "mask resampled", "fix", resampled),
     Case("N10", "almost whole numbers", "warn", almost_whole, "1 of 1 masks: numbers next to whole ones were rounded"),

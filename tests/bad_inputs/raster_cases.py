@@ -19,15 +19,15 @@ from easydl.images import read
 from easydl.images.raster import raster_facts
 
 RNG = np.random.default_rng(5)
-PICTURE = RNG.integers(0, 256, (10, 20, 3)).astype(np.uint8)
+PIXELS = RNG.integers(0, 256, (10, 20, 3)).astype(np.uint8)
 DEEP = RNG.integers(0, 65536, (10, 20, 4)).astype(np.uint16)
 UNDO = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
 PNG_MARK = b"\x89PNG\r\n\x1a\n"
 
 
-def saved(path: Path, picture, **options) -> Path:
-    """Save an array or a picture."""
-    (Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture).save(path, **options)
+def saved(path: Path, image, **options) -> Path:
+    """Save an array or a image."""
+    (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(path, **options)
     return path
 
 
@@ -57,15 +57,15 @@ def rotations(folder):
         smooth = np.add.outer(np.arange(10) * 12, np.arange(20) * 6).astype(np.uint8)
         upright = np.stack([smooth, smooth, smooth], -1) if mode == "RGB" else smooth
         upright = upright.astype(np.uint16) * 200 if mode == "I;16" else upright
-        turned = np.asarray(upright)
+        rotated = np.asarray(upright)
         if UNDO[orientation] is not None:
-            eight = Image.fromarray((turned // 200).astype(np.uint8) if mode == "I;16" else turned)
-            turned = np.asarray(eight.transpose(Image.Transpose(UNDO[orientation])))
-            turned = turned.astype(np.uint16) * 200 if mode == "I;16" else turned
+            eight = Image.fromarray((rotated // 200).astype(np.uint8) if mode == "I;16" else rotated)
+            rotated = np.asarray(eight.transpose(Image.Transpose(UNDO[orientation])))
+            rotated = rotated.astype(np.uint16) * 200 if mode == "I;16" else rotated
         exif = Image.Exif()
         exif[0x0112] = orientation
         options = {"quality": 100, "subsampling": 0} if suffix == "jpg" else {}
-        path = saved(folder / f"a.{suffix}", turned, exif=exif, **options)
+        path = saved(folder / f"a.{suffix}", rotated, exif=exif, **options)
         pixels = read(path).pixels
         assert pixels.shape[:2] == (10, 20), (suffix, mode, orientation)
         assert np.abs(pixels - upright.reshape(pixels.shape)).max() <= (3 if suffix == "jpg" else 0)
@@ -84,23 +84,23 @@ def colour_spaces(folder):
     lab = np.rint(lab)
     stored = np.concatenate([np.rint(lab[..., :1] * 2.55), lab[..., 1:] % 256], -1).astype(np.uint8)
     tifffile.imwrite(folder / "b.tif", stored, photometric="cielab")
-    apart = np.abs(read(folder / "b.tif").pixels - lab2rgb(lab) * 255)
-    assert apart.mean() < 2  # skimage adapts to the white point in another way
-    assert apart[:, 9:11].max() < 2
-    ycc = Image.fromarray(PICTURE).convert("YCbCr")
+    difference = np.abs(read(folder / "b.tif").pixels - lab2rgb(lab) * 255)
+    assert difference.mean() < 2  # skimage adapts to the white point in another way
+    assert difference[:, 9:11].max() < 2
+    ycc = Image.fromarray(PIXELS).convert("YCbCr")
     y, cb, cr = np.moveaxis(np.asarray(ycc, np.float64), -1, 0)
     truth = np.stack(
         [y + 1.402 * (cr - 128), y - 0.344136 * (cb - 128) - 0.714136 * (cr - 128), y + 1.772 * (cb - 128)], -1
     )
     np.testing.assert_allclose(read(saved(folder / "c.tif", ycc)).pixels, np.clip(truth, 0, 255), atol=2)
     palette = Image.fromarray(np.arange(200, dtype=np.uint8).reshape(10, 20), "P")
-    palette.putpalette(list(PICTURE.reshape(-1, 3)[:200].ravel()))
-    np.testing.assert_array_equal(read(saved(folder / "d.png", palette)).pixels, PICTURE)
-    bits = PICTURE[..., 0] > 127
+    palette.putpalette(list(PIXELS.reshape(-1, 3)[:200].ravel()))
+    np.testing.assert_array_equal(read(saved(folder / "d.png", palette)).pixels, PIXELS)
+    bits = PIXELS[..., 0] > 127
     np.testing.assert_array_equal(read(saved(folder / "e.png", bits)).pixels[..., 0], bits * 255)
-    la = np.stack([PICTURE[..., 0], np.full((10, 20), 255, np.uint8)], -1)
+    la = np.stack([PIXELS[..., 0], np.full((10, 20), 255, np.uint8)], -1)
     scan = read(saved(folder / "f.png", Image.fromarray(la, "LA")))
-    np.testing.assert_array_equal(scan.pixels[..., 0], PICTURE[..., 0])
+    np.testing.assert_array_equal(scan.pixels[..., 0], PIXELS[..., 0])
     assert scan.notes == ()
     real = RNG.normal(size=(10, 20)).astype(np.float32)
     np.testing.assert_array_equal(read(saved(folder / "g.tif", real)).pixels[..., 0], real)
@@ -114,16 +114,16 @@ def alpha(mode):
             np.uint8
         )
         if mode == "LA":
-            picture = Image.fromarray(np.stack([PICTURE[..., 0], opacity], -1), "LA")
+            image = Image.fromarray(np.stack([PIXELS[..., 0], opacity], -1), "LA")
         elif mode == "tRNS":
-            flat = (PICTURE[..., 0] // 32 * 32).astype(np.uint8)
+            flat = (PIXELS[..., 0] // 32 * 32).astype(np.uint8)
             scan = read(saved(folder / "a.png", Image.fromarray(flat), transparency=64))
             np.testing.assert_array_equal(scan.pixels[..., 0], np.where(flat == 64, 0, flat))
             return scan.notes
         else:
-            picture = Image.fromarray(np.concatenate([PICTURE, opacity[..., None]], -1))
-        scan = read(saved(folder / "a.png", picture))
-        source = PICTURE[..., :1] if mode == "LA" else PICTURE
+            image = Image.fromarray(np.concatenate([PIXELS, opacity[..., None]], -1))
+        scan = read(saved(folder / "a.png", image))
+        source = PIXELS[..., :1] if mode == "LA" else PIXELS
         assert scan.pixels.shape == source.shape
         np.testing.assert_allclose(scan.pixels, source * (opacity[..., None] / 255), atol=1)
         return scan.notes
@@ -132,9 +132,9 @@ def alpha(mode):
 
 
 def opaque(folder):
-    full = np.concatenate([PICTURE, np.full((10, 20, 1), 255, np.uint8)], -1)
+    full = np.concatenate([PIXELS, np.full((10, 20, 1), 255, np.uint8)], -1)
     scan = read(saved(folder / "a.png", full))
-    np.testing.assert_array_equal(scan.pixels, PICTURE)
+    np.testing.assert_array_equal(scan.pixels, PIXELS)
     assert scan.notes == ()
 
 
@@ -214,9 +214,9 @@ def gif_masks(folder):
     second = Image.fromarray(mask, "P")
     second.putpalette([4, 2, 4, 252, 254, 252])
     rows = []
-    for k, picture in enumerate((first, second, second)):
+    for k, image in enumerate((first, second, second)):
         saved(folder / f"i{k}.png", RNG.integers(0, 255, mask.shape).astype(np.uint8))
-        saved(folder / f"m{k}.gif", picture)
+        saved(folder / f"m{k}.gif", image)
         rows.append({"image": f"i{k}.png", "mask": f"m{k}.gif", "patient": f"p{k}"})
     pd.DataFrame(rows).to_csv(folder / "s.csv", index=False)
     study = easydl.load(folder / "s.csv", mask="mask")
@@ -237,7 +237,7 @@ def bomb(kind):
     def use(folder):
         import warnings
 
-        small = PICTURE[..., 0].copy()
+        small = PIXELS[..., 0].copy()
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             if kind in more:
@@ -290,8 +290,8 @@ def colour_by_class(folder):
 def profile(folder):
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     for suffix in ("png", "tif"):
-        scan = read(saved(folder / f"a.{suffix}", PICTURE, icc_profile=icc))
-        np.testing.assert_array_equal(scan.pixels, PICTURE)
+        scan = read(saved(folder / f"a.{suffix}", PIXELS, icc_profile=icc))
+        np.testing.assert_array_equal(scan.pixels, PIXELS)
     assert "profiles (ICC) and gamma are not applied" in (easydl.images.raster.read_raster.__doc__ or "")
     return scan.notes
 
@@ -312,12 +312,12 @@ def screenshots(folder):
     """Text on the films of one class is found; a side marker and the films without are not."""
     path = png_study(folder, per_class=20, side=240)
     for k, file in enumerate(sorted(folder.glob("*/*.png"))):
-        picture = Image.open(file)
-        pen = ImageDraw.Draw(picture)
+        image = Image.open(file)
+        pen = ImageDraw.Draw(image)
         pen.text((215, 12), "L", fill=255)
         if file.parent.name == "disease" and k % 10:
             pen.text((8, 215), "WINDOW 400", fill=255, font=ImageFont.load_default(14))
-        picture.save(file)
+        image.save(file)
     found = easydl.audit(easydl.load(path)).issues
     marked = next(one for one in found if one.id == "A5")
     assert marked.value == 18, marked
@@ -339,13 +339,13 @@ def quality_by_class(folder):
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(60)
 WEBP = io.BytesIO()
-Image.fromarray(PICTURE).save(WEBP, "WEBP")
+Image.fromarray(PIXELS).save(WEBP, "WEBP")
 
 CASES: list[Case] = [
     Case("I01", "rotation flags", "fix", rotations),
     Case("I02", "colour spaces", "fix", colour_spaces),
     Case("I02", "CMYK is said", "warn",
-         lambda f: read(saved(f / "a.jpg", Image.fromarray(PICTURE).convert("CMYK"))).notes, "CMYK was converted to RGB"),
+         lambda f: read(saved(f / "a.jpg", Image.fromarray(PIXELS).convert("CMYK"))).notes, "CMYK was converted to RGB"),
     Case("I03", "RGBA", "warn", alpha("RGBA"), "transparent parts blended with black"),
     Case("I03", "LA", "warn", alpha("LA"), "transparent parts blended with black"),
     Case("I03", "a transparent grey", "warn", alpha("tRNS"), "transparent parts blended with black"),
@@ -361,7 +361,7 @@ CASES: list[Case] = [
     Case("I06", "animated PNG", "fail", pages("a.png"), "holds 3 pages"),
     Case("I06", "several pages", "fail", pages("a.tif"), "holds 3 pages"),
     Case("I06", "a page that is not there", "fail",
-         lambda f: read(f"{saved(f / 'a.tif', PICTURE)}#2"), "has no page 2"),
+         lambda f: read(f"{saved(f / 'a.tif', PIXELS)}#2"), "has no page 2"),
     Case("I06", "one page of several", "fix", chosen_page),
     Case("I06", "GIF masks of two observers", "warn", gif_masks, "foreground is 1 in 2 masks and 255 in 1"),
     Case("I07", "more pixels than our limit", "fail", bomb("large"), "more than 80,000,000 pixels"),

@@ -52,13 +52,13 @@ def mutated(raw: bytes, rng: np.random.Generator) -> bytes:
 
 def read_or_refused(path) -> str:
     """ "read" or "refused"; whatever else is raised fails the test with the file's recipe."""
-    start = time.monotonic()
+    start = time.process_time()  # other processes may be busy
     scan, refusal = None, None
     try:
         scan = read(path)
     except EasyDLError as problem:
         refusal = problem
-    assert time.monotonic() - start < SLOWEST_S
+    assert time.process_time() - start < SLOWEST_S
     if refusal is not None:
         assert refusal.found
         assert refusal.expected

@@ -1,4 +1,4 @@
-"""Where a voxel lies: an asymmetric phantom in six orientations, asked of an independent reader."""
+"""Where a voxel lies: an asymmetric phantom in six orientations, checked with an independent reader."""
 
 import numpy as np
 import pytest

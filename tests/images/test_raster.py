@@ -25,8 +25,8 @@ def test_the_rotation_flag_is_applied(tmp_path, orientation):
     upright = np.zeros((10, 20, 3), np.uint8)
     upright[:4, :6] = 255
     undo = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]
-    picture = Image.fromarray(upright)
-    stored = picture if undo is None else picture.transpose(Image.Transpose(undo))
+    image = Image.fromarray(upright)
+    stored = image if undo is None else image.transpose(Image.Transpose(undo))
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored.save(tmp_path / "r.png", exif=exif)
@@ -90,20 +90,20 @@ def test_facts_follow_the_image_as_it_is_shown(tmp_path):
 def test_a_mask_keeps_the_numbers_of_a_palette_and_of_few_bits(tmp_path):
     labels = np.zeros((8, 9), np.uint8)
     labels[2:4, 3:6], labels[5:7, 1:3] = 1, 2
-    picture = Image.fromarray(labels, "P")
-    picture.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
-    picture.save(tmp_path / "voc.png", bits=8)
+    image = Image.fromarray(labels, "P")
+    image.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+    image.save(tmp_path / "voc.png", bits=8)
     scan = read(tmp_path / "voc.png", labels=True)
     np.testing.assert_array_equal(scan.pixels[..., 0], labels)
     assert "palette" in scan.notes[0]
     assert read(tmp_path / "voc.png").pixels.shape[-1] == 3
-    picture.putpalette([255, 255, 255, 0, 0, 0, 9, 9, 9])
-    picture.save(tmp_path / "grey.png")
+    image.putpalette([255, 255, 255, 0, 0, 0, 9, 9, 9])
+    image.save(tmp_path / "grey.png")
     np.testing.assert_array_equal(
         read(tmp_path / "grey.png", labels=True).pixels[..., 0], np.array([255, 0, 9])[labels]
     )
-    picture.putpalette([250, 252, 250, 4, 2, 4, 0, 0, 0])
-    picture.save(tmp_path / "inverse.png")
+    image.putpalette([250, 252, 250, 4, 2, 4, 0, 0, 0])
+    image.save(tmp_path / "inverse.png")
     with pytest.raises(InputError, match="darker"):
         read(tmp_path / "inverse.png", labels=True)
 
@@ -116,8 +116,8 @@ def test_odd_public_originals_are_read_as_pillow_shows_them(real):
     ]
     for path in files:
         scan = read(path)
-        with Image.open(path) as picture:
-            truth = picture.convert("RGBA")
+        with Image.open(path) as image:
+            truth = image.convert("RGBA")
         black = Image.new("RGBA", truth.size, "black")
         truth = np.asarray(Image.alpha_composite(black, truth).convert("RGB"), np.float32)
         assert np.abs(scan.pixels - truth).max() <= 1, path.name

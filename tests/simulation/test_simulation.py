@@ -1,4 +1,4 @@
-"""The simulated study: physics against independent arithmetic, truth where it should be, traps that are there."""
+"""The simulated study: physics against independent arithmetic, truth in its position, traps that are there."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_nodules_lie_in_a_lung_and_clear_of_heart_aorta_and_spine():
         assert all(item.distance(surface).min() > 1 for item in chest.obstacles)
 
 
-def test_brightness_alone_does_not_tell_the_classes_apart():
+def test_brightness_alone_does_not_separate_the_classes():
     plan = Settings("slices", 1, 32, 8, 2e4, (), 21)
     people = cohort.draw_patients(120, 0.5, (), 21)
     acquisitions = cohort.plan_acquisitions(people, 1, (), 21)
@@ -335,7 +335,7 @@ def test_the_study_loads_from_its_table_and_from_its_class_folders(slices):
     assert (list(folders.classes), folders.n_patients, len(folders)) == (["no nodule", "nodule"], 12, 24)
 
 
-# Traps and their clean twin
+# Traps, and studies without
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -373,7 +373,7 @@ def test_a_planted_covariate_goes_with_the_label_in_about_95_percent(fact):
     assert chi2_contingency(cells).pvalue < 1e-10
 
 
-def test_the_scanner_shows_in_the_picture_so_that_a_network_can_fall_for_it():
+def test_the_scanner_shows_in_the_image_so_that_a_network_can_use_it():
     plan = Settings("slices", 1, 64, 8, 2e4, (), 0)
     spread: dict[str, list[float]] = {name: [] for name in cohort.SCANNERS}
     for patient in cohort.draw_patients(8, 0.5, (), 0):
