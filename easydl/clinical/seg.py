@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from easydl.errors import RESEARCH_USE, InputError
+from easydl.images.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from easydl.prediction import Segmentation
@@ -18,6 +19,7 @@ SERIES_DESCRIPTION = "RESEARCH ONLY - easydl segmentation"
 """At most 64 characters, as the value representation LO demands (PS3.5 section 6.2)."""
 
 
+@quiet_libraries()
 def write_seg(segmentation: Segmentation, path: str | Path) -> Path:
     """Write a predicted mask as a binary DICOM Segmentation that refers to its source series.
 

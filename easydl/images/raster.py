@@ -186,7 +186,7 @@ def _seek(image: Image.Image, frame: int | None, name: str, notes: list[str]) ->
     except InputError:
         raise
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError) as problem:
-        raise unreadable(name, "its pages cannot be told apart", "image") from problem
+        raise unreadable(name, "its pages cannot be read", "image") from problem
 
 
 def _load(image: Image.Image, path: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""Which DICOM series lie in a folder, by header and not by file name. Pixels are read of duplicated identifiers only."""
+"""Which DICOM series a folder holds, by header and not by file name. Pixels are read of duplicated identifiers only."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Series:
 
 @dataclass
 class SeriesFolder:
-    """What lies in a folder.
+    """The DICOM content of a folder.
 
     Attributes:
         series: The series to use, in the order of their first file's path.

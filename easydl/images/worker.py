@@ -18,7 +18,7 @@ class WorkerError(Exception):
 
 
 class Worker:
-    """Runs one function of one JSON value in a process of its own, which ends with this one.
+    """Runs one function of one JSON value in a separate process, which ends with this one.
 
     multiprocessing would run the user's script again, and threads share one interpreter lock.
     """
