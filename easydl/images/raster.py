@@ -22,6 +22,8 @@ COLOUR_SPACES = {"CMYK": "CMYK", "LAB": "CIE L*a*b*", "YCbCr": "YCbCr", "HSV": "
 SIDEWAYS = (5, 6, 7, 8)
 STANDARD_LUMINANCE = 3688
 """Sum of the luminance table of the JPEG standard (ITU-T T.81, table K.1), which encoders call quality 50."""
+ALPHA_NOTE = "transparent parts blended with black"
+PALETTE_NOTE = "the palette's numbers were taken as labels, not its colours"
 GREY_PALETTE = 8
 """Largest difference of red, green and blue, of 255, in a palette that is meant to be grey."""
 
@@ -113,7 +115,7 @@ def _on_black(rgba: np.ndarray, full: int, notes: list[str]) -> np.ndarray:
     """RGB of RGBA in the same range, blended with a black background."""
     alpha = rgba[..., 3:].astype(np.float32) / full
     if (alpha < 1).any():
-        notes.append("transparent parts blended with black")
+        notes.append(ALPHA_NOTE)
     return np.rint(rgba[..., :3].astype(np.float32) * alpha)
 
 
@@ -132,7 +134,7 @@ def _palette_labels(image: Image.Image, path: str | Path, notes: list[str]) -> n
         raise unreadable(
             path, "its palette shows larger numbers darker, so that it is unclear which are meant", "image"
         )
-    notes.append("the palette's numbers were taken as labels, not its colours")
+    notes.append(PALETTE_NOTE)
     return index.astype(np.float32)[..., None]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from easydl.errors import InputError
 from easydl.images import Scan, read
 from easydl.images.geometry import difference, moved
+from easydl.images.raster import ALPHA_NOTE, PALETTE_NOTE
 
 if TYPE_CHECKING:
     from easydl.studies.mask_labels import Meaning
@@ -95,7 +96,7 @@ def read_mask(path: str, *, collapse: bool = False) -> Mask:
         scan, segments = read_segments(path)
     else:
         scan = read(path, labels=True)
-    notes = [note for note in scan.notes if "palette" in note or "laid on black" in note]
+    notes = [note for note in scan.notes if note in (ALPHA_NOTE, PALETTE_NOTE)]
     pixels = scan.pixels[..., 0]
     spread = float(np.ptp(scan.pixels, axis=-1).max())
     if spread > (JPEG_SPREAD if _is_jpeg(path) else 0):

@@ -107,7 +107,7 @@ def colour_spaces(folder):
 
 
 def alpha(mode):
-    """Hidden colour must not come to light: it is laid on black."""
+    """Hidden colour must stay hidden: it is blended with black."""
 
     def use(folder):
         opacity = np.where(np.arange(200).reshape(10, 20) % 3, 255, np.where(np.arange(20) % 2, 0, 100)).astype(
@@ -129,6 +129,20 @@ def alpha(mode):
         return scan.notes
 
     return use
+
+
+def transparent_mask(folder):
+    rows = []
+    for k in range(2):
+        rgba = np.zeros((10, 20, 4), np.uint8)
+        rgba[2:6, 3:9] = 255
+        saved(folder / f"i{k}.png", PIXELS)
+        saved(folder / f"m{k}.png", rgba)
+        rows.append({"image": f"i{k}.png", "mask": f"m{k}.png", "patient": f"p{k}"})
+    pd.DataFrame(rows).to_csv(folder / "s.csv", index=False)
+    study = easydl.load(folder / "s.csv", mask="mask")
+    np.testing.assert_array_equal(study.reference(0) > 0, rgba[..., 3] > 0)
+    return study.notes
 
 
 def opaque(folder):
@@ -350,6 +364,7 @@ CASES: list[Case] = [
     Case("I03", "LA", "warn", alpha("LA"), "transparent parts blended with black"),
     Case("I03", "a transparent grey", "warn", alpha("tRNS"), "transparent parts blended with black"),
     Case("I03", "alpha that hides nothing", "fix", opaque),
+    Case("I03", "a mask with transparent parts", "warn", transparent_mask, "2 masks: transparent parts blended with black"),
     Case("I04", "16 bits", "fix", sixteen_bits),
     Case("I04", "16 bits lost", "warn", sixteen_bits_lost, "lower half is lost"),
     Case("I05", "PNG cut", "fail", cut("a.png", 0.6), r"a\.png cannot be read: it is cut short"),
