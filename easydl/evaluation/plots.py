@@ -5,53 +5,20 @@ It computes no metric.
 
 from __future__ import annotations
 
-import importlib
-import sys
 import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from easydl.errors import RESEARCH_USE
 from easydl.evaluation.results import Metrics, interval_text, number
+from easydl.figures import BLUE, COLOURS, GREY, ORANGE, literal, new_figure, sign
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours: told apart with any common colour blindness, and in grey print by their lightness
-BLUE, ORANGE, GREEN, PURPLE, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#5B6570"
-COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, GREY)
 MARKS = ("-", "--", "-.", ":")
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """A figure that belongs to nobody else: safe in threads, never shown twice in a notebook.
-
-    Args:
-        width: Inches.
-        height: Inches.
-
-    Returns:
-        A matplotlib Figure with constrained layout.
-    """
-    from matplotlib.figure import Figure
-
-    if "IPython" in sys.modules:
-        importlib.import_module("matplotlib.pyplot")  # a notebook learns from this import how to show a Figure
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def sign(figure: Figure) -> None:
-    """Write the research-use sentence under a figure, in as many lines as its width asks for.
-
-    Args:
-        figure: A figure with constrained layout.
-    """
-    letters_per_inch = 17  # at 7 points
-    lines = textwrap.wrap(RESEARCH_USE, int(figure.get_figwidth() * letters_per_inch))
-    figure.supxlabel("\n".join(lines), fontsize=7, color=GREY)
 
 
 def draw(metrics: Metrics, ax: Axes | None = None) -> Figure:
@@ -223,11 +190,6 @@ def title(metrics: Metrics, what: str) -> str:
     """A picture's title with the number of patients, or of images when patients are unknown."""
     unit = "patients" if metrics.patients_known else "images"
     return f"{what}, {metrics.patients} {unit}"
-
-
-def literal(text: str) -> str:
-    """Text that is shown as it is."""
-    return text.replace("$", r"\$")  # a class name with two dollar signs must not become a formula
 
 
 def bare(ax: Axes) -> None:

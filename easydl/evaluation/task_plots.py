@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from easydl.evaluation.plots import BLUE, GREEN, GREY, ORANGE, bare, literal, title
+from easydl.evaluation.plots import bare, title
 from easydl.evaluation.regression import unit_of
 from easydl.evaluation.results import Metrics, interval_text, number
+from easydl.figures import BLUE, GREEN, GREY, ORANGE, literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

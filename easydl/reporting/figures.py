@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from easydl.evaluation.plots import BLUE, GREY, ORANGE, new_figure, sign
+from easydl.figures import BLUE, GREY, ORANGE, new_figure, sign
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
