@@ -82,7 +82,7 @@ def keras_step(kind: str, contender: str) -> float:
 def keras_predict(kind: str, contender: str) -> float:
     import tensorflow as tf
 
-    from easydl.prediction.predicting import compiled
+    from easydl.prediction import compiled
 
     model, (x, _) = network(kind), data(kind)
     call = tf.function(lambda x: model(x, training=False), jit_compile=True) if contender == "xla" else compiled(model)
@@ -130,7 +130,7 @@ def sliding(work: str, contender: str) -> float:
     nothing = work.endswith("nothing")
     volume = np.random.default_rng(0).uniform(0, 255, (*VOLUME, 1)).astype(np.float32)
     if contender == "easydl":
-        from easydl.prediction.predicting import compiled
+        from easydl.prediction import compiled
         from easydl.prediction.sliding_window import slide
 
         compiled_call = None if nothing else compiled(network("3d"))
@@ -162,7 +162,7 @@ def largest_difference(kind: str) -> float:
     """Between the answers of the two: they are the same network, or the times mean nothing."""
     import torch
 
-    from easydl.prediction.predicting import compiled
+    from easydl.prediction import compiled
 
     model, x, _ = twin(kind)
     with torch.inference_mode():

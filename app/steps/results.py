@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 from easydl_app_parts import choose_run, heading, needs, onward, plain, show_curves, show_issues, show_table
 
-from easydl.evaluation.results import interval_text, number
+from easydl.evaluation.formatting import interval_text, number
 
 heading("results", "How the model does on patients it has not seen.")
 run = choose_run()

@@ -12,14 +12,7 @@ def average_precision_statistic(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """A function from patients' weights to the average precision, images of one score counted together.
 
-    Args:
-        scores: One score per image; higher means positive.
-        positive: Boolean per image.
-        index: For each image the position of its patient (``PatientBootstrap.index``).
-
-    Returns:
-        Function from weights (resamples, patients) to average precision (resamples,); NaN where a resample holds no
-        positive image.
+    As `auc_statistic`; NaN where a resample holds no positive image.
 
     Example:
         >>> positive = np.array([False, False, True, True])

@@ -1,31 +1,27 @@
-"""The numbers of a classifier from its predictions, each with n and a 95% interval. It runs no model."""
+"""The metrics of a classifier: AUC, sensitivity, specificity, accuracy, predictive values. It runs no model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from easydl.evaluation.intervals import (
-    MINIMUM_PATIENTS,
-    Interval,
-    logit_interval,
-    mean_of_intervals,
-    not_computable,
+from easydl.evaluation.intervals import Interval, logit_interval, mean_of_intervals, not_computable
+from easydl.evaluation.metric import Estimate, Metric, Resampling, run, size_notes
+from easydl.evaluation.results import Metrics
+from easydl.evaluation.sample import FEW_IN_A_CLASS, ClassSample, class_rows, roc_curves
+from easydl.tasks import Task
+
+AT_THE_DECISION = (
+    "Sensitivity, specificity and accuracy are at the model's own decision (the class with the highest "
+    "probability). Predictive values and accuracy hold only at the prevalence of each class in this test set."
 )
-from easydl.evaluation.results import Metrics, confusion_frame, size_notes, width_notes
-from easydl.evaluation.sample import Sample, curves, labelled_rows
 
 
 def classification_metrics(
-    frame: pd.DataFrame,
-    classes: Sequence[str],
-    *,
-    patients_known: bool = True,
-    seed: int = 0,
-    resamples: int = 2000,
+    frame: pd.DataFrame, classes: Sequence[str], *, patients_known: bool = True, seed: int = 0, resamples: int = 2000
 ) -> Metrics:
     """Test a classifier: AUC, sensitivity, specificity, accuracy, predictive values, with intervals.
 
@@ -59,120 +55,118 @@ def classification_metrics(
         Maier-Hein L et al. Metrics reloaded. Nat Methods 2024;21:195-212.
     """
     names = [str(name) for name in classes]
-    table, notes = labelled_rows(frame, names, patients_known)
-    sample = Sample(table, names, patients_known, seed, resamples)
-    absent = [name for k, name in enumerate(names) if not sample.patients_of[k]]
-    if absent:
-        notes.append(f"No test image has the label {', '.join(absent)}: nothing can be said about it.")
-    notes += size_notes({name: sample.patients_of[k] for k, name in enumerate(names)}, sample.unit_of_n)
-    notes.append(
-        "Sensitivity, specificity and accuracy are at the model's own decision (the class with the highest "
-        "probability). Predictive values and accuracy hold only at the share of each class in this test set."
-    )
-    rows = _binary_rows(sample) if len(names) == 2 else _multiclass_rows(sample)
-    notes += width_notes(rows[0])
-    return Metrics(
-        task="classification",
-        classes=tuple(names),
-        table=pd.DataFrame(rows),
-        notes=notes,
-        patients_known=patients_known,
-        images=len(table),
-        patients=len(sample.bootstrap.names),
-        per_class={
-            name: {"images": int(sample.images_of[k]), "patients": sample.patients_of[k]}
-            for k, name in enumerate(names)
-        },
-        positive=names[1] if len(names) == 2 else None,
-        confusion=confusion_frame(sample.confusion, names),
-        curves=curves(sample),
-        seed=seed,
-        resamples=resamples,
+    resampling = Resampling(patients_known, seed, resamples)
+    table, notes = class_rows(frame, names, patients_known)
+    sample = ClassSample(table, names, resampling)
+    if sample.absent:
+        notes.append(f"No test image has the label {', '.join(sample.absent)}: nothing can be said about it.")
+    notes += size_notes(dict(zip(names, sample.patients_of, strict=True)), resampling.unit_of_n)
+    binary = len(names) == 2
+    return run(
+        Task.CLASSIFICATION,
+        names,
+        BINARY
+        if binary
+        else [*OVERALL, *(metric for c, name in enumerate(names) for metric in one_versus_rest(c, name))],
+        sample,
+        notes=[*notes, AT_THE_DECISION],
+        per_class=sample.per_class,
+        positive=names[1] if binary else None,
+        confusion=sample.confusion.tolist(),
+        curves=roc_curves(sample),
     )
 
 
-def _binary_rows(sample: Sample) -> list[dict[str, Any]]:
-    negative, positive = sample.names
-    value, interval, n = sample.auc(1)
-    prevalence = sample.images_of[1] / len(sample.reference)
-    at = f"at a share of {100 * prevalence:.0f}% {positive} among these images"
-    rows = [
-        sample.row("AUC", (value, interval, n, len(sample.reference)), f"positive class: {positive}"),
-        sample.row("sensitivity", _recall(sample, 1), f"share of {positive} recognised"),
-        sample.row("specificity", _recall(sample, 0), f"share of {negative} recognised"),
-        sample.row("accuracy", _accuracy(sample)),
-        sample.row("balanced accuracy", _balanced(sample)),
-    ]
-    for name, c in (("PPV", 1), ("NPV", 0)):
-        result = sample.ratio(sample.cells(predicted=[c]), sample.cells([c], [c]), [0, 1])
-        empty = f"; no image was called {sample.names[c]}" if not result[3] else ""
-        rows.append(sample.row(name, result, at + empty))
-    return rows
-
-
-def _multiclass_rows(sample: Sample) -> list[dict[str, Any]]:
-    everyone = len(sample.reference)
-    aucs = {c: sample.auc(c) for c in sample.ranked}
-    values = np.array([value for value, _, _ in aucs.values()])
-    if len(aucs) < 2:
-        macro, interval = np.nan, not_computable("the test set holds one class only")
-    else:
-        macro = float(values.mean())
-        interval = _macro_interval(macro, sample, [part for _, part, _ in aucs.values()])
-    note = f"mean of one class versus the rest over {len(aucs)} classes"
-    rows = [
-        sample.row("AUC, mean over classes", (macro, interval, len(sample.bootstrap.names), everyone), note),
-        sample.row("accuracy", _accuracy(sample)),
-        sample.row("balanced accuracy", _balanced(sample)),
-    ]
-    for c, name in enumerate(sample.names):
-        others = [k for k in range(len(sample.names)) if k != c]
-        value, interval, n = sample.auc(c)
-        spared = sample.ratio(sample.cells(others), sample.cells(others, others), [])
-        rows += [
-            sample.row(f"AUC, {name}", (value, interval, n, everyone), f"{name} versus the rest"),
-            sample.row(f"sensitivity, {name}", _recall(sample, c)),
-            sample.row(f"specificity, {name}", spared, f"share of the others not called {name}"),
-        ]
-    return rows
-
-
-def _macro_interval(macro: float, sample: Sample, parts: list[Interval]) -> Interval:
-    if not all(part.computable for part in parts):
-        return not_computable(f"fewer than {MINIMUM_PATIENTS} patients in a class")
-    resampled = np.mean([sample.resampled_auc[c] for c in sample.ranked], axis=0)
-    interval = logit_interval(macro, resampled, len(sample.bootstrap.names))
-    if interval.computable:
-        return interval
-    # the AUCs share their patients, so their errors add up rather than cancel: average the limits
-    low, high = (float(np.mean([getattr(part, side) for part in parts])) for side in ("low", "high"))
-    return Interval(low, high, "mean of the classes' Newcombe intervals on patients")
-
-
-def _recall(sample: Sample, c: int) -> tuple[float, Interval, int, int]:
-    return sample.ratio(sample.cells([c]), sample.cells([c], [c]), [c])
-
-
-def _accuracy(sample: Sample) -> tuple[float, Interval, int, int]:
+def accuracy(sample: ClassSample) -> Estimate:
+    """The fraction of images whose class is predicted."""
     present = [c for c, patients in enumerate(sample.patients_of) if patients]
     return sample.ratio(sample.cells(), np.eye(len(sample.names), dtype=bool), present)
 
 
-def _balanced(sample: Sample) -> tuple[float, Interval, int, int]:
+def balanced_accuracy(sample: ClassSample) -> Estimate:
+    """The mean recall over the classes that the test holds."""
     present = [c for c, images in enumerate(sample.images_of) if images]
-    n, images = len(sample.bootstrap.names), len(sample.reference)
+    n, images = sample.patients, sample.images
     if len(present) < 2:
-        return np.nan, not_computable("the test set holds one class only"), n, images
-    recalls = [_recall(sample, c) for c in present]
-    parts = [interval for _, interval, _, _ in recalls]
-    shares = np.array([share for share, _, _, _ in recalls])
-    value = float(shares.mean())
+        return Estimate(np.nan, not_computable("the test set holds one class only"), n, images)
+    recalls = [sample.recall(c) for c in present]
+    parts = [recall.interval for recall in recalls]
+    values = np.array([recall.value for recall in recalls])
+    value = float(values.mean())
     if not all(part.computable for part in parts):
-        return value, not_computable(f"fewer than {MINIMUM_PATIENTS} patients in a class"), n, images
-    if np.isin(shares, (0.0, 1.0)).any():
-        return value, mean_of_intervals(value, shares, parts), n, images
-    drawn = sample.resampled_confusion[:, present]
-    totals = drawn.sum(axis=2)
+        return Estimate(value, not_computable(FEW_IN_A_CLASS), n, images)
+    if np.isin(values, (0.0, 1.0)).any():
+        return Estimate(value, mean_of_intervals(value, values, parts), n, images)
+    totals = sample.resampled_confusion[:, present].sum(axis=2)
     hits = sample.resampled_confusion[:, present, present]
     resampled = np.divide(hits, totals, out=np.full_like(totals, np.nan), where=totals > 0).mean(axis=1)
-    return value, logit_interval(value, resampled, n), n, images
+    return Estimate(value, logit_interval(value, resampled, n), n, images)
+
+
+def predictive_value(sample: ClassSample, c: int) -> Estimate:
+    """The fraction of the images predicted as a class that have it, at the prevalence of the test set."""
+    estimate = sample.ratio(sample.cells(predicted=[c]), sample.cells([c], [c]), [0, 1])
+    empty = f"; no image was called {sample.names[c]}" if not estimate.images else ""
+    prevalence = 100 * sample.images_of[1] / sample.images
+    return estimate.noted(f"at a prevalence of {prevalence:.0f}% {sample.names[1]} among these images{empty}")
+
+
+def mean_auc(sample: ClassSample) -> Estimate:
+    """The mean AUC of one class versus the rest."""
+    aucs = [sample.auc(c) for c in sample.ranked]
+    note = f"mean of one class versus the rest over {len(aucs)} classes"
+    if len(aucs) < 2:
+        reason = not_computable("the test set holds one class only")
+        return Estimate(np.nan, reason, sample.patients, sample.images, note)
+    value = float(np.mean([auc.value for auc in aucs]))
+    interval = _mean_auc_interval(value, sample, [auc.interval for auc in aucs])
+    return Estimate(value, interval, sample.patients, sample.images, note)
+
+
+def _mean_auc_interval(value: float, sample: ClassSample, parts: list[Interval]) -> Interval:
+    if not all(part.computable for part in parts):
+        return not_computable(FEW_IN_A_CLASS)
+    resampled = np.mean([sample.resampled_auc[c] for c in sample.ranked], axis=0)
+    interval = logit_interval(value, resampled, sample.patients)
+    return interval if interval.computable else averaged(parts, "mean of the classes' Newcombe intervals on patients")
+
+
+def averaged(parts: list[Interval], note: str) -> Interval:
+    """The mean of the limits: numbers that share their patients have errors that add up rather than cancel."""
+    low, high = (float(np.mean([getattr(part, side) for part in parts])) for side in ("low", "high"))
+    return Interval(low, high, note)
+
+
+def _recognised(sample: ClassSample, c: int) -> Estimate:
+    return sample.recall(c).noted(f"fraction of {sample.names[c]} recognised")
+
+
+def _specificity(sample: ClassSample, c: int) -> Estimate:
+    others = [k for k in range(len(sample.names)) if k != c]
+    spared = sample.ratio(sample.cells(others), sample.cells(others, others), [])
+    return spared.noted(f"fraction of the others not called {sample.names[c]}")
+
+
+BINARY: tuple[Metric[ClassSample], ...] = (
+    Metric("AUC", lambda sample: sample.auc(1).noted(f"positive class: {sample.names[1]}")),
+    Metric("sensitivity", partial(_recognised, c=1)),
+    Metric("specificity", partial(_recognised, c=0)),
+    Metric("accuracy", accuracy),
+    Metric("balanced accuracy", balanced_accuracy),
+    Metric("PPV", partial(predictive_value, c=1)),
+    Metric("NPV", partial(predictive_value, c=0)),
+)
+OVERALL: tuple[Metric[ClassSample], ...] = (
+    Metric("AUC, mean over classes", mean_auc),
+    Metric("accuracy", accuracy),
+    Metric("balanced accuracy", balanced_accuracy),
+)
+
+
+def one_versus_rest(c: int, name: str) -> tuple[Metric[ClassSample], ...]:
+    """The metrics of one of several classes."""
+    return (
+        Metric(f"AUC, {name}", lambda sample: sample.auc(c).noted(f"{name} versus the rest")),
+        Metric(f"sensitivity, {name}", lambda sample: sample.recall(c)),
+        Metric(f"specificity, {name}", partial(_specificity, c=c)),
+    )

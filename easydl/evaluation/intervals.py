@@ -1,6 +1,6 @@
 """95% intervals that respect patients: images of one patient stay together when the test set is resampled.
 
-It knows nothing of tables, files or pictures. Three shapes of number, three intervals, chosen because
+It knows nothing of tables, files or figures. Three shapes of number, three intervals, chosen because
 simulation (10 to 80 patients a class, one to six images each) keeps their coverage near 95% where the plain
 percentile interval drops to 85-90%, and because they stay honest at 0 and 100%, where the plain bootstrap
 collapses to no width:
@@ -53,7 +53,7 @@ def not_computable(reason: str) -> Interval:
     """The interval of a number too few patients stand behind.
 
     Args:
-        reason: Why, in words.
+        reason: Why, as text.
 
     Returns:
         An Interval of NaN whose note begins with "interval not computable".

@@ -1,11 +1,9 @@
-"""The numbers of a model that looks for several findings, each with n and a 95% interval. It runs no model."""
+"""The metrics of several labels at once: AUC, average precision, sensitivity and specificity of each. It runs no model."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from functools import cached_property, partial
 
 import numpy as np
 import pandas as pd
@@ -13,182 +11,165 @@ from sklearn.metrics import average_precision_score
 
 from easydl.errors import InputError
 from easydl.evaluation.average_precision import average_precision_statistic
-from easydl.evaluation.intervals import (
-    MINIMUM_PATIENTS,
-    Interval,
-    PatientBootstrap,
-    auc_statistic,
-    logit_interval,
-    not_computable,
-)
-from easydl.evaluation.results import Metrics, metric_row, size_notes, width_notes
-from easydl.evaluation.sample import Sample, curves, rows_to_test
+from easydl.evaluation.classification import averaged
+from easydl.evaluation.intervals import MINIMUM_PATIENTS, auc_statistic, logit_interval, not_computable
+from easydl.evaluation.metric import Estimate, Metric, Resampling, run, size_notes
+from easydl.evaluation.results import Metrics
+from easydl.evaluation.sample import ClassSample, roc_curves, rows_to_test
 from easydl.studies.labels import JOIN
+from easydl.tasks import Task
 
 ABSENT, PRESENT = "absent", "present"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One finding of a test: its images as a two-class sample, and its average precision.
-
-    Attributes:
-        name: Of the finding.
-        sample: Absent or present in every image.
-        precision: Average precision; NaN when no image has the finding.
-        precision_interval: Its 95% interval.
-    """
-
-    name: str
-    sample: Sample
-    precision: float
-    precision_interval: Interval
+Statistic = Callable[[np.ndarray], np.ndarray]
 
 
 def multilabel_metrics(
-    frame: pd.DataFrame,
-    classes: Sequence[str],
-    *,
-    patients_known: bool = True,
-    seed: int = 0,
-    resamples: int = 2000,
+    frame: pd.DataFrame, classes: Sequence[str], *, patients_known: bool = True, seed: int = 0, resamples: int = 2000
 ) -> Metrics:
-    """Test a model that looks for several findings: AUC, average precision, sensitivity and specificity of each.
+    """Test a multilabel model: AUC, average precision, sensitivity and specificity of each label.
 
     Args:
-        frame: One row per image with the columns ``label`` (its findings joined by ``"; "``, empty for none),
-            ``patient`` and ``p(<finding>)`` for every finding (0 to 1). Rows without a label (NaN) are left out and
+        frame: One row per image with the columns ``label`` (its labels joined by ``"; "``, empty for none),
+            ``patient`` and ``p(<label>)`` for every label (0 to 1). Rows without a label (NaN) are left out and
             counted.
-        classes: The findings in the order of the model's outputs.
+        classes: The labels in the order of the model's outputs.
         patients_known: As for `classification_metrics`.
         seed: Seed of the bootstrap.
         resamples: Number of bootstrap resamples, at least 100.
 
     Returns:
-        Metrics whose first row is the mean AUC over the findings. Sensitivity and specificity are at a probability of
-        0.5. Findings that few patients have are named in the notes.
+        Metrics whose first row is the mean AUC over the labels. Sensitivity and specificity are at a probability of
+        0.5. Labels that few patients have are named in the notes.
 
     Raises:
-        InputError: A column is missing, no row has a label, a label is none of the findings, or a probability is not a
+        InputError: A column is missing, no row has a label, a label is not one of the model's, or a probability is not a
             number.
 
     Example:
         >>> frame = pd.DataFrame({"patient": list("abcdef"), "label": ["nodule", "", "nodule; effusion", "", "effusion", ""],
         ...     "p(nodule)": [0.9, 0.2, 0.7, 0.3, 0.4, 0.1], "p(effusion)": [0.1, 0.2, 0.8, 0.3, 0.6, 0.7]})
         >>> multilabel_metrics(frame, ["nodule", "effusion"])
-        AUC, mean over findings 0.94 (95% CI ...), 6 patients
+        AUC, mean over labels 0.94 (95% CI ...), 6 patients
 
     References:
         Maier-Hein L et al. Metrics reloaded. Nat Methods 2024;21:195-212.
     """
     names = [str(name) for name in classes]
-    columns = [f"p({name})" for name in names]
-    table, notes = rows_to_test(frame, names, [], columns, patients_known, least=1, blank=True)
-    held = [set(cell.split(JOIN)) - {""} for cell in table["label"]]
-    strange = sorted(set().union(*held) - set(names))
-    if strange:
-        raise InputError(
-            f"The column label holds {', '.join(repr(name) for name in strange[:5])}.",
-            f"findings of the model: {', '.join(names)}, or nothing.",
-            "Correct the labels, or test with the model that was trained on them.",
-        )
-    findings = []
-    for name in names:
-        present = np.array([name in row for row in held])
-        findings.append(_finding(table, name, present, patients_known, seed, resamples))
-    absent = [one.name for one in findings if not one.sample.patients_of[1]]
-    always = [one.name for one in findings if not one.sample.patients_of[0]]
-    for which, words in ((absent, "No test image has"), (always, "Every test image has")):
+    table, notes = rows_to_test(frame, [f"p({name})" for name in names], patients_known, empty_is_label=True)
+    sample = LabelsSample(table, names, Resampling(patients_known, seed, resamples))
+    never = [label.name for label in sample.labels if not label.patients_of[1]]
+    always = [label.name for label in sample.labels if not label.patients_of[0]]
+    for which, text in ((never, "No test image has"), (always, "Every test image has")):
         if which:
-            notes.append(f"{words} the finding {', '.join(which)}: nothing can be said about it.")
-    unit = findings[0].sample.unit_of_n
-    with_it = {f"{one.name}": one.sample.patients_of[1] for one in findings}
-    notes += [note.replace("(", "with the finding (", 1) for note in size_notes(with_it, unit)]
+            notes.append(f"{text} the label {', '.join(which)}: nothing can be said about it.")
+    patients = {label.name: label.patients_of[1] for label in sample.labels}
+    sizes = size_notes(patients, sample.resampling.unit_of_n)
+    notes += [note.replace("(", "with the label (", 1) for note in sizes]
     notes.append(
-        "Sensitivity and specificity are at a probability of 0.5. Average precision depends on how common a finding is: "
-        "guessing gives its share among these images, which the note says."
+        "Sensitivity and specificity are at a probability of 0.5. Average precision depends on how common a label is: "
+        "guessing gives its prevalence among these images, which the note says."
     )
-    rows = [*_mean_rows(table, findings, seed, resamples), *(row for one in findings for row in _rows(one, len(names)))]
-    notes += width_notes(rows[0])
-    roc = {one.name: curves(one.sample)[PRESENT] for one in findings if one.sample.ranked}
-    return Metrics(
-        task="multilabel", classes=tuple(names), table=pd.DataFrame(rows), notes=notes, patients_known=patients_known,
-        images=len(table), patients=table["patient"].nunique(),
-        per_class={
-            one.name: {"images": int(one.sample.images_of[1]), "patients": one.sample.patients_of[1]} for one in findings
-        },
-        curves=roc, seed=seed, resamples=resamples,
-    )  # fmt: skip
+    return run(
+        Task.MULTILABEL,
+        names,
+        [*OVERALL, *(metric for k, name in enumerate(names) for metric in one_label(k, name))],
+        sample,
+        notes=notes,
+        per_class={label.name: label.per_class[PRESENT] for label in sample.labels},
+        curves={label.name: roc_curves(label)[PRESENT] for label in sample.labels if label.ranked},
+    )
 
 
-def _finding(
-    table: pd.DataFrame, name: str, present: np.ndarray, patients_known: bool, seed: int, resamples: int
-) -> Finding:
-    score = table[f"p({name})"].to_numpy(float)
-    words = np.array([ABSENT, PRESENT])
-    two = pd.DataFrame(
-        {
-            "patient": table["patient"], "label": words[present.astype(int)],
-            "prediction": words[(score >= 0.5).astype(int)], f"p({ABSENT})": 1 - score, f"p({PRESENT})": score,
-        }
-    )  # fmt: skip
-    sample = Sample(two, [ABSENT, PRESENT], patients_known, seed, resamples)
-    if not sample.ranked:
-        return Finding(name, sample, np.nan, not_computable("the finding is in none or in all of the images"))
-    value = float(average_precision_score(present, score))
-    if min(sample.patients_of) < MINIMUM_PATIENTS:
-        return Finding(
-            name, sample, value, not_computable(f"fewer than {MINIMUM_PATIENTS} patients with or without it")
-        )
-    statistic = average_precision_statistic(score, present, sample.bootstrap.index)
-    drawn = sample.bootstrap.run(lambda weights: statistic(weights)[:, None])[:, 0]
-    return Finding(name, sample, value, logit_interval(value, drawn, len(sample.bootstrap.names)))
+class LabelSample(ClassSample):
+    """One label of a test: absent or present in every image."""
+
+    def __init__(self, table: pd.DataFrame, name: str, resampling: Resampling) -> None:
+        self.name = name
+        present = np.array([name in cell.split(JOIN) for cell in table["label"]])
+        score = table[f"p({name})"].to_numpy(float)
+        words = np.array([ABSENT, PRESENT])
+        columns = {"label": words[present.astype(int)], "prediction": words[(score >= 0.5).astype(int)]}
+        scores = {f"p({ABSENT})": 1 - score, f"p({PRESENT})": score}
+        super().__init__(table[["patient"]].assign(**columns, **scores), [ABSENT, PRESENT], resampling)
+
+    @property
+    def prevalence(self) -> float:
+        """The fraction of images with the label."""
+        return self.images_of[1] / self.images
+
+    @cached_property
+    def precision(self) -> Estimate:
+        """The average precision."""
+        n, images, note = self.patients, self.images, f"guessing gives {self.prevalence:.2f}"
+        if not self.ranked:
+            return Estimate(np.nan, not_computable("the label is in none or in all of the images"), n, images, note)
+        positive, score = self.reference == 1, self.scores[:, 1]
+        value = float(average_precision_score(positive, score))
+        if min(self.patients_of) < MINIMUM_PATIENTS:
+            reason = not_computable(f"fewer than {MINIMUM_PATIENTS} patients with or without it")
+            return Estimate(value, reason, n, images, note)
+        statistic = average_precision_statistic(score, positive, self.bootstrap.index)
+        drawn = self.bootstrap.run(lambda weights: statistic(weights)[:, None])[:, 0]
+        return Estimate(value, logit_interval(value, drawn, n), n, images, note)
 
 
-def _rows(one: Finding, findings: int) -> list[dict[str, Any]]:
-    sample = one.sample
-    share = sample.images_of[1] / len(sample.reference)
-    everyone = len(sample.reference)
-    result = (one.precision, one.precision_interval, len(sample.bootstrap.names), everyone)
-    sensitivity = sample.ratio(sample.cells([1]), sample.cells([1], [1]), [1])
-    specificity = sample.ratio(sample.cells([0]), sample.cells([0], [0]), [0])
-    at = f"in {100 * share:.0f}% of the images ({sample.patients_of[1]} {sample.unit_of_n})"
-    return [
-        sample.row(f"AUC, {one.name}", (*sample.auc(1), everyone), at),
-        sample.row(f"average precision, {one.name}", result, f"guessing gives {share:.2f}"),
-        sample.row(f"sensitivity, {one.name}", sensitivity, "at 0.5"),
-        sample.row(f"specificity, {one.name}", specificity, "at 0.5"),
-    ]
+class LabelsSample:
+    """All labels of a test; patients are drawn for all of them together, because they share them."""
+
+    def __init__(self, table: pd.DataFrame, names: list[str], resampling: Resampling) -> None:
+        strange = sorted(set().union(*(cell.split(JOIN) for cell in table["label"])) - {*names, ""})
+        if strange:
+            raise InputError(
+                f"The column label holds {', '.join(repr(name) for name in strange[:5])}.",
+                f"labels of the model: {', '.join(names)}, or nothing.",
+                "Correct the labels, or test with the model that was trained on them.",
+            )
+        self.resampling = resampling
+        self.labels = [LabelSample(table, name, resampling) for name in names]
+        self.bootstrap = resampling.bootstrap(table["patient"])
+        self.images, self.patients = len(table), len(self.bootstrap.names)
+
+    def mean(self, statistic_of: Callable[..., Statistic], measure: Callable[[LabelSample], Estimate]) -> Estimate:
+        """The mean of a number over the labels that are both absent and present."""
+        ranked = [label for label in self.labels if label.ranked]
+        note = f"over {len(ranked)} label{'s' if len(ranked) != 1 else ''}"
+        if not ranked:
+            reason = not_computable("no label is both absent and present")
+            return Estimate(np.nan, reason, self.patients, self.images, note)
+        estimates = [measure(label) for label in ranked]
+        statistics = [statistic_of(label.scores[:, 1], label.reference == 1, self.bootstrap.index) for label in ranked]
+        value = float(np.mean([estimate.value for estimate in estimates]))
+        drawn = self.bootstrap.run(partial(_mean, statistics))[:, 0]
+        interval, parts = logit_interval(value, drawn, self.patients), [estimate.interval for estimate in estimates]
+        if not interval.computable and all(part.computable for part in parts):
+            interval = averaged(parts, "mean of the labels' intervals")
+        return Estimate(value, interval, self.patients, self.images, note)
 
 
-def _mean_rows(table: pd.DataFrame, findings: list[Finding], seed: int, resamples: int) -> list[dict[str, Any]]:
-    """The means over findings; patients are drawn for all findings together, because they share them."""
-    ranked = [one for one in findings if one.sample.ranked]
-    bootstrap = PatientBootstrap(table["patient"], resamples=resamples, seed=seed)
-    unit, n = findings[0].sample.unit_of_n, len(bootstrap.names)
-    note = f"over {len(ranked)} finding{'s' if len(ranked) != 1 else ''}"
-    made = {
-        "AUC": (auc_statistic, [one.sample.auc(1)[0] for one in ranked], [one.sample.auc(1)[1] for one in ranked]),
-        "average precision": (
-            average_precision_statistic, [one.precision for one in ranked], [one.precision_interval for one in ranked],
-        ),
-    }  # fmt: skip
-    rows = []
-    for name, (make, values, parts) in made.items():
-        if not values:
-            value, interval = np.nan, not_computable("no finding is both absent and present")
-        else:
-            each = [make(one.sample.scores[:, 1], one.sample.reference == 1, bootstrap.index) for one in ranked]
-            value = float(np.mean(values))
-            interval = logit_interval(value, bootstrap.run(partial(_mean, each))[:, 0], n)
-            if not interval.computable and all(part.computable for part in parts):
-                # As for classes: the findings share their patients, so the limits are averaged.
-                low, high = (float(np.mean([getattr(part, side) for part in parts])) for side in ("low", "high"))
-                interval = Interval(low, high, "mean of the findings' intervals")
-        rows.append(metric_row(f"{name}, mean over findings", value, interval, n, unit, images=len(table), note=note))
-    return rows
-
-
-def _mean(statistics: list[Callable[[np.ndarray], np.ndarray]], weights: np.ndarray) -> np.ndarray:
+def _mean(statistics: list[Statistic], weights: np.ndarray) -> np.ndarray:
     """The mean of statistics in every resample ``(resamples, 1)``; NaN where one of them is undefined."""
-    return np.mean([one(weights) for one in statistics], axis=0)[:, None]
+    return np.mean([statistic(weights) for statistic in statistics], axis=0)[:, None]
+
+
+OVERALL: tuple[Metric[LabelsSample], ...] = (
+    Metric("AUC, mean over labels", lambda sample: sample.mean(auc_statistic, lambda label: label.auc(1))),
+    Metric(
+        "average precision, mean over labels",
+        lambda sample: sample.mean(average_precision_statistic, lambda label: label.precision),
+    ),
+)
+
+
+def one_label(k: int, name: str) -> tuple[Metric[LabelsSample], ...]:
+    """The metrics of one label."""
+    return (
+        Metric(f"AUC, {name}", lambda sample: _auc(sample.labels[k])),
+        Metric(f"average precision, {name}", lambda sample: sample.labels[k].precision),
+        Metric(f"sensitivity, {name}", lambda sample: sample.labels[k].recall(1).noted("at 0.5")),
+        Metric(f"specificity, {name}", lambda sample: sample.labels[k].recall(0).noted("at 0.5")),
+    )
+
+
+def _auc(label: LabelSample) -> Estimate:
+    patients = f"{label.patients_of[1]} {label.resampling.unit_of_n}"
+    return label.auc(1).noted(f"in {100 * label.prevalence:.0f}% of the images ({patients})")

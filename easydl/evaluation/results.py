@@ -1,4 +1,4 @@
-"""The Metrics object: numbers and their intervals, shown and saved. It computes no metric itself."""
+"""The Metrics of a test: the object and the content of metrics.json at once. It computes no number and draws nothing."""
 
 from __future__ import annotations
 
@@ -6,184 +6,164 @@ import html
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pandas as pd
-from pydantic import ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from easydl.errors import RESEARCH_USE, InputError
-from easydl.evaluation.intervals import Interval
-from easydl.evaluation.stored import Stored
+from easydl.evaluation.formatting import interval_text, number
+from easydl.evaluation.panels import Panel, panels_of
 from easydl.fileio import write_text
+from easydl.tasks import Task
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLUMNS = ("name", "value", "low", "high", "n", "unit_of_n", "note", "images", "unit")
-FEW_PATIENTS, SOME_PATIENTS, WIDE = 10, 30, 0.10
+
+def _defined(value: Any) -> Any:
+    """None for NaN, as JSON has no NaN."""
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def metric_row(
-    name: str,
-    value: float,
-    interval: Interval,
-    n: int,
-    unit_of_n: str,
-    *,
-    images: int,
-    unit: str = "",
-    note: str = "",
-) -> dict[str, Any]:
-    """One row of ``Metrics.table``.
-
-    Args:
-        name: What the number is.
-        value: The number; NaN when undefined.
-        interval: Its 95% interval.
-        n: How many patients stand behind it (images when patients are unknown).
-        unit_of_n: "patients" or "images".
-        images: How many images stand behind it.
-        unit: "mm", "mL", "mm²", ... or empty for a share between 0 and 1.
-        note: What a reader must know about it.
-
-    Returns:
-        The row as a dictionary with the keys of ``COLUMNS``.
-    """
-    # An interval resamples patients; where none is known every image stands for one, and the words must say so.
-    reached = interval.note if unit_of_n == "patients" else interval.note.replace("patient", "image")
-    words = "; ".join(part for part in (note, reached) if part)
-    values = (name, float(value), interval.low, interval.high, int(n), unit_of_n, words, int(images), unit)
-    return dict(zip(COLUMNS, values, strict=True))
+Number = Annotated[float | None, BeforeValidator(_defined)]
+Count = Annotated[int, Field(ge=0)]
 
 
-def size_notes(patients_per_class: Mapping[str, int], unit_of_n: str) -> list[str]:
-    """What to say when there are few test patients.
-
-    Args:
-        patients_per_class: Test patients of every class.
-        unit_of_n: "patients" or "images".
-
-    Returns:
-        No sentence, or one: fewer than 10 is too few to mean much, fewer than 30 asks for caution.
-    """
-    few = [f"{name} {n}" for name, n in patients_per_class.items() if n < FEW_PATIENTS]
-    some = [f"{name} {n}" for name, n in patients_per_class.items() if n < SOME_PATIENTS]
-    if few:
-        return [f"Too few to mean much: fewer than {FEW_PATIENTS} test {unit_of_n} ({', '.join(few)})."]
-    if some:
-        return [f"Read with caution: fewer than {SOME_PATIENTS} test {unit_of_n} ({', '.join(some)})."]
-    return []
+class _Part(BaseModel):
+    model_config = ConfigDict(allow_inf_nan=False, frozen=True)
 
 
-def width_notes(headline: Mapping[str, Any]) -> list[str]:
-    """What to say when the headline's interval is wide.
+class Row(_Part):
+    """One line of the table; ``value``, ``low`` and ``high`` are None where undefined."""
 
-    Args:
-        headline: The first row of the table.
-
-    Returns:
-        One sentence when half the interval of a share is above 0.10, otherwise none.
-    """
-    if headline["unit"] or not (headline["high"] - headline["low"]) / 2 > WIDE:
-        return []
-    return [
-        f"The interval of the {headline['name']} is wider than ±{WIDE:.2f}: a larger test set, or "
-        "cross-validation by patient, is needed before drawing conclusions."
-    ]
+    name: str
+    value: Number
+    low: Number
+    high: Number
+    n: Count
+    unit_of_n: str
+    note: str = ""
+    images: Count = 0
+    unit: str = ""
 
 
-def number(value: float | None, unit: str = "") -> str:
-    """A number as people read it: two decimals for a share, never rounded up to a perfect one.
+class CaseRow(_Part):
+    """One case and class of a segmentation, or one reconstructed image; further columns are kept."""
 
-    Args:
-        value: The number; None and NaN are "n/a".
-        unit: Its unit; empty for a share between 0 and 1.
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Annotated[str | int | float | None, BeforeValidator(_defined)]] = Field(init=False)
 
-    Returns:
-        The text, with the unit.
-
-    Example:
-        >>> number(0.8512), number(0.998), number(12.34, "mm"), number(float("nan"))
-        ('0.85', '0.998', '12.3 mm', 'n/a')
-    """
-    if value is None or not math.isfinite(value):
-        return "n/a"
-    if unit:
-        if 0 < abs(value) < 0.01:
-            return f"{value:.2g} {unit}"
-        decimals = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
-        return f"{value:.{decimals}f} {unit}"
-    text = f"{value:.{_decimals(value)}f}"
-    return {"1.000": ">0.999", "0.000": "<0.001"}.get(text, text)
+    image: str
+    patient: str
+    structure: str = Field(default="", alias="class")
+    dice: Number = None
 
 
-def _decimals(share: float) -> int:
-    """Two, or three where two would show an imperfect share as 0.00 or 1.00."""
-    return 3 if f"{share:.2f}" in ("1.00", "0.00") and share not in (0.0, 1.0) else 2
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Metrics:
+class Metrics(BaseModel):
     """What a model does on a test set. Every number carries n and a 95% interval.
 
     Attributes:
-        task: ``classification``, ``multilabel``, ``ordinal``, ``regression``, ``heads``, ``segmentation`` or
+        task: ``classification``, ``multilabel``, ``ordinal``, ``regression``, ``multitask``, ``segmentation`` or
             ``reconstruction``.
         classes: Class names in the model's order.
-        table: One row per number: name, value, low, high, n, unit_of_n, note, images, unit. The first row is
-            the headline.
+        table: DataFrame with one row per number: name, value, low, high, n, unit_of_n, note, images, unit. The first row
+            is the headline.
         notes: What must be read with the numbers.
         patients_known: False when every image had to count as its own patient.
         images: Images tested.
         patients: Patients tested (images when patients are unknown).
         per_class: For each class, ``{"images": int, "patients": int}``.
         positive: The positive class of a two-class test.
-        confusion: Images counted by reference (rows) and prediction (columns), or None.
-        curves: For each class the ROC curve: ``fpr``, ``tpr``, and a 95% band ``low``, ``high`` over
-            ``grid``.
-        cases: Segmentation: one row per case and class.
+        confusion: DataFrame of images counted by reference (rows) and prediction (columns), or None.
+        curves: For each class the ROC curve: ``fpr``, ``tpr``, and a 95% band ``low``, ``high`` over ``grid``.
+        cases: Segmentation: DataFrame with one row per case and class. Reconstruction: one row per image.
         points: Regression: ``reference`` and ``prediction`` of every image.
-        heads: Several questions: the Metrics of each, by name.
+        heads: Several tasks: the Metrics of each head, by name.
         seed: Seed of the bootstrap.
         resamples: Number of bootstrap resamples.
 
     Example:
-        >>> table = pd.DataFrame([metric_row("AUC", 0.91, Interval(0.84, 0.96), 71, "patients", images=90)])
-        >>> Metrics(task="classification", classes=("no", "yes"), table=table)
+        >>> row = {"name": "AUC", "value": 0.91, "low": 0.84, "high": 0.96, "n": 71, "unit_of_n": "patients"}
+        >>> Metrics(task="classification", classes=("no", "yes"), table=[row])
         AUC 0.91 (95% CI 0.84-0.96), 71 patients
     """
 
-    task: str
-    classes: tuple[str, ...]
-    table: pd.DataFrame
-    notes: list[str] = field(default_factory=list)
-    patients_known: bool = True
-    images: int = 0
-    patients: int = 0
-    per_class: dict[str, dict[str, int]] = field(default_factory=dict)
+    model_config = ConfigDict(allow_inf_nan=False, frozen=True)
+
+    task: Task
+    classes: tuple[str, ...] = Field(min_length=1)
     positive: str | None = None
-    confusion: pd.DataFrame | None = None
-    curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-    cases: pd.DataFrame | None = None
-    points: dict[str, list[float]] = field(default_factory=dict)
-    heads: dict[str, Metrics] = field(default_factory=dict)
+    patients_known: bool = True
+    images: Count = 0
+    patients: Count = 0
+    per_class: dict[str, dict[str, Count]] = {}
+    rows: list[Row] = Field(alias="table")
+    notes: list[str] = []
+    counts: list[list[Count]] | None = Field(default=None, alias="confusion")
+    curves: dict[str, dict[str, list[float]]] = {}
+    case_rows: list[CaseRow] | None = Field(default=None, alias="cases")
+    points: dict[str, list[float]] = {}
+    heads: dict[str, Metrics] = {}
     seed: int = 0
-    resamples: int = 2000
+    resamples: Count = 2000
+
+    @field_validator("rows", "case_rows", mode="before")
+    @classmethod
+    def _of_a_frame(cls, rows: Any) -> Any:
+        return rows.to_dict("records") if isinstance(rows, pd.DataFrame) else rows
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Metrics:
+        if self.points and len({len(self.points.get(side, ())) for side in ("reference", "prediction")}) > 1:
+            raise ValueError("the points differ in length")
+        if self.task.has_masks and any({"structure", "dice"} - row.model_fields_set for row in self.case_rows or ()):
+            raise ValueError("a case lacks its class or its Dice")
+        for curve in self.curves.values():
+            lengths = {name: len(curve.get(name, ())) for name in ("fpr", "tpr", "grid", "low", "high")}
+            if lengths["fpr"] != lengths["tpr"] or not lengths["grid"] == lengths["low"] == lengths["high"]:
+                raise ValueError("the lists of a curve differ in length")
+        size = len(self.classes)
+        if self.counts is not None and [len(row) for row in self.counts] != [size] * size:
+            raise ValueError("the confusion matrix does not fit the classes")
+        return self
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row per number, the headline first."""
+        frame = pd.DataFrame([row.model_dump() for row in self.rows], columns=list(Row.model_fields))
+        return frame.astype({"value": float, "low": float, "high": float})
+
+    @cached_property
+    def confusion(self) -> pd.DataFrame | None:
+        """Images counted by reference (rows) and prediction (columns), or None."""
+        if self.counts is None:
+            return None
+        index, columns = pd.Index(self.classes, name="reference"), pd.Index(self.classes, name="predicted")
+        return pd.DataFrame(np.asarray(self.counts, dtype=int), index=index, columns=columns)
+
+    @cached_property
+    def cases(self) -> pd.DataFrame | None:
+        """One row per case (and class), or None."""
+        if self.case_rows is None:
+            return None
+        rows = [row.model_dump(by_alias=True, exclude_unset=True) for row in self.case_rows]
+        return pd.DataFrame(rows).replace({None: np.nan}).infer_objects()
 
     @property
     def headline(self) -> str:
-        """The first number in one line, with its interval and n; with several questions, that of each."""
+        """The first number in one line, with its interval and n; with several tasks, that of each."""
         if self.heads:
-            return "; ".join(f"{name}: {one.headline}" for name, one in self.heads.items())
+            return "; ".join(f"{name}: {head.headline}" for name, head in self.heads.items())
         return self.sentence(0)
 
     def sentence(self, row: int) -> str:
-        """One row of the table in words.
+        """One row of the table as a sentence.
 
         Args:
             row: Position in ``table``.
@@ -202,6 +182,8 @@ class Metrics:
     def __repr__(self) -> str:
         return self.headline
 
+    __str__ = __repr__
+
     def _repr_html_(self) -> str:
         head = "".join(f"<th style='text-align:left'>{name}</th>" for name in ("", "value", "95% CI", "n", "note"))
         rows = "".join(
@@ -218,18 +200,23 @@ class Metrics:
             f"<tbody>{rows}</tbody></table><ul>{notes}</ul><p><small>{html.escape(RESEARCH_USE)}</small></p>"
         )
 
+    @property
+    def panels(self) -> list[Panel]:
+        """The test's plots as data, the main one first; with several tasks those of each head in turn."""
+        return [panel for head in self.heads.values() for panel in head.panels] or panels_of(self)
+
     def plot(self, ax: Axes | None = None) -> Figure:
-        """Draw the test: the ROC curve beside the confusion matrix, or one Dice dot per case.
+        """Draw the test: the ROC curve beside the confusion matrix, one Dice dot per case, or what fits the task.
 
         Args:
-            ax: Draw only the first picture, on these matplotlib axes.
+            ax: Draw only the first plot (of the first head), on these matplotlib axes.
 
         Returns:
             The matplotlib Figure.
         """
         from easydl.evaluation.plots import draw
 
-        return draw(self, ax)
+        return draw({name: head.panels for name, head in self.heads.items()} or {"": self.panels}, ax)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values: the content of ``metrics.json``. Undefined numbers are null.
@@ -237,26 +224,16 @@ class Metrics:
         Returns:
             A dictionary that ``from_dict`` reads back.
         """
-        confusion = self.confusion
-        return {
-            "research_use": RESEARCH_USE,
-            "task": self.task,
-            "classes": list(self.classes),
-            "positive": self.positive,
-            "patients_known": self.patients_known,
-            "images": self.images,
-            "patients": self.patients,
-            "per_class": self.per_class,
-            "table": _records(self.table),
-            "notes": list(self.notes),
-            "confusion": None if confusion is None else confusion.to_numpy(int).tolist(),
-            "curves": self.curves,
-            "cases": None if self.cases is None else _records(self.cases),
-            **({"points": self.points} if self.points else {}),
-            **({"heads": {name: one.to_dict() for name, one in self.heads.items()}} if self.heads else {}),
-            "seed": self.seed,
-            "resamples": self.resamples,
-        }
+        content = self.model_dump(mode="json", by_alias=True, exclude={"points", "heads", "case_rows"})
+        cases = self.case_rows
+        content["cases"] = (
+            None if cases is None else [row.model_dump(by_alias=True, exclude_unset=True) for row in cases]
+        )
+        if self.points:
+            content["points"] = self.points
+        if self.heads:
+            content["heads"] = {name: head.to_dict() for name, head in self.heads.items()}
+        return {"research_use": RESEARCH_USE, **content}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Metrics:
@@ -272,7 +249,7 @@ class Metrics:
             InputError: The content is not that of a ``metrics.json``.
         """
         try:
-            stored = Stored.model_validate(content)
+            return cls.model_validate(content)
         except ValidationError as error:
             first = error.errors()[0]
             raise InputError(
@@ -280,33 +257,6 @@ class Metrics:
                 "A dictionary as easydl writes it, with task, classes and a table of numbers.",
                 "Test the model again with easydl.evaluate(model, test).save(path).",
             ) from error
-        return cls._of(stored)
-
-    @classmethod
-    def _of(cls, stored: Stored) -> Metrics:
-        table = pd.DataFrame([row.model_dump() for row in stored.table], columns=list(COLUMNS))
-        table[["value", "low", "high"]] = table[["value", "low", "high"]].astype(float)
-        cases = stored.cases
-        return cls(
-            task=stored.task,
-            classes=tuple(stored.classes),
-            table=table,
-            notes=stored.notes,
-            patients_known=stored.patients_known,
-            images=stored.images,
-            patients=stored.patients,
-            per_class=stored.per_class,
-            positive=stored.positive,
-            confusion=None if stored.confusion is None else confusion_frame(stored.confusion, stored.classes),
-            curves={name: curve.model_dump() for name, curve in stored.curves.items()},
-            cases=None
-            if cases is None
-            else pd.DataFrame([case.model_dump(by_alias=True, exclude_unset=True) for case in cases]),
-            points=stored.points,
-            heads={name: cls._of(one) for name, one in stored.heads.items()},
-            seed=stored.seed,
-            resamples=stored.resamples,
-        )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write ``metrics.json``, all or nothing.
@@ -320,44 +270,3 @@ class Metrics:
         target = Path(path)
         target = target / "metrics.json" if target.is_dir() else target
         return write_text(target, json.dumps(self.to_dict(), indent=1, allow_nan=False))
-
-
-def confusion_frame(counts: Any, classes: Sequence[str]) -> pd.DataFrame:
-    """A confusion matrix with its names.
-
-    Args:
-        counts: Square matrix of integers, reference by prediction.
-        classes: Class names in order.
-
-    Returns:
-        DataFrame with the index "reference" and the columns "predicted".
-    """
-    index, columns = pd.Index(classes, name="reference"), pd.Index(classes, name="predicted")
-    return pd.DataFrame(np.asarray(counts, dtype=int), index=index, columns=columns)
-
-
-def interval_text(row: Mapping[Any, Any] | pd.Series) -> str:
-    """The interval of one row of ``Metrics.table``: "0.84-0.96", or "not computable".
-
-    Args:
-        row: A row with value, low, high and unit.
-
-    Returns:
-        The text, with the unit where there is one.
-    """
-    if not (math.isfinite(row["low"]) and math.isfinite(row["high"])):
-        return "not computable"
-    if row["unit"]:
-        low, high = (number(row[side], row["unit"]) for side in ("low", "high"))
-        return f"{low.removesuffix(' ' + row['unit'])} to {high}"
-    decimals = max(_decimals(row[name]) for name in ("value", "low"))
-    low, high = (f"{row[side]:.{decimals}f}" for side in ("low", "high"))
-    between = " to " if low.startswith("-") else "-"
-    return f"{'>0.999' if low == '1.000' else low}{between}{high}"
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return [
-        {str(name): None if isinstance(cell, float) and not math.isfinite(cell) else cell for name, cell in row.items()}
-        for row in frame.astype(object).to_dict("records")
-    ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix, roc_auc_score, roc_curve
@@ -11,47 +9,57 @@ from sklearn.metrics import confusion_matrix, roc_auc_score, roc_curve
 from easydl.errors import InputError
 from easydl.evaluation.intervals import (
     MINIMUM_PATIENTS,
-    Interval,
-    PatientBootstrap,
     auc_interval,
     auc_statistic,
     not_computable,
     proportion_interval,
 )
-from easydl.evaluation.results import metric_row
+from easydl.evaluation.metric import PATIENTS_UNKNOWN, Estimate, Resampling
 
+FEW_IN_A_CLASS = f"fewer than {MINIMUM_PATIENTS} patients in a class"
 _GRID = np.linspace(0, 1, 101)
 _CURVE_POINTS = 300
 
 
-class Sample:
-    """The labelled rows as integer arrays, the bootstrap, and every resampled number."""
+class ClassSample:
+    """The labelled rows of a test of exclusive classes as integer arrays, the bootstrap, and every resampled number."""
 
-    def __init__(self, table: pd.DataFrame, names: list[str], patients_known: bool, seed: int, resamples: int) -> None:
+    def __init__(self, table: pd.DataFrame, names: list[str], resampling: Resampling) -> None:
         code = {name: k for k, name in enumerate(names)}
-        self.names = names
+        self.names, self.resampling = names, resampling
         self.reference = table["label"].map(code).to_numpy(int)
         self.predicted = table["prediction"].map(code).to_numpy(int)
         self.scores = table[[f"p({name})" for name in names]].to_numpy(float)
-        self.unit_of_n = "patients" if patients_known else "images"
-        self.bootstrap = PatientBootstrap(table["patient"], self.reference, resamples=resamples, seed=seed)
+        self.bootstrap = resampling.bootstrap(table["patient"], self.reference)
+        self.images, self.patients = len(table), len(self.bootstrap.names)
         self.confusion = confusion_matrix(self.reference, self.predicted, labels=range(len(names)))
         self.images_of = np.bincount(self.reference, minlength=len(names))
         self.patients_of = [self._patients(self.reference == k) for k in range(len(names))]
         self._resample()
 
+    @property
+    def per_class(self) -> dict[str, dict[str, int]]:
+        """Images and patients of each class."""
+        counts = zip(self.names, self.images_of.tolist(), self.patients_of, strict=True)
+        return {name: {"images": images, "patients": patients} for name, images, patients in counts}
+
+    @property
+    def absent(self) -> list[str]:
+        """Classes that no image has."""
+        return [name for name, patients in zip(self.names, self.patients_of, strict=True) if not patients]
+
     def _patients(self, images: np.ndarray) -> int:
         return len(np.unique(self.bootstrap.index[images]))
 
     def _per_patient(self, images: np.ndarray) -> np.ndarray:
-        return np.bincount(self.bootstrap.index[images], minlength=len(self.bootstrap.names)).astype(float)
+        return np.bincount(self.bootstrap.index[images], minlength=self.patients).astype(float)
 
     def _resample(self) -> None:
         k = len(self.names)
         pairs = [(self.reference == i) & (self.predicted == j) for i in range(k) for j in range(k)]
         cells = np.stack([self._per_patient(pair) for pair in pairs], axis=1)
         binary = k == 2
-        self.ranked = [c for c in range(k) if 0 < self.images_of[c] < len(self.reference) and (c == 1 or not binary)]
+        self.ranked = [c for c in range(k) if 0 < self.images_of[c] < self.images and (c == 1 or not binary)]
         ranks = [auc_statistic(self.scores[:, c], self.reference == c, self.bootstrap.index) for c in self.ranked]
 
         def statistic(weights: np.ndarray) -> np.ndarray:
@@ -61,18 +69,21 @@ class Sample:
         self.resampled_confusion = values[:, : k * k].reshape(-1, k, k)
         self.resampled_auc = dict(zip(self.ranked, values[:, k * k :].T, strict=True))
 
-    def auc(self, c: int) -> tuple[float, Interval, int]:
-        """AUC of one class against the rest, its interval and the number of patients."""
-        n = len(self.bootstrap.names)
+    def auc(self, c: int) -> Estimate:
+        """AUC of one class against the rest."""
         if c not in self.ranked:
-            return np.nan, not_computable("the test set holds one class only"), n
+            return Estimate(np.nan, not_computable("the test set holds one class only"), self.patients, self.images)
         positive = self.reference == c
         value = float(roc_auc_score(positive, self.scores[:, c]))
         sides = self._patients(positive), self._patients(~positive)
-        return value, auc_interval(value, self.resampled_auc[c], *sides), n
+        return Estimate(value, auc_interval(value, self.resampled_auc[c], *sides), self.patients, self.images)
 
-    def ratio(self, counted: np.ndarray, hits: np.ndarray, classes: list[int]) -> tuple[float, Interval, int, int]:
-        """A proportion of images: value, interval, patients and images behind it.
+    def recall(self, c: int) -> Estimate:
+        """The fraction of a class's images that are predicted as such."""
+        return self.ratio(self.cells([c]), self.cells([c], [c]), [c])
+
+    def ratio(self, counted: np.ndarray, hits: np.ndarray, classes: list[int]) -> Estimate:
+        """A proportion of images.
 
         ``counted`` and ``hits`` are boolean masks over the cells of the confusion matrix (reference,
         predicted); ``classes`` are the classes that need two patients each.
@@ -80,7 +91,7 @@ class Sample:
         among = counted[self.reference, self.predicted]
         images, patients = int(among.sum()), self._patients(among)
         if not images:
-            return np.nan, not_computable("no image to count"), 0, 0
+            return Estimate(np.nan, not_computable("no image to count"), 0, 0)
         value = float(self.confusion[hits].sum() / images)
         denominators = self.resampled_confusion[:, counted].sum(axis=1)
         resampled = np.divide(
@@ -90,10 +101,9 @@ class Sample:
             where=denominators > 0,
         )
         if any(self.patients_of[c] < MINIMUM_PATIENTS for c in classes):
-            reason = f"fewer than {MINIMUM_PATIENTS} patients in a class"
-            return value, not_computable(reason), patients, images
+            return Estimate(value, not_computable(FEW_IN_A_CLASS), patients, images)
         counts = self._per_patient(among)
-        return value, proportion_interval(value, resampled, counts[counts > 0]), patients, images
+        return Estimate(value, proportion_interval(value, resampled, counts[counts > 0]), patients, images)
 
     def cells(self, reference: list[int] | None = None, predicted: list[int] | None = None) -> np.ndarray:
         """A mask over the confusion matrix: these reference classes and these predictions (None: all)."""
@@ -104,31 +114,26 @@ class Sample:
         mask[np.ix_(rows, columns)] = True
         return mask
 
-    def row(self, name: str, result: tuple[float, Interval, int, int], note: str = "") -> dict[str, Any]:
-        """A row of the metrics table from a value, its interval, patients and images."""
-        value, interval, patients, images = result
-        return metric_row(name, value, interval, patients, self.unit_of_n, images=images, note=note)
 
-
-def curves(sample: Sample) -> dict[str, dict[str, list[float]]]:
+def roc_curves(sample: ClassSample) -> dict[str, dict[str, list[float]]]:
     """The ROC curve of every ranked class: ``fpr``, ``tpr``, and the band ``low``, ``high`` over ``grid``."""
-    found = {}
+    curves = {}
     for c in sample.ranked:
         positive = sample.reference == c
         false, true, _ = roc_curve(positive, sample.scores[:, c])
         keep = np.unique(np.linspace(0, len(false) - 1, min(len(false), _CURVE_POINTS)).astype(int))
-        found[sample.names[c]] = {
+        curves[sample.names[c]] = {
             "fpr": false[keep].round(5).tolist(),
             "tpr": true[keep].round(5).tolist(),
             **_band(sample, c, positive),
         }
-    return found
+    return curves
 
 
-def _band(sample: Sample, c: int, positive: np.ndarray) -> dict[str, list[float]]:
+def _band(sample: ClassSample, c: int, positive: np.ndarray) -> dict[str, list[float]]:
     """Pointwise 95% band of the sensitivity at each false-positive rate; empty where it has no width."""
     drawn = sample.resampled_auc[c]
-    if not sample.auc(c)[1].computable or np.ptp(drawn[np.isfinite(drawn)]) < 1e-12:
+    if not sample.auc(c).interval.computable or np.ptp(drawn[np.isfinite(drawn)]) < 1e-12:
         return {"grid": [], "low": [], "high": []}
     order = np.argsort(-sample.scores[:, c], kind="stable")
     ends = np.flatnonzero(np.append(np.diff(sample.scores[order, c]) != 0, True))
@@ -146,9 +151,12 @@ def _band(sample: Sample, c: int, positive: np.ndarray) -> dict[str, list[float]
     return {"grid": _GRID.tolist(), "low": low.round(5).tolist(), "high": high.round(5).tolist()}
 
 
-def labelled_rows(frame: pd.DataFrame, names: list[str], patients_known: bool) -> tuple[pd.DataFrame, list[str]]:
-    """The labelled rows of a test of classes in an order of their own, and what was left out."""
-    table, notes = rows_to_test(frame, names, ["prediction"], [f"p({name})" for name in names], patients_known)
+def class_rows(frame: pd.DataFrame, names: list[str], patients_known: bool) -> tuple[pd.DataFrame, list[str]]:
+    """The labelled rows of a test of exclusive classes, sorted, and notes on what was left out."""
+    if len(names) < 2:
+        raise InputError(f"classes={names}.", "at least two classes.", "Pass the model's classes in their order.")
+    columns = ["prediction", *(f"p({name})" for name in names)]
+    table, notes = rows_to_test(frame, columns, patients_known)
     for column in ("label", "prediction"):
         strange = sorted(set(table[column]) - set(names))
         if strange:
@@ -161,35 +169,22 @@ def labelled_rows(frame: pd.DataFrame, names: list[str], patients_known: bool) -
 
 
 def rows_to_test(
-    frame: pd.DataFrame, names: list[str], words: list[str], numbers: list[str], patients_known: bool, *,
-    least: int = 2, blank: bool = False,
-) -> tuple[pd.DataFrame, list[str]]:  # fmt: skip
-    """The labelled rows of any test in an order of their own, and what was left out.
+    frame: pd.DataFrame, columns: list[str], patients_known: bool, *, empty_is_label: bool = False
+) -> tuple[pd.DataFrame, list[str]]:
+    """The labelled rows of a test, sorted, with a patient in each; and notes on what was left out.
 
-    Args:
-        frame: Of the predictions.
-        names: Classes, findings, or the name of the number.
-        words: Columns of text that are needed beside ``label``.
-        numbers: Columns of finite numbers that are needed.
-        patients_known: Whether the column ``patient`` is needed.
-        least: How many names there must be.
-        blank: Whether an empty label is one (an image without any finding).
-
-    Returns:
-        The rows, with a patient in each, and notes.
-
-    Raises:
-        InputError: A column is missing, no row has a label, or a number is none.
+    All of ``columns`` but ``prediction`` hold finite numbers. ``empty_is_label`` where an image may have none of several
+    labels.
     """
-    needed = ["label", *words, *numbers, *(["patient"] if patients_known else [])]
+    needed = ["label", *columns, *(["patient"] if patients_known else [])]
     missing = [column for column in needed if column not in frame.columns]
-    if missing or len(names) < least:
+    if missing:
         raise InputError(
-            f"The predictions lack the column(s) {', '.join(missing)}." if missing else f"classes={names}.",
-            f"Columns {', '.join(needed)}; at least two classes." if least > 1 else f"Columns {', '.join(needed)}.",
+            f"The predictions lack the column(s) {', '.join(missing)}.",
+            f"Columns {', '.join(needed)}.",
             "Pass the table of easydl.predict(model, study), and the model's classes in their order.",
         )
-    labelled = frame["label"].notna() & (blank | (frame["label"].astype(str).str.strip() != ""))
+    labelled = frame["label"].notna() & (empty_is_label | (frame["label"].astype(str).str.strip() != ""))
     table = frame.loc[labelled].copy()
     notes = []
     if len(table) < len(frame):
@@ -198,8 +193,9 @@ def rows_to_test(
         raise InputError(
             "No test image has a label.", "A reference label for every test image.", "Add the column label."
         )
-    for column in ("label", *words):
+    for column in {"label", "prediction"} & set(needed):
         table[column] = table[column].astype(str)
+    numbers = [column for column in columns if column != "prediction"]
     broken = ~np.isfinite(table[numbers].to_numpy(float)).all(axis=1)
     if broken.any():
         raise InputError(
@@ -210,15 +206,12 @@ def rows_to_test(
     patient = table["patient"].astype(object).where(table["patient"].notna(), "") if patients_known else ""
     table["patient"] = pd.Series(patient, index=table.index).astype(str).str.strip()
     by = [column for column in ("image", "patient", "label", *numbers) if column in table.columns]
-    # in an order of their own, so that the order of the rows in the file does not matter
+    # Sorted, so that the order of the rows in the file does not matter.
     table = table.sort_values(by, kind="stable").reset_index(drop=True)
     alone = table["patient"] == ""
     table["patient"] = table["patient"].mask(alone, [f"(image {row})" for row in range(len(table))])
     if not patients_known:
-        notes.append(
-            "Patients are unknown: every image counts as its own patient. If a patient has several images, "
-            "these intervals are too narrow."
-        )
+        notes.append(PATIENTS_UNKNOWN)
     elif alone.any():
-        notes.append(f"{int(alone.sum())} images have no patient and count as patients of their own.")
+        notes.append(f"{int(alone.sum())} images have no patient and count as a patient each.")
     return table, notes

@@ -1,18 +1,21 @@
-"""The numbers of a segmenter, case by case and in summary, with n and 95% intervals. It runs no model."""
+"""The metrics of a segmentation model, case by case and in summary: Dice, HD95, volume error. It runs no model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from easydl.errors import InputError
-from easydl.evaluation.intervals import PatientBootstrap, mean_interval, not_computable
-from easydl.evaluation.results import Metrics, metric_row, size_notes, width_notes
+from easydl.evaluation.case_sample import UNIT, CaseSample
+from easydl.evaluation.metric import PATIENTS_UNKNOWN, Metric, Resampling, run, size_notes
+from easydl.evaluation.results import Metrics
 from easydl.evaluation.surfaces import dice, hd95
 from easydl.prediction.results import Case
+from easydl.tasks import Task
 
 TINY = 10
 
@@ -20,10 +23,10 @@ TINY = 10
 def segmentation_metrics(
     cases: Iterable[Case], *, patients_known: bool = True, seed: int = 0, resamples: int = 2000
 ) -> Metrics:
-    """Test a segmenter: Dice, HD95 and volume error, case by case, and their means with intervals.
+    """Test a segmentation model: Dice, HD95 and volume error, case by case, and their means with intervals.
 
     Args:
-        cases: What ``easydl.prediction.cases`` yields; taken one at a time, so only one is in memory.
+        cases: What ``easydl.prediction.segmented_cases`` yields; taken one at a time, so only one is in memory.
         patients_known: False when nobody knows which images belong to one patient.
         seed: Seed of the bootstrap.
         resamples: Number of bootstrap resamples.
@@ -35,7 +38,7 @@ def segmentation_metrics(
         is unknown.
 
     Raises:
-        InputError: No case, masks of different shapes, or a value that is no class.
+        InputError: No case, masks of different shapes, or a value that is not one of the classes.
 
     Example:
         >>> names = ("background", "nodule")
@@ -60,15 +63,10 @@ def segmentation_metrics(
             "At least one image with its reference mask and one class besides the background.",
             "Check that the test set is not empty and that its rows have masks.",
         )
-    frame = pd.DataFrame(rows)
     by = ["image", "patient", "case", "class"]
-    frame = frame.sort_values(by, kind="stable", key=_sortable).reset_index(drop=True)
-    frame["unit of n"] = frame["patient" if patients_known else "image"]
-    return _summary(frame, classes, patients_known=patients_known, seed=seed, resamples=resamples)
-
-
-def _sortable(column: pd.Series) -> pd.Series:
-    return column if column.name == "case" else column.astype(str)
+    frame = pd.DataFrame(rows).sort_values(by, kind="stable").reset_index(drop=True)
+    sample = CaseSample(frame, Resampling(patients_known, seed, resamples))
+    return _summary(sample, classes)
 
 
 def _check(case: Case, names: tuple[str, ...], expected: tuple[str, ...], position: int) -> None:
@@ -92,12 +90,12 @@ def _check(case: Case, names: tuple[str, ...], expected: tuple[str, ...], positi
 def _measured(case: Case, position: int, k: int, name: str) -> dict[str, Any]:
     predicted, reference = np.asarray(case.predicted) == k, np.asarray(case.reference) == k
     spacing = None if case.spacing_mm is None else tuple(float(step) for step in case.spacing_mm)
-    solid = predicted.ndim == 3
+    volumetric = predicted.ndim == 3
     if spacing is None:
-        size, unit, length = 1.0, "voxels" if solid else "pixels", "voxels" if solid else "pixels"
+        size, unit, length = 1.0, "voxels" if volumetric else "pixels", "voxels" if volumetric else "pixels"
     else:
         size, unit, length = float(np.prod(spacing)), "mm²", "mm"
-        if solid:
+        if volumetric:
             size, unit = size / 1000, "mL"  # 1 mL is 1000 mm³
     volumes = size * int(predicted.sum()), size * int(reference.sum())
     empty = not reference.any()
@@ -119,108 +117,74 @@ def _measured(case: Case, position: int, k: int, name: str) -> dict[str, Any]:
     }
 
 
-def _summary(
-    frame: pd.DataFrame, classes: tuple[str, ...], *, patients_known: bool, seed: int, resamples: int
-) -> Metrics:
-    unit_of_n = "patients" if patients_known else "images"
-    structures = classes[1:]
-    bootstrap = PatientBootstrap(frame["unit of n"], resamples=resamples, seed=seed)
-
-    def mean(name: str, part: pd.DataFrame, column: str, unit: str = "", note: str = "") -> dict[str, Any]:
-        part = part[part[column].notna()]
-        n, images = part["unit of n"].nunique(), part["case"].nunique()
-        if not n:
-            return metric_row(
-                name,
-                np.nan,
-                not_computable("no case to measure"),
-                0,
-                unit_of_n,
-                images=0,
-                unit=unit,
-                note=note,
-            )
-        index = np.searchsorted(bootstrap.names, part["unit of n"].to_numpy(str))
-        sums = np.zeros((len(bootstrap.names), 2 * len(structures)))
-        for j, structure in enumerate(structures):
-            inside = (part["class"] == structure).to_numpy()
-            sums[:, 2 * j] = np.bincount(index[inside], part[column].to_numpy(float)[inside], len(bootstrap.names))
-            sums[:, 2 * j + 1] = np.bincount(index[inside], minlength=len(bootstrap.names))
-        measured = np.flatnonzero(sums[:, 1::2].any(axis=0))
-        totals = sums.sum(axis=0)
-
-        def statistic(weights: np.ndarray) -> np.ndarray:
-            drawn = weights @ sums
-            counts = drawn[:, 1::2]
-            each = np.divide(drawn[:, ::2], counts, out=np.full_like(counts, np.nan), where=counts > 0)
-            return each[:, measured].mean(axis=1, keepdims=True)
-
-        value = float((totals[::2][measured] / totals[1::2][measured]).mean())
-        interval = mean_interval(bootstrap.run(statistic)[:, 0], n)
-        return metric_row(name, value, interval, n, unit_of_n, images=images, unit=unit, note=note)
-
+def _summary(sample: CaseSample, classes: tuple[str, ...]) -> Metrics:
+    frame, structures = sample.frame, classes[1:]
     several = len(structures) > 1
-    rows = [mean("Dice, mean over classes", frame, "dice")] if several else []
-    notes: list[str] = []
+    metrics, notes = [_mean("Dice, mean over classes", frame, "dice")] if several else [], []
     for structure in structures:
-        part = frame[frame["class"] == structure]
-        ending = f", {structure}" if several else ""
-        there = part[part["reference_voxels"] > 0]
-        missed = int((there["predicted_voxels"] == 0).sum())
-        rows.append(mean(f"Dice{ending}", part, "dice", note=structure))
-        for length in _units(part, "hd95_unit"):
-            note = f"{missed} missed wholly, no distance" if missed else ""
-            rows.append(mean(f"HD95{ending}", part[part["hd95_unit"] == length], "hd95", length, note))
-        for unit in _units(part, "volume_unit"):
-            same = part[part["volume_unit"] == unit].assign(size=lambda x: x["volume_error"].abs())
-            what = "area" if unit in ("mm²", "pixels") else "volume"
-            rows.append(mean(f"{what} error{ending}", same, "volume_error", unit, "predicted minus reference"))
-            rows.append(mean(f"absolute {what} error{ending}", same, "size", unit))
-            empty = same[same["reference_voxels"] == 0]
-            if len(empty):
-                note = "marked where the reference is empty"
-                rows.append(mean(f"false-positive {what}{ending}", empty, "false_positive_volume", unit, note))
-        notes += _case_notes(structure, part, there, missed)
-    people = {s: frame.loc[(frame["class"] == s) & (frame["reference_voxels"] > 0), "unit of n"] for s in structures}
-    notes += size_notes({name: part.nunique() for name, part in people.items()}, unit_of_n) + width_notes(rows[0])
-    if not patients_known:
-        notes.append("Patients are unknown: every image counts as its own patient, so intervals may be too narrow.")
-    return Metrics(
-        task="segmentation",
-        classes=classes,
-        table=pd.DataFrame(rows),
-        notes=notes,
-        patients_known=patients_known,
-        images=int(frame["case"].nunique()),
-        patients=len(bootstrap.names),
-        per_class={name: {"images": len(part), "patients": part.nunique()} for name, part in people.items()},
-        cases=frame.drop(columns=["unit of n", "case"]),
-        seed=seed,
-        resamples=resamples,
+        rows = frame[frame["class"] == structure]
+        metrics += _metrics_of(structure, rows, f", {structure}" if several else "")
+        notes += _case_notes(structure, rows)
+    with_it = {s: frame.loc[(frame["class"] == s) & (frame["reference_voxels"] > 0), UNIT] for s in structures}
+    resampling = sample.resampling
+    notes += size_notes({name: units.nunique() for name, units in with_it.items()}, resampling.unit_of_n)
+    return run(
+        Task.SEGMENTATION,
+        classes,
+        metrics,
+        sample,
+        notes=notes if resampling.patients_known else [*notes, PATIENTS_UNKNOWN],
+        per_class={name: {"images": len(units), "patients": units.nunique()} for name, units in with_it.items()},
+        cases=frame.drop(columns=[UNIT, "case"]),
     )
 
 
-def _units(part: pd.DataFrame, column: str) -> list[str]:
-    return sorted(part[column].unique())
+def _mean(name: str, rows: pd.DataFrame, column: str, unit: str = "", note: str = "") -> Metric[CaseSample]:
+    return Metric(name, partial(CaseSample.mean, rows=rows, column=column, note=note), unit)
 
 
-def _case_notes(structure: str, part: pd.DataFrame, there: pd.DataFrame, missed: int) -> list[str]:
+def _metrics_of(structure: str, rows: pd.DataFrame, ending: str) -> list[Metric[CaseSample]]:
+    """The metrics of one structure; lengths and volumes once for each unit that its cases are measured in."""
+    missed = _missed(rows)
+    metrics = [_mean(f"Dice{ending}", rows, "dice", note=structure)]
+    for unit, part in rows.groupby("hd95_unit"):
+        note = f"{missed} missed wholly, no distance" if missed else ""
+        metrics.append(_mean(f"HD95{ending}", part, "hd95", str(unit), note))
+    for unit, part in rows.groupby("volume_unit"):
+        part, unit = part.assign(size=part["volume_error"].abs()), str(unit)
+        what = "area" if unit in ("mm²", "pixels") else "volume"
+        metrics.append(_mean(f"{what} error{ending}", part, "volume_error", unit, "predicted minus reference"))
+        metrics.append(_mean(f"absolute {what} error{ending}", part, "size", unit))
+        empty = part[part["reference_voxels"] == 0]
+        if len(empty):
+            note = "marked where the reference is empty"
+            metrics.append(_mean(f"false-positive {what}{ending}", empty, "false_positive_volume", unit, note))
+    return metrics
+
+
+def _missed(rows: pd.DataFrame) -> int:
+    return int(((rows["reference_voxels"] > 0) & (rows["predicted_voxels"] == 0)).sum())
+
+
+def _case_notes(structure: str, rows: pd.DataFrame) -> list[str]:
     notes = []
-    empty = len(part) - len(there)
+    present = rows[rows["reference_voxels"] > 0]
+    empty, missed, tiny = len(rows) - len(present), _missed(rows), int((present["reference_voxels"] < TINY).sum())
     if empty:
-        marked = int((part["false_positive_volume"] > 0).sum())
+        marked = int((rows["false_positive_volume"] > 0).sum())
         notes.append(
-            f"{structure}: the reference is empty in {empty} of {len(part)} images, where Dice has no "
+            f"{structure}: the reference is empty in {empty} of {len(rows)} images, where Dice has no "
             f"meaning. They are left out of the means; something was marked in {marked}."
         )
     if missed:
-        notes.append(f"{structure}: missed wholly in {missed} of {len(there)} images (Dice 0, no HD95).")
-    tiny = int((there["reference_voxels"] < TINY).sum())
+        notes.append(f"{structure}: missed wholly in {missed} of {len(present)} images (Dice 0, no HD95).")
     if tiny:
         notes.append(
-            f"{structure}: the reference has fewer than {TINY} voxels in {tiny} of {len(there)} images; "
+            f"{structure}: the reference has fewer than {TINY} voxels in {tiny} of {len(present)} images; "
             "one voxel changes Dice a lot."
         )
-    if len(_units(part, "hd95_unit")) > 1:
-        notes.append(f"{structure}: some images have no known pixel spacing; they are summarised apart, in pixels.")
+    if rows["hd95_unit"].nunique() > 1:
+        notes.append(
+            f"{structure}: some images have no known pixel spacing; they are summarised separately, in pixels."
+        )
     return notes

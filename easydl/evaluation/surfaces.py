@@ -7,14 +7,9 @@ from scipy.ndimage import binary_erosion, distance_transform_edt
 
 
 def dice(predicted: np.ndarray, reference: np.ndarray) -> float:
-    """Dice overlap: twice the common part over the sum of both.
+    """Dice overlap of two boolean masks: twice the common part over the sum of both, 0 to 1.
 
-    Args:
-        predicted: Boolean mask of any shape.
-        reference: Boolean mask of the same shape.
-
-    Returns:
-        0 (nothing in common) to 1 (identical). NaN when the reference is empty: there Dice has no meaning.
+    NaN when the reference is empty: there Dice has no meaning.
 
     Example:
         >>> dice(np.array([True, True, False]), np.array([False, True, True]))
@@ -30,37 +25,30 @@ def dice(predicted: np.ndarray, reference: np.ndarray) -> float:
 
 
 def hd95(predicted: np.ndarray, reference: np.ndarray, spacing_mm: tuple[float, ...] | None = None) -> float:
-    """The 95th percentile Hausdorff distance between two surfaces.
+    """The 95th percentile Hausdorff distance between the surfaces of two boolean masks, in mm (pixels without a spacing).
 
-    A surface is the mask's voxels that touch the outside over a face; the image's edge counts as outside. The
-    distances run from the voxels of each surface to the nearest voxel of the other; the result is the larger
-    of the two 95th percentiles.
+       A surface is the mask's voxels that touch the outside over a face; the image's edge counts as outside. The
+       distances run from the voxels of each surface to the nearest voxel of the other; the result is the larger
+       of the two 95th percentiles.
+    NaN when one of the masks is empty.
 
-    Args:
-        predicted: Boolean mask, 2D ``(height, width)`` or 3D ``(depth, height, width)``.
-        reference: Boolean mask of the same shape.
-        spacing_mm: Millimetres between neighbours in the order of the axes; None counts in pixels.
+       Example:
+           >>> mask = np.zeros((20, 20), bool)
+           >>> mask[5:9, 5:9] = True
+           >>> hd95(np.roll(mask, 3, axis=1), mask, (2.0, 0.5))
+           1.5
 
-    Returns:
-        Millimetres (pixels without a spacing), at least 0. NaN when one of the masks is empty.
-
-    Example:
-        >>> mask = np.zeros((20, 20), bool)
-        >>> mask[5:9, 5:9] = True
-        >>> hd95(np.roll(mask, 3, axis=1), mask, (2.0, 0.5))
-        1.5
-
-    References:
-        Huttenlocher DP et al. IEEE Trans Pattern Anal Mach Intell 1993;15:850-863.
-        Maier-Hein L et al. Metrics reloaded. Nat Methods 2024;21:195-212.
+       References:
+           Huttenlocher DP et al. IEEE Trans Pattern Anal Mach Intell 1993;15:850-863.
+           Maier-Hein L et al. Metrics reloaded. Nat Methods 2024;21:195-212.
     """
     both = predicted | reference
     if not predicted.any() or not reference.any():
         return np.nan
     box = tuple(
-        slice(found[0], found[-1] + 1)
+        slice(inside[0], inside[-1] + 1)
         for axis in range(both.ndim)
-        if len(found := np.flatnonzero(both.any(axis=tuple(other for other in range(both.ndim) if other != axis))))
+        if len(inside := np.flatnonzero(both.any(axis=tuple(other for other in range(both.ndim) if other != axis))))
     )  # every surface voxel lies in the box, so the distances inside it are those of the whole image
     first, second = (mask[box] & ~binary_erosion(mask[box]) for mask in (predicted, reference))
     sampling = None if spacing_mm is None else tuple(float(step) for step in spacing_mm)

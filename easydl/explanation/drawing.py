@@ -1,126 +1,143 @@
-"""Draws a Heatmap: the original beside the overlay, never the overlay alone, with its verdict below."""
+"""Draws a heatmap: the original beside the overlay, never the overlay alone, with its verdict below. It judges nothing."""
 
 from __future__ import annotations
 
 import textwrap
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from easydl.errors import RESEARCH_USE
-from easydl.images.resampling import stretch
+from easydl.figures import CT_WINDOW_HU, figure_of, key_slice, new_figure, panel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from easydl.explanation.heatmap import Heatmap
     from easydl.images import Scan
 
 WIDTH, GAP, BAR, MARGIN = 9.0, 0.25, 0.75, 0.2
 TITLE, LINE, STRIP = 0.44, 0.175, 0.3
-STRONGEST = 0.72
-# Okabe and Ito's colours: told apart by readers who do not see red and green, and the word is there as well.
+# Okabe and Ito's colours, which readers who do not see red and green can tell apart; the level is there as well.
 COLOURS = {"PASS": "#0072b2", "CAUTION": "#b37400", "FAIL": "#b03a00", "": "#555555"}
 INK, FAINT = "#1a1a1a", "#555555"
 
 
-def draw(heatmap: Heatmap, ax: Axes | None = None) -> Figure:
-    """Draw a heatmap into axes, or into a figure of its own.
+@dataclass(frozen=True)
+class Caption:
+    """What stands around a heatmap: the overlay's title, the verdict's level (or empty) and the text below."""
 
-    Args:
-        heatmap: What to draw.
-        ax: Axes to fill, or None.
+    title: str
+    level: str
+    text: str
 
-    Returns:
-        The figure.
-    """
-    from matplotlib.figure import Figure
 
-    picture, energy, ratio, where = _slice(heatmap)
-    tall = picture.shape[0] / picture.shape[1] * ratio
-    panel = (WIDTH - 2 * MARGIN - GAP - BAR) / 2
-    level, words = _words(heatmap)
+def draw(
+    scan: Scan, heat: np.ndarray, caption: Caption, *, window: tuple[float, float] | None = None, ax: Axes | None = None
+) -> Figure:
+    """Draw a heatmap into axes, or into a new figure; ``window`` is black and white in HU."""
+    index = key_slice(scan, heat=heat) if scan.dimension == 3 else None
+    rows, columns = scan.shape[-2:]
+    ratio = rows / columns * scan.aspect
     if ax is None:
-        lines = _wrapped(words, WIDTH)
-        high = min(panel * tall, 1.4 * panel)
-        figure = Figure(figsize=(WIDTH, high + TITLE + LINE * (len(lines) + 1) + STRIP + MARGIN), dpi=110)
+        below = LINE * (len(_wrapped(caption.text, WIDTH)) + 1) + STRIP
+        side = _panel_width(WIDTH)
+        figure = new_figure(WIDTH, min(side * ratio, 1.4 * side) + TITLE + below + MARGIN, layout=None)
         ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
-    found = ax.get_figure(root=True)
-    assert found is not None
-    figure = found
-    box = ax.get_window_extent()
-    width, height = box.width / figure.dpi, box.height / figure.dpi
-    lines = _wrapped(words, width)
-    below = LINE * (len(lines) + 1) + STRIP
-    panel = (width - 2 * MARGIN - GAP - BAR) / 2
-    ax.axis("off")
-
-    def place(left: float, bottom: float, wide: float, high: float) -> Axes:
-        return ax.inset_axes((left / width, bottom / height, wide / width, high / height))
-
-    room = max(height - below - TITLE, 0.5)
-    original, overlay = (place(MARGIN + k * (panel + GAP), below, panel, room) for k in (0, 1))
+    canvas = _Canvas(ax)
+    lines = _wrapped(caption.text, canvas.width)
+    below, side = LINE * (len(lines) + 1) + STRIP, _panel_width(canvas.width)
+    room = max(canvas.height - below - TITLE, 0.5)
+    original, overlay = (canvas.axes(MARGIN + k * (side + GAP), below, side, room) for k in (0, 1))
+    panel(original, scan, index=index, window=window)
+    panel(overlay, scan, heat=heat, index=index, window=window)
     for axes in (original, overlay):
-        axes.imshow(picture, cmap="gray", vmin=0, vmax=1, aspect=ratio, interpolation="nearest")
-        axes.axis("off")
-        for side, letter in {"left": "R", "right": "L"}.items() if _sided(heatmap.scan) else ():
-            axes.text(0.02 if side == "left" else 0.98, 0.98, letter, transform=axes.transAxes, fontsize=9,
-                      color="white", ha=side, va="top", fontweight="bold")  # fmt: skip
-    shown = overlay.imshow(
-        energy, cmap="inferno", vmin=0, vmax=1, alpha=STRONGEST * energy, aspect=ratio, interpolation="bilinear"
+        _mark_sides(axes, scan)
+    style: dict[str, Any] = {"fontsize": 8.5, "color": INK, "loc": "left"}
+    original.set_title(_original(scan, index, window), **style)
+    overlay.set_title(caption.title, **style)
+    if caption.level == "FAIL":
+        overlay.text(
+            0.5,
+            0.04,
+            "DO NOT INTERPRET",
+            transform=overlay.transAxes,
+            ha="center",
+            va="bottom",
+            fontsize=11,
+            color="white",
+            fontweight="bold",
+            bbox={"facecolor": COLOURS["FAIL"], "edgecolor": "none", "alpha": 0.85},
+        )
+    high = min(room, side * ratio)
+    _colour_bar(canvas.axes(MARGIN + 2 * side + GAP + 0.12, below + (room - high) / 2, 0.13, high))
+    canvas.text(
+        MARGIN + 0.03,
+        below - 0.1,
+        caption.level or "NOT TESTED",
+        color="white",
+        fontweight="bold",
+        bbox={"facecolor": COLOURS[caption.level], "edgecolor": "none", "pad": 2.5},
     )
-    kind = "simulated image" if _simulated(heatmap.scan) else "original"
-    original.set_title(f"{kind}{where}\n{_grey(heatmap)}", fontsize=8.5, color=INK, loc="left")
-    segmenter = heatmap.task == "segmentation"
-    names = {"occlusion": "occlusion", "gradcam": "Grad-CAM"}
-    method = "Seg-HiRes-Grad-CAM" if segmenter and heatmap.method == "gradcam" else names[heatmap.method]
-    overlay.set_title(
-        f"{heatmap.answer()}\n{method}: what {'makes it larger' if heatmap.task == 'regression' else 'speaks for it'}",
-        fontsize=8.5,
-        color=INK,
-        loc="left",
-    )
-    if level == "FAIL":
-        overlay.text(0.5, 0.04, "DO NOT INTERPRET", transform=overlay.transAxes, ha="center", va="bottom",
-                     fontsize=11, color="white", fontweight="bold",
-                     bbox={"facecolor": COLOURS["FAIL"], "edgecolor": "none", "alpha": 0.85})  # fmt: skip
-    bar_at = MARGIN + 2 * panel + GAP + 0.12
-    high = min(room, panel * tall)
-    bar = place(bar_at, below + (room - high) / 2, 0.13, high)
-    colours = figure.colorbar(_solid(shown), cax=bar, ticks=[0, 0.5, 1])
-    colours.ax.tick_params(labelsize=7, colors=INK, length=2)
-    colours.set_label("evidence, relative to its maximum here", fontsize=7, color=INK)
-    colours.outline.set_visible(False)
-
-    top = (below - 0.1) / height
-    ax.text((MARGIN + 0.03) / width, top, level or "NOT TESTED", transform=ax.transAxes, fontsize=8.5, color="white", va="top",
-            fontweight="bold", bbox={"facecolor": COLOURS[level], "edgecolor": "none", "pad": 2.5})  # fmt: skip
-    ax.text((MARGIN + 1.0) / width, top, "\n".join(lines), transform=ax.transAxes, fontsize=8.5, color=INK, va="top",
-            linespacing=1.3)  # fmt: skip
-    ax.text(0.5, 0.08 / height, RESEARCH_USE, transform=ax.transAxes, fontsize=7, color=FAINT, ha="center", va="bottom")
-    return figure
+    canvas.text(MARGIN + 1.0, below - 0.1, "\n".join(lines), color=INK, linespacing=1.3)
+    canvas.text(canvas.width / 2, 0.08, RESEARCH_USE, fontsize=7, color=FAINT, ha="center", va="bottom")
+    return canvas.figure
 
 
-def _slice(heatmap: Heatmap) -> tuple[np.ndarray, np.ndarray, float, str]:
-    """The picture in 0..1, the map, the height of a pixel over its width, and which slice it is."""
-    scan = heatmap.scan
-    pixels, energy, where = scan.pixels, heatmap.array, ""
-    if scan.units == "relative":
-        pixels = stretch(pixels) / 255
-    elif scan.units == "HU":
-        low, high = heatmap.window or (-1000.0, 400.0)
-        pixels = (pixels - low) / (high - low)
-    else:
-        pixels = pixels / 255
-    if scan.dimension == 3:
-        per_slice = energy.sum(axis=(1, 2))
-        index = int(per_slice.argmax()) if per_slice.any() else len(energy) // 2
-        pixels, energy = pixels[index], energy[index]
-        where = f", slice {index + 1} of {scan.shape[0]}{_height(scan, index)}"
-    picture = np.clip(pixels if pixels.shape[-1] == 3 else pixels[..., 0], 0, 1)
-    rows, columns = scan.upright
-    return picture[::rows, ::columns], np.clip(energy, 0, 1)[::rows, ::columns], scan.aspect, where
+class _Canvas:
+    """Axes in which things are placed in inches from the lower left corner."""
+
+    def __init__(self, ax: Axes) -> None:
+        self.ax, self.figure = ax, figure_of(ax)
+        box = ax.get_window_extent()
+        self.width, self.height = box.width / self.figure.dpi, box.height / self.figure.dpi
+        ax.axis("off")
+
+    def axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
+        return self.ax.inset_axes((left / self.width, bottom / self.height, width / self.width, height / self.height))
+
+    def text(self, left: float, bottom: float, text: str, **style: Any) -> None:
+        options: dict[str, Any] = {"fontsize": 8.5, "va": "top", **style}
+        self.ax.text(left / self.width, bottom / self.height, text, transform=self.ax.transAxes, **options)
+
+
+def _panel_width(width: float) -> float:
+    return (width - 2 * MARGIN - GAP - BAR) / 2
+
+
+def _mark_sides(ax: Axes, scan: Scan) -> None:
+    """R and L where the header says which side of the image is the patient's right."""
+    if scan.affine is None or np.abs(scan.affine[:3, 2]).argmax() != 0:
+        return
+    for left, side, letter in ((0.02, "left", "R"), (0.98, "right", "L")):
+        ax.text(
+            left, 0.98, letter, transform=ax.transAxes, fontsize=9, color="white", ha=side, va="top", fontweight="bold"
+        )
+
+
+def _colour_bar(ax: Axes) -> None:
+    """The colours at full strength: a bar that fades with the overlay could not be read."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    bar = figure_of(ax).colorbar(ScalarMappable(Normalize(0, 1), "inferno"), cax=ax, ticks=[0, 0.5, 1])
+    bar.ax.tick_params(labelsize=7, colors=INK, length=2)
+    bar.set_label("evidence, relative to its maximum here", fontsize=7, color=INK)
+    bar.outline.set_visible(False)
+
+
+def _original(scan: Scan, index: int | None, window: tuple[float, float] | None) -> str:
+    """The title of the original: what it is, which slice, and what is black and white."""
+    simulated = any("simulated" in text.casefold() for text in (*scan.header.values(), *scan.notes))
+    where = "" if index is None else f", slice {index + 1} of {scan.shape[0]}{_height(scan, index)}"
+    channels = scan.pixels.shape[-1]
+    parts = ["the slice with most evidence"] if index is not None else []
+    parts += [f"channel 1 of {channels}"] if channels not in (1, 3) else []
+    low, high = window or CT_WINDOW_HU
+    ranges = {"HU": f"{low:g} to {high:g} HU", "relative": "its own 0.5-99.5 percentiles"}
+    grey = ", ".join([*parts, f"grey: {ranges.get(scan.units, '0 to 255')}"])
+    return f"{'simulated image' if simulated else 'original'}{where}\n{grey}"
 
 
 def _height(scan: Scan, index: int) -> str:
@@ -133,38 +150,5 @@ def _height(scan: Scan, index: int) -> str:
     return f", z = {(scan.affine @ [index, 0, 0, 1])[2]:.0f} mm"
 
 
-def _sided(scan: Scan) -> bool:
-    """Whether the header says which side of the picture is the patient's right."""
-    return scan.affine is not None and bool(np.abs(scan.affine[:3, 2]).argmax() == 0)
-
-
-def _grey(heatmap: Heatmap) -> str:
-    scan = heatmap.scan
-    channels = scan.pixels.shape[-1]
-    first = f"channel 1 of {channels}, " if channels not in (1, 3) else ""
-    first = f"the slice with most evidence, {first}" if scan.dimension == 3 else first
-    if scan.units == "HU":
-        low, high = heatmap.window or (-1000.0, 400.0)
-        return f"{first}grey: {low:g} to {high:g} HU"
-    return first + ("grey: its own 0.5-99.5 percentiles" if scan.units == "relative" else "grey: 0 to 255")
-
-
-def _simulated(scan: Scan) -> bool:
-    return any("simulated" in text.casefold() for text in (*scan.header.values(), *scan.notes))
-
-
-def _words(heatmap: Heatmap) -> tuple[str, str]:
-    verdict = heatmap.verdict
-    said = verdict.sentence if verdict else "No test was run on this map (verdict=False)."
-    return verdict.level if verdict else "", " ".join([said, *heatmap.notes])
-
-
-def _wrapped(words: str, width: float) -> list[str]:
-    return textwrap.wrap(words, max(30, int((width - 2 * MARGIN - 1.0) * 15.2)))
-
-
-def _solid(shown: Any) -> Any:
-    """The colours at full strength: a bar that fades with the overlay could not be read."""
-    from matplotlib.cm import ScalarMappable
-
-    return ScalarMappable(norm=shown.norm, cmap=shown.cmap)
+def _wrapped(text: str, width: float) -> list[str]:
+    return textwrap.wrap(text, max(30, int((width - 2 * MARGIN - 1.0) * 15.2)))

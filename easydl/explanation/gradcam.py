@@ -17,6 +17,7 @@ from easydl.explanation.layers import LOGITS, evidence_layer
 from easydl.networks import metadata_of
 from easydl.networks.arguments import layer_name
 from easydl.networks.metadata import image_input
+from easydl.tasks import Task
 
 CHUNK = 16
 FINEST = {2: 32, 3: 16}
@@ -32,7 +33,7 @@ class Network:
         segmenter: Whether there is a logit for every pixel.
         softmax: Whether the classes compete. Then a logit is explained against the mean of all: softmax sees only
             differences, and a network may say "disc" by lowering "background" alone.
-        logits: The layer whose answer is explained.
+        logits: The layer whose output is explained.
 
     Attributes:
         layer: Name of the layer whose map is explained.
@@ -46,8 +47,8 @@ class Network:
         layer = evidence_layer(model, size, segmenter=segmenter, logits=logits)
         self.layer, self.segmenter, self.softmax, self.dimension = layer.name, segmenter, softmax, len(size)
         self._part = keras.Model(model.input, [layer.output, model.get_layer(logits).output])
-        beside = model.input.get("covariates") if isinstance(model.input, dict) else None
-        self._told = None if beside is None else tf.Variable(tf.zeros((1, beside.shape[-1])), trainable=False)
+        encoded = model.input.get("covariates") if isinstance(model.input, dict) else None
+        self._covariates = None if encoded is None else tf.Variable(tf.zeros((1, encoded.shape[-1])), trainable=False)
         self.layers = self._part.layers
         self.variables = [variable for layer in self.layers for variable in layer.weights]
         self.traces = 0
@@ -61,10 +62,10 @@ class Network:
         self._score = tf.function(self._run_score, input_signature=[batch, whole, region, weights])
         self._cam = tf.function(self._run_cam, input_signature=[batch, whole, region, weights])
 
-    def tell(self, told: np.ndarray | None) -> None:
+    def set_covariates(self, encoded: np.ndarray | None) -> None:
         """Hold the covariates fixed at these for all that follows: float32 ``(1, width)``."""
-        if self._told is not None and told is not None:
-            self._told.assign(told)
+        if self._covariates is not None and encoded is not None:
+            self._covariates.assign(encoded)
 
     def weights(self) -> tuple[tf.Tensor, ...]:
         """The weights as they are now."""
@@ -77,16 +78,10 @@ class Network:
     def scores(
         self, batch: np.ndarray, target: int, region: np.ndarray, weights: tuple[Any, ...] | None = None
     ) -> np.ndarray:
-        """The logit that is explained, for every image of a batch (against the mean logit where classes compete).
+        """The logit of class ``target`` for every image of a batch (against the mean logit where classes compete).
 
-        Args:
-            batch: ``(n, *size, channels)``.
-            target: Index of the class.
-            region: For a segmenter the pixels whose logits are averaged, ``(1, *size)``; else ones, ``(1,)``.
-            weights: In the order of `variables`; the model's own when None.
-
-        Returns:
-            float32 ``(n,)``.
+        ``region`` are the pixels whose logits are averaged, ``(1, *size)``, for a segmentation model; else ones, ``(1,)``.
+        ``weights`` are in the order of `variables`; the model's own when None.
         """
         weights = weights or self.weights()
         parts = []
@@ -101,18 +96,11 @@ class Network:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Grad-CAM of one image on the grid of the feature map, and the logits it comes with.
 
-        A classifier's gradients are averaged over the map (Grad-CAM). A segmenter's are multiplied point by point
-        (Seg-HiRes-Grad-CAM), because its score belongs to a place and the average forgets which; the result is
+        A classifier's gradients are averaged over the map (Grad-CAM). Those of a segmentation model are multiplied point
+        by point (Seg-HiRes-Grad-CAM), because its score belongs to a place and the average forgets which; the result is
         averaged to at most 32 points a side (16 in 3D), because single points of a fine map are noise.
 
-        Args:
-            batch: ``(1, *size, channels)``.
-            target: Index of the class.
-            region: As for `scores`.
-            weights: As for `scores`.
-
-        Returns:
-            float32 of the feature map's spatial shape, 0 or more, not normalised; and the logits without the batch.
+        float32 of the feature map's spatial shape, 0 or more, not normalised; arguments as for `scores`.
 
         References:
             Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2; Vinogradova et al. 2020, arXiv:2002.11434;
@@ -121,25 +109,20 @@ class Network:
         weights = weights or self.weights()
         image, where = tf.constant(batch, tf.float32), tf.constant(region, tf.float32)
         evidence, logits = self._cam(image, target, where, weights)
-        return np.maximum(self._calm(evidence.numpy()[0]), 0.0), logits.numpy()[0]
+        return np.maximum(self._block_means(evidence.numpy()[0]), 0.0), logits.numpy()[0]
 
-    def random_weights(self, draw: int, share: float = 1.0) -> tuple[Any, ...]:
-        """The weights of the same architecture, untrained, from the top down.
+    def random_weights(self, draw: int, fraction: float = 1.0) -> tuple[Any, ...]:
+        """The weights of the same architecture, untrained: the same draw gives the same weights.
 
-        Args:
-            draw: Number of the draw; the same number gives the same weights.
-            share: Which share of the layers, counted from the logits, is replaced; 0 replaces the logits alone.
-
-        Returns:
-            As `weights`.
+        ``fraction`` of the layers is replaced, counted from the logits; 0 replaces the logits alone.
         """
         if self._start is None:
             self._start = _untrained(self.layers)
         rng = np.random.default_rng(draw)
         known = {id(variable): number for number, variable in enumerate(self.variables)}
         holders = [layer for layer in self.layers if layer.weights]
-        replaced = holders[min(len(holders) - 1, int(len(holders) * (1 - share))) :]
-        new: list[Any] = list(self.weights() if share < 1 else self._start)
+        replaced = holders[min(len(holders) - 1, int(len(holders) * (1 - fraction))) :]
+        new: list[Any] = list(self.weights() if fraction < 1 else self._start)
         for variable in [variable for layer in replaced for variable in layer.weights]:
             number = known[id(variable)]
             start = self._start[number]
@@ -149,22 +132,26 @@ class Network:
             new[number] = moved if start.ndim > 1 else start
         return tuple(tf.convert_to_tensor(value, kind) for value, kind in zip(new, self._types, strict=True))
 
-    def _calm(self, evidence: np.ndarray) -> np.ndarray:
+    def _block_means(self, evidence: np.ndarray) -> np.ndarray:
         blocks = tuple(-(-side // FINEST[self.dimension]) for side in evidence.shape)
         if not self.segmenter or max(blocks) == 1:
             return evidence
         padding = [(0, -side % block) for side, block in zip(evidence.shape, blocks, strict=True)]
-        shape = [part for side, block, (_, more) in zip(evidence.shape, blocks, padding, strict=True)
-                 for part in ((side + more) // block, block)]  # fmt: skip
+        shape = [
+            part
+            for side, block, (_, more) in zip(evidence.shape, blocks, padding, strict=True)
+            for part in ((side + more) // block, block)
+        ]
         padded = np.pad(evidence, padding, mode="edge").reshape(shape)
         return padded.mean(axis=tuple(range(1, 2 * evidence.ndim, 2)))
 
     def _forward(self, batch: Any, weights: Any) -> tuple[Any, Any]:
         self.traces += 1
         with keras.StatelessScope(state_mapping=list(zip(self.variables, weights, strict=True))):
-            told = None if self._told is None else tf.repeat(self._told, tf.shape(batch)[0], axis=0)
-            fed = batch if told is None else {"image": batch, "covariates": told}
-            maps, logits = self._part(fed, training=False)
+            given = batch
+            if self._covariates is not None:
+                given = {"image": batch, "covariates": tf.repeat(self._covariates, tf.shape(batch)[0], axis=0)}
+            maps, logits = self._part(given, training=False)
         return tf.cast(maps, tf.float32), tf.cast(logits, tf.float32)
 
     def _pooled(self, logits: Any, target: Any, region: Any) -> Any:
@@ -194,15 +181,9 @@ class Network:
 
 
 def network_of(model: Any, size: tuple[int, ...], head: str = "") -> Network:
-    """The compiled functions of a model, made once for as long as the model lives.
+    """The compiled functions of a model (of one head), made once for as long as the model lives.
 
-    Args:
-        model: A model of easydl.
-        size: Spatial input size.
-        head: Which of several questions is explained.
-
-    Returns:
-        Its `Network`; a new one after the window was changed, because the window is compiled in.
+    A new one after the window was changed, because the window is compiled in.
     """
     metadata = metadata_of(model)
     store = _networks.setdefault(model, {})
@@ -210,12 +191,11 @@ def network_of(model: Any, size: tuple[int, ...], head: str = "") -> Network:
         store.clear()
     key = (metadata.window, head)
     if key not in store:
-        task, classes = (
-            (metadata.heads[head].task, metadata.heads[head].classes) if head else (metadata.task, metadata.classes)
-        )
-        competing = task in ("classification", "ordinal", "segmentation") and len(classes) > 1
+        output = metadata.heads[head] if head else metadata
+        task = Task(output.task)
+        competing = task.exclusive and len(output.classes) > 1
         logits = f"{layer_name(head)}_{LOGITS}" if head else LOGITS
-        store[key] = Network(model, size, segmenter=task == "segmentation", softmax=competing, logits=logits)
+        store[key] = Network(model, size, segmenter=task.has_masks, softmax=competing, logits=logits)
     return store[key]
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import html as escaping
 import io
-import os
-import tempfile
 from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,8 @@ import numpy as np
 
 from easydl.errors import RESEARCH_USE
 from easydl.explanation.verdict import Verdict
+from easydl.fileio import replacing
+from easydl.tasks import Task
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from easydl.images import Scan
 
 DPI = 150
+_METHODS = {"occlusion": "occlusion", "gradcam": "Grad-CAM"}
 
 
 @dataclass(eq=False)
@@ -33,13 +34,13 @@ class Heatmap:
         array: float32, 0..1 (relative to the largest evidence in this image), the scan's spatial shape.
         scan: The image it belongs to.
         target: The class that is explained.
-        probability: What the model gives this class, 0..1; for a segmenter the mean over the outlined pixels; for a
-            regression the value.
+        probability: What the model gives this class, 0..1; for a segmentation model the mean over the segmented pixels;
+            for a regression the value.
         verdict: Whether to believe it; None when it was not tested.
         method: ``"gradcam"`` or ``"occlusion"``.
         layer: The layer whose feature map was explained.
-        task: The model's task.
-        window: (low, high) in HU that black and white stand for in pictures; None for images that are not CT.
+        task: The task of the model, or of the head.
+        window: (low, high) in HU that black and white stand for in figures; None for images that are not CT.
         notes: What else to know, in sentences.
 
     Example:
@@ -63,17 +64,26 @@ class Heatmap:
         """The original beside the overlay, with class, probability and verdict; for a volume its strongest slice.
 
         Args:
-            ax: Draw into these axes instead of a figure of its own.
+            ax: Draw into these axes instead of a new figure.
 
         Returns:
             A matplotlib figure.
         """
-        from easydl.explanation.drawing import draw
+        from easydl.explanation.drawing import Caption, draw
 
-        return draw(self, ax)
+        task = Task(self.task)
+        method = "Seg-HiRes-Grad-CAM" if task.has_masks and self.method == "gradcam" else _METHODS[self.method]
+        caption = Caption(
+            title=f"{self.prediction()}\n{method}: what {'makes it larger' if task.is_value else 'speaks for it'}",
+            level=self.verdict.level if self.verdict else "",
+            text=" ".join(
+                [self.verdict.sentence if self.verdict else "No test was run on this map (verdict=False).", *self.notes]
+            ),
+        )
+        return draw(self.scan, self.array, caption, window=self.window, ax=ax)
 
     def save(self, path: str | Path) -> Path:
-        """Write the picture as PNG; a file that is there is replaced in one step.
+        """Write the figure as PNG; a file that is there is replaced in one step.
 
         Args:
             path: Ends in ``.png``; ``.png`` is added when it does not.
@@ -83,39 +93,32 @@ class Heatmap:
         """
         path = Path(path)
         path = path if path.suffix.lower() == ".png" else path.with_name(path.name + ".png")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".heatmap-", suffix=".png")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(self._repr_png_())
-            os.chmod(name, 0o644)
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with replacing(path) as draft:
+            draft.write_bytes(self._repr_png_())
         return path
 
     def to_dict(self) -> dict[str, Any]:
         """What ``heatmaps/index.json`` records of it: image, target, probability or value, verdict and notes."""
+        is_value = Task(self.task).is_value
         return {
             "image": self.scan.source,
             "target": self.target,
-            "probability": None if self.task == "regression" else float(self.probability),
+            "probability": None if is_value else float(self.probability),
             "verdict": None if self.verdict is None else self.verdict.to_dict(),
-            **({"value": float(self.probability)} if self.task == "regression" else {}),
+            **({"value": float(self.probability)} if is_value else {}),
             **({"notes": list(self.notes)} if self.notes else {}),
         }
 
-    def answer(self) -> str:
-        """The class with its probability, or the value, as the picture says it."""
-        if self.task == "regression":
+    def prediction(self) -> str:
+        """The class with its probability, or the value, as the figure says it."""
+        if Task(self.task).is_value:
             return f"{self.target}: {self.probability:.3g}"
         return f"{self.target}, probability {self.probability:.2f}"
 
     def __repr__(self) -> str:
         level = self.verdict.level if self.verdict else "not tested"
         shape = " x ".join(map(str, self.array.shape))
-        return f"<Heatmap of {shape} for {self.answer()}; verdict {level}>"
+        return f"<Heatmap of {shape} for {self.prediction()}; verdict {level}>"
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
@@ -123,7 +126,7 @@ class Heatmap:
         return buffer.getvalue()
 
     def _repr_html_(self) -> str:
-        said = f"{self.verdict.level}. {self.verdict.sentence}" if self.verdict else "Not tested."
-        alternative = escaping.escape(f"Heatmap for {self.answer()}. {said} {RESEARCH_USE}", quote=True)
+        verdict = f"{self.verdict.level}. {self.verdict.sentence}" if self.verdict else "Not tested."
+        alternative = escaping.escape(f"Heatmap for {self.prediction()}. {verdict} {RESEARCH_USE}", quote=True)
         data = b64encode(self._repr_png_()).decode()
         return f'<img src="data:image/png;base64,{data}" alt="{alternative}" style="max-width:100%">'

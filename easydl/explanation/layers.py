@@ -17,12 +17,7 @@ COARSEST = 4
 def ancestors(model: Any, logits: str = LOGITS) -> list[tuple[Any, list[Any]]]:
     """The layers (and sums or products written as operators) that lead to ``logits``, in order, each with its parents.
 
-    Args:
-        model: A flat Keras model.
-        logits: The layer whose answer is explained; of several questions, that of one.
-
-    Raises:
-        ModelError: The model has no layer of that name.
+    ``logits`` names the layer whose output is explained: of several heads, that of one.
     """
     import keras
 
@@ -50,22 +45,22 @@ def ancestors(model: Any, logits: str = LOGITS) -> list[tuple[Any, list[Any]]]:
 def shapes(model: Any, size: tuple[int, ...], logits: str = LOGITS) -> dict[str, tuple[int, ...]]:
     """The output shape of every layer that leads to ``logits``, for an image of this spatial size.
 
-    Networks that take any size have no shapes of their own, so they are worked out here.
+    Networks that take any size do not know them, so they are worked out here.
     """
-    found: dict[str, tuple[int, ...]] = {}
+    sizes: dict[str, tuple[int, ...]] = {}
     image = image_input(model)
     for layer, parents in ancestors(model, logits):
         if not parents:
-            found[layer.name] = (1, *size, image.shape[-1]) if layer.output is image else (1, *layer.output.shape[1:])
+            sizes[layer.name] = (1, *size, image.shape[-1]) if layer.output is image else (1, *layer.output.shape[1:])
         else:
-            given = [found[parent.name] for parent in parents]
+            given = [sizes[parent.name] for parent in parents]
             if None not in layer.output.shape[1:]:
-                found[layer.name] = (1, *layer.output.shape[1:])
+                sizes[layer.name] = (1, *layer.output.shape[1:])
             elif hasattr(layer, "compute_output_shape"):
-                found[layer.name] = tuple(layer.compute_output_shape(given if len(given) > 1 else given[0]))
+                sizes[layer.name] = tuple(layer.compute_output_shape(given if len(given) > 1 else given[0]))
             else:
-                found[layer.name] = np.broadcast_shapes(*given)
-    return found
+                sizes[layer.name] = np.broadcast_shapes(*given)
+    return sizes
 
 
 def evidence_layer(model: Any, size: tuple[int, ...], *, segmenter: bool, logits: str = LOGITS) -> Any:
@@ -73,21 +68,9 @@ def evidence_layer(model: Any, size: tuple[int, ...], *, segmenter: bool, logits
 
     For a classifier it is the last layer through which everything passes before pooling, and whose map is at least
     4 points wide: a network for 224 pixels that is given 64 ends in a map of 2 x 2, which shows no place. For a
-    segmenter it is the last layer through which everything passes before the first skip connection. The bottleneck
+    segmentation model it is the last layer through which everything passes before the first skip connection. The bottleneck
     goes unused where the skips suffice (measured: its map then agrees with occlusion no better than chance, rank
-    correlation 0.05 against 0.76 here), and the last decoder map only repeats the outline.
-
-    Args:
-        model: A flat Keras model with a layer ``logits``.
-        size: Spatial input size.
-        segmenter: Whether there is a logit for every pixel.
-        logits: As for `ancestors`.
-
-    Returns:
-        A layer of the model.
-
-    Raises:
-        ModelError: No layer has a spatial map.
+    correlation 0.05 against 0.76 here), and the last decoder map only repeats the segmentation.
 
     References:
         Selvaraju et al. 2017, Grad-CAM, arXiv:1610.02391; Vinogradova et al. 2020, SEG-GRAD-CAM, arXiv:2002.11434.
@@ -114,7 +97,7 @@ def evidence_layer(model: Any, size: tuple[int, ...], *, segmenter: bool, logits
             "a map that shows a place.",
             "Use larger images.",
         )
-    # What is told beside the image joins it after the maps, and is no way around them.
+    # Covariates join the image after the maps, and are no way around them.
     fed: set[str] = set()
     for layer, parents in graph:
         if layer.output is image_input(model) or any(parent.name in fed for parent in parents):

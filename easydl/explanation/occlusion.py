@@ -15,15 +15,9 @@ PATCHES = {2: (7, 7), 3: (3, 3, 3)}
 
 
 def blurred(batch: np.ndarray) -> np.ndarray:
-    """The image without its details: a Gaussian with a deviation of a third of each side.
+    """The image without its details: a Gaussian with a standard deviation of a third of each side.
 
     What is hidden is replaced by this, because a black patch is itself something a network can see.
-
-    Args:
-        batch: ``(1, *size, channels)``.
-
-    Returns:
-        float32, same shape.
     """
     sides = batch.shape[1:-1]
     return ndimage.gaussian_filter(batch, sigma=(0, *(side / 3 for side in sides), 0), mode="nearest", truncate=2.0)
@@ -41,20 +35,9 @@ def tiles(size: tuple[int, ...]) -> list[tuple[slice, ...]]:
 def occlusion(
     network: Network, batch: np.ndarray, target: int, region: np.ndarray, weights: tuple[Any, ...] | None = None
 ) -> np.ndarray:
-    """How far the target's logit falls when a patch is blurred away.
+    """How far the target's logit falls when a patch is blurred away: Zeiler and Fergus 2014, arXiv:1311.2901, section 4.2.
 
-    Args:
-        network: Compiled functions.
-        batch: ``(1, *size, channels)``.
-        target: Index of the class.
-        region: As for `Network.scores`.
-        weights: The model's own when None.
-
-    Returns:
-        float32 ``(7, 7)`` or ``(3, 3, 3)``: the drop in logits; negative where hiding helps.
-
-    References:
-        Zeiler and Fergus 2014, arXiv:1311.2901, section 4.2.
+    float32 ``(7, 7)`` or ``(3, 3, 3)``, negative where hiding helps; arguments as for `Network.scores`.
     """
     size = batch.shape[1:-1]
     hidden = blurred(batch)
@@ -67,7 +50,7 @@ def occlusion(
     return (scores[0] - scores[1:]).reshape(counts)
 
 
-def on_patches(array: np.ndarray) -> np.ndarray:
+def patch_means(array: np.ndarray) -> np.ndarray:
     """The mean of a map of the input's size over each patch, in the same order and shape as `occlusion`."""
     counts = tuple(min(parts, side) for parts, side in zip(PATCHES[array.ndim], array.shape, strict=True))
     return np.array([array[view].mean() for view in tiles(array.shape)]).reshape(counts)

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from easydl.explanation import checks
-from easydl.explanation.checks import Findings, Question
+from easydl.explanation.checks import Results
+from easydl.explanation.targets import Target
 
 DRAWS, BLOBS = (19, 9), (39, 19)
-"""Random networks and random blobs; the second number where a call is dear: volumes, outlines, large images."""
+"""Random networks and random blobs; the second number where a call is expensive: volumes, masks, large images."""
 LARGE = 1 << 17
 
 
@@ -34,54 +35,51 @@ class Verdict:
         return {"level": self.level, "sentence": self.sentence, "numbers": self.numbers}
 
 
-def judge(question: Question, coarse: np.ndarray, fine: np.ndarray, *, method: str, seed: int) -> Verdict:
+def judge(target: Target, coarse: np.ndarray, fine: np.ndarray, *, method: str, seed: int) -> Verdict:
     """Test a heatmap on the image it was made for.
 
-    A map fails when it hardly changes under random weights, when untrained networks decide as firmly, when the answer
+    A map fails when it hardly changes under random weights, when untrained networks are as confident, when the prediction
     depends less on what it marks than on the rest, or when there is nothing to explain. What is merely not confirmed
     is a caution: one image is little to test on.
 
     Args:
-        question: What was explained.
+        target: What was explained.
         coarse: The map on its own grid, 0 or more.
         fine: The same on the grid of the input, 0..1.
         method: ``"gradcam"`` or ``"occlusion"``.
         seed: Of the random networks and blobs.
 
-    Returns:
-        The `Verdict`.
-
     References:
         Adebayo et al. 2018, arXiv:1810.03292; Arun et al. 2021, doi:10.1148/ryai.2021200267; Petsiuk et al. 2018,
         arXiv:1806.07421.
     """
-    if not np.isfinite(coarse).all() or not np.isfinite(question.logits).all():
-        return Verdict("FAIL", f"Do not interpret: the network's numbers overflow for {question.name}.")
-    if question.task == "segmentation" and not question.region.any():
-        return Verdict("FAIL", f"Nothing to interpret: the network outlined no {question.name} in this image.")
+    if not np.isfinite(coarse).all() or not np.isfinite(target.logits).all():
+        return Verdict("FAIL", f"Do not interpret: the network's numbers overflow for {target.name}.")
+    if target.task.has_masks and not target.region.any():
+        return Verdict("FAIL", f"Nothing to interpret: the network segmented no {target.name} in this image.")
     if fine.max() <= 0:
         return Verdict(
-            "FAIL", f"Nothing to interpret: the map is empty, no part of the image speaks for {question.name}."
+            "FAIL", f"Nothing to interpret: the map is empty, no part of the image speaks for {target.name}."
         )
-    costly = int(fine.ndim == 3 or question.task == "segmentation" or fine.size > LARGE)
-    found = Findings()
-    checks.chance(question, found)
-    checks.randomisation(question, fine, method, seed, DRAWS[costly], found)
-    checks.deletion(question, fine, seed, BLOBS[costly], found)
-    checks.agreement(question, fine, method, found)
-    checks.faithfulness(found)
-    checks.border(fine, found)
-    checks.edges(question, fine, found)
+    costly = int(fine.ndim == 3 or target.task.has_masks or fine.size > LARGE)
+    results = Results()
+    checks.chance(target, results)
+    checks.randomisation(target, fine, method, seed, DRAWS[costly], results)
+    checks.deletion(target, fine, seed, BLOBS[costly], results)
+    checks.agreement(target, fine, method, results)
+    checks.faithfulness(results)
+    checks.border(fine, results)
+    checks.edges(target, fine, results)
     if method == "gradcam":
-        checks.other_class(question, coarse, found)
-    if found.fails:
-        return Verdict("FAIL", f"Do not interpret: {'; '.join(found.fails + found.cautions)}.", found.numbers)
-    if found.cautions:
-        return Verdict("CAUTION", f"Interpret with caution: {'; '.join(found.cautions)}.", found.numbers)
-    done = found.numbers
+        checks.other_class(target, coarse, results)
+    if results.fails:
+        return Verdict("FAIL", f"Do not interpret: {'; '.join(results.fails + results.cautions)}.", results.numbers)
+    if results.cautions:
+        return Verdict("CAUTION", f"Interpret with caution: {'; '.join(results.cautions)}.", results.numbers)
+    done = results.numbers
     sentence = (
         f"All tests passed on this image (n = {done['n_random_maps']} random networks, {done['n_blobs']} blobs, "
-        f"{done['n_patches']} patches): the map depends on what was learned, and the answer depends on what it marks. "
+        f"{done['n_patches']} patches): the map depends on what was learned, and the prediction depends on what it marks. "
         "It shows where the network looked, not that it is right."
     )
-    return Verdict("PASS", sentence, found.numbers)
+    return Verdict("PASS", sentence, results.numbers)

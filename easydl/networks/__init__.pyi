@@ -13,12 +13,10 @@ from .segmenters import segmenter as segmenter
 from .segmenters import unet as unet
 from .segmenters import unet3d as unet3d
 from .surgery import backbone_layers as backbone_layers
-from .surgery import encode_covariates as encode_covariates
 from .surgery import feature_extractor as feature_extractor
 from .surgery import freeze_backbone as freeze_backbone
 from .surgery import head as head
 from .surgery import set_classes as set_classes
-from .surgery import set_covariates as set_covariates
 from .surgery import set_target_scale as set_target_scale
 from .surgery import set_window as set_window
 from .surgery import unfreeze as unfreeze

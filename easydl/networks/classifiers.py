@@ -63,7 +63,8 @@ def classifier(
         covariates: Columns of the clinical table that the network takes beside the image, such as
             ``["age", "sex"]``: what kind they are is looked up in ``classes``, and is a number when that does not
             say. Or a dict from column to its values in words, None for a number: ``{"age": None, "sex": ["F",
-            "M"]}``. The inputs are then a dict of ``image`` and ``covariates`` (see `encode_covariates`).
+            "M"]}``. The inputs are then a dict of ``image`` and ``covariates`` (see
+            `easydl.prediction.encode_covariates`).
         scaling: The pixel scaling of the backbone, ``"imagenet"`` or ``"radimagenet"``: that of the weights when not
             given, and ImageNet's for random ones. For an ``.h5`` file whose name does not say what it was trained on.
         seed: Settles the random weights and the dropout masks. The caller's random state is left as it was.

@@ -6,14 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from easydl.errors import InputError, ModelError
 from easydl.networks import arguments
-from easydl.networks.metadata import ModelMetadata, attach, image_input, metadata_of
+from easydl.networks.metadata import attach, image_input, metadata_of
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 FEATURES, WINDOW = "features", "window"
 UNITS = ("0-255", "HU")
@@ -197,86 +195,6 @@ def set_target_scale(model: Any, mean: float, std: float, *, head: str = "") -> 
     _retrace(model)
     metadata = metadata_of(model)
     return attach(model, metadata.model_copy(update={"target": {**metadata.target, head: (float(mean), float(std))}}))
-
-
-def encode_covariates(metadata: ModelMetadata, frame: pd.DataFrame) -> np.ndarray:
-    """The clinical table as a model takes it beside the images.
-
-    A number becomes its distance from the training mean in standard deviations (0 where it is missing) and a 1
-    where it is missing; a word becomes a 1 in the place of its value, and nothing where it is missing or new.
-
-    Args:
-        recipe: Of a model with covariates.
-        frame: One row per image, with the columns that the recipe names.
-
-    Returns:
-        float32 ``(rows, width)``.
-
-    Raises:
-        InputError: A column is not there, or holds words where the model was trained on numbers.
-    """
-    parts = []
-    for one in metadata.covariates:
-        if one.name not in frame.columns:
-            raise InputError(
-                f"The table has no column {one.name!r}.",
-                f"the columns {', '.join(each.name for each in metadata.covariates)}, which the model takes.",
-                "Add the column; leave cells empty where the value is not known.",
-            )
-        if one.categories is None:
-            numbers = _numbers(frame[one.name], one.name)
-            missing = np.isnan(numbers)
-            parts += [np.where(missing, 0.0, (numbers - one.mean) / one.std), missing.astype(float)]
-        else:
-            words = frame[one.name].astype("string").str.strip()
-            parts += [(words == value).fillna(False).to_numpy(float) for value in one.categories]
-    return np.stack(parts, axis=1).astype(np.float32)
-
-
-def set_covariates(model: Any, frame: pd.DataFrame) -> Any:
-    """Take mean and standard deviation of the covariates from the training part. Call it before ``fit``.
-
-    Args:
-        model: A model of easydl with covariates; others are left as they are.
-        frame: The training part, one row per image.
-
-    Returns:
-        The same model, with both in its recipe.
-
-    Raises:
-        InputError: A column is not there, holds words instead of numbers, or no number at all.
-    """
-    metadata = metadata_of(model)
-    changed = []
-    for one in metadata.covariates:
-        if one.categories is None and one.name in frame.columns:
-            numbers = _numbers(frame[one.name], one.name)
-            known = numbers[~np.isnan(numbers)]
-            if not len(known):
-                raise InputError(
-                    f"The column {one.name!r} holds no number in the training part.",
-                    "numbers in some rows at least.",
-                    "Leave it out of `covariates`.",
-                )
-            one = one.model_copy(update={"mean": float(known.mean()), "std": float(known.std()) or 1.0})
-        changed.append(one)
-    attach(model, metadata.model_copy(update={"covariates": tuple(changed)}))
-    encode_covariates(metadata_of(model), frame)
-    return model
-
-
-def _numbers(column: pd.Series, name: str) -> np.ndarray:
-    import pandas as pd
-
-    numbers = pd.to_numeric(column, errors="coerce")
-    odd = numbers.isna() & column.notna() & (column.astype("string").str.strip() != "")
-    if odd.any() or np.isinf(numbers.to_numpy(float)).any():
-        raise InputError(
-            f"The column {name!r} holds {int(odd.sum()) or 'infinite'} value(s) that are no numbers.",
-            "numbers, or empty cells where they are not known.",
-            "Correct these cells.",
-        )
-    return numbers.to_numpy(float)
 
 
 def set_classes(model: Any, classes: Sequence[str]) -> Any:

@@ -1,4 +1,4 @@
-"""A model and images become predictions: tables for classifiers, masks on the source grid for segmenters."""
+"""From a model and images to predictions: tables for classifiers, masks and images on the scan's own grid. It trains nothing."""
 
 from lazy_loader import attach_stub
 

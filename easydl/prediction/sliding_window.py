@@ -1,4 +1,4 @@
-"""Sliding windows: a segmenter sees a scan of any size patch by patch, and the patches are blended. No files.
+"""Sliding windows: a model sees a scan of any size patch by patch, and the patches are blended. No files.
 
 Finished planes leave as soon as no later window reaches them, so memory follows the window and the plane, not the
 number of planes.
@@ -25,11 +25,7 @@ def starts(length: int, patch: int, overlap: float) -> list[int]:
 
 
 def gaussian(patch: tuple[int, ...]) -> np.ndarray:
-    """Weights that trust a window's centre more than its edge (Isensee 2021, nnU-Net: sigma = patch / 8).
-
-    Returns:
-        float32 of the patch's shape, largest 1, never 0.
-    """
+    """Weights that trust a window's centre more than its edge, from 1 to above 0 (Isensee 2021, nnU-Net: sigma = patch / 8)."""
     weights = np.ones(patch, dtype=np.float32)
     for axis, side in enumerate(patch):
         distance = np.arange(side) - (side - 1) / 2
@@ -39,14 +35,12 @@ def gaussian(patch: tuple[int, ...]) -> np.ndarray:
 
 
 def mirrored(call: Call, axes: tuple[int, ...]) -> Call:
-    """A call that averages the answers to a batch and its mirror images along some axes.
+    """A call that averages the outputs for a batch and its mirror images along some axes.
 
     It doubles the work with every axis, and evens out what the network learned for one side only (test-time
     augmentation; Isensee 2021, nnU-Net).
 
-    Args:
-        call: ``(batch, *patch, channels)`` to probabilities.
-        axes: Spatial axes, 0 the first after the batch.
+    ``axes`` are spatial: 0 is the first after the batch.
     """
     flips = [
         tuple(axis + 1 for axis, on in zip(axes, choice, strict=True) if on)
@@ -69,7 +63,7 @@ def planes(call: Call, pixels: np.ndarray, patch: tuple[int, ...], *, overlap: f
         call: ``(batch, *patch, channels)`` to probabilities ``(batch, *patch, classes)``.
         pixels: float32 ``(*shape, channels)``; smaller than the patch is padded by its edge and cropped back.
         patch: Window size.
-        overlap: Share of a window that its neighbour sees too.
+        overlap: Fraction of a window that its neighbour sees too.
 
     Yields:
         float32 probabilities ``(planes, *shape[1:], classes)``, together as many planes as the scan has.
@@ -106,24 +100,15 @@ def planes(call: Call, pixels: np.ndarray, patch: tuple[int, ...], *, overlap: f
 
 
 def slide(call: Call, pixels: np.ndarray, patch: tuple[int, ...], *, overlap: float = 0.5) -> np.ndarray:
-    """The probabilities of the whole scan, as `planes` gives them one after the other.
-
-    Returns:
-        float32 ``(*shape, classes)``.
-    """
+    """The probabilities of the whole scan ``(*shape, classes)``, as `planes` gives them one after the other."""
     return np.concatenate(list(planes(call, pixels, patch, overlap=overlap)))
 
 
 def resampled(parts: Iterator[np.ndarray], shape: tuple[int, ...], depth: int) -> Iterator[np.ndarray]:
     """Planes of a volume brought to another grid by linear interpolation, one plane of the new grid after the other.
 
-    Args:
-        parts: ``(planes, height, width, classes)`` in order.
-        shape: The new (depth, height, width).
-        depth: How many planes there are.
-
-    Yields:
-        float32 ``(1, *shape[1:], classes)``, as many as the new depth.
+    ``parts`` are ``(planes, height, width, classes)`` in order, ``depth`` planes in all; ``shape`` is the new (depth,
+    height, width).
     """
     from easydl.images.resampling import resize
 
@@ -139,5 +124,5 @@ def resampled(parts: Iterator[np.ndarray], shape: tuple[int, ...], depth: int) -
                 seen += 1
         for old in [number for number in have if number < low]:
             del have[old]
-        share = np.float32(place - low)
-        yield ((1 - share) * have[low] + share * have[high])[None]
+        weight = np.float32(place - low)
+        yield ((1 - weight) * have[low] + weight * have[high])[None]

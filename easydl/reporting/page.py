@@ -13,7 +13,7 @@ import jinja2
 
 from easydl.errors import RESEARCH_USE
 from easydl.evaluation import Metrics
-from easydl.evaluation.results import interval_text, number
+from easydl.evaluation.formatting import interval_text, number
 from easydl.fileio import write_text
 from easydl.reporting import figures, text
 from easydl.reporting.record import RunRecord, collect
@@ -30,7 +30,7 @@ _UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u206
 _WORST_CASES = 12
 _TILES = (
     "sensitivity", "specificity", "accuracy", "balanced accuracy", "HD95", "volume error", "area error",
-    "average precision, mean over findings", "mean absolute error", "accuracy within one grade", "RMSE", "R²", "ICC(2,1)",
+    "average precision, mean over labels", "mean absolute error", "accuracy within one class", "RMSE", "R²", "ICC(2,1)",
     "bias",
 )  # fmt: skip
 _PICTURES = {

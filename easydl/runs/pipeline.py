@@ -222,7 +222,7 @@ class _Work:
         else:
             predictions = predict(model, test)
             predictions.save(self.folder / "predictions.csv")
-            metrics = evaluate(model, predictions, seed=self.config.seed)
+            metrics = evaluate(predictions, seed=self.config.seed)
         metrics.save(self.folder / "metrics.json")
         return metrics
 

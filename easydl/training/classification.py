@@ -13,7 +13,7 @@ from easydl.fileio import write_status
 from easydl.networks import freeze_backbone, head, set_window, unfreeze
 from easydl.networks.metadata import ModelMetadata
 from easydl.prediction import compiled
-from easydl.prediction.covariates import beside
+from easydl.prediction.covariates import study_covariates
 from easydl.studies import Study
 from easydl.studies.dataset import dataset, decode
 from easydl.studies.pixel_facts import Decoded
@@ -60,7 +60,7 @@ def fit_classifier(
     if show:
         print("\n".join(plan.why), flush=True)
     goal = objective(model, metadata, train, plan.class_weight, asked.loss)
-    told, held_told = beside(model, train, learn=True), beside(model, val)
+    told, held_told = study_covariates(model, train, training=True), study_covariates(model, val)
     learn = Part(images, told, train.targets(), sample_weights(train, plan))
     check = Part(held, held_told, val.targets(), val.target_weights())
     key = training_key(metadata, plan, asked, (train, val), (learn.told, learn.targets, check.told, check.targets))

@@ -15,8 +15,8 @@ from easydl.errors import InputError
 from easydl.fileio import write_status
 from easydl.networks import attach, metadata_of, set_window
 from easydl.networks.metadata import ModelMetadata
-from easydl.prediction.image_to_image import NOISE, REDUCED, degraded, degrades
-from easydl.prediction.segmentation import working_grid
+from easydl.prediction.grid import working_grid
+from easydl.prediction.image_to_image import NOISE, REDUCED, corrupted, corruption_of
 from easydl.studies import Study
 from easydl.studies.dataset import IN_MEMORY_BYTES, dataset
 from easydl.studies.pixel_facts import Decoded
@@ -71,7 +71,7 @@ def fit_image_to_image(
         print("\n".join(plan.why), flush=True)
     patches, middles = _patches(images, plan.patch), _patches(held, plan.patch)
     clean = np.clip(np.stack([middles.middle(case)[0] for case in range(len(held))]), *metadata.window)
-    spoiled = np.stack([degraded(metadata, one, np.random.default_rng([seed, case])) for case, one in enumerate(clean)])
+    spoiled = np.stack([corrupted(metadata, one, np.random.default_rng([seed, case])) for case, one in enumerate(clean)])
     learner, loss, metrics, shared = _learner(model, metadata)
     run_stage(
         learner,
@@ -113,7 +113,7 @@ def spoiled_feed(
             if augment is not None:
                 drawn = np.asarray(augment(tf.constant(drawn))[0])
             clean = np.clip(drawn, *metadata.window).astype(np.float32)
-            yield np.stack([degraded(metadata, one, rng) for one in clean]), clean
+            yield np.stack([corrupted(metadata, one, rng) for one in clean]), clean
 
     signature = (tf.TensorSpec(shape, tf.float32), tf.TensorSpec(shape, tf.float32))
     feed = tf.data.Dataset.from_generator(draws, output_signature=signature)
@@ -141,7 +141,7 @@ def divergence(mean: Any, std: Any) -> Any:
 def _learner(model: keras.Model, metadata: ModelMetadata) -> tuple[keras.Model, Any, Any, Any]:
     """What is trained: the model, or for a variational one its twin that also shows the code; loss and metrics."""
     half = (metadata.window[1] - metadata.window[0]) / 2
-    squared = degrades(metadata) in ("", "noise") and "autoencoder" in str(metadata.arguments["name"])
+    squared = corruption_of(metadata) in ("", "noise") and "autoencoder" in str(metadata.arguments["name"])
 
     def error(target: Any, made: Any) -> Any:
         apart = (target - made) / half
@@ -184,7 +184,7 @@ def _plan(
     batch = asked.batch_size or BATCH[metadata.dimension]
     steps = max(LEAST_STEPS, -(-len(train) // batch))
     main = asked.epochs or max(LEAST_EPOCHS, STEPS // steps)
-    kind = degrades(metadata)
+    kind = corruption_of(metadata)
     low, high = window[0]
     why = (
         window[1],

@@ -20,7 +20,7 @@ from easydl.machine import device, gpu_memory_gb, memory_gb
 from easydl.networks import attach, set_window, supervised
 from easydl.networks.cost import outputs
 from easydl.networks.metadata import ModelMetadata
-from easydl.prediction.predicting import working_grid
+from easydl.prediction.grid import working_grid
 from easydl.studies import Study
 from easydl.studies.dataset import IN_MEMORY_BYTES
 from easydl.studies.pixel_facts import Decoded, facts

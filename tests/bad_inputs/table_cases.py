@@ -400,7 +400,7 @@ def formula_cells(folder):
 
 
 def formula_in_files(folder):
-    from easydl.prediction.results import Predictions
+    from easydl.prediction import Predictions
 
     made = pd.DataFrame({"image": ["=HYPERLINK(1).png"], "prediction": ["@x"], "confidence": [0.5]})
     text = Predictions(made, ("@x", "y")).save(folder / "p.csv").read_text()

@@ -11,10 +11,9 @@ import pandas as pd
 import pytest
 from cohorts import ball, case, predictions
 
-import easydl.prediction
 from easydl.errors import RESEARCH_USE, InputError, ModelError
 from easydl.evaluation import Metrics, classification_metrics, evaluate, segmentation_metrics
-from easydl.evaluation.results import interval_text, number
+from easydl.evaluation.formatting import interval_text, number
 from easydl.prediction import Predictions
 
 CLASSES = ["normal", "effusion"]
@@ -175,9 +174,12 @@ def test_a_file_that_is_not_ours_is_one_clear_error(classifier, change, words):
 
 def test_evaluate_takes_predictions(classifier):
     test = Predictions(predictions(), tuple(CLASSES))
-    assert evaluate(None, test, resamples=200).to_dict() == classifier.to_dict()
+    assert evaluate(test, resamples=200).to_dict() == classifier.to_dict()
     unknown = Predictions(predictions(), tuple(CLASSES), patients_known=False)
-    assert evaluate(None, unknown, resamples=200).patients_known is False
+    assert evaluate(unknown, resamples=200).patients_known is False
+    for second in (None, test):
+        with pytest.raises(InputError, match=r"evaluate\(predictions\) alone"):
+            evaluate("a model", second)
 
 
 class TestSet:
@@ -193,7 +195,7 @@ class TestSet:
 def test_evaluate_predicts_a_study_first(classifier, segmenter, monkeypatch):
     asked = []
 
-    def predict(model, study):
+    def predict(model, metadata, study):
         asked.append((model, study.task))
         return Predictions(predictions(), tuple(CLASSES))
 
@@ -201,22 +203,24 @@ def test_evaluate_predicts_a_study_first(classifier, segmenter, monkeypatch):
         asked.append((model, study.task))
         yield case(ball((9, 9), (4, 4), 2), ball((9, 9), (4, 4), 2))
 
-    monkeypatch.setitem(easydl.prediction.__dict__, "predict", predict)
-    monkeypatch.setitem(easydl.prediction.__dict__, "cases", cases)
+    monkeypatch.setattr("easydl.prediction.tables.predict_study", predict)
+    monkeypatch.setattr("easydl.prediction.cases.segmented_cases", cases)
     metadata = {"spacing_mm": None}
     monkeypatch.setattr(
-        "easydl.prediction.predicting.opened", lambda model: (model, SimpleNamespace(task=model, **metadata))
+        "easydl.prediction.cascades.open_model", lambda model: (model, SimpleNamespace(task=model, **metadata))
     )
-    found = evaluate("classification", TestSet("classification"), resamples=200)
-    assert found.to_dict() == classifier.to_dict()
-    outlined = evaluate("segmentation", TestSet("segmentation", patients_known=False))
-    assert outlined.table["unit_of_n"].iloc[0] == "images"
-    assert not any("check the scale" in note for note in outlined.notes)
+    metrics = evaluate("classification", TestSet("classification"), resamples=200)
+    assert metrics.to_dict() == classifier.to_dict()
+    segmented = evaluate("segmentation", TestSet("segmentation", patients_known=False))
+    assert segmented.table["unit_of_n"].iloc[0] == "images"
+    assert not any("check the scale" in note for note in segmented.notes)
     assert asked == [("classification", "classification"), ("segmentation", "segmentation")]
     with pytest.raises(ModelError, match=r"task is classification; the test set's is regression"):
         evaluate("classification", TestSet("regression"))
     metadata["spacing_mm"] = (1.0, 1.0)
-    monkeypatch.setitem(easydl.prediction.__dict__, "cases", lambda model, study: iter([flat(None), flat((1.0, 1.0))]))
+    monkeypatch.setattr(
+        "easydl.prediction.cases.segmented_cases", lambda model, study: iter([flat(None), flat((1.0, 1.0))])
+    )
     assert "1 of 2 scans is not known" in evaluate("segmentation", TestSet("segmentation")).notes[0]
 
 
@@ -225,9 +229,9 @@ def flat(spacing_mm):
 
 
 @pytest.mark.parametrize("name", ["mirror", "largest_component", "fill_holes"])
-def test_options_for_outlines_are_refused_for_a_table(name):
+def test_options_for_masks_are_refused_for_a_table(name):
     with pytest.raises(InputError, match=f"{name}=True was given, and the model's task is classification"):
-        evaluate(None, Predictions(predictions(), tuple(CLASSES)), **{name: True})
+        evaluate(Predictions(predictions(), tuple(CLASSES)), **{name: True})
 
 
 def test_the_room_loads_no_tensorflow():

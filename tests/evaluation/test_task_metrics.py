@@ -1,4 +1,4 @@
-"""Findings, numbers, grades and several questions: every number against scikit-learn, SciPy or plain NumPy."""
+"""Several labels, values, ordered classes and several heads: every number against scikit-learn, SciPy or plain NumPy."""
 
 from types import SimpleNamespace
 
@@ -11,27 +11,27 @@ from sklearn import metrics as oracle
 from easydl.errors import InputError
 from easydl.evaluation import Metrics, multilabel_metrics, ordinal_metrics, regression_metrics
 from easydl.evaluation.average_precision import average_precision_statistic
+from easydl.evaluation.formatting import unit_of
 from easydl.evaluation.intervals import PatientBootstrap
-from easydl.evaluation.multitask import metrics_of
 from easydl.evaluation.ordinal import weighted_kappa
-from easydl.evaluation.regression import unit_of
-from easydl.prediction.results import Predictions, answers, median_grade
+from easydl.evaluation.tables import table_metrics
+from easydl.prediction.results import Predictions, median_class, output_columns
 
-FINDINGS = ["effusion", "nodule", "rare"]
-GRADES = ["none", "mild", "severe"]
+LABELS = ["effusion", "nodule", "rare"]
+CLASSES = ["none", "mild", "severe"]
 
 
-def findings(n=120, seed=0):
+def multilabel(n=120, seed=0):
     rng = np.random.default_rng(seed)
     present = rng.random((n, 3)) < [0.4, 0.25, 0.03]
     present[0, 2] = True
     scores = np.clip(0.5 * rng.random((n, 3)) + 0.4 * present, 0, 1)
-    labels = ["; ".join(np.array(FINDINGS)[row]) for row in present]
+    labels = ["; ".join(np.array(LABELS)[row]) for row in present]
     frame = pd.DataFrame({"image": range(n), "patient": [f"p{k // 2}" for k in range(n)], "label": labels})
-    return frame.assign(**{f"p({name})": scores[:, k] for k, name in enumerate(FINDINGS)}), present, scores
+    return frame.assign(**{f"p({name})": scores[:, k] for k, name in enumerate(LABELS)}), present, scores
 
 
-def numbers(n=90, seed=0):
+def measured(n=90, seed=0):
     rng = np.random.default_rng(seed)
     reference = rng.normal(60, 12, n)
     value = 0.8 * reference + 14 + rng.normal(0, 5, n)
@@ -50,58 +50,59 @@ def graded(n=90, seed=0):
     given = rng.integers(0, 3, n)
     called = np.clip(given + rng.choice([-1, 0, 0, 0, 1], n), 0, 2)
     probability = 0.7 * np.eye(3)[called] + 0.1
-    frame = pd.DataFrame({"image": range(n), "patient": [f"p{k}" for k in range(n)], "label": np.array(GRADES)[given]})
-    return frame.assign(**answers(probability, "ordinal", GRADES)), given, called
+    frame = pd.DataFrame({"image": range(n), "patient": [f"p{k}" for k in range(n)], "label": np.array(CLASSES)[given]})
+    return frame.assign(**output_columns(probability, "ordinal", CLASSES)), given, called
 
 
 def values(metrics):
     return metrics.table.set_index("name")["value"]
 
 
-def test_findings_are_measured_one_by_one_and_on_average():
-    frame, present, scores = findings()
-    found = multilabel_metrics(frame, FINDINGS, resamples=200)
+def test_labels_are_measured_one_by_one_and_on_average():
+    frame, present, scores = multilabel()
+    found = multilabel_metrics(frame, LABELS, resamples=200)
     table = values(found)
     aucs = [oracle.roc_auc_score(present[:, k], scores[:, k]) for k in range(3)]
     precisions = [oracle.average_precision_score(present[:, k], scores[:, k]) for k in range(3)]
-    for k, name in enumerate(FINDINGS):
+    for k, name in enumerate(LABELS):
         called = scores[:, k] >= 0.5
         assert table[f"AUC, {name}"] == pytest.approx(aucs[k])
         assert table[f"average precision, {name}"] == pytest.approx(precisions[k])
         assert table[f"sensitivity, {name}"] == pytest.approx(oracle.recall_score(present[:, k], called))
         assert table[f"specificity, {name}"] == pytest.approx(oracle.recall_score(~present[:, k], ~called))
-    assert table["AUC, mean over findings"] == pytest.approx(np.mean(aucs))
-    assert table["average precision, mean over findings"] == pytest.approx(np.mean(precisions))
+    assert table["AUC, mean over labels"] == pytest.approx(np.mean(aucs))
+    assert table["average precision, mean over labels"] == pytest.approx(np.mean(precisions))
     rows = found.table.dropna(subset=["low"])
     assert (rows["low"] <= rows["value"]).all() and (rows["value"] <= rows["high"]).all()
     assert found.per_class["nodule"] == {
-        "images": int(present[:, 1].sum()), "patients": frame["patient"][present[:, 1]].nunique(),
-    }  # fmt: skip
+        "images": int(present[:, 1].sum()),
+        "patients": frame["patient"][present[:, 1]].nunique(),
+    }
 
 
-def test_a_rare_finding_is_named_and_one_that_nobody_has_has_no_number():
-    frame, present, _ = findings()
-    found = multilabel_metrics(frame, FINDINGS, resamples=200)
+def test_a_rare_label_is_named_and_one_that_nobody_has_has_no_number():
+    frame, present, _ = multilabel()
+    found = multilabel_metrics(frame, LABELS, resamples=200)
     patients = frame["patient"][present[:, 2]].nunique()
-    assert any(f"with the finding (rare {patients})" in note for note in found.notes)
+    assert any(f"with the label (rare {patients})" in note for note in found.notes)
     frame["label"] = frame["label"].str.replace("; rare", "").replace("rare", "")
-    absent = multilabel_metrics(frame, FINDINGS, resamples=200)
+    absent = multilabel_metrics(frame, LABELS, resamples=200)
     assert np.isnan(values(absent)["AUC, rare"])
-    assert any("No test image has the finding rare" in note for note in absent.notes)
-    assert "over 2 findings" in absent.table["note"].iloc[0]
+    assert any("No test image has the label rare" in note for note in absent.notes)
+    assert "over 2 labels" in absent.table["note"].iloc[0]
     absent.plot()
 
 
-def test_an_empty_label_is_an_image_without_findings_and_nan_is_no_label():
-    frame, _, _ = findings()
+def test_an_empty_cell_is_an_image_without_labels_and_nan_is_unlabelled():
+    frame, _, _ = multilabel()
     frame.loc[:9, "label"] = None
-    found = multilabel_metrics(frame, FINDINGS, resamples=200)
+    found = multilabel_metrics(frame, LABELS, resamples=200)
     assert found.images == 110
     assert any("10 of 120 images have no label" in note for note in found.notes)
     with pytest.raises(InputError, match="'mass'"):
-        multilabel_metrics(frame.assign(label="mass"), FINDINGS)
+        multilabel_metrics(frame.assign(label="mass"), LABELS)
     with pytest.raises(InputError, match="p\\(nodule\\)"):
-        multilabel_metrics(frame.drop(columns="p(nodule)"), FINDINGS)
+        multilabel_metrics(frame.drop(columns="p(nodule)"), LABELS)
 
 
 def test_average_precision_counts_patients_as_often_as_they_are_drawn():
@@ -110,14 +111,16 @@ def test_average_precision_counts_patients_as_often_as_they_are_drawn():
     bootstrap = PatientBootstrap([f"{k:02d}" for k in range(60)], resamples=100, seed=3)
     statistic = average_precision_statistic(scores, positive, bootstrap.index)
     weights = rng.integers(0, 4, (5, 60)).astype(float)
-    expected = [oracle.average_precision_score(np.repeat(positive, w.astype(int)), np.repeat(scores, w.astype(int)))
-                for w in weights]  # fmt: skip
+    expected = [
+        oracle.average_precision_score(np.repeat(positive, w.astype(int)), np.repeat(scores, w.astype(int)))
+        for w in weights
+    ]
     np.testing.assert_allclose(statistic(weights), expected)
     assert np.isnan(statistic((~positive)[None].astype(float))).all()
 
 
-def test_numbers_are_measured_as_textbooks_do():
-    frame = numbers()
+def test_values_are_measured_as_textbooks_do():
+    frame = measured()
     reference, value = frame["label"].astype(float).to_numpy(), frame["value"].to_numpy()
     error = value - reference
     found = regression_metrics(frame, "age_years", resamples=500)
@@ -145,7 +148,7 @@ def test_numbers_are_measured_as_textbooks_do():
 
 
 def test_images_of_one_patient_widen_the_interval():
-    frame = numbers()
+    frame = measured()
     repeated = pd.concat([frame] * 4, ignore_index=True).assign(image=range(360))
     alone = regression_metrics(repeated, "age_years", patients_known=False, resamples=300).table.iloc[0]
     together = regression_metrics(repeated, "age_years", resamples=300).table.iloc[0]
@@ -154,9 +157,9 @@ def test_images_of_one_patient_widen_the_interval():
     assert ("patient-level" in together["note"], "image-level" in alone["note"]) == (True, True)
 
 
-def test_numbers_that_cannot_be_tested_are_refused():
-    frame = numbers()
-    with pytest.raises(InputError, match="no numbers"):
+def test_values_that_cannot_be_tested_are_refused():
+    frame = measured()
+    with pytest.raises(InputError, match="not numbers"):
         regression_metrics(frame.assign(label="x"), "age")
     with pytest.raises(InputError, match="not a number"):
         regression_metrics(frame.assign(value=np.nan), "age")
@@ -170,71 +173,72 @@ def test_numbers_that_cannot_be_tested_are_refused():
     ("name", "unit"),
     [("age_years", "years"), ("volume (mL)", "mL"), ("size [mm]", "mm"), ("area_mm2", "mm²"), ("g", "units of g")],
 )
-def test_the_name_of_a_number_says_its_unit(name, unit):
+def test_the_name_of_a_value_says_its_unit(name, unit):
     assert unit_of(name) == unit
 
 
-def test_grades_are_tested_by_their_distance():
+def test_ordered_classes_are_tested_by_their_distance():
     frame, given, called = graded()
-    found = ordinal_metrics(frame, GRADES, resamples=300)
+    found = ordinal_metrics(frame, CLASSES, resamples=300)
     table = values(found)
     assert table["quadratic-weighted kappa"] == pytest.approx(
         oracle.cohen_kappa_score(given, called, weights="quadratic")
     )
     assert table["mean absolute error"] == pytest.approx(np.abs(given - called).mean())
     assert table["accuracy"] == pytest.approx((given == called).mean())
-    assert table["accuracy within one grade"] == pytest.approx((np.abs(given - called) <= 1).mean())
+    assert table["accuracy within one class"] == pytest.approx((np.abs(given - called) <= 1).mean())
     assert found.confusion.to_numpy().tolist() == oracle.confusion_matrix(given, called).tolist()
-    assert "grades" in found.sentence(1)
+    assert "classes" in found.sentence(1)
     assert np.isnan(weighted_kappa(np.array([[[5.0, 0.0], [0.0, 0.0]]]))[0])
 
 
-def test_the_median_grade_has_the_least_expected_error():
+def test_the_median_class_has_the_least_expected_error():
     rng = np.random.default_rng(0)
     probability = rng.dirichlet(np.ones(5), 200)
     apart = np.abs(np.arange(5)[:, None] - np.arange(5)[None, :])
     best = (probability @ apart).min(axis=1)
-    chosen = np.take_along_axis(probability @ apart, median_grade(probability)[:, None], axis=1)[:, 0]
+    chosen = np.take_along_axis(probability @ apart, median_class(probability)[:, None], axis=1)[:, 0]
     np.testing.assert_allclose(chosen, best)
-    assert median_grade(np.array([[0.1, 0.4, 0.5]])).tolist() == [1]
+    assert median_class(np.array([[0.1, 0.4, 0.5]])).tolist() == [1]
 
 
 def several():
-    frame, present, scores = findings()
-    number = numbers(120)
+    frame, present, scores = multilabel()
+    number = measured(120)
     heads = {
         "cancer": SimpleNamespace(task="classification", classes=("no", "yes")),
         "age_years": SimpleNamespace(task="regression", classes=("age_years",)),
     }
-    told = answers(np.column_stack([1 - scores[:, 0], scores[:, 0]]), "classification", ("no", "yes"))
+    columns = output_columns(np.column_stack([1 - scores[:, 0], scores[:, 0]]), "classification", ("no", "yes"))
     table = frame[["image", "patient"]].assign(
-        **{"cancer: label": np.where(present[:, 0], "yes", "no")}, **{f"cancer: {name}": cells for name, cells in told.items()},
+        **{"cancer: label": np.where(present[:, 0], "yes", "no")},
+        **{f"cancer: {name}": cells for name, cells in columns.items()},
         **{"age_years: label": number["label"], "age_years: value": number["value"]},
-    )  # fmt: skip
+    )
     table.loc[:9, "cancer: label"] = ""
     return Predictions(table, tuple(heads), True, "t", "multitask", heads, ["sex was not given."]), present, scores
 
 
-def test_every_question_is_tested_on_the_images_that_answer_it():
+def test_every_head_is_tested_on_the_images_that_are_labelled_for_it():
     predictions, present, scores = several()
-    found = metrics_of(predictions, resamples=200)
+    found = table_metrics(predictions, resamples=200)
     table = values(found)
     assert table["cancer: AUC"] == pytest.approx(oracle.roc_auc_score(present[10:, 0], scores[10:, 0]))
     assert (found.heads["cancer"].images, found.heads["age_years"].images, found.images) == (110, 120, 120)
     assert found.headline.startswith("cancer: AUC 0.") and "; age_years: mean absolute error" in found.headline
     assert found.notes.count("sex was not given.") == 1
     assert any(note.startswith("cancer: 10 of 120") for note in found.notes)
-    with pytest.raises(InputError, match="no question 'density'"):
+    with pytest.raises(InputError, match="no head 'density'"):
         predictions.head("density")
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: multilabel_metrics(findings()[0], FINDINGS, resamples=200),
-        lambda: regression_metrics(numbers(), "age_years", resamples=200),
-        lambda: ordinal_metrics(graded()[0], GRADES, resamples=200),
-        lambda: metrics_of(several()[0], resamples=200),
+        lambda: multilabel_metrics(multilabel()[0], LABELS, resamples=200),
+        lambda: regression_metrics(measured(), "age_years", resamples=200),
+        lambda: ordinal_metrics(graded()[0], CLASSES, resamples=200),
+        lambda: table_metrics(several()[0], resamples=200),
     ],
 )
 def test_what_is_written_is_read_back_and_drawn(make, tmp_path):

@@ -48,14 +48,20 @@ def network(seed=1, *, dimension=2, side=SIDE, classes=("plain", "square"), task
     return attach(keras.Model(image, out), metadata)
 
 
-@pytest.fixture(scope="session")
-def planted():
-    model, untrained = network(), network(seed=2)
-    rng = np.random.default_rng(0)
-    x, y = images(192, rng)
+def trained(path):
+    """Weights of `network` that tell the square from none."""
+    model, (x, y) = network(), images(192, np.random.default_rng(0))
     model.compile("adam", "categorical_crossentropy")
     model.optimizer.learning_rate = 3e-3
     model.fit(x, y, epochs=6, batch_size=16, verbose=0, shuffle=False)
+    model.save_weights(path)
+
+
+@pytest.fixture(scope="session")
+def planted(once):
+    model, untrained = network(), network(seed=2)
+    model.load_weights(once("planted.weights.h5", trained))
+    rng = np.random.default_rng(1)
     fresh, _ = images(6, rng, planted=True)
     plain, _ = images(6, rng, planted=False)
     return SimpleNamespace(model=model, untrained=untrained, images=fresh, plain=plain, square=SQUARE)

@@ -60,16 +60,19 @@ def test_it_agrees_with_tf_keras_vis(dimension, build):
         oracle = Gradcam(keras.Model(model.inputs, model.get_layer("logits").output))
         theirs = oracle(
             lambda logits, target=target: logits[:, target] - (logits[:, 0] + logits[:, 1] + logits[:, 2]) / 3,
-            image, penultimate_layer="last", expand_cam=False, normalize_cam=False,
-        )  # fmt: skip
+            image,
+            penultimate_layer="last",
+            expand_cam=False,
+            normalize_cam=False,
+        )
         mine, _ = network_of(model, image.shape[1:-1]).cam(image, target, ONE)
         np.testing.assert_allclose(mine, np.asarray(theirs)[0], rtol=1e-3, atol=1e-6)
         strongest = max(strongest, mine.max())
     assert strongest > 1e-4
 
 
-def test_a_segmenter_is_explained_where_its_outline_is():
-    """One convolution and a 1x1: the evidence of a point is its own, and only inside the outline."""
+def test_a_segmentation_model_is_explained_where_its_segmentation_is():
+    """One convolution and a 1x1: the evidence of a point is its own, and only inside the segmentation."""
     import keras
     from keras import layers
 
@@ -90,12 +93,12 @@ def test_a_segmenter_is_explained_where_its_outline_is():
     assert mine.max() > 0
 
 
-def test_fine_maps_of_segmenters_are_averaged_in_blocks(build):
+def test_fine_maps_of_segmentation_models_are_averaged_in_blocks(build):
     network = network_of(easydl.unet(classes=2, width=4), (48, 70))
     evidence = np.random.default_rng(0).normal(size=(48, 70))
-    calm = network._calm(evidence)
-    assert calm.shape == (24, 24)
-    np.testing.assert_allclose(calm[3, 5], evidence[6:8, 15:18].mean())
+    means = network._block_means(evidence)
+    assert means.shape == (24, 24)
+    np.testing.assert_allclose(means[3, 5], evidence[6:8, 15:18].mean())
 
 
 def named(model, size, segmenter=False):
@@ -201,8 +204,8 @@ def test_the_cascade_goes_from_the_logits_down(planted):
     network = network_of(planted.model, (64, 64))
     own = network.weights()
     changed = {
-        share: [not np.array_equal(a, b) for a, b in zip(own, network.random_weights(3, share), strict=True)]
-        for share in (0.0, 0.5, 1.0)
+        fraction: [not np.array_equal(a, b) for a, b in zip(own, network.random_weights(3, fraction), strict=True)]
+        for fraction in (0.0, 0.5, 1.0)
     }
     assert changed[0.0] == [False] * 4 + [True] * 2
     assert changed[0.5] == [False] * 2 + [True] * 4

@@ -10,6 +10,7 @@ from easydl.errors import RESEARCH_USE
 from easydl.explanation import Heatmap, Verdict
 from easydl.images import Scan
 
+pytestmark = pytest.mark.quick
 VERDICT = Verdict("CAUTION", "Interpret with caution: <it> may be looking at markers.", {"n_blobs": 39})
 
 
@@ -53,7 +54,7 @@ def test_the_overlay_fades_where_there_is_no_evidence():
     assert 0.5 < overlay.get_alpha().max() < 0.9
 
 
-def test_a_failed_map_says_so_on_the_picture():
+def test_a_failed_map_says_so_on_the_figure():
     assert "DO NOT INTERPRET" in words(make(verdict=Verdict("FAIL", "Do not interpret: it is noise.")).show())
 
 
@@ -127,7 +128,7 @@ def test_saving_is_whole_or_not_at_all(tmp_path, monkeypatch):
     assert [file.name for file in path.parent.iterdir()] == ["case-000.png"]
 
 
-def test_notebooks_get_a_picture_with_words_for_those_who_cannot_see_it():
+def test_notebooks_get_an_image_with_text_for_those_who_cannot_see_it():
     page = make()._repr_html_()
     assert page.startswith('<img src="data:image/png;base64,iVBOR')
     assert "<it>" not in page

@@ -16,7 +16,7 @@ def noise(*shape, seed=0):
     return np.random.default_rng(seed).integers(0, 256, shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", ["tiny", "mobilenet_025", "tiny3d"])
+@pytest.mark.parametrize("name", ["tiny", pytest.param("mobilenet_025", marks=pytest.mark.everything), "tiny3d"])
 def test_every_classifier_has_a_heatmap_on_the_images_own_grid(name):
     model = easydl.classifier(name, classes=["a", "b"], size=32)
     shape = (12, 30, 41) if name == "tiny3d" else (50, 37)
@@ -30,7 +30,7 @@ def test_every_classifier_has_a_heatmap_on_the_images_own_grid(name):
     assert heatmap.probability == pytest.approx(probabilities["confidence"].iloc[0], abs=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.everything
 @pytest.mark.parametrize("name", ["resnet", "efficientnet"])
 def test_large_networks_too(name):
     heatmap = easydl.saliency(easydl.classifier(name, classes=2, size=64), noise(80, 70), verdict=False)
@@ -38,14 +38,14 @@ def test_large_networks_too(name):
     assert heatmap.array.max() > 0
 
 
-def outlining(model, index):
-    """A random segmenter that outlines one class wherever the image lets it."""
+def finding(model, index):
+    """A random segmentation model that finds one class wherever the image lets it."""
     model.get_layer("logits").bias.assign([5.0 * (number == index) for number in range(model.output_shape[-1])])
     return model
 
 
 def test_unet_has_a_heatmap_for_any_size_and_is_traced_once():
-    model = outlining(easydl.unet(classes=["background", "lesion", "organ"], width=4), 2)
+    model = finding(easydl.unet(classes=["background", "lesion", "organ"], width=4), 2)
     for shape in ((40, 70), (32, 32)):
         heatmap = easydl.saliency(model, noise(*shape), verdict=False)
         assert heatmap.array.shape == shape
@@ -56,14 +56,14 @@ def test_unet_has_a_heatmap_for_any_size_and_is_traced_once():
 
 
 def test_unet3d_has_a_heatmap_on_the_images_own_grid():
-    model = outlining(easydl.unet3d(classes=["background", "lesion"], width=4), 1)
+    model = finding(easydl.unet3d(classes=["background", "lesion"], width=4, levels=2), 1)
     heatmap = easydl.saliency(model, noise(10, 36, 20), verdict=False)
     assert heatmap.array.shape == (10, 36, 20)
     assert 0 < heatmap.array.max() <= 1
 
 
 def segmenter(dimension=2, size=None):
-    """The smallest network that outlines: two convolutions."""
+    """The smallest segmentation network: two convolutions."""
     import keras
     from keras import layers
 
@@ -96,18 +96,18 @@ def test_a_window_is_explained_in_its_own_place():
 
 
 @pytest.mark.parametrize("dimension", [2, 3])
-def test_a_segmenter_that_outlines_nothing_has_nothing_to_interpret(dimension):
+def test_a_segmentation_model_that_finds_nothing_has_nothing_to_interpret(dimension):
     model = segmenter(dimension)
     model.get_layer("logits").bias.assign([1000.0, -1000.0])
     heatmap = easydl.saliency(model, noise(*(20,) * dimension))
     assert heatmap.verdict.level == "FAIL"
-    assert "outlined no class 1" in heatmap.verdict.sentence
+    assert "segmented no class 1" in heatmap.verdict.sentence
     assert heatmap.array.max() == 0
     assert heatmap.probability < 0.01
 
 
 @pytest.mark.parametrize(("dimension", "patches"), [(2, 49), (3, 27)])
-def test_a_segmenter_is_tested_too(dimension, patches):
+def test_a_segmentation_model_is_tested_too(dimension, patches):
     heatmap = easydl.saliency(segmenter(dimension), noise(*(21,) * dimension))
     numbers = heatmap.verdict.numbers
     assert (numbers["n_patches"], numbers["n_random_networks"], numbers["n_blobs"]) == (patches, 9, 19)
@@ -175,9 +175,13 @@ def test_repeated_calls_trace_nothing(planted):
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
-    [({"method": "lime"}, "method"), ({"target": "cat"}, "no class 'cat'"), ({"target": 2}, "no class 2"),
-     ({"target": -1}, "no class -1")],
-)  # fmt: skip
+    [
+        ({"method": "lime"}, "method"),
+        ({"target": "cat"}, "no class 'cat'"),
+        ({"target": 2}, "no class 2"),
+        ({"target": -1}, "no class -1"),
+    ],
+)
 def test_wrong_arguments_are_said(planted, wrong, words):
     with pytest.raises(InputError, match=words):
         easydl.saliency(planted.model, planted.images[0], **wrong)

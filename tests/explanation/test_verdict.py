@@ -6,11 +6,14 @@ import pytest
 
 import easydl
 from easydl.explanation import checks
-from easydl.explanation.checks import Findings, Question, alike, border, deletion, enlarged
-from easydl.explanation.occlusion import blurred, occlusion, on_patches, tiles
+from easydl.explanation.checks import Results, border, deletion, similarity, upsampled
+from easydl.explanation.occlusion import blurred, occlusion, patch_means, tiles
+from easydl.explanation.targets import Target
 from easydl.explanation.verdict import judge
+from easydl.tasks import Task
 
 ONE = np.ones((1,), np.float32)
+pytestmark = pytest.mark.quick
 
 
 class Stub:
@@ -22,16 +25,16 @@ class Stub:
     def scores(self, batch, target, region, weights=None):
         return batch[:, self.where].mean(axis=(1, 2)) / 10
 
-    def random_weights(self, draw, share=1.0):
-        return (draw, share)
+    def random_weights(self, draw, fraction=1.0):
+        return (draw, fraction)
 
     def cam(self, batch, target, region, weights=None):
         maps = self.maps(batch, target, weights)
         return maps, np.array([0.0, self.untrained if weights else 4.0])
 
 
-def question(network, batch, logits=(0.0, 4.0), target=1, task="classification"):
-    return Question(network, batch, target, ONE, np.asarray(logits, np.float32), task, "square", 0.98)
+def target_of(network, batch, logits=(0.0, 4.0), index=1):
+    return Target(network, batch, index, ONE, np.asarray(logits, np.float32), Task.CLASSIFICATION, "square", 0.98)
 
 
 @pytest.fixture
@@ -66,7 +69,7 @@ def test_the_same_network_with_random_weights_fails(planted):
         heatmap = easydl.saliency(planted.untrained, image, seed=number)
         assert heatmap.verdict.level == "FAIL"
         assert heatmap.verdict.sentence.startswith("Do not interpret: ")
-        assert "untrained networks decide as firmly" in heatmap.verdict.sentence
+        assert "untrained networks are as confident" in heatmap.verdict.sentence
 
 
 def test_numbers_are_json_with_their_n(planted):
@@ -86,7 +89,7 @@ def test_a_map_that_ignores_the_weights_fails(spot):
     """The edge detector of Adebayo 2018: beautiful, and the same for every network."""
     network = Stub(spot.where, lambda batch, target, weights: spot.there + 0.3 * np.abs(batch[0, ..., 0] - 100) / 100)
     coarse, _ = network.cam(spot.batch, 1, ONE)
-    verdict = judge(question(network, spot.batch), coarse, enlarged(coarse, (56, 56)), method="gradcam", seed=0)
+    verdict = judge(target_of(network, spot.batch), coarse, upsampled(coarse, (56, 56)), method="gradcam", seed=0)
     assert verdict.level == "FAIL"
     assert "it shows the image, not the model" in verdict.sentence
     assert verdict.numbers["ssim_random_all"] > 0.9
@@ -104,70 +107,70 @@ def maps_of(trained, shape=(56, 56)):
 def test_a_true_map_passes_and_a_displaced_one_does_not(spot):
     for place, level in ((spot.there, "PASS"), (spot.elsewhere, "FAIL")):
         network = Stub(spot.where, maps_of(place))
-        verdict = judge(question(network, spot.batch), place, place, method="gradcam", seed=0)
+        verdict = judge(target_of(network, spot.batch), place, place, method="gradcam", seed=0)
         assert verdict.level == level, verdict.sentence
-    assert "the answer depends less on what it marks" in verdict.sentence
+    assert "the prediction depends less on what it marks" in verdict.sentence
 
 
 @pytest.mark.parametrize(
-    ("logits", "target", "untrained", "level", "words"),
+    ("logits", "index", "untrained", "level", "text"),
     [
         ((0.0, 0.2), 1, 0.1, "CAUTION", "close to chance (0.55, chance is 0.50)"),
-        ((0.0, 0.2), 1, 0.5, "FAIL", "untrained networks decide as firmly"),
+        ((0.0, 0.2), 1, 0.5, "FAIL", "untrained networks are as confident"),
         ((9.0, 4.0), 1, 0.1, "CAUTION", "did not choose square"),
         ((0.0, 4.0), 1, 5.0, "FAIL", "reached by 19 of 19"),
     ],
 )
-def test_an_undecided_network_has_nothing_to_explain(spot, logits, target, untrained, level, words):
+def test_an_uncertain_network_has_nothing_to_explain(spot, logits, index, untrained, level, text):
     network = Stub(spot.where, maps_of(spot.there), untrained)
-    asked = question(network, spot.batch, logits, target)
-    verdict = judge(asked, spot.there, spot.there, method="gradcam", seed=0)
+    target = target_of(network, spot.batch, logits, index)
+    verdict = judge(target, spot.there, spot.there, method="gradcam", seed=0)
     assert verdict.level == level
-    assert words in verdict.sentence
+    assert text in verdict.sentence
 
 
 def test_an_empty_map_and_an_overflow_fail_in_words(spot):
     network = Stub(spot.where, maps_of(spot.there))
     empty = np.zeros((56, 56), np.float32)
-    verdict = judge(question(network, spot.batch), empty, empty, method="gradcam", seed=0)
+    verdict = judge(target_of(network, spot.batch), empty, empty, method="gradcam", seed=0)
     assert verdict.level == "FAIL"
     assert "the map is empty" in verdict.sentence
-    verdict = judge(question(network, spot.batch), empty * np.nan, empty, method="gradcam", seed=0)
+    verdict = judge(target_of(network, spot.batch), empty * np.nan, empty, method="gradcam", seed=0)
     assert verdict.level == "FAIL"
     assert "overflow" in verdict.sentence
 
 
 def test_two_classes_with_one_map_are_noticed(spot):
-    found = Findings()
+    results = Results()
     same = Stub(spot.where, lambda batch, target, weights: spot.there)
-    checks.other_class(question(same, spot.batch), spot.there, found)
-    assert found.numbers["correlation_with_other_class"] == 1
-    assert "another class has nearly the same map" in found.cautions[0]
+    checks.other_class(target_of(same, spot.batch), spot.there, results)
+    assert results.numbers["correlation_with_other_class"] == 1
+    assert "another class has nearly the same map" in results.cautions[0]
 
 
-def test_border_energy_is_a_share_of_what_is_there():
+def test_border_energy_is_a_fraction_of_what_is_there():
     """An even map has as much at the border as the border has area; a corner spot has nearly all."""
-    found = Findings()
-    border(np.ones((50, 40), np.float32), found)
+    results = Results()
+    border(np.ones((50, 40), np.float32), results)
     area = 1 - (40 * 32) / (50 * 40)
-    assert found.numbers == {"border_energy": pytest.approx(area), "border_area": pytest.approx(area)}
-    assert found.cautions == []
+    assert results.numbers == {"border_energy": pytest.approx(area), "border_area": pytest.approx(area)}
+    assert results.cautions == []
     corner = np.zeros((5, 50, 40), np.float32)
     corner[:, :5, :8] = 1
-    border(corner, found)
-    assert found.numbers["border_energy"] == pytest.approx(1.0)
-    assert "100% of it lies in the outer border (36% of the area)" in found.cautions[0]
+    border(corner, results)
+    assert results.numbers["border_energy"] == pytest.approx(1.0)
+    assert "100% of it lies in the outer border (36% of the area)" in results.cautions[0]
 
 
 def test_deletion_is_the_drop_by_hand(spot):
-    found = Findings()
-    asked = question(Stub(spot.where), spot.batch)
-    deletion(asked, spot.there, 0, 39, found)
+    results = Results()
+    target = target_of(Stub(spot.where), spot.batch)
+    deletion(target, spot.there, 0, 39, results)
     kept = spot.batch[0, spot.where].mean() / 10
     gone = blurred(spot.batch)[0, spot.where].mean() / 10
-    assert found.numbers["deletion_drop"] == pytest.approx(kept - gone, rel=1e-3)
-    assert found.numbers["deletion_p"] == pytest.approx(1 / 40)
-    assert found.cautions == []
+    assert results.numbers["deletion_drop"] == pytest.approx(kept - gone, rel=1e-3)
+    assert results.numbers["deletion_p"] == pytest.approx(1 / 40)
+    assert results.cautions == []
 
 
 def test_deletion_p_is_even_when_the_map_means_nothing(spot):
@@ -176,13 +179,13 @@ def test_deletion_p_is_even_when_the_map_means_nothing(spot):
     for seed in range(60):
         rng = np.random.default_rng(seed)
         place = np.roll(spot.there, rng.integers(56, size=2), axis=(0, 1))
-        found = Findings()
+        results = Results()
         network = Stub(spot.where)
         everywhere = rng.normal(size=(56, 56))
         network.scores = lambda batch, *rest, by=everywhere: (batch[..., 0] * by).sum(axis=(1, 2))
         noise = rng.normal(100, 5, spot.batch.shape).astype(np.float32)
-        deletion(question(network, noise), place, seed, 19, found)
-        p.append(found.numbers["deletion_p"])
+        deletion(target_of(network, noise), place, seed, 19, results)
+        p.append(results.numbers["deletion_p"])
     assert np.mean(np.asarray(p) <= 0.05) < 0.15
     assert 0.4 < np.mean(p) < 0.65
 
@@ -195,8 +198,8 @@ def test_occlusion_is_the_drop_of_each_patch_by_hand(spot):
     by_hand = (spot.batch[0, spot.where].mean() - hidden[0, spot.where].mean()) / 10
     assert drops[2, 2] == pytest.approx(by_hand, rel=1e-4)
     assert np.count_nonzero(drops) == 1
-    assert np.count_nonzero(on_patches(spot.there)) == 1
-    assert on_patches(spot.there)[2, 2] == pytest.approx(1)
+    assert np.count_nonzero(patch_means(spot.there)) == 1
+    assert patch_means(spot.there)[2, 2] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("size", [(64, 50), (5, 9), (17, 33, 20), (2, 8, 8)])
@@ -205,29 +208,29 @@ def test_patches_cover_everything_once(size):
     for view in tiles(size):
         count[view] += 1
     assert (count == 1).all()
-    assert on_patches(count.astype(float)).shape == tuple(
+    assert patch_means(count.astype(float)).shape == tuple(
         min(n, s) for n, s in zip((7, 7) if len(size) == 2 else (3, 3, 3), size, strict=True)
     )
 
 
-def test_alike_needs_more_than_shared_black():
+def test_similarity_needs_more_than_shared_black():
     """Two spots in different corners share their black: SSIM calls that alike, the ranks do not."""
     first = np.zeros((64, 64), np.float32)
     first[4:12, 4:12] = 1
     second = first[::-1, ::-1].copy()
-    ssim, rank = alike(first, second)
+    ssim, rank = similarity(first, second)
     assert ssim > 0.5
     assert rank < 0.1
-    assert alike(first, first) == (pytest.approx(1), pytest.approx(1))
-    assert alike(first, first * 0)[1] == 0
+    assert similarity(first, first) == (pytest.approx(1), pytest.approx(1))
+    assert similarity(first, first * 0)[1] == 0
 
 
-def test_enlarging_keeps_the_place_and_the_range():
+def test_upsampling_keeps_the_place_and_the_range():
     coarse = np.zeros((4, 4), np.float32)
     coarse[1, 2] = 7.0
-    fine = enlarged(coarse, (64, 64))
+    fine = upsampled(coarse, (64, 64))
     assert fine.dtype == np.float32
     assert (fine.min(), fine.max()) == (0, 1)
     assert np.unravel_index(fine.argmax(), fine.shape)[0] // 16 == 1
     assert np.unravel_index(fine.argmax(), fine.shape)[1] // 16 == 2
-    assert enlarged(np.array([[np.nan, -1.0], [np.inf, 0.5]]), (2, 2)).max() == 1
+    assert upsampled(np.array([[np.nan, -1.0], [np.inf, 0.5]]), (2, 2)).max() == 1

@@ -21,8 +21,8 @@ from easydl.images import Scan
 from easydl.networks import backbone_layers, classifier, load_model, metadata_of, save_model, set_window
 from easydl.networks.cost import operations
 from easydl.networks.registry import ENTRIES
-from easydl.prediction.image_to_image import translated
-from easydl.prediction.segmentation import outline
+from easydl.prediction.image_to_image import reconstruct
+from easydl.prediction.segmentation import segment
 
 # All tests of one network run in one process, which builds it once (pytest -n 2 --dist loadgroup).
 NAMES = [pytest.param(name, marks=pytest.mark.xdist_group(f"contract-{name}")) for name in ENTRIES]
@@ -267,7 +267,7 @@ def test_takes_three_or_five_channels_and_scans_of_odd_sizes(name):
             assert metadata_of(model).size == size
         else:
             scan = Scan(np.random.default_rng(2).uniform(0, 255, (*size, channels)).astype("float32"), "0-255")
-            made = outline if entry.kind == "segmenter" else translated
+            made = segment if entry.kind == "segmenter" else reconstruct
             answer = made(
                 lambda patch, model=model: call(model, patch), model.input_shape[1:-1], metadata_of(model), scan
             )

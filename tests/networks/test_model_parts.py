@@ -12,7 +12,6 @@ from easydl.networks import (
     attach,
     backbone_layers,
     classifier,
-    encode_covariates,
     feature_extractor,
     freeze_backbone,
     head,
@@ -20,11 +19,11 @@ from easydl.networks import (
     metadata_of,
     save_model,
     set_classes,
-    set_covariates,
     set_target_scale,
     unet,
     unfreeze,
 )
+from easydl.prediction import encode_covariates, set_covariates
 
 
 def pictures(n=4, size=32, seed=0):

@@ -15,13 +15,12 @@ from scipy import ndimage, stats
 
 import easydl
 from easydl.errors import InputError, ModelError
-from easydl.evaluation import Metrics
-from easydl.evaluation.reconstruction import reconstruction_metrics
+from easydl.evaluation import Metrics, reconstruction_metrics
 from easydl.images import Scan
 from easydl.networks import image_to_image, load_model, metadata_of, save_model, set_classes, set_window
 from easydl.networks.listing import ENTRIES
-from easydl.prediction import compiled
-from easydl.prediction.image_to_image import NOISE, Rebuilt, Reconstruction, degraded, degrades
+from easydl.prediction import ReconstructedCase, Reconstruction, compiled
+from easydl.prediction.image_to_image import NOISE, corrupted, corruption_of
 from easydl.training.denoising import divergence
 
 IMAGE_TO_IMAGE = [entry.name for entry in ENTRIES.values() if entry.kind == "image_to_image"]
@@ -172,20 +171,20 @@ def test_divergence_is_that_of_two_normal_distributions():
     assert float(divergence(np.zeros((1, 4)), np.ones((1, 4)))[0]) == pytest.approx(0, abs=1e-5)
 
 
-def test_scans_are_spoiled_as_it_is_said():
+def test_scans_are_corrupted_as_it_is_said():
     rng = np.random.default_rng(0)
     flat = np.full((64, 64, 1), 100.0, np.float32)
     noisy = metadata_of(built("image_to_image"))
-    spoiled = degraded(noisy, flat, rng)
-    assert (spoiled - flat).std() == pytest.approx(NOISE * 255, rel=0.05)
-    assert np.abs(degraded(noisy, flat, rng) - spoiled).max() > 0, "drawn anew"
+    first = corrupted(noisy, flat, rng)
+    assert (first - flat).std() == pytest.approx(NOISE * 255, rel=0.05)
+    assert np.abs(corrupted(noisy, flat, rng) - first).max() > 0, "drawn anew"
     reduced = metadata_of(built("super_resolution"))
     stripes = np.zeros((32, 32, 1), np.float32)
     stripes[::2] = 200
-    np.testing.assert_allclose(degraded(reduced, stripes, rng)[4:-4], 100, atol=20)
-    np.testing.assert_allclose(degraded(reduced, flat, rng), flat, atol=1e-3)
-    np.testing.assert_array_equal(degraded(metadata_of(built("autoencoder")), stripes, rng), stripes)
-    assert {degrades(metadata_of(built(name))) for name in IMAGE_TO_IMAGE} == {"noise", "reduced", ""}
+    np.testing.assert_allclose(corrupted(reduced, stripes, rng)[4:-4], 100, atol=20)
+    np.testing.assert_allclose(corrupted(reduced, flat, rng), flat, atol=1e-3)
+    np.testing.assert_array_equal(corrupted(metadata_of(built("autoencoder")), stripes, rng), stripes)
+    assert {corruption_of(metadata_of(built(name))) for name in IMAGE_TO_IMAGE} == {"noise", "reduced", ""}
 
 
 def test_fit_learns_to_take_noise_away_without_labels(parts, tmp_path):
@@ -200,10 +199,10 @@ def test_fit_learns_to_take_noise_away_without_labels(parts, tmp_path):
     table = metrics.table.set_index("name")
     assert table.loc["gain in PSNR", "value"] > 3
     assert table.loc["gain in PSNR", "value"] == pytest.approx(
-        table.loc["PSNR", "value"] - table.loc["PSNR of the spoiled image", "value"]
+        table.loc["PSNR", "value"] - table.loc["PSNR of the corrupted image", "value"]
     )
     assert (table["n"] == test.n_patients).all() and table.loc["SSIM", "value"] > table.loc[
-        "SSIM of the spoiled image", "value"
+        "SSIM of the corrupted image", "value"
     ]
     again = Metrics.from_dict(json.loads(metrics.save(tmp_path / "metrics.json").read_text("utf-8")))
     pd.testing.assert_frame_equal(again.table, metrics.table)
@@ -255,13 +254,13 @@ def test_measures_are_those_of_the_definition_and_equal_images_are_left_out():
         clean = rng.uniform(0, 255, (20, 20, 1)).astype(np.float32)
         made = clean + rng.normal(0, 5 + number, clean.shape).astype(np.float32)
         expected.append(10 * np.log10(255**2 / np.mean((made - clean) ** 2)))
-        cases.append(Rebuilt(f"{number}.png", f"p{number}", clean, clean + 20, made))
-    cases.append(Rebuilt("same.png", "p9", clean, clean + 20, clean))
-    metrics = reconstruction_metrics(cases, window=(0, 255), channels=("channel 1",), spoiled_by="noise")
+        cases.append(ReconstructedCase(f"{number}.png", f"p{number}", clean, clean + 20, made))
+    cases.append(ReconstructedCase("same.png", "p9", clean, clean + 20, clean))
+    metrics = reconstruction_metrics(cases, window=(0, 255), channels=("channel 1",), corruption="noise")
     table = metrics.table.set_index("name")
     assert table.loc["PSNR", "value"] == pytest.approx(np.mean(expected), rel=1e-5)
     assert table.loc["PSNR", "images"] == 6 and "left out" in table.loc["PSNR", "note"]
-    assert table.loc["PSNR of the spoiled image", "value"] == pytest.approx(10 * np.log10(255**2 / 400), rel=1e-5)
+    assert table.loc["PSNR of the corrupted image", "value"] == pytest.approx(10 * np.log10(255**2 / 400), rel=1e-5)
     assert table.loc["SSIM", "images"] == 7
     assert table.loc["PSNR", "low"] < table.loc["PSNR", "value"] < table.loc["PSNR", "high"]
 

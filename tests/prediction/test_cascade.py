@@ -16,12 +16,12 @@ from easydl.images import Scan
 from easydl.images.resampling import prepare
 from easydl.networks import attach, metadata_of
 from easydl.prediction import Cascade, Segmentation
-from easydl.prediction.predicting import segment_scan
-from easydl.prediction.segmentation import working_grid
+from easydl.prediction.grid import working_grid
+from easydl.prediction.segmentation import segment_scan
 
 
 def by_brightness(limits: list[float], dimension: int = 2) -> keras.Model:
-    """A segmenter whose class is the number of limits that a pixel is above: known without training."""
+    """A segmentation model whose class is the number of limits that a pixel is above: known without training."""
     image = keras.Input((*[None] * dimension, 1))
     convolution = keras.layers.Conv2D if dimension == 2 else keras.layers.Conv3D
     layer = convolution(len(limits) + 1, 1, activation="softmax")
@@ -85,18 +85,19 @@ def test_values_are_those_of_the_whole_scan_as_in_training():
 
 
 @pytest.mark.parametrize("reduced", [True, False])
-def test_the_part_is_shown_at_the_scale_of_the_training_images(reduced):
+def test_the_part_is_shown_at_the_scale_of_the_training_images(reduced, monkeypatch):
     lesion = by_brightness([200])
     attach(lesion, metadata_of(lesion).model_copy(update={"max_side": 40, "reduced": reduced}))
     whole = easydl.cascade(by_brightness([100, 200]), lesion, organ="class 1", margin_mm=4)
     scan = Scan(scene(), "0-255", spacing_mm=(1.0, 1.0))
     seen = []
 
-    def run(model, metadata, part, notes, **options):
+    def spy(model, metadata, part, notes, **options):
         seen.append(working_grid(metadata, part))
         return segment_scan(model, metadata, part, notes, **options)
 
-    mask, _ = whole.segment(run, scan)
+    monkeypatch.setattr("easydl.prediction.cascades.segment_scan", spy)
+    mask = whole.segment(scan)
     assert mask.shape == scan.shape
     # What the lesion model gets of the whole scan, 32 x 40 pixels, as training showed it: rows 16-44 are 8-22 there.
     shown = working_grid(metadata_of(lesion), scan)[8:22, 13:27] if reduced else scan.pixels[16:44, 26:54]
@@ -146,17 +147,17 @@ def test_evaluate_takes_a_cascade(tmp_path):
     study = easydl.load(tmp_path / "scans.csv", mask="mask", mask_labels={"class 1": 1})
     whole = easydl.cascade(by_brightness([100, 200]), by_brightness([200]), organ="class 1", margin_mm=0)
     assert easydl.evaluate(whole, study).table["value"].iloc[0] == 1.0
-    apart = easydl.cascade(whole.find_organ, whole.find_lesion, organ="class 1", margin_mm=5)
+    wider = easydl.cascade(whole.find_organ, whole.find_lesion, organ="class 1", margin_mm=5)
     lesion, beside = 4 * 6, 2 * 4
     dice = 2 * lesion / (2 * lesion + beside)
-    assert easydl.evaluate(apart, study).table["value"].iloc[0] == pytest.approx(dice)
+    assert easydl.evaluate(wider, study).table["value"].iloc[0] == pytest.approx(dice)
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cascade") / "liver"
-    organ = easydl.unet(classes=["background", "liver", "spleen"], width=4, seed=1)
-    lesion = easydl.unet(classes=["background", "tumour"], width=4, seed=2)
+    organ = easydl.unet(classes=["background", "liver", "spleen"], width=4, levels=2, seed=1)
+    lesion = easydl.unet(classes=["background", "tumour"], width=4, levels=2, seed=2)
     whole = easydl.cascade(organ, lesion, organ="liver", margin_mm=2.5)
     return whole, whole.save(folder)
 
@@ -189,10 +190,10 @@ def test_saving_replaces_a_cascade_and_nothing_else(saved, tmp_path):
 
 
 @pytest.mark.parametrize("harm", ["swap", "cut", "missing", "key", "organ", "text", "margin"])
-def test_a_damaged_folder_is_refused_in_words(saved, tmp_path, harm):
+def test_a_damaged_folder_is_refused_in_three_parts(saved, tmp_path, harm):
     folder = tmp_path / "c"
     shutil.copytree(saved[1], folder)
-    sheet = json.loads((folder / "cascade.json").read_text("utf-8"))
+    metadata = json.loads((folder / "cascade.json").read_text("utf-8"))
     if harm == "swap":
         (folder / "find_organ.keras").replace(folder / "x")
         (folder / "find_lesion.keras").replace(folder / "find_organ.keras")
@@ -203,13 +204,13 @@ def test_a_damaged_folder_is_refused_in_words(saved, tmp_path, harm):
     elif harm == "missing":
         (folder / "find_lesion.keras").unlink()
     changes = {"key": {"code": "1"}, "organ": {"organs": ["heart"]}, "margin": {"margin_mm": -1}}.get(harm, {})
-    (folder / "cascade.json").write_text("{" if harm == "text" else json.dumps(sheet | changes), "utf-8")
+    (folder / "cascade.json").write_text("{" if harm == "text" else json.dumps(metadata | changes), "utf-8")
     with pytest.raises(ModelError) as caught:
         easydl.load_model(folder)
     assert caught.value.found and caught.value.expected and caught.value.do
 
 
-def test_refuses_in_words():
+def test_wrong_arguments_are_refused():
     organ, lesion = by_brightness([100]), by_brightness([200])
     for options in ({"organ": "heart"}, {"organ": 0}, {"organ": 5}, {"margin_mm": -1}, {"margin_mm": "far"}):
         with pytest.raises(InputError):

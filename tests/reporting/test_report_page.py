@@ -14,7 +14,7 @@ from finished_runs import CLASSES, issue, make_classification, write
 
 from easydl.errors import RESEARCH_USE, RunError
 from easydl.evaluation import Metrics
-from easydl.evaluation.results import interval_text, number
+from easydl.evaluation.formatting import interval_text, number
 from easydl.reporting import report
 from easydl.reporting.page import _clean
 

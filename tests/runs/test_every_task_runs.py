@@ -19,7 +19,7 @@ from easydl.workspace import RunView
 from easydl.workspace.tables import classes, numbers, split
 
 TASKS = {
-    "multilabel": (["--label", "corner", "--label", "stripes"], "AUC, mean over findings"),
+    "multilabel": (["--label", "corner", "--label", "stripes"], "AUC, mean over labels"),
     "regression": (["--label", "size_mm", "--task", "regression"], "mean absolute error"),
     "ordinal": (["--label", "grade", "--task", "ordinal", *(w for g in GRADES for w in ("--classes", g))], "kappa"),
     "multitask": (

@@ -49,10 +49,10 @@ def test_a_small_network_learns_every_task(table, task, tmp_path):
     predictions = easydl.predict(model, test)
     assert (predictions.task, len(predictions.frame)) == (task, len(test))
     metrics = easydl.evaluate(model, test, resamples=200)
-    assert metrics.to_dict() == easydl.evaluate(None, predictions, resamples=200).to_dict()
+    assert metrics.to_dict() == easydl.evaluate(predictions, resamples=200).to_dict()
     value = metrics.table.set_index("name")["value"]
     if task == "multilabel":
-        assert value["AUC, mean over findings"] > 0.9
+        assert value["AUC, mean over labels"] > 0.9
         assert set(history.history) == {"auc", "loss", "val_auc", "val_loss"}
     elif task == "regression":
         assert value["R²"] > 0.8
@@ -106,7 +106,7 @@ def test_every_task_is_explained(table, task, target, explained):
         head, _, name = heatmap.target.rpartition(": ")
         column = f"{head}: p({name})" if head else f"p({name})"
         assert heatmap.probability == pytest.approx(found[column], rel=1e-4)
-    with pytest.raises(InputError, match=r"no question 'nothing'|no class 'nothing'"):
+    with pytest.raises(InputError, match=r"no head 'nothing'|no class 'nothing'"):
         easydl.saliency(model, study, target="nothing")
 
 
@@ -154,7 +154,7 @@ def test_what_no_image_shows_is_learnt_from_the_table(table, tmp_path):
     assert easydl.evaluate(model, test, resamples=200).table["value"].iloc[0] > 0.9
     unknown = int((test.frame["sex"] == "").sum())
     assert any(f"sex was not given for {unknown} image" in note for note in predictions.notes)
-    assert any("sex was not given" in note for note in easydl.evaluate(None, predictions, resamples=200).notes)
+    assert any("sex was not given" in note for note in easydl.evaluate(predictions, resamples=200).notes)
     case = test.addresses(0)[0]
     high, low = (
         easydl.predict(model, case, covariates={"marker": value, "sex": "F"}).frame["p(yes)"].iloc[0] for value in (3, -3)

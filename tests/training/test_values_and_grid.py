@@ -10,7 +10,8 @@ from easydl.images import Scan, prepare
 from easydl.images.ct_windows import CT_WINDOWS_HU
 from easydl.images.resampling import standardise
 from easydl.networks import metadata_of
-from easydl.prediction.predicting import inputs, working_grid
+from easydl.prediction import inputs
+from easydl.prediction.grid import working_grid
 
 
 def test_windows_are_level_and_width():

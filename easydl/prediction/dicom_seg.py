@@ -1,19 +1,18 @@
-"""Results as DICOM objects beside their source series, for PACS viewers. Reading and geometry are highdicom's."""
+"""Predicted masks as DICOM Segmentations of their source series, for PACS viewers. Geometry is highdicom's."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from easydl.errors import RESEARCH_USE, InputError
+from easydl.fileio import replacing
 from easydl.images.quiet import quiet_libraries
 
 if TYPE_CHECKING:
-    from easydl.prediction import Segmentation
+    from easydl.prediction.image_results import Segmentation
 
 SERIES_DESCRIPTION = "RESEARCH ONLY - easydl segmentation"
 """At most 64 characters, as the value representation LO demands (PS3.5 section 6.2)."""
@@ -21,22 +20,7 @@ SERIES_DESCRIPTION = "RESEARCH ONLY - easydl segmentation"
 
 @quiet_libraries()
 def write_seg(segmentation: Segmentation, path: str | Path) -> Path:
-    """Write a predicted mask as a binary DICOM Segmentation that refers to its source series.
-
-    Args:
-        segmentation: A result of `easydl.predict` on a DICOM series.
-        path: Where to write, ending in ``.dcm``.
-
-    Returns:
-        The path written. Patient and study are the source's; the series is new; one segment per structure.
-
-    Raises:
-        InputError: The scan was not read from DICOM, nothing was outlined, or the source lacks the identifiers that a
-            segmentation must repeat.
-
-    References:
-        DICOM PS3.3 A.51 (Segmentation IOD), C.8.20.
-    """
+    """Write a predicted mask as a binary DICOM Segmentation (PS3.3 A.51, C.8.20); see `Segmentation.to_dicom`."""
     import highdicom
     import pydicom
     from highdicom.sr.coding import CodedConcept
@@ -46,7 +30,7 @@ def write_seg(segmentation: Segmentation, path: str | Path) -> Path:
     files = _source_files(source)
     if not (segmentation.mask > 0).any():
         raise InputError(
-            "The predicted mask is empty.", "at least one outlined structure.", "There is nothing to write."
+            "The predicted mask is empty.", "at least one segmented structure.", "There is nothing to write."
         )
     if segmentation.scan.affine is None:
         raise InputError(
@@ -56,14 +40,17 @@ def write_seg(segmentation: Segmentation, path: str | Path) -> Path:
     present = [k for k in range(1, len(segmentation.classes)) if (segmentation.mask == k).any()]
     descriptions = [
         highdicom.seg.SegmentDescription(
-            segment_number=number, segment_label=segmentation.classes[k], segmented_property_category=tissue,
-            segmented_property_type=tissue, algorithm_type="AUTOMATIC",
+            segment_number=number,
+            segment_label=segmentation.classes[k],
+            segmented_property_category=tissue,
+            segmented_property_type=tissue,
+            algorithm_type="AUTOMATIC",
             algorithm_identification=highdicom.AlgorithmIdentificationSequence(
                 name="easydl", version=_version(), family=CodedConcept("123109", "DCM", "Artificial Intelligence")
             ),
         )
         for number, k in enumerate(present, 1)
-    ]  # fmt: skip
+    ]
     numbered = np.zeros(segmentation.mask.shape, np.uint8)
     for number, k in enumerate(present, 1):
         numbered[segmentation.mask == k] = number
@@ -71,11 +58,21 @@ def write_seg(segmentation: Segmentation, path: str | Path) -> Path:
         sources = [pydicom.dcmread(file) for file in files]
         volume = highdicom.Volume(numbered, segmentation.scan.affine, coordinate_system="PATIENT")
         written = highdicom.seg.Segmentation(
-            source_images=sources, pixel_array=volume, segmentation_type="BINARY", segment_descriptions=descriptions,
-            series_instance_uid=generate_uid(), series_number=9000, sop_instance_uid=generate_uid(), instance_number=1,
-            manufacturer="easydl", manufacturer_model_name="easydl", software_versions=_version(),
-            device_serial_number="none", series_description=SERIES_DESCRIPTION, content_description=RESEARCH_USE[:60],
-        )  # fmt: skip
+            source_images=sources,
+            pixel_array=volume,
+            segmentation_type="BINARY",
+            segment_descriptions=descriptions,
+            series_instance_uid=generate_uid(),
+            series_number=9000,
+            sop_instance_uid=generate_uid(),
+            instance_number=1,
+            manufacturer="easydl",
+            manufacturer_model_name="easydl",
+            software_versions=_version(),
+            device_serial_number="none",
+            series_description=SERIES_DESCRIPTION,
+            content_description=RESEARCH_USE[:60],
+        )
         written.ImageComments = RESEARCH_USE
     except (AttributeError, TypeError, ValueError) as problem:
         raise InputError(
@@ -84,11 +81,8 @@ def write_seg(segmentation: Segmentation, path: str | Path) -> Path:
             "Save the mask as .nii.gz instead.",
         ) from problem
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(suffix=".dcm", dir=path.parent)
-    os.close(handle)
-    written.save_as(temporary)
-    os.replace(temporary, path)
+    with replacing(path) as draft:
+        written.save_as(draft)
     return path
 
 

@@ -1,4 +1,4 @@
-"""Mirror images, pieces and holes: the options of outlines in `predict`, `evaluate` and their commands."""
+"""Mirror images, pieces and holes: the options of masks in `predict`, `evaluate` and their commands."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ import easydl
 from easydl import cli
 from easydl.errors import InputError, Stopped
 from easydl.networks import attach, metadata_of, save_model
-from easydl.prediction.segmentation import tidied
+from easydl.prediction.segmentation import post_processed
 
 OPTIONS = ["mirror", "largest_component", "fill_holes"]
 
@@ -31,8 +31,8 @@ def bright() -> keras.Model:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """Squares of 8 x 8 whose reference is whole; the picture has a hole of 2 x 2 in each and a crumb of 3 x 3 beside it."""
-    folder = tmp_path_factory.mktemp("outlines")
+    """Squares of 8 x 8 whose reference is whole; the image has a hole of 2 x 2 in each and a piece of 3 x 3 beside it."""
+    folder = tmp_path_factory.mktemp("squares")
     for number in range(3):
         mask = np.zeros((32, 32), np.uint8)
         mask[4 + number : 12 + number, 4:12] = 1
@@ -46,30 +46,31 @@ def study(tmp_path_factory):
     return easydl.load(folder / "scans.csv", mask="mask", mask_labels={"class 1": 1})
 
 
-WHOLE, HOLE, CRUMB = 64, 4, 9
+WHOLE, HOLE, PIECE = 64, 4, 9
 
 
 @pytest.mark.parametrize(
     ("options", "predicted"),
     [
-        ({}, WHOLE - HOLE + CRUMB),
+        ({}, WHOLE - HOLE + PIECE),
         ({"largest_component": True}, WHOLE - HOLE),
-        ({"fill_holes": True}, WHOLE + CRUMB),
+        ({"fill_holes": True}, WHOLE + PIECE),
         ({"largest_component": True, "fill_holes": True}, WHOLE),
     ],
 )
-def test_dice_is_of_the_tidied_mask_and_the_notes_say_so(study, options, predicted):
+def test_dice_is_of_the_post_processed_mask_and_the_notes_say_so(study, options, predicted):
     hole = 0 if options.get("fill_holes") else HOLE
     metrics = easydl.evaluate(bright(), study, **options)
     assert metrics.table["value"].iloc[0] == pytest.approx(2 * (WHOLE - hole) / (WHOLE + predicted))
     assert (easydl.predict(bright(), study.scan(0), **options).mask == 1).sum() == predicted
-    said = [note for note in metrics.notes if note.startswith("The masks were made with")]
-    assert len(said) == bool(options)
+    notes = [note for note in metrics.notes if note.startswith("The masks were made with")]
+    assert len(notes) == bool(options)
     for name in OPTIONS:
-        assert (name in "".join(said)) == (name in options)
+        assert (name in "".join(notes)) == (name in options)
     assert type(metrics).from_dict(metrics.to_dict()).notes == metrics.notes
 
 
+@pytest.mark.quick
 def test_mirror_images_need_a_model_that_was_trained_with_them(study):
     model = bright()
     for use in (easydl.evaluate, easydl.predict):
@@ -89,7 +90,7 @@ def test_a_cascade_is_tested_with_them_too(study):
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_a_model_that_does_not_outline_refuses_them(study, name):
+def test_a_model_that_makes_no_masks_refuses_them(study, name):
     pixels = np.zeros((32, 32), np.float32)
     for model in (easydl.classifier("tiny", size=32), easydl.image_to_image("autoencoder", size=32, width=4)):
         with pytest.raises(InputError, match=f"{name}=True was given"):
@@ -116,8 +117,8 @@ def test_each_option_says_the_same_as_its_argument(command, name, monkeypatch):
     assert {option: asked[0][option] for option in OPTIONS} == {option: option == name for option in OPTIONS}
 
 
-def test_the_commands_tidy_and_say_so(study, tmp_path):
-    model = easydl.unet(classes=study.classes, width=4, seed=3)
+def test_the_commands_post_process_and_say_so(study, tmp_path):
+    model = easydl.unet(classes=study.classes, width=4, levels=2, seed=3)
     save_model(model, tmp_path / "m.keras")
     scan = study.addresses(0)[0]
     words = ["--largest-component", "--fill-holes", "-o", str(tmp_path / "o.png")]
@@ -125,7 +126,9 @@ def test_the_commands_tidy_and_say_so(study, tmp_path):
     assert out.exit_code == 0, out.output
     plain = easydl.predict(model, scan).mask
     with Image.open(tmp_path / "o.png") as written:
-        np.testing.assert_array_equal(np.asarray(written), tidied(plain, largest_component=True, fill_holes=True))
+        np.testing.assert_array_equal(
+            np.asarray(written), post_processed(plain, largest_component=True, fill_holes=True)
+        )
     table = os.path.join(os.path.dirname(scan), "scans.csv")
     words = ["--mask", "mask", "--mask-labels", "class 1=1", "--fill-holes"]
     out = CliRunner().invoke(cli.app, ["evaluate", str(tmp_path / "m.keras"), table, *words])
@@ -133,12 +136,15 @@ def test_the_commands_tidy_and_say_so(study, tmp_path):
     assert "The masks were made with fill_holes (what a structure encloses filled)." in out.output
 
 
+@pytest.mark.everything
 def test_a_classifier_refuses_them_on_the_command_line_in_three_lines(study, tmp_path):
     save_model(easydl.classifier("tiny", size=32), tmp_path / "c.keras")
     out = subprocess.run(
         [sys.executable, "-m", "easydl", "predict", tmp_path / "c.keras", study.addresses(0)[0], "--fill-holes"],
-        capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
+    )
     assert out.returncode == 1
     assert "fill_holes=True was given, and the model's task is classification" in out.stderr + out.stdout
     assert "Traceback" not in out.stderr + out.stdout

@@ -1,0 +1,48 @@
+"""Numbers of every case of a test, whose means are resampled by patient. It measures no case."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from easydl.evaluation.intervals import mean_interval, not_computable
+from easydl.evaluation.metric import Estimate, Resampling
+
+UNIT = "unit of n"
+"""The column with the patient, or with the image where patients are unknown."""
+
+
+class CaseSample:
+    """Rows of cases with the columns ``image``, ``patient``, ``case`` and ``class``; several classes make several rows."""
+
+    def __init__(self, frame: pd.DataFrame, resampling: Resampling) -> None:
+        units = frame["patient" if resampling.patients_known else "image"].astype(str)
+        self.frame, self.resampling = frame.assign(**{UNIT: units}), resampling
+        self.classes = list(dict.fromkeys(frame["class"]))
+        self.bootstrap = resampling.bootstrap(units)
+        self.images, self.patients = int(frame["case"].nunique()), len(self.bootstrap.names)
+
+    def mean(self, rows: pd.DataFrame, column: str, note: str = "") -> Estimate:
+        """The mean of a column over some rows where it is defined; with several classes the mean of their means."""
+        rows = rows[rows[column].notna()]
+        n, images = rows[UNIT].nunique(), rows["case"].nunique()
+        if not n:
+            return Estimate(np.nan, not_computable("no case to measure"), 0, 0, note)
+        index = np.searchsorted(self.bootstrap.names, rows[UNIT].to_numpy(str))
+        values, parts = rows[column].to_numpy(float), []
+        for name in self.classes:
+            inside = (rows["class"] == name).to_numpy()
+            parts.append(np.bincount(index[inside], values[inside], self.patients))
+            parts.append(np.bincount(index[inside], minlength=self.patients))
+        sums = np.stack(parts, axis=1).astype(float)
+        measured = np.flatnonzero(sums[:, 1::2].any(axis=0))
+
+        def statistic(weights: np.ndarray) -> np.ndarray:
+            drawn = weights @ sums
+            counts = drawn[:, 1::2]
+            means = np.divide(drawn[:, ::2], counts, out=np.full_like(counts, np.nan), where=counts > 0)
+            return means[:, measured].mean(axis=1, keepdims=True)
+
+        totals = sums.sum(axis=0)
+        value = float((totals[::2][measured] / totals[1::2][measured]).mean())
+        return Estimate(value, mean_interval(self.bootstrap.run(statistic)[:, 0], n), n, images, note)

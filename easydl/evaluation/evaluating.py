@@ -1,0 +1,114 @@
+"""`easydl.evaluate`: one evaluator for each kind of task. It computes no metric itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from easydl.errors import InputError, ModelError
+from easydl.evaluation.reconstruction import reconstruction_metrics
+from easydl.evaluation.results import Metrics
+from easydl.evaluation.segmentation import segmentation_metrics
+from easydl.evaluation.tables import table_metrics
+from easydl.prediction.grid import scale_notes
+from easydl.prediction.image_to_image import corruption_of
+from easydl.prediction.results import Predictions
+from easydl.tasks import Task
+
+
+def evaluate(
+    model: Any,
+    test: Any = None,
+    *,
+    seed: int = 0,
+    resamples: int = 2000,
+    mirror: bool = False,
+    largest_component: bool = False,
+    fill_holes: bool = False,
+) -> Metrics:
+    """Test a model on images it has never seen.
+
+    Args:
+        model: A model from easydl, or a cascade; or the Predictions of a test set, and then no ``test``.
+        test: A Study with labels or masks: the third part of ``study.split()``.
+        seed: Seed of the bootstrap.
+        resamples: Number of bootstrap resamples.
+        mirror: For a segmentation model: average over the mirror images that it was trained with, as in
+            `easydl.predict`. What is on is in the notes, for the numbers hold for masks made in the same way.
+        largest_component: For a segmentation model: keep only the largest connected piece of every structure.
+        fill_holes: For a segmentation model: fill background that a structure encloses.
+
+    Returns:
+        Metrics: AUC, sensitivity, specificity, accuracy and predictive values for classes; AUC, average precision,
+        sensitivity and specificity of each of several labels; mean absolute error, bias and limits of agreement for a
+        value; weighted kappa and error in classes for ordered classes; all of these for each of several heads; Dice, HD95
+        and volume error for masks; PSNR and SSIM for reconstructed images, with those of the corrupted ones. Each with
+        the number of patients and a patient-level 95% interval.
+
+    Raises:
+        InputError: The test set has no labels or is missing, an option for masks was given with a model that makes none,
+            or `mirror` with a model that was trained without mirror images.
+        ModelError: The model's task or classes are not the study's.
+
+    Example:
+        >>> easydl.evaluate(model, test)  # doctest: +SKIP
+        AUC 0.91 (95% CI 0.84-0.96), 71 patients
+    """
+    from easydl.prediction.segmentation import mask_options
+
+    given = {"mirror": mirror, "largest_component": largest_component, "fill_holes": fill_holes}
+    if isinstance(model, Predictions):
+        mask_options(model.task, **given)
+        return table_metrics(model, seed=seed, resamples=resamples)
+    if test is None or isinstance(test, Predictions):
+        raise InputError(
+            "There is no study to test the model on.",
+            "evaluate(model, study), or evaluate(predictions) alone.",
+            "Give the third part of study.split().",
+        )
+    from easydl.prediction.cascades import open_model
+
+    model, metadata = open_model(model)
+    options = mask_options(metadata.task, **given)
+    if not Task(metadata.task).makes_images and metadata.task != test.task:
+        raise ModelError(
+            f"The model's task is {metadata.task}; the test set's is {test.task}.",
+            "the same task in both.",
+            "Load the test set with task= (--task), label= or heads= as the model's training set was.",
+        )
+    evaluator = _PER_PIXEL.get(Task(metadata.task), _tables)
+    return evaluator(model, metadata, test, options, seed=seed, resamples=resamples)
+
+
+def _tables(model: Any, metadata: Any, test: Any, options: dict[str, bool], **bootstrap: int) -> Metrics:
+    from easydl.prediction.tables import predict_study
+
+    return table_metrics(predict_study(model, metadata, test), **bootstrap)
+
+
+def _masks(model: Any, metadata: Any, test: Any, options: dict[str, bool], **bootstrap: int) -> Metrics:
+    from easydl.prediction.cases import segmented_cases
+    from easydl.prediction.segmentation import option_notes
+
+    cases = segmented_cases(model, test, **options)
+    metrics = segmentation_metrics(cases, patients_known=test.patients_known, **bootstrap)
+    assert metrics.cases is not None
+    unknown = metrics.cases.loc[metrics.cases["hd95_unit"] != "mm", "image"].nunique()
+    metrics.notes[:0] = [*option_notes(options, "The masks were"), *scale_notes(metadata, unknown, metrics.images)]
+    return metrics
+
+
+def _images(model: Any, metadata: Any, test: Any, options: dict[str, bool], **bootstrap: int) -> Metrics:
+    from easydl.prediction.cases import reconstructed_cases
+
+    return reconstruction_metrics(
+        reconstructed_cases(model, test, seed=bootstrap["seed"]),
+        window=metadata.window,
+        channels=metadata.classes,
+        corruption=corruption_of(metadata),
+        patients_known=test.patients_known,
+        **bootstrap,
+    )
+
+
+_PER_PIXEL: dict[Task, Callable[..., Metrics]] = {Task.SEGMENTATION: _masks, Task.RECONSTRUCTION: _images}

@@ -1,0 +1,126 @@
+"""What a heatmap explains: one class, label or value of one image, and the network's output for it. It draws nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from scipy.special import expit, softmax
+
+from easydl.errors import InputError, ModelError
+from easydl.networks.metadata import ModelMetadata
+from easydl.prediction.results import median_class
+from easydl.tasks import Task
+
+if TYPE_CHECKING:
+    from easydl.explanation.gradcam import Network
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is explained: one image, one class, and the network's output.
+
+    Attributes:
+        network: Compiled functions.
+        batch: ``(1, *size, channels)``.
+        index: Of the class.
+        region: For a segmentation model the segmented pixels ``(1, *size)``, else ones ``(1,)``.
+        logits: The network's output, ``(classes,)`` or ``(*size, classes)``.
+        task: The model's task, or the head's.
+        name: Of the class.
+        probability: Of the class (mean over the segmented pixels); the value for a regression.
+    """
+
+    network: Network
+    batch: np.ndarray
+    index: int
+    region: np.ndarray
+    logits: np.ndarray
+    task: Task
+    name: str
+    probability: float
+
+    def cam(self, weights: tuple[Any, ...] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The Grad-CAM map and the logits, with these weights or the model's own."""
+        return self.network.cam(self.batch, self.index, self.region, weights)
+
+
+class Head(NamedTuple):
+    """The output that is explained: of several heads one by its name, otherwise the only one."""
+
+    name: str
+    task: Task
+    classes: tuple[str, ...]
+
+
+def head_of(metadata: ModelMetadata, target: str | int | None) -> tuple[Head, int | None]:
+    """Which head is meant, and which of its classes (None: the one that the model chooses)."""
+    if not metadata.heads:
+        head = Head("", Task(metadata.task), metadata.classes)
+        return head, _index(head, target)
+    name, target = _split(metadata, target)
+    head = Head(name, Task(metadata.heads[name].task), metadata.heads[name].classes)
+    return head, _index(head, target)
+
+
+def _split(metadata: ModelMetadata, target: str | int | None) -> tuple[str, str | None]:
+    """The head's name and the class in ``"cancer: yes"``."""
+    if target is None or target in metadata.heads:
+        return str(target or next(iter(metadata.heads))), None
+    for name in metadata.heads:
+        if isinstance(target, str) and target.startswith(f"{name}: "):
+            return name, target.removeprefix(f"{name}: ")
+    raise InputError(
+        f"The model has no head {target!r}.",
+        f"one of {', '.join(metadata.heads)}, or one with a class, such as 'cancer: yes'.",
+        "Choose one of these, or leave target out for the first.",
+    )
+
+
+def _index(head: Head, target: str | int | None) -> int | None:
+    if target is None:
+        return 0 if head.task.is_value else None
+    if isinstance(target, str) and target in head.classes:
+        return head.classes.index(target)
+    if isinstance(target, (int, np.integer)) and 0 <= target < len(head.classes):
+        return int(target)
+    raise InputError(
+        f"The model has no class {target!r}.",
+        "one of " + ", ".join(head.classes) + f", or a number from 0 to {len(head.classes) - 1}.",
+        "Choose one of these, or leave target out for the class the model chose.",
+    )
+
+
+def target_of(network: Network, metadata: ModelMetadata, head: Head, batch: np.ndarray, index: int | None) -> Target:
+    """The target in an image: the class that was asked for, or the one that the model chooses."""
+    logits = network.logits(batch)[0]
+    if head.task.has_masks:
+        return _in_a_mask(network, head, batch, logits, index)
+    probabilities = softmax(logits)
+    if index is None:
+        index = int(median_class(probabilities[None])[0]) if head.task.ordered else int(logits.argmax())
+    if head.task.is_value:
+        mean, std = metadata.target.get(head.name, (0.0, 1.0))
+        probability = float(logits[0]) * std + mean
+    else:
+        probability = float(probabilities[index] if head.task.exclusive else expit(logits[index]))
+    name = head.classes[index] if not head.name or head.task.is_value else f"{head.name}: {head.classes[index]}"
+    return Target(network, batch, index, np.ones((1,), np.float32), logits, head.task, name, probability)
+
+
+def _in_a_mask(network: Network, head: Head, batch: np.ndarray, logits: np.ndarray, index: int | None) -> Target:
+    """A class of a segmentation model; the one with the largest segmentation when none was asked for."""
+    if logits.shape[-1] != len(head.classes):
+        raise ModelError(
+            f"The model has {logits.shape[-1]} outputs and {len(head.classes)} class names.",
+            "one name for each output.",
+            "Load the model with easydl.load_model.",
+        )
+    chosen = logits.argmax(axis=-1)
+    if index is None:
+        index = 1 + int(np.bincount(chosen.ravel(), minlength=logits.shape[-1])[1:].argmax())
+    region = (chosen == index).astype(np.float32)[None]
+    each = softmax(logits, axis=-1)[..., index]
+    probability = float(each[region[0] > 0].mean()) if region.any() else float(each.max())
+    return Target(network, batch, index, region, logits, head.task, head.classes[index], probability)
