@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from easydl.errors import RESEARCH_USE, InputError
+from easydl.errors import InputError
+from easydl.figures import CT_WINDOW_HU, new_figure, panel, sign
+from easydl.images import Scan
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from easydl.augmentation.definition import Preset
-    from easydl.images import Scan
 
-WINDOW_HU = (-1000.0, 400.0)
 LONGEST = 320
 MOST = 24
 _WORDS = {
@@ -47,9 +47,6 @@ def show(preset: Preset, study: Any, n: int = 6, *, row: int = 0, seed: int = 0)
     Raises:
         InputError: ``n`` or ``row`` is out of range.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
     if not 1 <= n <= MOST:
         raise InputError(f"`n` must be from 1 to {MOST}. Received: n={n}.", f"1 to {MOST} copies.", "Choose n=6.")
     if not 0 <= row < len(study):
@@ -61,7 +58,7 @@ def show(preset: Preset, study: Any, n: int = 6, *, row: int = 0, seed: int = 0)
     scan = study.scan(row)
     mask = study.reference(row) if study.task == "segmentation" and str(study.frame["mask"].iloc[row]) else None
     pixels, mask, at = _picture(scan, mask)
-    window = WINDOW_HU if scan.units == "HU" else (0.0, 255.0)
+    window = CT_WINDOW_HU if scan.units == "HU" else (0.0, 255.0)
     adapted = preset.adapted(dimension=2, units=scan.units, classes=study.classes, channels=pixels.shape[-1])
     drawn = adapted.draw(n, seed=seed)
     images, masks = adapted.apply(
@@ -89,22 +86,15 @@ def show(preset: Preset, study: Any, n: int = 6, *, row: int = 0, seed: int = 0)
     heading = [line for long in heading for line in textwrap.wrap(long, 32 * across)]
     down = -(-(n + 1) // across)
     tall = pixels.shape[0] / pixels.shape[1]
-    figure = Figure(
-        figsize=(2.6 * across, (2.6 * tall + 0.42) * down + 0.2 * (len(heading) + 1)),
-        dpi=110,
-        layout=ConstrainedLayoutEngine(rect=(0, 0.04, 1, 0.96)),
-    )
+    figure = new_figure(2.6 * across, (2.6 * tall + 0.42) * down + 0.2 * (len(heading) + 2))
     axes = np.atleast_1d(figure.subplots(down, across)).ravel()
     for axis in axes:
         axis.axis("off")
     for number, (axis, (picture, outline, title)) in enumerate(zip(axes, pictures, strict=False)):
-        shown = np.clip((picture - window[0]) / (window[1] - window[0]), 0, 1)
-        axis.imshow(shown if shown.shape[-1] == 3 else shown[..., 0], cmap="gray", vmin=0, vmax=1)
-        if outline is not None and outline.any():
-            axis.contour(outline > 0, levels=[0.5], colors="#ffb000", linewidths=1.2)
+        panel(axis, Scan(picture, "HU" if scan.units == "HU" else "0-255"), outline, window=window)
         axis.set_title(title, fontsize=7.5, fontweight="bold" if number == 0 else "normal", color="#222222")
     figure.suptitle("\n".join(heading), fontsize=9, color="#222222")
-    figure.text(0.5, 0.008, RESEARCH_USE, ha="center", va="bottom", fontsize=6.5, color="#555555")
+    sign(figure)
     return figure
 
 

@@ -9,14 +9,11 @@ import numpy as np
 import pandas as pd
 
 from easydl.errors import RESEARCH_USE
+from easydl.figures import new_figure, panel, sign
 from easydl.studies.labels import JOIN
 
 if TYPE_CHECKING:
-    from easydl.images import Scan
     from easydl.studies.study import Study
-
-CT_WINDOW_HU = (-1000.0, 400.0)
-"""Black and white of CT pictures in overviews: wide enough for lung and soft tissue."""
 
 
 def summary(study: Study) -> pd.DataFrame:
@@ -102,25 +99,8 @@ def html(study: Study) -> str:
     )
 
 
-def grey(scan: Scan) -> np.ndarray:
-    """A picture to look at: uint8 ``(height, width)`` or ``(height, width, 3)``, upright, a volume's middle slice."""
-    from easydl.images.resampling import stretch
-
-    pixels = scan.pixels[scan.shape[0] // 2] if scan.dimension == 3 else scan.pixels
-    if scan.units == "HU":
-        low, high = CT_WINDOW_HU
-        pixels = (pixels - low) / (high - low) * 255
-    elif scan.units == "relative":
-        pixels = stretch(pixels)
-    rows, columns = scan.upright
-    pixels = np.clip(pixels, 0, 255).astype(np.uint8)[::rows, ::columns]
-    return pixels if pixels.shape[-1] == 3 else pixels[..., 0]
-
-
 def figure(study: Study, n: int) -> Any:
     """``n`` images spread over the classes, with class and patient above each."""
-    from matplotlib.figure import Figure
-
     frame = study.frame.reset_index(drop=True)
     if study.task in ("classification", "ordinal") and "label" in frame.columns:
         turn = frame.groupby("label").cumcount()
@@ -129,22 +109,19 @@ def figure(study: Study, n: int) -> Any:
         rows = list(range(min(n, len(frame))))
     columns = min(len(rows), 6 if n > 9 else 3)
     lines = -(-len(rows) // columns)
-    drawn = Figure(figsize=(2.6 * columns, 2.8 * lines + 0.3), dpi=110, layout="constrained")
+    drawn = new_figure(2.6 * columns, 2.8 * lines + 0.3)
     axes = np.atleast_1d(drawn.subplots(lines, columns)).ravel()
     for axis in axes:
         axis.axis("off")
     for axis, row in zip(axes, rows, strict=False):
         scan = study.scan(row)
-        axis.imshow(grey(scan), cmap="gray", vmin=0, vmax=255, aspect=scan.aspect)
-        if study.task == "segmentation" and str(frame["mask"].iloc[row]):
-            mask = study.reference(row)
-            mask = mask[mask.shape[0] // 2] if mask.ndim == 3 else mask
-            rows_, columns_ = scan.upright
-            axis.contour(mask[::rows_, ::columns_] > 0, levels=[0.5], colors="#ffb000", linewidths=1)
+        masked = study.task == "segmentation" and str(frame["mask"].iloc[row])
+        index = scan.shape[0] // 2 if scan.dimension == 3 else None
+        panel(axis, scan, study.reference(row) if masked else None, index=index)
         told = list(study.heads) or [name for name in ("label",) if name in frame.columns]
         label = ", ".join(str(frame[name].iloc[row]) for name in told)
         axis.set_title(
             f"{label}\n{frame['patient'].iloc[row] if 'patient' in frame.columns else ''}", fontsize=8, parse_math=False
         )
-    drawn.text(0.5, 0.002, RESEARCH_USE, ha="center", va="bottom", fontsize=5, color="#555555")
+    sign(drawn)
     return drawn
