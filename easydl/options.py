@@ -123,6 +123,98 @@ class SplitOptions(Options):
     )
 
 
+class ModelOptions(Options):
+    """What a network is built on and takes: keyword arguments of the builders, beside those that a study tells."""
+
+    encoder: str | None = Field(
+        None,
+        description="The classifier from `easydl.models` that a segmentation model is built on. It brings pretrained "
+        "weights.",
+    )
+    pretrained: bool | str = Field(
+        False,
+        title="Start from pretrained weights",
+        description='True or ``"imagenet"`` for ImageNet weights, ``"radimagenet"``, a weights file, a run folder or an '
+        "``https`` address with its checksum; False for random weights. With few images pretrained weights usually help.",
+    )
+    covariates: list[str] | None = Field(
+        None,
+        description="Columns of the table, such as age and sex, that the network takes beside the image. They have to be "
+        "known for a new image, too.",
+    )
+    size: int | None = Field(
+        None,
+        ge=16,
+        le=2048,
+        title="Size of the input",
+        description="Side of the network's input in pixels; chosen from the images when not given.",
+    )
+
+
+class BuilderOptions(ModelOptions):
+    """The keyword arguments of `easydl.classifier`, `easydl.segmenter` and `easydl.image_to_image`.
+
+    Beside ``name`` and ``study``. Those that `ModelOptions` lack are Python's: a run takes them from its study or leaves
+    them at their defaults.
+    """
+
+    classes: int | list[str] | None = Field(
+        None,
+        description="The number of classes or their names in the order of the outputs (the background first, for "
+        "masks); those of ``study``, else 2, or 1 for regression.",
+    )
+    task: Literal["classification", "ordinal", "multilabel", "regression", "multitask"] | None = Field(
+        None,
+        description="``classification`` (softmax), ``ordinal`` (softmax over ordered classes), ``multilabel`` (a sigmoid "
+        "per label) or ``regression`` (a value in its own unit); that of ``study``, else ``classification``.",
+    )
+    heads: dict[str, int | list[str]] | None = Field(
+        None,
+        description="Several tasks at once, by name: a number of classes or their names, or 1 for a value. The output is "
+        "then a dict. Those of ``study``, if it has several tasks.",
+    )
+    channels: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="Channels of the images, 1 to 64 (series that are stacked, or 3 for colour); those of ``study``, "
+        "else 1. Where a backbone needs colours, grey is repeated, and other numbers are mixed by a trainable layer "
+        "``to_rgb`` that starts as their average.",
+    )
+    width: int | None = Field(
+        None,
+        ge=4,
+        le=64,
+        multiple_of=4,
+        description="Filters of the first level (growth rate of the tiramisu, maps of an autoencoder's code, filters in "
+        "the middle of ``multiscale3d``), a multiple of 4 from 4 to 64. Not given: 16, but 12 for ``tiramisu``, 4 for "
+        "``vnet``, 20 for ``multiscale3d``.",
+    )
+    levels: int | list[tuple[int, ...]] | None = Field(
+        None,
+        description="For ``unet`` and ``unet3d`` without ``encoder``: how often the image is downsampled, 2 to 5, or the "
+        "pooling strides of each level: ``[(1, 2, 2), (2, 2, 2)]``. Not given: 4 for images and 3 for volumes, or fewer "
+        "(more) where the images of ``study`` are so small (large) that the coarsest map would be narrower than 4 (wider "
+        "than 8) pixels; in a study of thick slices the axis across them is downsampled later than the others.",
+    )
+    deep_supervision: bool = Field(
+        False,
+        description="For ``unet3d``: whether the loss also covers the coarser levels of the decoder "
+        "(`easydl.networks.supervised`). The model has one output either way.",
+    )
+    scaling: Literal["imagenet", "radimagenet"] | None = Field(
+        None,
+        description="The pixel scaling of the backbone: that of its weights when not given, and ImageNet's for random "
+        "ones. For an ``.h5`` file whose name does not say what it was trained on.",
+    )
+    seed: int = Field(
+        0,
+        ge=0,
+        le=2**32 - 1,
+        description="Settles the random weights and the dropout masks. The caller's random state is left as it was.",
+    )
+
+
 class FitOptions(Options):
     """How a model is trained: the keyword arguments of `easydl.fit`."""
 

@@ -1,3 +1,4 @@
+from .builders import load_model as load_model
 from .classifiers import classifier as classifier
 from .deep_supervision import supervised as supervised
 from .denoisers import image_to_image as image_to_image
@@ -7,7 +8,6 @@ from .metadata import Head as Head
 from .metadata import ModelMetadata as ModelMetadata
 from .metadata import attach as attach
 from .metadata import metadata_of as metadata_of
-from .model_file.load import load_model as load_model
 from .model_file.save import save_model as save_model
 from .segmenters import segmenter as segmenter
 from .segmenters import unet as unet

@@ -1,99 +1,137 @@
-"""What the builders accept: class names, channels, sizes and seeds, checked in words. It builds nothing."""
+"""What the builders accept: a study's summary, class names, channels, sizes, seeds. It builds nothing."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 from easydl.errors import InputError
-from easydl.networks.metadata import Covariate, Head, Task
+from easydl.networks.metadata import Covariate, Head
 from easydl.networks.registry import Entry
+from easydl.studies.summary import StudySummary
+from easydl.tasks import CLASSIFIER_TASKS, Task
 
-MOST_CLASSES, MOST_CHANNELS, LARGEST = 1000, 64, 4096
-MOST_LEVELS, MOST_CHOSEN, COARSEST = 5, 4, 4
-# Axes whose spacing differs by more than this are not halved together.
-UNEQUAL = 2.0
+MOST_CLASSES, LARGEST = 1000, 4096
 DEFAULT_SIDE = {2: 128, 3: 48}
 PRETRAINED_SIDE = 96
-CLASSIFIER_TASKS = ("classification", "ordinal", "multilabel", "regression")
 MOST_HEADS, MOST_COVARIATES, MOST_CATEGORIES = 20, 100, 100
+
+# Lowest, highest, step, and what to do instead.
+INTEGERS = {
+    "channels": (1, 64, 1, "Use 1 for grey images, 3 for colour, or the number of series that are stacked."),
+    "width": (4, 64, 4, "Use width=16; fewer filters make a faster and simpler network."),
+    "seed": (0, 2**32 - 1, 1, "Use seed=0, for instance."),
+}
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a network is to predict: one task with its class names, or several heads."""
+
+    task: Task
+    classes: tuple[str, ...]
+    heads: dict[str, Head]
+
+
+def summary_of(study: Any) -> StudySummary | None:
+    """The summary of a study, or one that was given as it is.
+
+    Raises:
+        InputError: It is neither.
+    """
+    summary = getattr(study, "summary", study)
+    if summary is None or isinstance(summary, StudySummary):
+        return summary
+    raise InputError(
+        f"`study` is {study!r:.100}.",
+        "a study from easydl.load, or its summary.",
+        "Give the names of classes as classes=[...].",
+    )
+
+
+def integer(name: str, value: Any) -> int:
+    """An argument of the table `INTEGERS`.
+
+    Raises:
+        InputError: It is not an integer, or out of its range.
+    """
+    least, most, step, do = INTEGERS[name]
+    if not is_integer(value) or not least <= value <= most or value % step:
+        kind = "an integer" if step == 1 else f"a multiple of {step}"
+        raise InputError(f"`{name}` is {value!r}.", f"{kind} from {least} to {most}.", do)
+    return int(value)
+
+
+def is_integer(value: Any) -> bool:
+    """True for an integer (a NumPy one as well), False for True and False."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_list(value: Any) -> bool:
+    """True for a sequence that is not text."""
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 
 def class_names(classes: Any, task: Task) -> tuple[str, ...]:
-    """Class names from a number or a sequence of names.
-
-    Args:
-        classes: How many, or their names in the order of the outputs; None for 2 (1 value for regression). A
-            segmenter's first class is the background.
-        task: Sets the smallest number: 2 for classification and segmentation, 1 for the others.
-
-    Returns:
-        The names; ``class 0``, ``class 1``... when only a number was given (``background`` first for
-        segmentation).
+    """Class names from a number or a sequence of names; ``class 0``, ``class 1``... when only a number is known.
 
     Raises:
         InputError: Too few or too many, a name that is empty or given twice, or not a sequence.
 
     Example:
-        >>> class_names(3, "segmentation")
+        >>> class_names(3, Task.SEGMENTATION)
         ('background', 'class 1', 'class 2')
     """
-    least = 2 if task in ("classification", "ordinal", "segmentation") else 1
     if classes is None:
-        classes = 1 if task == "regression" else 2
-    if whole(classes):
-        given: list[Any] = [f"class {number}" for number in range(min(int(classes), MOST_CLASSES + 1))]
-        if task == "segmentation" and given:
-            given[0] = "background"
-    elif isinstance(classes, Sequence) and not isinstance(classes, (str, bytes)):
-        given = list(classes)
-    else:
+        classes = 1 if task.is_value else 2
+    if not is_integer(classes) and not is_list(classes):
         raise InputError(
-            f"`classes` is {classes!r}.",
-            "a whole number or a list of names.",
-            "Give classes=study.classes, or classes=2.",
+            f"`classes` is {classes!r}.", "an integer or a list of names.", "Give classes=study.classes, or classes=2."
         )
-    if not least <= len(given) <= MOST_CLASSES:
+    count = int(classes) if is_integer(classes) else len(classes)
+    if not task.fewest_classes <= count <= MOST_CLASSES:
+        yes_or_no = "A yes/no task has two classes: one for yes and one for no."
         raise InputError(
-            f"`classes` gives {len(given) if not whole(classes) else int(classes)} class(es).",
-            f"{least} to {MOST_CLASSES} for {task}.",
-            "A yes/no question has two classes: one for yes and one for no." if least == 2 else "Name what is wanted.",
+            f"`classes` gives {count} class(es).",
+            f"{task.fewest_classes} to {MOST_CLASSES} for {task}.",
+            yes_or_no if task.fewest_classes == 2 else "Name what is wanted.",
         )
-    names = tuple(str(one) for one in given)
+    if is_integer(classes):
+        first = "background" if task.has_masks else "class 0"
+        return (first, *(f"class {number}" for number in range(1, count)))
+    names = tuple(str(name) for name in classes)
     if any(not name.strip() for name in names) or len(set(names)) < len(names):
         raise InputError(
             f"The class names {', '.join(map(repr, names[:5]))} hold an empty or a repeated name.",
-            "a name of its own for every class.",
+            "a different name for every class.",
             "Correct the labels.",
         )
     return names
 
 
 def head_classes(heads: Any) -> dict[str, Head]:
-    """What each head of a network with several questions answers.
-
-    Args:
-        heads: From the head's name to a number of classes, their names, or 1 for a number to be measured.
+    """What each head of a network with several tasks predicts.
 
     Raises:
-        InputError: No dict of such, no or too many heads, or two names that Keras would call the same.
+        InputError: Not a dict of classes, no or too many heads, or two names that Keras would call the same.
     """
     if not isinstance(heads, Mapping) or not 1 <= len(heads) <= MOST_HEADS:
         raise InputError(
             f"`heads` is {heads!r:.100}.",
-            f"a dict with 1 to {MOST_HEADS} questions and their classes.",
+            f"a dict with 1 to {MOST_HEADS} tasks and their classes.",
             'Give heads={"cancer": ["no", "yes"], "density": 4}, for instance.',
         )
     out: dict[str, Head] = {}
-    for name, asked in heads.items():
+    for name, classes in heads.items():
         if not isinstance(name, str) or not re.search(r"[A-Za-z0-9]", name):
             raise InputError(f"A head is called {name!r}.", "a name with a letter or number.", "Rename it.")
-        if whole(asked) and asked == 1:
-            out[name] = Head(task="regression", classes=(name,))
+        if is_integer(classes) and classes == 1:
+            out[name] = Head(task=Task.REGRESSION, classes=(name,))
         else:
-            out[name] = Head(task="classification", classes=class_names(asked, "classification"))
+            out[name] = Head(task=Task.CLASSIFICATION, classes=class_names(classes, Task.CLASSIFICATION))
     if len({layer_name(name) for name in out}) < len(out):
         raise InputError(
             f"Two of the heads {', '.join(out)} differ only in signs.", "names that differ in letters.", "Rename one."
@@ -106,255 +144,200 @@ def layer_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_").lower()
 
 
-def covariate_columns(covariates: Any, classes: Any) -> tuple[Covariate, ...]:
-    """The columns of the clinical table that a network takes, with their values in words or None for numbers.
-
-    Args:
-        covariates: Column names, looked up in what ``classes.covariates`` says of the study's columns; or a dict
-            from name to its values, None for a number. None or empty for none.
-        classes: A study's class names.
+def classifier_outputs(summary: StudySummary | None, task: Any, classes: Any, heads: Any) -> Outputs:
+    """What a classifier predicts: as given, else as the study says, else two classes.
 
     Raises:
-        InputError: Neither of these, a name twice, an unknown column, or too many values.
+        InputError: Arguments that contradict each other or the study, or a task of another builder.
+    """
+    if heads is not None and (task not in (None, Task.MULTITASK) or classes is not None):
+        other = "`classes`" if classes is not None else f"task={task!r}"
+        raise InputError(
+            f"`heads` was given together with {other}.",
+            "either `heads`, or `classes` and `task`.",
+            "Give the classes of each head in `heads`.",
+        )
+    if heads is not None:
+        task = Task.MULTITASK
+    elif task is None:
+        task = summary.task if summary else Task.CLASSIFICATION
+    if heads is None and summary:
+        heads = summary.heads or None
+    if task not in CLASSIFIER_TASKS and (task != Task.MULTITASK or heads is None):
+        raise InputError(
+            f"`task` is {str(task)!r}.",
+            f"one of {', '.join(CLASSIFIER_TASKS)}.",
+            "For segmentation, build easydl.unet or easydl.unet3d; for several tasks, give `heads`.",
+        )
+    task = Task(task)
+    if summary and summary.task != task:
+        raise _contradiction("task", task, summary.task)
+    if not task.is_multiple:
+        return Outputs(task, study_classes(summary, classes, task), {})
+    if classes is not None:
+        raise _contradiction("classes", classes, "the classes of each head")
+    given = head_classes(heads)
+    known = head_classes(summary.heads) if summary else given
+    if _outputs_of(given) != _outputs_of(known):
+        raise _contradiction("heads", ", ".join(given), ", ".join(known))
+    return Outputs(task, tuple(given), given)
+
+
+def _outputs_of(heads: Mapping[str, Head]) -> dict[str, set[str]]:
+    return {name: set(head.classes) for name, head in heads.items()}
+
+
+def study_classes(summary: StudySummary | None, classes: Any, task: Task) -> tuple[str, ...]:
+    """Class names as given, in any order; else those of the study.
+
+    Raises:
+        InputError: As for `class_names`, or other classes than the study's.
+    """
+    if summary is None:
+        return class_names(classes, task)
+    if classes is None or (is_integer(classes) and classes == len(summary.classes)):
+        classes = summary.classes
+    names = class_names(classes, task)
+    if set(names) != set(summary.classes):
+        raise _contradiction("classes", ", ".join(names), ", ".join(summary.classes))
+    return names
+
+
+def _contradiction(argument: str, given: Any, known: Any) -> InputError:
+    return InputError(
+        f"`{argument}` is {given}; the study says {known}.",
+        f"`{argument}` as in the study.",
+        f"Leave `{argument}` out, or load the study as it is meant.",
+    )
+
+
+def covariate_columns(covariates: Any, summary: StudySummary | None) -> tuple[Covariate, ...]:
+    """The covariates that a network takes, with their categories (from the study, or a dict) or None for numbers.
+
+    Raises:
+        InputError: Neither a list nor a dict, a name twice, an unknown column, or too many categories.
     """
     if not covariates:
         return ()
-    known = getattr(classes, "covariates", None)
     if isinstance(covariates, Mapping):
-        given = dict(covariates)
-    elif isinstance(covariates, Sequence) and not isinstance(covariates, (str, bytes)):
-        unknown = [one for one in covariates if known is not None and one not in known]
-        if unknown:
-            raise InputError(
-                f"`covariates` names {unknown[0]!r}, which is no such column of the study.",
-                f"columns with numbers or with few words: {', '.join(known) or 'none'}." if known is not None else "",
-                "Correct the name, or leave it out.",
-            )
-        if len(set(covariates)) < len(covariates):
-            raise InputError("`covariates` names a column twice.", "each column once.", "Leave one out.")
-        given = {one: (known or {}).get(one) for one in covariates}
+        columns = dict(covariates)
+    elif is_list(covariates):
+        columns = _looked_up(covariates, summary)
     else:
         raise InputError(
             f"`covariates` is {covariates!r:.100}.",
-            "a list of columns, or a dict from column to its values.",
+            "a list of columns, or a dict from column to its categories.",
             'Give covariates=["age", "sex"], for instance.',
         )
-    if len(given) > MOST_COVARIATES:
+    if len(columns) > MOST_COVARIATES:
         raise InputError(
-            f"`covariates` names {len(given)} columns.", f"at most {MOST_COVARIATES}.", "Choose those that matter."
+            f"`covariates` names {len(columns)} columns.", f"at most {MOST_COVARIATES}.", "Choose those that matter."
         )
-    out = []
-    for name, values in given.items():
-        good = values is None or (
-            isinstance(values, Sequence)
-            and not isinstance(values, (str, bytes))
-            and 2 <= len(values) <= MOST_CATEGORIES
-            and len({str(value) for value in values}) == len(values)
-        )
-        if not isinstance(name, str) or not name.strip() or not good:
-            raise InputError(
-                f"The covariate {name!r} has the values {values!r:.100}.",
-                f"None for a number, or a list of 2 to {MOST_CATEGORIES} different words.",
-                'Give {"age": None, "sex": ["F", "M"]}, for instance.',
-            )
-        out.append(Covariate(name=name, categories=None if values is None else tuple(str(value) for value in values)))
-    return tuple(out)
+    return tuple(_covariate(name, categories) for name, categories in columns.items())
 
 
-def channel_count(channels: Any, classes: Any) -> int:
-    """Channels of the input: as given, else what the study's classes say, else 1.
-
-    Raises:
-        InputError: Not a whole number from 1 to 64.
-    """
-    value = getattr(classes, "channels", 1) if channels is None else channels
-    if not whole(value) or not 1 <= value <= MOST_CHANNELS:
+def _looked_up(covariates: Sequence[Any], summary: StudySummary | None) -> dict[Any, Any]:
+    known = summary.covariates if summary else None
+    unknown = [name for name in covariates if known is not None and name not in known]
+    if unknown:
         raise InputError(
-            f"`channels` is {value!r}.",
-            f"a whole number from 1 to {MOST_CHANNELS}.",
-            "Use 1 for grey images, 3 for colour, or the number of series that are stacked.",
+            f"`covariates` names {unknown[0]!r}, which is not a usable column of the study.",
+            f"columns with numbers or with few categories: {', '.join(known or {}) or 'none'}.",
+            "Correct the name, or leave it out.",
         )
-    return int(value)
+    if len(set(covariates)) < len(covariates):
+        raise InputError("`covariates` names a column twice.", "each column once.", "Leave one out.")
+    return {name: (known or {}).get(name) for name in covariates}
 
 
-def image_size(size: Any, classes: Any, entry: Entry, *, pretrained: bool = False) -> tuple[int, ...]:
-    """The spatial size of a classifier's input.
+def _covariate(name: Any, categories: Any) -> Covariate:
+    good = categories is None or (
+        is_list(categories)
+        and 2 <= len(categories) <= MOST_CATEGORIES
+        and len({str(category) for category in categories}) == len(categories)
+    )
+    if not isinstance(name, str) or not name.strip() or not good:
+        raise InputError(
+            f"The covariate {name!r} has the categories {categories!r:.100}.",
+            f"None for a number, or a list of 2 to {MOST_CATEGORIES} different categories.",
+            'Give {"age": None, "sex": ["F", "M"]}, for instance.',
+        )
+    return Covariate(name=name, categories=None if categories is None else tuple(map(str, categories)))
 
-    Args:
-        size: One number for every side, or one per side, in pixels; None for 128 (48 in 3D), or less where
-            the study's images are smaller than that.
-        classes: A study's class names carry the size of its images.
-        entry: The network: its dimension and the smallest side it takes.
-        pretrained: Whether it starts from trained weights: its filters know structures of a few pixels in photographs of
-            224, so smaller images are enlarged to 96 rather than left as they are.
 
-    Returns:
-        One number per side.
+def channel_count(channels: Any, summary: StudySummary | None) -> int:
+    """Channels of the input: as given, else those of the study, else 1."""
+    return integer("channels", (summary.channels if summary else 1) if channels is None else channels)
+
+
+def image_size(size: Any, summary: StudySummary | None, entry: Entry, *, pretrained: bool = False) -> tuple[int, ...]:
+    """The spatial size of a classifier's input: as given, else by the study's images, else 128 (48 in 3D).
+
+    Pretrained filters know structures of a few pixels in photographs of 224, so smaller images are upsampled to 96.
 
     Raises:
         InputError: The wrong number of sides, or one too small or too large.
     """
-    if size is None:
-        default = DEFAULT_SIDE[entry.dimension]
-        known = getattr(classes, "image_size", None)
-        sides: Any = (default,) * entry.dimension
-        if known and len(known) == entry.dimension:
-            # One square of the longest side: nothing is cropped, small images are not blown up (but for trained filters).
-            least = max(entry.smallest, PRETRAINED_SIDE if pretrained else 0)
-            longest = [max(known)] * 2 if entry.dimension == 2 else list(known)
-            sides = tuple(max(least, min(default, int(side))) for side in longest)
-    else:
-        sides = (size,) * entry.dimension if whole(size) else size
-    return _checked(sides, entry)
+    if size is not None:
+        return _checked((size,) * entry.dimension if is_integer(size) else size, entry)
+    default = DEFAULT_SIDE[entry.dimension]
+    known = summary.image_size if summary else None
+    if not known or len(known) != entry.dimension:
+        return _checked((default,) * entry.dimension, entry)
+    # One square of the longest side: nothing is cropped, small images are not blown up (but for trained filters).
+    least = max(entry.smallest, PRETRAINED_SIDE if pretrained else 0)
+    longest = [max(known)] * 2 if entry.dimension == 2 else list(known)
+    return _checked(tuple(max(least, min(default, int(side))) for side in longest), entry)
 
 
 def grid_size(size: Any, entry: Entry, multiples: Sequence[int] | None = None) -> tuple[int | None, ...]:
-    """The spatial size of a segmenter's input: None for any, or one fixed by the user.
-
-    Args:
-        size: As given.
-        entry: The network.
-        multiples: What every side must be a multiple of, axis by axis; the entry's own when not given.
+    """The spatial size of a segmenter's input: None for any, or one fixed size, a multiple of ``multiples``.
 
     Raises:
-        InputError: The wrong number of sides, or one that is no multiple of the network's.
+        InputError: The wrong number of sides, or one that is not such a multiple.
     """
     if size is None:
         return (None,) * entry.dimension
     steps = multiples or (entry.multiple,) * entry.dimension
-    sides = _checked((size,) * entry.dimension if whole(size) else size, entry)
+    sides = _checked((size,) * entry.dimension if is_integer(size) else size, entry)
     if any(side % step for side, step in zip(sides, steps, strict=True)):
         better = " x ".join(str(-(-side // step) * step) for side, step in zip(sides, steps, strict=True))
-        words = str(steps[0]) if len(set(steps)) == 1 else " x ".join(map(str, steps))
+        multiple = str(steps[0]) if len(set(steps)) == 1 else " x ".join(map(str, steps))
         raise InputError(
             f"`size` is {' x '.join(map(str, sides))}.",
-            f"sides that are multiples of {words} for {entry.name}.",
+            f"sides that are multiples of {multiple} for {entry.name}.",
             f"Use {better}, or size=None for a network that takes any such size.",
         )
     return sides
 
 
-Halvings = tuple[tuple[int, ...], ...]
-"""For every level of a U-Net, what each axis is divided by: 2, or 1 for an axis that is left as it is."""
-
-
-def halvings(levels: Any, classes: Any, entry: Entry, *, least: int = 2) -> Halvings:
-    """How a U-Net halves the size, level by level: as given, else what the study's images allow, else the default.
-
-    Where the axes differ in spacing by more than 2, the fine ones are halved first, until all are about equal: halving
-    thick slices as well would join what lies centimetres apart before the network has seen what lies beside it.
-
-    Args:
-        levels: 2 to 5; or for each of so many levels what every axis is divided by, 1 or 2; or None to choose.
-        classes: A study's class names carry the size and spacing of its images.
-        entry: The network.
-        least: The fewest that are chosen.
-
-    Returns:
-        For a study: so that the coarsest map is 4 to 8 pixels at its narrowest, within 2 to 4; else 4 in 2D, 3 in 3D.
-
-    Raises:
-        InputError: Neither of these.
-
-    References:
-        Isensee et al. 2021, nnU-Net, 10.1038/s41592-020-01008-z (supplementary note 2: pooling by spacing and size).
-    """
-    if levels is None:
-        return _chosen(classes, entry, least)
-    if whole(levels) and 2 <= levels <= MOST_LEVELS:
-        return steps_of(int(levels), entry.dimension)
-    listed = isinstance(levels, Sequence) and not isinstance(levels, (str, bytes)) and 2 <= len(levels) <= MOST_LEVELS
-    if not listed or not all(_step(one, entry.dimension) for one in levels):
+def _checked(sides: Any, entry: Entry) -> tuple[int, ...]:
+    good = is_list(sides) and len(sides) == entry.dimension
+    if not good or not all(is_integer(side) and entry.smallest <= side <= LARGEST for side in sides):
         raise InputError(
-            f"`levels` is {levels!r:.100}.",
-            f"a whole number from 2 to {MOST_LEVELS}, or a list of so many steps such as "
-            f"{(1, 2, 2)[-entry.dimension :]}: 1 or 2 for each of {entry.dimension} axes, one of them 2.",
-            "Leave it out to have it chosen.",
+            f"`size` is {sides!r}.",
+            f"{entry.dimension} integers from {entry.smallest} to {LARGEST} pixels for {entry.name}.",
+            f"Use size={DEFAULT_SIDE[entry.dimension]}, for instance.",
         )
-    return tuple(tuple(int(number) for number in one) for one in levels)
+    return tuple(int(side) for side in sides)
 
 
-def steps_of(levels: Any, dimension: int) -> Halvings:
-    """The halvings of so many levels of all axes, or those that are listed."""
-    return ((2,) * dimension,) * levels if whole(levels) else tuple(tuple(one) for one in levels)
-
-
-def multiples_of(steps: Halvings) -> tuple[int, ...]:
-    """What every side must be a multiple of, axis by axis, so that each halving is exact."""
-    return tuple(math.prod(axis) for axis in zip(*steps, strict=True))
-
-
-def _chosen(classes: Any, entry: Entry, least: int) -> Halvings:
-    size, spacing = getattr(classes, "image_size", None), getattr(classes, "spacing_mm", None)
-    default = {2: 4, 3: 3}[entry.dimension]
-    if not size or len(size) != entry.dimension:
-        return steps_of(max(least, default), entry.dimension)
-    if entry.dimension == 2 or not spacing or max(spacing) <= UNEQUAL * min(spacing):
-        levels = min(MOST_CHOSEN, int(math.log2(max(min(size), 16) / COARSEST)))
-        return steps_of(max(least, levels), entry.dimension)
-    left, mm = [float(side) for side in size], [float(one) for one in spacing]
-    steps: list[tuple[int, ...]] = []
-    while len(steps) < MOST_CHOSEN:
-        step = tuple(
-            2 if one <= UNEQUAL * min(mm) and side / 2 >= COARSEST else 1 for side, one in zip(left, mm, strict=True)
-        )
-        if max(step) == 1:
-            break
-        left = [side / by for side, by in zip(left, step, strict=True)]
-        mm = [one * by for one, by in zip(mm, step, strict=True)]
-        steps.append(step)
-    fine = tuple(2 if one <= UNEQUAL * min(spacing) else 1 for one in spacing)
-    return (*steps, *[fine] * (least - len(steps)))
-
-
-def _step(one: Any, dimension: int) -> bool:
-    good = isinstance(one, Sequence) and not isinstance(one, (str, bytes)) and len(one) == dimension
-    return good and all(whole(number) and number in (1, 2) for number in one) and max(one) == 2
-
-
-def seed_of(seed: Any) -> int:
-    """A seed.
-
-    Raises:
-        InputError: Not a whole number from 0 to 2**32 - 1.
-    """
-    if not whole(seed) or not 0 <= seed < 2**32:
-        raise InputError(f"`seed` is {seed!r}.", "a whole number from 0 to 4294967295.", "Use seed=0, for instance.")
-    return int(seed)
-
-
-def fits_study(entry: Entry, classes: Any) -> None:
+def fits_study(entry: Entry, summary: StudySummary | None) -> None:
     """Refuse a 2D network for a study of volumes, and the reverse.
 
     Raises:
         InputError: The study's dimension is not the network's.
     """
-    dimension = getattr(classes, "dimension", None)
-    if dimension in (2, 3) and dimension != entry.dimension:
-        words = {2: "images (2D)", 3: "volumes (3D)"}
-        twin = {"classifier": {2: 'classifier("resnet")', 3: 'classifier("resnet3d18")'}}.get(
-            entry.kind, {2: "unet()", 3: "unet3d()"}
-        )[dimension]
-        raise InputError(
-            f"The study holds {words[dimension]}; {entry.name} takes {words[entry.dimension]}.",
-            f"a network for {words[dimension]}.",
-            f"Use easydl.{twin.replace('()', '(...)')}.",
-        )
-
-
-def whole(value: Any) -> bool:
-    """True for a whole number (a NumPy one as well), False for True and False."""
-    import numpy as np
-
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-def _checked(sides: Any, entry: Entry) -> tuple[int, ...]:
-    good = isinstance(sides, Sequence) and not isinstance(sides, (str, bytes)) and len(sides) == entry.dimension
-    if not good or not all(whole(side) and entry.smallest <= side <= LARGEST for side in sides):
-        raise InputError(
-            f"`size` is {sides!r}.",
-            f"{entry.dimension} whole numbers from {entry.smallest} to {LARGEST} pixels for {entry.name}.",
-            f"Use size={DEFAULT_SIDE[entry.dimension]}, for instance.",
-        )
-    return tuple(int(side) for side in sides)
+    if summary is None or summary.dimension == entry.dimension:
+        return
+    kinds = {2: "images (2D)", 3: "volumes (3D)"}
+    instead = {
+        "classifier": {2: 'classifier("resnet", ...)', 3: 'classifier("resnet3d18", ...)'},
+        "segmenter": {2: "unet(...)", 3: "unet3d(...)"},
+        "image_to_image": {2: 'image_to_image("denoising_unet", ...)', 3: 'image_to_image("denoising_unet3d", ...)'},
+    }
+    raise InputError(
+        f"The study holds {kinds[summary.dimension]}; {entry.name} takes {kinds[entry.dimension]}.",
+        f"a network for {kinds[summary.dimension]}.",
+        f"Use easydl.{instead[entry.kind][summary.dimension]}.",
+    )

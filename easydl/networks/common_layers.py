@@ -12,8 +12,9 @@ import keras
 from keras import layers
 
 from easydl.networks.registry import Entry, Scaling
+from easydl.tasks import Task
 
-BLACK_TO_WHITE = 255.0
+WHITE = 255.0
 
 
 @contextmanager
@@ -33,25 +34,20 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def front(size: tuple[int | None, ...], channels: int) -> tuple[Any, Any]:
-    """The input in the scan's units, and the same brought to 0-255.
+    """The input in the scan's units, and the same brought to 0-255: layers ``image``, ``window`` and ``clip``.
 
-    Layers ``image``, ``window`` (set by `easydl.networks.set_window`) and ``clip``. In float32 even where the
-    rest runs in half precision: a CT of 4096 grey values does not fit 11 bits.
-
-    Returns:
-        The input tensor and the tensor after ``clip``, ``(batch, *size, channels)``, 0 to 255.
+    In float32 even where the rest runs in half precision: a CT of 4096 grey values does not fit 11 bits.
     """
     image = layers.Input((*size, channels), name="image", dtype="float32")
     pixels = layers.Rescaling(1.0, 0.0, name="window", dtype="float32")(image)
-    return image, layers.ReLU(max_value=BLACK_TO_WHITE, name="clip", dtype="float32")(pixels)
+    return image, layers.ReLU(max_value=WHITE, name="clip", dtype="float32")(pixels)
 
 
 def as_rgb(pixels: Any) -> Any:
-    """Three colour channels from any number: grey is repeated, more are mixed by a layer that learns.
+    """Three colour channels from any number: grey is repeated, more are mixed by a trainable layer.
 
     Repeating grey is the same as summing the first convolution over its colours. The mixing layer ``to_rgb`` starts
-    as the plain average of the channels, so an untrained network sees an image, and a trained one the brightness it
-    knows.
+    as the average of the channels, so an untrained network sees an image, and a trained one the brightness it knows.
     """
     channels = pixels.shape[-1]
     if channels == 3:
@@ -78,30 +74,21 @@ def prepared(entry: Entry, pixels: Any) -> Any:
 
 def laid_out(entry: Entry) -> Any:
     """The function that lays out the layers of an entry."""
-    module, function = entry.wired.split(":")
-    return getattr(import_module(f"easydl.networks.{module}"), function)
+    module, function = entry.architecture.split(":")
+    return getattr(import_module(f"easydl.networks.architectures.{module}"), function)
 
 
-def wired(entry: Entry, pixels: Any, **options: Any) -> Any:
-    """What the network of an entry makes of pixels from 0 to 255: its maps, or a vector of features."""
-    return laid_out(entry)(entry, prepared(entry, pixels), **options)
+def outputs(features: Any, count: int, task: Task, *, head: str = "") -> Any:
+    """The last layers, in float32: a dense layer ``logits``, then ``probability``, or ``value`` for a regression.
 
-
-def end(features: Any, outputs: int, task: str, *, head: str = "") -> Any:
-    """The last layers: a dense layer called ``logits``, then ``probability``, or ``value`` for a number. In float32.
-
-    Args:
-        features: ``(batch, features)``.
-        outputs: How many.
-        task: ``classification``, ``ordinal``, ``multilabel`` or ``regression``.
-        head: For a network with several heads, the name of this one: it goes before the layers' names.
+    With several heads, ``head`` goes before the layers' names.
     """
     start = f"{head}_" if head else ""
-    logits = layers.Dense(outputs, name=f"{start}logits", dtype="float32")(features)
-    if task == "regression":
-        # The network learns standardised numbers; their own unit comes back here (`set_target_scale`).
+    logits = layers.Dense(count, name=f"{start}logits", dtype="float32")(features)
+    if task.is_value:
+        # The network learns standardised values; their own unit comes back here (`set_target_scale`).
         logits = layers.Rescaling(1.0, 0.0, name=f"{start}target_scaling", dtype="float32")(logits)
         return layers.Activation("linear", name=f"{start}value", dtype="float32")(logits)
-    if task == "multilabel":
-        return layers.Activation("sigmoid", name=f"{start}probability", dtype="float32")(logits)
-    return layers.Softmax(name=f"{start}probability", dtype="float32")(logits)
+    if task.exclusive:
+        return layers.Softmax(name=f"{start}probability", dtype="float32")(logits)
+    return layers.Activation("sigmoid", name=f"{start}probability", dtype="float32")(logits)

@@ -7,8 +7,8 @@ from typing import Any
 
 from easydl.networks.registry import ENTRIES, Entry
 
-# Numbers to learn for one training image, beyond which a network from random weights learns the images by heart
-# rather than the disease: `tiny` on 80 films is well below it, ResNet-18 on 1,000 above.
+# Parameters for one training image, beyond which a network from random weights overfits: `tiny` on 80 radiographs is
+# well below it, ResNet-18 on 1,000 above.
 MOST_PER_IMAGE = 10_000
 # Trained filters need less: only the head and gentle changes are learned.
 MOST_PER_IMAGE_PRETRAINED = 500_000
@@ -24,12 +24,7 @@ SMALLER = {
 def operations(model: Any, shape: tuple[int, ...] | None = None) -> int:
     """Operations for one image, a multiply-add counting as two; convolutions and dense layers only.
 
-    Args:
-        model: A flat Keras model.
-        shape: Size of the input where the model leaves it open.
-
-    Returns:
-        A whole number.
+    ``shape`` is the size of the input where the model leaves it open.
 
     Example:
         >>> import easydl
@@ -49,12 +44,7 @@ def operations(model: Any, shape: tuple[int, ...] | None = None) -> int:
 
 
 def outputs(model: Any, shape: tuple[int, ...] | None = None) -> int:
-    """Numbers that all layers put out for one image: what a training step keeps in memory for the way back.
-
-    Args:
-        model: A flat Keras model.
-        shape: Size of the input where the model leaves it open.
-    """
+    """Activations of all layers for one image, which a training step keeps in memory for backpropagation."""
     return sum(math.prod(layer.output.shape[1:]) for layer in _sized(model, shape).layers)
 
 
@@ -68,18 +58,13 @@ def _sized(model: Any, shape: tuple[int, ...] | None) -> Any:
 
 
 def advice(entry: Entry, images: int, *, pretrained: bool = False) -> str:
-    """A sentence when a classifier is much larger than the data, with the name of a smaller one; else nothing.
+    """A sentence when a classifier is much too large for the data, with the name of a smaller one; else nothing.
 
-    Networks that outline learn from every pixel and need far fewer images: nothing is said of them.
-
-    Args:
-        entry: The network.
-        images: Images in the training part.
-        pretrained: Whether it starts from trained weights.
+    Segmentation networks learn from every pixel and need far fewer images: nothing is said of them.
 
     Example:
-        >>> advice(ENTRIES["resnet"], 80)[:61]
-        'resnet has 23.6 million numbers to learn and 80 training imag'
+        >>> advice(ENTRIES["resnet"], 80)[:55]
+        'resnet has 23.6 million parameters and 80 training imag'
 
     References:
         Erickson et al. 2018, Deep Learning in Radiology, 10.1016/j.jacr.2017.12.027 ("smaller classifiers").
@@ -96,4 +81,4 @@ def advice(entry: Entry, images: int, *, pretrained: bool = False) -> str:
         if better
         else "More images would help; there is no smaller network."
     )
-    return f"{entry.name} has {count} numbers to learn and {images} training images: it may learn them by heart. {tail}"
+    return f"{entry.name} has {count} parameters and {images} training images: it may overfit. {tail}"

@@ -1,22 +1,22 @@
-"""Deep supervision: a twin of a segmenter that also shows what its coarser levels would outline. It trains nothing."""
+"""Deep supervision: a 3D U-Net with outputs at its coarser levels as well. It trains nothing."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from easydl.errors import ModelError
-from easydl.networks.architectures.blocks import enlarged, sized
-from easydl.networks.arguments import multiples_of, steps_of
+from easydl.networks.architectures.blocks import layer_nd, upsampled
 from easydl.networks.common_layers import seeded
 from easydl.networks.metadata import metadata_of
+from easydl.networks.pooling import multiples_of, strides_of
 
 LEVELS = (2, 3)
 
 
 def supervised(model: Any) -> Any:
-    """A twin of a 3D U-Net with an output per level of its way up, sharing every layer: training it trains the model.
+    """A 3D U-Net with an output per level of its decoder, sharing every layer: training it trains the model.
 
-    Each coarser level gets a 1x1 convolution of its own, whose logits are enlarged to the grid of the mask, so that
+    Each coarser level gets its own 1x1 convolution, whose logits are upsampled to the grid of the mask, so that
     all outputs have one reference. These convolutions are new at every call and are not saved.
 
     Args:
@@ -24,7 +24,7 @@ def supervised(model: Any) -> Any:
 
     Returns:
         A Keras model from the same input to a dict of probabilities ``(batch, depth, height, width, classes)``:
-        ``probability`` as the model gives it, ``level2`` and ``level3`` from after one halving and two.
+        ``probability`` as the model gives it, ``level2`` and ``level3`` from maps downsampled once and twice.
 
     Raises:
         ModelError: The model has no such levels.
@@ -42,18 +42,19 @@ def supervised(model: Any) -> Any:
 
     metadata = metadata_of(model)
     names = {layer.name for layer in model.layers}
-    if metadata.task != "segmentation" or not names >= {f"up{level}_relu2" for level in LEVELS}:
+    if not metadata.task.has_masks or not names >= {f"up{level}_relu2" for level in LEVELS}:
         raise ModelError(
-            "The model has no coarser levels to be judged.",
+            "The model has no coarser levels to supervise.",
             "a 3D U-Net of easydl.",
             "Build it with easydl.unet3d(..., deep_supervision=True).",
         )
     outputs = {"probability": model.output}
-    steps = steps_of(metadata.arguments["levels"], metadata.dimension)
+    strides = strides_of(metadata.arguments["levels"], metadata.dimension)
     with seeded(int(metadata.arguments.get("seed", 0))):
         for level in LEVELS:
             maps = model.get_layer(f"up{level}_relu2").output
-            logits = sized("Conv", maps)(len(metadata.classes), 1, name=f"level{level}_logits", dtype="float32")(maps)
-            whole = enlarged(logits, f"level{level}", multiples_of(steps[: level - 1]))
-            outputs[f"level{level}"] = keras.layers.Softmax(name=f"level{level}", dtype="float32")(whole)
+            name, classes = f"level{level}", len(metadata.classes)
+            logits = layer_nd("Conv", maps)(classes, 1, name=f"{name}_logits", dtype="float32")(maps)
+            logits = upsampled(logits, name, multiples_of(strides[: level - 1]))
+            outputs[name] = keras.layers.Softmax(name=name, dtype="float32")(logits)
     return keras.Model(model.input, outputs, name=f"{model.name}_supervised")

@@ -5,30 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from easydl.errors import InputError
-from easydl.networks.registry import ENTRIES, Entry
+from easydl.networks.registry import ENTRIES, SOURCES, STEP_CLASSES, Entry, weights_entry
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ENTRIES", "Entry", "find", "models", "names", "sources"]
-BUILDERS = {"classifier": "classifier", "segmenter": "segmenter", "image_to_image": "image_to_image"}
+KINDS = ("classifier", "segmenter", "image_to_image")
+COLUMNS = ("name", "kind", "dimension", "parameters", "megabytes", "gflops", "step", "pretrained", "paper")
 
 
 def names(kind: str) -> list[str]:
-    """The names that a kind of builder knows, in the order of the catalogue."""
+    """The names that a kind of builder knows, in the order of the registry."""
     return [entry.name for entry in ENTRIES.values() if entry.kind == kind]
 
 
 def find(name: str, kind: str, dimension: int | None = None) -> Entry:
     """The entry with a name, or with another name that people use for it.
 
-    Args:
-        name: What the user typed.
-        makes: ``classifier``, ``segmenter`` or ``image_to_image``.
-        dimension: Name only networks of this dimension among the choices.
-
     Raises:
-        InputError: No such name; the message lists the choices.
+        InputError: No such name; the message lists the choices (those of ``dimension``, where that is known).
 
     Example:
         >>> find("resnet50v2", "classifier").name
@@ -38,11 +33,11 @@ def find(name: str, kind: str, dimension: int | None = None) -> Entry:
     if entry is None or entry.kind != kind:
         hint = ""
         if entry is not None:
-            hint = f' {entry.name} is a {entry.kind}: build it with easydl.{BUILDERS[entry.kind]}("{entry.name}").'
-        known = [one for one in names(kind) if dimension is None or ENTRIES[one].dimension == dimension]
+            hint = f' {entry.name} is a {entry.kind}: build it with easydl.{entry.kind}("{entry.name}").'
+        choices = [one for one in names(kind) if dimension is None or ENTRIES[one].dimension == dimension]
         raise InputError(
             f"Unknown {kind} {name!r}.{hint}",
-            f"one of {', '.join(known)}.",
+            f"one of {', '.join(choices)}.",
             "Choose one of these names; the command `easydl models` lists them with their size.",
         )
     return entry
@@ -53,8 +48,8 @@ def _named(name: str) -> Entry | None:
 
 
 def sources(entry: Entry) -> tuple[str, ...]:
-    """The sources of published weights that a network can start from: its own, or those of the 2D network it inflates."""
-    return ENTRIES[entry.inflates].pretrained if entry.inflates else entry.pretrained
+    """The sources of published weights for a network: its own, or those of the 2D network it inflates."""
+    return weights_entry(entry).pretrained
 
 
 def models(
@@ -68,21 +63,21 @@ def models(
     """The networks that can be built by name, all of them or those that fit.
 
     Args:
-        makes: Only ``"classifier"``, ``"segmenter"`` or ``"image_to_image"``.
+        kind: Only ``"classifier"``, ``"segmenter"`` or ``"image_to_image"``.
         dimension: Only 2 (images) or 3 (volumes).
         pretrained: Only those with weights from this source (``"imagenet"``, ``"radimagenet"``); True for any.
-        at_most_megabytes: Only those whose weights take at most so many MB.
+        at_most_megabytes: Only those whose weights take at most this many MB.
         cost: Only those whose training step was measured to be of this class: ``"light"``, ``"medium"`` or ``"heavy"``.
 
     Returns:
-        One row per network with the columns ``name``, ``makes``, ``dimension`` (2 or 3), ``parameters`` (a count;
+        One row per network with the columns ``name``, ``kind``, ``dimension`` (2 or 3), ``parameters`` (a count;
         classifiers without their head), ``megabytes`` (MB of the weights in float32), ``gflops`` (10^9 operations
         for one image at the default size), ``step`` (the class of a training step's measured time on a processor:
         light is up to 1.5 times MobileNetV2's, medium up to 6 times), ``pretrained`` (sources of published weights)
         and ``paper``.
 
     Raises:
-        InputError: A filter is none of its choices.
+        InputError: A filter is not one of its choices.
 
     Example:
         >>> table = models(kind="classifier", pretrained="imagenet", at_most_megabytes=1)
@@ -91,17 +86,17 @@ def models(
     """
     import pandas as pd
 
-    from easydl.networks.registry import STEP_CLASSES
-
-    for word, value, choices in (
-        ("kind", kind, tuple(BUILDERS)),
+    for argument, value, choices in (
+        ("kind", kind, KINDS),
         ("dimension", dimension, (2, 3)),
-        ("pretrained", pretrained, ("imagenet", "radimagenet", True)),
-        ("cost", cost, tuple(one for one, _ in STEP_CLASSES)),
+        ("pretrained", pretrained, (*SOURCES, True)),
+        ("cost", cost, tuple(name for name, _ in STEP_CLASSES)),
     ):
         if value is not None and value not in choices:
             raise InputError(
-                f"`{word}` is {value!r}.", f"one of {', '.join(map(repr, choices))}.", "Choose one, or leave it out."
+                f"`{argument}` is {value!r}.",
+                f"one of {', '.join(map(repr, choices))}.",
+                "Choose one, or leave it out.",
             )
     rows = [
         {
@@ -122,5 +117,4 @@ def models(
         and (at_most_megabytes is None or entry.megabytes <= at_most_megabytes)
         and (cost is None or entry.cost == cost)
     ]
-    columns = ["name", "kind", "dimension", "parameters", "megabytes", "gflops", "step", "pretrained", "paper"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -3,39 +3,42 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from easydl.errors import ModelError
+from easydl.tasks import Task
 
-Task = Literal[
-    "classification", "multilabel", "regression", "ordinal", "multitask", "segmentation", "reconstruction"
-]  # fmt: skip
+
+def _head_task(task: Task) -> Task:
+    if task not in (Task.CLASSIFICATION, Task.REGRESSION):
+        raise ValueError("a head is a classification or a regression")
+    return task
 
 
 class Head(BaseModel):
-    """One of several questions that a network answers.
+    """One of several tasks of a network.
 
     Attributes:
         task: ``classification`` or ``regression``.
-        classes: Class names in the order of the outputs; the name of the number for regression.
+        classes: Class names in the order of the outputs; the name of the value for regression.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    task: Literal["classification", "regression"]
+    task: Annotated[Task, AfterValidator(_head_task)]
     classes: tuple[str, ...]
 
 
 class Covariate(BaseModel):
-    """A column of the clinical table that a network takes beside the image.
+    """A column of the clinical table that a network takes as a further input.
 
     Attributes:
         name: The column.
-        categories: Its values, for a column of words; None for numbers.
-        mean: Of the training part, for numbers.
-        deviation: Standard deviation of the training part, for numbers.
+        categories: The categories of a categorical column; None for numbers.
+        mean: Mean of the training part, for numbers.
+        std: Standard deviation of the training part, for numbers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,7 +50,7 @@ class Covariate(BaseModel):
 
     @property
     def width(self) -> int:
-        """Inputs of the network that it takes: one per category, or the number and whether it is missing."""
+        """Inputs of the network that it fills: one per category, or the number and whether it is missing."""
         return 2 if self.categories is None else len(self.categories)
 
 
@@ -59,12 +62,11 @@ class ModelMetadata(BaseModel):
             model somebody built by hand, which only plain Keras can open again.
         arguments: What rebuilds the same graph (never ``pretrained``: the weights are in the file).
         classes: Class names in the order of the outputs. A segmenter's first class is the background. For several
-            heads their names, for a image-to-image model the names of the image's channels.
-        task: ``classification``, ``multilabel``, ``regression``, ``ordinal`` (classes in an order), ``heads``
-            (several questions), ``segmentation`` or ``reconstruction`` (an image).
-        heads: What each head answers, by name; empty for the other tasks.
-        covariates: What the network takes beside the image.
-        target: (mean, deviation) of the numbers it was trained on, by head; the one of a regression model is "".
+            heads their names, for an image-to-image model the names of the image's channels.
+        task: What the model was built for.
+        heads: What each head predicts, by name; empty for the other tasks.
+        covariates: Further inputs of the network.
+        target: (mean, standard deviation) of the values it was trained on, by head; that of a regression model is "".
         dimension: 2 or 3.
         channels: Channels of the input layer.
         size: The model's spatial input size; None where the network takes any size.
@@ -73,15 +75,15 @@ class ModelMetadata(BaseModel):
         normalise: How values that are not Hounsfield units were brought to 0-255 (`easydl.images.resampling.NORMALISE`).
         window: (low, high) in those units, mapped to black and white inside the model.
         spacing_mm: The working grid of a segmenter in mm, in the order of its axes, or None.
-        max_side: The working grid of a 2D segmenter: longer images are reduced to this many pixels.
+        max_side: The working grid of a 2D segmenter: longer images are downsampled to this many pixels.
         reduced: Whether images it was trained on were longer than that, so that it knows them at a smaller scale.
-        multiple: Every side of a patch that a segmenter or image-to-image model is given is a multiple of this many pixels, 1 to
-            256; axis by axis where they differ.
+        multiple: Every side of a patch that a segmenter or image-to-image model is given is a multiple of this many
+            pixels, 1 to 256; axis by axis where they differ.
         patch: Size of the patches it was trained on, in working-grid pixels.
-        label_values: For a segmenter, the number each class has in mask files, background first; None counts
-            up.
-        pretrained: Where the starting weights came from, in words; empty when from random.
+        label_values: For a segmenter, the value of each class in mask files, background first; None counts up.
+        pretrained: Where the starting weights came from, as text; empty when from random.
         training: What fit records: patients, images, seed, preset, overrides, data fingerprint, versions.
+        easydl: The version that wrote the file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -121,6 +123,12 @@ class ModelMetadata(BaseModel):
         """`multiple`, axis by axis."""
         return (self.multiple,) * self.dimension if isinstance(self.multiple, int) else self.multiple
 
+    @property
+    def build_arguments(self) -> dict[str, Any]:
+        """What the builder is called with to lay out the same graph."""
+        named = not (self.task.is_multiple or self.task.makes_images)
+        return self.arguments | ({"classes": self.classes} if named else {})
+
     @model_validator(mode="after")
     def _divided(self) -> ModelMetadata:
         if len(self.multiples) != self.dimension or not all(1 <= one <= 256 for one in self.multiples):
@@ -135,21 +143,21 @@ class ModelMetadata(BaseModel):
         return window
 
 
-_ATTRIBUTE = "easydl_recipe"
+_ATTRIBUTE = "easydl_metadata"
 
 
 def attach(model: Any, metadata: ModelMetadata) -> Any:
-    """Give a model its recipe. Keras does not notice: summary, clone and plain save are as before.
+    """Give a model its metadata. Keras does not notice: summary, clone and plain save are as before.
 
     Args:
         model: A ``keras.Model`` with one input and one output, channels last.
-        recipe: What is to be known about it.
+        metadata: What is to be known about it.
 
     Returns:
         The same model.
 
     Raises:
-        ModelError: The recipe names another number of classes or channels than the model has.
+        ModelError: The metadata name another number of classes or channels than the model has.
 
     Example:
         >>> import easydl
@@ -161,8 +169,8 @@ def attach(model: Any, metadata: ModelMetadata) -> Any:
     if have != (metadata.channels, len(metadata.classes)):
         raise ModelError(
             f"The model has {have[0]} input channel(s) and {have[1]} output(s); "
-            f"the recipe says {metadata.channels} and {len(metadata.classes)}.",
-            "a recipe of this very model.",
+            f"the metadata say {metadata.channels} and {len(metadata.classes)}.",
+            "metadata of this very model.",
             "Build the model with the classes and channels of the study.",
         )
     setattr(model, _ATTRIBUTE, metadata)
@@ -187,17 +195,17 @@ def image_input(model: Any) -> Any:
 
 
 def metadata_of(model: Any) -> ModelMetadata:
-    """The recipe of a model; for a Keras model built by hand, what its input and output layers tell.
+    """The metadata of a model; for a Keras model built by hand, what its input and output layers tell.
 
     Args:
         model: A ``keras.Model``.
 
     Returns:
-        The attached recipe, or one with ``builder="keras"``, classes ``class 0``, ``class 1``..., 0-255.
+        The attached metadata, or new ones with ``builder="keras"``, classes ``class 0``, ``class 1``..., 0-255.
 
     Raises:
-        ModelError: No Keras model, several inputs or outputs, or an output that is neither a softmax, a
-            sigmoid nor a single number.
+        ModelError: Not a Keras model, several inputs or outputs, or an output that is neither a softmax, a
+            sigmoid nor a single value.
 
     Example:
         >>> import keras
@@ -215,9 +223,9 @@ def _inferred(model: Any) -> ModelMetadata:
         activation = _last_activation(model)
     except (AttributeError, ValueError, TypeError):
         inputs, outputs, activation = (), (), ""
-    flat, dense = len(outputs) == 2, len(outputs) == len(inputs)
-    whole = len(inputs) in (4, 5) and isinstance(inputs[-1], int) and (flat or dense)
-    if not whole or not isinstance(outputs[-1], int):
+    per_image, per_pixel = len(outputs) == 2, len(outputs) == len(inputs)
+    usable = len(inputs) in (4, 5) and isinstance(inputs[-1], int) and (per_image or per_pixel)
+    if not usable or not isinstance(outputs[-1], int):
         raise ModelError(
             f"{type(model).__name__} cannot be used here.",
             "a Keras model with one input (height, width, channel) or (depth, height, width, channel) "
@@ -225,13 +233,12 @@ def _inferred(model: Any) -> ModelMetadata:
             "Build it with easydl.classifier, easydl.unet or easydl.unet3d, or make such a Keras model.",
         )
     count = outputs[-1]
-    task: Task
     if activation == "softmax" and count >= 2:
-        task = "classification" if flat else "segmentation"
-    elif activation == "sigmoid" and flat:
-        task = "multilabel"
-    elif activation == "linear" and flat and count == 1:
-        task = "regression"
+        task = Task.CLASSIFICATION if per_image else Task.SEGMENTATION
+    elif activation == "sigmoid" and per_image:
+        task = Task.MULTILABEL
+    elif activation == "linear" and per_image and count == 1:
+        task = Task.REGRESSION
     else:
         raise ModelError(
             f"The model ends in {count} {activation or 'unknown'} output(s).",
@@ -241,7 +248,7 @@ def _inferred(model: Any) -> ModelMetadata:
     names = [f"class {number}" for number in range(count)]
     return ModelMetadata(
         builder="keras",
-        classes=("background", *names[1:]) if task == "segmentation" else tuple(names),
+        classes=("background", *names[1:]) if task.has_masks else tuple(names),
         task=task,
         dimension=2 if len(inputs) == 4 else 3,
         channels=inputs[-1],

@@ -16,7 +16,8 @@ MINUS_ONE_TO_ONE: Scaling = (1 / 127.5, -1.0)
 # preprocessing_function=imagenet_utils.preprocess_input, whose default is the "caffe" mode (blue first, mean taken off),
 # and rescale=1/255, which that generator applies after the function. The script of the pretraining is not published.
 RADIMAGENET: Scaling = (1 / 255, (-123.68 / 255, -116.779 / 255, -103.939 / 255))
-SOURCES = ("imagenet", "radimagenet")
+TITLES = {"imagenet": "ImageNet", "radimagenet": "RadImageNet"}
+SOURCES = tuple(TITLES)
 # Ratios of a training step to that of MobileNetV2, both at the default size (benchmarks/model_costs.py).
 STEP_CLASSES = (("light", 1.5), ("medium", 6.0), ("heavy", float("inf")))
 
@@ -27,21 +28,21 @@ class Entry:
 
     Attributes:
         name: What the user types.
-        makes: ``classifier``, ``segmenter`` or ``image_to_image`` (image in, image out).
+        kind: ``classifier``, ``segmenter`` or ``image_to_image``.
         dimension: 2 for images, 3 for volumes.
         paper: Where the architecture is described.
-        wired: Where the layers are laid out: ``module:function`` below ``easydl.networks``.
+        architecture: Where the layers are: ``module:function`` of ``easydl.networks.architectures``.
         smallest: The shortest side it accepts, in pixels.
-        multiple: Every side must be a multiple of this many pixels (segmenters).
+        multiple: Every side must be a multiple of this many pixels (segmenters and image-to-image models).
         rgb: True when the backbone was made for three colour channels.
         scaling: (scale, offset) that brings 0-255 to the range the backbone was trained on; None when the
             backbone does it in its own layers.
-        bgr: True when the published weights take blue first; they are turned around when they are copied.
+        bgr: True when the published weights take blue first; their first kernel is reversed when it is copied.
         application: The function of ``keras.applications`` that makes the backbone; empty when it is our own.
         inflates: The 2D network whose published weights this 3D one can start from, repeated along the new axis.
         width: The width multiplier of that function, or None.
         also: Other names for it.
-        parameters: Numbers in the network without its head (classifiers), or in the whole with its default
+        parameters: Parameters of the network without its head (classifiers), or of the whole with its default
             arguments; moving averages count.
         gflops: Billions of operations (a multiply-add is two) for one image at the default size.
         step: Time of a training step relative to ``mobilenetv2``, both at the default size on a processor; 0
@@ -57,7 +58,7 @@ class Entry:
     kind: Kind
     dimension: Literal[2, 3]
     paper: str
-    wired: str
+    architecture: str
     smallest: int
     multiple: int = 1
     rgb: bool = False
@@ -87,17 +88,13 @@ class Entry:
 
     @property
     def pretrained(self) -> tuple[str, ...]:
-        """The sources of published weights that this network has itself; see `easydl.networks.listing.sources`."""
+        """The sources of published weights of this very network; see `easydl.networks.listing.sources`."""
         return tuple(
             name for name, file in (("imagenet", self.weights_file), ("radimagenet", self.radimagenet_file)) if file
         )
 
     def trained_on(self, source: str) -> Entry:
-        """This network with the pixel scaling and colour order that a source of weights was trained with.
-
-        Args:
-            source: ``imagenet`` or ``radimagenet``.
-        """
+        """This network with the pixel scaling and colour order of a source of weights."""
         return replace(self, scaling=RADIMAGENET, bgr=True) if source == "radimagenet" else self
 
 
@@ -108,10 +105,10 @@ def facts() -> dict[str, dict[str, Any]]:
 
 
 # keras.applications.imagenet_utils: mode "torch" and mode "caffe" (there with blue first; here red first).
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 STANDARDISED: Scaling = (
-    tuple(1 / (255 * std) for std in _DEVIATION),
-    tuple(-mean / std for mean, std in zip(_MEAN, _DEVIATION, strict=True)),
+    tuple(1 / (255 * std) for std in IMAGENET_STD),
+    tuple(-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)),
 )
 CENTRED: Scaling = (1.0, (-123.68, -116.779, -103.939))
 
@@ -123,25 +120,14 @@ _MOBILE, _MOBILE2 = "Howard 2017, MobileNets, arXiv:1704.04861", "Sandler 2018, 
 _MOBILE3, _NEXT = "Howard 2019, MobileNetV3, arXiv:1905.02244", "Liu 2022, ConvNeXt, arXiv:2201.03545"
 
 
-def _known(entry: dict[str, Any]) -> Entry:
-    return Entry(**{**entry, **facts().get(entry["name"], {})})
+def _entry(name: str, kind: Kind, dimension: int, paper: str, architecture: str, smallest: int, **more: Any) -> Entry:
+    return Entry(name, kind, dimension, paper, architecture, smallest, **more, **facts().get(name, {}))  # type: ignore[arg-type]
 
 
 def _keras(name: str, application: str, paper: str, smallest: int = 32, **more: Any) -> Entry:
     """A 2D classifier whose backbone is one of ``keras.applications``."""
-    given = {"wired": "architectures.keras_applications:wire", "rgb": True, **more}
-    return _known(
-        {"name": name, "kind": "classifier", "dimension": 2, "paper": paper, "smallest": smallest,
-         "application": application, **given}
-    )  # fmt: skip
-
-
-def _own(name: str, kind: str, dimension: int, paper: str, wired: str, smallest: int, **more: Any) -> Entry:
-    """A network laid out in this room."""
-    return _known(
-        {"name": name, "kind": kind, "dimension": dimension, "paper": paper, "wired": wired, "smallest": smallest,
-         **more}
-    )  # fmt: skip
+    architecture = more.pop("architecture", "keras_applications:backbone")
+    return _entry(name, "classifier", 2, paper, architecture, smallest, rgb=True, application=application, **more)
 
 
 def _widths(name: str, application: str, paper: str, widths: tuple[float, ...]) -> list[Entry]:
@@ -154,8 +140,8 @@ def _widths(name: str, application: str, paper: str, widths: tuple[float, ...]) 
 
 CLASSIFIERS = (
     _keras("resnet", "ResNet50V2", _IDENTITY, also=("resnet50v2",)),
-    _own("resnet18", "classifier", 2, _RESNET, "architectures.resnet:resnet18", 32),
-    _own("resnet34", "classifier", 2, _RESNET, "architectures.resnet:resnet34", 32),
+    _entry("resnet18", "classifier", 2, _RESNET, "resnet:resnet", 32),
+    _entry("resnet34", "classifier", 2, _RESNET, "resnet:resnet", 32),
     _keras(
         "resnet50", "ResNet50", _RESNET, scaling=CENTRED, bgr=True,
         radimagenet_file="RadImageNet-ResNet50_notop.h5",
@@ -194,39 +180,39 @@ CLASSIFIERS = (
     ),
     *(
         _keras(
-            f"convnext{k.lower()}", f"ConvNeXt{k}", _NEXT, scaling=STANDARDISED, wired=f"architectures.convnext:{k.lower()}",
+            f"convnext{k.lower()}", f"ConvNeXt{k}", _NEXT, scaling=STANDARDISED, architecture="convnext:convnext",
             also=("convnext",) if k == "Tiny" else (),
         )
         for k in ("Tiny", "Small", "Base")
     ),
     _keras("nasnetmobile", "NASNetMobile", "Zoph 2018, NASNet, arXiv:1707.07012", 32, also=("nasnet",)),
-    _own("alexnet", "classifier", 2, "Krizhevsky 2012, AlexNet, NIPS 25", "architectures.classic:alexnet", 64),
-    _own("nin", "classifier", 2, "Lin 2014, Network in Network, arXiv:1312.4400", "architectures.classic:nin", 32),
-    _own("squeezenet", "classifier", 2, "Iandola 2016, SqueezeNet 1.1, arXiv:1602.07360", "architectures.classic:squeezenet", 32),
-    _own("lenet", "classifier", 2, "LeCun 1998, LeNet-5, 10.1109/5.726791", "architectures.classic:lenet", 28),
-    _own(
+    _entry("alexnet", "classifier", 2, "Krizhevsky 2012, AlexNet, NIPS 25", "alexnet:alexnet", 64),
+    _entry("nin", "classifier", 2, "Lin 2014, Network in Network, arXiv:1312.4400", "nin:nin", 32),
+    _entry("squeezenet", "classifier", 2, "Iandola 2016, SqueezeNet 1.1, arXiv:1602.07360", "squeezenet:squeezenet", 32),
+    _entry("lenet", "classifier", 2, "LeCun 1998, LeNet-5, 10.1109/5.726791", "lenet:lenet", 28),
+    _entry(
         "tiny", "classifier", 2,
-        "none: seven 3x3 convolutions with batch normalisation, in the manner of arXiv:1409.1556", "architectures.tiny:tiny", 16,
+        "none: seven 3x3 convolutions with batch normalisation, in the manner of arXiv:1409.1556", "tiny:tiny", 16,
     ),
-    _own(
-        "tiny3d", "classifier", 3, "none: the volume twin of tiny, with group normalisation, arXiv:1803.08494",
-        "architectures.tiny:tiny3d", 8,
+    _entry(
+        "tiny3d", "classifier", 3, "none: tiny for volumes, with group normalisation, arXiv:1803.08494",
+        "tiny:tiny", 8,
     ),
     *(
-        _own(
-            f"resnet3d{k}", "classifier", 3, "Hara 2018, 3D ResNets, arXiv:1711.09577", f"architectures.resnet:resnet3d{k}", 16,
+        _entry(
+            f"resnet3d{k}", "classifier", 3, "Hara 2018, 3D ResNets, arXiv:1711.09577", "resnet:resnet", 16,
             also=("resnet3d",) if k == 18 else (),
         )
         for k in (10, 18, 34)
     ),
-    _own(
+    _entry(
         "resnet3d50", "classifier", 3, f"{_RESNET} (50 layers), inflated as in arXiv:1705.07750",
-        "architectures.keras_applications:inflated", 32, rgb=True, scaling=CENTRED, bgr=True, application="ResNet50",
+        "keras_applications:inflated", 32, rgb=True, scaling=CENTRED, bgr=True, application="ResNet50",
         inflates="resnet50",
     ),
-    _own(
+    _entry(
         "densenet3d", "classifier", 3, f"{_DENSE} (121 layers), inflated as in arXiv:1705.07750",
-        "architectures.keras_applications:inflated", 32, rgb=True, scaling=STANDARDISED, application="DenseNet121",
+        "keras_applications:inflated", 32, rgb=True, scaling=STANDARDISED, application="DenseNet121",
         inflates="densenet121",
     ),
 )  # fmt: skip
@@ -234,45 +220,45 @@ CLASSIFIERS = (
 _RESIDUAL = "residual blocks, arXiv:1711.10684"
 
 SEGMENTERS = (
-    _own(
+    _entry(
         "unet", "segmenter", 2, f"Ronneberger 2015, U-Net, arXiv:1505.04597; {_RESIDUAL}",
-        "architectures.unet:residual_unet", 16, multiple=16,
+        "unet:residual_unet", 16, multiple=16,
     ),
-    _own(
+    _entry(
         "attention_unet", "segmenter", 2, f"Oktay 2018, Attention U-Net, arXiv:1804.03999; {_RESIDUAL}",
-        "architectures.unet:attention_unet", 16, multiple=16,
+        "attention_unet:attention_unet", 16, multiple=16,
     ),
-    _own(
+    _entry(
         "unetplusplus", "segmenter", 2, f"Zhou 2018, UNet++, arXiv:1807.10165; {_RESIDUAL}",
-        "architectures.unet:unetplusplus", 16, multiple=16, also=("unet++",),
+        "unetplusplus:unetplusplus", 16, multiple=16, also=("unet++",),
     ),
-    _own("fcn", "segmenter", 2, "Long 2015, FCN-8s, arXiv:1411.4038", "architectures.ladders:fcn", 32, multiple=32),
-    _own("segnet", "segmenter", 2, "Badrinarayanan 2015, SegNet, arXiv:1511.00561", "architectures.ladders:segnet", 32, multiple=32),
-    _own(
-        "deeplabv3plus", "segmenter", 2, "Chen 2018, DeepLabv3+, arXiv:1802.02611", "architectures.pyramids:deeplabv3plus", 16,
+    _entry("fcn", "segmenter", 2, "Long 2015, FCN-8s, arXiv:1411.4038", "fcn:fcn", 32, multiple=32),
+    _entry("segnet", "segmenter", 2, "Badrinarayanan 2015, SegNet, arXiv:1511.00561", "segnet:segnet", 32, multiple=32),
+    _entry(
+        "deeplabv3plus", "segmenter", 2, "Chen 2018, DeepLabv3+, arXiv:1802.02611", "deeplab:deeplabv3plus", 16,
         multiple=16, also=("deeplab",),
     ),
-    _own("linknet", "segmenter", 2, "Chaurasia 2017, LinkNet, arXiv:1707.03718", "architectures.pyramids:linknet", 16, multiple=16),
-    _own(
-        "fpn", "segmenter", 2, "Lin 2017, FPN, arXiv:1612.03144; Kirillov 2019, arXiv:1901.02446", "architectures.pyramids:fpn",
+    _entry("linknet", "segmenter", 2, "Chaurasia 2017, LinkNet, arXiv:1707.03718", "linknet:linknet", 16, multiple=16),
+    _entry(
+        "fpn", "segmenter", 2, "Lin 2017, FPN, arXiv:1612.03144; Kirillov 2019, arXiv:1901.02446", "fpn:fpn",
         16, multiple=16,
     ),
     *(
-        _own(
-            name, "segmenter", 2, f"Jegou 2017, FC-DenseNet{layers}, arXiv:1611.09326", "architectures.ladders:tiramisu", 32,
+        _entry(
+            name, "segmenter", 2, f"Jegou 2017, FC-DenseNet{layers}, arXiv:1611.09326", "tiramisu:tiramisu", 32,
             multiple=32,
         )
         for name, layers in (("tiramisu", 56), ("tiramisu103", 103))
     ),
-    _own(
+    _entry(
         "unet3d", "segmenter", 3, "Cicek 2016, 3D U-Net, arXiv:1606.06650; design rules of nnU-Net, arXiv:1809.10486",
-        "architectures.unet:residual_unet", 8, multiple=8,
+        "unet:residual_unet", 8, multiple=8,
     ),
-    _own("vnet", "segmenter", 3, "Milletari 2016, V-Net, arXiv:1606.04797", "architectures.volumes:vnet", 16, multiple=16),
-    _own(
+    _entry("vnet", "segmenter", 3, "Milletari 2016, V-Net, arXiv:1606.04797", "vnet:vnet", 16, multiple=16),
+    _entry(
         "multiscale3d", "segmenter", 3,
         "Kamnitsas 2017, DeepMedic, 10.1016/j.media.2016.10.004; Havaei 2017, 10.1016/j.media.2016.05.004",
-        "architectures.volumes:multiscale3d", 8, multiple=4, also=("deepmedic",),
+        "multiscale3d:multiscale3d", 8, multiple=4, also=("deepmedic",),
     ),
 )  # fmt: skip
 
@@ -283,18 +269,23 @@ _AUTO, _DENOISE = "Hinton 2006, autoencoder, 10.1126/science.1127647", "Vincent 
 _CORRECT = "Ronneberger 2015, U-Net, arXiv:1505.04597; Zhang 2017, DnCNN, arXiv:1608.03981"
 
 IMAGE_TO_IMAGE = tuple(
-    _own(
-        f"{name}{'3d' if dimension == 3 else ''}", "image_to_image", dimension, paper, f"architectures.autoencoders:{wired}",
-        {2: 8, 3: 4}[dimension], multiple={2: 8, 3: 4}[dimension],
+    _entry(
+        f"{name}{'3d' if dimension == 3 else ''}", "image_to_image", dimension, paper, f"autoencoders:{function}",
+        smallest=multiple, multiple=multiple,
     )
-    for dimension in (2, 3)
-    for name, wired, paper in (
+    for dimension, multiple in ((2, 8), (3, 4))
+    for name, function, paper in (
         ("autoencoder", "autoencoder", _AUTO),
         ("denoising_autoencoder", "autoencoder", _DENOISE),
         ("variational_autoencoder", "variational", "Kingma 2014, VAE, arXiv:1312.6114"),
-        ("image_to_image", "corrected", _CORRECT),
-        ("super_resolution", "corrected", "Kim 2016, VDSR, arXiv:1511.04587; Dong 2016, SRCNN, arXiv:1501.00092"),
+        ("denoising_unet", "denoising_unet", _CORRECT),
+        ("super_resolution", "denoising_unet", "Kim 2016, VDSR, arXiv:1511.04587; Dong 2016, SRCNN, arXiv:1501.00092"),
     )
 )  # fmt: skip
 
 ENTRIES: dict[str, Entry] = {entry.name: entry for entry in (*CLASSIFIERS, *SEGMENTERS, *IMAGE_TO_IMAGE)}
+
+
+def weights_entry(entry: Entry) -> Entry:
+    """The network whose published weights an entry starts from: itself, or the 2D version of an inflated one."""
+    return ENTRIES[entry.inflates] if entry.inflates else entry

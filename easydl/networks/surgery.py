@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from easydl.errors import InputError, ModelError
 from easydl.networks import arguments
+from easydl.networks.keras_internals import forget_compiled
 from easydl.networks.metadata import attach, image_input, metadata_of
-
-if TYPE_CHECKING:
-    pass
 
 FEATURES, WINDOW = "features", "window"
 UNITS = ("0-255", "HU")
@@ -41,7 +39,7 @@ def head(model: Any) -> Any:
     """The part of a classifier after ``features``, sharing its weights: training it trains the model.
 
     Returns:
-        A Keras model from float32 ``(batch, features)`` to what the model puts out; for a model with covariates
+        A Keras model from float32 ``(batch, features)`` to the outputs of the model; for a model with covariates
         from the dict of ``features`` and ``covariates``.
 
     Raises:
@@ -56,10 +54,10 @@ def head(model: Any) -> Any:
 
     features = _layer(model, FEATURES).output
     features.name = FEATURES
-    given: Any = features
+    inputs: Any = features
     if isinstance(model.input, dict):
-        given = {FEATURES: features, **{name: one for name, one in model.input.items() if name != "image"}}
-    return keras.Model(given, model.output, name=f"{model.name}_head")
+        inputs = {FEATURES: features, **{name: tensor for name, tensor in model.input.items() if name != "image"}}
+    return keras.Model(inputs, model.output, name=f"{model.name}_head")
 
 
 def backbone_layers(model: Any) -> list[Any]:
@@ -74,7 +72,7 @@ def backbone_layers(model: Any) -> list[Any]:
 
 
 def freeze_backbone(model: Any) -> Any:
-    """Let only the head of a classifier learn. Compile afterwards; Keras fixes what learns when it compiles.
+    """Make only the head of a classifier trainable. Compile afterwards; Keras fixes what is trained when it compiles.
 
     Returns:
         The same model.
@@ -88,18 +86,26 @@ def freeze_backbone(model: Any) -> Any:
 
 
 def unfreeze(model: Any) -> Any:
-    """Let the whole model learn but for batch normalisation, which keeps its statistics. Compile afterwards.
+    """Make the whole model trainable but for batch normalisation, which keeps its statistics. Compile afterwards.
 
     With the small batches of medical studies, batch statistics that move undo what was learned before.
 
     Returns:
         The same model.
     """
+    for layer in model.layers:
+        layer.trainable = True
+    freeze_statistics(model)
+    return model
+
+
+def freeze_statistics(model: Any) -> None:
+    """Freeze the batch normalisation: small batches cannot gather its statistics anew."""
     import keras
 
     for layer in model.layers:
-        layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
-    return model
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
 
 
 def set_window(model: Any, window: Sequence[float], units: str) -> Any:
@@ -111,13 +117,13 @@ def set_window(model: Any, window: Sequence[float], units: str) -> Any:
     Args:
         model: A model of easydl.
         window: (low, high): low and less becomes black, high and more white.
-        units: What the numbers are: ``"HU"``, or ``"0-255"``.
+        units: Their unit: ``"HU"``, or ``"0-255"``.
 
     Returns:
-        The same model, with the window in its recipe.
+        The same model, with the window in its metadata.
 
     Raises:
-        InputError: Not two finite numbers in order, or unknown units.
+        InputError: Not two finite values in order, or unknown units.
         ModelError: The model has no layer ``window``.
 
     Example:
@@ -144,38 +150,31 @@ def set_window(model: Any, window: Sequence[float], units: str) -> Any:
     layer = _layer(model, WINDOW)
     layer.scale = 255.0 / (high - low)
     layer.offset = -low * layer.scale
-    if metadata_of(model).task == "reconstruction":
-        # Image in, image out: black and white become the same values again.
+    if metadata_of(model).task.makes_images:
+        # Black and white become the same values again.
         out = _layer(model, "image_out")
         out.scale, out.offset = (high - low) / 2, (high + low) / 2
-    _retrace(model)
+    forget_compiled(model)
     return attach(model, metadata_of(model).model_copy(update={"window": (low, high), "units": units}))
 
 
-def _retrace(model: Any) -> None:
-    """Drop what Keras has compiled: numbers in its graph are constants."""
-    for compiled in ("train_function", "test_function", "predict_function"):
-        if hasattr(model, compiled):
-            setattr(model, compiled, None)
-
-
 def set_target_scale(model: Any, mean: float, std: float, *, head: str = "") -> Any:
-    """Choose the unit of a number that the model measures: it learns (number - mean) / deviation inside.
+    """Choose the unit of a value that the model predicts: it learns (value - mean) / standard deviation inside.
 
     Call it before ``compile`` and ``fit``, with the mean and standard deviation of the training part.
 
     Args:
         model: A regression model of easydl.
-        mean: Mean of the number.
-        deviation: Its standard deviation, above 0.
-        head: Which number, for a model with several heads.
+        mean: Mean of the value.
+        std: Its standard deviation, above 0.
+        head: Which value, for a model with several heads.
 
     Returns:
-        The same model, with both in its recipe.
+        The same model, with both in its metadata.
 
     Raises:
-        InputError: Not two finite numbers, or the deviation is not above 0.
-        ModelError: The model measures no number.
+        InputError: Not two finite numbers, or the standard deviation is not above 0.
+        ModelError: The model predicts no value.
 
     Example:
         >>> import easydl
@@ -187,12 +186,12 @@ def set_target_scale(model: Any, mean: float, std: float, *, head: str = "") -> 
     layer = _layer(model, name, "a regression model")
     if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
         raise InputError(
-            f"The numbers to learn have the mean {mean} and the standard deviation {std}.",
+            f"The values to learn have the mean {mean} and the standard deviation {std}.",
             "finite numbers that are not all the same.",
             "Look at the labels of the training part.",
         )
     layer.scale, layer.offset = float(std), float(mean)
-    _retrace(model)
+    forget_compiled(model)
     metadata = metadata_of(model)
     return attach(model, metadata.model_copy(update={"target": {**metadata.target, head: (float(mean), float(std))}}))
 
@@ -205,29 +204,25 @@ def set_classes(model: Any, classes: Sequence[str]) -> Any:
         classes: As many names as the model has outputs, in their order.
 
     Returns:
-        The same model, with the names in its recipe.
+        The same model, with the names in its metadata.
 
     Raises:
         ModelError: Another number of names than outputs.
         InputError: A name is empty or given twice.
     """
     metadata = metadata_of(model)
-    if metadata.task in ("multitask", "reconstruction"):
+    if not metadata.task.per_image and not metadata.task.has_masks:
         raise ModelError(
-            "The outputs of this model are not classes.", "a model with one question.", "Name the classes in `heads`."
+            "The outputs of this model are not classes.", "a model with one task.", "Name the classes in `heads`."
         )
     names = arguments.class_names(list(classes), metadata.task)
     if len(names) != len(metadata.classes):
         raise ModelError(
             f"The model has {len(metadata.classes)} outputs, {len(names)} class names were given.",
             "a name for every output.",
-            "Build the model with classes=study.classes.",
+            "Build the model with the study: easydl.classifier(name, study).",
         )
-    changes: dict[str, Any] = {"classes": names}
-    values = getattr(classes, "label_values", None)
-    if values and metadata.task == "segmentation":
-        changes["label_values"] = tuple(int(value) for value in values)
-    return attach(model, metadata.model_copy(update=changes))
+    return attach(model, metadata.model_copy(update={"classes": names}))
 
 
 def _layer(model: Any, name: str, needed: str = "") -> Any:

@@ -17,7 +17,7 @@ from easydl.prediction.sliding_window import slide
 NOISE = 0.1
 """Standard deviation of the noise as a fraction of the range from black to white: 25.5 of 255 grey values."""
 REDUCED = 2
-_CORRUPTIONS = {"denoising_autoencoder": "noise", "image_to_image": "noise", "super_resolution": "reduced"}
+_CORRUPTIONS = {"denoising_autoencoder": "noise", "denoising_unet": "noise", "super_resolution": "reduced"}
 
 
 def reconstruct(

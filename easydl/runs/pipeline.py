@@ -313,8 +313,7 @@ def build(config: RunConfig, study: Any) -> Any:
                 "Leave them out.",
             )
         return segmenter(
-            name, classes=study.classes, encoder=config.encoder, pretrained=config.pretrained, size=config.size,
-            seed=config.seed,
+            name, study, encoder=config.encoder, pretrained=config.pretrained, size=config.size, seed=config.seed,
         )  # fmt: skip
     if config.encoder is not None:
         raise InputError(
@@ -328,9 +327,6 @@ def build(config: RunConfig, study: Any) -> Any:
         )
     if name == "auto":
         name = "tiny3d" if study.dimension == 3 else "resnet" if config.pretrained else "tiny"
-    asked: dict[str, Any] = {"classes": study.classes, "task": study.task}
-    if study.task == "multitask":
-        asked = {"heads": study.heads}
     return classifier(
-        name, **asked, covariates=config.covariates, pretrained=config.pretrained, size=config.size, seed=config.seed
+        name, study, covariates=config.covariates, pretrained=config.pretrained, size=config.size, seed=config.seed
     )

@@ -150,7 +150,7 @@ def _learner(model: keras.Model, metadata: ModelMetadata) -> tuple[keras.Model, 
     metrics = [keras.metrics.MeanAbsoluteError(name="mean_absolute_error")]
     if not str(metadata.arguments["name"]).startswith("variational"):
         return model, error, metrics, lambda feed: feed
-    mean, std = (model.get_layer(name).output for name in ("code_mean", "code_deviation"))
+    mean, std = (model.get_layer(name).output for name in ("code_mean", "code_std"))
     codes = keras.layers.Concatenate(name="codes")([mean, std])
     twin = keras.Model(model.input, {"image_out": model.output, "codes": codes}, name=f"{model.name}_twin")
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from easydl.networks.arguments import UNEQUAL, steps_of
 from easydl.networks.metadata import ModelMetadata
+from easydl.networks.pooling import UNEQUAL, strides_of
 from easydl.studies import Study
 from easydl.training.plan import Asked, Plan
 
@@ -123,7 +123,7 @@ def _scales(metadata: ModelMetadata, patch: Sequence[int], found: Fingerprint) -
     """What the network makes of a patch, where it was chosen how often it halves."""
     if not (levels := metadata.arguments.get("levels")):
         return []
-    steps = steps_of(levels, metadata.dimension)
+    steps = strides_of(levels, metadata.dimension)
     coarsest = " x ".join(str(side // step) for side, step in zip(patch, metadata.multiples, strict=True))
     later = ""
     if len(set(metadata.multiples)) > 1:

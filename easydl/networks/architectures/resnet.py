@@ -1,4 +1,4 @@
-"""Residual networks of our own: ResNet-18 and 34 for pictures, 10, 18 and 34 for volumes."""
+"""Residual networks laid out here: ResNet-18 and 34 for images; 10, 18 and 34 for volumes."""
 
 from __future__ import annotations
 
@@ -6,68 +6,56 @@ from typing import Any
 
 from keras import layers
 
-from easydl.networks.architectures.tiny import MOMENTUM
+from easydl.networks.architectures.blocks import MOMENTUM, layer_nd
 from easydl.networks.registry import Entry
 
 WIDTHS = (64, 128, 256, 512)
+# Blocks in each stage (He 2016, table 1).
+BLOCKS = {
+    "resnet18": (2, 2, 2, 2),
+    "resnet34": (3, 4, 6, 3),
+    "resnet3d10": (1, 1, 1, 1),
+    "resnet3d18": (2, 2, 2, 2),
+    "resnet3d34": (3, 4, 6, 3),
+}
 
 
-def resnet18(entry: Entry, x: Any) -> Any:
-    """ResNet-18 as published: 11,689,512 numbers to learn with the 1000-class head (He 2016, table 1)."""
-    return _resnet(x, 2, (2, 2, 2, 2))
+def resnet(entry: Entry, x: Any) -> Any:
+    """ResNet with blocks of two 3x3 convolutions; 3x3x3 and group normalisation for volumes.
 
+    As published, with the 1000-class head: ``resnet18`` has 11,689,512 trainable parameters, ``resnet34`` 21,797,672.
+    Volumes come in batches of one or two, too few for batch statistics.
 
-def resnet34(entry: Entry, x: Any) -> Any:
-    """ResNet-34 as published: 21,797,672 numbers to learn with the 1000-class head (He 2016, table 1)."""
-    return _resnet(x, 2, (3, 4, 6, 3))
-
-
-def resnet3d10(entry: Entry, x: Any) -> Any:
-    """One block per stage. Group instead of batch normalisation: volumes come in batches of one or two."""
-    return _resnet(x, 3, (1, 1, 1, 1))
-
-
-def resnet3d18(entry: Entry, x: Any) -> Any:
-    """ResNet-18 with 3x3x3 convolutions and group normalisation."""
-    return _resnet(x, 3, (2, 2, 2, 2))
-
-
-def resnet3d34(entry: Entry, x: Any) -> Any:
-    """ResNet-34 with 3x3x3 convolutions and group normalisation."""
-    return _resnet(x, 3, (3, 4, 6, 3))
-
-
-def _resnet(x: Any, dimension: int, blocks: tuple[int, ...]) -> Any:
-    flat = dimension == 2
-    convolution = layers.Conv2D if flat else layers.Conv3D
-    pad = layers.ZeroPadding2D if flat else layers.ZeroPadding3D
-    pool = layers.MaxPooling2D if flat else layers.MaxPooling3D
-    # Volumes are small: the first stride and the pooling together would leave nothing of a depth of 16.
-    strides = 2 if flat else (1, 2, 2)
-    x = pad(3, name="stem_pad")(x)
-    x = convolution(64, 7, strides=strides, use_bias=False, kernel_initializer="he_normal", name="stem_conv")(x)
-    x = layers.ReLU(name="stem_relu")(_normalised(x, flat, "stem"))
-    x = pool(3, strides=2, name="stem_pool")(pad(1, name="stem_pool_pad")(x))
-    for stage, (filters, repeats) in enumerate(zip(WIDTHS, blocks, strict=True), start=1):
+    References:
+        He et al. 2016, arXiv:1512.03385; Hara et al. 2018, arXiv:1711.09577.
+    """
+    # Volumes are small: a first stride of the depth and the pooling together would leave nothing of a depth of 16.
+    strides = 2 if entry.dimension == 2 else (1, 2, 2)
+    x = layer_nd("ZeroPadding", x)(3, name="stem_pad")(x)
+    x = _conv(x, 64, 7, "stem", strides=strides, padding="valid")
+    x = layers.ReLU(name="stem_relu")(x)
+    x = layer_nd("ZeroPadding", x)(1, name="stem_pool_pad")(x)
+    x = layer_nd("MaxPooling", x)(3, strides=2, name="stem_pool")(x)
+    for stage, (filters, repeats) in enumerate(zip(WIDTHS, BLOCKS[entry.name], strict=True), start=1):
         for number in range(1, repeats + 1):
             stride = 2 if stage > 1 and number == 1 else 1
-            x = _block(x, convolution, flat, filters, stride, f"stage{stage}_{number}")
+            x = _block(x, filters, stride, f"stage{stage}_{number}")
     return x
 
 
-def _block(x: Any, convolution: Any, flat: bool, filters: int, stride: int, name: str) -> Any:
-    options: dict[str, Any] = {"padding": "same", "use_bias": False, "kernel_initializer": "he_normal"}
+def _block(x: Any, filters: int, stride: int, name: str) -> Any:
     shortcut = x
     if stride > 1 or x.shape[-1] != filters:
-        shortcut = convolution(filters, 1, strides=stride, name=f"{name}_shortcut_conv", **options)(x)
-        shortcut = _normalised(shortcut, flat, f"{name}_shortcut")
-    x = convolution(filters, 3, strides=stride, name=f"{name}_1_conv", **options)(x)
-    x = layers.ReLU(name=f"{name}_1_relu")(_normalised(x, flat, f"{name}_1"))
-    x = _normalised(convolution(filters, 3, name=f"{name}_2_conv", **options)(x), flat, f"{name}_2")
+        shortcut = _conv(x, filters, 1, f"{name}_shortcut", strides=stride)
+    x = layers.ReLU(name=f"{name}_1_relu")(_conv(x, filters, 3, f"{name}_1", strides=stride))
+    x = _conv(x, filters, 3, f"{name}_2")
     return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([x, shortcut]))
 
 
-def _normalised(x: Any, flat: bool, name: str) -> Any:
-    if flat:
+def _conv(x: Any, filters: int, size: int, name: str, *, strides: Any = 1, padding: str = "same") -> Any:
+    """A convolution and its normalisation."""
+    options = {"strides": strides, "padding": padding, "use_bias": False, "kernel_initializer": "he_normal"}
+    x = layer_nd("Conv", x)(filters, size, **options, name=f"{name}_conv")(x)
+    if len(x.shape) == 4:
         return layers.BatchNormalization(momentum=MOMENTUM, epsilon=1e-5, name=f"{name}_bn")(x)
     return layers.GroupNormalization(groups=8, name=f"{name}_norm")(x)

@@ -16,22 +16,17 @@ MOST_OBJECTS, DEEPEST, LONGEST_ATTRIBUTE = 20_000, 12, 1 << 20
 
 
 class UnsafeFile(Exception):
-    """A reason, in words, why an HDF5 file is not read."""
+    """A reason, as text, why an HDF5 file is not read."""
 
 
 def datasets(file: Any, *, most_bytes: int, exact: bool) -> dict[str, Any]:
-    """Every dataset of an open HDF5 file, checked but not read.
+    """Every dataset of an open HDF5 file by its path without the leading slash, checked but not read.
 
-    Args:
-        file: An open ``h5py.File``.
-        most_bytes: The most that all arrays together may take in memory.
-        exact: True to ask that every array is stored whole and uncompressed, as Keras 3 writes it.
-
-    Returns:
-        From path (without the leading slash) to ``h5py.Dataset``.
+    All arrays together may take at most ``most_bytes`` in memory; ``exact`` asks that every array is stored whole and
+    uncompressed, as Keras 3 writes it.
 
     Raises:
-        UnsafeFile: A link, outside or virtual data, a type that is no number, too many or too large arrays.
+        UnsafeFile: A link, outside or virtual data, a type that is not numeric, too many or too large arrays.
     """
     import h5py
 
@@ -52,7 +47,7 @@ def datasets(file: Any, *, most_bytes: int, exact: bool) -> dict[str, Any]:
                 waiting.append((f"{path}/", item, depth + 1))
                 continue
             if not isinstance(item, h5py.Dataset):
-                raise UnsafeFile(f"{path} is no array")
+                raise UnsafeFile(f"{path} is not an array")
             total += _size(path, item, exact)
             if total > most_bytes:
                 raise UnsafeFile(f"its arrays take more than the {most_bytes / 1e6:.1f} MB the network has room for")
@@ -87,7 +82,7 @@ def texts(group: Any, name: str) -> list[str]:
 
 def _size(path: str, item: Any, exact: bool) -> int:
     if item.is_virtual or item.external:
-        raise UnsafeFile(f"{path} keeps its numbers outside the file")
+        raise UnsafeFile(f"{path} keeps its values outside the file")
     if item.dtype.kind not in "fiu" or item.dtype.itemsize > 8:
         raise UnsafeFile(f"{path} holds no plain numbers")
     size = math.prod(item.shape) * item.dtype.itemsize

@@ -1,4 +1,4 @@
-"""A `.keras` file of ours opened without running anything in it: checked part by part, then built anew.
+"""A `.keras` file of easydl opened without running anything in it: checked part by part, then built anew.
 
 It reads no other kind of file, and never asks Keras to make a model from what a file says.
 """
@@ -12,14 +12,17 @@ import struct
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from easydl.errors import EasyDLError, ModelError
 from easydl.networks.metadata import ModelMetadata, attach, metadata_of
 from easydl.networks.model_file import hdf5
-from easydl.networks.model_file.save import OURS, SCHEMA, WEIGHTS, sheet_sum, words
+from easydl.networks.model_file.save import OURS, SCHEMA, WEIGHTS, as_text, metadata_sum
+from easydl.networks.surgery import freeze_statistics, set_target_scale, set_window
 
+Build = Callable[[ModelMetadata], Any]
 MEMBERS = ("config.json", "metadata.json", WEIGHTS, OURS)
 MOST_JSON, MOST_WEIGHTS, MOST_RATIO = 8_000_000, 2_000_000_000, 100
 ARGUMENTS = {
@@ -39,24 +42,11 @@ _UNREADABLE = (
 )
 
 
-def load_model(path: str | Path) -> Any:
-    """Open a model file of easydl. Nothing in it is run: the network is built anew, the weights are copied.
-
-    The recipe in the file is checked against its schema, the checksums of all parts are compared, and every
-    array is checked in name, shape, type and size before it is read.
-
-    Args:
-        path: A ``.keras`` file that `save_model` wrote.
-
-    Returns:
-        The Keras model with its recipe, not compiled; it predicts as it did when it was saved.
+def opened(path: str | Path, build: Build) -> Any:
+    """The Keras model of a file: ``build`` lays out the network of its metadata, the weights are copied into it.
 
     Raises:
-        ModelError: No such file, another kind of file, or one that is damaged, altered or newer than this
-            easydl.
-
-    Example:
-        >>> load_model("model.keras").summary()  # doctest: +SKIP
+        ModelError: No such file, another kind of file, or one that is damaged, altered or newer than this easydl.
     """
     path = Path(path).expanduser()
     try:
@@ -64,15 +54,15 @@ def load_model(path: str | Path) -> Any:
             metadata, sums = _metadata(archive, path.name)
             unpacked = Path(scratch) / WEIGHTS
             _compare_sums(archive, sums, unpacked, path.name)
-            model = _rebuilt(metadata, path.name)
+            model = _rebuilt(metadata, build, path.name)
             _copy_weights(model, metadata, unpacked, Path(scratch), path.name)
     except _UNREADABLE as problem:
-        raise _damaged(path.name, words(problem)) from problem
+        raise _damaged(path.name, as_text(problem)) from problem
     return model
 
 
 def metadata_in(path: str | Path) -> ModelMetadata:
-    """The recipe of a model file, checked against its schema. No network is built, no array is read.
+    """The metadata of a model file, checked against their schema. No network is built, no array is read.
 
     Raises:
         ModelError: As for `load_model`.
@@ -82,7 +72,7 @@ def metadata_in(path: str | Path) -> ModelMetadata:
         with zipfile.ZipFile(_sniffed(path)) as archive:
             return _metadata(archive, path.name)[0]
     except _UNREADABLE as problem:
-        raise _damaged(path.name, words(problem)) from problem
+        raise _damaged(path.name, as_text(problem)) from problem
 
 
 def _sniffed(path: Path) -> Path:
@@ -95,7 +85,7 @@ def _sniffed(path: Path) -> Path:
         )
     with open(path, "rb") as file:
         start = file.read(8)
-    kind = "no model file"
+    kind = "not a model file"
     if start.startswith(b"\x89HDF"):
         kind = "an HDF5 file (.h5)"
     elif start[:1] == b"\x80":
@@ -124,7 +114,7 @@ def _metadata(archive: zipfile.ZipFile, name: str) -> tuple[ModelMetadata, dict[
             raise _damaged(name, f"its part {info.filename} is locked or unpacks to an absurd size")
     try:
         text = json.loads(archive.read(OURS), parse_constant=_no_constant)
-        schema, sheet, sums = text["schema"], text["metadata"], text["sha256"]
+        schema, facts, sums = text["schema"], text["metadata"], text["sha256"]
         if isinstance(schema, int) and schema > SCHEMA:
             raise ModelError(
                 f"{name} was made by a newer easydl (file schema {schema}; this one reads {SCHEMA}).",
@@ -133,10 +123,10 @@ def _metadata(archive: zipfile.ZipFile, name: str) -> tuple[ModelMetadata, dict[
             )
         if schema != SCHEMA or not isinstance(sums, dict):
             raise ValueError("schema")
-        metadata = ModelMetadata.model_validate(sheet)
+        metadata = ModelMetadata.model_validate(facts)
     except (ValueError, KeyError, TypeError, RecursionError) as problem:
         raise _damaged(name, f"its {OURS} is not as easydl writes it") from problem
-    if sums.get("metadata") != sheet_sum(sheet):
+    if sums.get("metadata") != metadata_sum(facts):
         raise _altered(name, OURS)
     return metadata, {str(key): str(value) for key, value in sums.items()}
 
@@ -160,36 +150,27 @@ def _compare_sums(archive: zipfile.ZipFile, sums: dict[str, str], unpacked: Path
             raise _altered(name, member)
 
 
-def _rebuilt(metadata: ModelMetadata, name: str) -> Any:
-    from easydl.networks import classifiers, denoisers, segmenters
-    from easydl.networks.surgery import set_target_scale, set_window
-
+def _rebuilt(metadata: ModelMetadata, build: Build, name: str) -> Any:
     if metadata.builder == "keras":
         raise ModelError(
             f"{name} holds a Keras model that was built by hand, not by easydl.",
             "a model of easydl.classifier, easydl.unet, easydl.unet3d or their siblings.",
             "If you trust where it comes from, open it with keras.saving.load_model and use that.",
         )
-    builders: dict[str, Any] = {
-        "classifier": classifiers.classifier, "segmenter": segmenters.segmenter, "image_to_image": denoisers.image_to_image
-    }  # fmt: skip
     try:
         if set(metadata.arguments) != ARGUMENTS[metadata.builder]:
             raise ValueError("other arguments")
-        classes = {} if metadata.task in ("multitask", "reconstruction") else {"classes": metadata.classes}
-        options = {key: value for key, value in metadata.arguments.items() if (key, value) != ("task", "multitask")}
-        model = builders[metadata.builder](**classes, **options)
+        model = build(metadata)
         built = metadata_of(model)
         for fact in ("task", "dimension", "channels", "size", "heads"):
             if getattr(built, fact) != getattr(metadata, fact):
                 raise ValueError(fact)
-        if [(one.name, one.categories) for one in built.covariates] != [
-            (one.name, one.categories) for one in metadata.covariates
-        ]:
+        columns = [[(one.name, one.categories) for one in each.covariates] for each in (built, metadata)]
+        if columns[0] != columns[1]:
             raise ValueError("covariates")
         attach(model, metadata)
         if metadata.builder == "segmenter" and metadata.pretrained:
-            segmenters.keep_statistics(model)
+            freeze_statistics(model)
         for head, (mean, std) in metadata.target.items():
             set_target_scale(model, mean, std, head=head)
         return set_window(model, metadata.window, metadata.units)
@@ -226,11 +207,11 @@ def _copy_weights(model: Any, metadata: ModelMetadata, unpacked: Path, scratch: 
                         f"its layer {layer} has the shape {have} ({found[path].dtype}), not {shape} ({dtype})"
                     )
                 if dtype.kind == "f" and not np.isfinite(found[path][()]).all():
-                    raise hdf5.UnsafeFile(f"its layer {layer} holds weights that are no numbers (NaN or infinite)")
+                    raise hdf5.UnsafeFile(f"its layer {layer} holds weights that are not finite (NaN or infinite)")
     except hdf5.UnsafeFile as problem:
         raise _damaged(name, str(problem)) from None
     except (OSError, ValueError, KeyError, RuntimeError) as problem:
-        raise _damaged(name, "its weights are no readable HDF5 file") from problem
+        raise _damaged(name, "its weights are not a readable HDF5 file") from problem
     try:
         model.load_weights(unpacked)
     except (OSError, ValueError, KeyError) as problem:

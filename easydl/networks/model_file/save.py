@@ -1,6 +1,6 @@
-"""A model written as one `.keras` file, so that nothing is ever lost. Reading is in `opening`.
+"""A model written as one `.keras` file, so that nothing is ever lost. Reading is in `load`.
 
-A file holds the network, its weights and its recipe, not the optimizer.
+A file holds the network, its weights and its metadata, not the optimizer.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ STALE_S = 3600
 def save_model(model: Any, path: str | Path) -> Path:
     """Save a model as one ``.keras`` file that plain Keras opens too.
 
-    The file is written beside its final place, read back, and only then given its name: an older file there
+    The file is written in the same folder, read back, and only then given its name: an older file there
     is whole at every moment, also when the disk fills up or the power fails. The optimizer is left out.
 
     Args:
@@ -64,7 +64,7 @@ def save_model(model: Any, path: str | Path) -> Path:
         _sync_folder(path.parent)
     except (OSError, RuntimeError, ValueError, zipfile.BadZipFile) as problem:
         raise ModelError(
-            f"The model could not be written to {path.name}: {words(problem)}.",
+            f"The model could not be written to {path.name}: {as_text(problem)}.",
             "a folder that can be written to, with room for twice the model.",
             "Free some space or choose another folder. A file that was there before is unchanged.",
         ) from problem
@@ -75,7 +75,7 @@ def save_model(model: Any, path: str | Path) -> Path:
 
 
 def _sweep(path: Path) -> None:
-    """Remove drafts that a killed process left beside the file; young ones may still be being written."""
+    """Remove drafts that a killed process left in the folder; young ones may still be being written."""
     for draft in path.parent.glob(f".{glob.escape(path.stem)}.*.tmp.keras"):
         if draft.stat().st_mtime < time.time() - STALE_S:
             draft.unlink(missing_ok=True)
@@ -86,10 +86,9 @@ def _bare(model: Any) -> Any:
     import keras
 
     # A Sequential model made of layers alone knows its tensors only as lists.
-    given, answer = (
-        (model.inputs[0], model.outputs[0]) if isinstance(model, keras.Sequential) else (model.input, model.output)
-    )
-    return keras.Model(given, answer, name=model.name)
+    if isinstance(model, keras.Sequential):
+        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    return keras.Model(model.input, model.output, name=model.name)
 
 
 def _add_metadata(draft: Path, metadata: ModelMetadata) -> None:
@@ -98,9 +97,9 @@ def _add_metadata(draft: Path, metadata: ModelMetadata) -> None:
         for name in archive.namelist():
             with archive.open(name) as member:
                 sums[name] = hashlib.file_digest(member, "sha256").hexdigest()  # type: ignore[arg-type]
-    sheet = metadata.model_dump(mode="json")
-    sums["metadata"] = sheet_sum(sheet)
-    text = {"schema": SCHEMA, "note": RESEARCH_USE, "metadata": sheet, "sha256": sums, "versions": versions()}
+    facts = metadata.model_dump(mode="json")
+    sums["metadata"] = metadata_sum(facts)
+    text = {"schema": SCHEMA, "note": RESEARCH_USE, "metadata": facts, "sha256": sums, "versions": versions()}
     with zipfile.ZipFile(draft, "a") as archive:
         archive.writestr(OURS, json.dumps(text, indent=1, allow_nan=False))
     with zipfile.ZipFile(draft) as archive:
@@ -108,9 +107,9 @@ def _add_metadata(draft: Path, metadata: ModelMetadata) -> None:
             raise OSError(f"{bad} did not read back as it was written")
 
 
-def sheet_sum(sheet: Any) -> str:
-    """Checksum of a recipe as it stands in the file, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(sheet, sort_keys=True).encode()).hexdigest()
+def metadata_sum(facts: Any) -> str:
+    """Checksum of metadata as they stand in the file, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:
@@ -133,7 +132,7 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def words(problem: BaseException) -> str:
+def as_text(problem: BaseException) -> str:
     """One short line for an exception, without the path that an OSError carries."""
     text = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
     return (text or type(problem).__name__).splitlines()[0].rstrip(".")[:200]

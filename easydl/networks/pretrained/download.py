@@ -20,27 +20,18 @@ _BLOCK = 1 << 18
 
 
 class NotDownloaded(Exception):
-    """Why a file could not be had, in words."""
+    """Why a file could not be had, as text."""
 
 
 def download(
     url: str, target: Path, *, check: Callable[[Path], None], most_bytes: int, timeout_s: float = TIMEOUT_S
 ) -> Path:
-    """Fetch a file. It has its name only once it is whole and checked.
+    """Download a file. It gets its name only once it is whole and checked.
 
-    It arrives in a ``.part`` file with a name of its own, so that two processes never write into the same one; what
-    is left of a broken download is deleted. Lost connections and busy servers are tried again after a short wait.
-    Proxies are those of the environment (``HTTPS_PROXY``, ``HTTP_PROXY``, ``NO_PROXY``) or of the system.
-
-    Args:
-        url: An ``https`` or ``http`` address.
-        target: The file to make; its folder is made where needed.
-        check: Looks at the arrived file and raises when it is not what it should be.
-        most_bytes: A longer answer is cut off.
-        timeout_s: Seconds without an answer after which the server is given up.
-
-    Returns:
-        The target.
+    It arrives in a ``.part`` file with a random name, so that two processes never write into the same one; what is left
+    of a broken download is deleted. Lost connections and busy servers are tried again after a short wait. Proxies are
+    those of the environment (``HTTPS_PROXY``, ``HTTP_PROXY``, ``NO_PROXY``) or of the system. ``check`` raises when the
+    file is not what it should be.
 
     Raises:
         NotDownloaded: No connection, no such file, no room for it.
@@ -59,7 +50,7 @@ def download(
         check(part)
         _rename(part, target)
     except (OSError, http.client.HTTPException, ValueError) as problem:
-        raise NotDownloaded(_words(problem)) from problem
+        raise NotDownloaded(_as_text(problem)) from problem
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
@@ -68,17 +59,17 @@ def download(
 
 def _receive(url: str, part: Path, name: str, most_bytes: int, timeout_s: float) -> None:
     if urlsplit(url).scheme not in ("https", "http"):
-        raise ValueError(f"{url} is no web address")
-    # An opener of its own: urlopen keeps the proxies of its first call in this process.
+        raise ValueError(f"{url} is not a web address")
+    # A new opener: urlopen keeps the proxies of its first call in this process.
     opener = urllib.request.build_opener()
     got = 0
-    with opener.open(url, timeout=timeout_s) as answer, open(part, "wb") as out:
-        if url.startswith("https:") and not answer.geturl().startswith("https:"):
+    with opener.open(url, timeout=timeout_s) as response, open(part, "wb") as out:
+        if url.startswith("https:") and not response.geturl().startswith("https:"):
             raise ValueError("the server sends on to an address without encryption")
-        promised = answer.headers.get("Content-Length", "")
+        promised = response.headers.get("Content-Length", "")
         whole = int(promised) if promised.isdigit() else 0
         with _progress(name, whole) as show:
-            while block := answer.read(_BLOCK):
+            while block := response.read(_BLOCK):
                 got += len(block)
                 if got > most_bytes:
                     raise ValueError(f"the server sends more than the {most_bytes / 1e6:.0f} MB expected")
@@ -92,7 +83,7 @@ def _receive(url: str, part: Path, name: str, most_bytes: int, timeout_s: float)
 
 @contextlib.contextmanager
 def _progress(name: str, whole: int) -> Iterator[Callable[[int], None]]:
-    """One line that counts up on a terminal; one that stays where the words go to a file."""
+    """One line that counts up on a terminal; one line when the output goes to a file."""
     terminal = bool(sys.stderr and sys.stderr.isatty())
     of = f" of {whole / 1e6:.0f} MB" if whole else " MB"
     if not terminal:
@@ -123,7 +114,7 @@ def _may_pass(problem: Exception) -> bool:
     return isinstance(problem, (ConnectionError, TimeoutError, http.client.HTTPException))
 
 
-def _words(problem: Exception) -> str:
+def _as_text(problem: Exception) -> str:
     if isinstance(problem, urllib.error.HTTPError):
         return f"the server answered {problem.code}"
     if isinstance(problem, urllib.error.URLError):

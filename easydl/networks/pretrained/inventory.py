@@ -1,4 +1,4 @@
-"""Which pretrained weights are on this computer: listed, checked, and where they lie. It fetches nothing."""
+"""Which pretrained weights are on this computer: listed, checked, and where they lie. It downloads nothing."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from easydl.networks.pretrained.sources import (
     here,
     mirror,
     published,
-    title,
 )
-from easydl.networks.registry import ENTRIES, SOURCES
+from easydl.networks.registry import ENTRIES, SOURCES, TITLES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,15 +60,13 @@ def verify() -> list[dict[str, str]]:
         One dict per file with ``file``, ``folder``, ``state`` and ``sentence``. The states: ``good``; ``damaged``;
         ``unfinished``, what a killed download left; ``unknown``, a file of no network here, which is not looked into.
     """
-    known = {
-        one.file: one for entry in ENTRIES.values() for source in SOURCES if (one := published(entry, source))
-    }  # fmt: skip
+    known = {one.file: one for entry in ENTRIES.values() for source in SOURCES if (one := published(entry, source))}
     rows = []
     for folder in folders():
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
             if path.is_file() and path.suffix.lower() in (*SUFFIXES, ".part"):
-                state, words = _state(path, known.get(path.name))
-                rows.append({"file": path.name, "folder": str(folder), "state": state, "sentence": words})
+                state, sentence = _state(path, known.get(path.name))
+                rows.append({"file": path.name, "folder": str(folder), "state": state, "sentence": sentence})
     return rows
 
 
@@ -81,19 +78,15 @@ def _state(path: Path, known: Published | None) -> tuple[str, str]:
             check(path, known, f"{path} is damaged or something else:")
         except WeightsError as problem:
             return "damaged", f"{problem.found} {problem.do}"
-        with_sum = (
-            "checksum and contents are right" if known.checksum else "the contents are right, no sum is published"
-        )
-        return "good", f"{path.name} ({title(known.source)}, {known.entry.name}): {with_sum}."
+        right = "checksum and contents are right" if known.checksum else "the contents are right, no sum is published"
+        return "good", f"{path.name} ({TITLES[known.source]}, {known.entry.name}): {right}."
     match check_sum(path):
         case True:
             return "good", f"{path.name}: the checksum is that of its address."
         case False:
-            return (
-                "damaged",
-                f"{path} has not the checksum in its name. Delete it; it is fetched again when it is needed.",
-            )
-    return "unknown", f"{path.name} is no published file of a network here, so it was not looked into."
+            again = "Delete it; it is downloaded again when it is needed."
+            return "damaged", f"{path} does not have the checksum in its name. {again}"
+    return "unknown", f"{path.name} is not a published file of a network here, so it was not looked into."
 
 
 def where() -> dict[str, Any]:
@@ -101,7 +94,7 @@ def where() -> dict[str, Any]:
 
     Returns:
         ``folders`` (in order: ``folder``, ``files``, ``megabytes``), ``mirror`` (an address or empty), ``proxies``
-        (names of the variables that are set; their values may hold passwords) and ``text``, all of it in words.
+        (names of the variables that are set; their values may hold passwords) and ``text``, all of it as sentences.
     """
     places = []
     for folder in folders():
@@ -115,9 +108,10 @@ def where() -> dict[str, Any]:
         for number, place in enumerate(places, 1)
     ]
     text = [
-        "Weights are looked for in these folders, in this order; downloads go to the first:", *lines,
+        "Weights are looked for in these folders, in this order; downloads go to the first:",
+        *lines,
         "Another first folder: set the environment variable EASYDL_WEIGHTS.",
         f"Mirror: {mirror() or 'none'} (EASYDL_WEIGHTS_URL, a web folder with the files under their official names).",
         f"Proxy: {', '.join(proxies) or 'none'} (the usual variables {', '.join(PROXIES)}).",
-    ]  # fmt: skip
+    ]
     return {"folders": places, "mirror": mirror(), "proxies": proxies, "text": "\n".join(text)}

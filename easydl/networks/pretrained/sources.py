@@ -1,4 +1,4 @@
-"""Pretrained weights: looked for on this computer, else fetched and checked. `transfer` copies them."""
+"""Pretrained weights: looked for on this computer, else downloaded and checked. `transfer` copies them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from easydl.errors import InputError, WeightsError
-from easydl.networks.pretrained import transfer
 from easydl.networks.pretrained.download import TIMEOUT_S, NotDownloaded, download
-from easydl.networks.registry import ENTRIES, SOURCES, Entry
+from easydl.networks.pretrained.weights_file import digest, read, room
+from easydl.networks.registry import ENTRIES, SOURCES, TITLES, Entry, weights_entry
 
 SUFFIXES = (".keras", ".h5", ".hdf5")
 # What a run folder calls its model (`easydl.runs`).
@@ -42,12 +42,12 @@ class Published(NamedTuple):
 
 
 def published(entry: Entry, source: str) -> Published | None:
-    """The published file that a network can start from; for a 3D network that of its 2D twin. None without one."""
-    twin = transfer.source(entry)
+    """The published file that a network can start from (for an inflated one that of its 2D version), or None."""
+    owner = weights_entry(entry)
     if source == "radimagenet":
-        known = Published(twin, source, twin.radimagenet_file, "", "")
+        known = Published(owner, source, owner.radimagenet_file, "", "")
     else:
-        known = Published(twin, source, twin.weights_file, twin.weights_url, twin.weights_hash)
+        known = Published(owner, source, owner.weights_file, owner.weights_url, owner.weights_hash)
     return known if known.file else None
 
 
@@ -74,17 +74,7 @@ def here(file: str) -> Path | None:
 
 
 def locate(entry: Entry, pretrained: bool | str | Path) -> Path | None:
-    """The file with the weights to start from.
-
-    Args:
-        entry: The network.
-        pretrained: False for none; True or ``"imagenet"`` for the official ImageNet file, ``"radimagenet"`` for that
-            of RadImageNet (see `fetch`); a path to a ``.keras`` file of ours, to a run folder, or to an ``.h5``
-            weights file of the same backbone; an ``https`` address that ends in the file's checksum,
-            ``https://.../file.h5#sha256=...`` or ``#md5=...``.
-
-    Returns:
-        The file, or None for random weights.
+    """The file with the weights to start from (`easydl.classifier` has the choices); None for random weights.
 
     Raises:
         InputError: Neither a known word, a file, a run folder with a model, nor an address with a checksum.
@@ -116,28 +106,15 @@ def locate(entry: Entry, pretrained: bool | str | Path) -> Path | None:
 def fetch(entry: Entry, source: str = "imagenet", *, timeout_s: float = TIMEOUT_S) -> Path:
     """The published weights file of a network: from the cache, else downloaded once.
 
-    A file that is already there under its official name is used without the network. A download is only given its
-    name once its length, checksum and contents are right. The environment variable ``EASYDL_WEIGHTS_URL`` names a
-    mirror: a web folder with the files under their official names. RadImageNet's files lie behind a page that only a
-    person can click through, so they come from the cache or a mirror.
-
-    Args:
-        entry: The network; for a 3D network the file of its 2D twin.
-        source: ``imagenet`` or ``radimagenet``.
-        timeout_s: Seconds without an answer after which the server is given up.
-
-    Returns:
-        The file.
+    A file that is already there under its official name is used without the network. A download only gets its name
+    once its length, checksum and contents are right. The environment variable ``EASYDL_WEIGHTS_URL`` names a mirror: a
+    web folder with the files under their official names. RadImageNet's files lie behind a page that only a person can
+    click through, so they come from the cache or a mirror.
 
     Raises:
         InputError: Another source.
         WeightsError: No weights exist for this network; nothing in the cache and no download; a file that is
             not what it should be. The message names the file, where to get it and where to put it.
-
-    Example:
-        >>> from easydl.networks.listing import ENTRIES
-        >>> fetch(ENTRIES["mobilenet_025"]).name  # doctest: +SKIP
-        'mobilenet_2_5_224_tf_no_top.h5'
 
     References:
         Mei et al. 2022, RadImageNet, 10.1148/ryai.210315.
@@ -148,7 +125,7 @@ def fetch(entry: Entry, source: str = "imagenet", *, timeout_s: float = TIMEOUT_
     if known is None:
         having = ", ".join(one.name for one in ENTRIES.values() if published(one, source))
         raise WeightsError(
-            f"There are no {title(source)} weights for {entry.name}.",
+            f"There are no {TITLES[source]} weights for {entry.name}.",
             f"one of {having}.",
             "Choose one of these networks, or use pretrained=False.",
         )
@@ -160,9 +137,12 @@ def fetch(entry: Entry, source: str = "imagenet", *, timeout_s: float = TIMEOUT_
         raise _missing(entry, known, "")
     try:
         return download(
-            url, folders()[0] / known.file, most_bytes=_most(known), timeout_s=timeout_s,
+            url,
+            folders()[0] / known.file,
+            most_bytes=_most(known),
+            timeout_s=timeout_s,
             check=lambda part: check(part, known, "the download is incomplete or something else:"),
-        )  # fmt: skip
+        )
     except NotDownloaded as problem:
         raise _missing(entry, known, str(problem)) from problem
     except WeightsError as problem:
@@ -170,33 +150,23 @@ def fetch(entry: Entry, source: str = "imagenet", *, timeout_s: float = TIMEOUT_
 
 
 def _most(known: Published) -> int:
-    """Bytes that a file may take; a whole model holds its optimizer's numbers too."""
-    return transfer.room(known.entry) * (4 if known.source == "radimagenet" else 1)
-
-
-def title(source: str) -> str:
-    """The name of a source of weights as it is written."""
-    return {"imagenet": "ImageNet", "radimagenet": "RadImageNet"}[source]
+    """Bytes that a file may take; a whole model holds its optimizer's state too."""
+    return room(known.entry) * (4 if known.source == "radimagenet" else 1)
 
 
 def check(path: Path, known: Published, blame: str) -> None:
     """Compare a file with what its makers publish: its checksum where there is one, and every array in it.
 
-    Args:
-        path: The file.
-        known: What it should be.
-        blame: How the sentence begins when it is not.
-
     Raises:
-        WeightsError: It is damaged, or another file.
+        WeightsError: It is damaged, or another file; the message begins with ``blame``.
     """
     again = f"get it again, from {known.url or RADIMAGENET_PAGE}"
     do = f"Delete it and {again}, or use pretrained=False."
     kind = "sha256" if len(known.checksum) == DIGITS["sha256"] else "md5"
-    if known.checksum and (found := transfer.digest(path, kind)) != known.checksum:
+    if known.checksum and (found := digest(path, kind)) != known.checksum:
         raise WeightsError(f"{blame} its checksum is {found}.", f"{kind} {known.checksum}.", do)
     try:
-        count = sum(array.size for layer in transfer.read(path, known.entry) for array in layer)
+        count = sum(array.size for layer in read(path, known.entry) for array in layer)
     except WeightsError as problem:
         raise WeightsError(f"{blame} {problem.found}", problem.expected, do) from problem
     if count != known.entry.parameters:
@@ -208,7 +178,7 @@ def check(path: Path, known: Published, blame: str) -> None:
 def check_sum(path: Path) -> bool | None:
     """Whether a file from an address still has the checksum in its name; None where its name holds none."""
     found = _NAMED.search(path.name)
-    return None if found is None else transfer.digest(path, found[1]) == found[2]
+    return None if found is None else digest(path, found[1]) == found[2]
 
 
 def _from_address(entry: Entry, address: str) -> Path:
@@ -238,7 +208,7 @@ def _fetch_address(entry: Entry, url: str, plain: str, name: str) -> Path:
     if cached := here(name):
         if not check_sum(cached):
             raise WeightsError(
-                f"{cached} has not the checksum in its name.",
+                f"{cached} does not have the checksum in its name.",
                 f"the file as it lies at {plain}.",
                 "Delete it; it is then fetched again.",
             )
@@ -250,7 +220,7 @@ def _fetch_address(entry: Entry, url: str, plain: str, name: str) -> Path:
             raise ValueError("the file has another checksum than the address says")
 
     try:
-        return download(url, target, check=right, most_bytes=4 * transfer.room(transfer.source(entry)))
+        return download(url, target, check=right, most_bytes=4 * room(weights_entry(entry)))
     except NotDownloaded as problem:
         raise WeightsError(
             f"The weights at {plain} are not here and could not be downloaded: {str(problem).rstrip('.')}.",
@@ -260,7 +230,7 @@ def _fetch_address(entry: Entry, url: str, plain: str, name: str) -> Path:
 
 
 def _missing(entry: Entry, known: Published, why: str) -> WeightsError:
-    words = f"could not be downloaded: {why.rstrip('.')}" if why else "no address leads to the file itself"
+    reason = f"could not be downloaded: {why.rstrip('.')}" if why else "no address leads to the file itself"
     do = f"Get {known.url} on a computer with internet and put it there, or use pretrained=False."
     if known.source == "radimagenet":
         do = (
@@ -268,7 +238,7 @@ def _missing(entry: Entry, known: Published, why: str) -> WeightsError:
             "there, or use pretrained=True or False."
         )
     return WeightsError(
-        f"The {title(known.source)} weights of {entry.name} are not here and {words}.",
+        f"The {TITLES[known.source]} weights of {entry.name} are not here and {reason}.",
         f"the file {known.file} in the folder {folders()[0]}.",
         do,
     )
