@@ -54,13 +54,13 @@ def once(seed: int, size: int) -> dict[str, float]:
         result = {}
         for name, pretrained in (("pretrained", True), ("random", False)):
             start = time.perf_counter()
-            model = easydl.classifier(MODEL, classes=study.classes, pretrained=pretrained, size=size, seed=seed)
+            model = easydl.classifier(MODEL, study, pretrained=pretrained, size=size, seed=seed)
             easydl.fit(model, train, val, seed=seed, verbose=False)
             result[f"{name}_seconds"] = time.perf_counter() - start
             found = easydl.predict(model, test).frame
             result[name] = roc_auc_score(found["label"] == NAMES[1], found[f"p({NAMES[1]})"])
         start = time.perf_counter()
-        backbone = easydl.classifier(MODEL, classes=study.classes, pretrained=True, size=size)
+        backbone = easydl.classifier(MODEL, study, pretrained=True, size=size)
         from easydl.networks import feature_extractor
 
         extractor = feature_extractor(backbone)

@@ -111,7 +111,7 @@ def test_the_seven_lines_of_the_readme_run(tmp_path, monkeypatch):
     pd.read_csv(table, dtype=str).drop(columns="mask").to_csv(tmp_path / "scans.csv", index=False)
     seen = {}
 
-    def made(model, entry, start):
+    def made(model, entry, start, build):
         seen["asked"] = entry.name
         return "made for this test"
 

@@ -131,7 +131,7 @@ if __name__ == "__main__":
     held, train = (study.rows(study.frame.index[rows]) for rows in (chosen[:HELD], chosen[HELD:]))
     keras.utils.set_random_seed(seed)
     begin = time.perf_counter()
-    model = easydl.unet3d(classes=study.classes)
+    model = easydl.unet3d(study)
     history = easydl.fit(model, train, held)
     seconds = time.perf_counter() - begin
     scores = []

@@ -49,9 +49,7 @@ if __name__ == "__main__":
         begin = time.perf_counter()
         correct = {}
         for train, val, test in study.folds(5, seed=repeat):
-            model = easydl.classifier(
-                given.model, classes=study.classes, pretrained=not given.untrained, size=128, seed=repeat
-            )
+            model = easydl.classifier(given.model, study, pretrained=not given.untrained, size=128, seed=repeat)
             easydl.fit(model, train, val, seed=repeat, verbose=False)
             found = easydl.predict(model, test).frame
             correct |= dict(zip(found["image"], found["label"] == found["prediction"], strict=True))

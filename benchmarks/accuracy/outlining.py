@@ -45,7 +45,7 @@ def outlined(
     study = easydl.load(frame, patient=None, split="split", override=reason)
     train, val, _ = study.split()
     begin = time.perf_counter()
-    model = easydl.unet(classes=study.classes, channels=study.channels, seed=given.seed)
+    model = easydl.unet(study, seed=given.seed)
     history = easydl.fit(model, train, val, augment=augment, epochs=given.epochs, seed=given.seed, verbose=False)
     numbers = {
         "seconds": round(time.perf_counter() - begin), "training_images": len(train), "validation_images": len(val),

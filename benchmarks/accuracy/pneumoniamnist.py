@@ -72,7 +72,7 @@ def once(seed: int) -> dict[str, float]:
         )
         study = easydl.load(frame, patient=None, split="split", override="the official split; 1 copy in 5,856")
         train, val, test = study.split()
-        model = easydl.classifier("tiny", classes=study.classes, seed=seed)
+        model = easydl.classifier("tiny", study, seed=seed)
         start = time.perf_counter()
         history = easydl.fit(model, train, val, seed=seed, verbose=False)
         seconds = time.perf_counter() - start

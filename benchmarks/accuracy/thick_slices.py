@@ -55,7 +55,7 @@ if __name__ == "__main__":
         found = {}
         for name, levels in (("halved_later", None), ("all_alike", 2)):
             begin = time.perf_counter()
-            model = easydl.unet3d(classes=study.classes, levels=levels, seed=seed)
+            model = easydl.unet3d(study, levels=levels, seed=seed)
             history = easydl.fit(model, train, held, seed=seed, verbose=False)
             seconds = round(time.perf_counter() - begin)
             scores = np.asarray(

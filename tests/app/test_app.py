@@ -222,7 +222,7 @@ def test_large_networks_are_offered_when_asked_and_their_size_is_said(session, h
     next(one for one in at.toggle if one.label == "Large networks too").set_value(True).run()
     at.selectbox[0].set_value("vgg16").run()
     assert_calm(at)
-    assert "numbers to learn" in text(at)
+    assert "million parameters" in text(at)
 
 
 def test_another_model_can_be_chosen_after_a_run(session, home: Path, tmp_path: Path) -> None:

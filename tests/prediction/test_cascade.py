@@ -108,7 +108,7 @@ def test_the_part_is_shown_at_the_scale_of_the_training_images(reduced, monkeypa
 def test_training_records_whether_images_were_reduced(tmp_path, monkeypatch):
     study = easydl.load(outlined_study(tmp_path / "s", cases=9))
     train, val, _ = study.split(seed=1)
-    model = easydl.unet(classes=study.classes, width=4, levels=2)
+    model = easydl.unet(study, width=4, levels=2)
     monkeypatch.setattr("easydl.training.segmentation.run_stage", lambda learner, *_, **given: learner.compile("sgd"))
     for side, reduced in ((24, True), (32, False)):
         monkeypatch.setattr("easydl.training.segmentation.SIDE_2D", side)

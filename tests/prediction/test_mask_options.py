@@ -118,7 +118,7 @@ def test_each_option_says_the_same_as_its_argument(command, name, monkeypatch):
 
 
 def test_the_commands_post_process_and_say_so(study, tmp_path):
-    model = easydl.unet(classes=study.classes, width=4, levels=2, seed=3)
+    model = easydl.unet(study, width=4, levels=2, seed=3)
     save_model(model, tmp_path / "m.keras")
     scan = study.addresses(0)[0]
     words = ["--largest-component", "--fill-holes", "-o", str(tmp_path / "o.png")]

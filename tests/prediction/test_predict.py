@@ -117,7 +117,7 @@ def test_a_segmentation_model_returns_masks_on_the_source_grid(tmp_path):
     import nibabel
 
     study = easydl.load(nifti_study(tmp_path / "n", cases=3), mask="mask")
-    model = easydl.unet3d(classes=study.classes, width=4, levels=2)
+    model = easydl.unet3d(study, width=4, levels=2)
     result = easydl.predict(model, study.addresses(0)[0])
     assert result.mask.shape == study.scan(0).shape
     saved = nibabel.load(result.save(tmp_path / "seg.nii.gz"))

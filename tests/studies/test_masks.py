@@ -227,7 +227,7 @@ def small(tmp_path_factory):
     """Three volumes whose masks hold 0, 1 and 4, a model made for them, and the study."""
     folder = tmp_path_factory.mktemp("small")
     study = easydl.load(_volumes(folder, [[1, 4]] * 3), mask="mask", mask_labels={"edema": 1, "tumour": 4})
-    return study, easydl.unet3d(classes=study.classes, channels=1, width=4), folder
+    return study, easydl.unet3d(study, width=4), folder
 
 
 def test_a_prediction_is_saved_with_the_stored_values(small, tmp_path):
@@ -268,7 +268,7 @@ def test_a_segmenter_takes_single_slices_and_odd_sizes(small, shape):
 def test_a_class_that_no_training_mask_holds_is_refused(tmp_path):
     study = easydl.load(_volumes(tmp_path, [[1], [1], [1, 4]]), mask="mask")
     train, val = study.rows([0, 1], name="train"), study.rows([2], name="val")
-    model = easydl.unet3d(classes=study.classes, channels=1, width=4)
+    model = easydl.unet3d(study, width=4)
     with pytest.raises(InputError, match="No training mask holds the class 'label 4'"):
         easydl.fit(model, train, val, epochs=1)
 

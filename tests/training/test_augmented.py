@@ -111,7 +111,7 @@ def test_images_of_classes_that_name_a_side_are_never_mirrored(tmp_path, monkeyp
 
 def test_a_segmenter_refuses_mixing_and_volumes_refuse_hiding(tmp_path):
     train, val, _ = easydl.load(nifti_study(tmp_path)).split(seed=1)
-    model = easydl.unet3d(classes=train.classes)
+    model = easydl.unet3d(train)
     with pytest.raises(InputError, match="mixup"):
         easydl.fit(model, train, val, augment="mri+mixup", epochs=1, verbose=False)
     with pytest.raises(InputError, match="cutout"):

@@ -129,6 +129,6 @@ def test_networks_with_running_statistics_keep_the_weights_of_one_epoch(encoder,
 
     monkeypatch.setattr("easydl.training.segmentation.run_stage", stage)
     train, val, _ = easydl.load(outlined_study(tmp_path)).split(seed=1)
-    history = easydl.fit(easydl.unet(classes=train.classes, encoder=encoder), train, val, epochs=1, verbose=False)
+    history = easydl.fit(easydl.unet(train, encoder=encoder), train, val, epochs=1, verbose=False)
     assert asked == [average]
     assert any("average of the weights of all epochs" in line for line in history.params["plan"]) == average

@@ -75,7 +75,7 @@ def test_a_classifier_with_another_loss_or_other_labels_does_not_go_on(parts, ke
 
 
 def unet(study):
-    return easydl.unet(classes=study.classes, width=4)
+    return easydl.unet(study, width=4)
 
 
 def test_other_masks_losses_and_images_are_another_training(tmp_path, keys):

@@ -36,8 +36,7 @@ def loaded(table, task):
 
 
 def built(study, name="tiny", **options):
-    asked = {"heads": study.heads} if study.task == "multitask" else {"classes": study.classes, "task": study.task}
-    return easydl.classifier(name, size=32, **asked, **options)
+    return easydl.classifier(name, study, size=32, **options)
 
 
 @pytest.mark.parametrize("task", list(LOAD))
@@ -174,7 +173,7 @@ def test_what_no_image_shows_is_learnt_from_the_table(table, tmp_path):
 
 def test_covariates_that_the_model_does_not_know_are_refused(table):
     study = easydl.load(table, label="sign", root="/")
-    model = easydl.classifier("tiny", classes=study.classes, size=32, covariates=["age", "sex"])
+    model = easydl.classifier("tiny", study, size=32, covariates=["age", "sex"])
     case = study.addresses(0)[0]
     for covariates, words in (
         ({"height": 1}, "no covariate 'height'"),

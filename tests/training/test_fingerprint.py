@@ -155,7 +155,7 @@ def test_fit_takes_half_precision_only_when_it_won_the_race(gain, used, tmp_path
     monkeypatch.setattr(mixed_precision, "race", lambda *given: gain)
     study = easydl.load(nifti_study(tmp_path, cases=10))
     train, val, _ = study.split(seed=0)
-    model = easydl.unet3d(classes=study.classes, width=4)
+    model = easydl.unet3d(study, width=4)
     seen = []
     monkeypatch.setattr(
         "easydl.training.segmentation.run_stage",
@@ -174,7 +174,7 @@ def test_the_plan_is_said_in_words_and_travels_with_the_model(tmp_path):
 
     study = easydl.load(nifti_study(tmp_path, cases=10))
     train, val, _ = study.split(seed=0)
-    model = easydl.unet3d(classes=study.classes, width=4)
+    model = easydl.unet3d(study, width=4)
     history = easydl.fit(model, train, val, epochs=1, loss="tversky", verbose=False)
     words = " ".join(history.params["plan"])
     assert "hold the whole of the median scan" in words

@@ -177,7 +177,7 @@ def test_rare_classes_count_more(tmp_path):
 def test_a_segmenter_learns_a_ball_and_opens_in_plain_keras(tmp_path):
     study = easydl.load(nifti_study(tmp_path / "n", cases=10), mask="mask")
     train, val, test = study.split(seed=0)
-    model = easydl.unet3d(classes=study.classes)
+    model = easydl.unet3d(study)
     history = easydl.fit(model, train, val, augment="none", epochs=3, verbose=False)
     assert history.history["val_dice"][-1] > 0.7
     metadata = metadata_of(model)

@@ -96,7 +96,7 @@ def test_training_is_fused_and_repeats_itself(tmp_path, monkeypatch):
     once = []
     monkeypatch.setattr(segmentation, "fused", spied)
     for _ in range(2):
-        model = easydl.unet3d(classes=study.classes, width=4)
+        model = easydl.unet3d(study, width=4)
         easydl.fit(model, train, val, epochs=1, verbose=False)
         once.append(model.get_weights())
         assert not any("call" in vars(layer) for layer in model.layers)

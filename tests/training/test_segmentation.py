@@ -90,7 +90,7 @@ def test_what_names_a_side_is_never_mirrored(tmp_path, stages, study, masks, col
         (table.parent / name).rename(folder / name)
     frame.assign(mask=masks + "/" + frame["mask"]).rename(columns={"mask": column}).to_csv(table, index=False)
     train, val, _ = easydl.load(table, mask=column, mask_labels=labels).split(seed=1)
-    model = easydl.unet(classes=train.classes, width=4)
+    model = easydl.unet(train, width=4)
     history = easydl.fit(model, train, val, augment="fundus", epochs=1, verbose=False)
     assert bool(metadata_of(model).training["mirrors"]) == mirrored
     assert any("No mirror images" in line for line in history.params["plan"]) != mirrored
@@ -106,12 +106,12 @@ def test_validation_scans_need_a_spacing_where_training_scans_are_resampled(tmp_
 
     monkeypatch.setattr(segmentation, "facts", facts)
     with pytest.raises(InputError, match=f"^{len(val)} of {len(val)} scans do not say how many millimetres"):
-        easydl.fit(easydl.unet3d(classes=train.classes, width=4), train, val, spacing_mm=asked, epochs=1, verbose=False)
+        easydl.fit(easydl.unet3d(train, width=4), train, val, spacing_mm=asked, epochs=1, verbose=False)
 
 
 def test_only_the_loss_that_calls_python_goes_without_xla(tmp_path, stages):
     train, val, _ = easydl.load(outlined_study(tmp_path, cases=9)).split(seed=1)
     for loss in ("boundary", "dice"):
-        model = easydl.unet(classes=train.classes, width=4)
+        model = easydl.unet(train, width=4)
         easydl.fit(model, train, val, augment="none", loss=loss, epochs=1, verbose=False)
     assert [one["xla"] for one in stages] == [False, True]

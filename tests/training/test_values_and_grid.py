@@ -56,7 +56,7 @@ def test_z_score_travels_with_a_classifier(tmp_path):
 def test_spacing_travels_with_a_segmenter(tmp_path):
     study = easydl.load(nifti_study(tmp_path / "s", cases=9), mask="mask")
     train, val, test = study.split(seed=1)
-    model = easydl.unet3d(classes=study.classes, channels=1)
+    model = easydl.unet3d(study)
     easydl.fit(model, train, val, augment="none", epochs=1, spacing_mm=(4.0, 3.0, 3.0), verbose=False)
     metadata = metadata_of(model)
     assert metadata.spacing_mm == (4.0, 3.0, 3.0)
@@ -68,7 +68,7 @@ def test_spacing_travels_with_a_segmenter(tmp_path):
 def test_long_images_are_reduced_and_the_plan_says_so(tmp_path):
     study = easydl.load(outlined_study(tmp_path / "s", cases=9, shapes=((40, 640), (40, 800), (36, 48))))
     train, val, _ = study.split(seed=1)
-    model = easydl.unet(classes=study.classes, width=4)
+    model = easydl.unet(study, width=4)
     plan = easydl.fit(model, train, val, augment="none", epochs=1, verbose=False).params["plan"]
     longer = sum(train.reference(row).shape == (40, 800) for row in range(len(train)))
     assert 0 < longer < len(train)
@@ -100,7 +100,7 @@ def test_a_spacing_that_is_none_is_refused(tmp_path, spacing):
     study = easydl.load(nifti_study(tmp_path / "s", cases=9), mask="mask")
     train, val, _ = study.split(seed=1)
     with pytest.raises(InputError, match="no spacing"):
-        easydl.fit(easydl.unet3d(classes=study.classes), train, val, spacing_mm=spacing, verbose=False)
+        easydl.fit(easydl.unet3d(study), train, val, spacing_mm=spacing, verbose=False)
 
 
 def test_z_score_is_refused_for_ct(tmp_path):
