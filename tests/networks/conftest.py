@@ -6,13 +6,67 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import functools
 import http.server
+import subprocess
+import sys
+import tempfile
 import threading
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+
+FRESH_PROCESS = """
+import gc, sys; sys.modules["easydl"] = None
+import keras, numpy as np
+gc.disable()
+for path in sys.stdin:
+    keras.backend.clear_session()
+    model = keras.models.load_model(path.strip() + ".keras")
+    x = np.load(path.strip() + ".npy")
+    np.save(path.strip() + ".output.npy", np.asarray(model(x, training=False)))
+    print("done", flush=True)
+"""
+
+
+@pytest.fixture(scope="session")
+def built():
+    """``built(name, **options)``: a model for tests that do not change it, built once in a session."""
+    import easydl
+    from easydl.networks.registry import ENTRIES
+
+    @functools.lru_cache(maxsize=32)
+    def build(name, **options):
+        return getattr(easydl, ENTRIES[name].kind)(name, **options)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def fresh_process():
+    """A process that knows Keras and no easydl: it opens a file and says what the model makes of an input."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    with tempfile.TemporaryFile("w+") as log, tempfile.TemporaryDirectory() as elsewhere:
+        process = subprocess.Popen(
+            [sys.executable, "-c", FRESH_PROCESS], env=environment, cwd=elsewhere, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=log, text=True,
+        )  # fmt: skip
+
+        def outputs(path: Path, x: np.ndarray) -> np.ndarray:
+            name = path.with_suffix("")
+            np.save(f"{name}.npy", x)
+            process.stdin.write(f"{name}\n")
+            process.stdin.flush()
+            while (said := process.stdout.readline().strip()) != "done":
+                log.seek(0)
+                assert said or process.poll() is None, log.read()[-2000:]
+            return np.load(f"{name}.output.npy")
+
+        yield outputs
+        process.stdin.close()
+        assert process.wait(60) == 0
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 
 from easydl.errors import RESEARCH_USE, ModelError
 from easydl.networks import attach, classifier, load_model, metadata_of, save_model, unet
-from easydl.networks.model_file.save import sheet_sum
+from easydl.networks.model_file.save import metadata_sum
 
 LOGITS = "layers/dense/vars/0"
 
@@ -43,7 +43,7 @@ def write(path, parts, *, resign=True, kind=zipfile.ZIP_STORED):
     if resign and "easydl.json" in parts:
         text = json.loads(parts["easydl.json"])
         text["sha256"] = {name: hashlib.sha256(data).hexdigest() for name, data in parts.items()}
-        text["sha256"]["metadata"] = sheet_sum(text["metadata"])
+        text["sha256"]["metadata"] = metadata_sum(text["metadata"])
         parts["easydl.json"] = json.dumps(text).encode()
     with zipfile.ZipFile(path, "w", kind) as archive:
         for name, data in parts.items():
@@ -66,7 +66,7 @@ def refused(path, seconds=20.0):
 
 
 def edited(good, tmp_path, change):
-    """The good file with its recipe sheet changed and signed anew."""
+    """The good file with its metadata changed and signed anew."""
     parts = parts_of(good)
     text = json.loads(parts["easydl.json"])
     change(text)
@@ -177,8 +177,8 @@ def test_files_of_other_kinds_are_named(tmp_path, good):
     assert "does not exist" in str(refused(tmp_path / "absent.keras"))
     assert "is a folder" in str(refused(tmp_path))
     files = {
-        "empty.keras": (b"", "no model file"),
-        "random.keras": (np.random.default_rng(0).bytes(5000), "no model file"),
+        "empty.keras": (b"", "not a model file"),
+        "random.keras": (np.random.default_rng(0).bytes(5000), "not a model file"),
         "old.h5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "HDF5"),
         "model.pkl": (pickle.dumps({"a": 1}), "pickle"),
         "cut.keras": (good.read_bytes()[:-3000], "cannot be used"),
@@ -273,16 +273,30 @@ def test_a_newer_schema_says_update(good, tmp_path):
     assert "Update easydl" in error.do
 
 
+ARGUMENTS = {
+    "name": "tiny", "channels": 1, "size": [16, 16], "task": "classification", "heads": None, "covariates": None,
+    "scaling": "imagenet", "seed": 0,
+}  # fmt: skip
+
+
+def test_the_arguments_below_are_those_of_the_good_file(good):
+    assert json.loads(parts_of(good)["easydl.json"])["metadata"]["arguments"] == ARGUMENTS
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"builder": "os.system"},
         {"surprise": 1},
         {"arguments": {"name": "tiny"}},
-        {"arguments": {"name": "no", "channels": 1, "size": [16, 16], "task": "classification", "seed": 0}},
-        {"arguments": {"name": "tiny", "channels": 1, "size": [10**9] * 2, "task": "classification", "seed": 0}},
-        {"arguments": {"name": "tiny", "channels": 1, "size": "16", "task": "classification", "seed": []}},
-        {"arguments": {"name": "tiny", "channels": 1, "size": [17, 17], "task": "classification", "seed": 0}},
+        {"arguments": ARGUMENTS | {"pretrained": "https://example.org/net.h5"}},
+        {"arguments": ARGUMENTS | {"name": "no"}},
+        {"arguments": ARGUMENTS | {"size": [10**9] * 2}},
+        {"arguments": ARGUMENTS | {"size": "16"}},
+        {"arguments": ARGUMENTS | {"seed": []}},
+        {"arguments": ARGUMENTS | {"size": [17, 17]}},
+        {"arguments": ARGUMENTS | {"heads": {"a": 2}}},
+        {"arguments": ARGUMENTS | {"covariates": {"age": None}}},
         {"channels": 3},
         {"dimension": 3},
         {"task": "multilabel"},
@@ -292,7 +306,7 @@ def test_a_newer_schema_says_update(good, tmp_path):
         {"builder": "unet"},
     ],
 )
-def test_a_recipe_that_describes_no_network_of_ours_is_refused(good, tmp_path, change):
+def test_metadata_that_describe_no_network_of_ours_are_refused(good, tmp_path, change):
     assert "easydl.json" in str(refused(edited(good, tmp_path, lambda text: text["metadata"].update(change))))
 
 

@@ -17,7 +17,10 @@ import pytest
 from easydl.errors import InputError, WeightsError
 from easydl.networks import backbone_layers, classifier, feature_extractor, metadata_of, save_model
 from easydl.networks.listing import ENTRIES
-from easydl.networks.pretrained import sources, transfer
+from easydl.networks.pretrained import sources
+from easydl.networks.pretrained.weights_file import room
+from easydl.studies import StudySummary
+from easydl.tasks import Task
 
 ENTRY = ENTRIES["mobilenet_025"]
 
@@ -122,7 +125,10 @@ def test_the_waits_before_asking_again_grow(mirror, monkeypatch):
 def test_two_processes_may_fetch_at_once(mirror, official):
     """Both are in the middle of the download at the same time: the server answers only when both have asked."""
     mirror.together = threading.Barrier(2)
-    code = f"from easydl.networks import weights, entries; print(weights.fetch(entries.ENTRIES['{ENTRY.name}']))"
+    code = (
+        "from easydl.networks.pretrained import sources; from easydl.networks.registry import ENTRIES; "
+        f"print(sources.fetch(ENTRIES['{ENTRY.name}']))"
+    )
     runs = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
@@ -171,7 +177,7 @@ def test_one_line_counts_up_on_a_terminal(mirror, monkeypatch, capsys):
 
 
 def test_an_endless_answer_is_cut(mirror):
-    mirror.body = b"\0" * (transfer.room(ENTRY) + 1_000_000)
+    mirror.body = b"\0" * (room(ENTRY) + 1_000_000)
     assert "more than" in refused()
 
 
@@ -181,7 +187,7 @@ def test_weights_of_another_network_are_not_kept(mirror):
 
 def test_an_odd_mirror_address_is_said(monkeypatch):
     monkeypatch.setenv("EASYDL_WEIGHTS_URL", "file:///etc")
-    assert "no web address" in refused()
+    assert "not a web address" in refused()
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
@@ -210,7 +216,7 @@ def test_networks_without_weights_say_which_have_some():
 
 
 @pytest.mark.parametrize("word", ["radiology", "imagenet21k", "/no/such/file.h5", 3, 1.0, "", b"imagenet"])
-def test_unknown_words_list_the_choices(word):
+def test_unknown_sources_list_the_choices(word):
     with pytest.raises(InputError, match="imagenet") as caught:
         classifier("mobilenet_025", pretrained=word)
     assert "False" in caught.value.expected
@@ -345,11 +351,9 @@ def test_real_mobilenet_gives_the_features_of_keras_applications(real_weights):
 
 
 @pytest.mark.real
-def test_small_images_are_enlarged_for_trained_filters(real, monkeypatch):
-    from easydl.studies import Classes
-
+def test_small_images_are_upsampled_for_pretrained_filters(real, monkeypatch):
     monkeypatch.setenv("EASYDL_WEIGHTS", str(real / "keras_weights"))
-    small = Classes(["normal", "pneumonia"], image_size=(28, 28))
-    assert classifier("mobilenet_025", classes=small, pretrained=True).input_shape[1:3] == (96, 96)
-    assert classifier("mobilenet_025", classes=small).input_shape[1:3] == (32, 32)
-    assert classifier("mobilenet_025", classes=small, pretrained=True, size=64).input_shape[1:3] == (64, 64)
+    small = StudySummary(Task.CLASSIFICATION, ("normal", "pneumonia"), image_size=(28, 28))
+    assert classifier("mobilenet_025", small, pretrained=True).input_shape[1:3] == (96, 96)
+    assert classifier("mobilenet_025", small).input_shape[1:3] == (32, 32)
+    assert classifier("mobilenet_025", small, pretrained=True, size=64).input_shape[1:3] == (64, 64)

@@ -28,7 +28,7 @@ def films(real, tmp_path):
 @pytest.mark.real
 def test_films_reach_the_network_as_keras_shows_them_and_a_training_tells_them_apart(films, real_weights, tmp_path):
     study = easydl.load(films, patient=None)
-    model = easydl.classifier("mobilenet_025", classes=study.classes, pretrained=True, size=SIDE)
+    model = easydl.classifier("mobilenet_025", study, pretrained=True, size=SIDE)
     theirs = keras.applications.MobileNet(
         alpha=0.25, include_top=False, pooling="avg", input_shape=(SIDE, SIDE, 3),
         weights=str(real_weights / ENTRIES["mobilenet_025"].weights_file),

@@ -1,4 +1,4 @@
-"""Names, facts and arguments: what is refused, and in which words. No network is trained here."""
+"""The registry, and the arguments of the builders: what is refused. No network is trained here."""
 
 import re
 import subprocess
@@ -9,21 +9,24 @@ import numpy as np
 import pytest
 
 from easydl.errors import InputError
-from easydl.networks import arguments
+from easydl.networks import arguments, pooling
 from easydl.networks.cost import advice
 from easydl.networks.listing import ENTRIES, find, models, names
 from easydl.networks.registry import facts
+from easydl.studies import StudySummary
+from easydl.tasks import Task
 
 
-class Names(list):
-    """Class names that know the study's images, as a Study hands them out."""
-
-    def __init__(self, names, **facts):
-        super().__init__(names)
-        vars(self).update(facts)
+def summary(task=Task.CLASSIFICATION, classes=("a", "b"), **facts):
+    """What a builder is told of a study."""
+    return StudySummary(task, classes, **facts)
 
 
-def test_catalogue_is_a_table_with_one_row_per_network():
+def masks(**facts):
+    return summary(Task.SEGMENTATION, ("background", "a"), **facts)
+
+
+def test_the_registry_is_a_table_with_one_row_per_network():
     table = models()
     assert list(table.columns) == [
         "name", "kind", "dimension", "parameters", "megabytes", "gflops", "step", "pretrained", "paper",
@@ -41,7 +44,7 @@ def test_catalogue_is_a_table_with_one_row_per_network():
     assert set(facts()) == set(ENTRIES)
 
 
-def test_catalogue_is_filtered():
+def test_the_registry_is_filtered():
     small = models(kind="classifier", dimension=2, pretrained="imagenet", at_most_megabytes=10)
     assert {"mobilenet_025", "mobilenetv3small"} <= set(small["name"])
     assert (small["megabytes"] <= 10).all()
@@ -94,9 +97,9 @@ def test_weights_are_published_where_keras_has_them():
 
 
 @pytest.mark.parametrize(
-    ("name", "images", "pretrained", "words"),
+    ("name", "images", "pretrained", "expected"),
     [
-        ("resnet", 80, False, "23.6 million numbers to learn and 80 training images"),
+        ("resnet", 80, False, "23.6 million parameters and 80 training images"),
         ("resnet", 80, True, ""),
         ("resnet", 30, True, "densenet121 is smaller"),
         ("resnet", 8, True, "mobilenetv2 is smaller"),
@@ -106,18 +109,18 @@ def test_weights_are_published_where_keras_has_them():
         ("unet3d", 200, False, ""),
     ],
 )
-def test_a_network_that_dwarfs_the_data_is_said_so(name, images, pretrained, words):
-    said = advice(ENTRIES[name], images, pretrained=pretrained)
-    assert re.search(words, said) if words else said == ""
-    if said:
-        better = re.search(r"(\w+) is smaller", said)
+def test_a_network_that_is_too_large_for_the_data_is_said_so(name, images, pretrained, expected):
+    text = advice(ENTRIES[name], images, pretrained=pretrained)
+    assert re.search(expected, text) if expected else text == ""
+    if text:
+        better = re.search(r"(\w+) is smaller", text)
         assert better is None or ENTRIES[better.group(1)].parameters < ENTRIES[name].parameters
 
 
-def test_room_and_its_light_words_load_no_tensorflow():
+def test_names_that_need_no_tensorflow_do_not_load_it():
     script = (
         "import sys\n"
-        "from easydl.networks import load_model, save_model, metadata_of, set_window, models, Recipe\n"
+        "from easydl.networks import load_model, save_model, metadata_of, set_window, models, ModelMetadata\n"
         "assert not {'tensorflow', 'keras', 'h5py'} & set(sys.modules), 'heavy'\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
@@ -131,7 +134,7 @@ def test_unknown_name_lists_the_choices(name):
     assert "resnet" in caught.value.expected
 
 
-def test_a_segmenter_is_no_classifier_and_says_what_to_call():
+def test_a_segmenter_is_not_a_classifier_and_says_what_to_call():
     with pytest.raises(InputError, match=r'easydl\.segmenter\("unet"\)'):
         find("unet", "classifier")
 
@@ -148,7 +151,7 @@ def test_a_segmenter_is_no_classifier_and_says_what_to_call():
     ],
 )
 def test_class_names(classes, task, names):
-    assert arguments.class_names(classes, task) == names
+    assert arguments.class_names(classes, Task(task)) == names
 
 
 @pytest.mark.parametrize(
@@ -156,20 +159,20 @@ def test_class_names(classes, task, names):
 )
 def test_bad_classes_are_refused(classes):
     with pytest.raises(InputError):
-        arguments.class_names(classes, "classification")
+        arguments.class_names(classes, Task.CLASSIFICATION)
 
 
 @pytest.mark.parametrize(
-    ("given", "classes", "channels"),
+    ("given", "study", "channels"),
     [
-        (None, 2, 1),
-        (None, Names("ab", channels=3), 3),
-        (4, Names("ab", channels=3), 4),
+        (None, None, 1),
+        (None, summary(channels=3), 3),
+        (4, summary(channels=3), 4),
         (np.int32(2), None, 2),
     ],
 )
-def test_channels(given, classes, channels):
-    assert arguments.channel_count(given, classes) == channels
+def test_channels(given, study, channels):
+    assert arguments.channel_count(given, study) == channels
 
 
 @pytest.mark.parametrize("channels", [0, -1, 65, 1.0, True, "3"])
@@ -194,7 +197,7 @@ def test_bad_channels_are_refused(channels):
     ],
 )
 def test_size(name, given, known, size):
-    assert arguments.image_size(given, Names("ab", image_size=known), ENTRIES[name]) == size
+    assert arguments.image_size(given, summary(image_size=known), ENTRIES[name]) == size
 
 
 @pytest.mark.parametrize("size", [31, 4097, 0, -5, (64,), (64, 64, 64), (64, 64.0), "64", (True, 64), {64: 64}])
@@ -221,10 +224,9 @@ def test_size_of_a_segmenter_must_fit_its_levels():
 def test_levels_follow_the_images(name, given, known, levels):
     from easydl.networks import metadata_of, segmenter
 
-    steps = arguments.halvings(given, Names("ab", image_size=known), ENTRIES[name])
-    assert steps == ((2,) * ENTRIES[name].dimension,) * levels
-    classes = Names(["background", "a"], image_size=known, dimension=ENTRIES[name].dimension)
-    model = segmenter(name, classes=classes, levels=given, width=4)
+    study = masks(image_size=known, dimension=ENTRIES[name].dimension)
+    assert pooling.pooling_strides(given, study, ENTRIES[name]) == ((2,) * ENTRIES[name].dimension,) * levels
+    model = segmenter(name, study, levels=given, width=4)
     assert metadata_of(model).multiple == 2**levels
     assert f"down{levels}_pool" in {layer.name for layer in model.layers}
 
@@ -233,7 +235,7 @@ FINE, ALL = (1, 2, 2), (2, 2, 2)
 
 
 @pytest.mark.parametrize(
-    ("size", "spacing_mm", "steps"),
+    ("size", "spacing_mm", "strides"),
     [
         ((20, 512, 512), (5.0, 0.5, 0.5), (FINE, FINE, FINE, ALL)),
         ((22, 320, 280), (6.5, 0.7, 0.7), (FINE, FINE, FINE, ALL)),
@@ -243,19 +245,19 @@ FINE, ALL = (1, 2, 2), (2, 2, 2)
         ((36, 50, 35), (1.0, 1.0, 1.0), (ALL, ALL, ALL)),
     ],
 )
-def test_thick_slices_are_halved_later(size, spacing_mm, steps):
+def test_thick_slices_are_downsampled_later(size, spacing_mm, strides):
     from easydl.networks import metadata_of, unet3d
 
-    classes = Names(["background", "a"], image_size=size, spacing_mm=spacing_mm, dimension=3)
-    assert arguments.halvings(None, classes, ENTRIES["unet3d"]) == steps
-    model = unet3d(classes=classes, width=4)
-    assert [tuple(model.get_layer(f"down{k + 1}_pool").pool_size) for k in range(len(steps))] == list(steps)
-    assert metadata_of(model).multiples == tuple(np.prod(steps, axis=0))
-    small = [2 * step for step in metadata_of(model).multiples]
+    study = masks(image_size=size, spacing_mm=spacing_mm, dimension=3)
+    assert pooling.pooling_strides(None, study, ENTRIES["unet3d"]) == strides
+    model = unet3d(study, width=4)
+    assert [tuple(model.get_layer(f"down{k + 1}_pool").pool_size) for k in range(len(strides))] == list(strides)
+    assert metadata_of(model).multiples == tuple(np.prod(strides, axis=0))
+    small = [2 * multiple for multiple in metadata_of(model).multiples]
     assert model(np.zeros((1, *small, 1), "float32")).shape == (1, *small, 2)
 
 
-def test_a_list_of_halvings_is_taken_as_it_is():
+def test_a_list_of_strides_is_taken_as_it_is():
     from easydl.networks import metadata_of, unet3d
 
     model = unet3d(levels=[FINE, [2, 2, 2]], size=(6, 8, 12), width=4)
@@ -273,7 +275,7 @@ def test_bad_levels_are_refused(levels):
     from easydl.networks import segmenter
 
     with pytest.raises(InputError, match="from 2 to 5"):
-        arguments.halvings(levels, None, ENTRIES["unet3d"])
+        pooling.pooling_strides(levels, None, ENTRIES["unet3d"])
     with pytest.raises(InputError, match="unet or unet3d"):
         segmenter("fcn", levels=3)
 
@@ -281,7 +283,7 @@ def test_bad_levels_are_refused(levels):
 @pytest.mark.parametrize("seed", [-1, 2**32, 1.5, "0", None, True])
 def test_bad_seed_is_refused(seed):
     with pytest.raises(InputError):
-        arguments.seed_of(seed)
+        arguments.integer("seed", seed)
 
 
 @pytest.mark.parametrize(
@@ -290,16 +292,14 @@ def test_bad_seed_is_refused(seed):
 )
 def test_a_study_of_the_other_dimension_is_refused(name, dimension, advice):
     with pytest.raises(InputError, match=advice):
-        arguments.fits_study(ENTRIES[name], Names("ab", dimension=dimension))
-    arguments.fits_study(ENTRIES[name], Names("ab", dimension=5 - dimension))
+        arguments.fits_study(ENTRIES[name], summary(dimension=dimension))
+    arguments.fits_study(ENTRIES[name], summary(dimension=5 - dimension))
 
 
 @pytest.mark.parametrize("width", [0, 3, 6, 128, 16.0, "16"])
 def test_bad_width_is_refused(width):
-    from easydl.networks import unet
-
     with pytest.raises(InputError, match="multiple of 4"):
-        unet(width=width)
+        arguments.integer("width", width)
 
 
 def test_bad_task_is_refused():
@@ -322,15 +322,15 @@ def test_bad_heads_are_refused(heads):
 
 
 def test_covariates_are_looked_up_in_the_study():
-    classes = Names("ab", covariates={"age": None, "sex": ("F", "M")})
-    age, sex = arguments.covariate_columns(["age", "sex"], classes)
+    study = summary(covariates={"age": None, "sex": ("F", "M")})
+    age, sex = arguments.covariate_columns(["age", "sex"], study)
     assert (age.name, age.categories, age.width) == ("age", None, 2)
     assert (sex.name, sex.categories, sex.width) == ("sex", ("F", "M"), 2)
-    assert arguments.covariate_columns(["age"], 2)[0].categories is None
+    assert arguments.covariate_columns(["age"], None)[0].categories is None
     assert arguments.covariate_columns({"sex": ["F", "M"]}, None)[0].categories == ("F", "M")
-    assert arguments.covariate_columns(None, classes) == arguments.covariate_columns([], classes) == ()
-    with pytest.raises(InputError, match="columns with numbers or with few words: age, sex"):
-        arguments.covariate_columns(["weight"], classes)
+    assert arguments.covariate_columns(None, study) == arguments.covariate_columns([], study) == ()
+    with pytest.raises(InputError, match="age, sex"):
+        arguments.covariate_columns(["weight"], study)
 
 
 @pytest.mark.parametrize(
@@ -338,7 +338,54 @@ def test_covariates_are_looked_up_in_the_study():
 )
 def test_bad_covariates_are_refused(covariates):
     with pytest.raises(InputError):
-        arguments.covariate_columns(covariates, 2)
+        arguments.covariate_columns(covariates, None)
+
+
+def test_builders_take_what_they_need_of_a_study():
+    from easydl.networks import classifier, image_to_image, metadata_of, unet
+
+    films = summary(channels=3, image_size=(40, 60), covariates={"sex": ("F", "M")})
+    model = classifier("tiny", films, covariates=["sex"])
+    assert model.input["image"].shape == (None, 60, 60, 3)
+    assert metadata_of(model).covariates[0].categories == ("F", "M")
+    values = summary(Task.REGRESSION, ("size_mm",))
+    assert metadata_of(classifier("tiny", values, size=32)).task.is_value
+    several = summary(Task.MULTITASK, ("cancer", "size_mm"), heads={"cancer": ("no", "yes"), "size_mm": 1})
+    assert metadata_of(classifier("tiny", several, size=32)).heads["cancer"].classes == ("no", "yes")
+    lungs = masks(channels=2, image_size=(40, 60), label_values=(0, 255))
+    facts = metadata_of(unet(lungs, classes=["a", "background"], width=4))
+    assert (facts.channels, facts.label_values, facts.multiple) == (2, (255, 0), 8), "values follow their classes"
+    assert metadata_of(image_to_image("autoencoder", films, width=4)).channels == 3
+    plain = metadata_of(classifier("tiny", classes=["a", "b"]))
+    assert (plain.channels, plain.size) == (1, (128, 128)), "a list of names says nothing else"
+
+
+SMALL = {"classifier": "tiny", "segmenter": "unet", "image_to_image": "autoencoder"}
+
+
+@pytest.mark.parametrize(
+    ("builder", "study", "options"),
+    [
+        ("classifier", summary(), {"task": "ordinal"}),
+        ("classifier", summary(), {"classes": ["a", "c"]}),
+        ("classifier", summary(), {"classes": 3}),
+        ("classifier", summary(), {"heads": {"a": 2}}),
+        ("classifier", summary(Task.MULTITASK, ("x",), heads={"x": ("a", "b")}), {"classes": ["a", "b"]}),
+        ("classifier", summary(Task.MULTITASK, ("x",), heads={"x": ("a", "b")}), {"heads": {"y": 2}}),
+        ("classifier", masks(), {}),
+        ("classifier", ["a", "b"], {}),
+        ("segmenter", summary(), {}),
+        ("segmenter", masks(), {"classes": ["background", "b"]}),
+        ("segmenter", masks(dimension=3), {}),
+        ("image_to_image", masks(dimension=3), {}),
+    ],
+)
+def test_what_contradicts_the_study_is_refused(builder, study, options):
+    import easydl
+
+    with pytest.raises(InputError) as caught:
+        getattr(easydl, builder)(SMALL[builder], study, **options)
+    assert caught.value.found and caught.value.expected and caught.value.do
 
 
 def test_the_page_of_coverage_names_networks_that_exist():
