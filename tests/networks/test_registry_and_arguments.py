@@ -16,6 +16,8 @@ from easydl.networks.registry import facts
 from easydl.studies import StudySummary
 from easydl.tasks import Task
 
+pytestmark = pytest.mark.quick
+
 
 def summary(task=Task.CLASSIFICATION, classes=("a", "b"), **facts):
     """What a builder is told of a study."""
