@@ -57,8 +57,8 @@ def by_hand(train, val) -> tuple[float, float]:
     watch = Watch(None)
     keras.utils.set_random_seed(0)
     run_stage(
-        model, lambda first: image_feed(images, train.one_hot(), HEAD_BATCH, seed=0),
-        dataset(held, val.one_hot(), HEAD_BATCH), name="head", epochs=EPOCHS, steps=-(-len(images) // HEAD_BATCH),
+        model, lambda first: image_feed(images, train.targets(), HEAD_BATCH, seed=0),
+        dataset(held, val.targets(), HEAD_BATCH), name="head", epochs=EPOCHS, steps=-(-len(images) // HEAD_BATCH),
         learning_rate=HEAD_RATE, loss="categorical_crossentropy", metrics=["accuracy"], watch=watch, show=0, patience=99,
     )  # fmt: skip
     return time.perf_counter() - start, min(row["val_loss"] for row in watch.rows)

@@ -21,9 +21,8 @@ seed = st.number_input(
 st.session_state["seed"] = int(seed)
 if st.session_state.get("audited", (None,))[0] != int(seed):
     with st.spinner("Splitting by patient and looking for traps"):
-        trial = study.rows(study.frame.index)
-        parts = trial.split(seed=int(seed))
-        st.session_state["audited"] = (int(seed), parts, easydl.audit(trial, seed=int(seed)))
+        parts = study.split(seed=int(seed))
+        st.session_state["audited"] = (int(seed), parts, easydl.audit(parts[0].parent or study, seed=int(seed)))
 _, parts, audit = st.session_state["audited"]
 
 st.subheader("Split", anchor=False)

@@ -105,7 +105,7 @@ def settings_form() -> None:
             help="Weights learnt from photographs (ImageNet). With few images they usually help.",
         )  # fmt: skip
         left.caption(WEIGHTS[weights].format(megabytes=megabytes))
-        offered = [] if study.task == "segmentation" else list(study.classes.covariates)
+        offered = [] if study.task == "segmentation" else list(study.summary.covariates)
         beside = right.multiselect(
             "Told beside the image", offered, default=[name for name in kept.get("covariates", []) if name in offered],
             disabled=not offered, placeholder="nothing" if offered else "no column of the table can be used",

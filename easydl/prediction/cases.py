@@ -24,7 +24,7 @@ def segmented_cases(model: Any, study: Study, **options: bool) -> Iterator[Case]
             continue
         scan = study.scan(row)
         predicted = predict_mask(model, metadata, scan, None, **options)
-        reference = study.reference(row)
+        reference = study.reference(row, scan=scan)
         yield Case(*_named(study, row), predicted, reference, scan.spacing_mm, metadata.classes)
 
 

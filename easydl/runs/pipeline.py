@@ -122,9 +122,10 @@ class _Work:
         self.progress(repr(study).strip("<>"))
         self.step("splitting", "Splitting by patient")
         train, val, test = study.split(config.sizes, seed=config.seed)
+        study = train.parent  # with the column split
         self._write_split(study, (train, val, test))
         self.step("checking", "Looking for traps")
-        self._check(study)
+        self._check(study, train, val, test)
         model = self._train(study, train, val)
         who = f"{test.n_patients} patients" if test.patients_known else f"{len(test)} images"
         self.step("testing", f"Testing on {who} the model has not seen")
@@ -155,21 +156,22 @@ class _Work:
         def facts(part: Any) -> dict[str, Any]:
             per_class = {
                 row["label"]: {"images": int(row["images"]), "patients": int(row["patients"])}
-                for row in counts(part).to_dict("records")
+                for row in counts(part.frame, part.schema).to_dict("records")
             }
-            measured = ranges(part)
+            measured = ranges(part.frame, part.schema)
             found = {"images": len(part), "patients": part.n_patients, "per_class": per_class}
             return {**found, **({"numbers": measured} if measured else {})}
 
+        classes = list(study.classes)  # reads the masks, which may add notes
         split = {
             "seed": self.config.seed, "sizes": self.config.sizes, "given": self.config.split,
             "patients_known": study.patients_known, "notes": study.notes, "overrides": study.overrides,
-            "classes": list(study.classes), "task": study.task,
+            "classes": classes, "task": study.task,
             **{name: facts(part) for name, part in zip(("train", "val", "test"), parts, strict=True)},
         }  # fmt: skip
         write_text(self.folder / "split.json", json.dumps(split, indent=1))
 
-    def _check(self, study: Any) -> None:
+    def _check(self, study: Any, *parts: Any) -> None:
         from easydl.traps import audit
 
         found = audit(study, seed=self.config.seed)
@@ -186,7 +188,8 @@ class _Work:
                 first.sentence, "a study without this trap.", first.fix + " Or give override='your reason'."
             )
         if found.blocking:
-            study.overrides.append(f"{found.blocking[0].sentence} Reason given: {self.config.override}")
+            for one in (study, *parts):
+                one.overrides.append(f"{found.blocking[0].sentence} Reason given: {self.config.override}")
 
     def _train(self, study: Any, train: Any, val: Any) -> Any:
         from easydl._tf import load_tensorflow
@@ -276,9 +279,7 @@ def _spread(test: Any) -> list[int]:
     """Rows of a test set such that the first of them are of different classes, or numbers far apart."""
     import pandas as pd
 
-    from easydl.studies.splits import balanced
-
-    task, labels = balanced(test)
+    task, labels = test.schema.stratified_by(test.frame)
     labels = labels.reset_index(drop=True)
     if task == "segmentation" or not len(labels):
         return list(range(len(test)))

@@ -3,6 +3,6 @@
 from easydl.studies.inspection import inspect
 from easydl.studies.loading import load
 from easydl.studies.study import Study
-from easydl.studies.summary import Classes, StudySummary
+from easydl.studies.summary import StudySummary
 
-__all__ = ["Classes", "Study", "StudySummary", "inspect", "load"]
+__all__ = ["Study", "StudySummary", "inspect", "load"]

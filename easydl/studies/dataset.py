@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from easydl.images import prepare
 from easydl.images.resampling import resize_labels
-from easydl.studies.pixel_facts import Decoded, facts
+from easydl.studies.pixel_facts import Decoded
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from easydl.studies.study import Study
-
+# A `Study` imports this file, so here it is `Any`.
 IN_MEMORY_BYTES = 2 * 1024**3
 """Decoded images above this size stay in the cache on the disk instead of memory."""
 
 
 def decode(
-    study: Study,
+    study: Any,
     *,
     size: tuple[int, ...],
     channels: int,
@@ -28,15 +25,7 @@ def decode(
     normalise: str = "percentile",
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray | Decoded:
-    """Decode every image of a study once, at the size and in the units of a model; the next time they are there.
-
-    Args:
-        study: The images.
-        size: Spatial size.
-        channels: Channels of the model.
-        units: ``"0-255"`` or ``"HU"``.
-        normalise: How relative values reach 0-255; see `easydl.images.prepare`.
-        progress: Called with (done, total).
+    """Every image of a study at the spatial size and in the units (``"0-255"`` or ``"HU"``) of a model.
 
     Returns:
         ``(images, *size, channels)``: uint8 where the files hold 8 bits, else float32. Larger ones than
@@ -45,13 +34,13 @@ def decode(
     Raises:
         InputError: Images cannot be read; all are counted and five named.
     """
-    eight_bit = units == "0-255" and normalise == "percentile" and facts(study, [0])[0]["units"] == "0-255"
+    eight_bit = units == "0-255" and normalise == "percentile" and study.facts([0])[0].units == "0-255"
 
     def make(row: int) -> np.ndarray:
         pixels = prepare(study.scan(row), channels=channels, units=units, size=size, normalise=normalise)
         return np.rint(np.clip(pixels, 0, 255)).astype(np.uint8) if eight_bit else pixels.astype(np.float32)
 
-    found = Decoded(study, f"{size}|{channels}|{units}|{eight_bit}|{normalise}", make)
+    found = study.decoded(f"{size}|{channels}|{units}|{eight_bit}|{normalise}", make)
     shape = (len(study), *size, channels)
     large = np.prod(shape, dtype=np.int64) * (1 if eight_bit else 4) > IN_MEMORY_BYTES
     out = None if large else np.empty(shape, np.uint8 if eight_bit else np.float32)
@@ -81,11 +70,8 @@ def dataset(
         targets: ``(n, ...)`` float32, or a dict of them.
         batch_size: Rows in a batch.
         weights: ``(n,)`` float32 or a dict of them, or None.
-        shuffle: A new order in each epoch.
+        shuffle: Whether to draw a new order in each epoch.
         seed: Seed of that order.
-
-    Returns:
-        Batches of (float32 images, float32 targets), and weights where they are given, prefetched.
     """
     import tensorflow as tf
 
@@ -97,17 +83,7 @@ def dataset(
 
 
 def gathered(rows: Any, images: Any, targets: Any, weights: Any = None) -> Any:
-    """Batches of row numbers become batches of what lies in these rows, as float32.
-
-    Args:
-        rows: A ``tf.data.Dataset`` of int64 ``(batch,)``.
-        images: As for `dataset`.
-        targets: As for `dataset`.
-        weights: As for `dataset`.
-
-    Returns:
-        A ``tf.data.Dataset`` of (images, targets) or (images, targets, weights).
-    """
+    """A ``tf.data.Dataset`` of row numbers, int64 ``(batch,)``, becomes one of what lies in these rows, as float32."""
     import tensorflow as tf
 
     tree = (images, targets) if weights is None else (images, targets, weights)
@@ -125,14 +101,7 @@ def gathered(rows: Any, images: Any, targets: Any, weights: Any = None) -> Any:
     return rows.map(load, num_parallel_calls=2, deterministic=True)
 
 
-def batches(study: Study, batch_size: int, *, size: tuple[int, ...] | None, shuffle: bool, seed: int) -> Any:
-    """See `Study.batches`."""
-    size = tuple(size) if size else ((64,) * 3 if study.dimension == 3 else (128, 128))
-    images = decode(study, size=size, channels=study.channels, units=study.units)
-    if study.task == "segmentation":
-        count = len(study.classes)
-        labels = study.each(lambda row: resize_labels(study.reference(row), size).astype(np.int32))
-        targets = np.stack([np.eye(count, dtype=np.float32)[one] for one in labels])
-    else:
-        targets = study.targets()
-    return dataset(images, targets, batch_size, weights=study.target_weights(), shuffle=shuffle, seed=seed)
+def masks(study: Any, size: tuple[int, ...], classes: int) -> np.ndarray:
+    """The reference masks as float32 one-hot ``(images, *size, classes)``."""
+    labels = study.each(lambda row: resize_labels(study.reference(row), size).astype(np.int32))
+    return np.stack([np.eye(classes, dtype=np.float32)[one] for one in labels])

@@ -14,12 +14,7 @@ from easydl.images.limits import is_dicom, is_ignored, is_nifti, is_raster
 from easydl.images.nifti import nifti_facts
 from easydl.images.raster import raster_facts
 from easydl.images.series import Series, find_series, one_series
-from easydl.studies.tables import many
-
-SPLIT_NAMES = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
-    "testing": "test",
-}  # fmt: skip
+from easydl.studies.tables import SPLIT_NAMES, many
 
 
 def class_folders(root: Path) -> tuple[dict[str, list[tuple[str, str, Path]]], list[str]]:

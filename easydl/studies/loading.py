@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from easydl.errors import InputError
 from easydl.options import LoadOptions, documented
-from easydl.studies import files, folders, labels, pairing, tables
-from easydl.studies import raters as several
+from easydl.studies import files, folders, pairing, tables
+from easydl.studies import labels as labels_
+from easydl.studies import raters as raters_
 from easydl.studies.agreement import Agreement, agreement
+from easydl.studies.columns import Columns, choose_columns
 from easydl.studies.mask_labels import MaskLabels
 from easydl.studies.multitask import read_heads
-from easydl.studies.splits import check_split
-from easydl.studies.study import TASKS, Study
-
-LEAST_IMAGES = 1
+from easydl.studies.study import Study
+from easydl.tasks import Task
 
 
 @documented(LoadOptions)
@@ -65,101 +65,77 @@ def load(
         Traceback (most recent call last):
         easydl.errors.InputError: The table holds 0 images.
     """
-    frame, name, base, inside, notes = _open(source, root)
-    wanted: list[str | None] = [image] if isinstance(image, str) else list(image) if image else [None]
-    columns = [tables.pick(frame, "image", one, required=True) for one in wanted]
-    label_columns = [tables.pick(frame, "label", one) for one in ([label] if isinstance(label, str) else label or [])]
-    rater_columns = [str(tables.pick(frame, "raters", one)) for one in raters or []]
-    mask_column = tables.pick(frame, "mask", mask)
-    found_label = None if mask or raters or label_columns or heads is not None else tables.pick(frame, "label", None)
-    label_columns = label_columns or ([found_label] if found_label else [])
-    asked = task != "auto"
-    task = _task(task, label_columns, label_separator, mask, mask_column, rater_columns, heads)
-    if task == "segmentation":
-        label_columns = []
-    patient_column = tables.pick(frame, "patient", None if patient == "auto" else patient) if patient else None
-    if len(frame) < LEAST_IMAGES:
-        raise InputError(f"{name} holds {len(frame)} images.", "at least one.", "Check the table or the folder.")
-
-    table = pd.DataFrame(index=frame.index)
-    image_columns = ["image"] if len(columns) == 1 else [f"image_{one}" for one in columns]
-    for new, old in zip(image_columns, columns, strict=True):
-        table[new] = files.resolve(base, frame[old], notes, inside=inside)
-    if mask_column:
-        table["mask"] = files.resolve(base, frame[mask_column], notes, inside=inside)
-    if label_columns or rater_columns:
-        table["label"] = ""  # here in the order of columns; filled below
-    if patient_column:
-        table["patient"] = frame[patient_column].str.strip()
-    used = {*columns, mask_column, *label_columns, patient_column}
-    for column in frame.columns:
-        if column not in used and (column not in table.columns or column == "label") and column != "patient":
-            taken = column == "split" or (column == "label" and "label" in table.columns)
-            table[f"given_{column}" if taken else column] = frame[column]
-
-    is_table = isinstance(source, pd.DataFrame) or not Path(os.path.expanduser(source)).is_dir()
-    table = files.with_facts(table, image_columns, notes, unlisted=inside is not None)
-    known = _patients(table, patient, is_table, notes)
-    names: list[str] | None = None
-    agreed: Agreement | None = None
-    if rater_columns:
-        numeric = task == "regression"
-        read = several.readings(frame, rater_columns, notes, numeric=numeric, classes=classes, merge=merge_labels)
-        agreed = agreement(read, table["patient"], numeric=numeric)
-        notes.append(f"the raters agree: {agreed.sentence(0)}")
-        rater_columns = [f"given_{one}" if one in ("split", "label") else one for one in rater_columns]
-        table[rater_columns] = read.astype(object).where(read.notna(), "").map(str)
-        if not label_columns:
-            voted = several.consensus(read, notes, numeric=numeric)
-            frame, label_columns = frame.loc[voted.index].assign(label=voted), ["label"]
-    if label_columns:
-        cells, names = _labels(frame, label_columns, task, classes, label_separator, merge_labels, notes, asked=asked)
-        table = table.loc[cells.index].assign(label=cells)
-    questions: dict[str, list[str] | int] = {}
-    if heads is not None:
-        questions, answers = read_heads(frame, heads, notes, merge=merge_labels)
-        table = table.loc[answers.index].assign(**{str(name): answers[name] for name in answers})
-    elif not (label_columns or mask_column):
-        notes.append("no labels: the study can be looked at and predicted, not trained on")
-    target = ["mask"] if task == "segmentation" else list(questions) or ["label"]
-    table = files.once(table, image_columns, [*target, *(["patient"] if known else [])], notes)
+    options = LoadOptions.model_construct(
+        image=image, label=label, mask=mask, patient=patient, split=split, task=task, classes=classes,
+        label_separator=label_separator, raters=raters, heads=heads, root=root, merge_labels=merge_labels,
+        resample_masks=resample_masks, collapse_instances=collapse_instances, mask_labels=mask_labels, override=override,
+    )  # fmt: skip
+    opened = _open(source, root)
+    columns = choose_columns(opened.frame, options)
+    if opened.frame.empty:
+        raise InputError(f"{opened.name} holds 0 images.", "at least one.", "Check the table or the folder.")
+    table, image_columns = _with_paths(opened, columns)
+    table = files.with_facts(table, image_columns, opened.notes, unlisted=opened.inside is not None)
+    patients_known = _patients(table, patient, opened)
+    labels = _read_labels(opened, columns, options, table["patient"])
+    table = table.loc[labels.cells.index].assign(**{str(name): labels.cells[name] for name in labels.cells})
+    target = ["mask"] if columns.task.has_masks else list(labels.heads) or ["label"]
+    table = files.once(table, image_columns, [*target, *(["patient"] if patients_known else [])], opened.notes)
     study = Study(
-        frame=table.reset_index(drop=True), task=task, image_columns=image_columns, patients_known=known, notes=notes,
-        name=name, class_names=names, heads=questions, raters=rater_columns, agreement=agreed,
-        resample_masks=resample_masks, collapse_instances=collapse_instances, mask_labels=mask_labels,
-        mask_column=mask_column or "mask",
+        frame=table.reset_index(drop=True), task=columns.task, image_columns=image_columns,
+        patients_known=patients_known, notes=opened.notes, name=opened.name, class_names=labels.class_names,
+        heads=labels.heads, raters=labels.raters, agreement=labels.agreement, resample_masks=resample_masks,
+        collapse_instances=collapse_instances, mask_labels=mask_labels, mask_column=columns.mask or "mask",
     )  # fmt: skip
     _enough(study)
     if split is not None:
-        column = "given_split" if split == "split" else split
-        if column not in table.columns:
-            tables.pick(frame, "split", split)
-        check_split(study, column, override)
-    elif "given_split" in table.columns:
+        if ("given_split" if split == "split" else split) not in table.columns:
+            tables.pick(opened.frame, "split", split)
+        return study.with_split(split, override)
+    if "given_split" in table.columns:
         study.notes.append(
             "A split comes with the data and is not used; split='split' uses it if no patient is in two parts."
         )
     return study
 
 
-def _open(
-    source: str | Path | pd.DataFrame, root: str | Path | None
-) -> tuple[pd.DataFrame, str, Path, Path | None, list[str]]:
-    """The rows, what to call them, what paths are relative to, what they have to lie in, and notes."""
+@dataclass(frozen=True)
+class _Source:
+    """What was opened: rows as text, what to call them, what paths are relative to and have to lie in, and notes."""
+
+    frame: pd.DataFrame
+    name: str
+    base: Path
+    inside: Path | None
+    is_table: bool
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """What was read from the label columns: cells of the rows that are kept, and what they mean."""
+
+    cells: pd.DataFrame
+    class_names: list[str] | None
+    heads: dict[str, list[str] | int]
+    raters: list[str]
+    agreement: Agreement | None
+
+
+def _open(source: str | Path | pd.DataFrame, root: str | Path | None) -> _Source:
     given = None if root is None else Path(os.path.expanduser(root)).resolve()
     if given is not None and not given.is_dir():
-        raise InputError(f"root={str(root)!r} is no folder.", "the folder that holds the images.", "Correct root=.")
+        raise InputError(f"root={str(root)!r} is not a folder.", "the folder that holds the images.", "Correct root=.")
     if isinstance(source, pd.DataFrame):
-        return tables.as_text(source), "The table", given or Path.cwd(), given, []
+        return _Source(tables.as_text(source), "The table", given or Path.cwd(), given, True, [])
     path = Path(os.path.expanduser(source))
-    name = path.name or str(path)
     if path.is_dir():
         frame, notes = _from_folder(path.resolve())
-        return tables.as_text(frame), name, path.resolve(), None, notes
+        return _Source(tables.as_text(frame), path.name or str(path), path.resolve(), None, False, notes)
     if path.suffix.lower() in (*tables.TABLE_SUFFIXES, *tables.OLD_WORKBOOKS):
         frame, notes = tables.read_table(path)
         base = given or path.resolve().parent
-        return frame, name, base, base, notes
+        return _Source(frame, path.name, base, base, True, notes)
     raise InputError(
         f"{source} is neither a folder nor a table{'' if path.exists() else ', and does not exist'}.",
         "a folder of images, or a CSV or Excel file that lists them.",
@@ -175,7 +151,7 @@ def _from_folder(root: Path) -> tuple[pd.DataFrame, list[str]]:
     masks = pairing.masks_beside([path for entries in found.values() for _, _, path in entries])
     if masks:
         notes.append(
-            f"{folders.some(list(masks), 'file')} in the class folders set aside: masks of the images beside them"
+            f"{folders.some(list(masks), 'file')} in the class folders excluded: masks of the images beside them"
         )
         found = {name: [entry for entry in entries if entry[2] not in masks] for name, entries in found.items()}
     if folders.one_patient_each(root, found):
@@ -197,63 +173,77 @@ def _from_folder(root: Path) -> tuple[pd.DataFrame, list[str]]:
     return folders.frame_from_dicom(root)
 
 
-def _task(
-    task: str, label_columns: list[str | None], separator: str | None, mask: str | None, mask_column: str | None,
-    raters: list[str], heads: Any,
-) -> str:  # fmt: skip
-    """What is to be learnt, and whether the columns can tell it."""
-    if heads is not None or task == "multitask":
-        if heads is None or label_columns or separator or mask or raters or task not in ("auto", "multitask"):
-            raise InputError(
-                f"task={task!r} with heads={heads!r} and other labels cannot be answered together.",
-                "heads= alone, for several questions about one image, and for nothing else.",
-                "Name all the questions in heads= (--heads), and leave label=, mask= and raters= out.",
-            )
-        return "multitask"
-    several_findings = len(label_columns) > 1 or separator is not None
-    if task == "auto" and several_findings:
-        task = "multilabel"
-    elif task == "auto":
-        task = "segmentation" if mask or (mask_column and not label_columns and not raters) else "classification"
-    if task not in TASKS:
-        raise InputError(
-            f"task={task!r}.", f"one of {', '.join(map(repr, ('auto', *TASKS)))}.", "Correct task= (--task)."
-        )
-    elif several_findings != (task == "multilabel"):
-        raise InputError(
-            f"task={task!r} does not go with {len(label_columns)} label columns and label_separator={separator!r}.",
-            "several label columns, or a separator of findings within a cell, for 'multilabel' and for nothing else.",
-            "Correct task= (--task), label= (--label) or label_separator= (--label-separator).",
-        )
-    if task == "segmentation" and not mask_column:
-        raise InputError(
-            "task='segmentation' needs masks.", "a column with masks.", "Pass mask= (--mask) the name of the column."
-        )
-    if task in ("segmentation", "multilabel") and raters:
-        raise InputError(
-            f"raters= does not go with the task {task!r}.", "one class or number per reader and image.",
-            "Load each finding as a study of its own, or leave raters= (--raters) out.",
-        )  # fmt: skip
-    return task
+def _with_paths(opened: _Source, columns: Columns) -> tuple[pd.DataFrame, list[str]]:
+    """The table under easydl's own column names, with full paths, and its image columns."""
+    frame, notes = opened.frame, opened.notes
+    table = pd.DataFrame(index=frame.index)
+    image_columns = ["image"] if len(columns.images) == 1 else [f"image_{name}" for name in columns.images]
+    for new, old in zip(image_columns, columns.images, strict=True):
+        table[new] = files.resolve(opened.base, frame[old], notes, inside=opened.inside)
+    if columns.mask:
+        table["mask"] = files.resolve(opened.base, frame[columns.mask], notes, inside=opened.inside)
+    if columns.labels or columns.raters:
+        table["label"] = ""  # here in the order of columns; filled when the labels are read
+    if columns.patient:
+        table["patient"] = frame[columns.patient].str.strip()
+    used = {*columns.images, columns.mask, *columns.labels, columns.patient, "patient"}
+    for column in frame.columns:
+        if column not in used and (column not in table.columns or column == "label"):
+            taken = column == "split" or (column == "label" and "label" in table.columns)
+            table[f"given_{column}" if taken else column] = frame[column]
+    return table, image_columns
 
 
-def _labels(
-    frame: pd.DataFrame, columns: list[str | None], task: str, classes: Sequence[str] | None, separator: str | None,
-    merge: bool, notes: list[str], *, asked: bool,
-) -> tuple[pd.Series, list[str]]:  # fmt: skip
-    if task == "multilabel":
+def _read_labels(opened: _Source, columns: Columns, options: LoadOptions, patient: pd.Series) -> _Labels:
+    """The labels of all roles: one column or several, raters, heads."""
+    frame, notes, label_columns = opened.frame, opened.notes, columns.labels
+    cells, rater_columns, agreed = pd.DataFrame(index=frame.index), columns.raters, None
+    names: list[str] | None = None
+    if rater_columns:
+        numeric = columns.task.is_value
+        ratings = raters_.ratings(
+            frame, rater_columns, notes, numeric=numeric, classes=options.classes, merge=options.merge_labels
+        )
+        agreed = agreement(ratings, patient, numeric=numeric)
+        notes.append(f"the raters agree: {agreed.sentence(0)}")
+        rater_columns = [f"given_{one}" if one in ("split", "label") else one for one in rater_columns]
+        cells[rater_columns] = ratings.astype(object).where(ratings.notna(), "").map(str)
+        if not label_columns:
+            voted = raters_.consensus(ratings, notes, numeric=numeric)
+            frame, label_columns = frame.loc[voted.index].assign(label=voted), ["label"]
+    if label_columns:
+        label, names = _read_label(frame, label_columns, columns.task, options, notes)
+        cells = cells.loc[label.index].assign(label=label)
+    heads: dict[str, list[str] | int] = {}
+    if columns.heads is not None:
+        heads, cells = read_heads(frame, columns.heads, notes, merge=options.merge_labels)
+    elif not (label_columns or columns.mask):
+        notes.append("no labels: the study can be looked at and predicted, not trained on")
+    return _Labels(cells, names, heads, rater_columns, agreed)
+
+
+def _read_label(
+    frame: pd.DataFrame, columns: list[str], task: Task, options: LoadOptions, notes: list[str]
+) -> tuple[pd.Series, list[str]]:
+    """The label of every row that has one, and the classes or labels in order, or the name of the value."""
+    classes, merge = options.classes, options.merge_labels
+    if task == Task.MULTILABEL:
         if len(columns) > 1:
-            return labels.multilabel_columns(frame, [str(one) for one in columns])
-        return labels.multilabel_cells(frame[columns[0]], str(separator), notes, classes=classes, merge=merge)
-    if task == "regression":
-        return labels.numbers(frame[columns[0]], notes, name=str(columns[0])).map(repr), [str(columns[0])]
-    cells, names = labels.classification(frame[columns[0]], notes, classes=classes, merge=merge, asked=asked)
-    if task == "ordinal" and classes is None:
-        labels.refuse_unordered(names)
+            return labels_.multilabel_columns(frame, columns)
+        separator = str(options.label_separator)
+        return labels_.multilabel_cells(frame[columns[0]], separator, notes, classes=classes, merge=merge)
+    if task.is_value:
+        return labels_.numbers(frame[columns[0]], notes, name=columns[0]).map(repr), [columns[0]]
+    cells, names = labels_.classification(
+        frame[columns[0]], notes, classes=classes, merge=merge, asked=options.task != "auto"
+    )
+    if task.ordered and classes is None:
+        labels_.refuse_unordered(names)
     return cells, names
 
 
-def _patients(table: pd.DataFrame, patient: str | None, is_table: bool, notes: list[str]) -> bool:
+def _patients(table: pd.DataFrame, patient: str | None, opened: _Source) -> bool:
+    """Whether patients are known; where they are not, every image becomes one, on the record."""
     if "patient" in table.columns:
         empty = [f"row {row}: the patient is empty" for row in table.index[table["patient"] == ""]]
         if empty:
@@ -264,7 +254,7 @@ def _patients(table: pd.DataFrame, patient: str | None, is_table: bool, notes: l
                 "Fill the column, or pass patient=None (--no-patients).",
             )
         return True
-    if patient == "auto" and is_table:
+    if patient == "auto" and opened.is_table:
         raise InputError(
             "The table does not say which patient each image is of.",
             f"a column called {' or '.join(tables.NAMES['patient'][:3])}: images of one patient must stay together.",
@@ -272,40 +262,39 @@ def _patients(table: pd.DataFrame, patient: str | None, is_table: bool, notes: l
             "patient=None (--no-patients).",
         )
     table["patient"] = [f"image {number}" for number in range(1, len(table) + 1)]
-    notes.append(
-        "Patients are not known: each image counts as a patient of its own, so leakage between training and test "
-        "cannot be excluded."
+    opened.notes.append(
+        "Patients are not known: each image counts as one patient, so leakage between training and test cannot be "
+        "excluded."
     )
     return False
 
 
 def _enough(study: Study) -> None:
-    """At least two classes, findings or values: from one alone nothing can be learnt."""
-    if "label" not in study.frame.columns or study.task in ("segmentation", "multitask"):
+    """One kind of image, and at least two classes, labels or values: from one alone nothing can be learnt."""
+    task = study.task
+    if "label" not in study.frame.columns or not task.per_image:
         return
-    if study.task == "multilabel":
-        flat = [
-            name for name, share in zip(study.classes, study.targets().mean(axis=0), strict=True) if share in (0, 1)
-        ]
+    _ = study.kind  # a sample of the images is looked at, so that a mix of kinds is refused here
+    if task == Task.MULTILABEL:
+        fractions = zip(study.classes, study.targets().mean(axis=0), strict=True)
+        flat = [name for name, fraction in fractions if fraction in (0, 1)]
         if flat or not study.classes:
             raise InputError(
-                f"The finding {flat[0]!r} is in none or in all of the {len(study)} images."
+                f"The label {flat[0]!r} is in none or in all of the {len(study)} images."
                 if flat
-                else "No image has any finding.",
-                "images with and without every finding.",
-                "Leave the finding out, or add images.",
+                else "No image has any label.",
+                "images with and without every label.",
+                "Leave the label out, or add images.",
             )
-        return
-    if not study.classes:
         return
     found = study.frame["label"].unique()
     if len(found) < 2:
         raise InputError(
             f"All {len(study)} images have the label {found[0]!r}.",
-            "different numbers." if study.task == "regression" else "at least two classes.",
+            "different values." if task.is_value else "at least two classes.",
             "Add the images of the other class, or choose another label column.",
         )
-    missing = [name for name in study.classes if name not in found] if study.task != "regression" else []
+    missing = [] if task.is_value else [name for name in study.classes if name not in found]
     if missing:
         raise InputError(
             f"No image is of the class {missing[0]!r} in classes=.",

@@ -1,19 +1,15 @@
-"""What the values in a study's masks stand for: class names, the value each class is saved with. It reads no images."""
+"""What the values in a study's masks stand for: class names, and the value each class is saved with. It reads no masks."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
 from easydl.errors import InputError
-from easydl.studies.masks import file_name, read_mask
-
-if TYPE_CHECKING:
-    from easydl.studies.study import Study
+from easydl.studies.masks import MaskFacts
 
 MOST_VALUES = 255
 INSTANCES_FROM = 10
@@ -23,57 +19,40 @@ MaskLabels = Mapping[str, int | list[int]]
 
 
 @dataclass(frozen=True)
-class Meaning:
+class LabelMap:
     """What the values in a study's masks stand for.
 
     Attributes:
         names: Class names, the background first.
         values: The value that a saved mask has for each class.
         index: The class of every value that may occur.
-        notes: What was assumed, in words.
+        notes: What was assumed.
     """
 
     names: tuple[str, ...]
     values: tuple[int, ...]
     index: dict[int, int]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
 
-class _Seen(NamedTuple):
-    """What is remembered of a mask file: its values and how it was read."""
+def label_map(seen: list[MaskFacts], labels: MaskLabels | None, *, collapse: bool) -> LabelMap:
+    """What the values stand for: the classes of ``labels``, or one for each value, 0 (background) first.
 
-    name: str
-    values: tuple[int, ...]
-    segments: dict[int, str] | None
-    notes: tuple[str, ...]
-
-
-def meaning(study: Study) -> Meaning:
-    """Read every mask of a study and tell what the values stand for.
-
-    Returns:
-        One class for each value that occurs, 0 (background) first, or the classes of ``study.mask_labels``.
+    Args:
+        seen: The facts of every mask.
+        labels: Names for the values, or None.
+        collapse: Whether every value but 0 was taken as foreground.
 
     Raises:
-        InputError: A mask holds fractions, an image's grey values or unnamed values; masks number single objects and
-            ``collapse_instances`` was not asked for; segment numbers mean different things; or all masks are empty.
+        InputError: Unnamed values; masks number single objects and ``collapse`` was not asked for; segment numbers mean
+            different things; or all masks are empty.
     """
-
-    def look(row: int) -> _Seen | None:
-        path = str(study.frame["mask"].iloc[row])
-        if not path:
-            return None
-        mask = read_mask(path, collapse=study.collapse_instances)
-        return _Seen(file_name(path), tuple(np.unique(mask.labels).tolist()), mask.segments, mask.notes)
-
-    seen = [one for one in study.each(look) if one is not None]
     found = sorted(set().union(*(one.values for one in seen)) | {0}) if seen else [0]
     if len(found) < 2:
-        raise InputError("Every mask is empty.", "something outlined in at least one mask.", "Check the mask column.")
-    notes = _counted(study, seen)
-    if study.mask_labels is not None:
-        return _named(study.mask_labels, seen, notes)
-    if not study.collapse_instances:
+        raise InputError("Every mask is empty.", "a segmentation in at least one mask.", "Check the mask column.")
+    if labels is not None:
+        return _named(labels, seen)
+    if not collapse:
         _refuse_instances(seen)
     if len(found) > MOST_VALUES:
         raise InputError(
@@ -85,15 +64,35 @@ def meaning(study: Study) -> Meaning:
     names = _segment_names(seen)
     if names is not None:
         values = sorted({0, *names} | set(found))
-        words = _distinct(["background", *(names.get(value, f"label {value}") for value in values[1:])])
-        return Meaning(tuple(words), tuple(values), {value: k for k, value in enumerate(values)}, tuple(notes))
+        return _in_order(
+            _distinct(["background", *(names.get(value, f"label {value}") for value in values[1:])]), values
+        )
     if found == [0, 1, 255] and (both := _two_whites(seen)):
-        return Meaning(("background", "foreground"), (0, both[0]), both[1], (*notes, both[2]))
-    words = ["background", *(["foreground"] if len(found) == 2 else [f"label {value}" for value in found[1:]])]
-    return Meaning(tuple(words), tuple(found), {value: k for k, value in enumerate(found)}, tuple(notes))
+        return both
+    return _in_order(
+        ["background", *(["foreground"] if len(found) == 2 else [f"label {value}" for value in found[1:]])], found
+    )
 
 
-def _refuse_instances(seen: list[_Seen]) -> None:
+def counts(seen: list[MaskFacts], images: int, *, collapse: bool, resample: bool) -> list[str]:
+    """Empty masks, rows without one, and what was repaired while reading, with the number of masks."""
+    empty = sum(one.values == (0,) for one in seen)
+    absent = images - len(seen)
+    notes = [f"{empty} of {len(seen)} masks are empty: they segment nothing"] if empty else []
+    notes += [f"{absent} of {images} images have no mask"] if absent else []
+    if collapse:
+        notes.append("every value but 0 in the masks was taken as foreground (collapse_instances)")
+    if resample:
+        notes.append("masks on another grid are resampled to their image's by nearest neighbour (resample_masks)")
+    repairs = Counter(note for one in seen for note in one.notes)
+    return [*notes, *(f"{count} of {len(seen)} masks: {note}" for note, count in sorted(repairs.items()))]
+
+
+def _in_order(names: list[str], values: list[int]) -> LabelMap:
+    return LabelMap(tuple(names), tuple(values), {value: place for place, value in enumerate(values)})
+
+
+def _refuse_instances(seen: list[MaskFacts]) -> None:
     """Masks that count their objects 1, 2, 3, ... up to a number that differs from image to image."""
     counts = [len(one.values) - (0 in one.values) for one in seen if one.values != (0,) and one.segments is None]
     most = max(counts, default=0)
@@ -111,14 +110,14 @@ def _refuse_instances(seen: list[_Seen]) -> None:
     )
 
 
-def _named(labels: MaskLabels, seen: list[_Seen], notes: list[str]) -> Meaning:
+def _named(labels: MaskLabels, seen: list[MaskFacts]) -> LabelMap:
     given = {str(name): [value] if isinstance(value, int) else [*value] for name, value in labels.items()}
     every = [value for values in given.values() for value in values]
     whole = all(isinstance(value, (int, np.integer)) and value >= 0 for value in every)
     if len(set(every)) < len(every) or not whole or not all(given.values()):
         raise InputError(
             f"mask_labels names {every}.",
-            "whole numbers from 0 on, each once.",
+            "integers from 0 on, each once.",
             "Write mask_labels={'background': 0, 'edema': 2, 'tumour': [1, 4]} (--mask-labels tumour=1,4).",
         )
     background = next((name for name, values in given.items() if 0 in values), None)
@@ -143,10 +142,10 @@ def _named(labels: MaskLabels, seen: list[_Seen], notes: list[str]) -> Meaning:
         if len(given[name]) > 1
     ]
     first = [0 if name == background else int(given[name][0]) for name in names]
-    return Meaning(tuple(names), tuple(first), index, (*notes, *said))
+    return LabelMap(tuple(names), tuple(first), index, tuple(said))
 
 
-def _segment_names(seen: list[_Seen]) -> dict[int, str] | None:
+def _segment_names(seen: list[MaskFacts]) -> dict[int, str] | None:
     """The label of every segment number, when masks are DICOM Segmentations that agree about them."""
     names: dict[int, tuple[str, str]] = {}
     for one in seen:
@@ -161,28 +160,14 @@ def _segment_names(seen: list[_Seen]) -> dict[int, str] | None:
     return {number: label.strip() or f"label {number}" for number, (label, _) in names.items()} or None
 
 
-def _two_whites(seen: list[_Seen]) -> tuple[int, dict[int, int], str] | None:
+def _two_whites(seen: list[MaskFacts]) -> LabelMap | None:
     """Masks that store the foreground as 1 in some files and as 255 in others."""
     whites = [set(one.values) - {0} for one in seen]
     if any(len(values) > 1 for values in whites):
         return None
     ones, tops = whites.count({1}), whites.count({255})
-    words = f"the foreground is 1 in {ones} masks and 255 in {tops}: both were taken as one class"
-    return (1 if ones > tops else 255), {0: 0, 1: 1, 255: 1}, words
-
-
-def _counted(study: Study, seen: list[_Seen]) -> list[str]:
-    """Empty masks, rows without one, and what was repaired while reading, with the number of masks."""
-    empty = sum(one.values == (0,) for one in seen)
-    absent = len(study) - len(seen)
-    notes = [f"{empty} of {len(seen)} masks are empty: nothing is outlined in them"] if empty else []
-    notes += [f"{absent} of {len(study)} images have no mask"] if absent else []
-    if study.collapse_instances:
-        notes.append("every value but 0 in the masks was taken as foreground (collapse_instances)")
-    if study.resample_masks:
-        notes.append("masks on another grid are brought to their image's by nearest neighbour (resample_masks)")
-    counts = Counter(note for one in seen for note in one.notes)
-    return [*notes, *(f"{count} of {len(seen)} masks: {note}" for note, count in sorted(counts.items()))]
+    note = f"the foreground is 1 in {ones} masks and 255 in {tops}: both were taken as one class"
+    return LabelMap(("background", "foreground"), (0, 1 if ones > tops else 255), {0: 0, 1: 1, 255: 1}, (note,))
 
 
 def _distinct(names: list[str]) -> list[str]:

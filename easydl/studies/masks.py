@@ -1,26 +1,26 @@
-"""Mask files become class indices on the image's grid. What the values stand for is told elsewhere."""
+"""Mask files become class indices on the image's grid. What the values stand for is decided in `mask_labels`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from easydl import cache
 from easydl.errors import InputError
 from easydl.images import Scan, read
+from easydl.images.dicom_seg import is_segmentation, on_grid, read_segments
 from easydl.images.geometry import difference, moved
 from easydl.images.raster import ALPHA_NOTE, PALETTE_NOTE
-
-if TYPE_CHECKING:
-    from easydl.studies.mask_labels import Meaning
+from easydl.studies.pixel_facts import compact
 
 FEW_VALUES = 10
 ROUNDING = 1e-3
 WHOLE_AREAS = 0.8
-"""Least share of outlined pixels whose neighbour has the same value: label maps 0.86 to 1, images up to 0.74."""
+"""Least fraction of foreground pixels whose neighbour has the same value: label maps 0.86 to 1, images up to 0.74."""
 ENDS, AT_ENDS = 0.15, 0.98
-"""A lossy mask: share of pixels within this part of the range from black or white."""
+"""A lossy mask: fraction of pixels within this part of the range from black or white."""
 FAINT = 64
 JPEG_SPREAD = 24
 """Largest difference of the channels of a grey mask that lossy compression has tinted."""
@@ -28,34 +28,68 @@ MOST_CUT = 0.001
 SAMPLED = 100_000
 
 
-class Mask(NamedTuple):
-    """One mask file.
+class MaskFacts(NamedTuple):
+    """What is remembered of a mask file.
 
     Attributes:
-        labels: int32, the mask's own spatial shape.
-        affine: Its 4x4 affine, or None.
+        name: Its file name.
+        values: The values that occur.
         segments: The label of each segment of a DICOM Segmentation, by its number; None for other files.
-        notes: How it was read, in words.
+        notes: How it was read.
     """
 
-    labels: np.ndarray
-    affine: np.ndarray | None
+    name: str
+    values: tuple[int, ...]
     segments: dict[int, str] | None
     notes: tuple[str, ...]
 
 
-def read_labels(
-    path: str, known: Meaning, scan: Scan, *, resample: bool = False, collapse: bool = False,
-    note: Callable[[str], Any] | None = None,
-) -> np.ndarray:  # fmt: skip
-    """Read one mask as class indices on the grid of its image.
+class Mask(NamedTuple):
+    """One mask file on its own grid.
+
+    Attributes:
+        stored: Integers of any type, the mask's own spatial shape; memory-mapped when they come from the cache.
+        affine: Its 4x4 affine, or None.
+        facts: What is remembered of it.
+    """
+
+    stored: np.ndarray
+    affine: np.ndarray | None
+    facts: MaskFacts
+
+
+def read_mask(path: str, *, collapse: bool = False, entry: str | None = None) -> Mask:
+    """Read one mask file: a raster image, a NIfTI volume or a DICOM Segmentation.
 
     Args:
-        path: The mask file: a picture, a NIfTI volume or a DICOM Segmentation, which is placed by its positions.
-        known: What the values stand for.
-        scan: The image it belongs to.
+        path: The file.
+        collapse: Every value but 0 becomes 1.
+        entry: Where the cache keeps what was decoded; None decodes.
+
+    Raises:
+        InputError: Colours, fractions, negative values, or the grey values of an image.
+    """
+    stored, facts = cache.array(entry, lambda: _decode(path)) if entry is not None else _decode(path)
+    values = tuple(facts["values"])
+    if collapse:
+        stored, values = (stored > 0).astype(np.uint8), tuple(sorted({int(value > 0) for value in values}))
+    segments = facts["segments"]
+    if segments is not None:  # JSON has text for keys
+        segments = {int(number): label for number, label in segments.items()}
+    affine = None if facts["affine"] is None else np.array(facts["affine"])
+    return Mask(stored, affine, MaskFacts(file_name(path), values, segments, tuple(facts["notes"])))
+
+
+def on_image(
+    mask: Mask, index: Mapping[int, int], scan: Scan, *, resample: bool, note: Callable[[str], Any] | None = None
+) -> np.ndarray:
+    """A mask as class indices on the grid of its image.
+
+    Args:
+        mask: The mask.
+        index: The class of every value.
+        scan: Its image.
         resample: Bring a mask on another grid to the image's by the nearest neighbour in millimetres.
-        collapse: Every value but 0 is foreground.
         note: Called with a sentence when a part of the mask lies outside its image.
 
     Returns:
@@ -64,32 +98,26 @@ def read_labels(
     Raises:
         InputError: Another shape or another position in space than the image's, or a value of no class.
     """
-    mask = read_mask(path, collapse=collapse)
-    labels = _placed(mask, scan, file_name(path), resample, note)
-    values = np.asarray(sorted(known.index))
+    labels = _placed(mask, scan, resample, note)
+    values = np.asarray(sorted(index))
     place = np.searchsorted(values, labels).clip(0, len(values) - 1)
     if not np.array_equal(values[place], labels):
-        strange = sorted(set(np.unique(labels).tolist()) - set(known.index))
+        strange = sorted(set(np.unique(labels).tolist()) - set(index))
         raise InputError(
-            f"The mask {file_name(path)} holds the value {strange[0]}.",
+            f"The mask {mask.facts.name} holds the value {strange[0]}.",
             f"only {', '.join(map(str, values.tolist()))}.",
             "Correct the mask, or name the value with mask_labels= (--mask-labels).",
         )
-    return np.asarray([known.index[value] for value in values.tolist()], np.int32)[place]
+    return np.asarray([index[value] for value in values.tolist()], np.int32)[place]
 
 
-def read_mask(path: str, *, collapse: bool = False) -> Mask:
-    """Read one mask file on its own grid.
+def file_name(path: str) -> str:
+    """The last part of an address, for messages."""
+    return path.replace("\\", "/").rsplit("/", 1)[-1]
 
-    Args:
-        path: A picture, a NIfTI volume or a DICOM Segmentation.
-        collapse: Every value but 0 becomes 1.
 
-    Raises:
-        InputError: Colours, fractions, negative values, or the grey values of an image.
-    """
-    from easydl.images.dicom_seg import is_segmentation, read_segments
-
+def _decode(path: str) -> tuple[np.ndarray, dict[str, Any]]:
+    """The labels of a mask file in a small type, and what belongs to them, as the cache keeps it."""
     name = file_name(path)
     segments: dict[int, str] | None = None
     if is_segmentation(path):
@@ -101,7 +129,7 @@ def read_mask(path: str, *, collapse: bool = False) -> Mask:
     spread = float(np.ptp(scan.pixels, axis=-1).max())
     if spread > (JPEG_SPREAD if _is_jpeg(path) else 0):
         raise InputError(
-            f"The mask {name} is a colour picture.",
+            f"The mask {name} is a colour image.",
             "one number for each class.",
             "Export it as a label map (PNG, NIfTI or DICOM Segmentation), or check that the image and mask columns are "
             "not exchanged.",
@@ -110,32 +138,37 @@ def read_mask(path: str, *, collapse: bool = False) -> Mask:
         pixels, said = _from_jpeg(pixels, name)
         notes += said
     rounded = np.rint(pixels)
-    apart = float(np.abs(pixels - rounded).max())
-    if apart >= ROUNDING or rounded.min() < 0:
+    remainder = float(np.abs(pixels - rounded).max())
+    if remainder >= ROUNDING or rounded.min() < 0:
         raise InputError(
-            f"The mask {name} holds {'fractions' if apart >= ROUNDING else 'negative values'} "
+            f"The mask {name} holds {'fractions' if remainder >= ROUNDING else 'negative values'} "
             f"({pixels.min():g} to {pixels.max():g}).",
-            "whole numbers from 0 on.",
+            "integers from 0 on.",
             "Export it as a label map, or check that the image and mask columns are not exchanged.",
         )
-    if apart:
-        notes.append("numbers next to whole ones were rounded")
+    if remainder:
+        notes.append("numbers next to integers were rounded")
     labels = rounded.astype(np.int32)
-    _refuse_image(labels, name)
-    return Mask((labels > 0).astype(np.int32) if collapse else labels, scan.affine, segments, tuple(notes))
+    values = np.unique(labels)
+    _refuse_image(labels, values, name)
+    facts = {
+        "affine": None if scan.affine is None else scan.affine.tolist(),
+        "segments": segments,
+        "notes": notes,
+        "values": values.tolist(),
+    }
+    return compact(labels), facts
 
 
-def _placed(mask: Mask, scan: Scan, name: str, resample: bool, note: Callable[[str], Any] | None) -> np.ndarray:
-    from easydl.images.dicom_seg import on_grid
-
-    labels, affine, to = mask.labels, mask.affine, scan.affine
-    apart = difference(to, affine) if affine is not None and to is not None else None
-    if labels.shape == scan.shape and apart is None:
+def _placed(mask: Mask, scan: Scan, resample: bool, note: Callable[[str], Any] | None) -> np.ndarray:
+    labels, affine, to = mask.stored.astype(np.int32), mask.affine, scan.affine
+    offset = difference(to, affine) if affine is not None and to is not None else None
+    if labels.shape == scan.shape and offset is None:
         return labels
     placed: np.ndarray | None = None
-    if mask.segments is not None and affine is not None:
+    if mask.facts.segments is not None and affine is not None:
         try:
-            placed = on_grid(labels, affine, scan, name)
+            placed = on_grid(labels, affine, scan, mask.facts.name)
         except InputError:
             if not resample or to is None:
                 raise
@@ -144,30 +177,30 @@ def _placed(mask: Mask, scan: Scan, name: str, resample: bool, note: Callable[[s
         placed = moved(labels, affine, to, shape).reshape(scan.shape)
     if placed is None:
         raise InputError(
-            f"The mask {name} has the shape {labels.shape}, its image {scan.shape}."
+            f"The mask {mask.facts.name} has the shape {labels.shape}, its image {scan.shape}."
             if labels.shape != scan.shape
-            else f"The mask {name} lies elsewhere in space than its image: {apart}.",
+            else f"The mask {mask.facts.name} lies elsewhere in space than its image: {offset}.",
             "a mask on the grid of its image: the same shape, position, spacing and orientation.",
             "Export the mask on the image's grid, pass resample_masks=True (--resample-masks) to bring it there by "
             "nearest neighbour and position in space, or correct the table if it is another image's mask.",
         )
-    _check_cut(mask, placed, scan, name, note)
+    _check_cut(mask, placed, scan, note)
     return placed
 
 
-def _check_cut(mask: Mask, placed: np.ndarray, scan: Scan, name: str, note: Callable[[str], Any] | None) -> None:
+def _check_cut(mask: Mask, placed: np.ndarray, scan: Scan, note: Callable[[str], Any] | None) -> None:
     """What does not lie inside the image is lost: some of it goes on the record, all of it is another patient's mask."""
-    inside = np.flatnonzero(mask.labels)
+    inside = np.flatnonzero(mask.stored)
     if not len(inside) or mask.affine is None or scan.affine is None:
         return
     if not placed.any():
         raise InputError(
-            f"Nothing that the mask {name} outlines lies inside its image.",
+            f"Nothing that the mask {mask.facts.name} segments lies inside its image.",
             "a mask of this image.",
             "Correct the table: it seems to be another image's mask.",
         )
     inside = inside[:: max(1, len(inside) // SAMPLED)]
-    indices = np.stack(np.unravel_index(inside, mask.labels.shape), axis=-1)
+    indices = np.stack(np.unravel_index(inside, mask.stored.shape), axis=-1)
     steps = np.linalg.inv(scan.affine) @ mask.affine
     sides = np.asarray(scan.shape if scan.dimension == 3 else (1, *scan.shape))
     there = indices @ steps[:3, :3].T + steps[:3, 3]
@@ -175,12 +208,11 @@ def _check_cut(mask: Mask, placed: np.ndarray, scan: Scan, name: str, note: Call
         there[:, 0] = 0
     outside = float(((there < -0.5) | (there > sides - 0.5)).any(axis=1).mean())
     if outside > MOST_CUT and note is not None:
-        note(f"{outside:.0%} of what the mask {name} outlines lies outside its image and was cut")
+        note(f"{outside:.0%} of what the mask {mask.facts.name} segments lies outside its image and was cut")
 
 
-def _refuse_image(labels: np.ndarray, name: str) -> None:
+def _refuse_image(labels: np.ndarray, values: np.ndarray, name: str) -> None:
     """Few values, or areas of one value: anything else is an image that was given as a mask."""
-    values = np.unique(labels)
     if len(values) <= FEW_VALUES:
         return
     inside = labels[..., :-1] > 0
@@ -202,7 +234,7 @@ def _from_jpeg(pixels: np.ndarray, name: str) -> tuple[np.ndarray, list[str]]:
     ends = float(((pixels <= ENDS * top) | (pixels >= (1 - ENDS) * top)).mean())
     if top < FAINT or ends < AT_ENDS:
         raise InputError(
-            f"The mask {name} is a JPEG picture whose grey values ({pixels.min():g} to {top:g}) do not fall into black and "
+            f"The mask {name} is a JPEG image whose grey values ({pixels.min():g} to {top:g}) do not fall into black and "
             "white.",
             "a mask saved without loss.",
             "Export it again as PNG, NIfTI or DICOM Segmentation: JPEG changes the numbers that stand for the classes.",
@@ -216,8 +248,3 @@ def _is_jpeg(path: str) -> bool:
             return file.read(3) == b"\xff\xd8\xff"
     except OSError:
         return False
-
-
-def file_name(path: str) -> str:
-    """The last part of an address, for messages."""
-    return path.replace("\\", "/").rsplit("/", 1)[-1]

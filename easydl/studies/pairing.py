@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from easydl.errors import InputError
-from easydl.studies.folders import SPLIT_NAMES, image_files, some, visible_folders
-from easydl.studies.tables import tables_in
+from easydl.studies.folders import image_files, some, visible_folders
+from easydl.studies.tables import SPLIT_NAMES, tables_in
 
 IMAGE_FOLDERS = {"images", "image", "imagestr", "img", "imgs", "scans"}
 MASK_FOLDERS = {"masks", "mask", "labels", "label", "labelstr", "segmentations", "segmentation", "seg", "annotations"}

@@ -1,129 +1,178 @@
-"""What a study's files hold, told by their bytes: digests, notes and decoded pixels are worked out once for each."""
+"""The image files of a study: each is decoded once, and what its pixels tell is kept under the hash of its bytes."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from easydl import cache
+from easydl.errors import EasyDLError, InputError
+from easydl.images import Scan, read
 from easydl.images.burned_in_text import has_text
 
-if TYPE_CHECKING:
-    from easydl.studies.study import Study
-
-DECODER = 4
-"""Counts up whenever the same file would be read as other pixels, or told otherwise, than before."""
+DECODER = 5
+"""Counts up whenever the same file would be read as other pixels, or described otherwise, than before."""
 COLOUR_DIFFERENCE = 12.0
 """Mean difference of red and blue, of 255, from which an image counts as coloured (grey films: up to 10)."""
 AT_ONCE = 256
 _known = cache.Facts(f"pixels_{DECODER}")
 
+Address = str
+"""A file, ``file#frame`` or ``folder#key``."""
+Row = tuple[Address, ...]
+"""The images of one row, one per channel column."""
 
-def keys(names: Iterable[str]) -> dict[str, str]:
-    """A SHA-256 for each address (file, ``file#frame`` or ``folder#key``) that changes with the bytes behind it.
 
-    Raises:
-        InputError: A folder or series is not there.
-        OSError: A file is not there.
+@dataclass(frozen=True)
+class PixelFacts:
+    """What the decoded pixels of one row tell.
+
+    Attributes:
+        digest: SHA-256 of pixels and shape; grey stored as RGB equals the same grey.
+        notes: What was assumed or repaired while reading.
+        spacing_mm: In the order of the axes, or None.
+        units: As of a `Scan`.
+        dimension: 2 or 3.
+        coloured: Really coloured, not grey stored as RGB.
+        burned_in_text: Whether text seems to be burned into the image.
     """
-    behind = {address: _files(address) for address in names}
-    contents = cache.contents({str(path) for paths in behind.values() for path in paths})
-    found = {}
-    for address, paths in behind.items():
-        text = "|".join(sorted(contents[str(path)] for path in paths))
-        frame = address.rpartition("#")[2] if len(paths) == 1 and str(paths[0]) != address else ""
-        found[address] = hashlib.sha256(f"{text}|{frame}".encode()).hexdigest()
-    return found
+
+    digest: str
+    notes: Sequence[str]
+    spacing_mm: Sequence[float] | None
+    units: str
+    dimension: int
+    coloured: bool
+    burned_in_text: bool
 
 
-def row_keys(study: Study, rows: Iterable[int]) -> list[str]:
-    """For each row a SHA-256 of what its images hold, in the order of their columns."""
-    every = addresses(study)
-    chosen = [every[row] for row in rows]
-    found = keys({one for row in chosen for one in row})
-    return [hashlib.sha256("|".join(found[one] for one in row).encode()).hexdigest() for row in chosen]
+class ImageFiles:
+    """The files of a study and all its parts. It remembers only what follows from the files themselves.
 
-
-def addresses(study: Study) -> list[tuple[str, ...]]:
-    """The paths (or ``folder#key``) of every row's images, one per channel column."""
-    return list(zip(*(study.frame[column].astype(str) for column in study.image_columns), strict=True))
-
-
-def facts(study: Study, rows: Sequence[int] | None = None) -> list[dict[str, Any]]:
-    """What the pixels of rows (all when None) tell, each image decoded once for all time.
-
-    Returns:
-        For each row ``digest`` (of the decoded pixels), ``notes``, ``spacing_mm``, ``units``, ``dimension``,
-        ``coloured`` and ``lettering``.
-
-    Raises:
-        InputError: Images cannot be read; all are counted and five named.
+    Every image is decoded once: the same decode fills the cache, from which it is read from then on, and gives the
+    facts. Without a cache on the disk an image is decoded whenever it is asked for, so that memory stays bounded.
     """
-    store = study._shared.setdefault("contents", {})
-    every = addresses(study)
-    wanted = range(len(study)) if rows is None else rows
-    missing = [row for row in wanted if every[row] not in store]
-    names = dict(zip(missing, row_keys(study, missing), strict=True))
-    known = _known.known(dict.fromkeys(names.values(), (0, 0)))
 
-    def look(row: int) -> dict[str, Any]:
-        if names[row] in known:
-            return known[names[row]]
-        scan = study.scan(row)
-        spacing = None if scan.spacing_mm is None else [float(mm) for mm in scan.spacing_mm]
-        found = {
-            "digest": _digest(scan.pixels), "notes": list(scan.notes), "spacing_mm": spacing, "units": scan.units,
-            "dimension": scan.dimension, "coloured": _coloured(scan.pixels),
-            "burned_in_text": scan.dimension == 2 and has_text(scan.pixels),
-        }  # fmt: skip
-        with lock:
-            fresh.append((names[row], (0, 0), found))
-            if len(fresh) >= AT_ONCE:
-                _known.keep(fresh)
-                fresh.clear()
-        return found
+    def __init__(self) -> None:
+        self._keys: dict[Address, str | None] = {}
+        self._facts: dict[Row, PixelFacts] = {}
 
-    fresh: list[tuple[str, tuple[int, int], Any]] = []
-    lock = Lock()
-    try:
-        store.update(zip((every[row] for row in missing), study.each(look, missing), strict=True))
-    finally:  # What was decoded before an interruption, or beside an unreadable image, is kept.
-        _known.keep(fresh)
-    return [store[every[row]] for row in wanted]
+    def key(self, address: Address) -> str | None:
+        """A SHA-256 that changes with the bytes behind an address; None when there is nothing."""
+        if address not in self._keys:
+            self._learn([address])
+        return self._keys[address]
 
+    def entry(self, address: Address, kind: str) -> str | None:
+        """Where the cache keeps what is decoded of a file; None without a cache, or without the file."""
+        key = self.key(address) if cache.folder() is not None else None
+        # The ending decides how some files are read.
+        return None if key is None else _entry(key, f"{kind}|{Path(address).name}")
 
-def remarks(study: Study) -> list[str]:
-    """What was assumed or repaired while reading, with the number of images each applies to."""
-    counts = Counter(note for one in facts(study) for note in set(one["notes"]))
-    notes = [f"{count} of {len(study)} images: {note}" for note, count in sorted(counts.items())]
-    colour = sum(bool(one["coloured"]) for one in facts(study))
-    if 0 < colour < len(study):
-        notes.append(f"{colour} of {len(study)} images are coloured and the others grey: they are brought to one kind")
-    return notes
+    def keys(self, rows: Iterable[Row]) -> list[str]:
+        """For each row a SHA-256 of what its images hold, in the order of their columns."""
+        rows = list(rows)
+        self._learn(address for row in rows for address in row)
+        return [_hash("|".join(str(self._keys[address]) for address in row)) for row in rows]
+
+    def scan(self, row: Row) -> Scan:
+        """The images of one row; several become channels.
+
+        Raises:
+            InputError: A file cannot be read, or the channels lie on different grids.
+        """
+        scans = [self._scan(address) for address in row]
+        if len(scans) == 1:
+            return scans[0]
+        shapes = {scan.shape for scan in scans}
+        if len(shapes) > 1:
+            raise InputError(
+                f"The images of one row have different sizes: {', '.join(map(str, sorted(shapes)))}.",
+                "image columns that lie on one grid (co-registered).",
+                "Resample them to one grid first, or use one image column.",
+            )
+        return replace(scans[0], pixels=np.concatenate([scan.pixels[..., :1] for scan in scans], axis=-1))
+
+    def facts(self, rows: Sequence[Row], each: Callable[[Callable[[int], Any], list[int]], Any]) -> list[PixelFacts]:
+        """What the pixels of rows tell; ``each`` runs a function for the places of some rows, and collects errors.
+
+        Raises:
+            InputError: Images cannot be read; all are counted and five named.
+        """
+        missing = [place for place, row in enumerate(rows) if row not in self._facts]
+        names = dict(zip(missing, self.keys(rows[place] for place in missing), strict=True))
+        known = _known.known(dict.fromkeys(names.values(), (0, 0)))
+        fresh: list[tuple[str, tuple[int, int], Any]] = []
+        lock = Lock()
+
+        def look(place: int) -> None:
+            if names[place] in known:
+                self._facts[rows[place]] = PixelFacts(**known[names[place]])
+                return
+            found = _look(self.scan(rows[place]))
+            self._facts[rows[place]] = found
+            with lock:
+                fresh.append((names[place], (0, 0), asdict(found)))
+                if len(fresh) >= AT_ONCE:
+                    _known.keep(fresh)
+                    fresh.clear()
+
+        try:
+            each(look, missing)
+        finally:  # What was decoded before an interruption, or beside an unreadable image, is kept.
+            _known.keep(fresh)
+        return [self._facts[row] for row in rows]
+
+    def _learn(self, addresses: Iterable[Address]) -> None:
+        """Hash the bytes behind addresses that are new."""
+        behind: dict[Address, list[Path]] = {}
+        for address in addresses:
+            if address in self._keys or address in behind:
+                continue
+            try:
+                behind[address] = [path for path in _files(address) if path.stat()]
+            except (OSError, ValueError, EasyDLError):  # whoever reads it says what is wrong
+                self._keys[address] = None
+        contents = cache.contents({str(path) for paths in behind.values() for path in paths})
+        for address, paths in behind.items():
+            text = "|".join(sorted(contents[str(path)] for path in paths))
+            frame = address.rpartition("#")[2] if len(paths) == 1 and str(paths[0]) != address else ""
+            self._keys[address] = _hash(f"{text}|{frame}")
+
+    def _scan(self, address: Address) -> Scan:
+        entry = self.entry(address, "scan")
+        if entry is None:
+            return read(address)
+        pixels, facts = cache.array(entry, lambda: _packed(read(address)))
+        affine = None if facts["affine"] is None else np.array(facts["affine"])
+        spacing = None if facts["spacing_mm"] is None else tuple(facts["spacing_mm"])
+        return Scan(
+            np.array(pixels, np.float32), facts["units"], spacing, affine, facts["header"], facts["patient"], address,
+            tuple(facts["notes"]),
+        )  # fmt: skip
 
 
 class Decoded:
-    """The pixels of a study at one size and in one kind of units, decoded once and kept in the cache.
+    """One array for each row of a study, made once and kept in the cache. Made by `Study.decoded`.
 
     Args:
-        study: The images.
-        settings: Everything the pixels depend on beside the files.
+        keys: Of the rows, from `ImageFiles.keys`.
+        settings: Everything the arrays depend on beside the files.
         make: Makes the array of a row.
     """
 
-    def __init__(self, study: Study, settings: str, make: Callable[[int], np.ndarray]) -> None:
+    def __init__(self, keys: Sequence[str], settings: str, make: Callable[[int], np.ndarray]) -> None:
         self._make = make
-        what = f"{version('easydl-med')}|{DECODER}|{settings}"
-        self._keys = [
-            hashlib.sha256(f"{name}|{what}".encode()).hexdigest() for name in row_keys(study, range(len(study)))
-        ]
+        self._keys = [_entry(key, settings) for key in keys]
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -143,21 +192,76 @@ class Decoded:
         return (len(self), *self.row(0).shape)
 
 
+def remarks(facts: Sequence[PixelFacts]) -> list[str]:
+    """What was assumed or repaired while reading, with the number of images each applies to."""
+    counts = Counter(note for one in facts for note in set(one.notes))
+    notes = [f"{count} of {len(facts)} images: {note}" for note, count in sorted(counts.items())]
+    colour = sum(one.coloured for one in facts)
+    if 0 < colour < len(facts):
+        notes.append(f"{colour} of {len(facts)} images are coloured and the others grey: they are brought to one kind")
+    return notes
+
+
+def compact(pixels: np.ndarray) -> np.ndarray:
+    """The same numbers in the smallest type that holds them all: 8-bit films in a byte, CT in two."""
+    low, high = (pixels.min(), pixels.max()) if pixels.size else (0, 0)
+    for kind in (np.uint8, np.int16, np.uint16):
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            whole = pixels.astype(kind)
+            return whole if np.array_equal(whole, pixels) else pixels
+    return pixels
+
+
+def _packed(scan: Scan) -> tuple[np.ndarray, dict[str, Any]]:
+    """A scan as an entry of the cache."""
+    return compact(scan.pixels), {
+        "units": scan.units,
+        "spacing_mm": None if scan.spacing_mm is None else [float(mm) for mm in scan.spacing_mm],
+        "affine": None if scan.affine is None else scan.affine.tolist(),
+        "header": scan.header,
+        "patient": scan.patient,
+        "notes": list(scan.notes),
+    }
+
+
+def _look(scan: Scan) -> PixelFacts:
+    return PixelFacts(
+        digest=_digest(scan.pixels),
+        notes=list(scan.notes),
+        spacing_mm=None if scan.spacing_mm is None else [float(mm) for mm in scan.spacing_mm],
+        units=scan.units,
+        dimension=scan.dimension,
+        coloured=_coloured(scan.pixels),
+        burned_in_text=bool(scan.dimension == 2 and has_text(scan.pixels)),
+    )
+
+
 def _digest(pixels: np.ndarray) -> str:
-    """SHA-256 of an image's decoded pixels and shape; grey stored as RGB equals the same grey."""
-    if pixels.shape[-1] == 3 and np.array_equal(pixels[..., 0], pixels[..., 1]) and np.array_equal(
-        pixels[..., 0], pixels[..., 2]
-    ):  # fmt: skip
+    if pixels.shape[-1] == 3 and (pixels[..., :1] == pixels[..., 1:]).all():
         pixels = pixels[..., :1]
-    return hashlib.sha256(str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
+    whole = np.ascontiguousarray(pixels) + np.float32(0)  # -0.0 is 0.0
+    return hashlib.sha256(str(pixels.shape).encode() + whole.tobytes()).hexdigest()
 
 
 def _coloured(pixels: np.ndarray) -> bool:
-    """Whether an image is really coloured, and not grey stored as RGB."""
     return pixels.shape[-1] == 3 and float(np.abs(pixels[..., 0] - pixels[..., 2]).mean()) > COLOUR_DIFFERENCE
 
 
-def _files(address: str) -> list[Path]:
+def _entry(key: str, settings: str) -> str:
+    return _hash(f"{key}|{_version()}|{DECODER}|{settings}")
+
+
+@lru_cache(1)
+def _version() -> str:
+    return version("easydl-med")
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _files(address: Address) -> list[Path]:
+    """The files behind an address."""
     path = Path(address)
     if path.is_file():
         voxels = path.with_suffix(".img")

@@ -1,4 +1,4 @@
-"""Several raters' labels become one: the majority for classes, the mean for numbers. It measures no agreement."""
+"""Several raters' labels become one: the majority for classes, the mean for values. It measures no agreement."""
 
 from __future__ import annotations
 
@@ -13,33 +13,29 @@ from easydl.studies import labels
 from easydl.studies.tables import many
 
 
-def readings(
-    frame: pd.DataFrame, columns: Sequence[str], notes: list[str], *, numeric: bool, classes: Sequence[str] | None,
+def ratings(
+    frame: pd.DataFrame,
+    columns: Sequence[str],
+    notes: list[str],
+    *,
+    numeric: bool,
+    classes: Sequence[str] | None,
     merge: bool,
-) -> pd.DataFrame:  # fmt: skip
-    """What every reader said of every image, cleaned in the same way for all.
+) -> pd.DataFrame:
+    """One column per rater, cleaned in the same way for all: text, blank where not rated; or float64, NaN.
 
-    Args:
-        frame: The table, as text.
-        columns: The raters' columns.
-        notes: What is assumed is added here.
-        numeric: Whether the readings are numbers.
-        classes: The classes given by the user; a word for "missing" that is not among them counts as not read.
-        merge: Whether labels that look alike are one class.
-
-    Returns:
-        One column per reader: text, blank where not read; or float64, NaN where not read.
+    A word for "missing" that is not among the classes counts as not rated.
 
     Raises:
-        InputError: Fewer than two raters, a reader named twice, or cells that cannot be read.
+        InputError: Fewer than two raters, a rater named twice, or cells that cannot be read.
     """
     columns = list(columns)
     if len(columns) < 2 or len(set(columns)) < len(columns):
         raise InputError(
             f"raters={columns!r}.", "the columns of at least two raters, each once.",
-            "Name the columns; a single reader's column is the label.",
+            "Name the columns; a single rater's column is the label.",
         )  # fmt: skip
-    # All cells below each other, so that one spelling, one comma and one question hold for every reader.
+    # All cells below each other, so that one spelling, one comma and one question hold for every rater.
     stacked = frame[columns].melt(ignore_index=False)
     rows, raters, cells = stacked.index, stacked["variable"], stacked["value"].str.strip()
     cells.index = pd.RangeIndex(len(cells))
@@ -51,51 +47,42 @@ def readings(
         strange = sorted(set(read) - set(map(str, classes))) if classes is not None else []
         if strange:
             raise InputError(
-                f"A reader wrote {strange[0]!r}, which is none of the classes.",
+                f"A rater wrote {strange[0]!r}, which is none of the classes.",
                 f"one of {', '.join(map(str, classes or ()))}.", "Correct the cells, or add it to classes=.",
             )  # fmt: skip
     full = read.reindex(cells.index) if numeric else read.reindex(cells.index, fill_value="")
-    wide = {reader: full[(raters == reader).to_numpy()].to_numpy() for reader in columns}
+    wide = {rater: full[(raters == rater).to_numpy()].to_numpy() for rater in columns}
     return pd.DataFrame(wide, index=frame.index)
 
 
-def consensus(read: pd.DataFrame, notes: list[str], *, numeric: bool) -> pd.Series:
-    """One label per image: the mean of the numbers, or the class most raters chose.
-
-    Args:
-        read: From `readings`.
-        notes: The rule, and what was set aside, is added here.
-        numeric: Whether the readings are numbers.
-
-    Returns:
-        The label as text, for the images that have one.
-    """
-    names = ", ".join(map(str, read.columns))
+def consensus(rated: pd.DataFrame, notes: list[str], *, numeric: bool) -> pd.Series:
+    """One label per image that has one, as text: the mean of the values, or the class most raters chose."""
+    names = ", ".join(map(str, rated.columns))
     if numeric:
-        mean = read.mean(axis=1)
-        unread = int(mean.isna().sum())
+        mean = rated.mean(axis=1)
+        unrated = int(mean.isna().sum())
         notes.append(f"the label is the mean of the raters {names}")
-        found = mean.dropna().map(repr)
+        labels_ = mean.dropna().map(repr)
     else:
-        votes = [_majority(row) for row in read.to_numpy(str)]
-        unread = sum(vote is None for vote in votes)
+        votes = [_majority(row) for row in rated.to_numpy(str)]
+        unrated = sum(vote is None for vote in votes)
         tied = sum(vote == "" for vote in votes)
         notes.append(f"the label is what most of the raters {names} chose")
         if tied:
-            notes.append(f"{many(tied, 'image')} set aside: the raters are evenly divided")
-        found = pd.Series(votes, index=read.index, dtype=object)[np.array([bool(vote) for vote in votes], bool)]
-    if unread:
-        notes.append(f"{many(unread, 'image')} set aside: read by nobody")
-    if not len(found):
+            notes.append(f"{many(tied, 'image')} excluded: the raters are evenly divided")
+        labels_ = pd.Series(votes, index=rated.index, dtype=object)[np.array([bool(vote) for vote in votes], bool)]
+    if unrated:
+        notes.append(f"{many(unrated, 'image')} excluded: rated by nobody")
+    if not len(labels_):
         raise InputError(
             f"There is no image on which most of the raters {names} agree.", "a label for some images at least.",
             "Check the raters' columns.",
         )  # fmt: skip
-    return found.astype(str)
+    return labels_.astype(str)
 
 
 def _majority(row: np.ndarray) -> str | None:
-    """The most frequent class; blank when two are equally frequent, None when nobody has read the image."""
+    """The most frequent class; blank when two are equally frequent, None when nobody has rated the image."""
     first = Counter(vote for vote in row if vote).most_common(2)
     if not first:
         return None

@@ -1,294 +1,147 @@
-"""Splits by patient that cannot leak, and the check of splits made elsewhere. It moves rows, never pixels."""
+"""Splits and folds by patient that cannot leak, and the check of splits made elsewhere. It moves rows, never pixels."""
 
 from __future__ import annotations
 
 import hashlib
-import re
-import unicodedata
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from easydl.errors import InputError, LeakageError
-from easydl.studies.folders import SPLIT_NAMES
-from easydl.studies.labels import JOIN
-
-if TYPE_CHECKING:
-    from easydl.studies.study import Study
+from easydl.studies.cohort import LEAST, Cohort, crossing
+from easydl.studies.dates import moments
+from easydl.studies.tables import SPLIT_NAMES, many, problems
 
 PARTS = ("train", "val", "test")
-WORDS = {"train": "training", "val": "validation", "test": "test"}
-LEAST = 2
-"""Patients of every class in every part, at least: of one alone, sensitivity is 0 or 1 and has no interval."""
-
+TITLES = {"train": "training", "val": "validation", "test": "test"}
 DRAWS = 20
 """Draws made, at most, to find one with every class in every part."""
+VALIDATION = 0.2
+"""Fraction of the patients of the other sites that is held back for validation when a site is left out."""
 
 
-def patient_key(patient: str) -> str:
-    """What stays of a patient's identifier when it is written another way: ``"P-01"`` and ``"p01 "`` are one.
+@dataclass(frozen=True)
+class Assignment:
+    """One split.
 
-    Case, spaces, punctuation and leading zeros go; letters and numbers stay apart (``"1-11"`` is not ``"11-1"``).
+    Attributes:
+        part: For every row ``"train"``, ``"val"``, ``"test"`` or ``""`` (in no part).
+        note: How it was made, with the sizes in patients and images.
+        notes: What was assumed.
+        overrides: Reasons given in writing for a split that leaks.
     """
-    parts = re.findall(r"\d+|[^\W\d_]+", unicodedata.normalize("NFKC", patient).casefold())
-    return "|".join(part.lstrip("0") or "0" if part.isdigit() else part for part in parts) or patient
+
+    part: np.ndarray
+    note: str
+    notes: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
 
 
-def groups(study: Study) -> pd.Series:
-    """Which rows must stay together: those of one patient (however written), and of patients who share an image.
-
-    Returns:
-        For every row the name of its group, which does not depend on the order of the rows.
-    """
-    patients = study.frame["patient"].tolist()
-    parent = {patient: patient for patient in patients}
-
-    def top(patient: str) -> str:
-        while parent[patient] != patient:
-            parent[patient] = patient = parent[parent[patient]]
-        return patient
-
-    holder: dict[str, str] = {}
-    keys = {patient: f"patient {patient_key(patient)}" for patient in parent}
-    for patient, content in [*keys.items(), *zip(patients, study.digests(), strict=True)]:
-        one, other = top(patient), top(holder.setdefault(content, patient))
-        if one != other:
-            parent[max(one, other)] = min(one, other)
-    return pd.Series([top(patient) for patient in patients], index=study.frame.index)
-
-
-def assign(study: Study, sizes: tuple[float, float, float], seed: int) -> None:
-    """Fill the column ``split``: stratified by class, in whole groups, the same on every machine for a seed.
+def by_seed(rows: Cohort, sizes: Sequence[float], seed: int) -> Assignment:
+    """Stratified by class, in whole groups, the same on every machine for a seed.
 
     Raises:
-        InputError: The sizes are no shares, or a class has too few patients to be in all parts.
+        InputError: The sizes are not fractions, or a class has too few patients to be in all parts.
     """
     check_sizes(sizes)
-    group = groups(study)
-    stratum = strata(study, group, len(PARTS), least(study))
-    part = drawn(study, PARTS, lambda key: group.map(deal(stratum, sizes, key, least(study))), str(seed))
-    take_over(study, part, f"Split by patient, seed {seed}")
-    study.seed = seed
+    stratum = _strata(rows, len(PARTS), rows.each)
+    part = _drawn(rows, PARTS, lambda key: _deal(stratum, sizes, key, rows.each), str(seed))
+    return _assignment(rows, part, f"Split by patient, seed {seed}")
 
 
-def check_sizes(sizes: Sequence[float]) -> None:
-    """Refuse sizes that are no three positive shares."""
-    if len(sizes) != 3 or min(sizes) <= 0 or abs(sum(sizes) - 1) > 1e-6:
+def k_folds(rows: Cohort, k: int, seed: int) -> list[Assignment]:
+    """Every patient is tested once, the next fold validates; see `Study.folds`."""
+    if not isinstance(k, int) or k < 3:
         raise InputError(
-            f"sizes={sizes} are no shares of the patients.",
-            "three positive numbers (train, val, test) that add up to 1.",
-            "For example sizes=(0.6, 0.2, 0.2).",
+            f"k={k!r}.", "an integer from 3: one fold is tested on, one validates, the others train.", "Use k=5."
         )
+    stratum = _strata(rows, k, 1)  # one patient of a class in each fold: all folds together are tested
 
+    def draw(key: str) -> np.ndarray:
+        members = np.concatenate([_shuffled(chosen, f"{key}|{name}") for name, chosen in _members(stratum)])
+        fold = np.empty(len(members), int)
+        fold[members] = np.arange(len(members)) % k
+        return np.array([f"fold {one + 1}" for one in range(k)])[fold]
 
-def least(study: Study) -> int:
-    """How many patients of a class every part needs."""
-    return LEAST if balanced(study)[0] in ("classification", "ordinal") and _labelled(study) else 1
-
-
-def _labelled(study: Study) -> bool:
-    """Whether there are labels to balance the parts by: outlines are none, and images alone have none."""
-    return study.task != "segmentation" and ("label" in study.frame.columns or bool(study.heads))
-
-
-def strata(study: Study, group: pd.Series, parts: int, each: int) -> pd.Series:
-    """What the parts are balanced by: for every group its rarest class or finding, or the fifth of its number; with
-    several questions, by the first.
-
-    Args:
-        study: Its rows.
-        group: From `groups`.
-        parts: Into how many parts it will be dealt.
-        each: How many patients of a class every part needs.
-
-    Raises:
-        InputError: No patients, or a class with too few patients for so many parts.
-    """
-    frame = study.frame
-    if "patient" not in frame.columns:
-        raise InputError("The study has no patients.", "a patient for every image.", "Load it again with patient=.")
-    names = sorted(set(group))
-    if not _labelled(study):
-        stratum = pd.Series("all", index=names)
-    elif balanced(study)[0] == "regression":
-        mean = pd.to_numeric(balanced(study)[1]).groupby(group).mean().reindex(names)
-        order = mean.sort_values(kind="stable").index  # without an answer, at the end
-        fifths = min(5, max(1, len(order) // (2 * parts)))
-        stratum = pd.Series({name: f"fifth {place * fifths // len(order)}" for place, name in enumerate(order)})
-    else:
-        held = held_classes(study)
-        by_class = held.value_counts()
-        rarity = {name: (int(count), name) for name, count in by_class.items()}
-        stratum = held.groupby(group.loc[held.index].to_numpy()).agg(
-            lambda found: min(found, key=lambda name: rarity[name])
+    names = [f"fold {one + 1}" for one in range(k)]
+    fold = _drawn(rows, names, draw, f"{seed}|folds")
+    return [
+        _assignment(
+            rows,
+            np.where(fold == names[one], "test", np.where(fold == names[(one + 1) % k], "val", "train")),
+            f"Split by patient, fold {one + 1} of {k}, seed {seed}",
         )
-        stratum = stratum.reindex(names, fill_value="")  # without any finding
-        enough = held.groupby(held).agg(lambda rows: group.loc[rows.index].nunique())
-        refuse_few(enough, parts * each, parts)
-    needed = parts * each
-    counts = stratum.value_counts()
-    small = sorted(counts.index[counts < needed])
-    if small and len(counts) > len(small):
-        # A class whose patients nearly all have a rarer one as well: it comes along with that one.
-        stratum = stratum.replace(dict.fromkeys(small, max(counts.index, key=lambda name: (counts[name], name))))
-    elif small:
-        refuse_few(counts.rename({"": "no finding"}), needed, parts)
-    return stratum
+        for one in range(k)
+    ]
 
 
-def balanced(study: Study) -> tuple[str, pd.Series]:
-    """The task and the labels that parts are balanced by: with several questions, those of the first."""
-    if study.heads:
-        name, asked = next(iter(study.heads.items()))
-        return "regression" if asked == 1 else "classification", study.frame[name]
-    return study.task, study.frame.get("label", pd.Series(dtype=str))
+def leave_site_out(rows: Cohort, sites: pd.Series, column: str, seed: int) -> list[Assignment]:
+    """One site at a time is the test set; see `Study.folds`."""
+    site = sites.str.strip().to_numpy(str)
+    empty = [f"row {row + 2}: the site is empty" for row in np.flatnonzero(site == "")]
+    if empty:
+        raise problems(
+            empty, len(rows), f"a site in {column!r} in every row.", "Fill the cells, or take these rows out."
+        )
+    names = np.unique(site)
+    if len(names) < 2:
+        raise InputError(f"All images are of one site in {column!r}.", "at least two sites.", "Use study.folds(5).")
+    found = []
+    for name in names:
+        here = site == name
+        elsewhere = ~here & np.isin(rows.group, rows.group[here])
+        rest = rows.rows(~here & ~elsewhere)
+        part = np.full(len(rows), "", "<U5")
+        part[~here & ~elsewhere], part[here] = _held_back(rest, str(name), seed), "test"
+        note = f"Split by site, tested on {str(name)!r} of {column!r}, seed {seed}"
+        if elsewhere.any():
+            note += f" ({many(int(elsewhere.sum()), 'image')} of its patients at other sites in no part)"
+        without = rows.classes[~rows.has[here].any(axis=0)]
+        note += f" (the site has no image of {', '.join(without)})" if len(without) else ""
+        found.append(_assignment(rows, part, note, per_group=False))
+    return found
 
 
-def held_classes(study: Study) -> pd.Series:
-    """One entry per class that an image has: an image with two findings has two, with the same index."""
-    cells = balanced(study)[1]
-    if study.task == "multilabel":
-        cells = cells.str.split(JOIN, regex=False).explode()
-    return cells[cells != ""]
-
-
-def refuse_few(counts: pd.Series, needed: int, parts: int) -> None:
-    """Refuse classes with fewer patients than a split needs."""
-    if (counts < needed).any():
-        few = counts[counts < needed].sort_index()
-        listing = ", ".join(f"{name!r}: {count}" for name, count in few.head(5).items())
-        listing += f", and {len(few) - 5} more" if len(few) > 5 else ""
-        each = needed // parts
+def by_time(rows: Cohort, cells: pd.Series, column: str, sizes: Sequence[float]) -> Assignment:
+    """Trained on the earlier patients, tested on the later ones; see `Study.split`."""
+    check_sizes(sizes)
+    notes: list[str] = []
+    when = moments(cells, notes, column).to_numpy(float)
+    last = np.full(len(rows.names), -np.inf)
+    np.maximum.at(last, rows.group, when)
+    different = np.unique(last)
+    if len(different) < len(PARTS):
         raise InputError(
-            f"There are too few patients to split ({listing}).",
-            f"at least {needed} patients in every class: {each} for each of {parts} parts.",
-            "Add patients, merge classes, or leave the rare class out.",
+            f"The patients' last images in {column!r} have {len(different)} different times.",
+            "at least three, so that training, validation and test can follow each other.",
+            "Use a finer date, or study.split(seed=0).",
         )
+    # Patients of one day stay together; the cuts are those nearest to the sizes asked for.
+    upto = np.searchsorted(np.sort(last), different, side="right")
+    first = int(np.argmin(np.abs(upto[:-2] - sizes[0] * len(last))))
+    second = first + 1 + int(np.argmin(np.abs(upto[first + 1 : -1] - (sizes[0] + sizes[1]) * len(last))))
+    place = np.searchsorted(different, last)
+    part = np.where(place <= first, "train", np.where(place <= second, "val", "test"))
+    if rows.each > 1:
+        _refuse_few_in_time(rows, part)
+    begins = [cells.iloc[int(np.flatnonzero(when == different[cut + 1])[0])] for cut in (first, second)]
+    note = (
+        f"Split by time ({column!r}; patients by their last image, validation from {begins[0]}, test from {begins[1]})"
+    )
+    return replace(_assignment(rows, part, note), notes=tuple(notes))
 
 
-def shuffled(names: Iterable[str], key: str) -> np.ndarray:
-    """Names in an order that depends on them and the key alone."""
-    members = np.array(sorted(names))
-    start = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "little")
-    np.random.Generator(np.random.PCG64(start)).shuffle(members)
-    return members
-
-
-def drawn(study: Study, parts: Sequence[str], draw: Callable[[str], pd.Series], key: str) -> pd.Series:
-    """The first draw, of a few, that leaves no class out of a part: patients may have several classes.
-
-    Raises:
-        InputError: None does.
-    """
-    part = draw(key)
-    for again in range(1, DRAWS):
-        if not missing_classes(study, part, parts):
-            break
-        part = draw(f"{key}|again {again}")
-    refuse_missing(study, part, parts)
-    return part
-
-
-def deal(stratum: pd.Series, sizes: Sequence[float], key: str, each: int) -> pd.Series:
-    """Which part every group goes to, stratum by stratum, at least ``each`` groups of it in every part."""
-    part = pd.Series("train", index=stratum.index)
-    for name in sorted(stratum.unique()):
-        members = shuffled(stratum.index[stratum == name], f"{key}|{name}")
-        test = min(max(each, round(sizes[2] * len(members))), len(members) - 2 * each)
-        val = min(max(each, round(sizes[1] * len(members))), len(members) - test - each)
-        part[members[:test]], part[members[test : test + val]] = "test", "val"
-    return part
-
-
-def take_over(study: Study, part: pd.Series, how: str, *, check: bool = True) -> None:
-    """Write the column ``split``, check it (unless it was), and note the sizes in patients.
-
-    Raises:
-        LeakageError: A patient is in two parts.
-    """
-    frame = study.frame.assign(split=part.to_numpy())
-    if check:
-        assert_disjoint(frame)
-    study.frame["split"] = frame["split"]
-    # A split made anew takes the place of the earlier one's sentence; parts of it keep theirs.
-    study.notes = [note for note in study.notes if not note.startswith("Split by")]
-    study.notes.append(f"{how}: {sizes_in_words(frame, study.patients_known)}")
-
-
-def sizes_in_words(frame: pd.DataFrame, patients_known: bool = True) -> str:
-    """How many patients and images are in every part of a split."""
-    parts = []
-    for name in PARTS:
-        rows = frame[frame["split"] == name]
-        patients = (
-            f"{rows['patient'].nunique()} patients ({len(rows)} images)" if patients_known else f"{len(rows)} images"
-        )
-        parts.append(f"{patients} for {WORDS[name]}")
-    return ", ".join(parts)
-
-
-def missing_classes(study: Study, part: pd.Series, parts: Sequence[str]) -> list[tuple[str, str]]:
-    """The (class, part) of which there is no image."""
-    if study.task == "segmentation" or not ("label" in study.frame.columns or study.heads):
-        return []
-    if balanced(study)[0] == "regression":
-        return []
-    held = held_classes(study)
-    present = set(zip(held, part.loc[held.index], strict=True))
-    return [(name, one) for name in sorted(set(held)) for one in parts if (name, one) not in present]
-
-
-def refuse_missing(study: Study, part: pd.Series, parts: Sequence[str]) -> None:
-    """Refuse a split that leaves a class out of a part.
-
-    Raises:
-        InputError: With the class and the part.
-    """
-    missing = missing_classes(study, part, parts)
-    if missing:
-        listing = ", ".join(f"{name!r} in {WORDS.get(part, part)}" for name, part in missing[:5])
-        raise InputError(
-            f"The split would leave parts without a class: no image of {listing}.",
-            "images of every class in every part.",
-            "Choose other sizes or another seed, merge classes, or leave the rare class out.",
-        )
-
-
-def assert_disjoint(frame: pd.DataFrame) -> None:
-    """Refuse a table whose column ``split`` puts a patient in two parts.
-
-    Raises:
-        LeakageError: With the number of such patients.
-    """
-    leaking = shared_patients(frame, "split")
-    if leaking:
-        raise _leak(leaking, "split", frame)
-
-
-def shared_patients(frame: pd.DataFrame, column: str) -> list[str]:
-    """The patients whose rows lie in more than one part of the split in ``column``, however they are written."""
-    rows = frame[frame[column] != ""]
-    keys = rows["patient"].map({patient: patient_key(patient) for patient in rows["patient"].unique()})
-    parts = rows[column].groupby(keys).nunique()
-    return sorted(rows.loc[keys.isin(parts.index[parts > 1]), "patient"].unique())
-
-
-def check_split(study: Study, column: str, override: str | None) -> None:
+def ready_made(rows: Cohort, cells: pd.Series, column: str, override: str | None) -> Assignment:
     """Take over a ready-made split, unless a patient or an identical image is in two of its parts.
 
     Raises:
-        InputError: The column is missing or holds other words than train, val and test.
+        InputError: The column holds other words than train, val and test.
         LeakageError: Patients or images are in two parts and there is no ``override``.
     """
-    if column not in study.frame.columns:
-        raise InputError(
-            f"There is no column {column!r} with a split.",
-            "a column of train, val and test.",
-            "Use study.split(seed=0).",
-        )
-    names = study.frame[column].str.strip().str.lower()
+    names = cells.str.strip().str.lower()
     strange = sorted(set(names) - set(SPLIT_NAMES))
     if strange:
         raise InputError(
@@ -296,35 +149,209 @@ def check_split(study: Study, column: str, override: str | None) -> None:
             "train, val (or valid, validation) or test in every row.",
             "Correct the column, or use study.split(seed=0).",
         )
-    trial = study.frame.assign(split=names.map(SPLIT_NAMES))
-    missing = [part for part in PARTS if part not in set(trial["split"])]
-    leaking = shared_patients(trial, "split")
-    content = pd.Series(study.digests(), index=trial.index)
-    copies = int((trial.groupby(content)["split"].nunique() > 1).sum())
-    if (leaking or copies) and not (override or "").strip():
-        raise _leak(leaking, column, trial, copies)
+    part = names.map(SPLIT_NAMES).to_numpy(str)
+    reason = (override or "").strip()
+    patients, images = _leaking(rows, part)
+    if (patients or images) and not reason:
+        raise _leak(rows, patients, images, f"The split in column {column!r}")
+    missing = [one for one in PARTS if one not in part]
     if missing:
         raise InputError(
             f"The split column {column!r} has no {' and no '.join(missing)} rows.",
             "rows for train, val and test.",
             "Use study.split(seed=0), which holds out a test set.",
         )
-    take_over(study, trial["split"], f"Split by the column {column!r}", check=False)
-    if leaking or copies:
-        study.overrides.append(
-            f"The given split was used although {len(leaking)} patients and {copies} identical images are in more "
-            f"than one part. Reason given: {(override or '').strip()}"
+    note = f"Split by the column {column!r}: {_sizes(rows, part)}"
+    overrides = (
+        f"The given split was used although {patients} patients and {images} identical images are in more than one "
+        f"part. Reason given: {reason}",
+    )
+    return Assignment(part, note, overrides=overrides if patients or images else ())
+
+
+def check_sizes(sizes: Sequence[float]) -> None:
+    """Refuse sizes that are not three positive fractions."""
+    if len(sizes) != 3 or min(sizes) <= 0 or abs(sum(sizes) - 1) > 1e-6:
+        raise InputError(
+            f"sizes={sizes} are not fractions of the patients.",
+            "three positive numbers (train, val, test) that add up to 1.",
+            "For example sizes=(0.6, 0.2, 0.2).",
         )
 
 
-def _leak(leaking: list[str], column: str, frame: pd.DataFrame, copies: int = 0) -> LeakageError:
-    what = []
-    if leaking:
-        what.append(f"{len(leaking)} of {frame['patient'].nunique()} patients")
-    if copies:
-        what.append(f"{copies} identical images")
+def _strata(rows: Cohort, parts: int, each: int) -> np.ndarray:
+    """What the parts are balanced by: for every group its rarest class, or the fifth of its value.
+
+    Raises:
+        InputError: A class with too few patients for so many parts.
+    """
+    if rows.values is not None:
+        stratum = _fifths(rows, parts)
+    elif not len(rows.classes):
+        stratum = np.full(len(rows.names), "all")
+    else:
+        has = rows.group_has()
+        refuse_few(dict(zip(rows.classes.tolist(), has.sum(axis=0).tolist(), strict=True)), parts * each, parts)
+        rarest = np.lexsort((rows.classes, rows.has.sum(axis=0)))  # from the rarest on
+        first = has[:, rarest].argmax(axis=1)
+        stratum = np.where(has.any(axis=1), rows.classes[rarest][first], "")  # "" holds none of the classes
+    names, counts = np.unique(stratum, return_counts=True)
+    small = counts < parts * each
+    if small.all():
+        sizes = dict(zip((str(name) or "no label" for name in names), counts.tolist(), strict=True))
+        refuse_few(sizes, parts * each, parts)
+    # A class whose patients nearly all have a rarer one as well comes along with the most frequent stratum.
+    largest = max(zip(counts.tolist(), names.tolist(), strict=True))[1]
+    return np.where(np.isin(stratum, names[small]), largest, stratum)
+
+
+def _fifths(rows: Cohort, parts: int) -> np.ndarray:
+    """For every group the fifth that its mean value lies in; fewer parts of the range when there are few groups."""
+    assert rows.values is not None
+    members: list[list[float]] = [[] for _ in rows.names]
+    for group, value in zip(rows.group.tolist(), rows.values.tolist(), strict=True):
+        if not math.isnan(value):
+            members[group].append(value)
+    # An exact sum: a rounded one depends on the order of the rows. Without a value, at the end.
+    means = np.array([math.fsum(values) / len(values) if values else math.nan for values in members])
+    count = len(means)
+    place = np.empty(count, int)
+    place[np.argsort(means, kind="stable")] = np.arange(count)
+    return np.array([f"fifth {one}" for one in place * min(5, max(1, count // (2 * parts))) // count])
+
+
+def refuse_few(counts: dict[str, int], needed: int, parts: int) -> None:
+    """Refuse classes with fewer patients than a split needs."""
+    few = sorted((name, count) for name, count in counts.items() if count < needed)
+    if few:
+        listing = ", ".join(f"{name!r}: {count}" for name, count in few[:5])
+        listing += f", and {len(few) - 5} more" if len(few) > 5 else ""
+        raise InputError(
+            f"There are too few patients to split ({listing}).",
+            f"at least {needed} patients in every class: {needed // parts} for each of {parts} parts.",
+            "Add patients, merge classes, or leave the rare class out.",
+        )
+
+
+def _refuse_few_in_time(rows: Cohort, part: np.ndarray) -> None:
+    row_part = part[rows.group]
+    few = [
+        f"{str(name)!r} {count} in {TITLES[one]}"
+        for place, name in enumerate(rows.classes)
+        for one in PARTS
+        if (count := len(np.unique(rows.patient[rows.has[:, place] & (row_part == one)]))) < LEAST
+    ]
+    if few:
+        raise InputError(
+            f"Split by time, there are too few patients of a class: {', '.join(few[:5])}.",
+            f"at least {LEAST} patients of every class in every part.",
+            "Choose other sizes=, or use study.split(seed=0), which is stratified.",
+        )
+
+
+def _members(stratum: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """The groups of every stratum, by its name."""
+    return [(str(name), np.flatnonzero(stratum == name)) for name in np.unique(stratum)]
+
+
+def _shuffled(members: np.ndarray, key: str) -> np.ndarray:
+    """Groups in an order that depends on their names' order and the key alone."""
+    members = members.copy()
+    start = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "little")
+    np.random.Generator(np.random.PCG64(start)).shuffle(members)
+    return members
+
+
+def _deal(stratum: np.ndarray, sizes: Sequence[float], key: str, each: int) -> np.ndarray:
+    """Which part every group goes to, stratum by stratum, at least ``each`` groups of it in every part."""
+    part = np.full(len(stratum), "train")
+    for name, chosen in _members(stratum):
+        members = _shuffled(chosen, f"{key}|{name}")
+        test = min(max(each, round(sizes[2] * len(members))), len(members) - 2 * each)
+        val = min(max(each, round(sizes[1] * len(members))), len(members) - test - each)
+        part[members[:test]], part[members[test : test + val]] = "test", "val"
+    return part
+
+
+def _held_back(rest: Cohort, site: str, seed: int) -> np.ndarray:
+    """Training and validation rows of the sites that are not tested on."""
+    try:
+        stratum = _strata(rest, 2, rest.each)
+    except InputError as problem:
+        raise InputError(
+            f"Without the site {site!r}: {problem.found[0].lower()}{problem.found[1:]}",
+            problem.expected,
+            "Merge small sites, or use study.folds(5), which does not hold out sites.",
+        ) from problem
+
+    def draw(key: str) -> np.ndarray:
+        part = np.full(len(stratum), "train")
+        for name, chosen in _members(stratum):
+            members = _shuffled(chosen, f"{key}|{name}")
+            size = max(rest.each, round(VALIDATION * len(members)))
+            part[members[: min(size, len(members) - rest.each)]] = "val"
+        return part
+
+    return _drawn(rest, ("train", "val"), draw, f"{seed}|{site}")[rest.group]
+
+
+def _drawn(rows: Cohort, parts: Sequence[str], draw: Callable[[str], np.ndarray], key: str) -> np.ndarray:
+    """The part of every group in the first draw, of a few, that leaves no class out of a part.
+
+    Raises:
+        InputError: None does.
+    """
+    has = rows.group_has()
+    for attempt in range(DRAWS):
+        part = draw(f"{key}|again {attempt}" if attempt else key)
+        present = np.array([has[part == one].any(axis=0) for one in parts])
+        if present.all():
+            return part
+    missing = [(str(name), one) for place, name in enumerate(rows.classes)
+               for one, found in zip(parts, present[:, place], strict=True) if not found]  # fmt: skip
+    listing = ", ".join(f"{name!r} in {TITLES.get(one, one)}" for name, one in missing[:5])
+    raise InputError(
+        f"The split would leave parts without a class: no image of {listing}.",
+        "images of every class in every part.",
+        "Choose other sizes or another seed, merge classes, or leave the rare class out.",
+    )
+
+
+def _assignment(rows: Cohort, part: np.ndarray, how: str, *, per_group: bool = True) -> Assignment:
+    """An assignment that was checked, whoever made it.
+
+    Raises:
+        LeakageError: A patient or an image is in two parts.
+    """
+    part = part[rows.group] if per_group else part
+    patients, images = _leaking(rows, part)
+    if patients or images:
+        raise _leak(rows, patients, images, "The split")
+    return Assignment(part, f"{how}: {_sizes(rows, part)}")
+
+
+def _sizes(rows: Cohort, part: np.ndarray) -> str:
+    """How many patients and images are in every part of a split."""
+    texts = []
+    for name in PARTS:
+        here = part == name
+        images = f"{int(here.sum())} images"
+        patients = f"{len(np.unique(rows.patient[here]))} patients ({images})" if rows.patients_known else images
+        texts.append(f"{patients} for {TITLES[name]}")
+    return ", ".join(texts)
+
+
+def _leaking(rows: Cohort, part: np.ndarray) -> tuple[int, int]:
+    """How many patients (as written) and how many identical images are in more than one part."""
+    patients = len(np.unique(rows.patient[crossing(rows.person, part)]))
+    return patients, len(np.unique(rows.image[crossing(rows.image, part)]))
+
+
+def _leak(rows: Cohort, patients: int, images: int, what: str) -> LeakageError:
+    counts = [f"{patients} of {len(np.unique(rows.patient))} patients"] if patients else []
+    counts += [f"{images} identical images"] if images else []
     return LeakageError(
-        f"The split in column {column!r} puts {' and '.join(what)} in more than one part.",
+        f"{what} puts {' and '.join(counts)} in more than one part.",
         "every patient and every image in one part only: otherwise the test measures memory, not skill.",
         "Use study.split(seed=0), or pass override='your reason', which every report will repeat.",
     )

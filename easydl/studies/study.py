@@ -12,45 +12,53 @@ import numpy as np
 import pandas as pd
 
 from easydl.errors import EasyDLError, InputError
-from easydl.images import Scan, read
+from easydl.images import Scan
 from easydl.options import SplitOptions, documented
-from easydl.studies import folds, pixel_facts, plots, splits
+from easydl.studies import plots, splits
 from easydl.studies.agreement import Agreement
-from easydl.studies.mask_labels import MaskLabels, Meaning, meaning
-from easydl.studies.masks import read_labels
-from easydl.studies.multitask import targets_of
-from easydl.studies.summary import Classes, StudySummary, classes_of, sampled, summary_of
+from easydl.studies.cohort import Cohort, cohort
+from easydl.studies.covariates import covariates_of
+from easydl.studies.mask_labels import LabelMap, MaskLabels, counts, label_map
+from easydl.studies.masks import on_image, read_mask
+from easydl.studies.pixel_facts import Decoded, ImageFiles, PixelFacts, remarks
+from easydl.studies.schema import LabelSchema
+from easydl.studies.summary import ImageKind, StudySummary, image_kind, image_size, spread
+from easydl.studies.tables import column_of, problems
+from easydl.tasks import Task
 
-TASKS = ("classification", "multilabel", "regression", "ordinal", "multitask", "segmentation")
 
-
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Study:
     """Images with labels or masks, their patients, and how they were split. Made by `easydl.load`.
 
+    A study is never changed by its methods: `split`, `folds`, `part`, `rows` and `head` return others, which know the
+    study they were taken from and share its classes and kind of images.
+
     Attributes:
         frame: One row per image: ``image`` (or several ``image_...`` columns), ``label`` or ``mask``, ``patient``,
-            ``split`` once split, and every further column, all as text. Several findings of one image are joined by
+            ``split`` once split, and every further column, all as text. Several labels of one image are joined by
             ``"; "``.
-        task: One of `TASKS`.
+        task: What is to be learnt.
         image_columns: The columns with images; several become channels.
-        patients_known: False when every image had to count as a patient of its own.
-        notes: What was assumed while loading, in words.
+        patients_known: False when every image had to count as a patient.
+        notes: What was assumed while loading and reading. Digests and masks add theirs when they are first read.
         overrides: Reasons given in writing for going against a refusal.
         name: What to call the study in messages.
         seed: The seed of the split, when there is one.
-        class_names: The classes or findings in their stored order, or the name of the number; None sorts the labels.
-        heads: For the task ``"multitask"``, each question's column with its classes in order, or 1 for a number.
-        raters: The columns with what several raters said.
-        agreement: How well the raters agree over all images, those set aside included; None without raters.
-        resample_masks: Whether masks on another grid are brought to their image's.
+        class_names: The classes or labels in their stored order, or the name of the value; None sorts the labels.
+        heads: For the task ``"multitask"``, each head's column with its classes in order, or 1 for a value.
+        raters: The columns with the labels of several raters.
+        agreement: How well the raters agree over all images, those excluded later too; None without raters.
+        resample_masks: Whether masks on another grid are resampled to their image's.
         collapse_instances: Whether every value but 0 in a mask is foreground.
         mask_labels: Names for the values in the masks, or None.
         mask_column: What the column ``mask`` was called in the table; it may name a side.
+        parent: The study that this one was taken from; that of a split part has the whole column ``split``.
+        files: What is known of the image files.
     """
 
     frame: pd.DataFrame
-    task: str = "classification"
+    task: Task = Task.CLASSIFICATION
     image_columns: list[str] = field(default_factory=lambda: ["image"])
     patients_known: bool = True
     notes: list[str] = field(default_factory=list)
@@ -65,106 +73,155 @@ class Study:
     collapse_instances: bool = False
     mask_labels: MaskLabels | None = None
     mask_column: str = "mask"
-    _shared: dict[str, Any] = field(default_factory=dict, repr=False)
+    parent: Study | None = field(default=None, repr=False)
+    files: ImageFiles = field(default_factory=ImageFiles, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "task", Task(self.task))
+        for name in ("notes", "overrides"):  # nobody else's list, so that a note stays where it was made
+            object.__setattr__(self, name, list(getattr(self, name)))
 
     def __len__(self) -> int:
         return len(self.frame)
 
     def __repr__(self) -> str:
-        return plots.sentence(self)
+        return f"<{self._sentence}>"
 
     def _repr_html_(self) -> str:
-        return plots.html(self)
+        agreement = self.agreement._repr_html_() if self.agreement is not None else ""
+        return plots.html(self.frame, self.schema, self._sentence, agreement, [*self.notes, *self.overrides])
+
+    @property
+    def _sentence(self) -> str:
+        """How many images of how many patients, and of what."""
+        patients = f"{self.n_patients} patients" if self.patients_known else "patients not known"
+        labels = plots.labels(self.frame, self.schema)
+        return f"Study {self.name}: {len(self)} images, {patients}{'; ' if labels else ''}{labels}"
 
     @property
     def n_patients(self) -> int:
         """Number of different patients."""
         return int(self.frame["patient"].nunique()) if "patient" in self.frame.columns else 0
 
+    @property
+    def classes(self) -> list[str]:
+        """Class names in order: those of the masks with the background first, labels, heads, or the value's name."""
+        if self.heads:
+            return list(self.heads)
+        if self.task.has_masks:
+            return list(self.label_map.names)
+        if self.class_names is not None:
+            return list(self.class_names)
+        if self.parent is not None:
+            return self.parent.classes
+        return sorted(self.frame["label"].unique()) if "label" in self.frame.columns else []
+
+    @property
+    def schema(self) -> LabelSchema:
+        """What the label columns mean."""
+        classes = () if self.task.has_masks or self.heads else tuple(self.classes)
+        return LabelSchema(self.task, classes, self.heads)
+
     @cached_property
-    def classes(self) -> Classes:
-        """Class names in order (for masks the background first), with what builders need to know."""
-        if "classes" not in self._shared:
-            self._shared["classes"] = classes_of(self)
-        return self._shared["classes"]
+    def summary(self) -> StudySummary:
+        """What a builder needs to know: task, classes, channels, size, spacing, units, covariates.
+
+        That of a part is its whole study's.
+        """
+        if self.parent is not None and self.schema == self.parent.schema:
+            return self.parent.summary
+        kind = self.kind
+        targets = list(self.heads) or (["label"] if "label" in self.frame.columns else [])
+        masks = self.task.has_masks
+        return StudySummary(
+            task=self.task,
+            classes=tuple(self.classes),
+            heads={name: one if isinstance(one, int) else tuple(one) for name, one in self.heads.items()},
+            channels=kind.channels,
+            dimension=kind.dimension,
+            image_size=image_size(self.frame, kind.dimension),
+            spacing_mm=kind.spacing_mm,
+            units=kind.units,
+            covariates={} if masks else covariates_of(self.frame, targets, [*self.image_columns, *self.raters]),
+            label_values=self.label_map.values if masks else None,
+        )
 
     def head(self, name: str) -> Study:
-        """One question of a study with several, as a study of its own; rows without an answer to it are left out.
+        """One head of a study with several, as a study; rows without a label for it are left out.
 
         Args:
-            name: The question's column.
+            name: The head's column.
 
         Raises:
-            InputError: The study has no such question.
+            InputError: The study has no such head.
 
         Example:
             >>> study.head("density").task  # doctest: +SKIP
-            'classification'
+            <Task.CLASSIFICATION: 'classification'>
         """
         if name not in self.heads:
             raise InputError(
-                f"The study has no question {name!r}.",
+                f"The study has no head {name!r}.",
                 f"one of {', '.join(map(repr, self.heads)) or 'none: it was loaded without heads='}.",
                 "Correct the name, or load the study with heads= (--heads).",
             )
-        asked = self.heads[name]
-        answered = self.frame[self.frame[name] != ""]
-        return replace(
-            self, frame=answered.assign(label=answered[name]).reset_index(drop=True), heads={},
-            task="regression" if isinstance(asked, int) else "classification",
-            class_names=[name] if isinstance(asked, int) else list(asked),
-            _shared={key: self._shared[key] for key in ("contents", "sample") if key in self._shared},
-        )  # fmt: skip
+        schema = self.schema.head(name)
+        rows = self.schema.head_rows(self.frame, name).reset_index(drop=True)
+        return replace(self, frame=rows, heads={}, task=schema.task, class_names=list(schema.classes), parent=self)
 
-    @property
-    def summary(self) -> StudySummary:
-        """What a builder needs to know: task, classes, channels, size, spacing, units, covariates."""
-        return summary_of(self)
+    @cached_property
+    def kind(self) -> ImageKind:
+        """What the images are like, from a sample; that of a part is its whole study's.
+
+        Raises:
+            InputError: Images cannot be read, or are of different kinds.
+        """
+        if self.parent is not None:
+            return self.parent.kind
+        return image_kind(self.facts(spread(len(self))), len(self.image_columns), self.name)
 
     @property
     def dimension(self) -> int:
         """2 for images, 3 for volumes."""
-        return self._sample["dimension"]
+        return self.kind.dimension
 
     @property
     def units(self) -> str:
         """What a model will be fed: ``"HU"`` or ``"0-255"`` (relative values are brought there)."""
-        return self._sample["units"]
+        return self.kind.units
 
     @property
     def channels(self) -> int:
         """1 for grey images (also grey stored as RGB), 3 for colour, or the number of image columns."""
-        return self._sample["channels"]
+        return self.kind.channels
 
     @property
     def spacing_mm(self) -> tuple[float, ...] | None:
         """Median spacing of the sampled scans in the order of their axes, or None when not known."""
-        return self._sample["spacing_mm"]
+        return self.kind.spacing_mm
 
     def addresses(self, row: int) -> list[str]:
         """The paths (or ``folder#key``) of one row's images, one per channel column."""
         return [str(self.frame[column].iloc[row]) for column in self.image_columns]
 
     def scan(self, row: int) -> Scan:
-        """Read the image of one row; several image columns are stacked as channels.
+        """The image of one row; several image columns are stacked as channels. It is decoded once, then cached.
 
         Raises:
             InputError: A file cannot be read, or the channels lie on different grids.
         """
-        scans = [read(address) for address in self.addresses(row)]
-        if len(scans) == 1:
-            return scans[0]
-        shapes = {scan.shape for scan in scans}
-        if len(shapes) > 1:
-            raise InputError(
-                f"Row {row + 2}: the images have different sizes: {', '.join(map(str, sorted(shapes)))}.",
-                "image columns that lie on one grid (co-registered).",
-                "Resample them to one grid first, or use one image column.",
-            )
-        return replace(scans[0], pixels=np.concatenate([scan.pixels[..., :1] for scan in scans], axis=-1))
+        return self.files.scan(tuple(self.addresses(row)))
 
-    def reference(self, row: int) -> np.ndarray:
+    def has_mask(self, row: int) -> bool:
+        """Whether a mask is named for a row."""
+        return "mask" in self.frame.columns and bool(str(self.frame["mask"].iloc[row]))
+
+    def reference(self, row: int, *, scan: Scan | None = None) -> np.ndarray:
         """The reference mask of one row as class indices.
+
+        Args:
+            row: Which row.
+            scan: The image of this row, when it is at hand.
 
         Returns:
             int32 array of the scan's spatial shape; 0 is the background, k the k-th class.
@@ -172,19 +229,53 @@ class Study:
         Raises:
             InputError: The row has no mask, or the mask does not lie on the image's grid.
         """
-        return read_labels(
-            str(self.frame["mask"].iloc[row]), self._meaning(), self.scan(row), resample=self.resample_masks,
-            collapse=self.collapse_instances, note=self._note,
-        )  # fmt: skip
+        mask = self._mask(row)
+        scan = self.scan(row) if scan is None else scan
+        return on_image(mask, self.label_map.index, scan, resample=self.resample_masks, note=self._note)
+
+    @cached_property
+    def label_map(self) -> LabelMap:
+        """What the values in the masks stand for, from all masks of the whole study; assumptions become notes."""
+        if self.parent is not None:
+            known = self.parent.label_map
+        else:
+            rows = [row for row in range(len(self)) if self.has_mask(row)]
+            seen = self.each(lambda row: self._mask(row).facts, rows)
+            found = label_map(seen, self.mask_labels, collapse=self.collapse_instances)
+            notes = counts(seen, len(self), collapse=self.collapse_instances, resample=self.resample_masks)
+            known = replace(found, notes=(*notes, *found.notes))
+        for note in known.notes:
+            self._note(note)
+        return known
+
+    def facts(self, rows: Iterable[int] | None = None) -> list[PixelFacts]:
+        """What the pixels of rows (all when None) tell; each image is decoded once for all time.
+
+        Raises:
+            InputError: Images cannot be read; all are counted and five named.
+        """
+        chosen = list(range(len(self)) if rows is None else rows)
+        every, place = self._rows(), {row: place for place, row in enumerate(chosen)}
+        return self.files.facts(
+            [every[row] for row in chosen],
+            lambda work, missing: self.each(lambda row: work(place[row]), [chosen[one] for one in missing]),
+        )
 
     def digests(self) -> list[str]:
         """SHA-256 of each row's decoded pixels: equal means the same image, whatever the file says."""
-        found = pixel_facts.facts(self)
-        if not self._shared.get("remarked"):
-            self._shared["remarked"] = True
-            for note in pixel_facts.remarks(self):
-                self._note(note)
-        return [one["digest"] for one in found]
+        facts = self.facts()
+        for note in remarks(facts):
+            self._note(note)
+        return [one.digest for one in facts]
+
+    def decoded(self, settings: str, make: Callable[[int], np.ndarray]) -> Decoded:
+        """The arrays that ``make`` makes of every row, each made once and kept in the cache.
+
+        Args:
+            settings: Everything that the arrays depend on beside the files.
+            make: Makes the array of a row.
+        """
+        return Decoded(self.files.keys(self._rows()), settings, make)
 
     def each(self, work: Callable[[int], Any], rows: Iterable[int] | None = None) -> list[Any]:
         """Do something for every row on two threads; all unreadable images are collected into one error.
@@ -203,12 +294,9 @@ class Study:
                 advice.add((problem.expected, problem.do))
                 return None
 
-        rows = range(len(self)) if rows is None else list(rows)
         with ThreadPoolExecutor(2) as pool:
-            results = list(pool.map(one, rows))
+            results = list(pool.map(one, range(len(self)) if rows is None else rows))
         if bad:
-            from easydl.studies.tables import problems
-
             general = (
                 "an image in every row that can be read whole.",
                 "Export these images again, or take their rows out.",
@@ -228,6 +316,8 @@ class Study:
     ) -> tuple[Study, Study, Study]:
         """Split into training, validation and test so that no patient and no image is in two of them.
 
+        The study itself is not changed: the parts hold the split, and their ``parent`` is the whole study with it.
+
         Args:
         {options}
 
@@ -242,12 +332,31 @@ class Study:
             Collins 2015 (TRIPOD), Ann Intern Med 162:55, on temporal and geographical validation.
         """
         if time is not None:
-            folds.by_time(self, time, sizes)
-        elif column is not None:
-            splits.check_split(self, "given_split" if column == "split" else column, override)
-        elif "split" not in self.frame.columns or (self.seed is not None and seed is not None):
-            splits.assign(self, sizes, seed or 0)
-        return tuple(self.part(name) for name in splits.PARTS)  # type: ignore[return-value]
+            cells = column_of(self.frame, time)
+            return self._divided(lambda rows: splits.by_time(rows, cells, time, sizes))._parts()
+        if column is not None:
+            return self.with_split(column, override)._parts()
+        is_split = "split" in self.frame.columns and set(splits.PARTS) <= set(self.frame["split"])
+        if is_split and (self.seed is None or seed is None):
+            return self._parts()
+        chosen = seed or 0
+        return self._divided(lambda rows: splits.by_seed(rows, sizes, chosen), chosen)._parts()
+
+    def with_split(self, column: str, override: str | None = None) -> Study:
+        """The study with a ready-made split: what `easydl.load` returns with ``split=``.
+
+        Raises:
+            InputError: There is no such column, or it holds other words than train, val and test.
+            LeakageError: Patients or images are in two parts and there is no ``override``.
+        """
+        column = "given_split" if column == "split" else column
+        if column not in self.frame.columns:
+            raise InputError(
+                f"There is no column {column!r} with a split.",
+                "a column of train, val and test.",
+                "Use study.split(seed=0).",
+            )
+        return self._divided(lambda rows: splits.ready_made(rows, self.frame[column], column, override))
 
     def folds(self, k: int = 5, *, seed: int = 0, site: str | None = None) -> list[tuple[Study, Study, Study]]:
         """Cross-validation by patient, or with one site left out at a time. The study itself is not split.
@@ -267,52 +376,38 @@ class Study:
 
         Example:
             >>> for train, val, test in study.folds(5):  # doctest: +SKIP
-            ...     easydl.fit(easydl.classifier("tiny", classes=study.classes), train, val)
+            ...     easydl.fit(easydl.classifier("tiny", study), train, val)
         """
-        return folds.k_folds(self, k, seed) if site is None else folds.leave_site_out(self, site, seed)
+        cells = None if site is None else column_of(self.frame, site)
+        base = replace(self, parent=self)
+        rows = base._cohort()
+        folds = splits.k_folds(rows, k, seed) if cells is None else splits.leave_site_out(rows, cells, str(site), seed)
+        return [base._assigned(fold, seed)._parts() for fold in folds]
 
     def part(self, name: str) -> Study:
-        """The rows of one part of the split (``"train"``, ``"val"`` or ``"test"``) as a study of their own."""
+        """The rows of one part of the split (``"train"``, ``"val"`` or ``"test"``) as a study."""
         return self.rows(self.frame.index[self.frame["split"] == name], name=name)
 
     def rows(self, index: Any, name: str | None = None) -> Study:
         """A study of some rows of the frame, chosen by their index."""
-        chosen = self.frame.loc[index].reset_index(drop=True)
-        return replace(self, frame=chosen, name=name or self.name)
+        return replace(self, frame=self.frame.loc[index].reset_index(drop=True), name=name or self.name, parent=self)
 
     def targets(self) -> Any:
         """What a model is to put out for every image, as float32.
 
         Returns:
             ``(images, classes)`` with one 1 in each row (classification, ordinal) or any number of them (multilabel),
-            or ``(images, 1)`` with the number (regression). For several questions a dict of these by name; a row
-            without an answer holds zeros, and `target_weights` says so.
+            or ``(images, 1)`` with the value (regression). With several heads a dict of these by name; a row without a
+            label for a head holds zeros, and `target_weights` says so.
 
         Raises:
             InputError: The study has no labels, or masks instead.
         """
-        if self.task == "multitask":
-            return {
-                name: targets_of(self.frame[name], "regression", [name])
-                if isinstance(asked, int)
-                else targets_of(self.frame[name], "classification", asked)
-                for name, asked in self.heads.items()
-            }
-        if "label" not in self.frame.columns or self.task == "segmentation":
-            raise InputError(
-                "The study has no label for each image.", "classes, findings or numbers.", "Load a table with labels."
-            )
-        return targets_of(self.frame["label"], self.task, self._names())
+        return self.schema.targets(self.frame)
 
     def target_weights(self) -> dict[str, np.ndarray] | None:
-        """For several questions, float32 ``(images,)`` by name: 1 where it is answered, 0 where not; else None."""
-        if self.task != "multitask":
-            return None
-        return {name: (self.frame[name] != "").to_numpy(np.float32) for name in self.heads}
-
-    def one_hot(self) -> np.ndarray:
-        """The classes as float32 ``(images, classes)``; `targets` serves every task."""
-        return self.targets()
+        """With several heads, float32 ``(images,)`` by name: 1 where there is a label, 0 where not; else None."""
+        return self.schema.weights(self.frame)
 
     def batches(
         self,
@@ -332,39 +427,55 @@ class Study:
 
         Returns:
             Batches of float32 ``(batch, *size, channels)`` in `units`, and `targets`: ``(batch, classes)``,
-            ``(batch, 1)`` for numbers, for several questions a dict of these (and a dict of weights, 0 where a question
-            is not answered), or, for masks, one-hot ``(batch, *size, classes)``.
+            ``(batch, 1)`` for values, with several heads a dict of these (and a dict of weights, 0 where a label is
+            missing), or, for masks, one-hot ``(batch, *size, classes)``.
         """
-        from easydl.studies.dataset import batches
+        from easydl.studies.dataset import dataset, decode, masks
 
-        return batches(self, batch_size, size=size, shuffle=shuffle, seed=seed)
+        size = tuple(size) if size else ((64,) * 3 if self.dimension == 3 else (128, 128))
+        images = decode(self, size=size, channels=self.channels, units=self.units)
+        targets = masks(self, size, len(self.classes)) if self.task.has_masks else self.targets()
+        return dataset(images, targets, batch_size, weights=self.target_weights(), shuffle=shuffle, seed=seed)
 
-    @property
-    def _sample(self) -> dict[str, Any]:
-        """Dimension, units, channels and spacing; looked at once for a study and its parts."""
-        if "sample" not in self._shared:
-            self._shared["sample"] = sampled(self)
-        return self._shared["sample"]
+    def show(self, n: int = 9) -> Any:
+        """A matplotlib figure with some images of every class (for volumes the middle slice)."""
+        panels = []
+        for row in plots.examples(self.frame, self.schema, n):
+            scan = self.scan(row)
+            mask = self.reference(row, scan=scan) if self.task.has_masks and self.has_mask(row) else None
+            panels.append(plots.Panel(scan, mask, plots.title(self.frame.iloc[row], self.schema)))
+        return plots.figure(panels, min(len(panels), 6 if n > 9 else 3))
 
-    def _meaning(self) -> Meaning:
-        """What the values in the masks stand for; worked out once, and what was assumed goes on the record."""
-        if "masks" not in self._shared:
-            self._shared["masks"] = meaning(self)
-            for note in self._shared["masks"].notes:
-                self._note(note)
-        return self._shared["masks"]
+    def _rows(self) -> list[tuple[str, ...]]:
+        """The addresses of every row."""
+        return list(zip(*(self.frame[column].astype(str) for column in self.image_columns), strict=True))
+
+    def _mask(self, row: int) -> Any:
+        path = str(self.frame["mask"].iloc[row])
+        return read_mask(path, collapse=self.collapse_instances, entry=self.files.entry(path, "mask"))
+
+    def _cohort(self) -> Cohort:
+        return cohort(self.frame, self.schema, self.digests(), patients_known=self.patients_known)
+
+    def _divided(self, divide: Callable[[Cohort], splits.Assignment], seed: int | None = None) -> Study:
+        """This study with another column ``split``."""
+        base = replace(self, parent=self)  # what is noted while reading is noted there
+        return base._assigned(divide(base._cohort()), seed)
+
+    def _assigned(self, split: splits.Assignment, seed: int | None) -> Study:
+        # A split made anew takes the place of the earlier one's sentence.
+        notes = [note for note in self.notes if not note.startswith("Split by")]
+        return replace(
+            self,
+            frame=self.frame.assign(split=split.part),
+            seed=seed,
+            notes=[*notes, *split.notes, split.note],
+            overrides=[*self.overrides, *split.overrides],
+        )
+
+    def _parts(self) -> tuple[Study, Study, Study]:
+        return self.part("train"), self.part("val"), self.part("test")
 
     def _note(self, note: str) -> None:
         if note not in self.notes:
             self.notes.append(note)
-
-    def _names(self) -> list[str]:
-        if self.heads:
-            return list(self.heads)
-        if self.class_names is not None:
-            return self.class_names
-        return sorted(self.frame["label"].unique()) if "label" in self.frame.columns else []
-
-    def show(self, n: int = 9) -> Any:
-        """A matplotlib figure with some images of every class (for volumes the middle slice)."""
-        return plots.figure(self, n)

@@ -1,23 +1,18 @@
-"""What builders need to know of a study: its classes, and what a sample of its images is like. It reads no masks."""
+"""What builders need to know of a study: its classes, and what a sample of its images is like. It reads no files."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter
 
 from easydl.errors import InputError
-from easydl.studies import pixel_facts
-from easydl.studies.covariates import covariates_of
+from easydl.studies.pixel_facts import PixelFacts
 from easydl.tasks import Task
-
-if TYPE_CHECKING:
-    from easydl.studies.study import Study
 
 SAMPLE = 12
 
@@ -55,6 +50,22 @@ class StudySummary:
     covariates: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
     label_values: tuple[int, ...] | None = None
 
+    def __str__(self) -> str:
+        labels = "Value" if self.task.is_value else "Classes" if self.task.exclusive else "Labels"
+        images = f"{self.dimension}D, {self.channels} {'channel' if self.channels == 1 else 'channels'}, {self.units}"
+        lines = {
+            "Task": str(self.task),
+            labels: "" if self.heads else ", ".join(self.classes),
+            "Heads": _columns(self.heads),
+            "Images": images,
+            "Median size": f"{' x '.join(map(str, self.image_size))} pixels" if self.image_size else "",
+            "Median spacing": f"{' x '.join(f'{mm:.3g}' for mm in self.spacing_mm)} mm" if self.spacing_mm else "",
+            "Covariates": _columns(self.covariates),
+            "Mask values": ", ".join(map(str, self.label_values or ())),
+        }
+        width = max(map(len, lines)) + 2
+        return "\n".join(f"{f'{name}:':<{width}}{text}" for name, text in lines.items() if text)
+
     def to_json(self) -> str:
         """One JSON object."""
         return json.dumps(asdict(self), indent=1)
@@ -69,100 +80,55 @@ class StudySummary:
         return TypeAdapter(cls).validate_json(text)
 
 
-class Classes(list[str]):
-    """Class names in order, which also tell a builder what the study's images are like.
+@dataclass(frozen=True)
+class ImageKind:
+    """What a study's images are like: dimension, units, channels and median spacing in mm (or None)."""
 
-    Attributes:
-        channels: Channels of the images: 1 for grey, 3 for colour, or the number of image columns.
-        image_size: The median (height, width), or (depth, height, width), in pixels.
-        spacing_mm: The median spacing in the same order, in mm; None when it is not known.
-        dimension: 2 or 3.
-        label_values: For masks, the stored value of each class, in the same order.
-        covariates: The other columns of the table that a model can be told beside the image: their categories, or
-            None for numbers.
+    dimension: int
+    units: str
+    channels: int
+    spacing_mm: tuple[float, ...] | None
+
+
+def spread(rows: int) -> list[int]:
+    """A dozen rows spread over a study: what `image_kind` looks at."""
+    return sorted({int(row) for row in np.linspace(0, rows - 1, SAMPLE)}) if rows else []
+
+
+def image_kind(seen: Sequence[PixelFacts], columns: int, name: str) -> ImageKind:
+    """What images are like, from a sample of them in so many image columns.
+
+    Raises:
+        InputError: They are of different kinds.
     """
-
-    def __init__(
-        self,
-        names: Iterable[str],
-        *,
-        channels: int = 1,
-        image_size: tuple[int, ...] | None = None,
-        spacing_mm: tuple[float, ...] | None = None,
-        dimension: int = 2,
-        label_values: tuple[int, ...] | None = None,
-        covariates: Mapping[str, tuple[str, ...] | None] | None = None,
-    ) -> None:
-        super().__init__(names)
-        self.channels, self.image_size, self.dimension = channels, image_size, dimension
-        self.spacing_mm = spacing_mm
-        self.label_values = label_values
-        self.covariates = dict(covariates or {})
-
-
-def classes_of(study: Study) -> Classes:
-    """The classes of a study in order (for masks the background first), with what its images are like."""
-    facts: dict[str, Any] = {
-        "channels": study.channels,
-        "image_size": _image_size(study),
-        "spacing_mm": study.spacing_mm,
-        "dimension": study.dimension,
-    }
-    if study.task == "segmentation":
-        known = study._meaning()
-        return Classes(known.names, label_values=known.values, **facts)
-    return Classes(study._names(), covariates=covariates_of(study), **facts)
-
-
-def summary_of(study: Study) -> StudySummary:
-    """The summary of a study, from its table and a sample of its images."""
-    known = study.classes
-    return StudySummary(
-        task=Task(study.task),
-        classes=tuple(known),
-        heads={name: one if isinstance(one, int) else tuple(one) for name, one in study.heads.items()},
-        channels=known.channels,
-        dimension=known.dimension,
-        image_size=known.image_size,
-        spacing_mm=known.spacing_mm,
-        units=study.units,
-        covariates=known.covariates,
-        label_values=known.label_values,
+    dimensions = {one.dimension for one in seen}
+    hounsfield = {one.units == "HU" for one in seen}
+    if len(dimensions) > 1 or len(hounsfield) > 1:
+        what = "images and volumes" if len(dimensions) > 1 else "CT in Hounsfield units and other images"
+        raise InputError(f"{name} mixes {what}.", "one kind of image in a study.", "Make a study of each kind.")
+    colour = columns == 1 and any(one.coloured for one in seen)
+    known = [one.spacing_mm for one in seen if one.spacing_mm is not None]
+    return ImageKind(
+        dimension=dimensions.pop(),
+        units="HU" if hounsfield.pop() else "0-255",
+        channels=3 if colour else columns,
+        spacing_mm=tuple(float(mm) for mm in np.median(known, axis=0)) if known else None,
     )
 
 
-def sampled(study: Study) -> dict[str, Any]:
-    """Dimension, units, channels and spacing, from a dozen images spread over the study.
-
-    Raises:
-        InputError: Images cannot be read, or are of different kinds.
-    """
-    rows = sorted({int(row) for row in np.linspace(0, len(study) - 1, SAMPLE)})
-    seen = pixel_facts.facts(study, rows)
-    dimensions = {one["dimension"] for one in seen}
-    hounsfield = {one["units"] == "HU" for one in seen}
-    if len(dimensions) > 1 or len(hounsfield) > 1:
-        what = "images and volumes" if len(dimensions) > 1 else "CT in Hounsfield units and other images"
-        raise InputError(
-            f"{study.name} mixes {what}.",
-            "one kind of image in a study.",
-            "Make a study of each kind.",
-        )
-    colour = len(study.image_columns) == 1 and any(one["coloured"] for one in seen)
-    known = [one["spacing_mm"] for one in seen if one["spacing_mm"] is not None]
-    return {
-        "dimension": dimensions.pop(),
-        "units": "HU" if hounsfield.pop() else "0-255",
-        "channels": len(study.image_columns) if len(study.image_columns) > 1 else 3 if colour else 1,
-        "spacing_mm": tuple(float(mm) for mm in np.median(known, axis=0)) if known else None,
-    }
-
-
-def _image_size(study: Study) -> tuple[int, ...] | None:
+def image_size(frame: pd.DataFrame, dimension: int) -> tuple[int, ...] | None:
+    """The median size in pixels, from what the headers said."""
     sizes = []
-    for column in ("slices", "height", "width") if study.dimension == 3 else ("height", "width"):
-        numbers = pd.to_numeric(study.frame.get(column, pd.Series(dtype=str)), errors="coerce").dropna()
+    for column in ("slices", "height", "width") if dimension == 3 else ("height", "width"):
+        numbers = pd.to_numeric(frame.get(column, pd.Series(dtype=str)), errors="coerce").dropna()
         if numbers.empty:
             return None
         sizes.append(int(numbers.median()))
     return tuple(sizes)
+
+
+def _columns(columns: Mapping[str, Sequence[str] | int | None]) -> str:
+    """Columns with their categories: ``sex (F, M), age``."""
+    parts = [f"{name} ({', '.join(map(str, kinds))})" if isinstance(kinds, Sequence) else name
+             for name, kinds in columns.items()]  # fmt: skip
+    return ", ".join(parts)

@@ -24,6 +24,17 @@ NAMES = {
 }
 """The column names easydl recognises without being told, in the order it looks for them."""
 
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""How tables and folders name the parts of a split."""
+
 MOST_BYTES = 1024**3
 """Largest text table that is read: a million rows are about 100 MB."""
 SNIFFED_ROWS, SNIFFED_CHARACTERS = 50, 100_000
@@ -141,6 +152,21 @@ def pick(frame: pd.DataFrame, role: str, wanted: str | None, *, required: bool =
 def tables_in(folder: Path) -> list[Path]:
     """The tables that lie at the top of a folder, by their endings; a text file may be anything."""
     return [one for one in sorted(folder.iterdir()) if one.suffix.lower() in set(TABLE_SUFFIXES) - {".txt"}]
+
+
+def column_of(frame: pd.DataFrame, name: str) -> pd.Series:
+    """One column of a study's frame.
+
+    Raises:
+        InputError: There is no such column.
+    """
+    if name not in frame.columns:
+        raise InputError(
+            f"The study has no column {name!r}.",
+            f"one of its columns: {', '.join(map(str, frame.columns[:20]))}.",
+            "Correct the name of the column.",
+        )
+    return frame[name]
 
 
 def many(count: int, what: str) -> str:

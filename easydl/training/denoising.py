@@ -19,7 +19,6 @@ from easydl.prediction.grid import working_grid
 from easydl.prediction.image_to_image import NOISE, REDUCED, corrupted, corruption_of
 from easydl.studies import Study
 from easydl.studies.dataset import IN_MEMORY_BYTES, dataset
-from easydl.studies.pixel_facts import Decoded
 from easydl.training.checkpoint import training_key
 from easydl.training.loop import run_stage
 from easydl.training.pipeline import Patches
@@ -208,8 +207,8 @@ def _plan(
 def _decoded(study: Study, metadata: ModelMetadata) -> Any:
     """Every scan on the working grid; in memory when they are small, else in the cache."""
     settings = (metadata.channels, metadata.units, metadata.normalise, metadata.spacing_mm, metadata.max_side)
-    found = Decoded(
-        study, f"working grid|{settings}", lambda row: working_grid(metadata, study.scan(row)).astype(np.float32)
+    found = study.decoded(
+        f"working grid|{settings}", lambda row: working_grid(metadata, study.scan(row)).astype(np.float32)
     )
     small = sum(study.each(lambda row: found[row].nbytes)) <= IN_MEMORY_BYTES
     return [np.array(found[row]) for row in range(len(found))] if small else found

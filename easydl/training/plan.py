@@ -209,7 +209,7 @@ def _weights(
 
 
 def _class_weight(given: dict[str, float] | str | None, train: Study) -> tuple[dict[int, float] | None, str]:
-    classes = train._names()
+    classes = train.classes
     if given is None:
         return None, ""
     if isinstance(given, dict):

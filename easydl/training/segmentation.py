@@ -23,7 +23,7 @@ from easydl.networks.metadata import ModelMetadata
 from easydl.prediction.grid import working_grid
 from easydl.studies import Study
 from easydl.studies.dataset import IN_MEMORY_BYTES
-from easydl.studies.pixel_facts import Decoded, facts
+from easydl.studies.pixel_facts import Decoded
 from easydl.training import mixed_precision
 from easydl.training.checkpoint import training_key
 from easydl.training.fingerprint import Fingerprint, grid_spacing, plan_segmenter
@@ -49,7 +49,7 @@ def fit_segmenter(
     preset, seed, watch, show = asked.preset[0], asked.seed, asked.watch, asked.show
     if watch.folder is not None:
         write_status(watch.folder, state="running", stage="loading", message="Reading the scans and masks")
-    grid: dict[str, Any] = {"units": train.units, "label_values": train.classes.label_values}
+    grid: dict[str, Any] = {"units": train.units, "label_values": train.summary.label_values}
     words = ""
     if metadata.spacing_mm is not None:
         _check_spacing(train)
@@ -195,10 +195,8 @@ def _decoded(study: Study, metadata: ModelMetadata) -> tuple[Sequence[np.ndarray
     """
     with_mask = study.rows(study.frame.index[study.frame["mask"].astype(str) != ""])
     settings = (metadata.channels, metadata.units, metadata.normalise, metadata.spacing_mm, metadata.max_side)
-    found = Decoded(
-        with_mask,
-        f"working grid|{settings}",
-        lambda row: working_grid(metadata, with_mask.scan(row)).astype(np.float32),
+    found = with_mask.decoded(
+        f"working grid|{settings}", lambda row: working_grid(metadata, with_mask.scan(row)).astype(np.float32)
     )
 
     def one(row: int) -> tuple[np.ndarray, int, bool]:
@@ -212,7 +210,7 @@ def _decoded(study: Study, metadata: ModelMetadata) -> tuple[Sequence[np.ndarray
 
 
 def _own_spacing(study: Study) -> tuple[tuple[float, ...] | None, str]:
-    known = [one["spacing_mm"] for one in facts(study) if one["spacing_mm"] is not None]
+    known = [one.spacing_mm for one in study.facts() if one.spacing_mm is not None]
     if len(known) < len(study):
         return None, f"{len(study) - len(known)} scans do not say their spacing: all are used on their own grid."
     return grid_spacing(known)
@@ -233,7 +231,7 @@ def _check_seen(labels: list[np.ndarray], metadata: ModelMetadata) -> None:
 
 
 def _check_spacing(study: Study) -> None:
-    unknown = sum(one["spacing_mm"] is None for one in facts(study))
+    unknown = sum(one.spacing_mm is None for one in study.facts())
     if unknown:
         raise InputError(
             f"{unknown} of {len(study)} scans do not say how many millimetres a pixel is.",

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from easydl.errors import LeakageError
-from easydl.studies import pixel_facts
 from easydl.traps.association import associate, benjamini_hochberg
 from easydl.traps.issues import SEVERITIES, Audit, Issue
 
@@ -51,7 +50,8 @@ def audit(study: Study, *, seed: int = 0) -> Audit:
             )
             continue
         one = study.head(name)
-        one.frame = one.frame.drop(columns=[column for column in study.heads if column != "label"])
+        others = [column for column in study.heads if column != "label"]
+        one = replace(one, frame=one.frame.drop(columns=others))
         issues += [
             replace(found, sentence=f"{name}: {found.sentence}") for found in (*_counts(one), *_confounders(one, seed))
         ]
@@ -83,7 +83,7 @@ def refuse_leakage(train: Study, val: Study, override: str | None = None) -> lis
     Raises:
         LeakageError: With the numbers.
     """
-    from easydl.studies.splits import patient_key
+    from easydl.studies.cohort import patient_key
 
     patients = set(train.frame["patient"].map(patient_key)) & set(val.frame["patient"].map(patient_key))
     images = set(train.digests()) & set(val.digests())
@@ -113,7 +113,7 @@ def _patients(study: Study) -> list[Issue]:
                 + hint, "Add a column with the patient, if one patient can have several images.", n=len(study),
             )
         ]  # fmt: skip
-    from easydl.studies.splits import patient_key, shared_patients
+    from easydl.studies.cohort import patient_key, shared_patients
 
     for column in ("split", "given_split"):
         if column not in study.frame.columns:
@@ -221,7 +221,7 @@ def _counts(study: Study) -> list[Issue]:
 
 
 def _lettering(study: Study) -> list[Issue]:
-    seen = [row for row, one in enumerate(pixel_facts.facts(study)) if one["burned_in_text"]]
+    seen = [row for row, one in enumerate(study.facts()) if one.burned_in_text]
     if not seen:
         return []
     return [
@@ -243,7 +243,7 @@ def _confounders(study: Study, seed: int) -> list[Issue]:
     if "jpeg_tables" in frame.columns:
         fields["the JPEG compression (quality and tables)"] = ["jpeg_quality", "jpeg_tables"]
     # What is seen in the pixels but is not the patient: looked at once, with the digests.
-    seen = pd.DataFrame(pixel_facts.facts(study), index=frame.index)[["coloured", "burned_in_text"]].astype(int)
+    seen = pd.DataFrame(study.facts(), index=frame.index)[["coloured", "burned_in_text"]].astype(int)
     seen.columns = pd.Index(["seen coloured", "seen lettering"])
     looks = {"colour or grey": "seen coloured", "text in the image": "seen lettering"}
     fields |= {words: [column] for words, column in looks.items() if seen[column].nunique() > 1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,10 +30,8 @@ def numbered(study: Study) -> Study:
         >>> list(numbered(Study(frame)).frame["patient"])
         ['patient 1', 'patient 2']
     """
-    copy = study.rows(study.frame.index)
-    names = {name: f"patient {n}" for n, name in enumerate(dict.fromkeys(copy.frame["patient"]), start=1)}
-    copy.frame["patient"] = copy.frame["patient"].map(names)
-    return copy
+    names = {name: f"patient {n}" for n, name in enumerate(dict.fromkeys(study.frame["patient"]), start=1)}
+    return replace(study, frame=study.frame.assign(patient=study.frame["patient"].map(names)))
 
 
 def table(study: Study, rows: int) -> pd.DataFrame:
@@ -62,7 +61,7 @@ def classes(study: Study) -> pd.DataFrame:
     """
     from easydl.studies.plots import counts
 
-    table = counts(study).rename(columns={"label": "class"})
+    table = counts(study.frame, study.schema).rename(columns={"label": "class"})
     return table if study.patients_known else table.drop(columns="patients")
 
 
@@ -76,7 +75,7 @@ def numbers(study: Study) -> list[str]:
 
     return [
         f"{name}: {one['lowest']:g} to {one['highest']:g}, median {one['median']:g}"
-        for name, one in ranges(study).items()
+        for name, one in ranges(study.frame, study.schema).items()
     ]
 
 
@@ -106,4 +105,4 @@ def _named(study: Study) -> list[str]:
     """The classes in their own order; those of several questions with the question before them."""
     if study.heads:
         return [f"{name}: {one}" for name, asked in study.heads.items() if isinstance(asked, list) for one in asked]
-    return [] if study.task in ("regression", "segmentation") else study._names()
+    return [] if study.task in ("regression", "segmentation") else study.classes

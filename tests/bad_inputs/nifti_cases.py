@@ -201,7 +201,7 @@ def resampled(folder):
     other[:3, 3] = [11.3, 0.2, 0.1]
     loaded = study(folder, [mask], affine=affine, mask_affine=other, resample_masks=True)
     found = loaded.reference(0)
-    assert list(loaded.classes.label_values) == [0, 1, 4]
+    assert list(loaded.summary.label_values) == [0, 1, 4]
     image, moving = (SimpleITK.ReadImage(str(folder / name)) for name in ("i0.nii.gz", "m0.nii.gz"))
     truth = SimpleITK.GetArrayFromImage(
         SimpleITK.Resample(moving, image, SimpleITK.Transform(), SimpleITK.sitkNearestNeighbor, 0)
@@ -225,7 +225,7 @@ def brats(folder):
     loaded = study(folder, [mask])
     indices = loaded.reference(0)
     np.testing.assert_array_equal(indices, np.searchsorted([0, 1, 4], mask).T)
-    result = Segmentation(indices, loaded.scan(0), tuple(loaded.classes), loaded.classes.label_values)
+    result = Segmentation(indices, loaded.scan(0), tuple(loaded.classes), loaded.summary.label_values)
     result.save(folder / "out.nii.gz")
     again = nibabel.load(folder / "out.nii.gz")
     np.testing.assert_array_equal(np.asarray(again.dataobj), mask)
@@ -237,7 +237,7 @@ def merged(folder):
     labels = {"edema": 2, "tumour": [4, 1]}
     loaded = study(folder, [mask], images=[np.zeros((6, 9, 5), np.float32)], mask_labels=labels)
     assert list(loaded.classes) == ["background", "edema", "tumour"]
-    assert loaded.classes.label_values == (0, 2, 4)
+    assert loaded.summary.label_values == (0, 2, 4)
     np.testing.assert_array_equal(loaded.reference(0), np.array([0, 2, 1, 0, 2])[mask].T)
     return loaded.notes
 
@@ -401,7 +401,7 @@ CASES: list[Case] = [
     Case("N09", "mask rotated", "fail", mask_elsewhere(rotated), "other directions"),
     Case("N09", "mask in the same place", "fix", same_place),
     Case("N09", "mask resampled", "fix", resampled),
-    Case("N10", "almost whole numbers", "warn", almost_whole, "1 of 1 masks: numbers next to whole ones were rounded"),
+    Case("N10", "almost whole numbers", "warn", almost_whole, "1 of 1 masks: numbers next to integers were rounded"),
     Case("N10", "fractions", "fail", lambda f: study(f, [blob(1).astype("f4") * 0.99]).classes, "fractions"),
     Case("N11", "labels 0 1 4", "fix", brats),
     Case("N11", "labels merged by name", "warn", merged, "values 4, 1 are one class, 'tumour', which a saved mask holds as 4"),

@@ -235,7 +235,7 @@ def gif_masks(folder):
     pd.DataFrame(rows).to_csv(folder / "s.csv", index=False)
     study = easydl.load(folder / "s.csv", mask="mask")
     assert list(study.classes) == ["background", "foreground"]
-    assert study.classes.label_values == (0, 1)
+    assert study.summary.label_values == (0, 1)
     for k in range(3):
         np.testing.assert_array_equal(study.reference(k), mask)
     return study.notes

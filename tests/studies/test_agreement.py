@@ -102,20 +102,20 @@ def read_table(table):
     return frame
 
 
-def test_the_majority_becomes_the_label_and_ties_are_set_aside(read_table):
+def test_the_majority_becomes_the_label_and_ties_are_excluded(read_table):
     read_table.loc[0, ["r0", "r1", "r2", "r3"]] = ["disease", "disease", "healthy", "healthy"]
     read_table.loc[1, ["r0", "r1", "r2", "r3"]] = ["disease", "disease", "", "healthy"]
     read_table.loc[2, ["r0", "r1", "r2", "r3"]] = ["", "", "", ""]
     study = easydl.load(read_table, raters=["r0", "r1", "r2", "r3"])
     assert study.task == "classification"
     said = " ".join(study.notes)
-    assert "1 image set aside: read by nobody" in said
+    assert "1 image excluded: rated by nobody" in said
     assert "most of the raters r0, r1, r2, r3" in said
     tied = sum(
         list(row).count("disease") == list(row).count("healthy") > 0
         for row in read_table[["r0", "r1", "r2", "r3"]].to_numpy()
     )
-    assert f"{tied} image{'s' * (tied > 1)} set aside: the raters are evenly divided" in said
+    assert f"{tied} image{'s' * (tied > 1)} excluded: the raters are evenly divided" in said
     assert len(study) == 16 - tied - 1
     for _, row in study.frame.iterrows():
         votes = [row[f"r{k}"] for k in range(4) if row[f"r{k}"]]
@@ -127,7 +127,7 @@ def test_the_majority_becomes_the_label_and_ties_are_set_aside(read_table):
     assert study.rows(range(5)).agreement is study.agreement
 
 
-def test_a_given_label_stays_and_readers_are_only_measured(read_table):
+def test_a_given_label_stays_and_raters_are_only_measured(read_table):
     study = easydl.load(read_table, label="label", raters=["r0", "r1"])
     assert study.frame["label"].tolist() == read_table["label"].tolist()
     assert study.agreement.table["statistic"].tolist() == ["Cohen's kappa"]
@@ -145,12 +145,12 @@ def test_numbers_are_averaged(read_table):
     assert study.frame["b"].iloc[0] == ""
 
 
-def test_readers_do_not_count_as_confounders(read_table):
+def test_raters_do_not_count_as_confounders(read_table):
     found = easydl.audit(easydl.load(read_table, raters=["r0", "r1", "r2"]))
     assert not any("'r0'" in one.sentence for one in found.issues)
 
 
-def test_readers_who_write_alike_words_differently_are_asked(read_table):
+def test_raters_who_write_alike_words_differently_are_asked(read_table):
     read_table.loc[0, "r1"] = "Disease"
     with pytest.raises(InputError, match="spaces or case"):
         easydl.load(read_table, raters=["r0", "r1"])
@@ -159,6 +159,6 @@ def test_readers_who_write_alike_words_differently_are_asked(read_table):
         easydl.load(read_table, raters=["r0", "r9"])
 
 
-def test_a_study_without_readers_has_no_agreement(table):
+def test_a_study_without_raters_has_no_agreement(table):
     assert easydl.load(table).agreement is None
     assert Study(pd.DataFrame()).raters == []

@@ -17,36 +17,36 @@ def frame(table):
     )  # fmt: skip
 
 
-def test_several_questions_are_read_with_their_classes_and_their_gaps(frame):
+def test_several_heads_are_read_with_their_classes_and_their_gaps(frame):
     study = easydl.load(frame, heads=["label", "density"])
     assert (study.task, dict(study.heads)) == ("multitask", {"label": ["disease", "healthy"], "density": ["a", "b"]})
-    assert (study.heads.channels, study.heads.image_size, study.heads.dimension) == (1, (32, 32), 2)
+    assert (study.summary.channels, study.summary.image_size, study.summary.dimension) == (1, (32, 32), 2)
     assert study.targets()["density"][:4].tolist() == [[0, 1], [1, 0], [1, 0], [0, 0]]
     assert study.target_weights()["density"][:4].tolist() == [1, 1, 1, 0]
     assert study.target_weights()["label"].all()
-    assert any("density: 4 images without an answer" in note for note in study.notes)
+    assert any("density: 4 images without a label" in note for note in study.notes)
     assert "density (a 8, b 4)" in repr(study)
     x, y, weights = next(iter(study.batches(4, size=(8, 8))))
     assert (x.shape, y["label"].shape, weights["density"].numpy().tolist()) == ((4, 8, 8, 1), (4, 2), [1, 1, 1, 0])
 
 
-def test_one_question_is_a_study_of_its_own(frame):
+def test_one_head_is_a_study(frame):
     study = easydl.load(frame, heads={"density": ["b", "a"], "age": 1})
     one, number = study.head("density"), study.head("age")
     assert (one.task, list(one.classes), len(one)) == ("classification", ["b", "a"], 12)
     assert (number.task, list(number.classes), len(number)) == ("regression", ["age"], 15)
     assert number.targets()[:, 0].tolist() == [31.0 + k for k in range(15)]
     assert study.targets()["age"][0, 0] == 0
-    with pytest.raises(InputError, match="no question 'sex'"):
+    with pytest.raises(InputError, match="no head 'sex'"):
         study.head("sex")
     assert easydl.load(frame, heads=["density"]).target_weights() is not None
     assert easydl.load(frame, label="label").target_weights() is None
 
 
-def test_rows_that_answer_nothing_are_set_aside(frame):
+def test_rows_without_a_label_for_any_head_are_excluded(frame):
     study = easydl.load(frame, heads=["density"])
     assert len(study) == 12
-    assert any("4 images without an answer to any question set aside" in note for note in study.notes)
+    assert any("4 images without a label for any head excluded" in note for note in study.notes)
 
 
 def test_many_different_numbers_are_a_measurement(frame):
@@ -74,16 +74,16 @@ def test_many_different_numbers_are_a_measurement(frame):
         ({"heads": {"density": ["a"]}}, "heads names"),
         ({"heads": {"density": ["a", "c"]}}, "none of the classes"),
         ({"heads": {"density": 1}}, "is no number"),
-        ({"heads": ["constant"]}, "have the same answer"),
+        ({"heads": ["constant"]}, "have the same label"),
     ],
 )
-def test_questions_that_cannot_be_read_are_refused(frame, options, words):
+def test_heads_that_cannot_be_read_are_refused(frame, options, words):
     with pytest.raises(InputError, match=words) as caught:
         easydl.load(frame.assign(constant="x"), **options)
     assert caught.value.do
 
 
-def test_a_split_balances_the_first_question(frame):
+def test_a_split_balances_the_first_head(frame):
     study = easydl.load(frame, heads=["label", "density"])
     for part in study.split(seed=3):
         assert set(part.frame["label"]) == {"disease", "healthy"}
@@ -105,14 +105,14 @@ def test_grades_keep_their_order_and_need_one(frame):
         easydl.load(frame, task="ordinal", label="label", classes=["healthy", "disease", "severe"])
 
 
-def test_covariates_are_numbers_and_few_words_and_nothing_that_tells_the_answer(frame):
+def test_covariates_are_numbers_and_few_words_and_nothing_that_gives_the_label_away(frame):
     more = frame.assign(
         copy=frame["label"].str[0], record_id=range(16), scan_date=["2024-01-01", "2024-02-01"] * 8, site="one",
         free=[f"words {k}" for k in range(16)],
     )  # fmt: skip
-    known = easydl.load(more).classes.covariates
+    known = easydl.load(more).summary.covariates
     assert known == {"age": None, "sex": ("F", "M"), "density": ("a", "b"), "grade": None}
-    assert easydl.load(more, heads=["label", "density"]).heads.covariates == {
+    assert easydl.load(more, heads=["label", "density"]).summary.covariates == {
         "age": None, "sex": ("F", "M"), "grade": None,
     }  # fmt: skip
 
@@ -121,7 +121,7 @@ def test_nothing_of_the_file_is_a_covariate(frame):
     sizes = easydl.load(frame).frame
     assert {"width", "height", "file_type"} <= set(sizes.columns)
     assert not {"width", "height", "file_type", "image", "patient", "label"} & set(
-        easydl.load(frame).classes.covariates
+        easydl.load(frame).summary.covariates
     )
 
 

@@ -56,7 +56,7 @@ def test_a_lossy_mask_is_cut_at_half_and_this_is_said(tmp_path):
         study = _pictures(folder, [array], "jpg")
         Image.fromarray(array).convert("RGB").save(folder / "m0.jpg", quality=quality)
         np.testing.assert_array_equal(study.reference(0), array > 0)
-        assert study.classes.label_values == (0, 255)
+        assert study.summary.label_values == (0, 255)
         assert any("lossy JPEG" in note for note in study.notes)
 
 
@@ -113,7 +113,7 @@ def test_a_colour_picture_is_no_mask(tmp_path):
     rgb = np.stack([_disc(), np.zeros((64, 64), np.uint8), _disc()], -1)
     study = _pictures(tmp_path, [_disc()])
     Image.fromarray(rgb).save(tmp_path / "m0.png")
-    with pytest.raises(InputError, match="colour picture"):
+    with pytest.raises(InputError, match="colour image"):
         _ = study.classes
 
 
@@ -121,7 +121,7 @@ def test_png_masks_beyond_255_are_written_whole(tmp_path):
     mask = np.zeros((12, 12), np.uint16)
     mask[3:6, 3:6] = 1000
     study = _pictures(tmp_path, [mask])
-    result = Segmentation(study.reference(0), study.scan(0), tuple(study.classes), study.classes.label_values)
+    result = Segmentation(study.reference(0), study.scan(0), tuple(study.classes), study.summary.label_values)
     np.testing.assert_array_equal(np.asarray(Image.open(result.save(tmp_path / "o.png"))), mask)
 
 
@@ -150,7 +150,7 @@ def test_what_lies_outside_the_image_is_said_or_refused(tmp_path):
     nibabel.save(nibabel.Nifti1Image(array, shifted), tmp_path / "m0.nii.gz")
     study = easydl.load(path, mask="mask", resample_masks=True)
     assert study.reference(0).sum() == (array[6:] > 0).sum()
-    assert any("50% of what the mask m0.nii.gz outlines" in note for note in study.notes)
+    assert any("50% of what the mask m0.nii.gz segments" in note for note in study.notes)
     shifted[0, 3] = 400
     nibabel.save(nibabel.Nifti1Image(array, shifted), tmp_path / "m0.nii.gz")
     with pytest.raises(InputError, match="another image's mask"):
@@ -173,7 +173,7 @@ def test_our_own_dicom_segmentation_comes_back_as_a_mask(tmp_path):
     frame = pd.DataFrame({"image": [str(folder)], "mask": [str(seg)], "patient": ["p"]})
     study = easydl.load(frame, mask="mask")
     assert list(study.classes) == ["background", "liver", "tumour"]
-    assert study.classes.label_values == (0, 1, 2)
+    assert study.summary.label_values == (0, 1, 2)
     np.testing.assert_array_equal(study.reference(0), mask)
 
 
@@ -293,8 +293,8 @@ def test_public_masks_of_every_kind(real):
     two = load((drive / "images").iterdir(), (drive / "masks_observer2").iterdir())
     agree = [(one.reference(k) == two.reference(k)).mean() for k in range(3)]
     assert min(agree) > 0.93
-    assert one.classes.label_values == (0, 255)
-    assert two.classes.label_values == (0, 1)
+    assert one.summary.label_values == (0, 255)
+    assert two.summary.label_values == (0, 1)
     both = pd.DataFrame(
         {
             "image": [*one.frame["image"][:2]],
@@ -318,7 +318,7 @@ def test_public_masks_of_every_kind(real):
         np.testing.assert_array_equal(merged.reference(k), union.reference(k))
 
     brains = load((real / "msd_hippocampus/images").iterdir(), (real / "msd_hippocampus/masks").iterdir())
-    assert brains.classes.label_values == (0, 1, 2)
+    assert brains.summary.label_values == (0, 1, 2)
     misc = real / "volumes_misc"
     organs = load([misc / "example_ct_sm.nii.gz"], [misc / "example_seg.nii.gz"])
     assert len(organs.classes) == 42 and organs.reference(0).shape == organs.scan(0).shape
@@ -354,7 +354,7 @@ def test_a_nifti_mask_of_a_dicom_series_lands_where_simpleitk_puts_it(real, fold
     )
     frame = pd.DataFrame({"image": [str(path / "dicom")], "mask": [str(path / f"{mask}.nii.gz")]})
     study = easydl.load(frame, mask="mask", patient=None, resample_masks=True)
-    found, scan = np.asarray(study.classes.label_values)[study.reference(0)], study.scan(0)
+    found, scan = np.asarray(study.summary.label_values)[study.reference(0)], study.scan(0)
     corner = (scan.affine @ [0, 0, 0, 1])[:3]
     flipped = image.TransformPhysicalPointToIndex(corner.tolist())[2] != 0
     truth = truth[::-1] if flipped else truth

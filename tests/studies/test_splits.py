@@ -5,7 +5,7 @@ from made import png_study
 
 import easydl
 from easydl.errors import InputError, LeakageError
-from easydl.studies.splits import patient_key
+from easydl.studies.cohort import patient_key
 from easydl.studies.study import Study
 
 PARTS = ("train", "val", "test")
@@ -66,17 +66,19 @@ def attempt(work, refused):
         return None
 
 
-@pytest.mark.parametrize("seed", range(0, 200, 10))
+@pytest.mark.parametrize(
+    "seed", [pytest.param(seed, marks=pytest.mark.everything if seed >= 40 else ()) for seed in range(0, 200, 10)]
+)
 def test_200_random_tables_never_share_a_patient(seed):
     refused, done = [], 0
     for one in range(seed, seed + 10):
         study = random_study(one)
         other = study.rows(study.frame.sample(frac=1, random_state=one).index)
         for work in (
-            lambda s: [s.rows(s.frame.index).split(seed=one)],  # noqa: B023
+            lambda s: [s.split(seed=one)],  # noqa: B023
             lambda s: s.folds(int(3 + one % 3), seed=one),  # noqa: B023
             lambda s: s.folds(site="site", seed=one),  # noqa: B023
-            lambda s: [s.rows(s.frame.index).split(time="date")],
+            lambda s: [s.split(time="date")],
         ):
             found, again = attempt(lambda: work(study), refused), attempt(lambda: work(other), refused)  # noqa: B023
             assert (found is None) == (again is None)
@@ -169,8 +171,8 @@ def test_training_is_earlier_than_testing_however_dates_are_written(write):
     assert train.frame["true"].max() < val.frame["true"].min()
     assert val.frame["true"].max() < test.frame["true"].min()
     assert (len(train), len(val), len(test)) == (36, 12, 12)
-    assert any("Split by time" in note and write(days[48]) in note for note in study.notes)
-    assert study.seed is None
+    assert any("Split by time" in note and write(days[48]) in note for note in train.notes)
+    assert train.parent.seed is None
 
 
 def test_a_patient_with_several_dates_goes_by_the_last():
@@ -203,21 +205,49 @@ def test_dates_that_cannot_be_used_are_refused(cells, words):
 
 
 def test_another_seed_splits_anew_and_no_seed_keeps_what_is(table):
+    parts = easydl.load(table).split(seed=7)
+    one, split = by_image(parts), parts[0].parent
+    assert by_image(split.split()) == one
+    assert by_image(split.split(seed=8)) != one
+    again = split.split(seed=8)[0].parent.split(seed=7)
+    assert by_image(again) == one
+    assert sum("Split by patient" in note for note in again[0].notes) == 1
+
+
+def test_splitting_changes_no_study(table):
     study = easydl.load(table)
-    one = by_image(study.split(seed=7))
-    assert by_image(study.split()) == one
-    assert by_image(study.split(seed=8)) != one
-    assert by_image(study.split(seed=7)) == one
-    assert sum("Split by patient" in note for note in study.notes) == 1
+    before = (study.frame.copy(), list(study.notes), list(study.overrides), study.seed, study.classes, repr(study))
+    parts = study.split(seed=7)
+    study.folds(3)
+    study.rows([0, 1]).notes.append("a note of two rows")
+    parts[0].overrides.append("a reason of one part")
+    parts[0].parent.notes.append("a note of the split")
+    pd.testing.assert_frame_equal(study.frame, before[0])
+    assert (study.notes, study.overrides, study.seed, study.classes, repr(study)) == before[1:]
+    assert not any("a note of" in note for part in parts for note in part.notes)
+    assert parts[1].overrides == []
+    assert {part.name for part in parts} == set(parts[0].parent.frame["split"]) == set(PARTS)
+    assert list(parts[0].parent.frame["image"]) == list(study.frame["image"])
+
+
+def test_a_part_can_be_split_again(table):
+    train = easydl.load(table).split((0.6, 0.2, 0.2), seed=7)[0]
+    frame = pd.concat(
+        [train.frame, train.frame.assign(image=train.frame["image"], patient=train.frame["patient"] + "b")]
+    )
+    again = without_files(
+        frame.reset_index(drop=True), [str(k) for k in range(len(frame))], kinds=train.classes
+    ).split()
+    assert all(len(part) for part in again)
 
 
 def test_sizes_are_said_in_patients(tmp_path):
     study = easydl.load(png_study(tmp_path / "s", per_class=10, images_per_patient=2))
-    study.split(seed=0)
+    notes = study.split(seed=0)[0].notes
     assert any(
         "12 patients (24 images) for training, 4 patients (8 images) for validation, 4 patients (8 images) for test"
         in note
-        for note in study.notes
+        for note in notes
     )
 
 

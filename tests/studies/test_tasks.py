@@ -81,7 +81,7 @@ def test_numbers_are_a_regression_when_asked(frame):
     assert study.targets()[:, 0].tolist() == [20.5 + k for k in range(16)]
     assert study.targets().dtype == np.float32
     assert list(study.classes) == ["age"]
-    assert study.classes.channels == 1
+    assert study.summary.channels == 1
     assert "age 20.5 to 35.5, median 28" in repr(study)
     assert any("decimal comma" in note for note in study.notes)
     assert "all" in set(study._repr_html_().replace("<td>", " ").replace("</td>", " ").split())
@@ -151,4 +151,4 @@ def test_the_order_of_classes_is_kept_in_every_part(tmp_path):
     part = study.rows([0, 9])
     assert part.targets().argmax(axis=1).tolist() == [0, 9]
     ordered = easydl.load(path, classes=[str(k) for k in range(11, 0, -1)])
-    assert ordered.rows([0, 9]).one_hot().argmax(axis=1).tolist() == [10, 1]
+    assert ordered.rows([0, 9]).targets().argmax(axis=1).tolist() == [10, 1]

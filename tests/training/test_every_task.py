@@ -143,7 +143,7 @@ def test_heads_of_every_task_are_trained_on_cached_features(table, task):
 def test_what_no_image_shows_is_learnt_from_the_table(table, tmp_path):
     study = easydl.load(table, label="sign", root="/")
     train, val, test = study.split(seed=1)
-    assert {"marker", "age", "sex"} <= set(study.classes.covariates)
+    assert {"marker", "age", "sex"} <= set(study.summary.covariates)
     model = pretrained(train, covariates=["marker", "sex"])
     easydl.fit(model, train, val, augment="none", epochs=40, fine_tune=False, verbose=False)
     numbers = pd.to_numeric(train.frame["marker"])
