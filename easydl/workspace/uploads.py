@@ -1,4 +1,4 @@
-"""A zip or uploaded files become a folder of our own, within limits. It reads no image and trusts no name."""
+"""A zip or uploaded files become a folder of the workspace, within limits. It reads no image and trusts no name."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -22,6 +23,7 @@ _JUNK = {"__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db"}
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{kind}{n}" for kind in ("com", "lpt") for n in range(1, 10))}
 _ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 _CHUNK = 1 << 20
+_ENTRY = 512  # bytes of a long path and its facts in the table of contents
 # RuntimeError is how zipfile refuses what it does not know: a later version of the format, patched or sealed data.
 _DAMAGE = (zipfile.BadZipFile, EOFError, struct.error, zlib.error, RuntimeError, OverflowError)
 # Unicode categories that no name needs: control, direction marks, unassigned, line breaks.
@@ -50,24 +52,17 @@ class Limits:
 
 
 def unpack(zip_path: str | Path, folder: str | Path, *, limits: Limits | None = None) -> Path:
-    """Unpack a zip of images into a new folder; all of it or nothing.
+    """Unpack a zip of images into a new or empty folder; all of it or nothing.
 
     Names are rewritten before they touch the disk (control characters go; reserved names and characters that
-    some systems refuse are replaced); two names that become the same are kept apart by a number. Files that
-    only the system that made the zip cares for (``__MACOSX``, ``.DS_Store``, ``Thumbs.db``, hidden files) are
-    left out.
-
-    Args:
-        zip_path: The zip.
-        folder: Where the files go. It must not exist yet, or be empty.
-        limits: What is refused; by default 50,000 files and 20 GB.
+    some systems refuse are replaced); two names that become the same are kept apart by a number. System files
+    (``__MACOSX``, ``.DS_Store``, ``Thumbs.db``, hidden files) are left out.
 
     Returns:
         The folder to load: ``folder``, or the single folder that everything in the zip lies in.
 
     Raises:
-        InputError: The zip is damaged, encrypted, too large, holds another archive, links, or paths that lead
-            outside. Nothing is left behind.
+        InputError: The zip is damaged, encrypted, too large, holds another archive, links, or paths that lead outside.
 
     Example:
         >>> from tempfile import mkdtemp
@@ -81,11 +76,9 @@ def unpack(zip_path: str | Path, folder: str | Path, *, limits: Limits | None = 
     limits = limits or Limits()
     zip_path, folder = Path(zip_path), Path(folder)
     _refuse_if_not_empty(folder)
-    packed = zip_path.stat().st_size
-    _check_directory_size(zip_path, limits)
     try:
-        with zipfile.ZipFile(zip_path) as archive:
-            members = _checked(archive.infolist(), packed, limits)
+        with _BoundedFile(zip_path, limits) as file, zipfile.ZipFile(file) as archive:
+            members = _checked(archive.infolist(), zip_path.stat().st_size, limits)
             _check_disk(folder, sum(member.file_size for member, _ in members), limits)
             with _all_or_nothing(folder) as target:
                 for member, name in members:
@@ -97,15 +90,7 @@ def unpack(zip_path: str | Path, folder: str | Path, *, limits: Limits | None = 
 
 
 def keep(files: Iterable[tuple[str, IO[bytes]]], folder: str | Path, *, limits: Limits | None = None) -> Path:
-    """Write uploaded files into a new folder under names of our own; all of them or none.
-
-    Args:
-        files: Pairs of a name as the user's computer gave it (``"normal/1.png"``) and an open binary file.
-        folder: Where the files go. It must not exist yet, or be empty.
-        limits: The limits of ``unpack``; the ratio is not judged.
-
-    Returns:
-        The folder to load, as from ``unpack``.
+    """Write uploaded files (name as the user's computer gave it, open binary file) as `unpack` does; all or none.
 
     Raises:
         InputError: No file that can be used, too many of them, or names that lead outside.
@@ -140,14 +125,7 @@ def keep(files: Iterable[tuple[str, IO[bytes]]], folder: str | Path, *, limits: 
 
 
 def inner_folder(folder: Path) -> Path:
-    """The folder that the files lie in, when the zip wraps them in one or more single folders.
-
-    Args:
-        folder: An unpacked folder.
-
-    Returns:
-        The innermost folder that is reached through folders holding nothing but one folder.
-    """
+    """The innermost folder that is reached through folders holding nothing but one folder."""
     while True:
         inside = list(folder.iterdir())
         if len(inside) != 1 or not inside[0].is_dir():
@@ -156,14 +134,7 @@ def inner_folder(folder: Path) -> Path:
 
 
 def safe_name(name: str) -> str:
-    """One file or folder name that every system accepts, as close to the given one as possible.
-
-    Args:
-        name: A single name, without folders.
-
-    Returns:
-        The name without control and direction characters, reserved characters or reserved names, of at most
-        120 characters with the ending kept; never empty, never ``.`` or ``..``.
+    """One file or folder name that every system accepts, of at most 120 characters with its ending; never empty.
 
     Example:
         >>> safe_name('scan: "left"?.png')
@@ -182,8 +153,22 @@ def safe_name(name: str) -> str:
     return name or "_"
 
 
+class _BoundedFile(FileIO):
+    """A zip whose table of contents cannot fill the memory: `ZipFile` reads it in one piece, before anybody can look."""
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        super().__init__(path)
+        self._limits = limits
+
+    def read(self, size: int | None = -1) -> bytes:
+        """At most as much at once as the table of contents of the most files that are allowed."""
+        if size is not None and size > max(self._limits.members * _ENTRY, 2 * _CHUNK):
+            raise _too_many(self._limits)
+        return super().read(-1 if size is None else size) or b""
+
+
 class _Names:
-    """Gives every member a path of our own, and no two members the same one."""
+    """Gives every member a safe path, and no two members the same one."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -284,30 +269,6 @@ def _checked(infos: list[zipfile.ZipInfo], packed: int, limits: Limits) -> list[
     return members
 
 
-def _check_directory_size(zip_path: Path, limits: Limits) -> None:
-    """Refuse a huge table of contents before zipfile reads all of it into memory."""
-    with open(zip_path, "rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        start = max(0, size - 65_557)  # the end record and its longest comment
-        file.seek(start)
-        tail = file.read()
-        end = tail.rfind(b"PK\x05\x06")
-        if end < 0 or len(tail) - end < 22:
-            raise _damaged()
-        count, directory = struct.unpack_from("<HL", tail, end + 10)
-        locator = start + end - 20
-        if locator >= 0:
-            file.seek(locator)
-            if file.read(4) == b"PK\x06\x07":  # a zip64 record replaces both numbers
-                (at,) = struct.unpack_from("<Q", file.read(12), 4)
-                file.seek(min(at, size))
-                record = file.read(56)
-                if len(record) == 56 and record.startswith(b"PK\x06\x06"):
-                    count, directory = struct.unpack_from("<QQ", record, 32)
-    if count > limits.members or directory > limits.members * 1024:
-        raise _too_many(limits)
-
-
 def _check_disk(folder: Path, total: int, limits: Limits) -> None:
     place = next(parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists())
     free = shutil.disk_usage(place).free
@@ -320,6 +281,7 @@ def _check_disk(folder: Path, total: int, limits: Limits) -> None:
 
 
 def _write(source: IO[bytes], path: Path, *, most: int) -> int:
+    """Copy a file, but never more bytes than ``most``; returns how many."""
     path.parent.mkdir(parents=True, exist_ok=True)
     written = 0
     with open(path, "xb") as target:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-import easydl.workspace.uploads as unpacking
+import easydl.workspace.uploads as uploads
 from easydl.errors import InputError
 from easydl.workspace.uploads import Limits, keep, safe_name, unpack
 
@@ -115,7 +115,9 @@ def test_a_huge_table_of_contents_is_refused_by_its_size(tmp_path: Path, target:
     data = bytearray(path.read_bytes())
     struct.pack_into("<L", data, data.index(b"PK\x05\x06") + 12, 0xF0000000)
     path.write_bytes(data)
-    assert_refused(path, target, "more than")
+    assert_refused(path, target, "damaged")
+    long = make_zip(tmp_path / "b.zip", {f"{k:03}{'x' * 60_000}.png": b"" for k in range(40)})
+    assert_refused(long, target, "more than 50 files", limits=Limits(members=50))
 
 
 def test_a_bomb_is_refused_by_its_ratio_and_by_its_size(tmp_path: Path, target: Path) -> None:
@@ -216,6 +218,6 @@ def test_uploaded_files_are_kept_under_the_same_rules(tmp_path: Path) -> None:
 
 
 def test_the_examples_run() -> None:
-    result = doctest.testmod(unpacking)
+    result = doctest.testmod(uploads)
     assert result.attempted > 5
     assert result.failed == 0
