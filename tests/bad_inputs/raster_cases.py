@@ -288,8 +288,7 @@ def mixed_colour(folder):
     for k, file in enumerate(sorted((folder / "disease").iterdir())):
         rgb = np.asarray(Image.open(file).convert("RGB"))
         saved(file, (rgb * np.array([1, 0.6, 0.2])).astype(np.uint8) if k < 2 else rgb)
-    study = easydl.load(path)
-    study.split(seed=1)
+    study = easydl.load(path).split(seed=1)[0]
     assert study.channels == 3
     return study.notes
 

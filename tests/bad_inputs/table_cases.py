@@ -113,8 +113,7 @@ def too_few(folder):
 
 
 def small_test_set(folder):
-    study = loaded(folder, films(folder))
-    study.split(seed=0)
+    study = loaded(folder, films(folder)).split(seed=0)[0].parent
     return [one.sentence for one in easydl.audit(study).issues]
 
 
@@ -291,8 +290,7 @@ def given_split(folder):
 def kept_together(folder):
     frame = films(folder, 16).assign(patient=["P-01", "x", "p 1", *[f"Q{k}" for k in range(13)]])
     for seed in range(10):
-        study = loaded(folder, frame)
-        study.split(seed=seed)
+        study = loaded(folder, frame).split(seed=seed)[0].parent
         assert study.frame.loc[[0, 2], "split"].nunique() == 1
     return [one.sentence for one in easydl.audit(study).issues]
 

@@ -32,7 +32,7 @@ def test_a_small_network_learns_and_keeps_its_best_epoch(parts):
     assert isinstance(history, keras.callbacks.History)
     found = easydl.predict(model, test).frame
     assert (found["prediction"] == found["label"]).mean() > 0.8
-    x, y = decode(val, size=(32, 32), channels=1, units="0-255"), val.one_hot()
+    x, y = decode(val, size=(32, 32), channels=1, units="0-255"), val.targets()
     loss = float(keras.losses.categorical_crossentropy(y, model(x.astype("float32"), training=False)).numpy().mean())
     # The first epochs are left out: batch normalisation has not settled (SETTLE_STEPS).
     assert loss == pytest.approx(min(history.history["val_loss"][17:]), abs=1e-4)
@@ -104,7 +104,7 @@ def test_fine_tuning_that_does_worse_leaves_the_model_with_its_head(parts):
     history = easydl.fit(model, train, val, augment="none", epochs=3, fine_tune=True, learning_rate=1.0, verbose=False)
     head, tuned = np.split(np.array(history.history["val_loss"]), [3])
     assert not np.any(tuned < head.min()), "or this test shows nothing"
-    x, y = decode(val, size=(32, 32), channels=1, units="0-255"), val.one_hot()
+    x, y = decode(val, size=(32, 32), channels=1, units="0-255"), val.targets()
     loss = keras.losses.categorical_crossentropy(y, model(x.astype("float32"), training=False)).numpy().mean()
     assert loss == pytest.approx(head.min(), rel=1e-3)
     assert any("than the head alone, which is kept" in line for line in history.params["plan"])

@@ -43,7 +43,7 @@ def test_a_validation_part_loaded_by_itself_is_judged_by_the_names_of_its_classe
     train, val, _ = parts
     healthy = val.rows(val.frame.index[val.frame["label"] == "healthy"])
     for part in (replace(val, class_names=["healthy", "disease"]), replace(healthy, class_names=["healthy"])):
-        part = replace(part, _shared={})
+        part = replace(part, parent=None)
         model = small(train.classes)
         history = easydl.fit(model, train, part, augment="none", epochs=1, verbose=False)
         found = easydl.predict(model, part).frame
@@ -53,9 +53,10 @@ def test_a_validation_part_loaded_by_itself_is_judged_by_the_names_of_its_classe
 
 def test_a_validation_part_that_does_not_fit_is_refused(parts):
     train, val, _ = parts
-    volumes = replace(val, _shared={"sample": {**val._sample, "dimension": 3}})
+    volumes = replace(val)
+    vars(volumes)["kind"] = replace(val.kind, dimension=3)
     other = replace(
-        val, frame=val.frame.replace({"label": {"disease": "other"}}), class_names=["healthy", "other"], _shared={}
+        val, frame=val.frame.replace({"label": {"disease": "other"}}), class_names=["healthy", "other"], parent=None
     )
     unlabelled = replace(val, frame=val.frame.drop(columns="label"))
     for part, kind, words in (

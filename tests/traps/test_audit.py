@@ -17,8 +17,7 @@ def severities(study, trap):
 
 
 def test_a_clean_study_raises_no_alarm(tmp_path):
-    study = easydl.load(png_study(tmp_path / "s", per_class=40))
-    study.split(seed=1)
+    study = easydl.load(png_study(tmp_path / "s", per_class=40)).split(seed=1)[0].parent
     found = easydl.audit(study)
     assert not found.blocking
     assert severities(study, "A1") == severities(study, "A2") == {"OK"}
@@ -63,8 +62,7 @@ def test_identical_images_across_parts_and_conflicting_labels_block(tmp_path):
     path = png_study(tmp_path / "s", per_class=8)
     for other in ("disease/002_0.png", "healthy/003_0.png"):
         (tmp_path / "s" / other).write_bytes((tmp_path / "s/disease/001_0.png").read_bytes())
-    study = easydl.load(path)
-    study.split(seed=0)
+    study = easydl.load(path).split(seed=0)[0].parent
     assert "BLOCK" in severities(study, "A7")
     study.frame["split"] = ["train", "test"] * 8
     assert "BLOCK" in severities(study, "A2")
@@ -89,8 +87,7 @@ def test_small_test_sets_and_unequal_classes_are_said(tmp_path):
     path = png_study(tmp_path / "s", per_class=40)
     frame = pd.read_csv(path, dtype=str)
     pd.concat([frame[:6], frame[40:]]).to_csv(path, index=False)
-    study = easydl.load(path)
-    study.split(seed=0)
+    study = easydl.load(path).split(seed=0)[0].parent
     sentences = " ".join(one.sentence for one in easydl.audit(study).issues if one.severity == "WARN")
     assert "unequal" in sentences
     assert "will mean little" in sentences
