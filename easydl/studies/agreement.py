@@ -28,7 +28,7 @@ class Agreement:
 
     Attributes:
         table: One row per number: ``statistic``, ``raters``, ``value``, ``low`` and ``high`` (its 95% interval; NaN
-            when not computable), ``images`` and ``patients`` (those that all these raters have read).
+            when not computable), ``images`` and ``patients`` (those that all these raters have rated).
     """
 
     table: pd.DataFrame
@@ -37,7 +37,7 @@ class Agreement:
         return self.sentence(0)
 
     def sentence(self, row: int) -> str:
-        """One row of the table in words."""
+        """One row of the table as text."""
         one = self.table.iloc[row]
         value = f"{one['value']:.2f}" if np.isfinite(one["value"]) else "not computable"
         interval = f"{one['low']:.2f} to {one['high']:.2f}" if np.isfinite(one["low"]) else "not computable"
@@ -51,36 +51,36 @@ class Agreement:
         return f"<p>Agreement of the raters</p><ul>{lines}</ul>"
 
 
-def agreement(readings: pd.DataFrame, patient: pd.Series, *, numeric: bool = False, seed: int = 0) -> Agreement:
+def agreement(ratings: pd.DataFrame, patient: pd.Series, *, numeric: bool = False, seed: int = 0) -> Agreement:
     """Measure the agreement of two or more raters.
 
     Args:
-        readings: One column per reader, one row per image: class names (blank where not read), or floats (NaN).
+        ratings: One column per rater, one row per image: class names (blank where not rated), or floats (NaN).
         patient: The patient of every row; the bootstrap draws patients, so that images of one stay together.
-        numeric: Whether the readings are numbers.
+        numeric: Whether the ratings are values.
         seed: Of the bootstrap.
 
     Returns:
         For classes Cohen's kappa (two raters), or Fleiss' kappa and Cohen's for each pair; for numbers ICC(2,1)
-        (absolute agreement) and ICC(3,1) (consistency). Only images that all these raters have read are used.
+        (absolute agreement) and ICC(3,1) (consistency). Only images that all these raters have rated are used.
 
     Example:
-        >>> readings = pd.DataFrame({"a": ["x", "x", "y", "y"], "b": ["x", "y", "y", "y"]})
-        >>> float(agreement(readings, pd.Series(["1", "2", "3", "4"])).table["value"].iloc[0])
+        >>> ratings = pd.DataFrame({"a": ["x", "x", "y", "y"], "b": ["x", "y", "y", "y"]})
+        >>> float(agreement(ratings, pd.Series(["1", "2", "3", "4"])).table["value"].iloc[0])
         0.5
 
     References:
         Cohen 1960, Educ Psychol Meas 20:37; Fleiss 1971, Psychol Bull 76:378; Shrout & Fleiss 1979, Psychol Bull 86:420.
     """
-    names = [str(name) for name in readings.columns]
+    names = [str(name) for name in ratings.columns]
     rows = []
 
-    def add(statistic: str, words: str, columns: list[str], make: Callable) -> None:
-        chosen = readings[columns]
+    def add(statistic: str, who: str, columns: list[str], make: Callable) -> None:
+        chosen = ratings[columns]
         whole = chosen.notna().all(axis=1) if numeric else (chosen != "").all(axis=1)
         sums, function = make(chosen[whole])
         value, low, high = _interval(sums, function, patient[whole].to_numpy(str), seed)
-        rows.append((statistic, words, value, low, high, int(whole.sum()), int(patient[whole].nunique())))
+        rows.append((statistic, who, value, low, high, int(whole.sum()), int(patient[whole].nunique())))
 
     everyone = f"{len(names)} raters"
     if numeric:
@@ -119,13 +119,13 @@ def _interval(sums: np.ndarray, function: Statistic, patient: np.ndarray, seed: 
     return value, float(low), float(high)
 
 
-def _codes(readings: pd.DataFrame) -> tuple[np.ndarray, int]:
-    values = np.unique(readings.to_numpy(str))
-    return np.searchsorted(values, readings.to_numpy(str)), len(values)
+def _codes(ratings: pd.DataFrame) -> tuple[np.ndarray, int]:
+    values = np.unique(ratings.to_numpy(str))
+    return np.searchsorted(values, ratings.to_numpy(str)), len(values)
 
 
-def _cohen(readings: pd.DataFrame) -> tuple[np.ndarray, Statistic]:
-    codes, k = _codes(readings)
+def _cohen(ratings: pd.DataFrame) -> tuple[np.ndarray, Statistic]:
+    codes, k = _codes(ratings)
     tables = np.eye(k * k)[codes[:, 0] * k + codes[:, 1]] if len(codes) else np.zeros((0, 1))
 
     def kappa(sums: np.ndarray) -> np.ndarray:
@@ -136,8 +136,8 @@ def _cohen(readings: pd.DataFrame) -> tuple[np.ndarray, Statistic]:
     return tables, kappa
 
 
-def _fleiss(readings: pd.DataFrame) -> tuple[np.ndarray, Statistic]:
-    codes, k = _codes(readings)
+def _fleiss(ratings: pd.DataFrame) -> tuple[np.ndarray, Statistic]:
+    codes, k = _codes(ratings)
     raters = codes.shape[1]
     counts = np.stack([(codes == one).sum(axis=1) for one in range(k)], axis=1) if k else np.zeros((0, 1))
     observed = ((counts**2).sum(axis=1) - raters) / (raters * (raters - 1))
@@ -151,8 +151,8 @@ def _fleiss(readings: pd.DataFrame) -> tuple[np.ndarray, Statistic]:
     return sums, kappa
 
 
-def _icc(readings: pd.DataFrame, *, absolute: bool) -> tuple[np.ndarray, Statistic]:
-    x = readings.to_numpy(float)
+def _icc(ratings: pd.DataFrame, *, absolute: bool) -> tuple[np.ndarray, Statistic]:
+    x = ratings.to_numpy(float)
     x = x - x.mean() if x.size else x  # sums of squares of large numbers lose digits
     k = x.shape[1]
     sums = np.column_stack([np.ones(len(x)), (x**2).sum(axis=1), x.mean(axis=1) ** 2, x])
@@ -169,9 +169,9 @@ def _icc(readings: pd.DataFrame, *, absolute: bool) -> tuple[np.ndarray, Statist
     return sums, icc
 
 
-def _icc_absolute(readings: pd.DataFrame) -> tuple[np.ndarray, Statistic]:
-    return _icc(readings, absolute=True)
+def _icc_absolute(ratings: pd.DataFrame) -> tuple[np.ndarray, Statistic]:
+    return _icc(ratings, absolute=True)
 
 
-def _icc_consistency(readings: pd.DataFrame) -> tuple[np.ndarray, Statistic]:
-    return _icc(readings, absolute=False)
+def _icc_consistency(ratings: pd.DataFrame) -> tuple[np.ndarray, Statistic]:
+    return _icc(ratings, absolute=False)

@@ -25,17 +25,10 @@ SAID_TWICE = {
 
 
 def resolve(base: Path, cells: pd.Series, notes: list[str], *, inside: Path | None) -> pd.Series:
-    """Full paths for the cells of a table.
+    """Normalised absolute paths for the cells of a table (``folder#key`` for a DICOM series, blank for none).
 
-    Args:
-        base: What relative paths are relative to.
-        cells: Paths as text; ``folder#key`` for a DICOM series, blank for none.
-        notes: Files found elsewhere than named are noted here.
-        inside: The folder that every path has to lie in, or None to allow any.
-
-    Returns:
-        Normalised absolute paths, with the index of ``cells``. A bare file name that is not there is looked for in the
-        folders below; a Windows path is read on other systems too.
+    Relative ones are relative to ``base``; all have to lie in ``inside``, if there is one. A bare file name that is not
+    there is looked for in the folders below (on the record); a Windows path is read on other systems too.
 
     Raises:
         InputError: Paths lead outside ``inside``.
@@ -85,16 +78,9 @@ def resolve(base: Path, cells: pd.Series, notes: list[str], *, inside: Path | No
 
 
 def with_facts(table: pd.DataFrame, image_columns: list[str], notes: list[str], *, unlisted: bool) -> pd.DataFrame:
-    """Open every file's header once; collect what is missing or unreadable; add what the headers tell.
+    """Open every file's header once, and add ``width``, ``height``, ``file_type`` and, for DICOM, the safe fields.
 
-    Args:
-        table: Full paths in ``image_columns`` and ``mask``; its index is the row's number for messages.
-        image_columns: The columns with images.
-        notes: Whence patients were taken is noted here, and files that no row names.
-        unlisted: Whether to look for files beside the images that no row names.
-
-    Returns:
-        The table with ``width``, ``height``, ``file_type`` and, for DICOM, the safe header fields.
+    ``unlisted`` looks for files beside the images that no row names.
 
     Raises:
         InputError: Rows without a file, or files that are missing or unreadable. All are in its ``problems``.
@@ -124,7 +110,7 @@ def with_facts(table: pd.DataFrame, image_columns: list[str], notes: list[str], 
     if bad:
         bad.sort(key=lambda one: one[0])
         raise problems(
-            [f"row {row}: {words}" for row, words in bad], len(table),
+            [f"row {row}: {problem}" for row, problem in bad], len(table),
             "a readable image in every row.", "Correct the paths, or take these rows out of the table.",
             f" {more}." if more else "",
         )  # fmt: skip

@@ -18,15 +18,11 @@ from easydl.studies.tables import SPLIT_NAMES, many
 
 
 def class_folders(root: Path) -> tuple[dict[str, list[tuple[str, str, Path]]], list[str]]:
-    """The files below class folders: ``root/class/...`` or ``root/train|val|test/class/...``.
-
-    Args:
-        root: The folder to look in.
+    """The files below class folders: ``root/class/...`` or ``root/train|val|test/class/...``; and what was not used.
 
     Returns:
-        ``{class: [(class, split or "", file), ...]}``, empty when the folder has no class folders, and what was passed
-        over, in words. Files that lie directly in a split folder (a demonstration image, say) have no class and are left
-        out.
+        ``{class: [(class, split or "", file), ...]}``, empty when the folder has no class folders. Files that lie
+        directly in a split folder (a demonstration image, say) have no class and are left out.
     """
     found: dict[str, list[tuple[str, str, Path]]] = {}
     notes = []
@@ -52,7 +48,7 @@ def class_folders(root: Path) -> tuple[dict[str, list[tuple[str, str, Path]]], l
             images
         )
         if not images:
-            notes.append(f"the folder {folder.name!r} holds no images and is no class")
+            notes.append(f"the folder {folder.name!r} holds no images and is not a class")
             continue
         if any(path.parent != folder and not is_dicom(path) for path in images):
             nested.append(folder.name)
@@ -63,7 +59,7 @@ def class_folders(root: Path) -> tuple[dict[str, list[tuple[str, str, Path]]], l
             f"{some(images_loose, 'image')} in no class folder {'was' if len(images_loose) == 1 else 'were'} not used"
         )
     if found and other:
-        notes.append(f"{many(other, 'file')} in the class folders passed over: no images")
+        notes.append(f"{many(other, 'file')} in the class folders skipped: not images")
     if nested:
         notes.append(
             f"the class folders {', '.join(map(repr, nested[:5]))} hold folders themselves: all images below count as the "
@@ -105,7 +101,7 @@ def _is_image(path: Path) -> bool:
 def one_patient_each(root: Path, found: dict[str, list[tuple[str, str, Path]]]) -> bool:
     """Whether the sub-folders are those of patients or visits, as a PACS exports them, rather than classes.
 
-    Nothing could be learnt from classes of one patient each; when the headers name no patient, it cannot be told.
+    Nothing could be learnt from classes of one patient each; when the headers name no patient, it is not known.
     """
     if len(found) < 2 or not all(is_dicom(entries[0][2]) for entries in found.values()):
         return False
@@ -142,7 +138,7 @@ def frame_from_classes(root: Path, found: dict[str, list[tuple[str, str, Path]]]
                 row["given_split"] = split
             rows.append(row)
     if notes:
-        notes = [f"{len(notes)} DICOM files were set aside, the first: {notes[0]}"]
+        notes = [f"{len(notes)} DICOM files were excluded, the first: {notes[0]}"]
     return pd.DataFrame(rows, dtype=str).fillna(""), notes
 
 
@@ -164,7 +160,7 @@ def frame_from_dicom(root: Path) -> tuple[pd.DataFrame, list[str]]:
             "class folders with images, DICOM files, or a table (CSV, Excel) that lists the images.",
             "Choose the folder that holds them.",
         )
-    notes = [f"{len(refused)} files were set aside, the first: {refused[0][1]}"] if refused else []
+    notes = [f"{len(refused)} files were excluded, the first: {refused[0][1]}"] if refused else []
     return pd.DataFrame({"image": [one.address for one in series]}, dtype=str), notes
 
 

@@ -30,11 +30,11 @@ class Inspection:
         path: What was looked at.
         counts: Files by what they are; they add up to ``counts["files"]``.
         series: One row per DICOM series or single image: ``address``, ``modality``, ``files``, ``size``, ``part``,
-            ``patient`` (a pseudonym), ``scanner``, ``aside`` (why it is not used unless it is named).
-        pictures: One row per kind of other image: ``kind``, ``size``, ``files``.
+            ``patient`` (a pseudonym), ``scanner``, ``excluded`` (why it is not used unless it is named).
+        images: One row per kind of other image: ``kind``, ``size``, ``files``.
         table: Rows and recognised columns of a table, or None.
         patients: Different patients in the DICOM headers or the table's patient column; None when neither tells.
-        refused: (file, reason) of everything that is no image easydl reads.
+        refused: (file, reason) of everything that easydl does not read.
         notes: What was noticed in a single file or a table.
         task: What the next command would be.
     """
@@ -42,7 +42,7 @@ class Inspection:
     path: str
     counts: dict[str, int]
     series: pd.DataFrame
-    pictures: pd.DataFrame
+    images: pd.DataFrame
     table: dict[str, Any] | None = None
     patients: int | None = None
     refused: list[tuple[str, str]] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Inspection:
 
     @property
     def text(self) -> str:
-        """Everything on one screen, in words."""
+        """Everything on one screen, as text."""
         counts = ", ".join(f"{number} {name}" for name, number in self.counts.items() if number and name != "files")
         lines = [f"{self.path}: {self.counts['files']} files" + (f" ({counts})" if counts else "")]
         if self.patients is not None:
@@ -60,11 +60,11 @@ class Inspection:
             found = ", ".join(f"{role}: {name}" for role, name in self.table["columns"].items() if name)
             lines.append(f"Table: {self.table['rows']} rows; {found or 'no column recognised'}")
         if len(self.series):
-            use = self.series[self.series["aside"] == ""]
-            lines.append(f"Series and single images: {len(use)} to use, {len(self.series) - len(use)} set aside")
+            use = self.series[self.series["excluded"] == ""]
+            lines.append(f"Series and single images: {len(use)} to use, {len(self.series) - len(use)} excluded")
             lines += _kinds(use)
-            lines += [f"  set aside: {row['aside']} ({row['files']} files)" for row in _aside(self.series)]
-        lines += _pictures(self.pictures)
+            lines += [f"  excluded: {row['excluded']} ({row['files']} files)" for row in _reasons(self.series)]
+        lines += _images(self.images)
         if self.refused:
             lines.append(f"Refused: {len(self.refused)} files")
             lines += [f"  {reason}" for _, reason in self.refused[:REFUSED_SHOWN]]
@@ -84,7 +84,7 @@ class Inspection:
         return {
             "path": self.path, "counts": self.counts, "patients": self.patients, "table": self.table,
             "series": json.loads(self.series.to_json(orient="records")),
-            "pictures": json.loads(self.pictures.to_json(orient="records")),
+            "images": json.loads(self.images.to_json(orient="records")),
             "refused": [{"file": file, "reason": reason} for file, reason in self.refused], "notes": self.notes,
             "next": self.task, "use": RESEARCH_USE,
         }  # fmt: skip
@@ -139,7 +139,7 @@ def _folder(place: Path, progress: Callable[[int, int], None] | None) -> Inspect
             except EasyDLError as problem:
                 refused.append((file, problem.found.rstrip(".")))
                 continue
-            counts["NIfTI" if is_nifti(file) else "pictures"] += 1
+            counts["NIfTI" if is_nifti(file) else "images"] += 1
             kinds[facts["file_type"], _size(facts)] += 1
         elif Path(file).suffix.lower() in TABLE_SUFFIXES:
             counts["tables"] += 1
@@ -148,7 +148,7 @@ def _folder(place: Path, progress: Callable[[int, int], None] | None) -> Inspect
             counts["other"] += 1
     counts["refused"] = len(refused)
     patients = {one.facts["patient"] for one in found.series if "patient" in one.facts}
-    pictures = pd.DataFrame(
+    images = pd.DataFrame(
         [{"kind": kind, "size": size, "files": number} for (kind, size), number in kinds.most_common()],
         columns=["kind", "size", "files"],
     )
@@ -158,7 +158,7 @@ def _folder(place: Path, progress: Callable[[int, int], None] | None) -> Inspect
     listing = next((file for file in tables if Path(file).parent == place), None)
     task = f"easydl inspect {listing}" if listing else f"easydl train {place}" if dicom or kinds else ""
     return Inspection(
-        str(place), dict(counts), _series([*found.series, *found.excluded]), pictures, None, len(patients) or None, refused,
+        str(place), dict(counts), _series([*found.series, *found.excluded]), images, None, len(patients) or None, refused,
         notes, task,
     )  # fmt: skip
 
@@ -178,7 +178,7 @@ def _table(place: Path) -> Inspection:
     if not patient:
         notes.append("no column of patients is recognised: name it with --patient, or say --no-patients")
     return Inspection(
-        str(place), {"files": 1, "listed and not there": len(missing)}, _series([]), _no_pictures(),
+        str(place), {"files": 1, "listed and not there": len(missing)}, _series([]), _no_images(),
         {"rows": len(frame), "columns": columns, "all": [str(name) for name in frame.columns]},
         int(frame[patient].str.strip().nunique()) if patient else None, missing, notes,
         f"easydl train {place}" if not missing else "",
@@ -193,7 +193,7 @@ def _image(address: str) -> Inspection:
         scan = read(address)
     except EasyDLError as problem:
         return Inspection(
-            address, {"files": 1, "refused": 1}, _series([]), _no_pictures(), refused=[(address, problem.found.rstrip("."))],
+            address, {"files": 1, "refused": 1}, _series([]), _no_images(), refused=[(address, problem.found.rstrip("."))],
             notes=[problem.do],
         )  # fmt: skip
     size = " x ".join(map(str, scan.shape))
@@ -201,8 +201,8 @@ def _image(address: str) -> Inspection:
     if scan.spacing_mm is not None:
         notes.append(f"spacing {' x '.join(f'{mm:.3g}' for mm in scan.spacing_mm)} mm")
     notes += [f"{name}: {value}" for name, value in scan.header.items()] + list(scan.notes)
-    pictures = pd.DataFrame([{"kind": "volume" if scan.dimension == 3 else "image", "size": size, "files": 1}])
-    return Inspection(address, {"files": 1}, _series([]), pictures, patients=1 if scan.patient else None, notes=notes)
+    images = pd.DataFrame([{"kind": "volume" if scan.dimension == 3 else "image", "size": size, "files": 1}])
+    return Inspection(address, {"files": 1}, _series([]), images, patients=1 if scan.patient else None, notes=notes)
 
 
 def _series(found: list[Series]) -> pd.DataFrame:
@@ -210,14 +210,14 @@ def _series(found: list[Series]) -> pd.DataFrame:
         {
             "address": one.address, "modality": one.modality, "files": len(one.files), "size": _size(one.facts),
             "part": one.part, "patient": one.facts.get("patient", ""), "scanner": one.facts.get("scanner", ""),
-            "aside": one.excluded,
+            "excluded": one.excluded,
         }
         for one in found
     ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["address", "modality", "files", "size", "part", "patient", "scanner", "aside"])
+    return pd.DataFrame(rows, columns=["address", "modality", "files", "size", "part", "patient", "scanner", "excluded"])
 
 
-def _no_pictures() -> pd.DataFrame:
+def _no_images() -> pd.DataFrame:
     return pd.DataFrame(columns=["kind", "size", "files"])
 
 
@@ -231,8 +231,8 @@ def _kinds(use: pd.DataFrame) -> list[str]:
     return lines + ([f"  and {len(grouped) - SHOWN} more modalities"] if len(grouped) > SHOWN else [])
 
 
-def _pictures(pictures: pd.DataFrame) -> list[str]:
-    grouped = list(pictures.groupby("kind", sort=False))
+def _images(images: pd.DataFrame) -> list[str]:
+    grouped = list(images.groupby("kind", sort=False))
     lines = [f"Images: {rows['files'].sum()} {kind!s}, {_ranges(rows['size'])}" for kind, rows in grouped[:SHOWN]]
     return lines + ([f"  and {len(grouped) - SHOWN} more kinds"] if len(grouped) > SHOWN else [])
 
@@ -256,10 +256,10 @@ def _range(numbers: pd.Series) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def _aside(series: pd.DataFrame) -> list[dict[Any, Any]]:
+def _reasons(series: pd.DataFrame) -> list[dict[Any, Any]]:
     """Each reason once."""
-    aside = series[series["aside"] != ""]
-    grouped = aside.groupby("aside", sort=False)["files"].sum().reset_index()
+    excluded = series[series["excluded"] != ""]
+    grouped = excluded.groupby("excluded", sort=False)["files"].sum().reset_index()
     return grouped.head(3).to_dict("records")
 
 

@@ -1,4 +1,4 @@
-"""Label cells become classes, several findings per image, or numbers. What could be read in two ways is asked."""
+"""Label cells become classes, several labels per image, or values. What could be read in two ways is asked back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ YES, NO = (
 MOST_NUMBERS = 20
 """From more different numbers than these on, a label column is taken for a measurement until somebody says otherwise."""
 JOIN = "; "
-"""Between the findings of one image in the study's column ``label``."""
+"""Between the labels of one image (multilabel) in the study's column ``label``."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
@@ -33,31 +33,28 @@ _LOOK_ALIKE = str.maketrans("асеорхуіѕјһкмтвнԁԛӏαορντι�
 def classification(
     cells: pd.Series, notes: list[str], *, classes: Sequence[str] | None, merge: bool, asked: bool
 ) -> tuple[pd.Series, list[str]]:
-    """One class per image.
+    """The class of every row that has one (rows without a label are left out), and the classes in order.
 
     Args:
         cells: The label of every row, as text; its index is the row's number in the table.
         notes: What is assumed is added here.
         classes: The classes in the order the user gave, or None.
         merge: Whether labels that look alike are one class.
-        asked: Whether the user said that this is a classification, so that nothing is asked back.
-
-    Returns:
-        The class of every row that has one (rows set aside are left out), and the classes in order.
+        asked: Whether the user named the task, so that nothing is asked back.
 
     Raises:
-        InputError: A label is empty, or none of ``classes``; labels look alike; or the cells could be something else
-            than classes: words for "missing", several findings, a measurement.
+        InputError: A label is empty, or not one of ``classes``; labels look alike; or the cells could be something else
+            than classes: words for "missing", several labels, a measurement.
     """
     _refuse_empty(cells)
     given = [str(name) for name in classes] if classes is not None else None
     cells = unify(cells, notes, merge=merge)
-    cells = set_missing_aside(cells, notes, given)
+    cells = exclude_missing(cells, notes, given)
     counts = cells.value_counts()
     if given is not None:
         strange = cells[~cells.isin(given)]
         if len(strange):
-            bad = [f"row {row}: {cell!r} is none of the classes" for row, cell in strange.items()]
+            bad = [f"row {row}: {cell!r} is not one of the classes" for row, cell in strange.items()]
             raise problems(
                 bad, len(cells), f"one of {', '.join(map(repr, given[:20]))} in every row.",
                 "Correct the cells, or add the class to classes=.",
@@ -73,26 +70,23 @@ def classification(
 
 
 def multilabel_columns(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[pd.Series, list[str]]:
-    """Several columns of 0 and 1 (or no and yes), one for each finding.
-
-    Returns:
-        For every row its findings joined by ``"; "`` (empty when it has none), and the findings in the order given.
+    """For every row its labels joined by ``"; "``, from one column of 0 and 1 (or no and yes) for each; and all labels.
 
     Raises:
-        InputError: A cell is neither, or a column's name cannot name a finding.
+        InputError: A cell is neither, or a column's name cannot name a label.
     """
     bad: list[tuple[Any, str]] = []
     held = pd.DataFrame(index=frame.index)
     for column in columns:
-        words = frame[column].str.strip().str.casefold()
-        held[column] = words.isin(YES)
+        cells = frame[column].str.strip().str.casefold()
+        held[column] = cells.isin(YES)
         bad += [
-            (row, f"row {row}: {column!r} is {cell!r}") for row, cell in frame[column][~words.isin(YES | NO)].items()
+            (row, f"row {row}: {column!r} is {cell!r}") for row, cell in frame[column][~cells.isin(YES | NO)].items()
         ]
     if bad:
         raise problems(
-            [words for _, words in sorted(bad)], len(frame), "0 or 1 (no or yes) in every label column of every row.",
-            "Fill the cells; take out the rows where a finding is not known.",
+            [problem for _, problem in sorted(bad)], len(frame), "0 or 1 (no or yes) in every label column of every row.",
+            "Fill the cells; take out the rows where a label is not known.",
         )  # fmt: skip
     return _joined(held), list(columns)
 
@@ -100,31 +94,28 @@ def multilabel_columns(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[pd.
 def multilabel_cells(
     cells: pd.Series, separator: str, notes: list[str], *, classes: Sequence[str] | None, merge: bool
 ) -> tuple[pd.Series, list[str]]:
-    """Several findings in one cell, such as ``"effusion;nodule"``. An empty cell is an image without any.
-
-    Returns:
-        For every row its findings joined by ``"; "``, and the findings in order.
+    """For every row its labels joined by ``"; "``, from cells such as ``"effusion;nodule"``; and all labels in order.
 
     Raises:
-        InputError: Findings look alike, are words for "missing", or are none of ``classes``.
+        InputError: Labels look alike, are words for "missing", or not among ``classes``.
     """
     parts = cells.str.split(separator, regex=False).explode().str.strip()
     parts = unify(parts[parts != ""], notes, merge=merge)
     known = set(map(str, classes or ()))
     strange = [
-        f"row {row}: {part!r} is {'none of the classes' if known else 'no finding'}"
+        f"row {row}: {part!r} is {'not one of the classes' if known else 'not a label'}"
         for row, part in parts.items()
         if (known and part not in known) or (part.casefold() in MISSING and part not in known)
     ]
     if strange:
         raise problems(
-            strange, len(cells), "findings, or an empty cell for none.",
-            "Correct the cells, or list all findings, these included, in classes=.",
+            strange, len(cells), "labels, or an empty cell for none.",
+            "Correct the cells, or list all labels, these included, in classes=.",
         )  # fmt: skip
     names = list(map(str, classes)) if classes is not None else in_order(sorted(set(parts)))
     empty = len(cells) - parts.index.nunique()
     if empty:
-        notes.append(f"{many(empty, 'image')} with an empty label: without any of the findings")
+        notes.append(f"{many(empty, 'image')} with an empty label: none of the labels")
     held = pd.DataFrame(False, index=cells.index, columns=names)
     for name in names:
         held.loc[parts.index[parts == name].unique(), name] = True
@@ -132,18 +123,10 @@ def multilabel_cells(
 
 
 def numbers(cells: pd.Series, notes: list[str], *, name: str = "label") -> pd.Series:
-    """A measurement per image, as float64.
-
-    Args:
-        cells: Text, with a decimal point or a decimal comma.
-        notes: A decimal comma is noted here.
-        name: The column, for messages.
-
-    Returns:
-        The numbers, with the same index.
+    """A measurement per image as float64, from text with a decimal point or a decimal comma (which is noted).
 
     Raises:
-        InputError: A cell is no finite number, or commas could be decimal commas or thousands.
+        InputError: A cell is not a finite number, or commas could be decimal commas or thousands.
     """
     text = cells.str.strip()
     commas = text.str.fullmatch(_COMMA.pattern)
@@ -159,7 +142,7 @@ def numbers(cells: pd.Series, notes: list[str], *, name: str = "label") -> pd.Se
     bad = text[~text.str.fullmatch(_NUMBER.pattern)]
     if len(bad):
         raise problems(
-            [f"row {row}: {cells[row]!r} in {name!r} is no number" for row in bad.index], len(cells),
+            [f"row {row}: {cells[row]!r} in {name!r} is not a number" for row in bad.index], len(cells),
             "a number in every row.", "Correct these cells, or take these rows out.",
         )  # fmt: skip
     return text.astype(float)
@@ -196,26 +179,28 @@ def unify(cells: pd.Series, notes: list[str], *, merge: bool) -> pd.Series:
     return cells.map(names)
 
 
-def set_missing_aside(cells: pd.Series, notes: list[str], classes: Sequence[str] | None) -> pd.Series:
-    """Rows whose label is a word for "missing" are asked about, or set aside when the classes are given.
+def exclude_missing(cells: pd.Series, notes: list[str], classes: Sequence[str] | None) -> pd.Series:
+    """Rows whose label is a word for "missing" are asked about, or excluded when the classes are given.
 
     Raises:
         InputError: There is such a word and ``classes`` does not say whether it is a class.
     """
-    words = cells[cells.str.casefold().isin(MISSING)]
-    if classes is None and len(words):
-        counts = words.value_counts()
+    missing = cells[cells.str.casefold().isin(MISSING)]
+    if classes is None and len(missing):
+        counts = missing.value_counts()
         listing = ", ".join(f"{name!r} ({count} rows)" for name, count in counts.head(5).items())
         raise InputError(
             f"The label {listing} may be a class, or may say that there is no label.",
-            "to be told which.",
-            "Pass classes= the list of the classes: with this word in it, it is a class; without it, its rows are set "
-            "aside and counted.",
+            "to know which.",
+            "Pass classes= the list of the classes: with this word in it, it is a class; without it, its rows are "
+            "excluded and counted.",
         )
-    aside = words.index[~words.isin(list(classes or ()))]
-    if len(aside):
-        notes.append(f"{many(len(aside), 'image')} without a label ({', '.join(sorted(set(words[aside])))}) set aside")
-    return cells.drop(aside)
+    excluded = missing.index[~missing.isin(list(classes or ()))]
+    if len(excluded):
+        notes.append(
+            f"{many(len(excluded), 'image')} without a label ({', '.join(sorted(set(missing[excluded])))}) excluded"
+        )
+    return cells.drop(excluded)
 
 
 def is_number(cell: str) -> bool:
@@ -224,15 +209,15 @@ def is_number(cell: str) -> bool:
 
 
 def refuse_unordered(names: Sequence[str]) -> None:
-    """Refuse grades whose order nobody gave: only numbers have one of their own.
+    """Refuse ordinal classes whose order nobody gave: only numbers have one.
 
     Raises:
-        InputError: The grades are not all numbers.
+        InputError: They are not all numbers.
     """
     if not all(_NUMBER.fullmatch(name) for name in names):
         raise InputError(
-            f"The order of the grades {', '.join(map(repr, names[:5]))} is not known.",
-            "the grades from the lowest to the highest, or grades that are numbers.",
+            f"The order of the classes {', '.join(map(repr, names[:5]))} is not known.",
+            "the classes from the lowest to the highest, or classes that are numbers.",
             "Pass classes= the list in its order (--classes for each of them).",
         )
 
@@ -247,7 +232,7 @@ def _joined(held: pd.DataFrame) -> pd.Series:
     strange = [str(name) for name in held.columns if JOIN.strip() in str(name) or not str(name).strip()]
     if strange:
         raise InputError(
-            f"A finding is called {strange[0]!r}.",
+            f"A label is called {strange[0]!r}.",
             "names without a semicolon.",
             "Rename it, or set label_separator=';' (--label-separator).",
         )
@@ -266,18 +251,18 @@ def _refuse_empty(cells: pd.Series) -> None:
 
 
 def _ask_several(counts: pd.Series) -> None:
-    """A cell such as ``"a;b"`` is two findings, or one class: only the user knows."""
+    """A cell such as ``"a;b"`` is two labels, or one class: only the user knows."""
     names = set(counts.index)
     for separator in (";", "|", ","):
         joined = [name for name in counts.index if separator in name]
         apart = [{part.strip() for part in name.split(separator)} for name in joined]
-        # A comma also stands within names ("adenoma, tubular"): only parts that are labels themselves are findings.
+        # A comma also stands within names ("adenoma, tubular"): only parts that are labels themselves count.
         if joined and (separator != "," or any(parts <= names for parts in apart)):
             raise InputError(
-                f"{int(counts[joined].sum())} labels hold {separator!r}, such as {joined[0]!r}: several findings in one "
+                f"{int(counts[joined].sum())} labels hold {separator!r}, such as {joined[0]!r}: several labels in one "
                 "image, or one class?",
-                "to be told which.",
-                f"Pass label_separator={separator!r} (--label-separator) for several findings, or task='classification' "
+                "to know which.",
+                f"Pass label_separator={separator!r} (--label-separator) for several labels, or task='classification' "
                 "(--task classification) for one class.",
             )
 
@@ -288,7 +273,7 @@ def _ask_measurement(counts: pd.Series) -> None:
             f"The labels are {len(counts)} different numbers: is this a measurement?",
             f"classes, or at most {MOST_NUMBERS} different numbers as classes.",
             "Pass task='regression' (--task regression) for a measurement, or task='classification' (--task "
-            "classification) if every number is a class of its own.",
+            "classification) if every number is a class.",
         )
 
 
@@ -315,7 +300,7 @@ def _folded(text: str) -> str:
 
 
 def _looks(text: str) -> str:
-    """What a reader sees: without case, spaces, invisible characters, and with look-alike letters made Latin."""
+    """What people see: without case, spaces, invisible characters, and with look-alike letters made Latin."""
     text = unicodedata.normalize("NFKC", text)
     text = "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
     return _folded(text).translate(_LOOK_ALIKE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,18 +35,27 @@ class LabelMap:
     notes: tuple[str, ...] = ()
 
 
-def label_map(seen: list[MaskFacts], labels: MaskLabels | None, *, collapse: bool) -> LabelMap:
+def label_map(
+    seen: list[MaskFacts], labels: MaskLabels | None, *, images: int, collapse: bool, resample: bool
+) -> LabelMap:
     """What the values stand for: the classes of ``labels``, or one for each value, 0 (background) first.
 
     Args:
         seen: The facts of every mask.
         labels: Names for the values, or None.
+        images: How many images the study has.
         collapse: Whether every value but 0 was taken as foreground.
+        resample: Whether masks on another grid are resampled.
 
     Raises:
         InputError: Unnamed values; masks number single objects and ``collapse`` was not asked for; segment numbers mean
             different things; or all masks are empty.
     """
+    found = _classes(seen, labels, collapse)
+    return replace(found, notes=(*_counts(seen, images, collapse, resample), *found.notes))
+
+
+def _classes(seen: list[MaskFacts], labels: MaskLabels | None, collapse: bool) -> LabelMap:
     found = sorted(set().union(*(one.values for one in seen)) | {0}) if seen else [0]
     if len(found) < 2:
         raise InputError("Every mask is empty.", "a segmentation in at least one mask.", "Check the mask column.")
@@ -74,7 +83,7 @@ def label_map(seen: list[MaskFacts], labels: MaskLabels | None, *, collapse: boo
     )
 
 
-def counts(seen: list[MaskFacts], images: int, *, collapse: bool, resample: bool) -> list[str]:
+def _counts(seen: list[MaskFacts], images: int, collapse: bool, resample: bool) -> list[str]:
     """Empty masks, rows without one, and what was repaired while reading, with the number of masks."""
     empty = sum(one.values == (0,) for one in seen)
     absent = images - len(seen)

@@ -51,7 +51,7 @@ def frame_from_pairs(root: Path) -> tuple[pd.DataFrame, list[str]] | None:
 
     Returns:
         Columns ``image``, ``mask`` and, below train, val and test folders, ``given_split``, and notes with the counts of
-        all that was set aside; None when the folder is of another kind.
+        all that was excluded; None when the folder is of another kind.
 
     Raises:
         InputError: Two folders could be the masks, or no image matches a mask.
@@ -87,14 +87,7 @@ def frame_from_pairs(root: Path) -> tuple[pd.DataFrame, list[str]] | None:
 def match(images: list[Path], masks: list[Path], image_root: Path, mask_root: Path) -> Pairing:
     """Pair images and masks by their names: the same, the same but for a usual ending, or the same leading number.
 
-    Args:
-        images: Image files below ``image_root``.
-        masks: Mask files below ``mask_root``.
-        image_root: Folder of the images.
-        mask_root: Folder of the masks.
-
-    Returns:
-        The pairs and what is left. Where several files would match, none is taken.
+    Where several files would match, none is taken.
 
     Example:
         >>> found = match([Path("i/21_training.tif")], [Path("m/21_manual1.gif")], Path("i"), Path("m"))
@@ -159,7 +152,7 @@ def _beside(root: Path) -> tuple[pd.DataFrame, list[str]] | None:
     if not found.pairs:
         return None
     frame = pd.DataFrame(found.pairs, columns=["image", "mask"]).map(str)
-    return frame, ["masks lie beside their images and were told by the ending of their names", *_notes(found)]
+    return frame, ["masks lie beside their images and were recognised by the ending of their names", *_notes(found)]
 
 
 def _places(folder: Path, depth: int) -> Iterator[tuple[Path, Path, Path]]:
@@ -193,7 +186,7 @@ def _notes(found: Pairing) -> list[str]:
     ):  # fmt: skip
         if files:
             verb = "has" if len(files) == 1 else "have"
-            notes.append(f"{some(files, what)} {verb} {why} and {'was' if len(files) == 1 else 'were'} set aside")
+            notes.append(f"{some(files, what)} {verb} {why} and {'was' if len(files) == 1 else 'were'} excluded")
     return notes
 
 

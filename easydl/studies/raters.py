@@ -35,7 +35,7 @@ def ratings(
             f"raters={columns!r}.", "the columns of at least two raters, each once.",
             "Name the columns; a single rater's column is the label.",
         )  # fmt: skip
-    # All cells below each other, so that one spelling, one comma and one question hold for every rater.
+    # All cells below each other, so that one spelling and one comma hold for every rater.
     stacked = frame[columns].melt(ignore_index=False)
     rows, raters, cells = stacked.index, stacked["variable"], stacked["value"].str.strip()
     cells.index = pd.RangeIndex(len(cells))
@@ -43,11 +43,11 @@ def ratings(
     if numeric:
         read = labels.numbers(read.set_axis(rows[read.index]), notes, name="raters").set_axis(read.index)
     else:
-        read = labels.set_missing_aside(labels.unify(read, notes, merge=merge), [], classes)
+        read = labels.exclude_missing(labels.unify(read, notes, merge=merge), [], classes)
         strange = sorted(set(read) - set(map(str, classes))) if classes is not None else []
         if strange:
             raise InputError(
-                f"A rater wrote {strange[0]!r}, which is none of the classes.",
+                f"A rater wrote {strange[0]!r}, which is not one of the classes.",
                 f"one of {', '.join(map(str, classes or ()))}.", "Correct the cells, or add it to classes=.",
             )  # fmt: skip
     full = read.reindex(cells.index) if numeric else read.reindex(cells.index, fill_value="")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -11,19 +10,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from easydl.errors import EasyDLError, InputError
+from easydl.errors import InputError
 from easydl.images import Scan
 from easydl.options import SplitOptions, documented
 from easydl.studies import plots, splits
 from easydl.studies.agreement import Agreement
 from easydl.studies.cohort import Cohort, cohort
-from easydl.studies.covariates import covariates_of
-from easydl.studies.mask_labels import LabelMap, MaskLabels, counts, label_map
-from easydl.studies.masks import on_image, read_mask
+from easydl.studies.mask_labels import LabelMap, MaskLabels, label_map
+from easydl.studies.masks import Mask, on_image, read_mask
 from easydl.studies.pixel_facts import Decoded, ImageFiles, PixelFacts, remarks
 from easydl.studies.schema import LabelSchema
-from easydl.studies.summary import ImageKind, StudySummary, image_kind, image_size, spread
-from easydl.studies.tables import column_of, problems
+from easydl.studies.summary import ImageKind, StudySummary, image_kind, spread, summarise
+from easydl.studies.tables import column_of, for_rows
 from easydl.tasks import Task
 
 
@@ -130,21 +128,9 @@ class Study:
         """
         if self.parent is not None and self.schema == self.parent.schema:
             return self.parent.summary
-        kind = self.kind
-        targets = list(self.heads) or (["label"] if "label" in self.frame.columns else [])
-        masks = self.task.has_masks
-        return StudySummary(
-            task=self.task,
-            classes=tuple(self.classes),
-            heads={name: one if isinstance(one, int) else tuple(one) for name, one in self.heads.items()},
-            channels=kind.channels,
-            dimension=kind.dimension,
-            image_size=image_size(self.frame, kind.dimension),
-            spacing_mm=kind.spacing_mm,
-            units=kind.units,
-            covariates={} if masks else covariates_of(self.frame, targets, [*self.image_columns, *self.raters]),
-            label_values=self.label_map.values if masks else None,
-        )
+        others = [*self.image_columns, *self.raters]
+        label_values = self.label_map.values if self.task.has_masks else None
+        return summarise(self.frame, replace(self.schema, classes=self.classes), self.kind, others, label_values)
 
     def head(self, name: str) -> Study:
         """One head of a study with several, as a study; rows without a label for it are left out.
@@ -160,11 +146,9 @@ class Study:
             <Task.CLASSIFICATION: 'classification'>
         """
         if name not in self.heads:
-            raise InputError(
-                f"The study has no head {name!r}.",
-                f"one of {', '.join(map(repr, self.heads)) or 'none: it was loaded without heads='}.",
-                "Correct the name, or load the study with heads= (--heads).",
-            )
+            heads = ", ".join(map(repr, self.heads)) or "none: it was loaded without heads="
+            advice = "Correct the name, or load the study with heads= (--heads)."
+            raise InputError(f"The study has no head {name!r}.", f"one of {heads}.", advice)
         schema = self.schema.head(name)
         rows = self.schema.head_rows(self.frame, name).reset_index(drop=True)
         return replace(self, frame=rows, heads={}, task=schema.task, class_names=list(schema.classes), parent=self)
@@ -236,16 +220,8 @@ class Study:
     @cached_property
     def label_map(self) -> LabelMap:
         """What the values in the masks stand for, from all masks of the whole study; assumptions become notes."""
-        if self.parent is not None:
-            known = self.parent.label_map
-        else:
-            rows = [row for row in range(len(self)) if self.has_mask(row)]
-            seen = self.each(lambda row: self._mask(row).facts, rows)
-            found = label_map(seen, self.mask_labels, collapse=self.collapse_instances)
-            notes = counts(seen, len(self), collapse=self.collapse_instances, resample=self.resample_masks)
-            known = replace(found, notes=(*notes, *found.notes))
-        for note in known.notes:
-            self._note(note)
+        known = self.parent.label_map if self.parent is not None else self._read_label_map()
+        self._note(*known.notes)
         return known
 
     def facts(self, rows: Iterable[int] | None = None) -> list[PixelFacts]:
@@ -264,45 +240,19 @@ class Study:
     def digests(self) -> list[str]:
         """SHA-256 of each row's decoded pixels: equal means the same image, whatever the file says."""
         facts = self.facts()
-        for note in remarks(facts):
-            self._note(note)
+        self._note(*remarks(facts))
         return [one.digest for one in facts]
 
     def decoded(self, settings: str, make: Callable[[int], np.ndarray]) -> Decoded:
         """The arrays that ``make`` makes of every row, each made once and kept in the cache.
 
-        Args:
-            settings: Everything that the arrays depend on beside the files.
-            make: Makes the array of a row.
+        ``settings`` names everything that they depend on beside the files.
         """
         return Decoded(self.files.keys(self._rows()), settings, make)
 
     def each(self, work: Callable[[int], Any], rows: Iterable[int] | None = None) -> list[Any]:
-        """Do something for every row on two threads; all unreadable images are collected into one error.
-
-        Raises:
-            InputError: Images could not be read; five are named, with the count.
-        """
-        bad: list[str] = []
-        advice: set[tuple[str, str]] = set()
-
-        def one(row: int) -> Any:
-            try:
-                return work(row)
-            except EasyDLError as problem:
-                bad.append(f"row {row + 2}: {problem.found.rstrip('.')}")
-                advice.add((problem.expected, problem.do))
-                return None
-
-        with ThreadPoolExecutor(2) as pool:
-            results = list(pool.map(one, range(len(self)) if rows is None else rows))
-        if bad:
-            general = (
-                "an image in every row that can be read whole.",
-                "Export these images again, or take their rows out.",
-            )
-            raise problems(bad, len(self), *(advice.pop() if len(advice) == 1 else general))
-        return results
+        """Do something for every row on two threads; all unreadable images are collected into one `InputError`."""
+        return for_rows(work, range(len(self)) if rows is None else rows, len(self))
 
     @documented(SplitOptions)
     def split(
@@ -343,19 +293,11 @@ class Study:
         return self._divided(lambda rows: splits.by_seed(rows, sizes, chosen), chosen)._parts()
 
     def with_split(self, column: str, override: str | None = None) -> Study:
-        """The study with a ready-made split: what `easydl.load` returns with ``split=``.
-
-        Raises:
-            InputError: There is no such column, or it holds other words than train, val and test.
-            LeakageError: Patients or images are in two parts and there is no ``override``.
-        """
+        """The study with a ready-made split, as `easydl.load` returns it with ``split=``; refused when it leaks."""
         column = "given_split" if column == "split" else column
         if column not in self.frame.columns:
-            raise InputError(
-                f"There is no column {column!r} with a split.",
-                "a column of train, val and test.",
-                "Use study.split(seed=0).",
-            )
+            found = f"There is no column {column!r} with a split."
+            raise InputError(found, "a column of train, val and test.", "Use study.split(seed=0).")
         return self._divided(lambda rows: splits.ready_made(rows, self.frame[column], column, override))
 
     def folds(self, k: int = 5, *, seed: int = 0, site: str | None = None) -> list[tuple[Study, Study, Study]]:
@@ -410,12 +352,7 @@ class Study:
         return self.schema.weights(self.frame)
 
     def batches(
-        self,
-        batch_size: int = 16,
-        *,
-        size: tuple[int, ...] | None = None,
-        shuffle: bool = False,
-        seed: int = 0,
+        self, batch_size: int = 16, *, size: tuple[int, ...] | None = None, shuffle: bool = False, seed: int = 0
     ) -> Any:
         """A ``tf.data.Dataset`` of (images, targets) that ``model.fit`` takes; images are decoded once.
 
@@ -450,9 +387,14 @@ class Study:
         """The addresses of every row."""
         return list(zip(*(self.frame[column].astype(str) for column in self.image_columns), strict=True))
 
-    def _mask(self, row: int) -> Any:
+    def _mask(self, row: int) -> Mask:
         path = str(self.frame["mask"].iloc[row])
         return read_mask(path, collapse=self.collapse_instances, entry=self.files.entry(path, "mask"))
+
+    def _read_label_map(self) -> LabelMap:
+        seen = self.each(lambda row: self._mask(row).facts, [row for row in range(len(self)) if self.has_mask(row)])
+        options = {"collapse": self.collapse_instances, "resample": self.resample_masks}
+        return label_map(seen, self.mask_labels, images=len(self), **options)
 
     def _cohort(self) -> Cohort:
         return cohort(self.frame, self.schema, self.digests(), patients_known=self.patients_known)
@@ -465,17 +407,11 @@ class Study:
     def _assigned(self, split: splits.Assignment, seed: int | None) -> Study:
         # A split made anew takes the place of the earlier one's sentence.
         notes = [note for note in self.notes if not note.startswith("Split by")]
-        return replace(
-            self,
-            frame=self.frame.assign(split=split.part),
-            seed=seed,
-            notes=[*notes, *split.notes, split.note],
-            overrides=[*self.overrides, *split.overrides],
-        )
+        frame, notes = self.frame.assign(split=split.part), [*notes, *split.notes, split.note]
+        return replace(self, frame=frame, seed=seed, notes=notes, overrides=[*self.overrides, *split.overrides])
 
     def _parts(self) -> tuple[Study, Study, Study]:
         return self.part("train"), self.part("val"), self.part("test")
 
-    def _note(self, note: str) -> None:
-        if note not in self.notes:
-            self.notes.append(note)
+    def _note(self, *notes: str) -> None:
+        self.notes.extend(note for note in notes if note not in self.notes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -11,7 +11,9 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from easydl.errors import InputError
+from easydl.studies.covariates import covariates_of
 from easydl.studies.pixel_facts import PixelFacts
+from easydl.studies.schema import LabelSchema
 from easydl.tasks import Task
 
 SAMPLE = 12
@@ -125,6 +127,29 @@ def image_size(frame: pd.DataFrame, dimension: int) -> tuple[int, ...] | None:
             return None
         sizes.append(int(numbers.median()))
     return tuple(sizes)
+
+
+def summarise(
+    frame: pd.DataFrame,
+    schema: LabelSchema,
+    kind: ImageKind,
+    others: Collection[str],
+    label_values: tuple[int, ...] | None,
+) -> StudySummary:
+    """The summary of a study; ``others`` are columns that are not covariates."""
+    targets = list(schema.heads) or (["label"] if "label" in frame.columns else [])
+    return StudySummary(
+        task=schema.task,
+        classes=tuple(schema.classes),
+        heads={name: one if isinstance(one, int) else tuple(one) for name, one in schema.heads.items()},
+        channels=kind.channels,
+        dimension=kind.dimension,
+        image_size=image_size(frame, kind.dimension),
+        spacing_mm=kind.spacing_mm,
+        units=kind.units,
+        covariates={} if schema.task.has_masks else covariates_of(frame, targets, others),
+        label_values=label_values,
+    )
 
 
 def _columns(columns: Mapping[str, Sequence[str] | int | None]) -> str:

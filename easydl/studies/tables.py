@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import codecs
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 from itertools import islice
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import pandas as pd
@@ -22,7 +24,7 @@ NAMES = {
     "mask": ("mask", "masks", "segmentation", "seg", "mask_path"),
     "patient": ("patient", "patient_id", "patientid", "subject", "subject_id", "subjectid"),
 }
-"""The column names easydl recognises without being told, in the order it looks for them."""
+"""The column names easydl recognises by itself, in the order it looks for them."""
 
 SPLIT_NAMES = {
     "train": "train",
@@ -48,7 +50,7 @@ def read_table(path: str | Path) -> tuple[pd.DataFrame, list[str]]:
         path: ``.csv``, ``.tsv``, ``.txt`` (any usual encoding and separator) or ``.xlsx`` (its first visible sheet).
 
     Returns:
-        The table, whose index is the row's number in the file (the header is row 1), and what was assumed, in words.
+        The table, whose index is the row's number in the file (the header is row 1), and what was assumed.
 
     Raises:
         InputError: Missing, empty, unreadable, with a column named twice, or an old or macro workbook.
@@ -83,7 +85,7 @@ def read_table(path: str | Path) -> tuple[pd.DataFrame, list[str]]:
     if len(raw) < 2:
         raise InputError(f"{path.name} has no rows below its header.", "one row per image.", "Fill the table.")
     if blank:
-        notes.append(f"{path.name}: {many(blank, 'empty row')} passed over")
+        notes.append(f"{path.name}: {many(blank, 'empty row')} skipped")
     header = [str(cell).strip() for cell in raw.iloc[0]]
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
@@ -98,7 +100,7 @@ def read_table(path: str | Path) -> tuple[pd.DataFrame, list[str]]:
 
 
 def as_text(frame: pd.DataFrame) -> pd.DataFrame:
-    """A DataFrame of anything as text: blanks for what is missing, whole numbers without a decimal point.
+    """A DataFrame of anything as text: blanks for what is missing, integers without a decimal point.
 
     The index becomes what the row's number would be in a spreadsheet: the first row is row 2.
     """
@@ -182,6 +184,31 @@ def problems(found: Sequence[str], total: int, expected: str, do: str, more: str
     return error
 
 
+def for_rows(work: Callable[[int], Any], rows: Iterable[int], total: int) -> list[Any]:
+    """Do something for every row on two threads; all unreadable images are collected into one error.
+
+    Raises:
+        InputError: Images could not be read; five are named, with the count.
+    """
+    bad: list[str] = []
+    advice: set[tuple[str, str]] = set()
+
+    def attempt(row: int) -> Any:
+        try:
+            return work(row)
+        except EasyDLError as problem:
+            bad.append(f"row {row + 2}: {problem.found.rstrip('.')}")
+            advice.add((problem.expected, problem.do))
+            return None
+
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(attempt, rows))
+    if bad:
+        general = "an image in every row that can be read whole.", "Export these images again, or take their rows out."
+        raise problems(bad, total, *(advice.pop() if len(advice) == 1 else general))
+    return results
+
+
 def _read_text(path: Path) -> tuple[pd.DataFrame, list[str]]:
     if path.stat().st_size > MOST_BYTES:
         raise InputError(
@@ -217,7 +244,7 @@ def _decode(raw: bytes, name: str) -> tuple[str, str]:
             if zeros.count(0) > 0.9 * len(zeros) and not letters.count(0):
                 return raw.decode(encoding), "UTF-16 (without its mark)"
         raise InputError(
-            f"{name} is no text: it holds zero bytes{', as a workbook does' if raw.startswith(b'PK') else ''}.",
+            f"{name} is not a text file: it holds zero bytes{', as a workbook does' if raw.startswith(b'PK') else ''}.",
             "a CSV file.",
             "Give a workbook its ending .xlsx; anything else export again as CSV UTF-8.",
         )

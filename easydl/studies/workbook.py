@@ -20,13 +20,10 @@ MOST_ROWS, MOST_CELLS = 1_048_576, 20_000_000
 
 
 def read_workbook(path: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Read the first visible sheet with every cell as the text a reader of the sheet sees.
+    """Read the first visible sheet with every cell as the text that Excel shows.
 
-    Dates become ISO 8601; whole numbers have no decimal point; a number shown as 007 by its format stays 007; merged
+    Dates become ISO 8601; integers have no decimal point; a number shown as 007 by its format stays 007; merged
     cells all hold the one value; hidden rows are read like the others. Everything assumed is noted.
-
-    Args:
-        path: An ``.xlsx`` file.
 
     Returns:
         The cells, header included, with the sheet's row numbers as index, and the notes.
@@ -84,18 +81,21 @@ def read_workbook(path: Path) -> tuple[pd.DataFrame, list[str]]:
         raise _too_large(path, f"is {len(rows):,} rows by {width:,} columns", f"at most {MOST_CELLS:,} cells.")
     frame = pd.DataFrame([row + [""] * (width - len(row)) for row in rows], dtype=str)
     frame.index = pd.RangeIndex(1, len(frame) + 1)
-    words = {
+    notes = {
         f"the first visible of {len(book.sheetnames)} sheets, {sheet.title!r}, was read": len(book.sheetnames) > 1,
         f"{many(facts['hidden'], 'hidden row')} read like the others": facts["hidden"],
         f"{many(len(facts['merged']), 'merged cell')} taken apart, each part with the one value": facts["merged"],
         f"{many(facts['formulas'], 'cell')} with formulas: their stored results were read": facts["formulas"],
         f"{many(errors, 'cell')} with an Excel error (such as #N/A) read as empty": errors,
     }
-    return frame, [f"{path.name}: {sentence}" for sentence, true in words.items() if true]
+    return frame, [f"{path.name}: {sentence}" for sentence, true in notes.items() if true]
 
 
 def _facts(sheet: Any) -> dict[str, Any]:
-    """Hidden rows, merged ranges and formulas: what openpyxl does not tell in its read-only mode."""
+    """Hidden rows, merged ranges and formulas, which openpyxl's read-only mode does not give.
+
+    Its ordinary mode makes a cell for every cell of a merged range before anybody can look at the size.
+    """
     from openpyxl.utils import range_boundaries
 
     counts: Counter[str] = Counter()

@@ -425,7 +425,7 @@ def nested(folder):
     assert list(study.classes) == ["benign", "malignant"]
     said = " ".join(study.notes)
     assert "'empty' holds no images" in said
-    assert "1 file in the class folders passed over" in said
+    assert "1 file in the class folders skipped" in said
     return study.notes
 
 
@@ -494,7 +494,7 @@ CASES: list[Case] = [
     ),
     Case("T06", "an empty label", "fail", changed("label", [""]), "row 2: the label is empty"),
     Case("T06", "NA is a class", "fix", na_listed),
-    Case("T06", "None is no label", "warn", na_not_listed, "4 images without a label .None. set aside"),
+    Case("T06", "None is no label", "warn", na_not_listed, "4 images without a label .None. excluded"),
     Case("T07", "leading zeros and 1e5", "fix", identifiers),
     Case("T07", "zeros shown by a number format", "fix", numbers_shown_with_zeros),
     Case("T08", "encodings and separators", "fix", encodings),
@@ -548,5 +548,5 @@ CASES: list[Case] = [
          lambda folder: loaded(folder, films(folder, 30).assign(label=ages)), "(?s)30 different numbers.*task='regression'"),
     Case("T18", "a measurement by the rule given", "fix", measurement_by_rule),
     Case("T18", "a word among numbers", "fail", changed("label", ["big", *ages[:11]], task="regression"),
-         "row 2: 'big' in 'label' is no number"),
+         "row 2: 'big' in 'label' is not a number"),
 ]  # fmt: skip

@@ -72,8 +72,8 @@ def test_many_different_numbers_are_a_measurement(frame):
         ({"heads": ["density"], "task": "ordinal"}, "task='ordinal'"),
         ({"task": "multitask"}, "task='multitask'"),
         ({"heads": {"density": ["a"]}}, "heads names"),
-        ({"heads": {"density": ["a", "c"]}}, "none of the classes"),
-        ({"heads": {"density": 1}}, "is no number"),
+        ({"heads": {"density": ["a", "c"]}}, "not one of the classes"),
+        ({"heads": {"density": 1}}, "is not a number"),
         ({"heads": ["constant"]}, "have the same label"),
     ],
 )
@@ -99,7 +99,7 @@ def test_grades_keep_their_order_and_need_one(frame):
     assert (study.task, study.targets()[0].tolist()) == ("ordinal", [0, 1])
     assert list(easydl.load(frame, task="ordinal", label="grade").classes) == ["1", "2"]
     assert [len(part) for part in study.split(seed=0)] == [8, 4, 4]
-    with pytest.raises(InputError, match="order of the grades"):
+    with pytest.raises(InputError, match="order of the classes"):
         easydl.load(frame, task="ordinal", label="label")
     with pytest.raises(InputError, match="No image is of the class 'severe'"):
         easydl.load(frame, task="ordinal", label="label", classes=["healthy", "disease", "severe"])

@@ -31,7 +31,7 @@ def folder(tmp_path):
 def test_a_folder_is_told_on_one_screen(folder):
     found = easydl.inspect(folder)
     assert found.counts == {
-        "files": 4 + 2 + 1 + 1 + 1 + 4 + 1 + 1, "DICOM": 7, "pictures": 4, "tables": 1, "other": 1, "refused": 2,
+        "files": 4 + 2 + 1 + 1 + 1 + 4 + 1 + 1, "DICOM": 7, "images": 4, "tables": 1, "other": 1, "refused": 2,
     }  # fmt: skip
     assert sum(number for name, number in found.counts.items() if name != "files") == found.counts["files"]
     assert found.patients == 3

@@ -47,7 +47,7 @@ def test_na_is_asked_about_and_can_be_a_class_or_no_label(table):
     study = easydl.load(frame, classes=["healthy", "disease"])
     assert list(study.classes) == ["healthy", "disease"]
     assert len(study) == 12
-    assert any("2 images without a label (NA) set aside" in note for note in study.notes)
+    assert any("2 images without a label (NA) excluded" in note for note in study.notes)
 
 
 def test_dicom_folder_gives_one_row_per_series_with_safe_fields(tmp_path):

@@ -74,9 +74,9 @@ def test_what_does_not_match_is_counted_and_never_guessed(tmp_path):
     study = easydl.load(tmp_path)
     assert pairs(study) == {"a.png": "a.png"}
     said = " ".join(study.notes)
-    assert "1 image (alone.png) has no mask and was set aside" in said
-    assert "1 mask (orphan.png) has no image and was set aside" in said
-    assert "6 files (the first: b.jpg) have more than one possible partner and were set aside" in said
+    assert "1 image (alone.png) has no mask and was excluded" in said
+    assert "1 mask (orphan.png) has no image and was excluded" in said
+    assert "6 files (the first: b.jpg) have more than one possible partner and were excluded" in said
     assert "1 image lies elsewhere and was not used: extra (1)" in said
     assert "scans.csv lies in the folder and was not read" in said
 
