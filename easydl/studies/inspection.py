@@ -214,7 +214,9 @@ def _series(found: list[Series]) -> pd.DataFrame:
         }
         for one in found
     ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["address", "modality", "files", "size", "part", "patient", "scanner", "excluded"])
+    return pd.DataFrame(
+        rows, columns=["address", "modality", "files", "size", "part", "patient", "scanner", "excluded"]
+    )
 
 
 def _no_images() -> pd.DataFrame:

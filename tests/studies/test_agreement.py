@@ -72,6 +72,7 @@ def test_the_interval_is_that_of_a_plain_bootstrap_over_patients():
     assert (again["low"], again["high"]) == (one["low"], one["high"])
 
 
+@pytest.mark.everything  # a wrong interval also differs from the plain bootstrap
 def test_the_interval_covers_the_truth():
     """Kappa of a large cohort lies in 95% intervals of small ones about 19 times in 20."""
     truth = agreement(raters(20000, 3, 0.4, 99), patients(20000)).table["value"].iloc[0]

@@ -28,14 +28,14 @@ def folder(tmp_path):
     return place
 
 
-def test_a_folder_is_told_on_one_screen(folder):
+def test_a_folder_is_described_on_one_screen(folder):
     found = easydl.inspect(folder)
     assert found.counts == {
         "files": 4 + 2 + 1 + 1 + 1 + 4 + 1 + 1, "DICOM": 7, "images": 4, "tables": 1, "other": 1, "refused": 2,
     }  # fmt: skip
     assert sum(number for name, number in found.counts.items() if name != "files") == found.counts["files"]
     assert found.patients == 3
-    use = found.series[found.series["aside"] == ""]
+    use = found.series[found.series["excluded"] == ""]
     assert sorted(use["files"]) == [1, 1, 4]
     text = found.text
     assert len(text.splitlines()) <= 24
@@ -87,7 +87,7 @@ def test_the_command_prints_words_and_json(folder):
 
 
 @pytest.mark.real
-def test_the_zoo_is_told_within_a_screen(real):
+def test_the_zoo_is_described_within_a_screen(real):
     found = easydl.inspect(real / "dicom_zoo")
     assert found.counts["files"] == sum(number for name, number in found.counts.items() if name != "files")
     assert len(found.text.splitlines()) < 30
