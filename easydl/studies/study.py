@@ -91,7 +91,6 @@ class Study:
 
     @property
     def _sentence(self) -> str:
-        """How many images of how many patients, and of what."""
         patients = f"{self.n_patients} patients" if self.patients_known else "patients not known"
         labels = plots.labels(self.frame, self.schema)
         return f"Study {self.name}: {len(self)} images, {patients}{'; ' if labels else ''}{labels}"
@@ -122,10 +121,7 @@ class Study:
 
     @cached_property
     def summary(self) -> StudySummary:
-        """What a builder needs to know: task, classes, channels, size, spacing, units, covariates.
-
-        That of a part is its whole study's.
-        """
+        """What a builder needs to know; print it. That of a part is its whole study's."""
         if self.parent is not None and self.schema == self.parent.schema:
             return self.parent.summary
         others = [*self.image_columns, *self.raters]
@@ -146,20 +142,15 @@ class Study:
             <Task.CLASSIFICATION: 'classification'>
         """
         if name not in self.heads:
-            heads = ", ".join(map(repr, self.heads)) or "none: it was loaded without heads="
-            advice = "Correct the name, or load the study with heads= (--heads)."
-            raise InputError(f"The study has no head {name!r}.", f"one of {heads}.", advice)
+            known = f"one of {', '.join(map(repr, self.heads)) or 'none: it was loaded without heads='}."
+            raise InputError(f"The study has no head {name!r}.", known, "Correct the name, or load with heads=.")
         schema = self.schema.head(name)
         rows = self.schema.head_rows(self.frame, name).reset_index(drop=True)
         return replace(self, frame=rows, heads={}, task=schema.task, class_names=list(schema.classes), parent=self)
 
     @cached_property
     def kind(self) -> ImageKind:
-        """What the images are like, from a sample; that of a part is its whole study's.
-
-        Raises:
-            InputError: Images cannot be read, or are of different kinds.
-        """
+        """What the images are like, from a sample; that of a part is its whole study's. A mix of kinds is refused."""
         if self.parent is not None:
             return self.parent.kind
         return image_kind(self.facts(spread(len(self))), len(self.image_columns), self.name)
@@ -189,7 +180,7 @@ class Study:
         return [str(self.frame[column].iloc[row]) for column in self.image_columns]
 
     def scan(self, row: int) -> Scan:
-        """The image of one row; several image columns are stacked as channels. It is decoded once, then cached.
+        """The image of one row, decoded once, then read from the cache; several image columns become channels.
 
         Raises:
             InputError: A file cannot be read, or the channels lie on different grids.
@@ -225,11 +216,7 @@ class Study:
         return known
 
     def facts(self, rows: Iterable[int] | None = None) -> list[PixelFacts]:
-        """What the pixels of rows (all when None) tell; each image is decoded once for all time.
-
-        Raises:
-            InputError: Images cannot be read; all are counted and five named.
-        """
+        """What the pixels of rows (all when None) tell; unreadable images are collected into one `InputError`."""
         chosen = list(range(len(self)) if rows is None else rows)
         every, place = self._rows(), {row: place for place, row in enumerate(chosen)}
         return self.files.facts(
@@ -244,10 +231,7 @@ class Study:
         return [one.digest for one in facts]
 
     def decoded(self, settings: str, make: Callable[[int], np.ndarray]) -> Decoded:
-        """The arrays that ``make`` makes of every row, each made once and kept in the cache.
-
-        ``settings`` names everything that they depend on beside the files.
-        """
+        """The arrays that ``make`` makes of every row, kept in the cache; ``settings`` is all else they depend on."""
         return Decoded(self.files.keys(self._rows()), settings, make)
 
     def each(self, work: Callable[[int], Any], rows: Iterable[int] | None = None) -> list[Any]:
@@ -266,7 +250,8 @@ class Study:
     ) -> tuple[Study, Study, Study]:
         """Split into training, validation and test so that no patient and no image is in two of them.
 
-        The study itself is not changed: the parts hold the split, and their ``parent`` is the whole study with it.
+        The study itself is not changed: the parts hold the split, and their ``parent`` is the whole study with it. What
+        is split already is a study that was loaded with ``split=``, or such a parent.
 
         Args:
         {options}
@@ -384,7 +369,6 @@ class Study:
         return plots.figure(panels, min(len(panels), 6 if n > 9 else 3))
 
     def _rows(self) -> list[tuple[str, ...]]:
-        """The addresses of every row."""
         return list(zip(*(self.frame[column].astype(str) for column in self.image_columns), strict=True))
 
     def _mask(self, row: int) -> Mask:
@@ -393,8 +377,8 @@ class Study:
 
     def _read_label_map(self) -> LabelMap:
         seen = self.each(lambda row: self._mask(row).facts, [row for row in range(len(self)) if self.has_mask(row)])
-        options = {"collapse": self.collapse_instances, "resample": self.resample_masks}
-        return label_map(seen, self.mask_labels, images=len(self), **options)
+        collapse, resample = self.collapse_instances, self.resample_masks
+        return label_map(seen, self.mask_labels, images=len(self), collapse=collapse, resample=resample)
 
     def _cohort(self) -> Cohort:
         return cohort(self.frame, self.schema, self.digests(), patients_known=self.patients_known)
@@ -405,8 +389,7 @@ class Study:
         return base._assigned(divide(base._cohort()), seed)
 
     def _assigned(self, split: splits.Assignment, seed: int | None) -> Study:
-        # A split made anew takes the place of the earlier one's sentence.
-        notes = [note for note in self.notes if not note.startswith("Split by")]
+        notes = [note for note in self.notes if not note.startswith("Split by")]  # of an earlier split
         frame, notes = self.frame.assign(split=split.part), [*notes, *split.notes, split.note]
         return replace(self, frame=frame, seed=seed, notes=notes, overrides=[*self.overrides, *split.overrides])
 

@@ -65,8 +65,9 @@ class StudySummary:
             "Covariates": _columns(self.covariates),
             "Mask values": ", ".join(map(str, self.label_values or ())),
         }
-        width = max(map(len, lines)) + 2
-        return "\n".join(f"{f'{name}:':<{width}}{text}" for name, text in lines.items() if text)
+        shown = {f"{name}:": text for name, text in lines.items() if text}
+        width = max(map(len, shown)) + 1
+        return "\n".join(f"{name:<{width}}{text}" for name, text in shown.items())
 
     def to_json(self) -> str:
         """One JSON object."""

@@ -94,7 +94,7 @@ def test_a_split_balances_the_first_head(frame):
     assert sorted(len(test) for _, _, test in folds) == [4, 4, 4, 4]
 
 
-def test_grades_keep_their_order_and_need_one(frame):
+def test_ordinal_classes_keep_their_order_and_need_one(frame):
     study = easydl.load(frame, task="ordinal", label="label", classes=["healthy", "disease"])
     assert (study.task, study.targets()[0].tolist()) == ("ordinal", [0, 1])
     assert list(easydl.load(frame, task="ordinal", label="grade").classes) == ["1", "2"]
@@ -125,7 +125,7 @@ def test_nothing_of_the_file_is_a_covariate(frame):
     )
 
 
-def test_targets_of_a_regression_are_numbers_and_of_findings_any(frame):
+def test_targets_of_a_regression_are_float32(frame):
     study = easydl.load(frame.iloc[1:], label="age", task="regression")
     assert study.targets().dtype == np.float32
     assert study.targets().shape == (15, 1)

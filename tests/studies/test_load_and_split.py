@@ -230,6 +230,7 @@ def test_nih_split_never_leaks_and_the_given_one_is_refused(real):
         easydl.load(path, split="split")
 
 
+@pytest.mark.everything
 @pytest.mark.real
 def test_openi_folder_is_loaded_as_the_published_75_films(real):
     study = easydl.load(real / "openi_abd_vs_cxr")

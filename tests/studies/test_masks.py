@@ -109,7 +109,7 @@ def test_names_that_do_not_fit_are_refused(tmp_path, labels, words):
         _ = _pictures(tmp_path, [mask], mask_labels=labels).classes
 
 
-def test_a_colour_picture_is_no_mask(tmp_path):
+def test_a_colour_image_is_refused_as_a_mask(tmp_path):
     rgb = np.stack([_disc(), np.zeros((64, 64), np.uint8), _disc()], -1)
     study = _pictures(tmp_path, [_disc()])
     Image.fromarray(rgb).save(tmp_path / "m0.png")

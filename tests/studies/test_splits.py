@@ -278,6 +278,7 @@ def test_a_given_split_that_tears_spellings_apart_is_refused(table):
         easydl.load(table, split="split")
 
 
+@pytest.mark.everything
 @pytest.mark.real
 def test_covid_by_time_and_by_view(real, tmp_path):
     frame = pd.read_csv(real / "covid_cxr_metadata/metadata.csv", dtype=str, keep_default_na=False)

@@ -14,7 +14,7 @@ def frame(table):
 
 
 @pytest.fixture
-def findings(frame):
+def multilabel(frame):
     """One column of yes and no, one of 1 and 0."""
     return frame.assign(effusion=["yes", "No"] * 8, nodule=["1", "1", "0", "0"] * 4)
 
@@ -22,8 +22,8 @@ def findings(frame):
 TRUE = [[1, 1], [0, 1], [1, 0], [0, 0]] * 4
 
 
-def test_several_label_columns_are_findings(findings):
-    study = easydl.load(findings, label=["effusion", "nodule"])
+def test_several_label_columns_are_multilabel(multilabel):
+    study = easydl.load(multilabel, label=["effusion", "nodule"])
     assert study.task == "multilabel"
     assert list(study.classes) == ["effusion", "nodule"]
     assert study.targets().dtype == np.float32
@@ -34,12 +34,12 @@ def test_several_label_columns_are_findings(findings):
     assert "none of them" in study._repr_html_()
 
 
-def test_findings_in_one_cell_are_the_same_study(findings):
+def test_several_labels_in_one_cell_are_the_same_study(multilabel):
     cells = [";".join(name for name, on in zip(("nodule", "effusion"), row[::-1], strict=True) if on) for row in TRUE]
-    study = easydl.load(findings.assign(label=cells), label_separator=";")
+    study = easydl.load(multilabel.assign(label=cells), label_separator=";")
     assert study.targets().tolist() == TRUE
     assert any("4 images with an empty label" in note for note in study.notes)
-    ordered = easydl.load(findings.assign(label=cells), label_separator=";", classes=["nodule", "effusion"])
+    ordered = easydl.load(multilabel.assign(label=cells), label_separator=";", classes=["nodule", "effusion"])
     assert ordered.targets()[:, ::-1].tolist() == TRUE
 
 
@@ -69,9 +69,9 @@ def test_findings_in_one_cell_are_the_same_study(findings):
         (["a", "b"] * 8, {"raters": ["effusion", "nodule"], "classes": ["a", "b"]}, "not one of the classes"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_read_as_asked_is_refused(findings, cells, options, words):
+def test_what_cannot_be_read_as_asked_is_refused(multilabel, cells, options, words):
     with pytest.raises(InputError, match=words) as caught:
-        easydl.load(findings.assign(effusion=cells), **options)
+        easydl.load(multilabel.assign(effusion=cells), **options)
     assert caught.value.expected
     assert caught.value.do
 
@@ -87,9 +87,9 @@ def test_numbers_are_a_regression_when_asked(frame):
     assert "all" in set(study._repr_html_().replace("<td>", " ").replace("</td>", " ").split())
 
 
-def test_batches_carry_the_targets_of_every_task(frame, findings):
+def test_batches_carry_the_targets_of_every_task(frame, multilabel):
     for study, shape in (
-        (easydl.load(findings, label=["effusion", "nodule"]), (5, 2)),
+        (easydl.load(multilabel, label=["effusion", "nodule"]), (5, 2)),
         (easydl.load(frame.assign(label=[str(k) for k in range(16)]), task="regression"), (5, 1)),
         (easydl.load(frame), (5, 2)),
     ):
@@ -109,18 +109,18 @@ def test_a_keras_model_learns_from_such_batches(frame):
 
 
 @pytest.mark.parametrize("task", ["multilabel", "regression"])
-def test_what_holds_for_classes_only_is_said_to_be_untested(findings, task):
+def test_what_holds_for_classes_only_is_said_to_be_untested(multilabel, task):
     options = {"label": ["effusion", "nodule"]} if task == "multilabel" else {"label": "number", "task": "regression"}
-    study = easydl.load(findings.assign(number=[str(k / 2) for k in range(16)]), **options)
+    study = easydl.load(multilabel.assign(number=[str(k / 2) for k in range(16)]), **options)
     found = easydl.audit(study)
     assert {one.id: one.severity for one in found.issues} == {"A1": "OK", "A2": "OK", "A4": "UNTESTED"}
     assert any(task in one.sentence for one in found.issues)
 
 
 @pytest.mark.parametrize("task", ["multilabel", "regression"])
-def test_a_model_of_another_task_is_refused_in_three_parts(findings, task):
+def test_a_model_of_another_task_is_refused_in_three_parts(multilabel, task):
     options = {"label": ["effusion", "nodule"]} if task == "multilabel" else {"label": "number", "task": "regression"}
-    study = easydl.load(findings.assign(number=[str(k / 2) for k in range(16)]), **options)
+    study = easydl.load(multilabel.assign(number=[str(k / 2) for k in range(16)]), **options)
     train, val, test = study.split(seed=0)
     model = easydl.classifier("tiny", classes=["healthy", "disease"], size=32)
     for work in (lambda: easydl.fit(model, train, val), lambda: easydl.evaluate(model, test)):

@@ -105,9 +105,9 @@ def test_too_many_members_are_refused_before_they_are_listed(tmp_path: Path, tar
 
 def test_a_hundred_thousand_members_are_refused_within_seconds(tmp_path: Path, target: Path) -> None:
     path = make_zip(tmp_path / "a.zip", {f"{i}": b"" for i in range(100_000)})
-    started = time.monotonic()
+    started = time.process_time()
     assert_refused(path, target, "50,000 files")
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_a_huge_table_of_contents_is_refused_by_its_size(tmp_path: Path, target: Path) -> None:
