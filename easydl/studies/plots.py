@@ -15,6 +15,7 @@ from easydl.images import Scan
 from easydl.studies.labels import JOIN
 from easydl.studies.schema import LabelSchema
 
+
 class Panel(NamedTuple):
     """One image of a figure, with its mask (or None) and what stands above it."""
 

@@ -158,7 +158,7 @@ def test_what_lies_outside_the_image_is_said_or_refused(tmp_path):
 
 
 def _series_with_seg(tmp_path, mask, names=("background", "liver", "tumour"), **changes):
-    from easydl.clinical import write_seg
+    from easydl.prediction.dicom_seg import write_seg
 
     volume = np.random.default_rng(0).integers(0, 2000, (5, 16, 20)).astype(np.uint16)
     folder = dicom_series(tmp_path / "s", volume, **STUDY, **changes)
