@@ -12,7 +12,7 @@ from easydl.errors import InputError
 from easydl.networks.metadata import ModelMetadata, attach, metadata_of
 from easydl.studies import Study
 from easydl.studies.covariates import known
-from easydl.studies.tables import many
+from easydl.studies.row_errors import many
 
 
 def encode_covariates(metadata: ModelMetadata, frame: pd.DataFrame) -> np.ndarray:

@@ -54,10 +54,16 @@ class Cohort:
         groups, group = np.unique(self.group[chosen], return_inverse=True)
         present = self.has[chosen].any(axis=0)
         return replace(
-            self, person=self.person[chosen], image=self.image[chosen], group=group, names=self.names[groups],
-            classes=self.classes[present], has=self.has[chosen][:, present],
-            values=None if self.values is None else self.values[chosen], patient=self.patient[chosen],
-        )  # fmt: skip
+            self,
+            person=self.person[chosen],
+            image=self.image[chosen],
+            group=group,
+            names=self.names[groups],
+            classes=self.classes[present],
+            has=self.has[chosen][:, present],
+            values=None if self.values is None else self.values[chosen],
+            patient=self.patient[chosen],
+        )
 
     def group_has(self) -> np.ndarray:
         """bool ``(groups, classes)``."""
@@ -115,9 +121,17 @@ def cohort(frame: pd.DataFrame, schema: LabelSchema, digests: Sequence[str], *, 
     image = pd.factorize(np.asarray(digests, dtype=object))[0]
     names, group = np.unique(_groups(frame["patient"].tolist(), person, image), return_inverse=True)
     return Cohort(
-        person, image, group, names, classes, has, values, LEAST if len(classes) and task.exclusive else 1,
-        patients_known, pd.factorize(frame["patient"])[0],
-    )  # fmt: skip
+        person,
+        image,
+        group,
+        names,
+        classes,
+        has,
+        values,
+        LEAST if len(classes) and task.exclusive else 1,
+        patients_known,
+        pd.factorize(frame["patient"])[0],
+    )
 
 
 def _groups(patients: list[str], person: np.ndarray, image: np.ndarray) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from easydl.errors import InputError
-from easydl.studies.tables import problems
+from easydl.studies.row_errors import problems
 
 DATES = ("%Y-%m-%d", "%Y-%m", "%Y-%m-%d %H:%M:%S", "%Y/%m/%d", "%d.%m.%Y", "%B %d, %Y", "%d %B %Y", "%d-%b-%Y")
 TWO_WAYS = (("%d/%m/%Y", "%m/%d/%Y"), ("%d-%m-%Y", "%m-%d-%Y"))
@@ -30,8 +30,9 @@ def moments(cells: pd.Series, notes: list[str], column: str) -> pd.Series:
         if _fits(known, day_first).all() and _fits(known, month_first).all():
             raise InputError(
                 f"The dates in {column!r}, such as {known.iloc[0]!r}, can be read with the day or the month first.",
-                "dates such as 2024-03-15.", "Write year, month and day in this order.",
-            )  # fmt: skip
+                "dates such as 2024-03-15.",
+                "Write year, month and day in this order.",
+            )
         for form, first in ((day_first, "day"), (month_first, "month")):
             if _fits(known, form).all():
                 notes.append(f"the dates in {column!r} were read with the {first} first")
@@ -40,9 +41,11 @@ def moments(cells: pd.Series, notes: list[str], column: str) -> pd.Series:
     strange = set(known[~best])
     bad = [f"row {row + 2}: {cell!r}" for row, cell in enumerate(text) if cell in strange]
     raise problems(
-        bad, len(cells), f"a date such as 2024-03-15 (or a number) in {column!r} in every row, all written alike.",
+        bad,
+        len(cells),
+        f"a date such as 2024-03-15 (or a number) in {column!r} in every row, all written alike.",
         "Correct these cells, or take these rows out.",
-    )  # fmt: skip
+    )
 
 
 def _fits(cells: pd.Series, form: str) -> pd.Series:

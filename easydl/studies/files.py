@@ -12,7 +12,7 @@ import pandas as pd
 from easydl.errors import EasyDLError, InputError
 from easydl.images.limits import is_ignored, is_nifti, is_raster
 from easydl.studies import folders
-from easydl.studies.tables import many, problems
+from easydl.studies.row_errors import many, problems
 
 MOST_LISTED = 200_000
 """Files looked at, at most, to find those that no row names."""
@@ -66,10 +66,11 @@ def resolve(base: Path, cells: pd.Series, notes: list[str], *, inside: Path | No
     if outside:
         rows = cells.index[cells.isin(outside)]
         raise problems(
-            [f"row {row}: {cells[row]!r} lies outside the folder" for row in rows], len(cells),
+            [f"row {row}: {cells[row]!r} lies outside the folder" for row in rows],
+            len(cells),
             f"paths within {Path(str(inside)).name or inside}, the table's folder or the one given as root=.",
             "Correct the paths or, if they are right, pass root= (--root) the folder that holds all images.",
-        )  # fmt: skip
+        )
     if found_below:
         notes.append(f"{many(found_below, 'file')} found by name in a folder below the table's")
     if linked:
@@ -110,10 +111,12 @@ def with_facts(table: pd.DataFrame, image_columns: list[str], notes: list[str], 
     if bad:
         bad.sort(key=lambda one: one[0])
         raise problems(
-            [f"row {row}: {problem}" for row, problem in bad], len(table),
-            "a readable image in every row.", "Correct the paths, or take these rows out of the table.",
+            [f"row {row}: {problem}" for row, problem in bad],
+            len(table),
+            "a readable image in every row.",
+            "Correct the paths, or take these rows out of the table.",
             f" {more}." if more else "",
-        )  # fmt: skip
+        )
     if more:
         notes.append(more)
     per_file = pd.DataFrame([facts[address] for address in addresses], index=addresses).fillna("").astype(str)

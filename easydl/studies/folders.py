@@ -14,7 +14,8 @@ from easydl.images.limits import is_dicom, is_ignored, is_nifti, is_raster
 from easydl.images.nifti import nifti_facts
 from easydl.images.raster import raster_facts
 from easydl.images.series import Series, find_series, one_series
-from easydl.studies.tables import SPLIT_NAMES, many
+from easydl.studies.row_errors import many
+from easydl.studies.tables import SPLIT_NAMES
 
 
 def class_folders(root: Path) -> tuple[dict[str, list[tuple[str, str, Path]]], list[str]]:

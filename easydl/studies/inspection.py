@@ -82,12 +82,17 @@ class Inspection:
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON values, every refused file included."""
         return {
-            "path": self.path, "counts": self.counts, "patients": self.patients, "table": self.table,
+            "path": self.path,
+            "counts": self.counts,
+            "patients": self.patients,
+            "table": self.table,
             "series": json.loads(self.series.to_json(orient="records")),
             "images": json.loads(self.images.to_json(orient="records")),
-            "refused": [{"file": file, "reason": reason} for file, reason in self.refused], "notes": self.notes,
-            "next": self.task, "use": RESEARCH_USE,
-        }  # fmt: skip
+            "refused": [{"file": file, "reason": reason} for file, reason in self.refused],
+            "notes": self.notes,
+            "next": self.task,
+            "use": RESEARCH_USE,
+        }
 
 
 def inspect(path: str | Path, progress: Callable[[int, int], None] | None = None) -> Inspection:
@@ -158,9 +163,16 @@ def _folder(place: Path, progress: Callable[[int, int], None] | None) -> Inspect
     listing = next((file for file in tables if Path(file).parent == place), None)
     task = f"easydl inspect {listing}" if listing else f"easydl train {place}" if dicom or kinds else ""
     return Inspection(
-        str(place), dict(counts), _series([*found.series, *found.excluded]), images, None, len(patients) or None, refused,
-        notes, task,
-    )  # fmt: skip
+        str(place),
+        dict(counts),
+        _series([*found.series, *found.excluded]),
+        images,
+        None,
+        len(patients) or None,
+        refused,
+        notes,
+        task,
+    )
 
 
 def _table(place: Path) -> Inspection:
@@ -178,11 +190,16 @@ def _table(place: Path) -> Inspection:
     if not patient:
         notes.append("no column of patients is recognised: name it with --patient, or say --no-patients")
     return Inspection(
-        str(place), {"files": 1, "listed and not there": len(missing)}, _series([]), _no_images(),
+        str(place),
+        {"files": 1, "listed and not there": len(missing)},
+        _series([]),
+        _no_images(),
         {"rows": len(frame), "columns": columns, "all": [str(name) for name in frame.columns]},
-        int(frame[patient].str.strip().nunique()) if patient else None, missing, notes,
+        int(frame[patient].str.strip().nunique()) if patient else None,
+        missing,
+        notes,
         f"easydl train {place}" if not missing else "",
-    )  # fmt: skip
+    )
 
 
 def _image(address: str) -> Inspection:
@@ -193,9 +210,13 @@ def _image(address: str) -> Inspection:
         scan = read(address)
     except EasyDLError as problem:
         return Inspection(
-            address, {"files": 1, "refused": 1}, _series([]), _no_images(), refused=[(address, problem.found.rstrip("."))],
+            address,
+            {"files": 1, "refused": 1},
+            _series([]),
+            _no_images(),
+            refused=[(address, problem.found.rstrip("."))],
             notes=[problem.do],
-        )  # fmt: skip
+        )
     size = " x ".join(map(str, scan.shape))
     notes = [f"{scan.units} values from {scan.pixels.min():g} to {scan.pixels.max():g}"]
     if scan.spacing_mm is not None:
@@ -208,12 +229,17 @@ def _image(address: str) -> Inspection:
 def _series(found: list[Series]) -> pd.DataFrame:
     rows = [
         {
-            "address": one.address, "modality": one.modality, "files": len(one.files), "size": _size(one.facts),
-            "part": one.part, "patient": one.facts.get("patient", ""), "scanner": one.facts.get("scanner", ""),
+            "address": one.address,
+            "modality": one.modality,
+            "files": len(one.files),
+            "size": _size(one.facts),
+            "part": one.part,
+            "patient": one.facts.get("patient", ""),
+            "scanner": one.facts.get("scanner", ""),
             "excluded": one.excluded,
         }
         for one in found
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(
         rows, columns=["address", "modality", "files", "size", "part", "patient", "scanner", "excluded"]
     )

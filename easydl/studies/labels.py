@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from easydl.errors import InputError
-from easydl.studies.tables import many, problems
+from easydl.studies.row_errors import many, problems
 
 MISSING = {"na", "n/a", "n.a.", "#n/a", "nan", "none", "null", "nil", "-", "--", "?", "."}
 """Cells that people write for "no label", and that can be the name of a class all the same."""
@@ -56,9 +56,11 @@ def classification(
         if len(strange):
             bad = [f"row {row}: {cell!r} is not one of the classes" for row, cell in strange.items()]
             raise problems(
-                bad, len(cells), f"one of {', '.join(map(repr, given[:20]))} in every row.",
+                bad,
+                len(cells),
+                f"one of {', '.join(map(repr, given[:20]))} in every row.",
                 "Correct the cells, or add the class to classes=.",
-            )  # fmt: skip
+            )
         names = given
     else:
         if not asked:
@@ -85,9 +87,11 @@ def multilabel_columns(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[pd.
         ]
     if bad:
         raise problems(
-            [problem for _, problem in sorted(bad)], len(frame), "0 or 1 (no or yes) in every label column of every row.",
+            [problem for _, problem in sorted(bad)],
+            len(frame),
+            "0 or 1 (no or yes) in every label column of every row.",
             "Fill the cells; take out the rows where a label is not known.",
-        )  # fmt: skip
+        )
     return _joined(held), list(columns)
 
 
@@ -109,9 +113,11 @@ def multilabel_cells(
     ]
     if strange:
         raise problems(
-            strange, len(cells), "labels, or an empty cell for none.",
+            strange,
+            len(cells),
+            "labels, or an empty cell for none.",
             "Correct the cells, or list all labels, these included, in classes=.",
-        )  # fmt: skip
+        )
     names = list(map(str, classes)) if classes is not None else in_order(sorted(set(parts)))
     empty = len(cells) - parts.index.nunique()
     if empty:
@@ -142,9 +148,11 @@ def numbers(cells: pd.Series, notes: list[str], *, name: str = "label") -> pd.Se
     bad = text[~text.str.fullmatch(_NUMBER.pattern)]
     if len(bad):
         raise problems(
-            [f"row {row}: {cells[row]!r} in {name!r} is not a number" for row in bad.index], len(cells),
-            "a number in every row.", "Correct these cells, or take these rows out.",
-        )  # fmt: skip
+            [f"row {row}: {cells[row]!r} in {name!r} is not a number" for row in bad.index],
+            len(cells),
+            "a number in every row.",
+            "Correct these cells, or take these rows out.",
+        )
     return text.astype(float)
 
 
@@ -245,9 +253,11 @@ def _refuse_empty(cells: pd.Series) -> None:
     empty = cells.index[cells.str.strip() == ""]
     if len(empty):
         raise problems(
-            [f"row {row}: the label is empty" for row in empty], len(cells), "a label in every row.",
+            [f"row {row}: the label is empty" for row in empty],
+            len(cells),
+            "a label in every row.",
             "Fill the labels, or take these rows out.",
-        )  # fmt: skip
+        )
 
 
 def _ask_several(counts: pd.Series) -> None:

@@ -18,6 +18,7 @@ from easydl.studies.agreement import Agreement, agreement
 from easydl.studies.columns import Columns, choose_columns
 from easydl.studies.mask_labels import MaskLabels
 from easydl.studies.multitask import read_heads
+from easydl.studies.row_errors import problems
 from easydl.studies.study import Study
 from easydl.tasks import Task
 
@@ -65,11 +66,8 @@ def load(
         Traceback (most recent call last):
         easydl.errors.InputError: The table holds 0 images.
     """
-    options = LoadOptions.model_construct(
-        image=image, label=label, mask=mask, patient=patient, split=split, task=task, classes=classes,
-        label_separator=label_separator, raters=raters, heads=heads, root=root, merge_labels=merge_labels,
-        resample_masks=resample_masks, collapse_instances=collapse_instances, mask_labels=mask_labels, override=override,
-    )  # fmt: skip
+    # The arguments as they are: what is wrong with them is said in the words of the table, not of a validator.
+    options = LoadOptions.model_construct(**{name: value for name, value in locals().items() if name != "source"})
     opened = _open(source, root)
     columns = choose_columns(opened.frame, options)
     if opened.frame.empty:
@@ -82,11 +80,21 @@ def load(
     target = ["mask"] if columns.task.has_masks else list(labels.heads) or ["label"]
     table = files.once(table, image_columns, [*target, *(["patient"] if patients_known else [])], opened.notes)
     study = Study(
-        frame=table.reset_index(drop=True), task=columns.task, image_columns=image_columns,
-        patients_known=patients_known, notes=opened.notes, name=opened.name, class_names=labels.class_names,
-        heads=labels.heads, raters=labels.raters, agreement=labels.agreement, resample_masks=resample_masks,
-        collapse_instances=collapse_instances, mask_labels=mask_labels, mask_column=columns.mask or "mask",
-    )  # fmt: skip
+        frame=table.reset_index(drop=True),
+        task=columns.task,
+        image_columns=image_columns,
+        patients_known=patients_known,
+        notes=opened.notes,
+        name=opened.name,
+        class_names=labels.class_names,
+        heads=labels.heads,
+        raters=labels.raters,
+        agreement=labels.agreement,
+        resample_masks=resample_masks,
+        collapse_instances=collapse_instances,
+        mask_labels=mask_labels,
+        mask_column=columns.mask or "mask",
+    )
     _enough(study)
     if split is not None:
         if ("given_split" if split == "split" else split) not in table.columns:
@@ -247,7 +255,7 @@ def _patients(table: pd.DataFrame, patient: str | None, opened: _Source) -> bool
     if "patient" in table.columns:
         empty = [f"row {row}: the patient is empty" for row in table.index[table["patient"] == ""]]
         if empty:
-            raise tables.problems(
+            raise problems(
                 empty,
                 len(table),
                 "a patient in every row.",

@@ -9,6 +9,7 @@ import pandas as pd
 from easydl.errors import InputError
 from easydl.studies import labels, tables
 from easydl.studies.labels import MISSING, MOST_NUMBERS
+from easydl.studies.row_errors import many
 
 RESERVED = ("image", "mask", "patient", "split")
 
@@ -26,35 +27,38 @@ def read_heads(
     given = dict(wanted) if isinstance(wanted, Mapping) else dict.fromkeys(wanted)
     if not given or (not isinstance(wanted, Mapping) and len(given) < len(wanted)):
         raise InputError(
-            f"heads={list(wanted)!r}.", "the columns of one or more heads, each once.",
+            f"heads={list(wanted)!r}.",
+            "the columns of one or more heads, each once.",
             "Name the columns (--heads for each of them).",
-        )  # fmt: skip
+        )
     heads: dict[str, list[str] | int] = {}
     labelled = pd.DataFrame(index=frame.index)
     for column, spec in given.items():
         name = str(tables.pick(frame, "heads", str(column)))
         if name in RESERVED:
             raise InputError(
-                f"A head is called {name!r}.", f"another name than {', '.join(RESERVED)}.",
+                f"A head is called {name!r}.",
+                f"another name than {', '.join(RESERVED)}.",
                 "Rename the column in the table.",
-            )  # fmt: skip
+            )
         cells = frame[name].str.strip()
         missing = cells.str.casefold().isin(MISSING) & ~cells.isin(spec if isinstance(spec, (list, tuple)) else [])
         known = cells[(cells != "") & ~missing]
         if len(known) < len(cells):
             notes.append(
-                f"{name}: {tables.many(len(cells) - len(known), 'image')} without a label; they count for the other heads"
+                f"{name}: {many(len(cells) - len(known), 'image')} without a label; they count for the other heads"
             )
         read, heads[name] = _read(known, name, spec, notes, merge=merge)
         if read.nunique() < 2:
             raise InputError(
-                f"All images labelled for {name!r} have the same label.", "at least two different labels.",
+                f"All images labelled for {name!r} have the same label.",
+                "at least two different labels.",
                 "Leave the head out, or add images.",
-            )  # fmt: skip
+            )
         labelled[name] = read.reindex(frame.index, fill_value="")
     unlabelled = (labelled == "").all(axis=1)
     if unlabelled.any():
-        notes.append(f"{tables.many(int(unlabelled.sum()), 'image')} without a label for any head excluded")
+        notes.append(f"{many(int(unlabelled.sum()), 'image')} without a label for any head excluded")
     return heads, labelled[~unlabelled]
 
 
@@ -71,8 +75,9 @@ def _read(
         return labels.numbers(cells, notes, name=name).map(repr), 1
     if spec is not None and (isinstance(spec, (str, int)) or len(spec) < 2):
         raise InputError(
-            f"heads names {spec!r} for {name!r}.", "a list of two or more classes, or 1 for a value.",
+            f"heads names {spec!r} for {name!r}.",
+            "a list of two or more classes, or 1 for a value.",
             "Correct heads=, or give the names of the columns only.",
-        )  # fmt: skip
+        )
     read, names = labels.classification(cells, notes, classes=spec, merge=merge, asked=True)
     return read, names

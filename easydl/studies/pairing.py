@@ -181,9 +181,10 @@ def _notes(found: Pairing) -> list[str]:
             f"{found.by_number} masks were matched to images by the number at the beginning of their names only"
         )
     for files, what, why in (
-        (found.loose, "image", "no mask"), (found.orphans, "mask", "no image"),
+        (found.loose, "image", "no mask"),
+        (found.orphans, "mask", "no image"),
         (found.ambiguous, "file", "more than one possible partner"),
-    ):  # fmt: skip
+    ):
         if files:
             verb = "has" if len(files) == 1 else "have"
             notes.append(f"{some(files, what)} {verb} {why} and {'was' if len(files) == 1 else 'were'} excluded")

@@ -156,9 +156,15 @@ class ImageFiles:
         affine = None if facts["affine"] is None else np.array(facts["affine"])
         spacing = None if facts["spacing_mm"] is None else tuple(facts["spacing_mm"])
         return Scan(
-            np.array(pixels, np.float32), facts["units"], spacing, affine, facts["header"], facts["patient"], address,
+            np.array(pixels, np.float32),
+            facts["units"],
+            spacing,
+            affine,
+            facts["header"],
+            facts["patient"],
+            address,
             tuple(facts["notes"]),
-        )  # fmt: skip
+        )
 
 
 class Decoded:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from easydl.errors import InputError
 from easydl.studies import labels
-from easydl.studies.tables import many
+from easydl.studies.row_errors import many
 
 
 def ratings(
@@ -32,9 +32,10 @@ def ratings(
     columns = list(columns)
     if len(columns) < 2 or len(set(columns)) < len(columns):
         raise InputError(
-            f"raters={columns!r}.", "the columns of at least two raters, each once.",
+            f"raters={columns!r}.",
+            "the columns of at least two raters, each once.",
             "Name the columns; a single rater's column is the label.",
-        )  # fmt: skip
+        )
     # All cells below each other, so that one spelling and one comma hold for every rater.
     stacked = frame[columns].melt(ignore_index=False)
     rows, raters, cells = stacked.index, stacked["variable"], stacked["value"].str.strip()
@@ -48,8 +49,9 @@ def ratings(
         if strange:
             raise InputError(
                 f"A rater wrote {strange[0]!r}, which is not one of the classes.",
-                f"one of {', '.join(map(str, classes or ()))}.", "Correct the cells, or add it to classes=.",
-            )  # fmt: skip
+                f"one of {', '.join(map(str, classes or ()))}.",
+                "Correct the cells, or add it to classes=.",
+            )
     full = read.reindex(cells.index) if numeric else read.reindex(cells.index, fill_value="")
     wide = {rater: full[(raters == rater).to_numpy()].to_numpy() for rater in columns}
     return pd.DataFrame(wide, index=frame.index)
@@ -75,9 +77,10 @@ def consensus(rated: pd.DataFrame, notes: list[str], *, numeric: bool) -> pd.Ser
         notes.append(f"{many(unrated, 'image')} excluded: rated by nobody")
     if not len(labels_):
         raise InputError(
-            f"There is no image on which most of the raters {names} agree.", "a label for some images at least.",
+            f"There is no image on which most of the raters {names} agree.",
+            "a label for some images at least.",
             "Check the raters' columns.",
-        )  # fmt: skip
+        )
     return labels_.astype(str)
 
 

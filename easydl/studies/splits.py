@@ -13,7 +13,8 @@ import pandas as pd
 from easydl.errors import InputError, LeakageError
 from easydl.studies.cohort import LEAST, Cohort, crossing
 from easydl.studies.dates import moments
-from easydl.studies.tables import SPLIT_NAMES, many, problems
+from easydl.studies.row_errors import many, problems
+from easydl.studies.tables import SPLIT_NAMES
 
 PARTS = ("train", "val", "test")
 TITLES = {"train": "training", "val": "validation", "test": "test"}
@@ -307,8 +308,12 @@ def _drawn(rows: Cohort, parts: Sequence[str], draw: Callable[[str], np.ndarray]
         present = np.array([has[part == one].any(axis=0) for one in parts])
         if present.all():
             return part
-    missing = [(str(name), one) for place, name in enumerate(rows.classes)
-               for one, found in zip(parts, present[:, place], strict=True) if not found]  # fmt: skip
+    missing = [
+        (str(name), one)
+        for place, name in enumerate(rows.classes)
+        for one, found in zip(parts, present[:, place], strict=True)
+        if not found
+    ]
     listing = ", ".join(f"{name!r} in {TITLES.get(one, one)}" for name, one in missing[:5])
     raise InputError(
         f"The split would leave parts without a class: no image of {listing}.",

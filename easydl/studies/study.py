@@ -19,9 +19,10 @@ from easydl.studies.cohort import Cohort, cohort
 from easydl.studies.mask_labels import LabelMap, MaskLabels, label_map
 from easydl.studies.masks import Mask, on_image, read_mask
 from easydl.studies.pixel_facts import Decoded, ImageFiles, PixelFacts, remarks
+from easydl.studies.row_errors import for_rows
 from easydl.studies.schema import LabelSchema
 from easydl.studies.summary import ImageKind, StudySummary, image_kind, spread, summarise
-from easydl.studies.tables import column_of, for_rows
+from easydl.studies.tables import column_of
 from easydl.tasks import Task
 
 
@@ -274,15 +275,14 @@ class Study:
         is_split = "split" in self.frame.columns and set(splits.PARTS) <= set(self.frame["split"])
         if is_split and (self.seed is None or seed is None):
             return self._parts()
-        chosen = seed or 0
-        return self._divided(lambda rows: splits.by_seed(rows, sizes, chosen), chosen)._parts()
+        return self._divided(lambda rows: splits.by_seed(rows, sizes, seed or 0), seed or 0)._parts()
 
     def with_split(self, column: str, override: str | None = None) -> Study:
         """The study with a ready-made split, as `easydl.load` returns it with ``split=``; refused when it leaks."""
         column = "given_split" if column == "split" else column
         if column not in self.frame.columns:
-            found = f"There is no column {column!r} with a split."
-            raise InputError(found, "a column of train, val and test.", "Use study.split(seed=0).")
+            missing = f"There is no column {column!r} with a split."
+            raise InputError(missing, "a column of train, val and test.", "Use study.split(seed=0).")
         return self._divided(lambda rows: splits.ready_made(rows, self.frame[column], column, override))
 
     def folds(self, k: int = 5, *, seed: int = 0, site: str | None = None) -> list[tuple[Study, Study, Study]]:
@@ -360,7 +360,7 @@ class Study:
         return dataset(images, targets, batch_size, weights=self.target_weights(), shuffle=shuffle, seed=seed)
 
     def show(self, n: int = 9) -> Any:
-        """A matplotlib figure with some images of every class (for volumes the middle slice)."""
+        """A figure with some images of every class (for volumes the middle slice)."""
         panels = []
         for row in plots.examples(self.frame, self.schema, n):
             scan = self.scan(row)

@@ -155,6 +155,8 @@ def summarise(
 
 def _columns(columns: Mapping[str, Sequence[str] | int | None]) -> str:
     """Columns with their categories: ``sex (F, M), age``."""
-    parts = [f"{name} ({', '.join(map(str, kinds))})" if isinstance(kinds, Sequence) else name
-             for name, kinds in columns.items()]  # fmt: skip
+    parts = [
+        f"{name} ({', '.join(map(str, kinds))})" if isinstance(kinds, Sequence) else name
+        for name, kinds in columns.items()
+    ]
     return ", ".join(parts)

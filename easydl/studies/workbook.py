@@ -12,7 +12,7 @@ from zipfile import ZipFile
 import pandas as pd
 
 from easydl.errors import InputError
-from easydl.studies.tables import many
+from easydl.studies.row_errors import many
 
 MOST_BYTES = 400 * 1024**2
 """Most bytes a workbook may unpack to: a million rows of ten columns are about 300 MB."""
@@ -39,9 +39,10 @@ def read_workbook(path: Path) -> tuple[pd.DataFrame, list[str]]:
             raise _too_large(path, f"unpacks to {size / 1024**2:,.0f} MB", f"at most {MOST_BYTES / 1024**2:,.0f} MB.")
         if any(name.lower().endswith("vbaproject.bin") for name in archive.namelist()):
             raise InputError(
-                f"{path.name} carries macros.", "an .xlsx workbook without macros, or a CSV file.",
+                f"{path.name} carries macros.",
+                "an .xlsx workbook without macros, or a CSV file.",
                 "In Excel choose Save as, Excel workbook (.xlsx) or CSV UTF-8.",
-            )  # fmt: skip
+            )
     book = load_workbook(path, read_only=True, data_only=True, keep_links=False)
     try:
         visible = [sheet for sheet in book.worksheets if sheet.sheet_state == "visible"]
@@ -61,8 +62,11 @@ def read_workbook(path: Path) -> tuple[pd.DataFrame, list[str]]:
         for row in sheet.iter_rows():
             cells += len(row)
             if len(rows) >= MOST_ROWS or cells > MOST_CELLS:
-                raise _too_large(path, "holds more rows or cells than a table of images can",
-                                 f"at most {MOST_ROWS:,} rows and {MOST_CELLS:,} cells.")  # fmt: skip
+                raise _too_large(
+                    path,
+                    "holds more rows or cells than a table of images can",
+                    f"at most {MOST_ROWS:,} rows and {MOST_CELLS:,} cells.",
+                )
             errors += sum(cell.data_type == "e" for cell in row)
             rows.append([_text(cell) for cell in row])
     finally:
