@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
-from easydl.traps.issues import SEVERITIES
 
 from easydl.errors import EasyDLError
 from easydl.studies import Study
+from easydl.traps.issues import SEVERITIES
 from easydl.workspace import RunView, StudyEntry, Workspace
 
 STEPS = {

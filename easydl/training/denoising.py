@@ -70,7 +70,9 @@ def fit_image_to_image(
         print("\n".join(plan.why), flush=True)
     patches, middles = _patches(images, plan.patch), _patches(held, plan.patch)
     clean = np.clip(np.stack([middles.middle(case)[0] for case in range(len(held))]), *metadata.window)
-    spoiled = np.stack([corrupted(metadata, one, np.random.default_rng([seed, case])) for case, one in enumerate(clean)])
+    spoiled = np.stack(
+        [corrupted(metadata, one, np.random.default_rng([seed, case])) for case, one in enumerate(clean)]
+    )
     learner, loss, metrics, shared = _learner(model, metadata)
     run_stage(
         learner,

@@ -282,8 +282,8 @@ def detector_plane(folder):
 
 def no_frame_of_reference(folder):
     """A film has no position: its mask is refused as DICOM SEG rather than given an invented frame."""
-    from easydl.prediction.dicom_seg import write_seg
     from easydl.prediction import Segmentation
+    from easydl.prediction.dicom_seg import write_seg
 
     path = dicom_slice(folder / "a.dcm", STORED, **FILM, FrameOfReferenceUID=None, ImagePositionPatient=None,
                        ImageOrientationPatient=None)  # fmt: skip
