@@ -47,10 +47,10 @@ def life(folder, build, model=None):
     [
         (
             lambda path: png_study(path, 12, side=16),
-            lambda s: easydl.classifier("tiny", classes=s.classes, size=16),
+            lambda s: easydl.classifier("tiny", s, size=16),
             24,
         ),
-        (lambda path: outlined_study(path, cases=9), lambda s: easydl.unet(width=4, classes=s.classes), 18),
+        (lambda path: outlined_study(path, cases=9), lambda s: easydl.unet(s, width=4), 18),
     ],
     ids=["classification", "segmentation"],
 )
