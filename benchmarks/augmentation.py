@@ -84,19 +84,19 @@ def alone(images: np.ndarray, volumes: np.ndarray, grey: np.ndarray) -> dict[str
     from easydl.augmentation.definition import Preset
 
     made = [
-        operations.Rotation(10), operations.Elastic(0.03, 1.0), operations.Contrast(), operations.Gamma(),
-        operations.Noise(), artefacts.BiasField(0.5, 1.0), artefacts.Ghosting(0.3, (3, 6), 1.0),
-        artefacts.Motion(4, 0.03, 1.0), artefacts.Speckle(), artefacts.Colour(), artefacts.Stain(),
-        extras.RandAugment(), extras.Cutout(0.3, 1.0), extras.GridMask(0.5, 1.0),
+        operations.rotation(10), operations.elastic(0.03, 1.0), operations.contrast(), operations.gamma(),
+        operations.noise(), artefacts.bias_field(0.5, 1.0), artefacts.ghosting(0.3, (3, 6), 1.0),
+        artefacts.motion(4, 0.03, 1.0), artefacts.speckle(), artefacts.colour(), artefacts.stain(),
+        extras.randaugment(), extras.cutout(0.3, 1.0), extras.gridmask(0.5, 1.0),
     ]  # fmt: skip
     found: dict[str, Any] = {}
     for operation in made:
-        name = type(operation).__name__
+        name = operation.name
         preset = Preset(name, operations=(operation,))
-        colour = isinstance(operation, artefacts.Colour | artefacts.Stain)
+        colour = operation.rgb
         picture = preset.augmenter(dimension=2, units="0-255", window=WINDOW, seed=1)
         works = {"image": work(lambda x, a=picture: a(x)[0], images if colour else grey, None, BATCH)}
-        if not colour and not isinstance(operation, extras.RandAugment | extras.Cutout | extras.GridMask):
+        if not colour and not operation.plane_only:
             volume = preset.augmenter(dimension=3, units="0-255", window=WINDOW, seed=1, spacing_mm=(1.0, 1.0, 1.0))
             works["volume"] = work(lambda x, a=volume: a(x)[0], volumes, None, 2)
         seconds = common.interleaved(works, repeats=5)

@@ -6,273 +6,129 @@ from typing import Any
 
 import pandas as pd
 
-from easydl.augmentation.artefacts import BiasField, Colour, Ghosting, Motion, Speckle, Stain
+from easydl.augmentation.artefacts import bias_field, colour, ghosting, motion, speckle, stain
 from easydl.augmentation.definition import Preset
-from easydl.augmentation.extras import CutMix, Cutout, GridMask, MixUp, RandAugment
+from easydl.augmentation.extras import cutmix, cutout, gridmask, mixup, randaugment
 from easydl.augmentation.operations import (
-    Brightness,
-    Contrast,
-    Elastic,
-    Flip,
-    Gamma,
-    Noise,
-    Offset,
-    Rotation,
-    Scale,
-    Shift,
+    brightness,
+    contrast,
+    elastic,
+    flip,
+    gamma,
+    noise,
+    offset,
+    rotation,
+    scale,
+    shift,
 )
 from easydl.errors import InputError
 
-_ANYWHERE = ("left-right", "up-down", "depth")
-_PRESETS = {
-    preset.name: preset
-    for preset in (
-        Preset("none", "any image", (), ("The images are used as they are.",)),
-        Preset(
-            "chest_xray",
-            "chest films, and any film whose side matters",
-            (
-                Rotation(7),
-                Shift(0.05),
-                Scale(0.9, 1.1),
-                Brightness(0.08),
-                Contrast(0.8, 1.25),
-                Gamma(0.8, 1.25),
-                Noise(),
-            ),
-            (
-                "No left-right mirror image: the heart is on the left; a mirrored film is situs inversus.",
-                "No upside-down film: nobody reads one.",
-            ),
-        ),
-        Preset(
-            "bone_xray",
-            "films of hands, arms, feet and legs",
-            (
-                Rotation(15),
-                Flip(("left-right",)),
-                Shift(0.05),
-                Scale(0.85, 1.15),
-                Brightness(0.08),
-                Contrast(0.8, 1.25),
-                Gamma(0.8, 1.25),
-                Noise(0.02),
-            ),
-            (
-                "Mirrored left-right, because a mirrored hand is the other hand, unless a class or mask names a side.",
-                "Not for chest, spine, skull or pelvis with its organs: use chest_xray, which mirrors nothing.",
-                "No upside-down film: fingers and toes hang in the same direction in every archive.",
-            ),
-        ),
-        Preset(
-            "mammography",
-            "mammograms, CC and MLO views",
-            (
-                Rotation(8),
-                Flip(("left-right",)),
-                Shift(0.04),
-                Scale(0.92, 1.08),
-                Brightness(0.05),
-                Contrast(0.85, 1.2),
-                Gamma(0.85, 1.2),
-                Noise(0.015),
-            ),
-            (
-                "Mirrored left-right, because a mirrored breast is the other breast and both are hung back to back, "
-                "unless a class or mask names a side.",
-                "Never upside-down: a CC view is hung with its lateral side up and an MLO view with the pectoral "
-                "muscle up, so the place of a finding would be false.",
-            ),
-        ),
-        Preset(
-            "ct",
-            "CT in Hounsfield units, slices and volumes",
-            (Rotation(7, 3), Shift(0.05), Scale(0.9, 1.1), Noise(0.02, 15), Offset(5)),
-            (
-                "Hounsfield units stay Hounsfield units: no contrast, brightness or gamma.",
-                "No mirror image: liver, heart and stomach have their side.",
-            ),
-        ),
-        Preset(
-            "mri",
-            "MR images and volumes, whose grey values mean something only beside their neighbours",
-            (
-                Rotation(10, 5),
-                Shift(0.05),
-                Scale(0.9, 1.1),
-                BiasField(0.5, 0.5),
-                Motion(4, 0.03, 0.15),
-                Ghosting(0.3, (3, 6), 0.15),
-                Brightness(0.06),
-                Contrast(0.8, 1.25),
-                Gamma(0.75, 1.33),
-                Noise(0.03),
-            ),
-            ("No mirror image: the halves of the brain are not the same, and neither is the abdomen.",),
-        ),
-        Preset(
-            "ultrasound",
-            "B-mode ultrasound",
-            (
-                Rotation(8),
-                Flip(("left-right",)),
-                Shift(0.05),
-                Scale(0.9, 1.1),
-                Speckle(0.08),
-                Brightness(0.08),
-                Contrast(0.8, 1.25),
-                Gamma(0.8, 1.25),
-            ),
-            (
-                "Never upside-down: depth is attenuation, shadows and enhancement lie below what throws them.",
-                "Mirrored left-right, because the probe can be held either way, unless a class or mask names a side.",
-            ),
-        ),
-        Preset(
-            "fundus",
-            "colour photographs of the retina",
-            (
-                Rotation(180),
-                Flip(("left-right", "up-down")),
-                Shift(0.03),
-                Scale(0.9, 1.1),
-                Brightness(0.08),
-                Contrast(0.8, 1.25),
-                Gamma(0.85, 1.2),
-                Noise(0.01),
-            ),
-            ("Mirrored and turned freely, unless a class or mask names a side: mirrors exchange the eyes.",),
-        ),
-        Preset(
-            "oct",
-            "optical coherence tomography of the retina",
-            (
-                Rotation(8),
-                Flip(("left-right",)),
-                Shift(0.05),
-                Scale(0.92, 1.08),
-                Speckle(0.08),
-                Brightness(0.06),
-                Contrast(0.8, 1.25),
-                Gamma(0.85, 1.2),
-            ),
-            (
-                "Never upside-down: the vitreous is above the retina and the choroid below it.",
-                "Mirrored left-right unless a class or mask names a side: mirrors exchange the eyes.",
-            ),
-        ),
-        Preset(
-            "dermoscopy",
-            "photographs of the skin, with or without a dermatoscope",
-            (
-                Rotation(180),
-                Flip(("left-right", "up-down")),
-                Shift(0.05),
-                Scale(0.85, 1.18),
-                Colour(6, (0.85, 1.18)),
-                Brightness(0.08),
-                Contrast(0.85, 1.2),
-                Gamma(0.85, 1.2),
-                Noise(0.01),
-            ),
-            ("Mirrored and turned freely: a lesion has no top and no side, unless a class or mask names one.",),
-            mirrored=True,
-        ),
-        Preset(
-            "histology",
-            "stained sections under the microscope",
-            (
-                Rotation(180),
-                Flip(("left-right", "up-down")),
-                Shift(0.05),
-                Scale(0.9, 1.1),
-                Elastic(0.02, 0.3),
-                Stain(0.85, 1.18),
-                Colour(3, (0.9, 1.1)),
-                Brightness(0.05),
-                Noise(0.01),
-            ),
-            (
-                "Mirrored and turned freely: a section lies on the slide as it fell, unless a class or mask names "
-                "a side.",
-            ),
-            mirrored=True,
-        ),
-        Preset(
-            "microscopy",
-            "fluorescence, bright-field and electron microscopy, images and stacks",
-            (
-                Rotation(180),
-                Flip(_ANYWHERE),
-                Shift(0.05),
-                Scale(0.85, 1.18),
-                Elastic(0.03, 0.5),
-                # No brightness: a few percent of the window are all that a dim fluorescence image has.
-                BiasField(0.3, 0.5),
-                Contrast(0.8, 1.25),
-                Gamma(0.8, 1.25),
-                Noise(0.02),
-            ),
-            ("Mirrored and turned freely: cells have no top and no side, unless a class or mask names one.",),
-            mirrored=True,
-        ),
-        Preset(
-            "endoscopy",
-            "video endoscopy of the bowel, the stomach, the airways and joints",
-            (
-                Rotation(180),
-                Flip(("left-right",)),
-                Shift(0.05),
-                Scale(0.85, 1.18),
-                BiasField(0.25, 0.5),
-                Colour(5, (0.85, 1.18)),
-                Brightness(0.08),
-                Contrast(0.85, 1.2),
-                Gamma(0.85, 1.2),
-                Noise(0.015),
-            ),
-            (
-                "Turned freely: the endoscope turns about its own axis.",
-                "Mirrored left-right, because mucosa has no side, unless a class or mask names one.",
-            ),
-        ),
-    )
-}
-_EXTRAS = {
-    extra.name: extra
-    for extra in (
-        Preset(
-            "mixup",
-            "an extra (+mixup): images and labels of two patients are added",
-            (MixUp(),),
-            ("For classes and findings only; a mixture is no anatomy.",),
-        ),
-        Preset(
-            "cutmix",
-            "an extra (+cutmix): a part of another patient's image is pasted in",
-            (CutMix(),),
-            ("For classes and findings only, and not where the label hangs on one small place, which may be covered.",),
-        ),
-        Preset(
-            "cutout",
-            "an extra (+cutout): a square of the image is hidden",
-            (Cutout(),),
-            ("Not for small findings: the label (or the mask) then speaks of what cannot be seen.",),
-        ),
-        Preset(
-            "gridmask",
-            "an extra (+gridmask): a grid of squares is hidden",
-            (GridMask(),),
-            ("Not for small findings: the label (or the mask) then speaks of what cannot be seen.",),
-        ),
-        Preset(
-            "randaugment",
-            "an extra (+randaugment): two drawn changes of contrast, brightness and colour",
-            (RandAugment(),),
-            ("It moves and mirrors nothing, and inverts no grey values.",),
-        ),
-    )
-}
+# fmt: off
+_PRESETS = {preset.name: preset for preset in (
+    Preset("none", "any image", (), ("The images are used as they are.",)),
+    Preset(
+        "chest_xray", "chest films, and any film whose side matters",
+        (rotation(7), shift(0.05), scale(0.9, 1.1), brightness(0.08), contrast(0.8, 1.25), gamma(0.8, 1.25), noise()),
+        ("No left-right mirror image: the heart is on the left; a mirrored film is situs inversus.",
+         "No upside-down film: nobody reads one."),
+    ),
+    Preset(
+        "bone_xray", "films of hands, arms, feet and legs",
+        (rotation(15), flip("left-right"), shift(0.05), scale(0.85, 1.15), brightness(0.08), contrast(0.8, 1.25),
+         gamma(0.8, 1.25), noise(0.02)),
+        ("Mirrored left-right, because a mirrored hand is the other hand, unless a class or mask names a side.",
+         "Not for chest, spine, skull or pelvis with its organs: use chest_xray, which mirrors nothing.",
+         "No upside-down film: fingers and toes hang in the same direction in every archive."),
+    ),
+    Preset(
+        "mammography", "mammograms, CC and MLO views",
+        (rotation(8), flip("left-right"), shift(0.04), scale(0.92, 1.08), brightness(0.05), contrast(0.85, 1.2),
+         gamma(0.85, 1.2), noise(0.015)),
+        ("Mirrored left-right, because a mirrored breast is the other breast and both are hung back to back, "
+         "unless a class or mask names a side.",
+         "Never upside-down: a CC view is hung with its lateral side up and an MLO view with the pectoral "
+         "muscle up, so the place of a finding would be false."),
+    ),
+    Preset(
+        "ct", "CT in Hounsfield units, slices and volumes",
+        (rotation(7, 3), shift(0.05), scale(0.9, 1.1), noise(0.02, 15), offset(5)),
+        ("Hounsfield units stay Hounsfield units: no contrast, brightness or gamma.",
+         "No mirror image: liver, heart and stomach have their side."),
+    ),
+    Preset(
+        "mri", "MR images and volumes, whose grey values mean something only beside their neighbours",
+        (rotation(10, 5), shift(0.05), scale(0.9, 1.1), bias_field(0.5, 0.5), motion(4, 0.03, 0.15),
+         ghosting(0.3, (3, 6), 0.15), brightness(0.06), contrast(0.8, 1.25), gamma(0.75, 1.33), noise(0.03)),
+        ("No mirror image: the halves of the brain are not the same, and neither is the abdomen.",),
+    ),
+    Preset(
+        "ultrasound", "B-mode ultrasound",
+        (rotation(8), flip("left-right"), shift(0.05), scale(0.9, 1.1), speckle(0.08), brightness(0.08),
+         contrast(0.8, 1.25), gamma(0.8, 1.25)),
+        ("Never upside-down: depth is attenuation, shadows and enhancement lie below what throws them.",
+         "Mirrored left-right, because the probe can be held either way, unless a class or mask names a side."),
+    ),
+    Preset(
+        "fundus", "colour photographs of the retina",
+        (rotation(180), flip("left-right", "up-down"), shift(0.03), scale(0.9, 1.1), brightness(0.08),
+         contrast(0.8, 1.25), gamma(0.85, 1.2), noise(0.01)),
+        ("Mirrored and rotated freely, unless a class or mask names a side: mirrors exchange the eyes.",),
+    ),
+    Preset(
+        "oct", "optical coherence tomography of the retina",
+        (rotation(8), flip("left-right"), shift(0.05), scale(0.92, 1.08), speckle(0.08), brightness(0.06),
+         contrast(0.8, 1.25), gamma(0.85, 1.2)),
+        ("Never upside-down: the vitreous is above the retina and the choroid below it.",
+         "Mirrored left-right unless a class or mask names a side: mirrors exchange the eyes."),
+    ),
+    Preset(
+        "dermoscopy", "photographs of the skin, with or without a dermatoscope",
+        (rotation(180), flip("left-right", "up-down"), shift(0.05), scale(0.85, 1.18), colour(6, (0.85, 1.18)),
+         brightness(0.08), contrast(0.85, 1.2), gamma(0.85, 1.2), noise(0.01)),
+        ("Mirrored and rotated freely: a lesion has no top and no side, unless a class or mask names one.",),
+        mirrored=True,
+    ),
+    Preset(
+        "histology", "stained sections under the microscope",
+        (rotation(180), flip("left-right", "up-down"), shift(0.05), scale(0.9, 1.1), elastic(0.02, 0.3),
+         stain(0.85, 1.18), colour(3, (0.9, 1.1)), brightness(0.05), noise(0.01)),
+        ("Mirrored and rotated freely: a section lies on the slide as it fell, unless a class or mask names a side.",),
+        mirrored=True,
+    ),
+    Preset(
+        "microscopy", "fluorescence, bright-field and electron microscopy, images and stacks",
+        # No brightness: a few percent of the window are all that a dim fluorescence image has.
+        (rotation(180), flip("left-right", "up-down", "depth"), shift(0.05), scale(0.85, 1.18), elastic(0.03, 0.5),
+         bias_field(0.3, 0.5), contrast(0.8, 1.25), gamma(0.8, 1.25), noise(0.02)),
+        ("Mirrored and rotated freely: cells have no top and no side, unless a class or mask names one.",),
+        mirrored=True,
+    ),
+    Preset(
+        "endoscopy", "video endoscopy of the bowel, the stomach, the airways and joints",
+        (rotation(180), flip("left-right"), shift(0.05), scale(0.85, 1.18), bias_field(0.25, 0.5),
+         colour(5, (0.85, 1.18)), brightness(0.08), contrast(0.85, 1.2), gamma(0.85, 1.2), noise(0.015)),
+        ("Rotated freely: the endoscope turns about its own axis.",
+         "Mirrored left-right, because mucosa has no side, unless a class or mask names one."),
+    ),
+)}
+_HIDDEN = "Not for small findings: the label (or the mask) then speaks of what cannot be seen."
+_EXTRAS = {extra.name: extra for extra in (
+    Preset(
+        "mixup", "an extra (+mixup): images and labels of two patients are added", (mixup(),),
+        ("For classes and labels only; a mixture is no anatomy.",),
+    ),
+    Preset(
+        "cutmix", "an extra (+cutmix): a part of another patient's image is pasted in", (cutmix(),),
+        ("For classes and labels only, and not where the label hangs on one small place, which may be covered.",),
+    ),
+    Preset("cutout", "an extra (+cutout): a square of the image is hidden", (cutout(),), (_HIDDEN,)),
+    Preset("gridmask", "an extra (+gridmask): a grid of squares is hidden", (gridmask(),), (_HIDDEN,)),
+    Preset(
+        "randaugment", "an extra (+randaugment): two drawn changes of contrast, brightness and colour",
+        (randaugment(),), ("It moves and mirrors nothing, and inverts no grey values.",),
+    ),
+)}
+# fmt: on
 
 
 def preset(name: str) -> Preset:

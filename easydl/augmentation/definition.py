@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from easydl.augmentation.artefacts import BiasField, Colour, Ghosting, Motion, Speckle, Stain
-from easydl.augmentation.extras import MIXING, PICTURES_ONLY
 from easydl.augmentation.laterality import sided_names
-from easydl.augmentation.operations import Brightness, Contrast, Flip, Gamma, Offset, Operation, Rotation
+from easydl.augmentation.operations import Operation, flip, rotation
 from easydl.errors import InputError
+from easydl.tasks import Task
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -21,31 +19,28 @@ if TYPE_CHECKING:
     from easydl.augmentation.augmenter import Augmenter
 
 SAFE_DEGREES = 15.0
-MIXABLE = ("classification", "multilabel")
-_RELATIVE_ONLY = (Brightness, Contrast, Gamma, BiasField, Ghosting, Motion, Speckle, Colour, Stain)
-_HU_ONLY = (Offset,)
-_RED_GREEN_BLUE_ONLY = (Colour, Stain)
+MIXABLE = (Task.CLASSIFICATION, Task.MULTILABEL)
 
 
 @dataclass(frozen=True)
 class Preset:
     """Realistic variation for one kind of image, and what it must never do to the anatomy.
 
-    A preset first draws its parameters and then applies them, so any augmented image can be made again.
+    A preset first draws its parameters and then applies them, so any augmented image can be repeated.
 
     Attributes:
         name: What ``fit(augment=...)`` takes, such as ``"chest_xray"`` or ``"chest_xray+mixup"``.
-        purpose: For which images, in words.
+        purpose: For which images, as text.
         operations: What it does, each with its range.
         rules: What it must not do and why, in sentences.
-        mirrored: What comes in from outside when the image moves: its own mirror image, for pictures that show a
-            part of something larger (skin, sections, cells), with the mask's mirror image; otherwise black, or air.
+        mirrored: What comes in from outside when the image moves: its own mirror image, for images that show a part of
+            something larger (skin, sections, cells), with the mask's mirror image; otherwise black, or air.
         notes: What was left out for this study, in sentences; filled in by `adapted`.
 
     Example:
         >>> from easydl.augmentation import preset
         >>> str(preset("chest_xray").operations[0])
-        'turns the image up to 7° either way'
+        'rotates the image by up to 7° either way'
     """
 
     name: str
@@ -56,7 +51,7 @@ class Preset:
     mirrored: bool = False
 
     def __post_init__(self) -> None:
-        if self.name != "none" and not any(operation.ranges() for operation in self.operations):
+        if self.name != "none" and not any(operation.ranges for operation in self.operations):
             warnings.warn(
                 f'The augmentation preset "{self.name}" changes nothing: no operation has a range. '
                 'Choose augment="none" if that is what you want.',
@@ -82,8 +77,7 @@ class Preset:
             classes: Class and mask names; one that names a side forbids mirror images.
             spacing_mm: (depth, row, column) of a volume's grid; without it volumes are not tilted.
             channels: Of the images, when known: hue and stains are left out unless there are three.
-            task: Of the model, when known: only classes and findings (``"classification"``, ``"multilabel"``) can be
-                mixed.
+            task: Of the model, when known: only classes and labels (``"classification"``, ``"multilabel"``) can be mixed.
 
         Returns:
             A preset with the remaining operations and one note for each kind left out.
@@ -93,39 +87,25 @@ class Preset:
                 mixing for another task.
         """
         self._refuse(dimension, units, task)
-        notes: list[str] = []
         sided = sided_names(classes)
+        unfit = [operation for operation in self.operations if units not in operation.units]
+        grey = [
+            operation
+            for operation in self.operations
+            if operation.rgb and channels not in (None, 3) and operation not in unfit
+        ]
         kept: list[Operation] = []
-        dropped: list[str] = []
-        grey: list[str] = []
+        notes: list[str] = []
         for operation in self.operations:
-            if isinstance(operation, _RELATIVE_ONLY if units == "HU" else _HU_ONLY):
-                dropped.append(_called(operation))
-            elif isinstance(operation, _RED_GREEN_BLUE_ONLY) and channels not in (None, 3):
-                grey.append(_called(operation))
-            elif isinstance(operation, Flip) and sided:
-                notes.append(f"No mirror images: {_quoted(sided)} names a side, and a mirror makes that false.")
-            elif isinstance(operation, Flip) and dimension == 2 and "depth" in operation.axes:
-                axes = tuple(axis for axis in operation.axes if axis != "depth")
-                kept += [Flip(axes)] if axes else []
-            elif isinstance(operation, Rotation):
-                degrees, tilt = operation.degrees, operation.tilt_degrees
-                if sided and degrees > SAFE_DEGREES:
-                    degrees = SAFE_DEGREES
-                    notes.append(
-                        f"Turned by at most {SAFE_DEGREES:g}°: half a turn would exchange the sides "
-                        f"that {_quoted(sided)} names."
-                    )
-                if dimension == 3 and tilt and spacing_mm is None:
-                    notes.append("Volumes are not tilted out of their slices: the slice spacing is not known.")
-                kept.append(Rotation(degrees, tilt if dimension == 3 and spacing_mm is not None else 0.0))
-            else:
-                kept.append(operation)
-        if dropped and units == "HU":
-            notes.append(f"Left out: {', '.join(dropped)}. Hounsfield units are measurements, not shades.")
+            if operation not in unfit and operation not in grey:
+                safe, note = _safe(operation, sided, dimension, spacing_mm)
+                kept += [safe] if safe else []
+                notes += [note] if note else []
+        if unfit and units == "HU":
+            notes.append(f"Left out: {_listed(unfit)}. Hounsfield units are measurements, not shades.")
         if grey:
-            notes.append(f"Left out: {', '.join(grey)}. The images have {channels} channels, not red, green and blue.")
-        if any(isinstance(operation, MIXING) for operation in kept):
+            notes.append(f"Left out: {_listed(grey)}. The images have {channels} channels, not red, green and blue.")
+        if any(operation.mixes for operation in kept):
             notes.append(
                 "Images and labels are mixed: training accuracy and AUC are those of mixtures, not of patients."
             )
@@ -134,19 +114,19 @@ class Preset:
         return replace(self, operations=tuple(kept), notes=(*self.notes, *notes), mirrored=mirrored)
 
     def _refuse(self, dimension: int, units: str, task: str | None) -> None:
-        hiding = [_called(operation) for operation in self.operations if isinstance(operation, PICTURES_ONLY)]
-        if hiding and (dimension == 3 or units == "HU"):
+        plane_only = [operation for operation in self.operations if operation.plane_only]
+        if plane_only and (dimension == 3 or units == "HU"):
             raise InputError(
-                f"The augmentation {', '.join(hiding)} was asked for "
+                f"The augmentation {_listed(plane_only)} was asked for "
                 f"{'volumes' if dimension == 3 else 'Hounsfield units'}.",
-                "two-dimensional pictures whose values run from 0 to 255.",
+                "two-dimensional images whose values run from 0 to 255.",
                 f'Leave it out of augment="{self.name}"; mixup and cutmix also work here, for classes.',
             )
-        mixing = [_called(operation) for operation in self.operations if isinstance(operation, MIXING)]
+        mixing = [operation for operation in self.operations if operation.mixes]
         if mixing and task is not None and task not in MIXABLE:
             raise InputError(
-                f"The augmentation {', '.join(mixing)} was asked for a model whose task is {task}.",
-                "a model that tells classes or findings: only their labels can be shared between two patients.",
+                f"The augmentation {_listed(mixing)} was asked for a model whose task is {task}.",
+                "a model of classes or labels: only those can be shared between two patients.",
                 f'Leave it out of augment="{self.name}".',
             )
 
@@ -190,15 +170,12 @@ class Preset:
             float32 images of the same shape, and masks of their own type, whose values are all old ones or 0
             (background).
         """
-        from easydl.augmentation.augmenter import apply
+        from easydl.augmentation.augmenter import Values, apply
 
-        return apply(
-            self.operations, images, masks, drawn=drawn, units=units, window=window, spacing_mm=spacing_mm,
-            mirrored=self.mirrored,
-        )  # fmt: skip
+        return apply(self, images, masks, drawn=drawn, values=Values(units, window, spacing_mm))
 
     def mix(self, images: Any, targets: Any, *, drawn: dict[str, tf.Tensor]) -> tuple[tf.Tensor, Any]:
-        """Mix the images of a batch and their targets by drawn shares (MixUp, CutMix).
+        """Mix the images of a batch and their targets by drawn weights (MixUp, CutMix).
 
         Args:
             images: float32 ``(batch, *spatial, channel)``, from `apply`.
@@ -208,11 +185,11 @@ class Preset:
         Returns:
             Images and float32 targets, or both as they are when the preset mixes nothing.
         """
-        if not any(isinstance(operation, MIXING) for operation in self.operations):
+        if not any(operation.mixes for operation in self.operations):
             return images, targets
         from easydl.augmentation.mixing import mix
 
-        return mix(images, targets, self.operations, drawn)
+        return mix(images, targets, drawn)
 
     def augmenter(
         self,
@@ -246,15 +223,15 @@ class Preset:
             InputError: As `adapted`.
             MissingPackageError: Something of keras-cv was asked for, which is not installed.
         """
-        from easydl.augmentation.augmenter import Augmenter
+        from easydl.augmentation.augmenter import Augmenter, Values
 
         adapted = self.adapted(
             dimension=dimension, units=units, classes=classes, spacing_mm=spacing_mm, channels=channels, task=task
         )
-        return Augmenter(preset=adapted, units=units, window=window, seed=seed, spacing_mm=spacing_mm)
+        return Augmenter(adapted, Values(units, window, spacing_mm), seed)
 
     def show(self, study: Any, n: int = 6, *, row: int = 0, seed: int = 0) -> Figure:
-        """The original beside ``n`` augmented copies, with the drawn values in words.
+        """The original beside ``n`` augmented copies, with the drawn values as text.
 
         Args:
             study: A `Study`.
@@ -273,14 +250,45 @@ class Preset:
         return "; ".join(str(operation) for operation in self.operations) or "changes nothing"
 
 
+def _safe(
+    operation: Operation, sided: list[str], dimension: int, spacing_mm: tuple[float, ...] | None
+) -> tuple[Operation | None, str]:
+    """The operation as far as it leaves the anatomy true, or None; and what was left out of it."""
+    if operation.name == "flip":
+        return _safe_flip(operation, sided, dimension)
+    if operation.name == "rotation":
+        return _safe_rotation(operation, sided, dimension, spacing_mm)
+    return operation, ""
+
+
+def _safe_flip(operation: Operation, sided: list[str], dimension: int) -> tuple[Operation | None, str]:
+    """Mirror images only where no name says a side, and only along axes that the images have."""
+    if sided:
+        return None, f"No mirror images: {_quoted(sided)} names a side, and a mirror makes that false."
+    axes = [axis for axis in operation.values["axes"] if dimension == 3 or axis != "depth"]
+    return (flip(*axes) if axes else None), ""
+
+
+def _safe_rotation(
+    operation: Operation, sided: list[str], dimension: int, spacing_mm: tuple[float, ...] | None
+) -> tuple[Operation, str]:
+    """No half turns where a name says a side, and no tilt without the slice spacing."""
+    degrees, tilt = operation.values["degrees"], operation.values["tilt_degrees"]
+    notes = []
+    if sided and degrees > SAFE_DEGREES:
+        degrees = SAFE_DEGREES
+        notes.append(
+            f"Rotated by at most {SAFE_DEGREES:g}°: half a turn would exchange the sides that {_quoted(sided)} names."
+        )
+    if dimension == 3 and tilt and spacing_mm is None:
+        notes.append("Volumes are not tilted out of their slices: the slice spacing is not known.")
+    return rotation(degrees, tilt if dimension == 3 and spacing_mm is not None else 0.0), " ".join(notes)
+
+
 def _quoted(names: list[str]) -> str:
     shown = ", ".join(f'"{name}"' for name in names[:3])
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
 
-def _called(operation: Operation) -> str:
-    """``BiasField`` is called "bias field"; names written in one word on purpose stay one word."""
-    name = type(operation).__name__
-    return (
-        name.lower() if isinstance(operation, (*MIXING, *PICTURES_ONLY)) else re.sub(r"\B(?=[A-Z])", " ", name).lower()
-    )
+def _listed(operations: list[Operation]) -> str:
+    return ", ".join(operation.name for operation in operations)

@@ -1,4 +1,4 @@
-"""One movement in a plane for every image of a batch, straight or bent, in TensorFlow. It draws no parameters.
+"""One movement in a plane for every image of a batch, affine or elastic, in TensorFlow. It draws no parameters.
 
 Keras' own random layers treat masks as images in places (3.15.1); here a mask takes its nearest neighbour.
 """
@@ -25,20 +25,10 @@ def plane_transforms(
 ) -> tf.Tensor:
     """The maps from a pixel of the new image to a pixel of the old one, about the centre of the plane.
 
-    The anatomy is mirrored, then resized, then turned, then moved; lengths are millimetres, so that a circle
-    stays a circle on pixels that are not square.
-
-    Args:
-        size: int32 ``(2,)``: rows and columns.
-        degrees: ``(batch,)``, positive turns anticlockwise on screen.
-        scale: ``(batch,)``, above 1 makes the anatomy larger.
-        shift: Down and to the right, ``(batch,)`` each, as a share of the side.
-        flip: Up-down and left-right, ``(batch,)`` each, 1 to mirror and 0 not to.
-        spacing: Millimetres between rows and between columns.
-        count: Images in the batch.
-
-    Returns:
-        float32 ``(batch, 8)`` as ``ImageProjectiveTransformV3`` takes them.
+    The anatomy is mirrored, then scaled, then rotated, then shifted; lengths are millimetres, so that a circle stays a
+    circle on pixels that are not square. ``degrees`` (positive is anticlockwise on screen), ``scale``, ``shift`` (down
+    and to the right, as fractions of the sides) and ``flip`` (up-down and left-right, 0 or 1) are ``(batch,)`` each.
+    Returns float32 ``(batch, 8)`` as ``ImageProjectiveTransformV3`` takes them.
     """
     none = tf.zeros((count,), tf.float32)
     rows, columns = tf.unstack(tf.cast(size, tf.float32))
@@ -53,33 +43,15 @@ def plane_transforms(
     yx, yy = mirror_row * sine / aspect, mirror_row * cosine
     centre_x, centre_y = (columns - 1.0) / 2.0, (rows - 1.0) / 2.0
     moved_x, moved_y = centre_x + right * columns, centre_y + down * rows
-    return tf.stack(
-        [
-            xx,
-            xy,
-            centre_x - xx * moved_x - xy * moved_y,
-            yx,
-            yy,
-            centre_y - yx * moved_x - yy * moved_y,
-            none,
-            none,
-        ],
-        axis=1,
-    )
+    x, y = centre_x - xx * moved_x - xy * moved_y, centre_y - yx * moved_x - yy * moved_y
+    return tf.stack([xx, xy, x, yx, yy, y, none, none], axis=1)
 
 
-def bend(size: tf.Tensor, *, fraction: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """A smooth field of displacements for every image: a uniform cubic B-spline with even control points.
+def displacements(size: tf.Tensor, *, fraction: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """A smooth field of displacements for every image, float32 ``(batch, rows, columns, 2)``: down and right, in pixels.
 
-    A B-spline lies within its control points, so no pixel moves farther than ``fraction`` of its side.
-
-    Args:
-        size: int32 ``(2,)``: rows and columns.
-        fraction: ``(batch,)``, of the sides.
-        seed: int64 ``(2,)``.
-
-    Returns:
-        float32 ``(batch, rows, columns, 2)``: down and to the right, in pixels.
+    It is a uniform cubic B-spline with even control points. A B-spline lies within its control points, so no pixel moves
+    farther than ``fraction`` ``(batch,)`` of its side.
     """
     points = tf.random.stateless_uniform((tf.shape(fraction)[0], SPANS + 3, SPANS + 3, 2), seed, -1.0, 1.0)
     points *= fraction[:, None, None, None]
@@ -96,22 +68,16 @@ def _spline(length: tf.Tensor) -> tf.Tensor:
 
 
 def warp(
-    array: tf.Tensor, transforms: tf.Tensor, *, fill: float | None, nearest: bool, bent: tf.Tensor | None = None
+    array: tf.Tensor, transforms: tf.Tensor, *, fill: float | None, nearest: bool, field: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """Move every image of a batch by its own transform.
+    """Move every image ``(batch, rows, columns, channel)`` by its own transform, from `plane_transforms`.
 
-    Args:
-        array: ``(batch, rows, columns, channel)``, float32 or int32.
-        transforms: ``(batch, 8)`` from `plane_transforms`.
-        fill: What comes in from outside the image; None for the image's own mirror image.
-        nearest: True for masks: no new value can appear. False for images: bilinear.
-        bent: From `bend`: added to the place in the new image before the transform, so pixels are read only once.
-
-    Returns:
-        The same shape and type.
+    ``fill`` comes in from outside; None stands for the image's own mirror image. ``nearest`` is for masks, in which no
+    new value may appear. ``field``, from `displacements`, is added to the place in the new image before the transform, so
+    pixels are read only once.
     """
-    if bent is not None:
-        return _read_at(array, _places(tf.shape(array), transforms, bent), fill=fill, nearest=nearest)
+    if field is not None:
+        return _read_at(array, _places(tf.shape(array), transforms, field), fill=fill, nearest=nearest)
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=array,
         transforms=transforms,
@@ -122,10 +88,10 @@ def warp(
     )
 
 
-def _places(shape: tf.Tensor, transforms: tf.Tensor, bent: tf.Tensor) -> tf.Tensor:
+def _places(shape: tf.Tensor, transforms: tf.Tensor, field: tf.Tensor) -> tf.Tensor:
     """Where in the old image each new pixel comes from: float32 ``(batch, rows, columns, 2)``, row and column."""
     rows, columns = tf.range(shape[1], dtype=tf.float32), tf.range(shape[2], dtype=tf.float32)
-    y, x = rows[None, :, None] + bent[..., 0], columns[None, None, :] + bent[..., 1]
+    y, x = rows[None, :, None] + field[..., 0], columns[None, None, :] + field[..., 1]
     a = transforms[:, :, None, None]
     return tf.stack([a[:, 3] * x + a[:, 4] * y + a[:, 5], a[:, 0] * x + a[:, 1] * y + a[:, 2]], axis=-1)
 
@@ -135,8 +101,8 @@ def _read_at(array: tf.Tensor, places: tf.Tensor, *, fill: float | None, nearest
     size = tf.shape(array)[1:3]
     if fill is None:
         whole = tf.cast(size, tf.float32)
-        folded = whole - tf.abs(tf.math.floormod(places + 0.5, 2.0 * whole) - whole) - 0.5
-        places, fill = tf.clip_by_value(folded, 0.0, whole - 1.0), 0.0
+        mirrored = whole - tf.abs(tf.math.floormod(places + 0.5, 2.0 * whole) - whole) - 0.5
+        places, fill = tf.clip_by_value(mirrored, 0.0, whole - 1.0), 0.0
     padded = tf.pad(array, [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=tf.cast(fill, array.dtype))
     places = tf.clip_by_value(places + 1.0, 0.0, tf.cast(size + 1, tf.float32))
     # One running number for each pixel of the batch: gather is several times as fast as gather_nd.
@@ -162,35 +128,26 @@ def warp_plane(
     fill: float | None,
     nearest: bool,
     plane: Sequence[int] = (1, 2),
-    bent: tf.Tensor | None = None,
+    field: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """The same movement in every slice of a volume: the other axis is folded into the batch.
+    """`warp` for images and volumes: the same movement in every slice, the other axis is folded into the batch.
 
-    Args:
-        array: ``(batch, depth, rows, columns, channel)``, or 4 axes for images.
-        transforms: ``(batch, 8)``.
-        fill: What comes in from outside; None for the mirror image.
-        nearest: True for masks.
-        plane: The two axes the movement lies in, counted over the spatial axes of the volume.
-        bent: From `bend`, the same for every slice; only in the plane (1, 2).
-
-    Returns:
-        The same shape and type.
+    ``plane`` is the two axes that the movement lies in, counted over the spatial axes of the volume; ``field`` works in
+    the plane (1, 2) only.
     """
     if array.shape.rank == 4:
-        return warp(array, transforms, fill=fill, nearest=nearest, bent=bent)
+        return warp(array, transforms, fill=fill, nearest=nearest, field=field)
     other = ({0, 1, 2} - set(plane)).pop()
     order = [0, other + 1, plane[0] + 1, plane[1] + 1, 4]
     stacked = array if other == 0 else tf.transpose(array, order)
     shape = tf.shape(stacked)
-    if bent is not None:
+    if field is not None:
         # All slices move alike, so they are read together, as channels.
         slices = tf.transpose(stacked, [0, 2, 3, 1, 4])
-        apart = tf.shape(slices)
-        moved = warp(
-            tf.reshape(slices, (*tf.unstack(apart[:3]), -1)), transforms, fill=fill, nearest=nearest, bent=bent
-        )
-        return tf.transpose(tf.reshape(moved, apart), [0, 3, 1, 2, 4])
+        shape = tf.shape(slices)
+        flat = tf.reshape(slices, (*tf.unstack(shape[:3]), -1))
+        moved = warp(flat, transforms, fill=fill, nearest=nearest, field=field)
+        return tf.transpose(tf.reshape(moved, shape), [0, 3, 1, 2, 4])
     flat = tf.reshape(stacked, tf.concat([[shape[0] * shape[1]], shape[2:]], axis=0))
     moved = warp(flat, tf.repeat(transforms, shape[1], axis=0), fill=fill, nearest=nearest)
     moved = tf.reshape(moved, shape)

@@ -5,148 +5,67 @@ They come after the preset's own operations. They know no anatomy, so none of th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from easydl.augmentation.operations import Operation, Range, active, either_way, often
 
-from easydl.augmentation.operations import Range, active, often
+_PLACE = Range("even", 0.0, 1.0)
 
 
-@dataclass(frozen=True)
-class RandAugment:
+def randaugment(strength: float = 0.2) -> Operation:
     """Two changes of values, drawn from five: auto-contrast, equalisation, colour, contrast and brightness.
 
-    Of the published policy, shears and shifts are left out, because the preset moves the anatomy by its own rules
-    (and the masks with it); so are solarisation and posterisation, which turn bone dark or make steps no scanner makes.
-    Auto-contrast and equalisation are blended in by at most half.
-
-    Attributes:
-        strength: Largest change: the contrast factor lies within 1 - strength and 1 + strength, colour fades by up to
-            that share (images without three channels stay as they are then), and brightness moves by up to half that
-            share of the window.
-
-    References:
-        Cubuk 2020 (RandAugment), arXiv 1909.13719.
+    The contrast factor lies within 1 - strength and 1 + strength, colour fades by up to that fraction (images without
+    three channels stay as they are then), and brightness moves by up to half that fraction of the window.
+    Of the published policy (Cubuk 2020, arXiv:1909.13719), shears and shifts are left out, because the preset moves the
+    anatomy by its own rules (and the masks with it); so are solarisation and posterisation, which turn bone dark or make
+    steps no scanner makes. Auto-contrast and equalisation are blended in by at most half.
     """
-
-    strength: float = 0.2
-
-    def ranges(self) -> dict[str, Range]:
-        """The parameters this operation draws: twice which of the five, and how much of the strength, with its sign."""
-        if not self.strength:
-            return {}
-        # Cut down to whole numbers when it is applied.
-        which, much = Range("even", 0.0, 4.999), Range("even", -1.0, 1.0)
-        return {
-            "randaugment_first": which,
-            "randaugment_first_strength": much,
-            "randaugment_second": which,
-            "randaugment_second_strength": much,
-        }
-
-    def __str__(self) -> str:
-        return f"draws two of five changes of contrast, brightness and colour, of up to {self.strength:.0%}"
+    # Which of the five (cut down to integers when it is applied), and how much of the strength, with its sign.
+    each = {"": Range("even", 0.0, 4.999), "_strength": either_way(1.0)} if strength else {}
+    ranges = {f"randaugment_{place}{what}": span for place in ("first", "second") for what, span in each.items()}
+    text = f"draws two of five changes of contrast, brightness and colour, of up to {strength:.0%}"
+    return Operation("randaugment", text, ranges, {"strength": strength}, plane_only=True)
 
 
-@dataclass(frozen=True)
-class Cutout:
-    """One square of the image is hidden, so that the model cannot lean on a single place.
+def cutout(fraction: float = 0.3, probability: float = 0.5) -> Operation:
+    """One square of the image is hidden, its side up to this fraction, so that the model cannot lean on one place.
 
-    Attributes:
-        fraction: Largest side of the square as a share of the image side.
-        probability: Share of the images it happens to.
-
-    References:
-        DeVries and Taylor 2017, arXiv 1708.04552.
+    DeVries and Taylor 2017, arXiv:1708.04552.
     """
-
-    fraction: float = 0.3
-    probability: float = 0.5
-
-    def ranges(self) -> dict[str, Range]:
-        """The parameters this operation draws, with their ranges."""
-        hidden = active({"cutout": Range("even", 0.0, self.fraction, self.probability)})
-        place = Range("even", 0.0, 1.0)
-        return {**hidden, "cutout_row": place, "cutout_column": place} if hidden else {}
-
-    def __str__(self) -> str:
-        return f"hides a square of up to {self.fraction:.0%} of its side{often(self.probability)}"
+    ranges = active({"cutout": Range("even", 0.0, fraction, probability)})
+    ranges |= {"cutout_row": _PLACE, "cutout_column": _PLACE} if ranges else {}
+    text = f"hides a square of up to {fraction:.0%} of its side{often(probability)}"
+    return Operation("cutout", text, ranges, plane_only=True)
 
 
-@dataclass(frozen=True)
-class GridMask:
-    """A turned grid of squares is hidden: more places than Cutout hides, each of them smaller.
+def gridmask(ratio: float = 0.5, probability: float = 0.5) -> Operation:
+    """A rotated grid of squares is hidden: more places than Cutout hides, each of them smaller.
 
-    Attributes:
-        ratio: Largest side of a hidden square as a share of the grid's unit.
-        probability: Share of the images it happens to.
-
-    References:
-        Chen 2020, arXiv 2001.04086.
+    ``ratio`` is the largest side of a square as a fraction of the grid's unit. Chen 2020, arXiv:2001.04086.
     """
-
-    ratio: float = 0.5
-    probability: float = 0.5
-
-    def ranges(self) -> dict[str, Range]:
-        """The parameters this operation draws, with their ranges."""
-        hidden = active({"gridmask": Range("even", 0.0, self.ratio, self.probability)})
-        if not hidden:
-            return {}
-        offset = Range("even", 0.0, 1.0)
-        return {
-            **hidden,
-            "gridmask_unit": Range("even", 0.2, 0.5),
-            "gridmask_row": offset,
-            "gridmask_column": offset,
-            "gridmask_degrees": Range("even", -45.0, 45.0),
-        }
-
-    def __str__(self) -> str:
-        return f"hides a grid of squares, up to {self.ratio**2:.0%} of the image{often(self.probability)}"
+    ranges = active({"gridmask": Range("even", 0.0, ratio, probability)})
+    if ranges:
+        ranges |= {"gridmask_unit": Range("even", 0.2, 0.5), "gridmask_row": _PLACE, "gridmask_column": _PLACE}
+        ranges |= {"gridmask_degrees": either_way(45.0)}
+    text = f"hides a grid of squares, up to {ratio**2:.0%} of the image{often(probability)}"
+    return Operation("gridmask", text, ranges, plane_only=True)
 
 
-@dataclass(frozen=True)
-class MixUp:
+def mixup(alpha: float = 0.2) -> Operation:
     """Two images of a batch are added with weights that sum to 1, and so are their labels.
 
-    Attributes:
-        alpha: The weight is drawn from the beta distribution with both parameters alpha: mostly near 0 or 1 below 1.
-
-    References:
-        Zhang 2018, arXiv 1710.09412.
+    The partner's weight is drawn from the beta distribution with both parameters alpha: below 1 mostly near 0 or 1.
+    Zhang 2018, arXiv:1710.09412.
     """
-
-    alpha: float = 0.2
-
-    def ranges(self) -> dict[str, Range]:
-        """The parameters this operation draws; ``mixup`` is the weight of the partner."""
-        return {"partner": Range("even", 0.0, 1.0), "mixup": Range("beta", self.alpha, self.alpha)}
-
-    def __str__(self) -> str:
-        return "adds another image of the batch with a drawn weight, and its label with the same weight"
+    text = "adds another image of the batch with a drawn weight, and its label with the same weight"
+    return Operation("mixup", text, {"partner": _PLACE, "mixup": Range("beta", alpha, alpha)}, mixes=True)
 
 
-@dataclass(frozen=True)
-class CutMix:
-    """A rectangle of another image of the batch is pasted in; the label is shared by area.
+def cutmix(fraction: float = 1.0) -> Operation:
+    """A rectangle of another image of the batch is pasted in, up to this fraction of the area before the border cuts it.
 
-    Attributes:
-        share: Largest share of the area.
-
-    References:
-        Yun 2019, arXiv 1905.04899 (alpha = 1: the share is drawn evenly).
+    The label is shared by area. Yun 2019, arXiv:1905.04899 (alpha = 1: the area is drawn evenly).
     """
-
-    share: float = 1.0
-
-    def ranges(self) -> dict[str, Range]:
-        """The parameters this operation draws; ``cutmix`` is the share of the area before it is cut at the border."""
-        place = Range("even", 0.0, 1.0)
-        pasted = active({"cutmix": Range("even", 0.0, self.share)})
-        return {"partner": place, **pasted, "cutmix_row": place, "cutmix_column": place} if pasted else {}
-
-    def __str__(self) -> str:
-        return "pastes a rectangle of another image of the batch, and shares the label by area"
-
-
-MIXING = (MixUp, CutMix)
-PICTURES_ONLY = (RandAugment, Cutout, GridMask)
+    ranges = active({"cutmix": Range("even", 0.0, fraction)})
+    ranges |= {"partner": _PLACE, "cutmix_row": _PLACE, "cutmix_column": _PLACE} if ranges else {}
+    text = "pastes a rectangle of another image of the batch, and shares the label by area"
+    return Operation("cutmix", text, ranges, mixes=True)

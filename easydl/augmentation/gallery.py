@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from easydl.errors import InputError
-from easydl.figures import CT_WINDOW_HU, new_figure, panel, sign
+from easydl.figures import CT_WINDOW_HU, key_slice, new_figure, panel, sign
 from easydl.images import Scan
+from easydl.images.resampling import resize, resize_labels, stretch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,7 +20,18 @@ if TYPE_CHECKING:
 
 LONGEST = 320
 MOST = 24
-_WORDS = {
+_MOVEMENT = {
+    "rotation_degrees": "rotated {:+.0f}°",
+    "scale": "scale {:.0%}",
+    "flip_left_right": "left-right",
+    "flip_up_down": "up-down",
+}
+_VALUES = {
+    "contrast": "contrast ×{:.2f}",
+    "gamma": "gamma {:.2f}",
+    "noise_hu": "noise {:.0f} HU",
+    "offset_hu": "offset {:+.0f} HU",
+    "elastic": "elastic {:.1%}",
     "bias": "bias field",
     "motion": "motion",
     "ghosting": "ghosts",
@@ -31,18 +44,15 @@ _WORDS = {
 }
 
 
+@dataclass(frozen=True)
+class _Panel:
+    title: str
+    pixels: np.ndarray
+    mask: np.ndarray | None
+
+
 def show(preset: Preset, study: Any, n: int = 6, *, row: int = 0, seed: int = 0) -> Figure:
-    """Draw the original and ``n`` augmented copies of one image, with the drawn values in words.
-
-    Args:
-        preset: What to show.
-        study: A `Study`.
-        n: Copies, 1 to 24.
-        row: Which image.
-        seed: Of the draw.
-
-    Returns:
-        A matplotlib figure; a mask is drawn as an outline that moves with its image.
+    """The original and ``n`` augmented copies of one image, the contour of its mask with them, and the drawn values.
 
     Raises:
         InputError: ``n`` or ``row`` is out of range.
@@ -57,95 +67,69 @@ def show(preset: Preset, study: Any, n: int = 6, *, row: int = 0, seed: int = 0)
         )
     scan = study.scan(row)
     mask = study.reference(row) if study.task == "segmentation" and str(study.frame["mask"].iloc[row]) else None
-    pixels, mask, at = _picture(scan, mask)
+    original = _original(scan, mask)
     window = CT_WINDOW_HU if scan.units == "HU" else (0.0, 255.0)
-    adapted = preset.adapted(dimension=2, units=scan.units, classes=study.classes, channels=pixels.shape[-1])
+    channels = original.pixels.shape[-1]
+    adapted = preset.adapted(dimension=2, units=scan.units, classes=study.classes, channels=channels)
     drawn = adapted.draw(n, seed=seed)
     images, masks = adapted.apply(
-        np.repeat(pixels[None], n, axis=0),
-        None if mask is None else np.repeat(mask[None], n, axis=0),
+        np.repeat(original.pixels[None], n, axis=0),
+        None if original.mask is None else np.repeat(original.mask[None], n, axis=0),
         drawn=drawn,
         units=scan.units,
         window=window,
     )
-    copies = images.numpy()
-    outlines = [None] * n if masks is None else list(masks.numpy())
     values = {name: column.numpy() for name, column in drawn.items() if not name.endswith("_seed")}
-    words = [_words({name: column[k] for name, column in values.items()}, adapted, scan) for k in range(n)]
-    pictures = [(pixels, mask, f"original{at}"), *zip(copies, outlines, words, strict=True)]
-
+    if "noise" in values and scan.units == "HU":
+        values["noise_hu"] = values["noise"] * next(op.values["hu"] for op in adapted.operations if op.name == "noise")
+    titles = (_drawn_values({name: column[k] for name, column in values.items()}) for k in range(n))
+    copies = zip(titles, images.numpy(), [None] * n if masks is None else masks.numpy(), strict=True)
     grey = f"grey: {window[0]:g} to {window[1]:g} HU" if scan.units == "HU" else "grey: values brought to 0-255"
-    heading = [
-        f"Augmentation preset {preset.name}: {preset.purpose} ({grey})",
-        *preset.rules[:1],
-        *adapted.notes,
-        *(["MixUp and CutMix need several patients and are not shown."] if {"mixup", "cutmix"} & set(drawn) else []),
-    ]
+    heading = [f"Augmentation preset {preset.name}: {preset.purpose} ({grey})", *preset.rules[:1], *adapted.notes]
+    if {"mixup", "cutmix"} & set(drawn):
+        heading.append("MixUp and CutMix need several patients and are not shown.")
+    units = "HU" if scan.units == "HU" else "0-255"
+    return _figure([original, *(_Panel(*copy) for copy in copies)], heading, units, window)
 
-    across = min(n + 1, 4)
-    heading = [line for long in heading for line in textwrap.wrap(long, 32 * across)]
-    down = -(-(n + 1) // across)
-    tall = pixels.shape[0] / pixels.shape[1]
-    figure = new_figure(2.6 * across, (2.6 * tall + 0.42) * down + 0.2 * (len(heading) + 2))
+
+def _figure(panels: list[_Panel], heading: list[str], units: str, window: tuple[float, float]) -> Figure:
+    across = min(len(panels), 4)
+    down = -(-len(panels) // across)
+    lines = [line for long in heading for line in textwrap.wrap(long, 32 * across)]
+    height, width = panels[0].pixels.shape[:2]
+    figure = new_figure(2.6 * across, (2.6 * height / width + 0.42) * down + 0.2 * (len(lines) + 2))
     axes = np.atleast_1d(figure.subplots(down, across)).ravel()
     for axis in axes:
         axis.axis("off")
-    for number, (axis, (picture, outline, title)) in enumerate(zip(axes, pictures, strict=False)):
-        panel(axis, Scan(picture, "HU" if scan.units == "HU" else "0-255"), outline, window=window)
-        axis.set_title(title, fontsize=7.5, fontweight="bold" if number == 0 else "normal", color="#222222")
-    figure.suptitle("\n".join(heading), fontsize=9, color="#222222")
+    for axis, one in zip(axes, panels, strict=False):
+        panel(axis, Scan(one.pixels, units), one.mask, window=window)
+        axis.set_title(one.title, fontsize=7.5, fontweight="bold" if one is panels[0] else "normal")
+    figure.suptitle("\n".join(lines), fontsize=9, color="#222222")
     sign(figure)
     return figure
 
 
-def _picture(scan: Scan, mask: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None, str]:
-    """The first channel (or colour) of an image, or of the slice with most mask; at most 320 pixels wide."""
-    from easydl.images.resampling import resize, resize_labels, stretch
-
-    pixels = scan.pixels if scan.pixels.shape[-1] == 3 else scan.pixels[..., :1]
+def _original(scan: Scan, mask: np.ndarray | None) -> _Panel:
+    """An image, or the slice with most mask, upright and at most 320 pixels long: its colours, or its first channel."""
+    title, pixels = "original", scan.pixels if scan.pixels.shape[-1] == 3 else scan.pixels[..., :1]
     if scan.units == "relative":
         pixels = stretch(pixels)
-    at = ""
     if scan.dimension == 3:
-        index = len(pixels) // 2
-        if mask is not None and mask.any():
-            index = int(np.argmax(np.count_nonzero(mask, axis=(1, 2))))
-        at = f", slice {index + 1} of {len(pixels)}"
+        index = key_slice(scan, mask)
+        title = f"original, slice {index + 1} of {len(pixels)}"
         pixels, mask = pixels[index], None if mask is None else mask[index]
-    down, across = scan.upright
-    pixels, mask = pixels[::down, ::across], None if mask is None else mask[::down, ::across]
+    rows, columns = scan.upright
+    pixels, mask = pixels[::rows, ::columns], None if mask is None else mask[::rows, ::columns]
     longest = max(pixels.shape[:2])
     if longest > LONGEST:
         size = tuple(max(1, round(side * LONGEST / longest)) for side in pixels.shape[:2])
         pixels, mask = resize(pixels, size), None if mask is None else resize_labels(mask, size)
-    return np.ascontiguousarray(pixels, np.float32), mask, at
+    return _Panel(title, np.ascontiguousarray(pixels, np.float32), mask)
 
 
-def _words(drawn: dict[str, float], preset: Preset, scan: Scan) -> str:
-    """Two short lines: the movement, then the grey values."""
-    from easydl.augmentation.operations import Noise
-
-    movement, grey = [], []
-    if "rotation_degrees" in drawn:
-        movement.append(f"turned {drawn['rotation_degrees']:+.0f}°")
-    if "scale" in drawn:
-        movement.append(f"size {drawn['scale']:.0%}")
-    if drawn.get("flip_left_right"):
-        movement.append("left-right")
-    if drawn.get("flip_up_down"):
-        movement.append("up-down")
-    if "contrast" in drawn:
-        grey.append(f"contrast ×{drawn['contrast']:.2f}")
-    if "gamma" in drawn:
-        grey.append(f"gamma {drawn['gamma']:.2f}")
-    if "noise" in drawn and scan.units == "HU":
-        strength = next(op.hu for op in preset.operations if isinstance(op, Noise))
-        grey.append(f"noise {drawn['noise'] * strength:.0f} HU")
-    if "offset_hu" in drawn:
-        grey.append(f"offset {drawn['offset_hu']:+.0f} HU")
-    if drawn.get("elastic"):
-        grey.append(f"bent {drawn['elastic']:.1%}")
-    for name, word in _WORDS.items():
-        if drawn.get(name):
-            grey.append(word)
-    return ", ".join(movement) + "\n" + ", ".join(grey)
+def _drawn_values(drawn: dict[str, float]) -> str:
+    """Two short lines: the movement, then the values."""
+    return "\n".join(
+        ", ".join(text.format(drawn[name]) for name, text in table.items() if drawn.get(name))
+        for table in (_MOVEMENT, _VALUES)
+    )

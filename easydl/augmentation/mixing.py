@@ -1,7 +1,7 @@
 """RandAugment, Cutout, GridMask, MixUp and CutMix from drawn parameters. It draws nothing.
 
 keras-cv's layers draw and apply in one call, with generators that cannot be set for each batch, so only their pixel
-functions (``augment_images``) are used, with parameters drawn here: every batch can be made again. keras-cv is frozen
+functions (``augment_images``) are used, with parameters drawn here: every batch can be repeated. keras-cv is frozen
 upstream; each use names the layer of keras.layers that takes over. It is imported when one of these is asked for, and
 by nothing else.
 """
@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from easydl.augmentation.extras import CutMix, Cutout, MixUp, RandAugment
 from easydl.augmentation.operations import Operation
-from easydl.augmentation.pixels import only
+from easydl.augmentation.pixels import Drawn, only, wide
 from easydl.errors import missing_package
 
 BLENDED = 0.5
 _RANGE = (0.0, 255.0)
+Change = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 @functools.cache
@@ -51,22 +51,13 @@ def layers() -> dict[str, Any]:
 
 def needs_keras_cv(operations: Sequence[Operation]) -> bool:
     """Whether keras-cv will be asked for, so that it can be imported (or missed) before the first batch."""
-    return any(isinstance(operation, RandAugment | Cutout | CutMix) for operation in operations)
+    return any(operation.name in ("randaugment", "cutout", "cutmix") for operation in operations)
 
 
-def pictures(images: tf.Tensor, operations: Sequence[Operation], drawn: dict[str, tf.Tensor]) -> tf.Tensor:
-    """RandAugment, Cutout and GridMask, as far as they were drawn.
-
-    Args:
-        images: float32 ``(batch, rows, columns, channel)`` from 0 to 255.
-        operations: For the strength of RandAugment.
-        drawn: From `augmenter.draw`.
-
-    Returns:
-        The same shape, from 0 to 255.
-    """
+def hide_and_shade(images: tf.Tensor, operations: Sequence[Operation], drawn: Drawn) -> tf.Tensor:
+    """RandAugment, Cutout and GridMask, as far as they were drawn; two-dimensional images from 0 to 255."""
     if "randaugment_first" in drawn:
-        strength = next(operation.strength for operation in operations if isinstance(operation, RandAugment))
+        strength = next(operation.values["strength"] for operation in operations if operation.name == "randaugment")
         for place in ("randaugment_first", "randaugment_second"):
             images = _one_of_five(images, drawn[place], drawn[f"{place}_strength"], strength)
     # As in the papers, what is hidden becomes the image's mean.
@@ -79,29 +70,19 @@ def pictures(images: tf.Tensor, operations: Sequence[Operation], drawn: dict[str
     return images
 
 
-def mix(
-    images: Any, targets: Any, operations: Sequence[Operation], drawn: dict[str, tf.Tensor]
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """MixUp and CutMix, as far as they were drawn: images of one batch share pixels, and labels by the same shares.
+def mix(images: Any, targets: Any, drawn: Drawn) -> tuple[tf.Tensor, tf.Tensor]:
+    """MixUp and CutMix, as far as they were drawn: images of one batch are mixed, and labels by the same fractions.
 
-    Args:
-        images: ``(batch, *spatial, channel)``.
-        targets: ``(batch, classes)``, one-hot or one 0 or 1 for each finding.
-        operations: What may mix.
-        drawn: From `augmenter.draw`.
-
-    Returns:
-        Images, and float32 targets whose rows keep their sum when they were one-hot.
+    Targets ``(batch, classes)`` are one-hot, or 0 or 1 for each label; one-hot rows keep their sum.
     """
     images, targets = tf.cast(images, tf.float32), tf.cast(targets, tf.float32)
-    # The order of even numbers is an even permutation.
+    # The order of evenly drawn numbers is an evenly drawn permutation.
     partner = tf.argsort(drawn["partner"])
-    if any(isinstance(operation, MixUp) for operation in operations):
+    if "mixup" in drawn:
         # keras-cv's MixUp keeps its two lines inside its draw. Successor: keras.layers.MixUp.
-        weight = tf.reshape(drawn["mixup"], (-1,) + (1,) * (images.shape.rank - 1))
-        images = images + weight * (tf.gather(images, partner) - images)
+        images = images + wide(drawn["mixup"], images) * (tf.gather(images, partner) - images)
         targets = targets + drawn["mixup"][:, None] * (tf.gather(targets, partner) - targets)
-    if any(isinstance(operation, CutMix) for operation in operations):
+    if "cutmix" in drawn:
         # keras-cv's CutMix counts the rectangle's area before the border cuts it. Successor: keras.layers.CutMix.
         side = tf.sqrt(drawn["cutmix"])
         flat = images[:, 0] if images.shape.rank == 5 else images
@@ -113,42 +94,43 @@ def mix(
     return images, targets
 
 
-def _one_of_five(images: tf.Tensor, which: tf.Tensor, much: tf.Tensor, strength: float) -> tf.Tensor:
-    made = layers()
+def _one_of_five(images: tf.Tensor, which: tf.Tensor, part: tf.Tensor, strength: float) -> tf.Tensor:
+    """One of the five changes of RandAugment, by a part (-1 to 1) of its strength."""
+    keras_cv = layers()
 
-    def blended(name: str) -> Any:
-        def change(some: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
-            share = _wide(BLENDED * tf.abs(tf.gather(much, numbers)))
+    def blended(name: str) -> Change:
+        def change(some: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+            opacity = wide(BLENDED * tf.abs(tf.gather(part, rows)), some)
             with _without_warnings():
-                return some + share * (made[name].augment_images(some) - some)
+                return some + opacity * (keras_cv[name].augment_images(some) - some)
 
         return change
 
-    def colour(some: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
-        # Grey has no colour to lose, and rgb_to_grayscale refuses other numbers of channels.
-        if some.shape[-1] != 3:
-            return some
-        share = _wide(strength * tf.abs(tf.gather(much, numbers)))
-        return made["colour"].augment_images(some, transformations=share)
+    def by(name: str, amount: Callable[[tf.Tensor], tf.Tensor]) -> Change:
+        def change(some: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+            # Grey has no colour to lose, and rgb_to_grayscale refuses other numbers of channels.
+            if name == "colour" and some.shape[-1] != 3:
+                return some
+            amounts = wide(amount(strength * tf.gather(part, rows)), some)
+            return keras_cv[name].augment_images(some, transformations=amounts)
 
-    def contrast(some: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
-        factor = _wide(1.0 + strength * tf.gather(much, numbers))
-        return made["contrast"].augment_images(some, transformations=factor)
+        return change
 
-    def brightness(some: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
-        change = _wide(255.0 / 2.0 * strength * tf.gather(much, numbers))
-        return made["brightness"].augment_images(some, transformations=change)
-
-    changes = (blended("auto_contrast"), blended("equalise"), colour, contrast, brightness)
-    numbers = tf.cast(which, tf.int32)
-    return functools.reduce(
-        lambda batch, one: only(batch, tf.equal(numbers, one[0]), one[1]), enumerate(changes), images
+    changes = (
+        blended("auto_contrast"),
+        blended("equalise"),
+        by("colour", tf.abs),
+        by("contrast", lambda change: 1.0 + change),
+        by("brightness", lambda change: 255.0 / 2.0 * change),
     )
+    for number, change in enumerate(changes):
+        images = only(images, tf.equal(tf.cast(which, tf.int32), number), change)
+    return images
 
 
 @contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
-    """TensorFlow warns at every tracing that keras-cv's histogram is made in a loop, which is no news."""
+    """TensorFlow warns at every tracing that keras-cv's histogram is made in a loop."""
     logger = tf.get_logger()
     level = logger.level
     logger.setLevel("ERROR")
@@ -159,7 +141,7 @@ def _without_warnings() -> Iterator[None]:
 
 
 def _outside(images: tf.Tensor, side: tf.Tensor, row: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
-    """bool ``(batch, rows, columns, 1)``: not in the rectangle of this share of the sides about this centre."""
+    """bool ``(batch, rows, columns, 1)``: not in the rectangle of this fraction of the sides about this centre."""
     shape = tf.shape(images)
     rows, columns = tf.cast(shape[1], tf.float32), tf.cast(shape[2], tf.float32)
     kept = layers()["rectangle"].augment_images(
@@ -174,10 +156,10 @@ def _outside(images: tf.Tensor, side: tf.Tensor, row: tf.Tensor, column: tf.Tens
     return kept > 0.5
 
 
-def _grid(shape: tf.Tensor, drawn: dict[str, tf.Tensor]) -> tf.Tensor:
-    """bool ``(batch, rows, columns, 1)``: in a square of the turned grid.
+def _grid(shape: tf.Tensor, drawn: Drawn) -> tf.Tensor:
+    """bool ``(batch, rows, columns, 1)``: in a square of the rotated grid.
 
-    Written out: keras-cv (GridMask) draws and turns a mask for one image after the other; keras.layers has none.
+    Written out: keras-cv (GridMask) draws and rotates a mask for one image after the other; keras.layers has none.
     """
     unit = drawn["gridmask_unit"] * tf.cast(tf.minimum(shape[1], shape[2]), tf.float32)
     angle = drawn["gridmask_degrees"] * (np.pi / 180.0)
@@ -190,7 +172,3 @@ def _grid(shape: tf.Tensor, drawn: dict[str, tf.Tensor]) -> tf.Tensor:
     down = rows * (cosine / unit) + columns * (sine / unit) + row_offset
     right = columns * (cosine / unit) - rows * (sine / unit) + column_offset
     return ((down - tf.floor(down) < ratio) & (right - tf.floor(right) < ratio))[..., None]
-
-
-def _wide(values: tf.Tensor) -> tf.Tensor:
-    return values[:, None, None, None]

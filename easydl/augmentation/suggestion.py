@@ -8,27 +8,21 @@ from typing import Any
 AUTO, CAREFUL = "auto", "chest_xray"
 # DICOM PS3.3 C.7.3.1.1.1 (modality).
 _MODALITIES = {
-    "MR": ("mri", "The images are MR, so the mri preset varies their grey scale and mirrors nothing."),
-    "US": ("ultrasound", "The images are ultrasound, so the ultrasound preset is used; it turns nothing upside-down."),
-    "IVUS": (
-        CAREFUL,
-        "The images are ultrasound from within a vessel, so the careful chest_xray preset is used; it mirrors nothing.",
-    ),
-    "MG": (
-        "mammography",
-        "The images are mammograms, so the mammography preset is used; it turns nothing upside-down.",
-    ),
-    "OP": ("fundus", "The images are ophthalmic photographs, so the fundus preset is used."),
-    "OPT": ("oct", "The images are ophthalmic tomography, so the oct preset is used; it turns nothing upside-down."),
-    "DMS": ("dermoscopy", "The images are dermoscopy, so the dermoscopy preset is used."),
+    "MR": ("mri", "MR, so the mri preset varies their grey scale and mirrors nothing"),
+    "US": ("ultrasound", "ultrasound, so the ultrasound preset is used; it turns nothing upside-down"),
+    "IVUS": (CAREFUL, "ultrasound from within a vessel, so the careful chest_xray preset is used; it mirrors nothing"),
+    "MG": ("mammography", "mammograms, so the mammography preset is used; it turns nothing upside-down"),
+    "OP": ("fundus", "ophthalmic photographs, so the fundus preset is used"),
+    "OPT": ("oct", "ophthalmic tomography, so the oct preset is used; it turns nothing upside-down"),
+    "DMS": ("dermoscopy", "dermoscopy, so the dermoscopy preset is used"),
     "XC": (
         "dermoscopy",
-        "The images are clinical photographs, so the dermoscopy preset is used, which suits skin and wounds; "
-        "for faces name another with augment=.",
+        "clinical photographs, so the dermoscopy preset is used, which suits skin and wounds; for faces name another "
+        "with augment=",
     ),
-    "SM": ("histology", "The images are slide microscopy, so the histology preset is used."),
-    "GM": ("microscopy", "The images are microscopy, so the microscopy preset is used."),
-    "ES": ("endoscopy", "The images are endoscopy, so the endoscopy preset is used."),
+    "SM": ("histology", "slide microscopy, so the histology preset is used"),
+    "GM": ("microscopy", "microscopy, so the microscopy preset is used"),
+    "ES": ("endoscopy", "endoscopy, so the endoscopy preset is used"),
 }
 _SAME = {"MRI": "MR"}
 _FILMS = {"CR", "DX", "RG", "RF"}
@@ -49,12 +43,12 @@ _PATHS = (
 _LOOKED_AT = 3
 
 
-def suggest(study: Any, asked: str = AUTO) -> tuple[str, str]:
+def suggest(study: Any, chosen: str = AUTO) -> tuple[str, str]:
     """Suggest an augmentation preset for a study.
 
     Args:
         study: A `Study`.
-        asked: ``"auto"``, alone or with extras (``"auto+mixup"``); anything else is taken as it is.
+        chosen: ``"auto"``, alone or with extras (``"auto+mixup"``); anything else is taken as it is.
 
     Returns:
         The preset's name (with the extras), and one sentence that says why.
@@ -70,9 +64,9 @@ def suggest(study: Any, asked: str = AUTO) -> tuple[str, str]:
     References:
         DICOM PS3.3 C.7.3.1.1.1 (modality), PS3.16 annex L (body part examined).
     """
-    first, *extras = (part.strip() for part in str(asked).split("+"))
+    first, *extras = (part.strip() for part in str(chosen).split("+"))
     if first != AUTO:
-        return asked, f"Augmentation: {asked}, as asked."
+        return chosen, f"Augmentation: {chosen}, as asked."
     name, sentence = _fitting(study)
     if not extras:
         return name, sentence
@@ -82,11 +76,12 @@ def suggest(study: Any, asked: str = AUTO) -> tuple[str, str]:
 def _fitting(study: Any) -> tuple[str, str]:
     if study.units == "HU":
         return "ct", "The images are CT in Hounsfield units, so the ct preset keeps their numbers."
-    modalities = {_SAME.get(one, one) for one in _said(study, "modality")}
+    modalities = {_SAME.get(code, code) for code in _recorded(study, "modality")}
     if len(modalities) == 1 and modalities <= set(_MODALITIES):
-        return _MODALITIES[modalities.pop()]
+        name, reason = _MODALITIES[modalities.pop()]
+        return name, f"The images are {reason}."
     if modalities and modalities <= _FILMS:
-        return _film({re.sub(r"[^A-Z]", "", part) for part in _said(study, "body_part")})
+        return _film({re.sub(r"[^A-Z]", "", part) for part in _recorded(study, "body_part")})
     colour = study.channels == 3 and len(study.image_columns) == 1 if hasattr(study, "channels") else False
     texts = [str(value) for column in study.image_columns for value in study.frame[column]] if colour else []
     for name, what, pattern in _PATHS:
@@ -109,8 +104,8 @@ def _film(parts: set[str]) -> tuple[str, str]:
     return CAREFUL, "The images are projection films, so the chest_xray preset is used; it mirrors nothing."
 
 
-def _said(study: Any, column: str) -> set[str]:
-    """What the table says of every image, or what the headers of the first few say; "" where it says nothing."""
+def _recorded(study: Any, column: str) -> set[str]:
+    """The values of a column of the table, or those in the headers of the first few images."""
     if column in study.frame.columns:
         return {str(value).strip().upper() for value in study.frame[column]} - {"", "NAN", "NONE"}
     if not hasattr(study, "scan"):

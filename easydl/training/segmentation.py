@@ -12,7 +12,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from easydl.augmentation.operations import Flip
 from easydl.errors import InputError
 from easydl.fileio import write_status
 from easydl.images.resampling import resize_labels
@@ -78,7 +77,8 @@ def fit_segmenter(
             dimension=metadata.dimension, units=plan.units, window=plan.window, seed=seed, classes=_names(metadata, train),
             spacing_mm=metadata.spacing_mm, channels=metadata.channels, task=metadata.task,
         )  # fmt: skip
-        mirrors = tuple(axis for one in augment.preset.operations if isinstance(one, Flip) for axis in one.axes)
+        flips = [operation for operation in augment.preset.operations if operation.name == "flip"]
+        mirrors = tuple(axis for flip in flips for axis in flip.values["axes"])
         part = (
             []
             if metadata.dimension == 2

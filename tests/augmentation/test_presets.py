@@ -7,20 +7,17 @@ import tensorflow as tf
 from scipy import stats
 
 from easydl import augmentation
-from easydl.augmentation.artefacts import BiasField, Colour, Ghosting, Motion, Speckle, Stain
+from easydl.augmentation.artefacts import bias_field, colour, ghosting, motion, speckle, stain
 from easydl.augmentation.augmenter import draw
-from easydl.augmentation.extras import CutMix, Cutout, GridMask, RandAugment
+from easydl.augmentation.extras import cutmix, cutout, gridmask, randaugment
 from easydl.augmentation.operations import (
     COLUMNS,
-    Brightness,
-    Contrast,
-    Elastic,
-    Flip,
-    Gamma,
-    Noise,
-    Offset,
-    Rotation,
-    Scale,
+    elastic,
+    flip,
+    noise,
+    offset,
+    rotation,
+    scale,
 )
 from easydl.augmentation.pixels import normal
 from easydl.errors import InputError
@@ -50,11 +47,11 @@ def augmenter(name, *, dimension=2, units="0-255", seed=5, **more):
     )
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int32"])
+@pytest.mark.parametrize("dtype", ["uint8", pytest.param("int32", marks=pytest.mark.everything)])
 @pytest.mark.parametrize(("units", "channels"), [("0-255", 3), ("HU", 1)])
 @pytest.mark.parametrize("shape", [(45, 52), (12, 36, 32)], ids=["2D", "3D"])
 @pytest.mark.parametrize("name", NAMES)
-def test_the_set_of_label_values_survives(name, shape, units, channels, dtype, make):
+def test_the_set_of_mask_values_survives(name, shape, units, channels, dtype, make):
     """Keras 3.15.1 reads masks between their pixels in RandomFlip, RandomCrop, CenterCrop and CutMix."""
     mask = make.mask(shape)
     mask[..., 15:-15, -shape[-1] // 4 : -shape[-1] // 7] = 255
@@ -166,7 +163,7 @@ def test_it_counts_for_itself_in_tf_data(make):
 
 
 def test_draws_fill_their_range_evenly():
-    operations = (Rotation(10), Scale(0.5, 2.0), Flip(("left-right", "depth")))
+    operations = (rotation(10), scale(0.5, 2.0), flip("left-right", "depth"))
     drawn = draw(operations, 4000, seed=0, counter=0)
     degrees = drawn["rotation_degrees"].numpy()
     assert stats.kstest(degrees, stats.uniform(-10, 20).cdf).pvalue > 0.01
@@ -196,7 +193,7 @@ def test_hounsfield_units_stay_hounsfield_units():
 @pytest.mark.parametrize("name", NAMES[1:])
 def test_on_ct_no_preset_touches_contrast_brightness_or_gamma(name):
     adapted = augmentation.preset(name).adapted(units="HU")
-    assert not any(isinstance(operation, Brightness | Contrast | Gamma) for operation in adapted.operations)
+    assert not any(operation.name in ("brightness", "contrast", "gamma") for operation in adapted.operations)
     assert name == "ct" or "measurements" in " ".join(adapted.notes)
 
 
@@ -243,17 +240,17 @@ def test_grey_operations_are_the_textbook_ones(name, make):
     preset = augmentation.preset("mri")
     drawn = {key: value for key, value in preset.draw(1, seed=4).items() if key == name}
     new, _ = preset.apply(image, drawn=drawn)
-    value, share = float(drawn[name][0]), image / 255
+    value, grey = float(drawn[name][0]), image / 255
     wanted = {
-        "contrast": share.mean() + (share - share.mean()) * value,
-        "gamma": share**value,
-        "brightness": share + value,
+        "contrast": grey.mean() + (grey - grey.mean()) * value,
+        "gamma": grey**value,
+        "brightness": grey + value,
     }[name]
     np.testing.assert_allclose(new.numpy(), np.clip(wanted * 255, 0, 255), atol=0.02)
 
 
 def test_the_depth_flip_reverses_the_slices():
-    preset = augmentation.Preset("mine", operations=(Flip(("depth",)),))
+    preset = augmentation.Preset("mine", operations=(flip("depth"),))
     volume = np.arange(2 * 3 * 4 * 4, dtype=np.float32).reshape(2, 3, 4, 4, 1)
     new, masks = preset.apply(volume, volume[..., 0].astype(int), drawn={"flip_depth": tf.constant([1.0, 0.0])})
     np.testing.assert_array_equal(new[0], volume[0, ::-1])
@@ -266,17 +263,17 @@ def test_the_depth_flip_reverses_the_slices():
 
 @pytest.mark.parametrize("name", NAMES + EXTRAS)
 def test_what_mirrors_and_how(name):
-    flips = [operation for operation in augmentation.preset(name).operations if isinstance(operation, Flip)]
-    assert {axis for flip in flips for axis in flip.axes} == FLIPPING.get(name, set())
+    flips = [operation for operation in augmentation.preset(name).operations if operation.name == "flip"]
+    assert {axis for flip in flips for axis in flip.values["axes"]} == FLIPPING.get(name, set())
     drawn = augmentation.preset(name).draw(4)
     for axis, key in (("left-right", "flip_left_right"), ("up-down", "flip_up_down")):
         assert (key in drawn) == (axis in FLIPPING.get(name, set()))
 
 
 @pytest.mark.parametrize("name", ["chest_xray", "ct", "mri", "bone_xray", "mammography", "ultrasound", "oct"])
-def test_what_has_a_top_is_never_turned_over(name):
+def test_what_has_a_top_is_never_upside_down(name):
     preset = augmentation.preset(name)
-    assert next(op for op in preset.operations if isinstance(op, Rotation)).degrees <= 15
+    assert next(op for op in preset.operations if op.name == "rotation").values["degrees"] <= 15
     assert "up-down" not in FLIPPING.get(name, set())
 
 
@@ -284,8 +281,8 @@ def test_what_has_a_top_is_never_turned_over(name):
 @pytest.mark.parametrize("name", FLIPPING)
 def test_a_side_in_a_name_forbids_mirrors_and_half_turns(name, names):
     augment = augmenter(name, classes=names)
-    assert not any(isinstance(operation, Flip) for operation in augment.preset.operations)
-    assert next(op for op in augment.preset.operations if isinstance(op, Rotation)).degrees <= 15
+    assert not any(operation.name == "flip" for operation in augment.preset.operations)
+    assert next(op for op in augment.preset.operations if op.name == "rotation").values["degrees"] <= 15
     assert any("names a side" in note for note in augment.notes)
     image = np.zeros((64, 33, 33, 1), np.float32)
     image[:, 8:25, 4:10] = 200
@@ -327,13 +324,13 @@ def test_volumes_tilt_only_when_the_spacing_is_known():
 
 def test_a_preset_that_changes_nothing_says_so():
     with pytest.warns(UserWarning, match="changes nothing"):
-        augmentation.Preset("idle", operations=(Rotation(0), Noise(0, 0), Offset(0)))
+        augmentation.Preset("idle", operations=(rotation(0), noise(0, 0), offset(0)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         augmentation.Preset("none")
-        augmentation.Preset("mine", operations=(Rotation(5),))
-    for idle in (BiasField(0), BiasField(0.3, 0), Ghosting(0), Motion(0, 0), Motion(3, 0.02, 0), Speckle(0), Stain(1, 1),
-                 Colour(0, (1, 1)), Elastic(0), RandAugment(0), Cutout(0), GridMask(0), CutMix(0)):  # fmt: skip
+        augmentation.Preset("mine", operations=(rotation(5),))
+    for idle in (bias_field(0), bias_field(0.3, 0), ghosting(0), motion(0, 0), motion(3, 0.02, 0), speckle(0), stain(1, 1),
+                 colour(0, (1, 1)), elastic(0), randaugment(0), cutout(0), gridmask(0), cutmix(0)):  # fmt: skip
         with pytest.warns(UserWarning, match="changes nothing"):
             augmentation.Preset("idle", operations=(idle,))
 
@@ -355,13 +352,13 @@ def test_the_catalogue_is_one_row_a_preset():
 
 def test_colour_is_left_out_of_grey_images_and_said(make):
     grey = augmenter("dermoscopy", channels=1)
-    assert not any(isinstance(operation, Colour) for operation in grey.preset.operations)
+    assert not any(operation.name == "colour" for operation in grey.preset.operations)
     assert any("1 channels" in note for note in grey.notes)
-    assert any(isinstance(operation, Colour) for operation in augmenter("dermoscopy", channels=3).preset.operations)
+    assert any(operation.name == "colour" for operation in augmenter("dermoscopy", channels=3).preset.operations)
     assert "Stain".lower() in " ".join(augmenter("histology", channels=4).notes)
 
 
-def test_the_gallery_words_of_artefacts_fit(make):
+def test_artefacts_are_described():
     assert "in 15% of the images" in str(augmentation.preset("mri"))
     assert "bias field" in " ".join(augmenter("mri", units="HU").notes)
 

@@ -1,7 +1,10 @@
 import numpy as np
 import pandas as pd
+import pytest
 
 from easydl import augmentation
+
+pytestmark = pytest.mark.quick
 
 
 def test_suggestions_are_careful(make):

@@ -5,8 +5,10 @@ import pytest
 import tensorflow as tf
 from scipy import interpolate, ndimage
 
-from easydl.augmentation.deformation import bend, plane_transforms, warp, warp_plane
+from easydl.augmentation.deformation import displacements, plane_transforms, warp, warp_plane
 from easydl.augmentation.operations import SPANS
+
+pytestmark = pytest.mark.quick
 
 
 def forward(size, *, degrees=0.0, scale=1.0, shift=(0.0, 0.0), flip=(0, 0), spacing=(1.0, 1.0)):
@@ -113,16 +115,16 @@ def test_every_image_of_a_batch_has_its_own_movement():
 
 @pytest.mark.parametrize("fill", [-100.0, None], ids=["black", "mirrored"])
 @pytest.mark.parametrize("order", [1, 0], ids=["image", "mask"])
-def test_bent_images_are_read_as_scipy_reads_them(order, fill):
+def test_deformed_images_are_read_as_scipy_reads_them(order, fill):
     rng = np.random.default_rng(5)
     image = (ndimage.gaussian_filter(rng.normal(size=(41, 56)), 2) * 500).astype(np.float32 if order else np.int32)
     case = CASES[5]
-    bent = bend(tf.constant(image.shape), fraction=tf.constant([0.06]), seed=tf.constant([1, 2], tf.int64))
+    field = displacements(tf.constant(image.shape), fraction=tf.constant([0.06]), seed=tf.constant([1, 2], tf.int64))
     mine = warp(
-        tf.constant(image[None, ..., None]), transforms(image.shape, case), fill=fill, nearest=order == 0, bent=bent
+        tf.constant(image[None, ..., None]), transforms(image.shape, case), fill=fill, nearest=order == 0, field=field
     )
     places = np.stack(np.meshgrid(np.arange(41.0), np.arange(56.0), indexing="ij")) + np.moveaxis(
-        bent.numpy()[0], -1, 0
+        field.numpy()[0], -1, 0
     )
     back = np.linalg.inv(forward(image.shape, **case))
     places = np.tensordot(back[:2, :2], places, 1) + back[:2, 2][:, None, None]
@@ -132,17 +134,17 @@ def test_bent_images_are_read_as_scipy_reads_them(order, fill):
 
 
 @pytest.mark.parametrize("case", [CASES[0], CASES[5]], ids=str)
-def test_a_straight_and_an_unbent_warp_are_the_same(case):
+def test_an_affine_warp_and_one_with_an_empty_field_are_the_same(case):
     image = tf.constant(np.random.default_rng(6).normal(size=(1, 30, 34, 2)).astype(np.float32))
-    moves, unbent = transforms((30, 34), case), tf.zeros((1, 30, 34, 2))
+    moves, none = transforms((30, 34), case), tf.zeros((1, 30, 34, 2))
     for fill in (0.0, None):
-        straight = warp(image, moves, fill=fill, nearest=False)
-        np.testing.assert_allclose(warp(image, moves, fill=fill, nearest=False, bent=unbent), straight, atol=2e-4)
+        affine = warp(image, moves, fill=fill, nearest=False)
+        np.testing.assert_allclose(warp(image, moves, fill=fill, nearest=False, field=none), affine, atol=2e-4)
 
 
-def test_the_bending_field_is_scipys_spline_and_stays_in_its_range():
+def test_the_displacements_are_scipys_spline_and_stays_in_its_range():
     size, fraction = (37, 52), np.array([0.0, 0.02, 0.05])
-    field = bend(
+    field = displacements(
         tf.constant(size), fraction=tf.constant(fraction, tf.float32), seed=tf.constant([7, 8], tf.int64)
     ).numpy()
     assert np.all(field[0] == 0)
@@ -159,11 +161,11 @@ def test_the_bending_field_is_scipys_spline_and_stays_in_its_range():
         assert ((1 + down[0]) * (1 + right[1]) - down[1] * right[0]).min() > 0, "nothing folds"
 
 
-def test_slices_bend_together():
+def test_slices_deform_together():
     volume = np.random.default_rng(8).normal(size=(1, 3, 20, 22, 1)).astype(np.float32)
-    bent = bend(tf.constant([20, 22]), fraction=tf.constant([0.05]), seed=tf.constant([1, 1], tf.int64))
+    field = displacements(tf.constant([20, 22]), fraction=tf.constant([0.05]), seed=tf.constant([1, 1], tf.int64))
     same = plane_transforms([20, 22], count=1)
-    moved = warp_plane(tf.constant(volume), same, fill=0.0, nearest=False, bent=bent)
+    moved = warp_plane(tf.constant(volume), same, fill=0.0, nearest=False, field=field)
     for k in range(3):
-        alone = warp(tf.constant(volume[:, k]), same, fill=0.0, nearest=False, bent=bent)
+        alone = warp(tf.constant(volume[:, k]), same, fill=0.0, nearest=False, field=field)
         np.testing.assert_allclose(moved[:, k], alone, atol=1e-5)
