@@ -1,0 +1,38 @@
+"""Every option is described once: functions have the names and defaults that the options say."""
+
+import inspect
+
+import pytest
+
+import easydl
+from easydl.options import FitOptions, LoadOptions, SplitOptions
+from easydl.studies import Study
+
+pytestmark = pytest.mark.quick
+OTHER_PARAMETERS = {
+    "load": {"source"},
+    "split": {"self"},
+    "fit": {"model", "train", "val", "run", "verbose"},
+}
+"""What is no option: the data, and where and how a training is shown."""
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("load", LoadOptions), ("split", SplitOptions), ("fit", FitOptions)], ids=str
+)
+def test_functions_have_the_options_that_are_described(name, options):
+    function = Study.split if name == "split" else getattr(easydl, name)
+    parameters = inspect.signature(function).parameters
+    own = {parameter: p.default for parameter, p in parameters.items() if parameter not in OTHER_PARAMETERS[name]}
+    assert own == {field: info.default for field, info in options.model_fields.items()}
+    assert set(parameters) == OTHER_PARAMETERS[name] | set(options.model_fields)
+
+
+@pytest.mark.parametrize("name", ["load", "split", "fit"])
+def test_docstrings_hold_every_description(name):
+    function = Study.split if name == "split" else getattr(easydl, name)
+    text = " ".join(inspect.getdoc(function).split())
+    options = {"load": LoadOptions, "split": SplitOptions, "fit": FitOptions}[name]
+    assert "{options}" not in text
+    for field, info in options.model_fields.items():
+        assert f"{field}: {' '.join(info.description.split())}" in text
