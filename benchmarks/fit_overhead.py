@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 import easydl
-from easydl.training.callbacks import Watch
+from easydl.training.callbacks import Progress
 from easydl.training.pipeline import image_feed
 
 SIDE, BATCH, STEPS = 96, 16, 60
@@ -41,7 +41,7 @@ if __name__ == "__main__":
     feed = image_feed(images, targets, BATCH, seed=0)
     took: dict[str, list[float]] = {"easydl": [], "keras": []}
     with tempfile.TemporaryDirectory() as folder:
-        watch = Watch(Path(folder))
+        watch = Progress(Path(folder))
         watch.begin("train", 1)
         works = {
             "easydl": lambda: ours.fit(feed, epochs=1, verbose=0, shuffle=False, callbacks=[watch]),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import common
@@ -23,9 +24,10 @@ from PIL import Image
 import easydl
 from easydl.networks import attach, freeze_backbone, metadata_of
 from easydl.studies.dataset import dataset, decode
-from easydl.training.callbacks import Watch
+from easydl.training.callbacks import Progress
 from easydl.training.classification import HEAD_BATCH, HEAD_RATE
-from easydl.training.loop import run_stage
+from easydl.training.loop import Data, Stage, run_stage
+from easydl.training.objective import Objective
 from easydl.training.pipeline import image_feed
 
 IMAGES, SIDE, EPOCHS = 320, 128, 10
@@ -54,14 +56,17 @@ def by_hand(train, val) -> tuple[float, float]:
     start = time.perf_counter()
     model = freeze_backbone(model_for(train.classes))
     images, held = (decode(part, size=(SIDE, SIDE), channels=1, units="0-255") for part in (train, val))
-    watch = Watch(None)
+    progress = Progress(None)
     keras.utils.set_random_seed(0)
+    loss = "categorical_crossentropy"
+    feed = partial(image_feed, images, train.targets(), HEAD_BATCH, seed=0)
     run_stage(
-        model, lambda first: image_feed(images, train.targets(), HEAD_BATCH, seed=0),
-        dataset(held, val.targets(), HEAD_BATCH), name="head", epochs=EPOCHS, steps=-(-len(images) // HEAD_BATCH),
-        learning_rate=HEAD_RATE, loss="categorical_crossentropy", metrics=["accuracy"], watch=watch, show=0, patience=99,
-    )  # fmt: skip
-    return time.perf_counter() - start, min(row["val_loss"] for row in watch.rows)
+        Stage("head", EPOCHS, -(-len(images) // HEAD_BATCH), HEAD_RATE, patience=99),
+        Objective(model, loss, lambda: ["accuracy"], loss),
+        Data(feed, dataset(held, val.targets(), HEAD_BATCH)),
+        progress,
+    )
+    return time.perf_counter() - start, progress.lowest("head")
 
 
 def cached(train, val) -> tuple[float, float]:

@@ -62,8 +62,7 @@ def median(work: Callable[[], Any], repeats: int, warm: int = 2) -> float:
 def keras_step(kind: str, contender: str) -> float:
     import keras
 
-    from easydl.training import mixed_precision
-    from easydl.training.group_norm import fused
+    from easydl.training.keras_internals import fused_instance_norm, in_bfloat16
     from easydl.training.losses import dice_cross_entropy
 
     model, (x, y) = network(kind), data(kind)
@@ -75,7 +74,7 @@ def keras_step(kind: str, contender: str) -> float:
     if contender == "xla":
         return seconds()
     # As fit does it: fused normalisation, and half precision where it won a race.
-    with fused(model), mixed_precision.half(model) if contender.endswith("bfloat16") else nullcontext():
+    with fused_instance_norm(model), in_bfloat16(model) if contender.endswith("bfloat16") else nullcontext():
         return seconds()
 
 

@@ -143,6 +143,6 @@ def _stages(ax: Axes, stages: list[str]) -> None:
 
 
 def _preference(name: str) -> int:
-    known = ["auc", "dice", "grade_error", "mean_absolute_error", "accuracy"]
+    known = ["auc", "dice", "ordinal_error", "mean_absolute_error", "accuracy"]
     # Of several questions each has its own metrics, with its name before theirs.
     return next((place for place, one in enumerate(known) if name == one or name.endswith(f"_{one}")), len(known))

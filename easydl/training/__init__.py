@@ -1,4 +1,4 @@
-"""Training: `fit` chooses what it was not told, explains the choice, watches for stop, and can resume."""
+"""Training: `fit` makes the choices that were not made, explains them, watches for stop, and can resume."""
 
 from easydl.training.fitting import fit
 

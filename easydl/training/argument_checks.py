@@ -7,9 +7,12 @@ from typing import Any
 
 from easydl.errors import InputError, ModelError
 from easydl.networks.metadata import ModelMetadata
+from easydl.options import FitOptions
 from easydl.prediction import check_classes
 from easydl.studies import Study
+from easydl.tasks import Task
 
+DATASET_OPTIONS = ("epochs", "learning_rate", "seed")
 # What to build instead of a network of the other dimension.
 OTHER_DIMENSION = {
     "classifier": {2: "easydl.classifier('tiny')", 3: "easydl.classifier('tiny3d')"},
@@ -29,10 +32,10 @@ def check_parts(metadata: ModelMetadata, train: Study, val: Study) -> None:
         InputError: No labels or masks.
         ModelError: Another dimension, task or classes; in the training part also another order of the classes.
     """
-    target = "mask" if metadata.task == "segmentation" else "label"
-    makes_images = metadata.task == "reconstruction"
+    task = Task(metadata.task)
+    target = "mask" if task.has_masks else "label"
     for part in (train, val):
-        if target not in part.frame.columns and part.task != "multitask" and not makes_images:
+        if not (task.makes_images or Task(part.task).is_multiple or target in part.frame.columns):
             raise InputError(
                 f"The study ({part.name}) has no {target}s.", f"a {target} for every image.", "Load a table with them."
             )
@@ -43,47 +46,33 @@ def check_parts(metadata: ModelMetadata, train: Study, val: Study) -> None:
                 "a model of the study's dimension.",
                 f"Use {name}, for instance.",
             )
-        if not makes_images:
+        if not task.makes_images:
             check_classes(metadata, part, same=part is train)
 
 
 def check_options(metadata: ModelMetadata, fine_tune: bool | str, class_weight: dict[str, float] | str | None) -> None:
-    """Refuse options that were given and that this kind of model has no use for.
-
-    Raises:
-        InputError: Naming the option.
-    """
-    weighs = metadata.task not in ("segmentation", "reconstruction")
-    if class_weight not in ("auto", None) and not weighs:
+    """Refuse options that were given and that this kind of model has no use for, naming the option."""
+    task = Task(metadata.task)
+    if class_weight not in ("auto", None) and task.per_pixel:
         raise InputError(
             f"class_weight was given for a model whose task is {metadata.task}.",
-            "a classifier, which has images of a class to weigh.",
-            'Leave it out; with loss="tversky" or "focal" an outline that is missed costs more.'
-            if metadata.task == "segmentation"
+            "a classifier, which has images of a class to weight.",
+            'Leave it out; with loss="tversky" or "focal" a structure that is missed costs more.'
+            if task.has_masks
             else "Leave it out.",
         )
     # False is what happens anyway to a network without pretrained weights.
     given = fine_tune != "auto" and bool(fine_tune or metadata.pretrained)
-    if given and not (metadata.pretrained and weighs):
+    if given and not (metadata.pretrained and not task.per_pixel):
         raise InputError(
             f"fine_tune={fine_tune} was given, and this model is trained as a whole from the start.",
-            "a classifier with pretrained weights, which is trained in two phases.",
+            "a classifier with pretrained weights, which is trained in two stages.",
             "Leave it out, or build such a classifier (pretrained=True).",
         )
 
 
-def check_datasets(train: Any, val: Any, options: Mapping[str, Any], usual: Mapping[str, Any]) -> None:
-    """Refuse what Keras cannot train on, and options of a study that were given with a dataset.
-
-    Args:
-        train: What is not a `Study`.
-        val: What it is validated on, or None.
-        options: Those that a dataset has no use for.
-        usual: What they are when they were not given.
-
-    Raises:
-        InputError: Naming what was given.
-    """
+def check_datasets(train: Any, val: Any, options: Mapping[str, Any]) -> None:
+    """Refuse what Keras cannot train on, and ``options`` that only a study has, unless they have their defaults."""
     import keras
     import tensorflow as tf
 
@@ -95,7 +84,11 @@ def check_datasets(train: Any, val: Any, options: Mapping[str, Any], usual: Mapp
                 "Use train, val, test = easydl.load(...).split(seed=0).",
             )
     # Compared as text, for a window or a spacing may be an array.
-    unused = [name for name, value in options.items() if str(value) != str(usual[name])]
+    unused = [
+        name
+        for name, value in options.items()
+        if name not in DATASET_OPTIONS and str(value) != str(FitOptions.model_fields[name].default)
+    ]
     if unused:
         raise InputError(
             f"{', '.join(unused)} was given with a dataset, which is fed to the model as it is.",

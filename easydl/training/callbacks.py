@@ -1,4 +1,4 @@
-"""What the outside sees of a training, and how it stops one: status.json, history.csv and the file ``stop``."""
+"""What the outside sees of a training, and how it stops one: status.json, history.csv, printed lines, the file ``stop``."""
 
 from __future__ import annotations
 
@@ -15,26 +15,30 @@ from easydl.fileio import write_status, write_text
 HEARTBEAT_S, LOOK_S = 2.0, 0.25
 
 
-class Watch(keras.callbacks.Callback):
-    """Writes progress into a run folder and stops the training when the file ``stop`` appears there.
+class Progress(keras.callbacks.Callback):
+    """Writes progress into a run folder (None: memory only) and stops the training when the file ``stop`` appears."""
 
-    Args:
-        folder: The run folder, or None to keep the history in memory only.
-        rows: History of an interrupted training to go on from.
-    """
-
-    def __init__(self, folder: Path | None, rows: list[dict[str, Any]] | None = None) -> None:
+    def __init__(self, folder: Path | None, show: int = 0) -> None:
         super().__init__()
-        self.folder = folder
-        self.rows: list[dict[str, Any]] = rows or []
+        self.folder, self.show = folder, show
+        self.rows: list[dict[str, Any]] = []
         self.stage, self.stage_epochs, self.stopped = "train", 0, False
         self._looked = self._beat = 0.0
 
-    def begin(self, stage: str, epochs: int) -> None:
-        """Name the phase that follows and how many epochs it may take."""
-        self.stage, self.stage_epochs = stage, epochs
+    def status(self, **facts: Any) -> None:
+        """Write facts into status.json, where there is a run folder."""
         if self.folder is not None:
-            write_status(self.folder, state="running", stage="training", part=stage, epoch=0, epochs=epochs)
+            write_status(self.folder, **facts)
+
+    def say(self, *sentences: str) -> None:
+        """Print sentences, a line each, unless silence was chosen."""
+        if self.show:
+            print("\n".join(sentences), flush=True)
+
+    def begin(self, stage: str, epochs: int) -> None:
+        """Name the stage that follows and its maximum number of epochs."""
+        self.stage, self.stage_epochs = stage, epochs
+        self.status(state="running", stage="training", part=stage, epoch=0, epochs=epochs)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Look for the stop file, but no more often than four times a second."""
@@ -47,7 +51,7 @@ class Watch(keras.callbacks.Callback):
             self.model.stop_training = True
         if now - self._beat > HEARTBEAT_S:
             self._beat = now
-            write_status(self.folder)
+            self.status()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Append the epoch to history.csv and say where the training is."""
@@ -55,15 +59,22 @@ class Watch(keras.callbacks.Callback):
         self.rows.append({"epoch": len(self.rows) + 1, "stage": self.stage, **values})
         if self.folder is None:
             return
-        names = list(dict.fromkeys(name for row in self.rows for name in row))
         text = io.StringIO()
-        writer = csv.DictWriter(text, names, lineterminator="\n")
+        writer = csv.DictWriter(text, self._columns(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
         write_text(self.folder / "history.csv", text.getvalue())
-        write_status(self.folder, epoch=epoch + 1, epochs=self.stage_epochs, metrics=values)
+        self.status(epoch=epoch + 1, epochs=self.stage_epochs, metrics=values)
 
-    def merged(self) -> dict[str, list[float]]:
-        """All phases as Keras' ``history.history``: a list per name; NaN where a phase did not measure it."""
-        names = [n for n in dict.fromkeys(name for row in self.rows for name in row) if n not in ("epoch", "stage")]
+    def history(self) -> dict[str, list[float]]:
+        """All stages as Keras' ``history.history``: a list per name; NaN where a stage did not measure it."""
+        names = [name for name in self._columns() if name not in ("epoch", "stage")]
         return {name: [row.get(name, float("nan")) for row in self.rows] for name in names}
+
+    def lowest(self, stage: str) -> float:
+        """The lowest validation loss of a stage; infinite where there is none."""
+        losses = [row.get("val_loss", float("inf")) for row in self.rows if row["stage"] == stage]
+        return min((loss for loss in losses if loss == loss), default=float("inf"))
+
+    def _columns(self) -> list[str]:
+        return list(dict.fromkeys(name for row in self.rows for name in row))

@@ -2,96 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from easydl.fileio import write_status
-from easydl.networks import freeze_backbone, head, set_window, unfreeze
-from easydl.networks.metadata import ModelMetadata
+from easydl.networks import freeze_backbone, head, unfreeze
 from easydl.prediction import compiled
 from easydl.prediction.covariates import study_covariates
 from easydl.studies import Study
 from easydl.studies.dataset import dataset, decode
 from easydl.studies.pixel_facts import Decoded
-from easydl.training.callbacks import Watch
-from easydl.training.checkpoint import load_checkpoint, training_key
-from easydl.training.loop import run_stage
-from easydl.training.objective import Objective, objective
+from easydl.training import loop
+from easydl.training.checkpoint import load_checkpoint
+from easydl.training.feeder import Feeder
+from easydl.training.loop import Data, Stage
+from easydl.training.objective import Objective, classifier_objective
 from easydl.training.pipeline import image_feed
-from easydl.training.plan import Asked, Plan, choose_window, mixed_task, plan_classifier
+from easydl.training.plan import Plan, Window, plan_classifier
 
-FEATURE_BATCH, HEAD_BATCH, HEAD_RATE = 32, 32, 3e-3
-
-
-def fit_classifier(
-    model: keras.Model,
-    train: Study,
-    val: Study,
-    metadata: ModelMetadata,
-    asked: Asked,
-) -> Plan:
-    """Train ``model`` in place. Returns what was chosen."""
-    preset, seed, watch, show = asked.preset[0], asked.seed, asked.watch, asked.show
-    size = tuple(int(side) for side in metadata.size if side is not None)
-    units = train.units
-    progress = _progress(watch, show)
-    kind: dict[str, Any] = {
-        "size": size,
-        "channels": metadata.channels,
-        "units": units,
-        "normalise": metadata.normalise,
-    }
-    images = decode(train, **kind, progress=progress)
-    held = decode(val, **kind)
-    sample = np.asarray(images[:: max(1, len(images) // 50)], np.float32)
-    plan = plan_classifier(metadata, train, asked, choose_window(asked.window, train, sample))
-    set_window(model, plan.window, plan.units)
-    augment = None
-    if preset.name != "none":
-        augment = preset.augmenter(
-            dimension=metadata.dimension, units=plan.units, window=plan.window, seed=seed, classes=_names(metadata),
-            channels=metadata.channels, task=mixed_task(metadata),
-        )  # fmt: skip
-        plan = replace(plan, why=(*plan.why, *augment.notes))
-    if show:
-        print("\n".join(plan.why), flush=True)
-    goal = objective(model, metadata, train, plan.class_weight, asked.loss)
-    told, held_told = study_covariates(model, train, training=True), study_covariates(model, val)
-    learn = Part(images, told, train.targets(), sample_weights(train, plan))
-    check = Part(held, held_told, val.targets(), val.target_weights())
-    key = training_key(metadata, plan, asked, (train, val), (learn.told, learn.targets, check.told, check.targets))
-    name = "fine-tune" if plan.head_epochs else "train"
-    if plan.head_epochs and load_checkpoint(watch.folder, key) is None:
-        _train_head(model, learn, check, plan, goal, augment, seed, watch, show)
-    if not watch.stopped and (plan.fine_tune or not plan.head_epochs):
-        head_loss = _lowest(watch, "head")
-        if plan.head_epochs:
-            unfreeze(model)
-        run_stage(
-            model,
-            lambda first: image_feed(
-                learn.inputs(), learn.targets, plan.batch_size, seed=seed, weights=learn.weights, augment=augment,
-                first_epoch=first,
-            ),
-            dataset(check.inputs(), check.targets, FEATURE_BATCH, weights=check.weights),
-            name=name, epochs=plan.epochs, steps=-(-len(images) // plan.batch_size), learning_rate=plan.learning_rate,
-            loss=goal.loss, metrics=goal.metrics(), watch=watch, show=show, key=key,
-            class_weight=plan.class_weight if goal.single else None, best=head_loss if np.isfinite(head_loss) else None,
-        )  # fmt: skip
-        # The head's epochs are here after an interruption too: they come with the checkpoint.
-        if plan.head_epochs and not _lowest(watch, name) < _lowest(watch, "head"):
-            kept = "No epoch of fine-tuning had a lower validation loss than the head alone, which is kept."
-            plan = replace(plan, why=(*plan.why, kept))
-            if show:
-                print(kept, flush=True)
-    if model.compiled and goal.loss != goal.plain:
-        # Left compiled with losses that Keras itself knows, so that model.save opens anywhere without easydl.
-        model.compile(optimizer=model.optimizer, loss=goal.plain, jit_compile=False)
-    return plan
+FEATURE_BATCH, HEAD_BATCH, HEAD_RATE, HEAD_PATIENCE = 32, 32, 3e-3, 12
 
 
 @dataclass(frozen=True)
@@ -100,23 +34,132 @@ class Part:
 
     Attributes:
         images: ``(n, *size, channels)``, or cached features ``(n, features)``.
-        told: Encoded covariates float32 ``(n, width)``, or None.
+        covariates: Encoded, float32 ``(n, width)``, or None.
         targets: As `Study.targets`.
-        weights: float32 ``(n,)`` by question, or None.
+        weights: float32 ``(n,)`` by head, or None.
     """
 
     images: np.ndarray | Decoded
-    told: np.ndarray | None
+    covariates: np.ndarray | None
     targets: Any
     weights: Any
 
     def inputs(self, name: str = "image") -> Any:
-        """What the model is fed; a dict where it is told something beside the image."""
-        return self.images if self.told is None else {name: self.images, "covariates": self.told}
+        """What the model is fed; a dict where it takes covariates."""
+        return self.images if self.covariates is None else {name: self.images, "covariates": self.covariates}
+
+
+class ClassifierFeeder(Feeder):
+    """Feeds whole images or, to a head, their cached features."""
+
+    images: np.ndarray | Decoded
+    validation_images: np.ndarray | Decoded
+    learn: Part
+    check: Part
+
+    def read(self) -> np.ndarray:
+        """Decode both parts at the model's size."""
+        options: dict[str, Any] = {
+            "size": tuple(int(side) for side in self.metadata.size if side is not None),
+            "channels": self.metadata.channels,
+            "units": self.train.units,
+            "normalise": self.metadata.normalise,
+        }
+        self.images = decode(self.train, **options)
+        self.progress.say(f"{len(self.train)} training images read.")
+        self.validation_images = decode(self.val, **options)
+        return np.asarray(self.images[:: max(1, len(self.images) // 50)], np.float32)
+
+    def choose(self, window: Window) -> Plan:
+        """The plan of a classifier."""
+        return plan_classifier(self.metadata, self.train, self.settings, window)
+
+    def names(self) -> Iterable[str]:
+        """The classes of all heads, the covariates and their categories."""
+        heads = [name for one in self.metadata.heads.values() for name in one.classes]
+        covariates = [name for one in self.metadata.covariates for name in (one.name, *(one.categories or ()))]
+        return [*self.metadata.classes, *heads, *covariates]
+
+    def objective(self) -> Objective:
+        """The loss and the metrics of the task."""
+        return classifier_objective(self.model, self.metadata, self.train, self.plan.class_weight, self.settings.loss)
+
+    def data(self) -> Data:
+        """Whole images, shuffled and augmented; those of the validation part as they are."""
+        train_covariates = study_covariates(self.model, self.train, training=True)
+        weights = sample_weights(self.train, self.plan)
+        self.learn = Part(self.images, train_covariates, self.train.targets(), weights)
+        val_covariates, val_weights = study_covariates(self.model, self.val), self.val.target_weights()
+        self.check = Part(self.validation_images, val_covariates, self.val.targets(), val_weights)
+        learn, check, plan = self.learn, self.check, self.plan
+        options: dict[str, Any] = {"seed": self.settings.seed, "weights": learn.weights, "augment": self.augment}
+        feed = partial(image_feed, learn.inputs(), learn.targets, plan.batch_size, **options)
+        return Data(feed, dataset(check.inputs(), check.targets, FEATURE_BATCH, weights=check.weights))
+
+    def targets(self) -> Sequence[Any]:
+        """Covariates and labels of both parts."""
+        return self.learn.covariates, self.learn.targets, self.check.covariates, self.check.targets
+
+    def main_stage(self) -> Stage:
+        """The whole network, from random or from a trained head."""
+        plan = self.plan
+        steps = -(-len(self.images) // plan.batch_size)
+        if not plan.head_epochs:
+            return Stage("train", plan.epochs, steps, plan.learning_rate)
+        lowest = self.progress.lowest("head")
+        best = lowest if np.isfinite(lowest) else None
+        return Stage("fine-tune", plan.epochs, steps, plan.learning_rate, best=best)
+
+    def stages(self, objective: Objective, data: Data, key: str) -> None:
+        """From random a single stage; with a pretrained backbone the head first, then, if planned, all layers."""
+        progress, plan = self.progress, self.plan
+        class_weight = plan.class_weight if objective.one_class else None
+        if plan.head_epochs and load_checkpoint(progress.folder, key) is None:
+            self._train_head(objective, class_weight)
+        if progress.stopped or (plan.head_epochs and not plan.fine_tune):
+            return
+        if plan.head_epochs:
+            unfreeze(self.model)
+        stage = replace(self.main_stage(), class_weight=class_weight)
+        loop.run_stage(stage, objective, data, progress, key=key)
+        # The head's epochs are here after an interruption too: they come with the checkpoint.
+        if plan.head_epochs and not progress.lowest(stage.name) < progress.lowest("head"):
+            self.explain("No epoch of fine-tuning had a lower validation loss than the head alone, which is kept.")
+
+    def _train_head(self, objective: Objective, class_weight: dict[int, float] | None) -> None:
+        freeze_backbone(self.model)
+        self.progress.status(state="running", stage="training", part="features", epoch=0, epochs=self.plan.copies)
+        copies, count = self._cached_features(), len(self.learn.images)
+        check = replace(self.check, images=features(self.model, self.check.images))
+        self.progress.say(f"Features of {count} images computed once ({copies.images.shape[1]} values each).")
+        x, batch = "features", min(HEAD_BATCH, max(8, count // 8))
+        options: dict[str, Any] = {"seed": self.settings.seed, "weights": copies.weights}
+        feed = partial(image_feed, copies.inputs(x), copies.targets, batch, **options)
+        validation = (check.inputs(x), check.targets, *([] if check.weights is None else [check.weights]))
+        stage = Stage("head", self.plan.head_epochs, -(-len(copies.images) // batch), HEAD_RATE, patience=HEAD_PATIENCE)
+        stage = replace(stage, class_weight=class_weight, silent=True)
+        loop.run_stage(stage, replace(objective, learner=head(self.model)), Data(feed, validation), self.progress)
+        if rows := self.progress.rows:
+            self.progress.say(f"Head: {len(rows)} epochs, validation loss {self.progress.lowest('head'):.3f}.")
+
+    def _cached_features(self) -> Part:
+        """The features of the training images as they are, and of augmented copies of them."""
+        learn, copies = self.learn, self.plan.copies
+        cached, targets = [features(self.model, learn.images)], [learn.targets]
+        for _ in range(copies - 1):
+            augmented, mixed = features(self.model, learn.images, augment=self.augment, targets=learn.targets)
+            cached.append(augmented)
+            targets.append(mixed)
+
+        def repeated(array: Any) -> Any:
+            return None if array is None else tf.nest.map_structure(lambda one: np.concatenate([one] * copies), array)
+
+        joined = tf.nest.map_structure(lambda *arrays: np.concatenate(arrays), *targets)
+        return Part(np.concatenate(cached), repeated(learn.covariates), joined, repeated(learn.weights))
 
 
 def sample_weights(train: Study, plan: Plan) -> dict[str, np.ndarray] | None:
-    """For several questions the weight of every image: 0 where it is not answered, more for rare classes."""
+    """For several heads the weight of every image: 0 where it has no label for one, more for rare classes."""
     weights = train.target_weights()
     targets = train.targets()
     for name, by_class in plan.head_weight.items() if weights else ():
@@ -125,94 +168,28 @@ def sample_weights(train: Study, plan: Plan) -> dict[str, np.ndarray] | None:
     return weights
 
 
-def _names(metadata: ModelMetadata) -> list[str]:
-    """Every name that may say a side, which a mirror image would make false."""
-    asked = [name for question in metadata.heads.values() for name in question.classes]
-    told = [name for one in metadata.covariates for name in (one.name, *(one.categories or ()))]
-    return [*metadata.classes, *asked, *told]
-
-
 def features(model: keras.Model, images: np.ndarray | Decoded, *, augment: Any = None, targets: Any = None) -> Any:
-    """The frozen features of every image, computed once.
+    """The frozen features of every image, float32 ``(n, features)``, computed once.
 
-    Args:
-        model: A classifier of easydl.
-        images: ``(n, *size, channels)``.
-        augment: Called on float32 batches before the network, or None.
-        targets: ``(n, classes)``, or a dict of them, to be mixed where ``augment`` mixes images.
-
-    Returns:
-        float32 ``(n, features)``; with targets a pair of them and the targets that belong to them.
+    With targets a pair of them and the targets that belong to them: ``augment`` may mix images and their targets.
     """
     call = compiled(model, "features")
     count, side = len(images), min(FEATURE_BATCH, len(images))
 
     @tf.function
-    def varied(x: Any, y: Any) -> Any:
+    def augmented(x: Any, y: Any) -> Any:
         return augment(x, targets=y)
 
-    parts, answers = [], []
+    parts, mixed = [], []
     for begin in range(0, count, FEATURE_BATCH):
         # The last batch is filled up with the first images, so that the augmentation is traced for one shape only.
         rows, kept = np.arange(begin, begin + side) % count, min(side, count - begin)
-        asked = None if targets is None else tf.nest.map_structure(lambda one, rows=rows: one[rows], targets)
-        x, y = tf.constant(np.asarray(images[rows], np.float32)), asked
+        x = tf.constant(np.asarray(images[rows], np.float32))
+        y = None if targets is None else tf.nest.map_structure(lambda one, rows=rows: one[rows], targets)
         if augment is not None:
-            x, y = varied(x, y)
+            x, y = augmented(x, y)
         parts.append(call(x).numpy()[:kept])
         if targets is not None:
-            answers.append(tf.nest.map_structure(lambda one, kept=kept: np.asarray(one)[:kept], y))
+            mixed.append(tf.nest.map_structure(lambda one, kept=kept: np.asarray(one)[:kept], y))
     joined = np.concatenate(parts)
-    return joined if targets is None else (joined, tf.nest.map_structure(lambda *all_: np.concatenate(all_), *answers))
-
-
-def _train_head(
-    model: keras.Model, learn: Part, check: Part, plan: Plan, goal: Objective, augment: Any, seed: int, watch: Watch, show: int,
-) -> None:  # fmt: skip
-    freeze_backbone(model)
-    if watch.folder is not None:
-        write_status(watch.folder, state="running", stage="training", part="features", epoch=0, epochs=plan.copies)
-    cached, answers = [features(model, learn.images)], [learn.targets]
-    for _ in range(plan.copies - 1):
-        varied, mixed = features(model, learn.images, augment=augment, targets=learn.targets)
-        cached.append(varied)
-        answers.append(mixed)
-    targets = tf.nest.map_structure(lambda *parts: np.concatenate(parts), *answers)
-
-    def copied(array: Any) -> Any:
-        return None if array is None else tf.nest.map_structure(lambda one: np.concatenate([one] * plan.copies), array)
-
-    copies = Part(np.concatenate(cached), copied(learn.told), targets, copied(learn.weights))
-    held = Part(features(model, check.images), check.told, check.targets, check.weights)
-    x, count = "features", len(learn.images)
-    if show:
-        print(f"Features of {count} images computed once ({copies.images.shape[1]} numbers each).", flush=True)
-    batch = min(HEAD_BATCH, max(8, count // 8))
-    validation = (held.inputs(x), held.targets, *([] if held.weights is None else [held.weights]))
-    run_stage(
-        head(model),
-        lambda first: image_feed(
-            copies.inputs(x), copies.targets, batch, seed=seed, weights=copies.weights, first_epoch=first
-        ),
-        validation, name="head", epochs=plan.head_epochs, steps=-(-len(copies.images) // batch),
-        learning_rate=HEAD_RATE, loss=goal.loss, metrics=goal.metrics(), watch=watch, show=0,
-        patience=12, class_weight=plan.class_weight if goal.single else None,
-    )  # fmt: skip
-    if show and watch.rows:
-        print(f"Head: {len(watch.rows)} epochs, validation loss {_lowest(watch, 'head'):.3f}.", flush=True)
-
-
-def _lowest(watch: Watch, stage: str) -> float:
-    """The lowest validation loss of a phase; infinite where there is none."""
-    found = [row.get("val_loss", np.inf) for row in watch.rows if row["stage"] == stage]
-    return float(np.nanmin([np.inf, *found]))
-
-
-def _progress(watch: Watch, show: int) -> Any:
-    def say(done: int, total: int) -> None:
-        if done == total and show:
-            print(f"{total} training images read.", flush=True)
-
-    if watch.folder is not None:
-        write_status(watch.folder, state="running", stage="loading", message="Reading the images")
-    return say
+    return joined if targets is None else (joined, tf.nest.map_structure(lambda *all_: np.concatenate(all_), *mixed))

@@ -1,11 +1,12 @@
-"""`easydl.fit`: the one call that trains. It guards, plans and hands over; the work is in the files beside it."""
+"""`easydl.fit`: the one call that trains. It checks and hands over; `feeder` is the skeleton of every training."""
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,16 @@ from easydl.networks import attach, metadata_of
 from easydl.networks.metadata import ModelMetadata
 from easydl.options import FitOptions, documented
 from easydl.studies import Study
+from easydl.tasks import Task
 from easydl.training.argument_checks import check_datasets, check_options, check_parts
-from easydl.training.plan import Asked, mixed_task
+from easydl.training.plan import Plan, Settings, described_task
 from easydl.traps import refuse_leakage
 
 if TYPE_CHECKING:
     import keras
+
+    from easydl.training.callbacks import Progress
+    from easydl.training.feeder import Feeder
 
 
 @documented(FitOptions)
@@ -50,7 +55,7 @@ def fit(
 ) -> keras.callbacks.History:
     """Train a model on a study; every choice not made here is made from the data and explained.
 
-    A pretrained classifier is trained in two phases: its frozen features are computed once, a head is trained on them,
+    A pretrained classifier is trained in two stages: its frozen features are computed once, a head is trained on them,
     and, with enough images, the whole network is fine-tuned with batch normalisation kept frozen. Other models are
     trained from the start. The best epoch on the validation part is kept.
 
@@ -67,8 +72,8 @@ def fit(
         verbose: False for silence; ``"auto"`` shows a bar in a terminal or notebook and lines elsewhere.
 
     Returns:
-        The Keras ``History``. ``history.history`` holds every phase, one entry per epoch; ``history.params["plan"]``
-        the choices in words; ``history.params["stopped"]`` whether it was stopped from outside.
+        The Keras ``History``. ``history.history`` holds every stage, one entry per epoch; ``history.params["plan"]``
+        the choices and their reasons as text; ``history.params["stopped"]`` whether it was stopped from outside.
 
     Raises:
         LeakageError: A patient or an identical image is in both parts.
@@ -80,145 +85,158 @@ def fit(
         >>> train, val, test = study.split(seed=7)  # doctest: +SKIP
         >>> easydl.fit(model, train, val, augment="chest_xray")  # doctest: +SKIP
     """
+    given = {name: value for name, value in locals().items() if name in FitOptions.model_fields}
     import keras
 
-    from easydl.training.callbacks import Watch
+    from easydl.training.callbacks import Progress
 
     keras.utils.set_random_seed(seed)
-    show = _verbosity(verbose)
+    progress = Progress(Path(run) if run is not None else None, _verbosity(verbose))
     metadata = metadata_of(model)
-    folder = Path(run) if run is not None else None
     if not isinstance(train, Study):
-        unused = {
-            "augment": augment, "batch_size": batch_size, "fine_tune": fine_tune, "class_weight": class_weight,
-            "window": window, "normalise": normalise, "spacing_mm": spacing_mm, "loss": loss, "override": override,
-        }  # fmt: skip
-        check_datasets(train, val, unused, fit.__kwdefaults__ or {})
-        return _fit_plain(model, train, val, metadata, epochs or 20, learning_rate or 1e-3, show, folder)
+        check_datasets(train, val, given)
+        return _fit_dataset(model, (train, val), metadata, epochs or 20, learning_rate or 1e-3, progress)
     if not isinstance(val, Study) or len(val) == 0:
         raise InputError(
             "There is no validation part.",
             "the second part of a split study: training is stopped by it.",
             "Use train, val, test = study.split(seed=0).",
         )
-    makes_images = metadata.task == "reconstruction"
+    task = Task(metadata.task)
     check_options(metadata, fine_tune, class_weight)
     check_parts(metadata, train, val)
-    record = refuse_leakage(train, val, override)
-    if metadata.task == "classification":
+    overrides = refuse_leakage(train, val, override)
+    if task is Task.CLASSIFICATION:
         # Loaded by itself, a validation part may lack a class or have its own order: what counts is the model's.
         val = replace(val, class_names=list(metadata.classes))
-    metadata = _with_grid(model, metadata, train, normalise, spacing_mm)
-    chosen = suggest(train, "none" if makes_images and augment == "auto" else augment)
-    preset = find_preset(chosen[0])
+    metadata = _with_values_and_grid(model, metadata, train, normalise, spacing_mm)
+    name, reason = suggest(train, "none" if task.makes_images and augment == "auto" else augment)
+    chosen = {field.name: given[field.name] for field in fields(Settings) if field.name in given}
+    settings = Settings(find_preset(name), reason, **chosen)
     # What cannot work is refused before anything is decoded.
-    preset.adapted(dimension=metadata.dimension, units=train.units, task=mixed_task(metadata))
+    settings.preset.adapted(dimension=metadata.dimension, units=train.units, task=described_task(metadata))
     started = time.monotonic()
-    watch = Watch(folder)
-    asked = Asked(
-        preset=(preset, chosen[1]), window=window, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
-        loss=loss, fine_tune=fine_tune, class_weight=class_weight, seed=seed, watch=watch, show=show,
-    )  # fmt: skip
-    if makes_images:
-        from easydl.training.denoising import fit_image_to_image as trained
-    elif metadata.task == "segmentation":
-        from easydl.training.segmentation import fit_segmenter as trained
-    else:
-        from easydl.training.classification import fit_classifier as trained
-    plan = trained(model, train, val, metadata, asked)
-    if (epoch := _diverged(watch.rows)) is not None:
-        words = f"The training diverged in epoch {epoch}; the best one before is kept. A lower learning_rate may go further."
-        plan = replace(plan, why=(*plan.why, words))
-        if show:
-            print(words, flush=True)
-    attach(model, metadata_of(model).model_copy(update={"training": {
-        "images": len(train), "patients": train.n_patients, "patients_known": train.patients_known,
-        "validation_images": len(val), "validation_patients": val.n_patients, "seed": seed,
-        "split_seed": train.seed, "augment": plan.preset, "mirrors": list(plan.mirrors), "plan": list(plan.why), "overrides": record,
-        "seconds": round(time.monotonic() - started, 1), "fingerprint": fingerprint(train),
-        "keras": keras.version(),
-    }}))  # fmt: skip
+    plan = _feeder(task)(model, (train, val), metadata, settings, progress).run()
+    if (epoch := _diverged(progress.rows)) is not None:
+        sentence = f"The training diverged in epoch {epoch}; the best one before is kept. A lower learning_rate may go further."
+        plan = plan.because(sentence)
+        progress.say(sentence)
+    record = _record(train, val, plan)
+    record |= {"seed": seed, "overrides": overrides, "seconds": round(time.monotonic() - started, 1)}
+    attach(model, metadata_of(model).model_copy(update={"training": record}))
     history = keras.callbacks.History()
     history.set_model(model)
-    history.history = watch.merged()
-    history.epoch = list(range(len(watch.rows)))
-    history.params = {"plan": list(plan.why), "stopped": watch.stopped, "overrides": record}
+    history.history, history.epoch = progress.history(), list(range(len(progress.rows)))
+    history.params = {"plan": list(plan.why), "stopped": progress.stopped, "overrides": overrides}
     return history
 
 
+def _feeder(task: Task) -> type[Feeder]:
+    """The way of training of a task."""
+    if task.makes_images:
+        from easydl.training.denoising import ImageToImageFeeder
+
+        return ImageToImageFeeder
+    if task.has_masks:
+        from easydl.training.segmentation import SegmenterFeeder
+
+        return SegmenterFeeder
+    from easydl.training.classification import ClassifierFeeder
+
+    return ClassifierFeeder
+
+
 def _diverged(rows: Sequence[dict[str, Any]]) -> int | None:
-    """The first epoch whose loss is no number, or None."""
+    """The first epoch whose loss is not finite, or None."""
     return next((row["epoch"] for row in rows if not np.isfinite(row["loss"])), None)
 
 
-def _with_grid(
+def _record(train: Study, val: Study, plan: Plan) -> dict[str, Any]:
+    """What the model file says of its training."""
+    import keras
+
+    return {
+        "images": len(train),
+        "patients": train.n_patients,
+        "patients_known": train.patients_known,
+        "validation_images": len(val),
+        "validation_patients": val.n_patients,
+        "split_seed": train.seed,
+        "augment": plan.preset,
+        "mirrors": list(plan.mirrors),
+        "plan": list(plan.why),
+        "fingerprint": fingerprint(train),
+        "keras": keras.version(),
+    }
+
+
+def _with_values_and_grid(
     model: Any, metadata: ModelMetadata, train: Study, normalise: str, spacing_mm: Sequence[float] | None
 ) -> ModelMetadata:
-    """The recipe with the user's choice of values and grid, which every later prediction follows."""
+    """The metadata with the user's choice of values and grid, which every later prediction follows."""
     if normalise not in NORMALISE:
         raise InputError(f"normalise={normalise!r} is not known.", f"one of {', '.join(NORMALISE)}.", "Choose one.")
     if normalise == "z-score" and train.units == "HU":
         raise InputError(
-            'normalise="z-score" was asked for CT.', "images without units of their own, such as MR.",
+            'normalise="z-score" was asked for CT.',
+            "images without units of their own, such as MR.",
             "Leave it out: Hounsfield units are used as they are; window= chooses the range.",
-        )  # fmt: skip
-    changes: dict[str, Any] = {"normalise": normalise, "spacing_mm": None}
-    if spacing_mm is not None:
-        spacing = tuple(float(mm) for mm in spacing_mm)
-        if metadata.task != "segmentation":
-            raise InputError(
-                "spacing_mm was given for a classifier.", "a model that outlines (unet, unet3d).",
-                "Leave it out: a classifier sees the whole image at its own size.",
-            )  # fmt: skip
-        if len(spacing) != metadata.dimension or not all(np.isfinite(spacing)) or min(spacing) <= 0:
-            raise InputError(
-                f"spacing_mm={spacing_mm!r} is no spacing of a {metadata.dimension}D scan.",
-                f"{metadata.dimension} positive numbers in mm, in the order of the axes.", "Correct the numbers.",
-            )  # fmt: skip
-        changes["spacing_mm"] = spacing
-    changed = metadata.model_copy(update=changes)
+        )
+    spacing = None if spacing_mm is None else _checked_spacing(metadata, spacing_mm)
+    changed = metadata.model_copy(update={"normalise": normalise, "spacing_mm": spacing})
     attach(model, changed)
     return changed
 
 
+def _checked_spacing(metadata: ModelMetadata, spacing_mm: Sequence[float]) -> tuple[float, ...]:
+    spacing = tuple(float(mm) for mm in spacing_mm)
+    if not Task(metadata.task).has_masks:
+        raise InputError(
+            f"spacing_mm was given for a model whose task is {metadata.task}.",
+            "a segmentation model (unet, unet3d).",
+            "Leave it out: other models take images at their own size.",
+        )
+    if len(spacing) != metadata.dimension or not all(np.isfinite(spacing)) or min(spacing) <= 0:
+        raise InputError(
+            f"spacing_mm={spacing_mm!r} is not a valid spacing of a {metadata.dimension}D scan.",
+            f"{metadata.dimension} positive values in mm, in the order of the axes.",
+            "Correct the values.",
+        )
+    return spacing
+
+
 def fingerprint(study: Study) -> str:
     """SHA-256 over the study's images, whatever their order: which data a model has seen."""
-    import hashlib
-
     return hashlib.sha256("".join(sorted(study.digests())).encode()).hexdigest()
 
 
-def _fit_plain(
-    model: Any, train: Any, val: Any, metadata: Any, epochs: int, rate: float, show: int, folder: Path | None
-) -> Any:
-    """The escape hatch: any Keras model on any dataset, with the same watching, and Keras' own `fit`."""
+def _fit_dataset(
+    model: Any, parts: tuple[Any, Any], metadata: ModelMetadata, epochs: int, learning_rate: float, progress: Progress
+) -> keras.callbacks.History:
+    """The escape hatch: any Keras model on any dataset, with the same progress, and Keras' own `fit`."""
+    if not model.compiled:
+        _compile_for_dataset(model, metadata, learning_rate)
+    progress.begin("train", epochs)
+    train, val = parts
+    return model.fit(train, validation_data=val, epochs=epochs, verbose=progress.show, callbacks=[progress])
+
+
+def _compile_for_dataset(model: Any, metadata: ModelMetadata, learning_rate: float) -> None:
     import keras
 
-    from easydl.training.callbacks import Watch
     from easydl.training.loop import jit
+    from easydl.training.objective import by_output, plain_losses, tasks_of
 
-    if not model.compiled:
-        from easydl.training.objective import plain_losses, tasks_of
-
-        if metadata.task == "reconstruction":
-            raise InputError(
-                "A dataset was given for a model that makes images, which spoils its images itself.",
-                "the parts of a split study.",
-                "Give it a study, or compile the model yourself for pairs of (spoiled, clean) images.",
-            )
-        tasks = tasks_of(metadata)
-        metrics: Any = {
-            name: ["mean_absolute_error" if task == "regression" else "accuracy"] for name, task in tasks.items()
-        }
-        model.compile(
-            keras.optimizers.AdamW(rate),
-            plain_losses(tasks),
-            weighted_metrics=metrics.get("", metrics),
-            jit_compile=jit(),
+    if Task(metadata.task).makes_images:
+        raise InputError(
+            "A dataset was given for an image-to-image model, which corrupts its images itself.",
+            "the parts of a split study.",
+            "Give it a study, or compile the model yourself for pairs of (corrupted, clean) images.",
         )
-    watch = Watch(folder)
-    watch.begin("train", epochs)
-    return model.fit(train, validation_data=val, epochs=epochs, verbose=show, callbacks=[watch])
+    tasks = tasks_of(metadata)
+    metrics = {name: ["mean_absolute_error" if task.is_value else "accuracy"] for name, task in tasks.items()}
+    optimizer = keras.optimizers.AdamW(learning_rate)
+    model.compile(optimizer, plain_losses(tasks), weighted_metrics=by_output(metrics), jit_compile=jit())
 
 
 def _verbosity(verbose: bool | str) -> int:

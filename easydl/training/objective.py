@@ -2,80 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from easydl.errors import InputError
 from easydl.networks import set_target_scale
 from easydl.networks.metadata import ModelMetadata
 from easydl.studies import Study
-from easydl.training.ordinal import grade_error, ordinal_loss
+from easydl.tasks import Task
+from easydl.training.losses import ordinal_error, ordinal_loss, scaled_error, weighted_binary_cross_entropy
 
 KERAS_LOSSES = {
-    "classification": "categorical_crossentropy", "segmentation": "categorical_crossentropy",
-    "ordinal": "categorical_crossentropy", "multilabel": "binary_crossentropy", "regression": "mean_squared_error",
-}  # fmt: skip
+    Task.CLASSIFICATION: "categorical_crossentropy",
+    Task.ORDINAL: "categorical_crossentropy",
+    Task.MULTILABEL: "binary_crossentropy",
+    Task.REGRESSION: "mean_squared_error",
+    Task.SEGMENTATION: "categorical_crossentropy",
+    Task.RECONSTRUCTION: "mean_absolute_error",
+}
 """The loss of each task under a name that plain Keras knows, so that ``model.save`` opens anywhere without easydl."""
+LOSSES = {
+    Task.CLASSIFICATION: ("cross_entropy", "focal"),
+    Task.MULTILABEL: ("cross_entropy", "focal"),
+    Task.ORDINAL: ("earth_mover", "cross_entropy"),
+    Task.REGRESSION: ("huber", "squared_error", "absolute_error"),
+}
+"""The losses that can be asked for by name, the default first."""
+GAMMA = 2.0
+"""How much more the hard images count in the focal loss (Lin 2017, arXiv:1708.02002)."""
+METRICS: Mapping[Task, Callable[[int], list[Any]]] = {
+    Task.CLASSIFICATION: lambda outputs: ["accuracy", keras.metrics.AUC(name="auc", num_thresholds=500)],
+    Task.ORDINAL: lambda outputs: ["accuracy", keras.metrics.MeanMetricWrapper(ordinal_error, name="ordinal_error")],
+    Task.MULTILABEL: lambda outputs: [
+        keras.metrics.AUC(name="auc", num_thresholds=500, multi_label=True, num_labels=outputs)
+    ],
+    Task.REGRESSION: lambda outputs: [keras.metrics.MeanAbsoluteError(name="mean_absolute_error")],
+}
+"""The metrics of each task, from its number of outputs."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What a model is compiled with.
+    """What is minimised and followed.
 
     Attributes:
-        tasks: The task, or those of several questions by name.
-        loss: A Keras loss, or a dict by question.
-        heads: How many outputs each question has, by name; one question is called ``""``.
+        learner: The model, or a twin with more outputs that shares its weights.
+        loss: A Keras loss, or a dict by output.
+        metrics: Makes new Keras metrics, as a compiled model keeps those it was given.
+        plain: The model's loss by its Keras name, or a dict by output.
+        adapt: From a dataset of (input, target) to that of the learner.
+        monitor: The value whose lowest epoch is kept.
+        one_class: Every image is of one class, which Keras can weight.
+        xla: Whether the loss can be compiled by XLA where there is a GPU.
     """
 
-    tasks: Mapping[str, str]
+    learner: keras.Model
     loss: Any
-    heads: Mapping[str, int]
+    metrics: Callable[[], Any]
+    plain: Any
+    adapt: Callable[[Any], Any] = lambda data: data
+    monitor: str = "val_loss"
+    one_class: bool = False
+    xla: bool = True
 
-    def metrics(self) -> Any:
-        """New Keras metrics, as a compiled model keeps those it was given."""
-        found = {name: _metrics(task, self.heads[name]) for name, task in self.tasks.items()}
-        return found.get("", found)
-
-    @property
-    def single(self) -> bool:
-        """Whether every image is of one class, which Keras can weigh."""
-        return self.tasks.get("") in ("classification", "ordinal")
-
-    @property
-    def plain(self) -> Any:
-        """The loss by its Keras name."""
-        return plain_losses(self.tasks)
+    def followed(self) -> dict[str, Any]:
+        """The metrics as ``compile`` takes them. Several heads are weighted, 0 where an image has no label for one."""
+        metrics = self.metrics()
+        return {"weighted_metrics" if isinstance(metrics, dict) else "metrics": metrics}
 
 
-LOSSES = {
-    "classification": ("cross_entropy", "focal"),
-    "multilabel": ("cross_entropy", "focal"),
-    "ordinal": ("earth_mover", "cross_entropy"),
-    "regression": ("huber", "squared_error", "absolute_error"),
-}
-"""The losses that can be asked for by name, the default first."""
-FOCUS = 2.0
-"""How much more the hard images count in the focal loss (gamma in Lin 2017)."""
+def tasks_of(metadata: ModelMetadata) -> dict[str, Task]:
+    """The task of each head by name; that of a model with a single head is called ``""``."""
+    return {name: Task(head.task) for name, head in metadata.heads.items()} or {"": Task(metadata.task)}
 
 
-def tasks_of(metadata: ModelMetadata) -> dict[str, str]:
-    """The task, or those of several questions by name; one question is called ``""``."""
-    return {name: one.task for name, one in metadata.heads.items()} or {"": metadata.task}
+def by_output(values: Mapping[str, Any]) -> Any:
+    """One value for a model with a single head, else the dict by head."""
+    return values.get("", values)
 
 
-def plain_losses(tasks: Mapping[str, str]) -> Any:
-    """The losses of tasks by their Keras names: one, or a dict by question."""
-    found = {name: KERAS_LOSSES[task] for name, task in tasks.items()}
-    return found.get("", found)
+def plain_losses(tasks: Mapping[str, Task]) -> Any:
+    """The losses of tasks by their Keras names: one, or a dict by head."""
+    return by_output({name: KERAS_LOSSES[task] for name, task in tasks.items()})
 
 
-def objective(
+def classifier_objective(
     model: keras.Model,
     metadata: ModelMetadata,
     train: Study,
@@ -84,113 +99,47 @@ def objective(
 ) -> Objective:
     """Choose loss and metrics by the task, and set the scale of measured targets in the model.
 
-    Args:
-        model: From `easydl.classifier`; for numbers its layer ``target_scaling`` is set from the training targets, so
-            that the network learns values of mean 0 and deviation 1 whatever their unit.
-        recipe: Its recipe.
-        train: The training part.
-        class_weight: For multilabel how much more an image with the finding counts, by the finding's number.
-        loss: ``"auto"``, or a name of `LOSSES` for the model's task.
-
-    Returns:
-        The `Objective`.
+    With it the network learns values of mean 0 and standard deviation 1 whatever their unit. ``class_weight`` acts here
+    for multilabel (how much more an image with the label counts); Keras' `fit` weights the classes of other tasks.
 
     Raises:
         InputError: The task has no loss of this name.
-
-    References:
-        Lin 2017 (focal), arXiv:1708.02002; Hou 2016 (earth mover), arXiv:1611.05916.
     """
-    known = LOSSES.get(metadata.task, ())
+    known = LOSSES.get(Task(metadata.task), ())
     if loss != "auto" and loss not in known:
         raise InputError(
             f"loss={loss!r} is not known for {metadata.task}.",
-            f"one of {', '.join(known)}." if known else 'loss="auto": each question has its own.',
+            f"one of {', '.join(known)}." if known else 'loss="auto": each head has its own.',
             "Choose one, or leave it out.",
         )
     tasks = tasks_of(metadata)
-    sizes = {name: len(one.classes) for name, one in metadata.heads.items()} or {"": len(metadata.classes)}
+    outputs = {name: len(head.classes) for name, head in metadata.heads.items()} or {"": len(metadata.classes)}
     losses: dict[str, Any] = {}
     for name, task in tasks.items():
-        if task == "regression":
+        if task.is_value:
             mean, std = _scale((train.head(name) if name else train).targets()[:, 0])
             set_target_scale(model, mean, std, head=name)
-            losses[name] = scaled_error(std, loss if loss != "auto" else "huber")
-        elif task == "multilabel" and class_weight:
-            weights = [class_weight.get(k, 1.0) for k in range(sizes[name])]
-            losses[name] = weighed_findings(weights, focus=FOCUS if loss == "focal" else 0.0)
-        elif loss == "focal":
-            # Classes are weighed by Keras' fit; in Keras' `alpha` a rare finding could not count more than a common one.
-            focal = {
-                "multilabel": keras.losses.BinaryFocalCrossentropy,
-                "classification": keras.losses.CategoricalFocalCrossentropy,
-            }
-            losses[name] = focal[task](gamma=FOCUS)
-        elif loss == "cross_entropy":
-            losses[name] = KERAS_LOSSES[task]
+            losses[name] = scaled_error(std, LOSSES[task][0] if loss == "auto" else loss)
+        elif task is Task.MULTILABEL and class_weight:
+            weights = [class_weight.get(k, 1.0) for k in range(outputs[name])]
+            losses[name] = weighted_binary_cross_entropy(weights, gamma=GAMMA if loss == "focal" else 0.0)
         else:
-            losses[name] = ordinal_loss if task == "ordinal" else KERAS_LOSSES[task]
-    return Objective(tasks, losses.get("", losses), sizes)
+            losses[name] = _class_loss(task, loss)
+    return Objective(
+        learner=model,
+        loss=by_output(losses),
+        metrics=lambda: by_output({name: METRICS[task](outputs[name]) for name, task in tasks.items()}),
+        plain=plain_losses(tasks),
+        one_class="" in tasks and tasks[""].exclusive,
+    )
 
 
-def scaled_error(std: float, kind: str = "huber") -> Any:
-    """A loss of the error in deviations of the training targets.
-
-    Args:
-        deviation: Standard deviation of the training targets, in their unit.
-        kind: ``"huber"`` (quadratic up to one deviation, linear beyond), ``"squared_error"`` or ``"absolute_error"``.
-
-    Returns:
-        A function from ``(batch, 1)`` targets and values to ``(batch,)``.
-
-    References:
-        Huber 1964, Ann Math Stat 35:73.
-    """
-
-    each = {
-        "huber": keras.losses.huber,
-        "squared_error": keras.losses.mean_squared_error,
-        "absolute_error": keras.losses.mean_absolute_error,
-    }[kind]
-
-    def scaled(target: Any, value: Any) -> Any:
-        return each(target / std, value / std)
-
-    return scaled
-
-
-def weighed_findings(weights: list[float], *, focus: float = 0.0) -> Any:
-    """Binary cross-entropy in which an image with a finding counts more than one without it.
-
-    Args:
-        weights: How much more, one number per finding.
-        focus: The exponent of the focal loss; 0 for plain cross-entropy.
-
-    Returns:
-        A function from ``(batch, findings)`` targets and probabilities to ``(batch,)``.
-
-    References:
-        Lin 2017 (focal), arXiv:1708.02002, equation 5 with the weight on the finding alone.
-    """
-    more = np.asarray(weights, np.float32)
-
-    def binary_crossentropy(target: Any, probability: Any) -> Any:
-        probability = ops.clip(probability, 1e-7, 1 - 1e-7)
-        present = more * target * (1 - probability) ** focus * ops.log(probability)
-        absent = (1 - target) * probability**focus * ops.log(1 - probability)
-        return -ops.mean(present + absent, axis=-1)
-
-    return binary_crossentropy
-
-
-def _metrics(task: str, outputs: int) -> list[Any]:
-    if task == "regression":
-        return [keras.metrics.MeanAbsoluteError(name="mean_absolute_error")]
-    if task == "ordinal":
-        return ["accuracy", keras.metrics.MeanMetricWrapper(grade_error, name="grade_error")]
-    if task == "multilabel":
-        return [keras.metrics.AUC(name="auc", num_thresholds=500, multi_label=True, num_labels=outputs)]
-    return ["accuracy", keras.metrics.AUC(name="auc", num_thresholds=500)]
+def _class_loss(task: Task, loss: str) -> Any:
+    if loss == "focal":
+        # Classes are weighted by Keras' fit; in Keras' `alpha` a rare class could not count more than a common one.
+        focal = keras.losses.CategoricalFocalCrossentropy if task.exclusive else keras.losses.BinaryFocalCrossentropy
+        return focal(gamma=GAMMA)
+    return ordinal_loss if task.ordered and loss != "cross_entropy" else KERAS_LOSSES[task]
 
 
 def _scale(values: np.ndarray) -> tuple[float, float]:

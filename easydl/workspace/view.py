@@ -173,7 +173,7 @@ class RunView:
         names = [name for name in history.columns if f"val_{name}" in history.columns]
         index = pd.RangeIndex(1, len(history) + 1, name="epoch")
         found = {}
-        first = ("loss", "auc", "dice", "grade_error", "mean_absolute_error")
+        first = ("loss", "auc", "dice", "ordinal_error", "mean_absolute_error")
         for name in sorted(names, key=lambda name: first.index(name) if name in first else len(first)):
             columns = {"training": history[name].to_list(), "validation": history[f"val_{name}"].to_list()}
             title = {"auc": "AUC"}.get(name, name.replace("_", " ").capitalize())

@@ -18,7 +18,7 @@ from easydl.networks import image_to_image, load_model, metadata_of, save_model,
 from easydl.networks.listing import ENTRIES
 from easydl.prediction import ReconstructedCase, Reconstruction, compiled
 from easydl.prediction.image_to_image import NOISE, corrupted, corruption_of
-from easydl.training.denoising import divergence
+from easydl.training.losses import divergence
 
 IMAGE_TO_IMAGE = [entry.name for entry in ENTRIES.values() if entry.kind == "image_to_image"]
 CORRECTING = [name for name in IMAGE_TO_IMAGE if name.startswith(("denoising_unet", "super_resolution"))]

@@ -109,7 +109,9 @@ def test_training_records_whether_images_were_reduced(tmp_path, monkeypatch):
     study = easydl.load(outlined_study(tmp_path / "s", cases=9))
     train, val, _ = study.split(seed=1)
     model = easydl.unet(study, width=4, levels=2)
-    monkeypatch.setattr("easydl.training.segmentation.run_stage", lambda learner, *_, **given: learner.compile("sgd"))
+    monkeypatch.setattr(
+        "easydl.training.loop.run_stage", lambda stage, objective, *_, **given: objective.learner.compile("sgd")
+    )
     for side, reduced in ((24, True), (32, False)):
         monkeypatch.setattr("easydl.training.segmentation.SIDE_2D", side)
         easydl.fit(model, train, val, augment="none", epochs=1, verbose=False)

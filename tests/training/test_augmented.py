@@ -4,21 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from made import nifti_study, png_study
 from PIL import Image
+from small_models import as_pretrained, tiny
 
 import easydl
 from easydl.augmentation import preset
 from easydl.errors import InputError
 from easydl.networks import feature_extractor
-from easydl.studies.dataset import decode
 from easydl.training.classification import features
 from easydl.training.pipeline import image_feed
-
-
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory):
-    return easydl.load(png_study(tmp_path_factory.mktemp("s"), per_class=20)).split(seed=1)
 
 
 def mixer(name="mixup", **more):
@@ -27,20 +21,20 @@ def mixer(name="mixup", **more):
 
 def test_the_feed_mixes_images_and_labels_alike_and_leaves_other_inputs():
     images = np.arange(12, dtype=np.float32)[:, None, None, None] * np.ones((4, 4, 1), np.float32)
-    targets, told = np.eye(12, dtype=np.float32), np.arange(24, dtype=np.float32).reshape(12, 2)
+    targets, covariates = np.eye(12, dtype=np.float32), np.arange(24, dtype=np.float32).reshape(12, 2)
     for x, y in image_feed(images, targets, 6, seed=1, augment=mixer()):
         # Each image is its own number, so a mixture is the mean of the numbers by their labels.
         np.testing.assert_allclose(x[:, 0, 0, 0], y.numpy() @ np.arange(12), atol=1e-4)
         assert np.any((y.numpy() > 0.001) & (y.numpy() < 0.999))
     for x, y in image_feed(
-        {"image": images, "covariates": told}, {"a": targets}, 6, seed=1, augment=mixer("chest_xray")
+        {"image": images, "covariates": covariates}, {"a": targets}, 6, seed=1, augment=mixer("chest_xray")
     ):
         np.testing.assert_allclose(x["covariates"][:, 0] / 2, y["a"].numpy() @ np.arange(12), atol=1e-4)
 
 
 def test_cached_features_of_mixtures_carry_the_labels_of_mixtures(parts):
     """70 images, so that the last batch has to be filled up, which must not bring black images into a mixture."""
-    model = easydl.classifier("tiny", classes=parts[0].classes, size=32)
+    model = tiny(parts[0])
     images = np.random.default_rng(0).uniform(0, 255, (70, 32, 32, 1)).astype(np.float32)
     targets = np.eye(2, dtype=np.float32)[np.arange(70) % 2]
     cached, labels = features(model, images, augment=mixer(), targets=targets)
@@ -56,11 +50,17 @@ def test_cached_features_of_mixtures_carry_the_labels_of_mixtures(parts):
     np.testing.assert_allclose(labels.sum(axis=1), 1, atol=1e-6)
 
 
-@pytest.mark.parametrize("augment", ["auto+mixup", "chest_xray+cutmix+cutout+randaugment+gridmask"])
+@pytest.mark.parametrize(
+    "augment",
+    [
+        "auto+mixup",
+        pytest.param("chest_xray+cutmix+cutout+randaugment+gridmask", marks=pytest.mark.everything),
+    ],
+)
 def test_a_classifier_learns_with_extras_and_the_plan_says_so(parts, augment):
     train, val, _ = parts
-    model = easydl.classifier("tiny", classes=train.classes, size=32)
-    history = easydl.fit(model, train, val, augment=augment, epochs=2, verbose=False)
+    model = tiny(train)
+    history = easydl.fit(model, train, val, augment=augment, epochs=1, verbose=False)
     assert np.isfinite(history.history["loss"]).all()
     plan = " ".join(history.params["plan"])
     assert "those of mixtures, not of patients" in plan
@@ -68,23 +68,17 @@ def test_a_classifier_learns_with_extras_and_the_plan_says_so(parts, augment):
 
 
 def test_a_head_on_frozen_features_learns_with_mixup(parts):
-    from easydl.networks import attach, metadata_of
-
     train, val, _ = parts
-    model = easydl.classifier("mobilenet_025", classes=train.classes, size=32, seed=2)
-    images = decode(train, size=(32, 32), channels=1, units="0-255").astype("float32")
-    for _ in range(30):  # batch normalisation gets statistics, without which a random network passes nothing on
-        model(images, training=True)
-    attach(model, metadata_of(model).model_copy(update={"pretrained": "made for this test"}))
+    model = as_pretrained(tiny(train, seed=2), train)
     before = model.get_layer("logits").get_weights()[0].copy()
     history = easydl.fit(model, train, val, augment="chest_xray+mixup", epochs=3, fine_tune=False, verbose=False)
     assert np.isfinite(history.history["val_loss"]).all()
     assert np.abs(model.get_layer("logits").get_weights()[0] - before).max() > 0
 
 
-def test_notes_of_what_was_left_out_reach_the_plan(parts):
+def test_notes_of_what_was_left_out_reach_the_plan(parts, stages):
     train, val, _ = parts
-    model = easydl.classifier("tiny", classes=train.classes, size=32)
+    model = tiny(train)
     history = easydl.fit(model, train, val, augment="dermoscopy", epochs=1, verbose=False)
     assert any("Left out: colour" in line for line in history.params["plan"])
 
@@ -99,19 +93,19 @@ def test_images_of_classes_that_name_a_side_are_never_mirrored(tmp_path, monkeyp
         rows.append({"image": f"{number}.png", "label": names[number % 2], "patient": f"p{number}"})
     train, val, _ = easydl.load(pd.DataFrame(rows), root=tmp_path).split(seed=1)
 
-    def stage(learner, feed, *given, **more):
+    def stage(stage, objective, data, *given, **more):
         for _ in range(5):
-            brighter.extend(np.mean(x[:, :, :16] - x[:, :, 16:], axis=(1, 2, 3)) for x, _ in feed(0))
+            brighter.extend(np.mean(x[:, :, :16] - x[:, :, 16:], axis=(1, 2, 3)) for x, _ in data.feed())
 
-    monkeypatch.setattr("easydl.training.classification.run_stage", stage)
-    model = easydl.classifier("tiny", classes=train.classes, size=32)
+    monkeypatch.setattr("easydl.training.loop.run_stage", stage)
+    model = tiny(train)
     easydl.fit(model, train, val, augment="fundus", epochs=1, verbose=False)
     assert np.any(np.concatenate(brighter) < 0) == mirrored
 
 
-def test_a_segmenter_refuses_mixing_and_volumes_refuse_hiding(tmp_path):
-    train, val, _ = easydl.load(nifti_study(tmp_path)).split(seed=1)
-    model = easydl.unet3d(train)
+def test_a_segmenter_refuses_mixing_and_volumes_refuse_hiding(volume_parts):
+    train, val, _ = volume_parts
+    model = easydl.unet3d(train, width=4)
     with pytest.raises(InputError, match="mixup"):
         easydl.fit(model, train, val, augment="mri+mixup", epochs=1, verbose=False)
     with pytest.raises(InputError, match="cutout"):
@@ -119,7 +113,8 @@ def test_a_segmenter_refuses_mixing_and_volumes_refuse_hiding(tmp_path):
 
 
 def test_masks_keep_their_values_on_the_way_to_a_segmenter():
-    from easydl.training.pipeline import Patches, patch_feed
+    from easydl.training.patches import Patches
+    from easydl.training.pipeline import patch_feed
 
     rng = np.random.default_rng(0)
     images = [rng.uniform(0, 255, (64, 64, 1)).astype(np.float32) for _ in range(4)]

@@ -2,13 +2,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from made import outlined_study
 
 import easydl
 from easydl.training import checkpoint
 from easydl.training.averaging import POWER, Averaged, mixed
-from easydl.training.callbacks import Watch
-from easydl.training.loop import run_stage
+from easydl.training.callbacks import Progress
+from easydl.training.loop import Data, Stage, run_stage
+from easydl.training.objective import Objective
 
 
 class Seen(keras.callbacks.Callback):
@@ -75,15 +75,14 @@ def test_late_epochs_count_most_and_a_counter_is_taken_as_it_is():
 
 
 def stage(model, folder, average=True):
-    watch = Watch(folder)
-    run_stage(
-        model, lambda first: data(), data(), name="train", epochs=8, steps=3, learning_rate=0.05, loss="mse", metrics=["mae"],
-        watch=watch, show=0, key="this", average=average,
-    )  # fmt: skip
-    return watch.rows
+    progress = Progress(folder)
+    objective = Objective(model, "mse", lambda: ["mae"], "mse")
+    main = Stage("train", epochs=8, steps=3, learning_rate=0.05, average=average)
+    run_stage(main, objective, Data(lambda first_epoch: data(), data()), progress, key="this")
+    return progress.rows
 
 
-def test_a_phase_keeps_the_best_average(tmp_path):
+def test_a_stage_keeps_the_best_average(tmp_path):
     rows = stage(model := network(), tmp_path)
     alone = stage(other := network(), None, average=False)
     equal([row["mae"] for row in rows], [row["mae"] for row in alone])
@@ -93,7 +92,7 @@ def test_a_phase_keeps_the_best_average(tmp_path):
     assert not np.allclose(model.get_weights()[0], other.get_weights()[0], atol=1e-4)
 
 
-def test_a_killed_phase_goes_on_with_its_average(tmp_path, monkeypatch):
+def test_a_killed_stage_goes_on_with_its_average(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "LEAST_SECONDS", 0)
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
@@ -120,15 +119,9 @@ def network_without_chance():
 
 
 @pytest.mark.parametrize(("encoder", "average"), [(None, True), ("mobilenet_025", False)])
-def test_networks_with_running_statistics_keep_the_weights_of_one_epoch(encoder, average, tmp_path, monkeypatch):
-    asked = []
-
-    def stage(learner, *given, **more):
-        asked.append(more["average"])
-        learner.compile("sgd", "mse")
-
-    monkeypatch.setattr("easydl.training.segmentation.run_stage", stage)
-    train, val, _ = easydl.load(outlined_study(tmp_path)).split(seed=1)
-    history = easydl.fit(easydl.unet(train, encoder=encoder), train, val, epochs=1, verbose=False)
-    assert asked == [average]
+def test_networks_with_running_statistics_keep_the_weights_of_one_epoch(encoder, average, masked_parts, stages):
+    train, val, _ = masked_parts
+    model = easydl.unet(train, encoder=encoder, width=4)
+    history = easydl.fit(model, train, val, epochs=1, verbose=False)
+    assert [stage.average for stage, *_ in stages] == [average]
     assert any("average of the weights of all epochs" in line for line in history.params["plan"]) == average

@@ -1,28 +1,26 @@
-"""Which training a checkpoint belongs to, what a phase begins with and keeps, and what becomes of one that diverges."""
+"""Which training a checkpoint belongs to, what a stage begins with and keeps, and what becomes of one that diverges."""
 
 import json
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from made import outlined_study, png_study
+from made import outlined_study
 from PIL import Image
+from small_models import tiny
 
 import easydl
 from easydl.errors import ModelError
 from easydl.networks import metadata_of
 from easydl.training import checkpoint
-from easydl.training.callbacks import Watch
+from easydl.training.callbacks import Progress
 from easydl.training.checkpoint import NAME, load_checkpoint, training_key
-from easydl.training.loop import run_stage
-
-
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory):
-    return easydl.load(png_study(tmp_path_factory.mktemp("s"), per_class=20)).split(seed=1)
+from easydl.training.loop import Data, Stage, run_stage
+from easydl.training.objective import Objective
 
 
 def relabelled(study):
@@ -33,12 +31,12 @@ def relabelled(study):
 
 def test_the_key_changes_with_all_that_decides_a_training(parts):
     train, val, _ = parts
-    metadata = metadata_of(easydl.classifier("tiny", classes=train.classes, size=32))
+    metadata = metadata_of(tiny(train))
 
     def key(changes=(), plan="a plan", loss="auto", seed=0, parts=(train, val), targets=None):
-        asked = SimpleNamespace(loss=loss, seed=seed)
+        settings = SimpleNamespace(loss=loss, seed=seed)
         changed = metadata.model_copy(update=dict(changes))
-        return training_key(changed, plan, asked, parts, targets or (None, train.targets(), val.targets()))
+        return training_key(changed, plan, settings, parts, targets or (None, train.targets(), val.targets()))
 
     assert key() == key() == key({"window": (10.0, 90.0), "training": {"seconds": 3}}), "what fit writes does not count"
     others = [
@@ -52,26 +50,18 @@ def test_the_key_changes_with_all_that_decides_a_training(parts):
 
 
 @pytest.fixture
-def keys(monkeypatch):
-    """The keys that the three ways of training hand to their phase, which is left out."""
-    found = []
-
-    def stage(learner, *given, **more):
-        found.append(more["key"])
-        learner.compile("sgd", "mse")
-
-    for name in ("classification", "segmentation", "translation"):
-        monkeypatch.setattr(f"easydl.training.{name}.run_stage", stage)
-    return found
+def keys(stages):
+    """A function: the keys that the ways of training handed to their stages."""
+    return lambda: [key for *_, key in stages]
 
 
 def test_a_classifier_with_another_loss_or_other_labels_does_not_go_on(parts, keys):
     train, val, _ = parts
     for part, loss in ((train, "auto"), (train, "auto"), (train, "focal"), (relabelled(train), "auto")):
-        model = easydl.classifier("tiny", classes=train.classes, size=32)
+        model = tiny(train)
         easydl.fit(model, part, val, augment="none", class_weight=None, loss=loss, epochs=1, verbose=False)
-    assert keys[0] == keys[1]
-    assert len(set(keys)) == 3
+    assert keys()[0] == keys()[1]
+    assert len(set(keys())) == 3
 
 
 def unet(study):
@@ -93,16 +83,16 @@ def test_other_masks_losses_and_images_are_another_training(tmp_path, keys):
         (studies[2], "auto"),
     ):
         easydl.fit(unet(train), train, val, augment="none", loss=loss, epochs=1, verbose=False)
-    assert len(set(keys)) == 4
+    assert len(set(keys())) == 4
     for train, val, _ in (studies[0], studies[2]):
         easydl.fit(easydl.image_to_image("autoencoder", width=4), train, val, epochs=1, verbose=False)
-    assert len(set(keys)) == 6
+    assert len(set(keys())) == 6
 
 
 def test_a_damaged_checkpoint_counts_as_none(tmp_path):
     facts = np.frombuffer(json.dumps({"key": "k", "counts": [1, 0, 0, 0]}).encode(), np.uint8)
     np.savez(tmp_path / NAME, facts=facts, a0=np.arange(1000.0))
-    np.testing.assert_array_equal(load_checkpoint(tmp_path, "k")["weights"][0], np.arange(1000.0))
+    np.testing.assert_array_equal(load_checkpoint(tmp_path, "k").weights[0], np.arange(1000.0))
     assert load_checkpoint(tmp_path, "another") is None
     whole = (tmp_path / NAME).read_bytes()
     middle = len(whole) // 2
@@ -116,16 +106,16 @@ def network():
     return keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(5, "tanh"), keras.layers.Dense(1)])
 
 
-def data(first=0, spoiled_from=99):
-    """A number to be learned; from one epoch on it is no number."""
+def data(first_epoch=0, nan_from=99):
+    """A value to be learned; from one epoch on it is NaN."""
     x = np.random.default_rng(0).normal(size=(24, 3)).astype("float32")
-    epoch = first - 1
+    epoch = first_epoch - 1
 
     def draws():
         nonlocal epoch
         epoch += 1
         for rows in np.split(x, 3):
-            yield rows, rows[:, :1] * (np.nan if epoch >= spoiled_from else 1.0)
+            yield rows, rows[:, :1] * (np.nan if epoch >= nan_from else 1.0)
 
     signature = (tf.TensorSpec((8, 3)), tf.TensorSpec((8, 1)))
     return tf.data.Dataset.from_generator(draws, output_signature=signature).apply(
@@ -133,20 +123,19 @@ def data(first=0, spoiled_from=99):
     )
 
 
-def stage(model, folder=None, name="fine-tune", spoiled_from=99, **options):
-    watch = Watch(folder)
-    run_stage(
-        model, lambda first: data(first, spoiled_from), data(), name=name, epochs=6, steps=3, learning_rate=0.05, loss="mse",
-        metrics=["mae"], watch=watch, show=0, key="this", **options,
-    )  # fmt: skip
-    return watch.rows
+def stage(model, folder=None, name="fine-tune", nan_from=99, best=None, xla=True):
+    progress = Progress(folder)
+    main = Stage(name, epochs=6, steps=3, learning_rate=0.05, best=best)
+    objective = Objective(model, "mse", lambda: ["mae"], "mse", xla=xla)
+    run_stage(main, objective, Data(partial(data, nan_from=nan_from), data()), progress, key="this")
+    return progress.rows
 
 
 def equal(first, second):
     return all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
 
 
-def test_a_phase_that_does_not_improve_on_what_came_before_changes_nothing():
+def test_a_stage_that_does_not_improve_on_what_came_before_changes_nothing():
     model = network()
     before = model.get_weights()
     rows = stage(model, best=-1.0)
@@ -180,25 +169,25 @@ def test_what_came_before_is_still_the_best_after_an_interruption(tmp_path, monk
 def test_a_training_that_diverges_is_an_error_and_leaves_no_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "LEAST_SECONDS", 0)
     with pytest.raises(ModelError, match=r"diverged in epoch 2 \(train\)") as caught:
-        stage(network(), tmp_path, name="train", spoiled_from=1)
+        stage(network(), tmp_path, name="train", nan_from=1)
     assert "below 0.05" in caught.value.do
     assert not (tmp_path / NAME).exists()
 
 
 def test_the_best_epoch_before_it_diverged_is_kept():
     model = network()
-    rows = stage(model, spoiled_from=2)
+    rows = stage(model, nan_from=2)
     assert len(rows) == 3 and np.isnan(rows[-1]["loss"])
     assert model.evaluate(data(), verbose=0)[0] == pytest.approx(min(row["val_loss"] for row in rows[:2]), rel=1e-4)
 
 
 def test_the_plan_says_that_a_training_diverged(parts, monkeypatch):
-    def stage(learner, *given, watch, **more):
-        watch.rows += [{"epoch": 1, "stage": "train", "loss": 1.0}, {"epoch": 2, "stage": "train", "loss": np.nan}]
+    def run(stage, objective, data, progress, **more):
+        progress.rows += [{"epoch": 1, "stage": "train", "loss": 1.0}, {"epoch": 2, "stage": "train", "loss": np.nan}]
 
-    monkeypatch.setattr("easydl.training.classification.run_stage", stage)
+    monkeypatch.setattr("easydl.training.loop.run_stage", run)
     train, val, _ = parts
-    model = easydl.classifier("tiny", classes=train.classes, size=32)
+    model = tiny(train)
     history = easydl.fit(model, train, val, augment="none", epochs=2, verbose=False)
     assert any("diverged in epoch 2" in line for line in history.params["plan"])
 

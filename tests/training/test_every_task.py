@@ -5,11 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_tasks import GRADES, discs
+from small_models import as_pretrained
 
 import easydl
 from easydl.errors import InputError, ModelError
-from easydl.networks import attach, feature_extractor, metadata_of
-from easydl.studies.dataset import decode
+from easydl.networks import feature_extractor, metadata_of
 
 LOAD = {
     "multilabel": {"label": ["corner", "stripes"]},
@@ -23,7 +23,7 @@ LOAD = {
 def table(tmp_path_factory):
     path = discs(tmp_path_factory.mktemp("discs") / "s")
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    frame.loc[::9, "size_mm"] = ""  # some images leave a question unanswered
+    frame.loc[::9, "size_mm"] = ""  # some images have no label for one of the heads
     frame.assign(image=[str(path.parent / name) for name in frame["image"]]).to_csv(path, index=False)
     return path
 
@@ -35,35 +35,43 @@ def loaded(table, task):
     return easydl.load(frame, **LOAD[task])
 
 
-def built(study, name="tiny", **options):
-    return easydl.classifier(name, study, size=32, **options)
+def built(study, **options):
+    return easydl.classifier("tiny", study, size=32, **options)
+
+
+def learnt(task, metrics):
+    value = metrics.table.set_index("name")["value"]
+    if task == "multilabel":
+        return value["AUC, mean over labels"] > 0.9
+    if task == "regression":
+        return value["R²"] > 0.8
+    if task == "ordinal":
+        return value["quadratic-weighted kappa"] > 0.6
+    return value["outcome: AUC"] > 0.9 and value["size_mm: R²"] > 0.6
 
 
 @pytest.mark.parametrize("task", list(LOAD))
-def test_a_small_network_learns_every_task(table, task, tmp_path):
+@pytest.mark.parametrize("epochs", [1, pytest.param(25, marks=pytest.mark.everything)])
+def test_a_small_network_learns_every_task(table, task, epochs, tmp_path):
     study = loaded(table, task)
     train, val, test = study.split(seed=1)
     model = built(study)
-    history = easydl.fit(model, train, val, augment="none", epochs=25, verbose=False)
+    history = easydl.fit(model, train, val, augment="none", epochs=epochs, verbose=False)
     predictions = easydl.predict(model, test)
     assert (predictions.task, len(predictions.frame)) == (task, len(test))
     metrics = easydl.evaluate(model, test, resamples=200)
     assert metrics.to_dict() == easydl.evaluate(predictions, resamples=200).to_dict()
     value = metrics.table.set_index("name")["value"]
+    assert epochs == 1 or learnt(task, metrics)
     if task == "multilabel":
-        assert value["AUC, mean over labels"] > 0.9
         assert set(history.history) == {"auc", "loss", "val_auc", "val_loss"}
     elif task == "regression":
-        assert value["R²"] > 0.8
         assert metadata_of(model).target[""] == pytest.approx((train.targets().mean(), train.targets().std()), rel=1e-5)
         error = np.abs(predictions.frame["value"] - predictions.frame["label"].astype(float)).mean()
         assert value["mean absolute error"] == pytest.approx(error, rel=1e-5)
     elif task == "ordinal":
-        assert value["quadratic-weighted kappa"] > 0.6
-        assert "val_grade_error" in history.history
+        assert "val_ordinal_error" in history.history
     else:
-        assert value["outcome: AUC"] > 0.9
-        assert value["size_mm: R²"] > 0.6
         assert metrics.heads["size_mm"].images == int((test.frame["size_mm"] != "").sum())
         assert "val_size_mm_mean_absolute_error" in history.history
     again = easydl.load_model(easydl.save_model(model, tmp_path / "m.keras"))
@@ -81,10 +89,17 @@ def test_a_small_network_learns_every_task(table, task, tmp_path):
     assert not [column for column in table_only.frame.columns if column.endswith("label")]
 
 
-@pytest.mark.parametrize(("task", "target", "explained"), [
-    ("multilabel", "stripes", "stripes"), ("regression", None, "size_mm"), ("ordinal", "large", "large"),
-    ("multitask", "size_mm", "size_mm"), ("multitask", "grade: small", "grade: small"), ("multitask", None, "outcome: "),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("task", "target", "explained"),
+    [
+        ("multilabel", "stripes", "stripes"),
+        ("regression", None, "size_mm"),
+        pytest.param("ordinal", "large", "large", marks=pytest.mark.everything),
+        pytest.param("multitask", "size_mm", "size_mm", marks=pytest.mark.everything),
+        pytest.param("multitask", "grade: small", "grade: small", marks=pytest.mark.everything),
+        ("multitask", None, "outcome: "),
+    ],
+)
 def test_every_task_is_explained(table, task, target, explained):
     study = loaded(table, task)
     model = built(study)
@@ -109,7 +124,7 @@ def test_every_task_is_explained(table, task, target, explained):
         easydl.saliency(model, study, target="nothing")
 
 
-def test_the_predicted_grade_is_what_is_explained(table):
+def test_the_predicted_class_is_what_is_explained(table):
     study = loaded(table, "ordinal")
     model = built(study)
     table_ = easydl.predict(model, study.rows(range(5))).frame
@@ -118,16 +133,12 @@ def test_the_predicted_grade_is_what_is_explained(table):
 
 
 def pretrained(study, **options):
-    """A MobileNet with made weights that counts as pretrained, so that the head is trained on cached features."""
-    model = built(study, "mobilenet_025", seed=2, **options)
-    images = decode(study, size=(32, 32), channels=1, units="0-255").astype("float32")
-    norms = feature_extractor(model)
-    for _ in range(60):  # batch normalisation gets statistics, without which a random network passes nothing on
-        norms(images, training=True)
-    return attach(model, metadata_of(model).model_copy(update={"pretrained": "made for this test"}))
+    return as_pretrained(built(study, seed=2, **options), study)
 
 
-@pytest.mark.parametrize("task", list(LOAD))
+@pytest.mark.parametrize(
+    "task", ["multitask", *(pytest.param(task, marks=pytest.mark.everything) for task in LOAD if task != "multitask")]
+)
 def test_heads_of_every_task_are_trained_on_cached_features(table, task):
     study = loaded(table, task)
     train, val, _ = study.split(seed=1)
@@ -166,8 +177,8 @@ def test_what_no_image_shows_is_learnt_from_the_table(table, tmp_path):
     pd.testing.assert_frame_equal(easydl.predict(again, test).frame, predictions.frame)
     heatmap = easydl.saliency(model, test, row=0, target="yes", verdict=False)
     assert heatmap.probability == pytest.approx(predictions.frame["p(yes)"].iloc[0], rel=1e-4)
-    told = easydl.saliency(model, case, target="yes", covariates={"marker": 3, "sex": "F"}, verdict=False)
-    assert told.probability == pytest.approx(high, rel=1e-4)
+    with_values = easydl.saliency(model, case, target="yes", covariates={"marker": 3, "sex": "F"}, verdict=False)
+    assert with_values.probability == pytest.approx(high, rel=1e-4)
     assert easydl.saliency(model, case, verdict=False).notes[0].startswith("marker was not given")
 
 
@@ -186,7 +197,7 @@ def test_covariates_that_the_model_does_not_know_are_refused(table):
     with pytest.raises(InputError, match="given with a study"):
         easydl.predict(model, study, covariates={"age": 1})
     with pytest.raises(InputError, match="no covariate"):
-        easydl.predict(easydl.classifier("tiny", classes=study.classes, size=32), case, covariates={"age": 1})
+        easydl.predict(easydl.classifier("tiny", study, size=32), case, covariates={"age": 1})
     train, val, _ = study.split(seed=0)
     for part in (train, val):
         part.frame = part.frame.drop(columns="age")
@@ -195,17 +206,20 @@ def test_covariates_that_the_model_does_not_know_are_refused(table):
     assert any("age was not given for" in note for note in easydl.predict(model, val).notes)
 
 
-def test_weights_of_findings_and_questions_are_heard(table):
+def test_weights_of_labels_and_heads_are_heard(table, stages):
     study = loaded(table, "multilabel")
     train, val, _ = study.split(seed=1)
-    words = {}
+    target, probability = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32), np.full((2, 2), 0.3, np.float32)
+    plans, losses = {}, set()
     for given in ("auto", None, {"stripes": 4.0}):
         history = easydl.fit(built(study), train, val, augment="none", epochs=1, class_weight=given, verbose=False)
-        words[str(given)] = (" ".join(history.params["plan"]), history.history["loss"][0])
-    assert "Images with a finding count more" in words["auto"][0]
-    assert "Class weights were given." in words["{'stripes': 4.0}"][0]
-    assert "count more" not in words["None"][0]
-    assert len({loss for _, loss in words.values()}) == 3
+        plans[str(given)] = " ".join(history.params["plan"])
+        loss = keras.losses.get(stages[-1][1].loss)
+        losses.add(round(float(np.mean(loss(target, probability))), 3))
+    assert "Images with a label count more" in plans["auto"]
+    assert "Class weights were given." in plans["{'stripes': 4.0}"]
+    assert "count more" not in plans["None"]
+    assert len(losses) == 3
     with pytest.raises(InputError, match="'cat'"):
         easydl.fit(built(study), train, val, class_weight={"cat": 1.0}, epochs=1)
     for task in ("regression", "multitask"):
@@ -214,7 +228,7 @@ def test_weights_of_findings_and_questions_are_heard(table):
             easydl.fit(built(train), train, val, class_weight={"yes": 1.0}, epochs=1)
 
 
-def test_questions_and_grades_of_another_study_are_refused(table):
+def test_heads_and_ordinal_classes_of_another_study_are_refused(table):
     study = loaded(table, "multitask")
     train, val, _ = study.split(seed=1)
     other = easydl.classifier("tiny", heads={"outcome": ["no", "yes"], "grade": ["a", "b"], "size_mm": 1}, size=32)

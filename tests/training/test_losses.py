@@ -6,7 +6,14 @@ import pytest
 from scipy.ndimage import distance_transform_edt
 
 from easydl.errors import InputError
-from easydl.training.losses import BOUNDARY_WEIGHT, MASK_LOSSES, SMOOTH, dice, mask_loss, signed_distance
+from easydl.training.losses import (
+    BOUNDARY_WEIGHT,
+    MASK_LOSSES,
+    SMOOTH,
+    dice,
+    mask_loss,
+    signed_distance,
+)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +71,13 @@ def test_losses_are_those_written_out(name, masks):
     np.testing.assert_allclose(found, expected(name, target, probability), rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", MASK_LOSSES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("dice_cross_entropy", "boundary") else pytest.param(name, marks=pytest.mark.everything)
+        for name in MASK_LOSSES
+    ],
+)
 def test_every_loss_trains_a_model_towards_the_mask(name, masks):
     target, _ = masks
     x = np.concatenate([target[..., 1:2] * 200, target[..., 2:3] * 200], -1).astype("float32")

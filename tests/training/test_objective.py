@@ -5,8 +5,8 @@ import pytest
 
 import easydl
 from easydl.errors import InputError
-from easydl.training.objective import KERAS_LOSSES, LOSSES, objective, scaled_error, weighed_findings
-from easydl.training.ordinal import grade_error, ordinal_loss
+from easydl.training.losses import ordinal_error, ordinal_loss, scaled_error, weighted_binary_cross_entropy
+from easydl.training.objective import KERAS_LOSSES, LOSSES, classifier_objective
 
 RNG = np.random.default_rng(0)
 
@@ -24,7 +24,7 @@ def test_the_ordinal_loss_is_cross_entropy_plus_the_squared_earth_movers_distanc
 def test_the_error_in_grades_is_that_of_the_median():
     probability = np.array([[0.5, 0.3, 0.2], [0.4, 0.3, 0.3], [0.1, 0.1, 0.8]], np.float32)
     target = np.eye(3, dtype=np.float32)[[0, 0, 0]]
-    assert np.asarray(grade_error(target, probability)).tolist() == [0, 1, 2]
+    assert np.asarray(ordinal_error(target, probability)).tolist() == [0, 1, 2]
 
 
 def test_the_error_of_a_number_is_counted_in_deviations():
@@ -62,7 +62,7 @@ def test_every_loss_is_at_its_lowest_for_the_truth_and_differs_from_the_others(t
         guess = rng.dirichlet(np.ones(3), 2).astype("float32")
 
     def mean(name, answer):
-        kind = objective(model, metadata, Numbers(), None, name).loss
+        kind = classifier_objective(model, metadata, Numbers(), None, name).loss
         kind = __import__("keras").losses.get(kind) if isinstance(kind, str) else kind
         return float(np.mean(np.asarray(kind(target, answer))))
 
@@ -77,15 +77,15 @@ def test_a_loss_of_another_task_is_refused():
 
     model = easydl.classifier("tiny", size=16)
     with pytest.raises(InputError, match="cross_entropy, focal"):
-        objective(model, metadata_of(model), Numbers(), None, "huber")
+        classifier_objective(model, metadata_of(model), Numbers(), None, "huber")
     model = easydl.classifier("tiny", size=16, heads={"a": 2})
-    with pytest.raises(InputError, match="each question has its own"):
-        objective(model, metadata_of(model), Numbers(), None, "focal")
+    with pytest.raises(InputError, match="each head has its own"):
+        classifier_objective(model, metadata_of(model), Numbers(), None, "focal")
 
 
 def test_findings_are_weighed_where_they_are_present():
     target, probability = np.array([[1.0, 0.0]], np.float32), np.array([[0.2, 0.3]], np.float32)
-    found = float(np.asarray(weighed_findings([3.0, 5.0])(target, probability))[0])
+    found = float(np.asarray(weighted_binary_cross_entropy([3.0, 5.0])(target, probability))[0])
     assert found == pytest.approx(-(3 * np.log(0.2) + np.log(0.7)) / 2, rel=1e-5)
 
 
@@ -99,7 +99,7 @@ def test_focal_findings_are_weighed_as_well():
     p = RNG.uniform(0.05, 0.95, (20, 3)).astype("float32")
 
     def found(weights):
-        loss = objective(model, metadata_of(model), Numbers(), weights, "focal").loss
+        loss = classifier_objective(model, metadata_of(model), Numbers(), weights, "focal").loss
         return np.asarray(loss(target, p))
 
     more = np.array([3.0, 1.0, 5.0])

@@ -1,8 +1,9 @@
-"""The window, the way of values and the spacing that were chosen travel with the model."""
+"""The window, the normalisation and the spacing that were chosen travel with the model."""
 
 import numpy as np
 import pytest
-from made import dicom_series, nifti_study, outlined_study, png_study
+from made import dicom_series, outlined_study
+from small_models import tiny
 
 import easydl
 from easydl.errors import InputError
@@ -39,10 +40,9 @@ def test_z_score_is_that_of_the_voxels_above_air():
     np.testing.assert_array_equal(with_units, out)
 
 
-def test_z_score_travels_with_a_classifier(tmp_path):
-    study = easydl.load(png_study(tmp_path / "s", per_class=9))
-    train, val, test = study.split(seed=1)
-    model = easydl.classifier("tiny", classes=study.classes, size=32)
+def test_z_score_travels_with_a_classifier(parts, tmp_path):
+    train, val, test = parts
+    model = tiny(train)
     easydl.fit(model, train, val, augment="none", epochs=1, normalise="z-score", verbose=False)
     path = easydl.save_model(model, tmp_path / "m.keras")
     again = easydl.load_model(path)
@@ -53,11 +53,10 @@ def test_z_score_travels_with_a_classifier(tmp_path):
     np.testing.assert_allclose(easydl.predict(again, test).frame.filter(like="p(").to_numpy(), plain, atol=1e-5)
 
 
-def test_spacing_travels_with_a_segmenter(tmp_path):
-    study = easydl.load(nifti_study(tmp_path / "s", cases=9), mask="mask")
-    train, val, test = study.split(seed=1)
-    model = easydl.unet3d(study)
-    easydl.fit(model, train, val, augment="none", epochs=1, spacing_mm=(4.0, 3.0, 3.0), verbose=False)
+def test_spacing_travels_with_a_segmentation_model(volume_parts, few_steps):
+    train, val, test = volume_parts
+    model = easydl.unet3d(train, width=4)
+    easydl.fit(model, train, val, augment="none", epochs=1, batch_size=1, spacing_mm=(4.0, 3.0, 3.0), verbose=False)
     metadata = metadata_of(model)
     assert metadata.spacing_mm == (4.0, 3.0, 3.0)
     scan = test.scan(0)  # 24 x 28 x 20 voxels of 2 x 1.5 x 1.5 mm
@@ -65,14 +64,14 @@ def test_spacing_travels_with_a_segmenter(tmp_path):
     assert easydl.predict(model, scan).mask.shape == scan.shape
 
 
-def test_long_images_are_reduced_and_the_plan_says_so(tmp_path):
+def test_long_images_are_downsampled_and_the_plan_says_so(tmp_path, stages):
     study = easydl.load(outlined_study(tmp_path / "s", cases=9, shapes=((40, 640), (40, 800), (36, 48))))
     train, val, _ = study.split(seed=1)
     model = easydl.unet(study, width=4)
     plan = easydl.fit(model, train, val, augment="none", epochs=1, verbose=False).params["plan"]
     longer = sum(train.reference(row).shape == (40, 800) for row in range(len(train)))
     assert 0 < longer < len(train)
-    assert f"{longer} of {len(train)} images are longer than 640 pixels and are reduced to that." in plan
+    assert f"{longer} of {len(train)} images are longer than 640 pixels and are downsampled to that." in plan
     by_width = {scan.shape[1]: scan for scan in (study.scan(row) for row in range(3))}
     shapes = {width: working_grid(metadata_of(model), scan).shape[:2] for width, scan in by_width.items()}
     assert shapes == {640: (40, 640), 800: (32, 640), 48: (36, 48)}
@@ -83,24 +82,22 @@ def test_long_images_are_reduced_and_the_plan_says_so(tmp_path):
     ("choice", "words"),
     [
         ({"normalise": "minmax"}, "minmax"),
-        ({"spacing_mm": (1.0, 1.0)}, "classifier"),
+        ({"spacing_mm": (1.0, 1.0)}, "segmentation model"),
         ({"window": "lungs"}, "lungs"),
     ],
 )
-def test_choices_that_do_not_fit_are_refused(tmp_path, choice, words):
-    study = easydl.load(png_study(tmp_path / "s", per_class=9))
-    train, val, _ = study.split(seed=1)
-    model = easydl.classifier("tiny", classes=study.classes, size=32)
+def test_choices_that_do_not_fit_are_refused(parts, choice, words):
+    train, val, _ = parts
+    model = tiny(train)
     with pytest.raises(InputError, match=words):
         easydl.fit(model, train, val, epochs=1, verbose=False, **choice)
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.0, 1.0, 1.0), (np.nan, 1.0, 1.0)])
-def test_a_spacing_that_is_none_is_refused(tmp_path, spacing):
-    study = easydl.load(nifti_study(tmp_path / "s", cases=9), mask="mask")
-    train, val, _ = study.split(seed=1)
-    with pytest.raises(InputError, match="no spacing"):
-        easydl.fit(easydl.unet3d(study), train, val, spacing_mm=spacing, verbose=False)
+def test_a_spacing_that_is_not_valid_is_refused(volume_parts, spacing):
+    train, val, _ = volume_parts
+    with pytest.raises(InputError, match="not a valid spacing"):
+        easydl.fit(easydl.unet3d(train, width=4), train, val, spacing_mm=spacing, verbose=False)
 
 
 def test_z_score_is_refused_for_ct(tmp_path):

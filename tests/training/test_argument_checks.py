@@ -5,25 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made import outlined_study, png_study
 from made_tasks import discs
+from small_models import as_pretrained
 
 import easydl
 from easydl.errors import InputError, ModelError
-from easydl.networks import attach, metadata_of
+from easydl.networks import metadata_of
 from easydl.prediction import check_classes
 from easydl.studies.dataset import decode
 from easydl.training.argument_checks import check_options
-
-
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory):
-    return easydl.load(png_study(tmp_path_factory.mktemp("s"), per_class=20)).split(seed=1)
-
-
-@pytest.fixture(scope="module")
-def outlined(tmp_path_factory):
-    return easydl.load(outlined_study(tmp_path_factory.mktemp("o"), cases=9)).split(seed=1)
 
 
 def small(classes):
@@ -74,27 +64,23 @@ def test_a_validation_part_that_does_not_fit_is_refused(parts):
     [
         (lambda: easydl.unet(width=4), {"class_weight": {"foreground": 2.0}}),
         (lambda: easydl.unet(width=4), {"fine_tune": True}),
-        (lambda: pretrained(easydl.unet(width=4)), {"fine_tune": False}),
+        (lambda: as_pretrained(easydl.unet(width=4)), {"fine_tune": False}),
         (lambda: easydl.image_to_image("autoencoder", width=4), {"class_weight": {"channel 1": 2.0}}),
         (lambda: easydl.image_to_image("autoencoder", width=4), {"fine_tune": True}),
         (lambda: easydl.classifier("tiny", size=32), {"fine_tune": True}),
     ],
 )
-def test_options_that_a_model_cannot_use_are_refused(outlined, make, options):
-    train, val, _ = outlined
+def test_options_that_a_model_cannot_use_are_refused(masked_parts, make, options):
+    train, val, _ = masked_parts
     with pytest.raises(InputError, match=f"{next(iter(options))}.* was given") as caught:
         easydl.fit(make(), train, val, epochs=1, verbose=False, **options)
     assert caught.value.expected and caught.value.do
 
 
-def pretrained(model):
-    return attach(model, metadata_of(model).model_copy(update={"pretrained": "made for this test"}))
-
-
 def test_options_that_change_nothing_are_taken():
     for model in (easydl.unet(width=4), easydl.classifier("tiny", size=32)):
         check_options(metadata_of(model), False, None)
-    check_options(metadata_of(pretrained(easydl.classifier("tiny", size=32))), True, {"class 1": 2.0})
+    check_options(metadata_of(as_pretrained(easydl.classifier("tiny", size=32))), True, {"class 1": 2.0})
 
 
 @pytest.mark.parametrize(
@@ -119,11 +105,11 @@ def test_neither_a_path_nor_a_table_is_trained_on(parts):
         with pytest.raises(InputError, match="was given to train on") as caught:
             easydl.fit(small(train.classes), *given, epochs=1)
         assert "split" in caught.value.do
-    with pytest.raises(InputError, match="spoils its images itself"):
+    with pytest.raises(InputError, match="corrupts its images itself"):
         easydl.fit(easydl.image_to_image("autoencoder", width=4), feed, epochs=1)
 
 
-def test_every_question_of_a_dataset_has_a_loss_of_its_own(tmp_path):
+def test_every_head_of_a_dataset_has_a_loss_of_its_own(tmp_path):
     study = easydl.load(discs(tmp_path / "s", n=32), heads=["outcome", "size_mm"])
     model = easydl.classifier("tiny", heads=study.heads, size=32)
     feed = study.batches(16, size=(32, 32))

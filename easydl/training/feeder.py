@@ -1,0 +1,126 @@
+"""The one skeleton of training: read, plan, augment, train in stages, leave a model that plain Keras opens."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from easydl.networks import attach, metadata_of, set_window
+from easydl.networks.metadata import ModelMetadata
+from easydl.studies import Study
+from easydl.training import loop
+from easydl.training.callbacks import Progress
+from easydl.training.checkpoint import training_key
+from easydl.training.loop import Data, Stage
+from easydl.training.objective import Objective
+from easydl.training.plan import Plan, Settings, Window, choose_window, described_task
+
+if TYPE_CHECKING:
+    from easydl.augmentation.augmenter import Augmenter
+
+
+class Feeder(ABC):
+    """One way of training: how its data are read, planned and fed. `run` is the same for all of them."""
+
+    reading = "Reading the images"
+
+    def __init__(
+        self,
+        model: keras.Model,
+        parts: tuple[Study, Study],
+        metadata: ModelMetadata,
+        settings: Settings,
+        progress: Progress,
+    ) -> None:
+        self.model, (self.train, self.val) = model, parts
+        self.metadata, self.settings, self.progress = metadata, settings, progress
+        self.augment: Augmenter | None = None
+        self.plan: Plan
+
+    def run(self) -> Plan:
+        """Train the model in place. Returns what was chosen."""
+        self.progress.status(state="running", stage="loading", message=self.reading)
+        values = self.read()
+        self.plan = self.choose(choose_window(self.settings.window, self.train, values))
+        self.augment = self._augmenter()
+        self.plan = self.with_augmentation()
+        attach(self.model, self.metadata.model_copy(update={"patch": self.plan.patch}))
+        self.metadata = metadata_of(set_window(self.model, self.plan.window, self.plan.units))
+        self.progress.say(*self.plan.why)
+        objective = self.objective()
+        data = self.data()
+        key = training_key(self.metadata, self.plan, self.settings, (self.train, self.val), self.targets())
+        self.stages(objective, data, key)
+        _leave_plain(self.model, objective, self.plan.learning_rate)
+        return self.plan
+
+    @abstractmethod
+    def read(self) -> np.ndarray:
+        """Decode both parts. Returns some pixel values of the training part, in the model's units."""
+
+    @abstractmethod
+    def choose(self, window: Window) -> Plan:
+        """The plan."""
+
+    @abstractmethod
+    def objective(self) -> Objective:
+        """What is minimised."""
+
+    @abstractmethod
+    def data(self) -> Data:
+        """The batches of the main stage."""
+
+    def names(self) -> Iterable[str]:
+        """All names that may name a side, which a mirror image would make false."""
+        return ()
+
+    def targets(self) -> Sequence[Any]:
+        """Arrays that must be the same when a training goes on from a checkpoint."""
+        return ()
+
+    def with_augmentation(self) -> Plan:
+        """The plan with what the augmentation left out."""
+        return self.plan.because(*(self.augment.notes if self.augment else ()))
+
+    def stages(self, objective: Objective, data: Data, key: str) -> None:
+        """Train: a single stage, unless a way of training needs more."""
+        loop.run_stage(self.main_stage(), objective, data, self.progress, key=key)
+
+    def main_stage(self) -> Stage:
+        """The stage of the whole network."""
+        return Stage("train", self.plan.epochs, self.plan.steps, self.plan.learning_rate)
+
+    def explain(self, sentence: str) -> None:
+        """Add a reason to the plan while training runs."""
+        self.plan = self.plan.because(sentence)
+        self.progress.say(sentence)
+
+    def _augmenter(self) -> Augmenter | None:
+        if self.settings.preset.name == "none":
+            return None
+        return self.settings.preset.augmenter(
+            dimension=self.metadata.dimension,
+            units=self.plan.units,
+            window=self.plan.window,
+            seed=self.settings.seed,
+            classes=self.names(),
+            spacing_mm=self.metadata.spacing_mm,
+            channels=self.metadata.channels,
+            task=described_task(self.metadata),
+        )
+
+
+def _leave_plain(model: keras.Model, objective: Objective, learning_rate: float) -> None:
+    """Compile with losses that Keras itself knows, so that ``model.save`` opens anywhere without easydl."""
+    if objective.learner is not model:
+        optimizer = keras.optimizers.AdamW(learning_rate)
+    elif model.compiled and objective.loss != objective.plain:
+        optimizer = model.optimizer
+    else:
+        return
+    optimizer.build(model.trainable_variables)
+    model.compile(optimizer=optimizer, loss=objective.plain, jit_compile=False)

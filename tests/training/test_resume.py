@@ -1,0 +1,120 @@
+"""A training that was killed goes on, one for each loop; one that is asked to stop stops."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+from made import png_study
+from small_models import as_pretrained, tiny
+
+import easydl
+from easydl.training import checkpoint
+
+TRAIN = """
+import easydl, sys
+train, val, _ = easydl.load(sys.argv[1]).split(seed=1)
+model = easydl.classifier("tiny", train, size=32)
+import easydl.training.checkpoint as c; c.LEAST_SECONDS = 0
+h = easydl.fit(model, train, val, augment="none", epochs=400, run=sys.argv[2], verbose=False)
+print("EPOCHS", len(h.history["loss"]), "STOPPED", h.params["stopped"])
+"""
+PATIENCE_S = 300
+"""A bound against a hang, not a measure: it may be long on a busy machine."""
+
+
+def child(table, folder):
+    return subprocess.Popen([sys.executable, "-c", TRAIN, str(table), str(folder)], stdout=subprocess.PIPE)
+
+
+def wait_until(condition, process):
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_killed_training_goes_on_and_a_stopped_one_stops(tmp_path):
+    table, run = png_study(tmp_path / "s", per_class=8), tmp_path / "run"
+    run.mkdir()
+    process = child(table, run)
+    wait_until((run / "checkpoint.npz").exists, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = len(pd.read_csv(run / "history.csv"))
+    assert done >= 1
+    again = child(table, run)
+    wait_until(lambda: len(pd.read_csv(run / "history.csv")) > done, again)
+    rows = pd.read_csv(run / "history.csv")
+    assert rows["epoch"].tolist() == list(range(1, len(rows) + 1))
+    (run / "stop").touch()
+    out, _ = again.communicate(timeout=PATIENCE_S)
+    assert b"STOPPED True" in out
+    assert json.loads((run / "status.json").read_text())["epoch"] >= done
+
+
+@pytest.fixture
+def killed_in(monkeypatch):
+    """Kill the next training after the first epoch of a stage, when its checkpoint is on the disk."""
+    monkeypatch.setattr(checkpoint, "LEAST_SECONDS", 0)
+    save = checkpoint.Checkpoint.on_epoch_end
+
+    def arm(fit):
+        def killed(self, epoch, logs=None):
+            save(self, epoch, logs)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as during:
+            during.setattr(checkpoint.Checkpoint, "on_epoch_end", killed)
+            with pytest.raises(KeyboardInterrupt):
+                fit()
+
+    return arm
+
+
+def test_fine_tuning_goes_on_without_training_its_head_again(parts, killed_in, tmp_path, monkeypatch):
+    train, val, _ = parts
+
+    def fit():
+        model = as_pretrained(tiny(train, seed=2))
+        return easydl.fit(model, train, val, augment="none", epochs=3, fine_tune=True, run=tmp_path, verbose=False)
+
+    killed_in(fit)
+    monkeypatch.setattr("easydl.training.classification.features", None)
+    fit()
+    assert pd.read_csv(tmp_path / "history.csv")["stage"].tolist() == ["head"] * 3 + ["fine-tune"] * 3
+    assert not (tmp_path / "checkpoint.npz").exists()
+
+
+def test_a_head_that_was_killed_is_trained_again(parts, tmp_path, monkeypatch):
+    train, val, _ = parts
+
+    def fit():
+        model = as_pretrained(tiny(train, seed=2))
+        return easydl.fit(model, train, val, augment="none", epochs=3, fine_tune=False, run=tmp_path, verbose=False)
+
+    def killed(self, epoch, logs=None):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as during:
+        during.setattr("easydl.training.callbacks.Progress.on_epoch_end", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fit()
+    assert len(fit().history["loss"]) == 3
+
+
+def test_patches_go_on_where_they_were(masked_parts, killed_in, few_steps, tmp_path):
+    train, val, _ = masked_parts
+
+    def fit():
+        model = easydl.unet(train, width=4)
+        return easydl.fit(model, train, val, augment="none", epochs=3, batch_size=1, run=tmp_path, verbose=False)
+
+    killed_in(fit)
+    history = fit()
+    assert pd.read_csv(tmp_path / "history.csv")["epoch"].tolist() == [1, 2, 3]
+    assert len(history.history["val_dice"]) == 3
