@@ -1,4 +1,4 @@
-"""The traps of medical deep-learning studies, looked for before training and said in words."""
+"""The traps of medical deep-learning studies, looked for before training and described as text."""
 
 from easydl.traps.checks import audit, refuse_leakage
 from easydl.traps.issues import Audit, Issue

@@ -13,14 +13,14 @@ from easydl.evaluation.intervals import PatientBootstrap, auc_interval, auc_stat
 FOLDS = 5
 PERMUTATIONS = 199
 ENOUGH = 10
-LEAST_PATIENTS = 10
+MIN_PATIENTS = 10
 RESAMPLES = 1000
-MOST_CATEGORIES = 20
+MAX_CATEGORIES = 20
 
 
 @dataclass(frozen=True)
 class Association:
-    """AUC of guessing the class from a field alone, its interval, and the permutation p value."""
+    """AUC of predicting the class from a field alone, its interval, and the permutation p value."""
 
     auc: float
     low: float
@@ -30,24 +30,16 @@ class Association:
 
 
 def associate(columns: pd.DataFrame, label: pd.Series, patient: pd.Series, *, seed: int = 0) -> Association | None:
-    """Guess the class from some columns with a shallow tree, five-fold by patient, and measure the AUC.
+    """Predict the class from some columns with a shallow tree, five-fold by patient, and measure the AUC.
 
-    Args:
-        columns: The columns as text; numbers are used as numbers, other text as categories, blanks as missing.
-        label: The class of each row; with more than two, the most frequent one against the rest.
-        patient: The patient of each row.
-        seed: Of the folds, the permutations and the bootstrap.
-
-    Returns:
-        The association, or None when the columns do not vary or there are too few patients to tell.
-
-    References:
-        Zech 2018, PLOS Medicine 1002683 (the hospital alone: AUC 0.861); permutation test: Phipson & Smyth 2010.
+    Numbers are used as numbers, other text as categories. With more than two classes it is the most frequent one
+    against the rest. None when the columns do not vary or there are too few patients to tell. Zech 2018, PLOS Medicine
+    1002683 (the hospital alone: AUC 0.861); permutation test: Phipson & Smyth 2010.
     """
     features = _features(columns)
     positive = (label == label.value_counts().index[0]).to_numpy()
     per_class = [patient[positive].nunique(), patient[~positive].nunique()]
-    if features is None or min(per_class) < LEAST_PATIENTS // 2 or patient.nunique() < LEAST_PATIENTS:
+    if features is None or min(per_class) < MIN_PATIENTS // 2 or patient.nunique() < MIN_PATIENTS:
         return None
     codes = pd.factorize(patient)[0]
     scores = _out_of_fold(features, positive, codes, seed)
@@ -59,7 +51,7 @@ def associate(columns: pd.DataFrame, label: pd.Series, patient: pd.Series, *, se
     if auc > 0.5 and interval.low > 0.45:
         rng = np.random.default_rng(seed)
         exceed = done = 0
-        # Besag & Clifford 1991: once ten permutations have done as well, the answer is clear and the rest is spared.
+        # Besag & Clifford 1991: once ten permutations have done as well, the result is clear and the rest is spared.
         while done < PERMUTATIONS and exceed < ENOUGH:
             exceed += _permuted(features, positive, codes, rng, seed) >= auc
             done += 1
@@ -81,7 +73,7 @@ def _features(columns: pd.DataFrame) -> np.ndarray | None:
         numbers = pd.to_numeric(text, errors="coerce")
         if numbers.notna().mean() > 0.5:
             parts.append(numbers.fillna(-1.0).to_numpy(float)[:, None])
-        elif text.nunique() <= MOST_CATEGORIES:
+        elif text.nunique() <= MAX_CATEGORIES:
             parts.append(pd.get_dummies(text).to_numpy(float))
     features = np.concatenate(parts, axis=1) if parts else np.empty((len(columns), 0))
     return features if features.shape[1] and (np.ptp(features, axis=0) > 0).any() else None
@@ -99,8 +91,9 @@ def _out_of_fold(features: np.ndarray, positive: np.ndarray, patient: np.ndarray
             tree = DecisionTreeClassifier(max_depth=3, min_samples_leaf=3, random_state=seed)
             tree.fit(features[train], positive[train])
             # Centring on the fold's own prevalence keeps folds of unequal prevalence from pulling the AUC below 0.5.
-            share = positive[train].mean()
-            scores[test] = (tree.predict_proba(features[test])[:, -1] if 0 < share < 1 else share) - share
+            prevalence = positive[train].mean()
+            probability = tree.predict_proba(features[test])[:, -1] if 0 < prevalence < 1 else prevalence
+            scores[test] = probability - prevalence
     return scores
 
 

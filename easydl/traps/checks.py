@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,15 @@ if TYPE_CHECKING:
 
 WARN_LOW, STRONG_LOW = 0.60, 0.75
 FEW_TEST, SOME_TEST = 10, 30
-SKIPPED = {"image", "mask", "label", "patient", "split", "given_split", "filename", "followup"}
+MAX_ROWS = 20
+NOT_COVARIATES = {"image", "mask", "label", "patient", "split", "given_split", "filename", "followup"}
+FILE_PROPERTIES = {
+    "the size of the image in pixels": ["width", "height"],
+    "the type of the file": ["file_type"],
+    "the JPEG compression (quality and tables)": ["jpeg_quality", "jpeg_tables"],
+}
+PIXEL_PROPERTIES = {"colour or grey": "coloured", "text in the image": "burned_in_text"}
+"""What is seen in the pixels but is not the patient: looked at once, with the digests."""
 
 
 def audit(study: Study, *, seed: int = 0) -> Audit:
@@ -28,8 +37,8 @@ def audit(study: Study, *, seed: int = 0) -> Audit:
         seed: Of permutations and intervals.
 
     Returns:
-        An `Audit`: findings, the worst first. BLOCK means that a test result would be meaningless; UNTESTED that the
-        question could not be asked.
+        An `Audit`: issues, the worst first. BLOCK means that a test result would be meaningless; UNTESTED that the
+        check could not be made.
 
     Raises:
         InputError: Images cannot be read (identical images are found by their pixels).
@@ -40,48 +49,37 @@ def audit(study: Study, *, seed: int = 0) -> Audit:
     References:
         Yagis 2021 (leakage inflates accuracy by 29-55 points); Zech 2018 (hospital as confounder); Erickson 2018.
     """
-    issues = [*_patients(study), *_identical(study), *_lettering(study)]
-    if study.task in ("classification", "ordinal") and "label" in study.frame.columns:
-        issues += [*_counts(study), *_confounders(study, seed)]
-    for name, asked in study.heads.items():
-        if asked == 1:
-            issues.append(
-                _untested(study, f"{name}: counts and confounders are looked for in classes only, not in numbers.")
-            )
-            continue
-        one = study.head(name)
-        others = [column for column in study.heads if column != "label"]
-        one = replace(one, frame=one.frame.drop(columns=others))
-        issues += [
-            replace(found, sentence=f"{name}: {found.sentence}") for found in (*_counts(one), *_confounders(one, seed))
-        ]
-    if study.task in ("multilabel", "regression"):
-        words = f"Counts and confounders are looked for in classes only; this study's task is {study.task}."
-        issues.append(_untested(study, words))
-    issues.sort(key=lambda one: SEVERITIES.index(one.severity))
+    issues = [*_patients(study), *_identical(study), *_burned_in_text(study), *_by_task(study, seed)]
+    issues.sort(key=lambda issue: SEVERITIES.index(issue.severity))
     return Audit(tuple(issues), study.name)
 
 
-def _untested(study: Study, sentence: str) -> Issue:
-    return Issue(
-        "A4", "UNTESTED", sentence, "Compare the findings or numbers between scanners, sites and sexes by hand.",
-        n=study.n_patients,
-    )  # fmt: skip
+def _by_task(study: Study, seed: int) -> Iterator[Issue]:
+    task = study.task
+    if task.is_multiple:
+        for name in study.heads:
+            head = study.head(name)
+            # The other heads' columns are labels, not covariates.
+            head = replace(head, frame=head.frame.drop(columns=[column for column in study.heads if column != "label"]))
+            yield from (replace(issue, sentence=f"{name}: {issue.sentence}") for issue in _by_task(head, seed))
+    elif task.per_image and task.exclusive and "label" in study.frame.columns:
+        yield from _counts(study)
+        yield from _confounders(study, seed)
+    elif task.per_image:
+        yield Issue(
+            "A4",
+            "UNTESTED",
+            f"Counts and confounders are tested for classes only; this task is {task}.",
+            "Compare the labels or values between scanners, sites and sexes by hand.",
+            n=study.n_patients,
+        )
 
 
 def refuse_leakage(train: Study, val: Study, override: str | None = None) -> list[str]:
-    """Refuse to train when a patient or an identical image is in both parts.
-
-    Args:
-        train: Training part.
-        val: Validation part.
-        override: A reason, in writing, for training anyway.
-
-    Returns:
-        What goes on the record: empty, or the override.
+    """Refuse to train when a patient or an identical image is in both parts; returns what goes on the record.
 
     Raises:
-        LeakageError: With the numbers.
+        LeakageError: With the numbers, unless ``override`` gives a reason in writing.
     """
     from easydl.studies.cohort import patient_key
 
@@ -90,7 +88,7 @@ def refuse_leakage(train: Study, val: Study, override: str | None = None) -> lis
     if not patients and not images:
         return []
     what = f"{len(patients)} patients and {len(images)} identical images are in both training and validation"
-    earlier = [one for one in train.overrides if one in val.overrides]
+    earlier = [reason for reason in train.overrides if reason in val.overrides]
     if (override or "").strip():
         return [*earlier, f"Trained although {what}. Reason given: {(override or '').strip()}"]
     if earlier:
@@ -109,186 +107,196 @@ def _patients(study: Study) -> list[Issue]:
         hint = f" {shared} file names share a stem with another, as images of one patient often do." if shared else ""
         return [
             Issue(
-                "A1", "UNTESTED", "The patients are not known: leakage between training and test cannot be excluded."
-                + hint, "Add a column with the patient, if one patient can have several images.", n=len(study),
+                "A1",
+                "UNTESTED",
+                f"The patients are not known: leakage between training and test cannot be excluded.{hint}",
+                "Add a column with the patient, if one patient can have several images.",
+                n=len(study),
             )
-        ]  # fmt: skip
-    from easydl.studies.cohort import patient_key, shared_patients
+        ]
+    return _patients_in_two_parts(study) or [_patients_separate(study), *_spellings(study)]
+
+
+def _patients_in_two_parts(study: Study) -> list[Issue]:
+    from easydl.studies.cohort import shared_patients
 
     for column in ("split", "given_split"):
-        if column not in study.frame.columns:
-            continue
-        leaking = shared_patients(study.frame, column)
-        used = column == "split"
+        leaking = shared_patients(study.frame, column) if column in study.frame.columns else []
         if leaking:
-            rows = study.frame.index[study.frame["patient"].isin(leaking)][:20]
+            used = column == "split"
             which = "The split" if used else "The split that came with the data (not used)"
             return [
                 Issue(
-                    "A1", "BLOCK" if used else "WARN",
+                    "A1",
+                    "BLOCK" if used else "WARN",
                     f"{which} puts {len(leaking)} of {study.n_patients} patients in more than one part.",
                     "Use study.split(seed=0), which keeps patients together.",
-                    value=len(leaking), n=study.n_patients, rows=tuple(int(r) for r in rows),
+                    value=len(leaking),
+                    n=study.n_patients,
+                    rows=_rows(study.frame.index[study.frame["patient"].isin(leaking)]),
                 )
-            ]  # fmt: skip
-    text = (
-        "No patient is in two parts." if "split" in study.frame.columns else "Patients are known and can be kept apart."
-    )
-    found = [Issue("A1", "OK", text, n=study.n_patients)]
+            ]
+    return []
+
+
+def _patients_separate(study: Study) -> Issue:
+    split = "split" in study.frame.columns
+    text = "No patient is in two parts." if split else "Patients are known and can be kept in one part each."
+    return Issue("A1", "OK", text, n=study.n_patients)
+
+
+def _spellings(study: Study) -> list[Issue]:
+    from easydl.studies.cohort import patient_key
+
     spellings = study.frame["patient"].drop_duplicates()
-    written = spellings[spellings.map(patient_key).duplicated(keep=False)]
-    if len(written):
-        people = written.map(patient_key).nunique()
-        found.append(
-            Issue(
-                "A1", "WARN", f"{people} patients seem to be written in several ways ({len(written)} spellings that differ "
-                "by case, spaces, punctuation or leading zeros). Splits by easydl keep them together.",
-                "Write every patient in one way, so that they are counted once.", value=people, n=study.n_patients,
-                rows=tuple(int(row) for row in written.index[:20]),
-            )
-        )  # fmt: skip
-    return found
+    keys = spellings.map(patient_key)
+    doubled = keys[keys.duplicated(keep=False)]
+    if doubled.empty:
+        return []
+    return [
+        Issue(
+            "A1",
+            "WARN",
+            f"{doubled.nunique()} patients seem to be written in several ways ({len(doubled)} spellings that differ by "
+            "case, spaces, punctuation or leading zeros). Splits by easydl keep them together.",
+            "Write every patient in one way, so that they are counted once.",
+            value=doubled.nunique(),
+            n=study.n_patients,
+            rows=_rows(doubled.index),
+        )
+    ]
 
 
 def _identical(study: Study) -> list[Issue]:
-    frame = study.frame.assign(_content=study.digests())
-    doubled = frame[frame["_content"].duplicated(keep=False)]
-    if doubled.empty:
+    frame = study.frame.assign(_digest=study.digests())
+    copies = frame[frame["_digest"].duplicated(keep=False)]
+    if copies.empty:
         return [Issue("A2", "OK", "No two images are identical.", n=len(study))]
-    rows = tuple(int(r) for r in doubled.index[:20])
-    sets = doubled.groupby("_content")
-    found = []
-    targets = list(study.heads) or [column for column in ("label",) if column in frame.columns]
-    if conflicts := int(sum((sets[target].nunique() > 1).sum() for target in targets)):
-        found.append(
-            Issue(
-                "A7", "BLOCK", f"{conflicts} identical images carry different labels.",
-                "Decide which label is right and take the other rows out.", value=conflicts, n=len(study), rows=rows,
-            )
-        )  # fmt: skip
+    sets, rows, n = copies.groupby("_digest"), _rows(copies.index), len(study)
+    issues = []
+    labels = list(study.heads) or [column for column in ("label",) if column in frame.columns]
+    if conflicts := int(sum((sets[label].nunique() > 1).sum() for label in labels)):
+        sentence = f"{conflicts} identical images carry different labels."
+        fix = "Decide which label is right and remove the other rows."
+        issues.append(Issue("A7", "BLOCK", sentence, fix, value=conflicts, n=n, rows=rows))
     if "split" in frame.columns and (crossing := int((sets["split"].nunique() > 1).sum())):
-        found.append(
-            Issue(
-                "A2", "BLOCK", f"{crossing} identical images are in more than one part of the split.",
-                "Use study.split(seed=0), which keeps them together, or take the copies out.",
-                value=crossing, n=len(study), rows=rows,
-            )
-        )  # fmt: skip
-        return found
+        sentence = f"{crossing} identical images are in more than one part of the split."
+        fix = "Use study.split(seed=0), which keeps them together, or remove the copies."
+        return [*issues, Issue("A2", "BLOCK", sentence, fix, value=crossing, n=n, rows=rows)]
     across = int((sets["patient"].nunique() > 1).sum()) if study.patients_known else 0
     more = f"; {across} of them under different patients" if across else ""
-    copied = "1 image occurs" if sets.ngroups == 1 else f"{sets.ngroups} images occur"
-    found.append(
-        Issue(
-            "A2", "WARN",
-            f"{copied} more than once ({len(doubled)} rows{more}). A split by easydl keeps copies in one part.",
-            "Take the copies out, or check whether the patients are the same.",
-            value=sets.ngroups, n=len(study), rows=rows,
-        )
-    )  # fmt: skip
-    return found
+    images = "1 image occurs" if sets.ngroups == 1 else f"{sets.ngroups} images occur"
+    sentence = f"{images} more than once ({len(copies)} rows{more}). A split by easydl keeps copies in one part."
+    fix = "Remove the copies, or check whether the patients are the same."
+    return [*issues, Issue("A2", "WARN", sentence, fix, value=sets.ngroups, n=n, rows=rows)]
 
 
 def _counts(study: Study) -> list[Issue]:
-    frame = study.frame
+    frame, n = study.frame, study.n_patients
     patients = frame.groupby("label")["patient"].nunique().sort_values()
     listing = ", ".join(f"{name} {count}" for name, count in patients.items())
     what = "patients" if study.patients_known else "images"
-    found = [Issue("A8", "NOTE", f"{what.capitalize()} in each class: {listing}.", n=study.n_patients)]
-    if patients.iloc[-1] > 5 * patients.iloc[0]:
-        found.append(
-            Issue(
-                "A8", "WARN", f"The classes are unequal: {listing}.",
-                "Look at sensitivity and specificity rather than accuracy; training weighs the classes.",
-                value=float(patients.iloc[-1] / patients.iloc[0]), n=study.n_patients,
-            )
-        )  # fmt: skip
+    issues = [Issue("A8", "NOTE", f"{what.capitalize()} in each class: {listing}.", n=n)]
+    ratio = float(patients.iloc[-1] / patients.iloc[0])
+    if ratio > 5:
+        fix = "Look at sensitivity and specificity rather than accuracy; training weights the classes."
+        issues.append(Issue("A8", "WARN", f"The classes are imbalanced: {listing}.", fix, value=ratio, n=n))
     if "split" in frame.columns:
         test = frame[frame["split"] == "test"].groupby("label")["patient"].nunique()
         test = test.reindex(patients.index, fill_value=0)
         least = int(test.min())
         if least < SOME_TEST:
-            found.append(
-                Issue(
-                    "A9", "WARN",
-                    f"The test set holds only {least} {what} of {str(test.idxmin())!r}: "
-                    + ("its numbers will mean little." if least < FEW_TEST else "its intervals will be wide."),
-                    "Read the intervals, not the numbers; add patients or use several folds.",
-                    value=least, n=int(test.sum()),
-                )
-            )  # fmt: skip
-    return found
+            meaning = "its numbers will mean little." if least < FEW_TEST else "its intervals will be wide."
+            sentence = f"The test set holds only {least} {what} of {str(test.idxmin())!r}: {meaning}"
+            fix = "Read the intervals, not the numbers; add patients or use several folds."
+            issues.append(Issue("A9", "WARN", sentence, fix, value=least, n=int(test.sum())))
+    return issues
 
 
-def _lettering(study: Study) -> list[Issue]:
-    seen = [row for row, one in enumerate(study.facts()) if one.burned_in_text]
-    if not seen:
+def _burned_in_text(study: Study) -> list[Issue]:
+    rows = [row for row, facts in enumerate(study.facts()) if facts.burned_in_text]
+    if not rows:
         return []
     return [
         Issue(
-            "A5", "WARN", f"{len(seen)} of {len(study)} images carry a line of text, as screenshots and films with "
-            "burned-in labels do.", "Look at them: text can name the patient, and a model can read it. Crop it "
-            "away, or export the images without it.", value=len(seen), n=len(study), rows=tuple(seen[:20]),
+            "A5",
+            "WARN",
+            f"{len(rows)} of {len(study)} images carry burned-in text, as screenshots and films with printed labels do.",
+            "Look at them: text can name the patient, and a model can read it. Crop it away, or export the images "
+            "without it.",
+            value=len(rows),
+            n=len(study),
+            rows=_rows(rows),
         )
-    ]  # fmt: skip
+    ]
 
 
 def _confounders(study: Study, seed: int) -> list[Issue]:
+    frame, fields = _candidates(study)
+    tested = []
+    for name, columns in fields.items():
+        association = associate(frame[columns], study.frame["label"], study.frame["patient"], seed=seed)
+        if association is not None:
+            tested.append((name, association))
+    if not tested:
+        return [
+            Issue(
+                "A4",
+                "UNTESTED",
+                "There are no covariates (scanner, sex, age, ...) to test for confounders, or too few patients.",
+                "Add such columns to the table, or load DICOM files, whose headers tell.",
+                n=study.n_patients,
+            )
+        ]
+    issues = []
+    what = "patients" if study.patients_known else "images"
+    for (name, found), q in zip(tested, benjamini_hochberg([found.p for _, found in tested]), strict=True):
+        if q < 0.05 and found.low > WARN_LOW:
+            strength = "alone separates the classes" if found.low > STRONG_LOW else "alone predicts the class"
+            auc = f"AUC {found.auc:.2f} (95% CI {found.low:.2f}-{found.high:.2f}), {found.n} {what}"
+            issues.append(
+                Issue(
+                    "A4",
+                    "WARN",
+                    f"{name[0].upper()}{name[1:]} {strength}: {auc}.",
+                    "A model may learn this instead of the disease. Balance it between the classes, or test on data "
+                    "where it differs.",
+                    value=found.auc,
+                    low=found.low,
+                    high=found.high,
+                    p=found.p,
+                    n=found.n,
+                )
+            )
+    if issues:
+        return issues
+    names = ", ".join(name.removeprefix("the column ") for name, _ in tested)
+    return [Issue("A4", "OK", f"None of these predicts the class: {names}.", n=study.n_patients)]
+
+
+def _candidates(study: Study) -> tuple[pd.DataFrame, dict[str, list[str]]]:
+    """What might tell the classes apart without an image: a table, and the columns of each field in it."""
     frame = study.frame
-    fields: dict[str, list[str]] = {}
-    if {"width", "height"} <= set(frame.columns):
-        fields["the size of the image in pixels"] = ["width", "height"]
-    if "file_type" in frame.columns:
-        fields["the type of the file"] = ["file_type"]
-    if "jpeg_tables" in frame.columns:
-        fields["the JPEG compression (quality and tables)"] = ["jpeg_quality", "jpeg_tables"]
-    # What is seen in the pixels but is not the patient: looked at once, with the digests.
-    seen = pd.DataFrame(study.facts(), index=frame.index)[["coloured", "burned_in_text"]].astype(int)
-    seen.columns = pd.Index(["seen coloured", "seen lettering"])
-    looks = {"colour or grey": "seen coloured", "text in the image": "seen lettering"}
-    fields |= {words: [column] for words, column in looks.items() if seen[column].nunique() > 1}
+    fields = {name: columns for name, columns in FILE_PROPERTIES.items() if set(columns) <= set(frame.columns)}
+    pixels = pd.DataFrame(study.facts(), index=frame.index)[list(PIXEL_PROPERTIES.values())]
+    # Columns of the table may have the same names.
+    pixels = pixels.astype(int).add_prefix("pixels ")
+    for name, column in PIXEL_PROPERTIES.items():
+        if pixels[f"pixels {column}"].nunique() > 1:
+            fields[name] = [f"pixels {column}"]
+    others = NOT_COVARIATES.union(study.raters, *FILE_PROPERTIES.values())
     for column in frame.columns:
-        if (
-            column in SKIPPED
-            or column in study.raters
-            or column in ("width", "height", "file_type", "jpeg_quality", "jpeg_tables")
-            or column.startswith("image_")
-        ):
+        if column in others or column.startswith("image_"):
             continue
         values = frame[column].astype(str)
         identifying = values.nunique() > 0.9 * len(frame) and pd.to_numeric(values, errors="coerce").isna().any()
         if values.nunique() > 1 and not identifying:
             fields[f"the column {column!r}"] = [column]
-    tested = []
-    for words, columns in fields.items():
-        found = associate(pd.concat([frame, seen], axis=1)[columns], frame["label"], frame["patient"], seed=seed)
-        if found is not None:
-            tested.append((words, found))
-    if not tested:
-        return [
-            Issue(
-                "A4", "UNTESTED", "There is nothing beside the images (scanner, sex, age, ...) to test for confounders, or "
-                "too few patients.", "Add such columns to the table, or load DICOM files, whose headers tell.",
-                n=study.n_patients,
-            )
-        ]  # fmt: skip
-    results = []
-    for (words, one), q in zip(tested, benjamini_hochberg([one.p for _, one in tested]), strict=True):
-        if q < 0.05 and one.low > WARN_LOW:
-            strength = "alone separates the classes" if one.low > STRONG_LOW else "alone predicts the class"
-            results.append(
-                Issue(
-                    "A4", "WARN",
-                    f"{words[0].upper()}{words[1:]} {strength}: AUC {one.auc:.2f} "
-                    f"(95% CI {one.low:.2f}-{one.high:.2f}), {one.n} {'patients' if study.patients_known else 'images'}.",
-                    "A model may learn this instead of the disease. Balance it between the classes, or test on data "
-                    "where it differs.", value=one.auc, low=one.low, high=one.high, p=one.p, n=one.n,
-                )
-            )  # fmt: skip
-    if not results:
-        names = ", ".join(words.removeprefix("the column ") for words, _ in tested)
-        results.append(Issue("A4", "OK", f"None of these predicts the class: {names}.", n=study.n_patients))
-    return results
+    return pd.concat([frame, pixels], axis=1), fields
+
+
+def _rows(index: pd.Index | list[int]) -> tuple[int, ...]:
+    return tuple(int(row) for row in index[:MAX_ROWS])
 
 
 def _stem(address: str) -> str:

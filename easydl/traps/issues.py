@@ -1,4 +1,4 @@
-"""What an audit says: findings by severity, each a sentence with its number and what to do. It checks nothing."""
+"""The issues of an audit by severity, each a sentence with its number and what to do. It checks nothing."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from typing import Any
 from easydl.errors import RESEARCH_USE
 
 SEVERITIES = ("BLOCK", "WARN", "UNTESTED", "NOTE", "OK")
-"""From the worst down. UNTESTED is a result: what could not be looked at is said."""
+"""From the worst down. UNTESTED is a result: what could not be tested is said."""
+COLOURS = dict(zip(SEVERITIES, ("#b3261e", "#a15c00", "#5b5b5b", "#2b5c8a", "#2e6b3a"), strict=True))
 
 
 @dataclass(frozen=True)
 class Issue:
-    """One trap, looked for.
+    """The result of one check for a trap.
 
     Attributes:
         id: Its number in the list of traps (A1 patients, A2 identical images, A4 confounders, ...).
         severity: One of `SEVERITIES`.
-        sentence: What was found, in words.
+        sentence: What was found, as text.
         fix: What to do; empty when there is nothing to do.
         value: The number behind it, or None.
         low: Lower end of its 95% interval.
@@ -44,10 +45,10 @@ class Issue:
 
 @dataclass(frozen=True, repr=False)
 class Audit:
-    """All findings about a study, the worst first. Shows itself as a table in a notebook.
+    """All issues of a study, the worst first. Shows itself as a table in a notebook.
 
     Attributes:
-        findings: The findings.
+        issues: The issues.
         name: What was audited.
     """
 
@@ -57,35 +58,28 @@ class Audit:
 
     @property
     def blocking(self) -> tuple[Issue, ...]:
-        """The findings that make a test result meaningless until they are put right."""
-        return tuple(one for one in self.issues if one.severity == "BLOCK")
+        """The issues that make a test result meaningless until they are put right."""
+        return tuple(issue for issue in self.issues if issue.severity == "BLOCK")
 
     def to_dict(self) -> dict[str, Any]:
-        """The findings as plain values for audit.json; numbers that do not exist are None."""
+        """The issues as plain values for audit.json; values that are not finite are None."""
 
         def plain(value: Any) -> Any:
             return None if isinstance(value, float) and not math.isfinite(value) else value
 
-        issues = [{key: plain(value) for key, value in asdict(one).items()} for one in self.issues]
+        issues = [{key: plain(value) for key, value in asdict(issue).items()} for issue in self.issues]
         return {"issues": issues, "research_use": self.research_use}
 
     def __repr__(self) -> str:
-        lines = [f"{one.severity:8} {one.sentence}{' ' + one.fix if one.fix else ''}" for one in self.issues]
+        lines = [f"{issue.severity:8} {issue.sentence} {issue.fix}".rstrip() for issue in self.issues]
         return "\n".join([f"Audit of {self.name}", *lines, self.research_use])
 
     def _repr_html_(self) -> str:
-        colours = {
-            "BLOCK": "#b3261e",
-            "WARN": "#a15c00",
-            "UNTESTED": "#5b5b5b",
-            "NOTE": "#2b5c8a",
-            "OK": "#2e6b3a",
-        }
         rows = "".join(
-            f'<tr><td style="color:{colours[one.severity]};font-weight:600">{one.severity}</td>'
-            f'<td style="text-align:left">{html.escape(one.sentence)}</td>'
-            f'<td style="text-align:left">{html.escape(one.fix)}</td></tr>'
-            for one in self.issues
+            f'<tr><td style="color:{COLOURS[issue.severity]};font-weight:600">{issue.severity}</td>'
+            f'<td style="text-align:left">{html.escape(issue.sentence)}</td>'
+            f'<td style="text-align:left">{html.escape(issue.fix)}</td></tr>'
+            for issue in self.issues
         )
         return (
             f"<table><thead><tr><th></th><th style='text-align:left'>What was found</th>"

@@ -394,7 +394,7 @@ CASES: list[Case] = [
     Case("I11", "1 x 1", "fail", lambda f: read(saved(f / "a.png", np.zeros((1, 1), np.uint8))), "2 x 2 pixels"),
     Case("I11", "strip", "fail", lambda f: read(saved(f / "a.png", np.zeros((10, 20000), np.uint8))), "is a strip"),
     Case("I12", "same names in several folders", "fix", same_names),
-    Case("I13", "screenshots", "warn", screenshots, "18 of 40 images carry a line of text"),
+    Case("I13", "screenshots", "warn", screenshots, "18 of 40 images carry burned-in text"),
     Case("I14", "SVG", "fail", is_content("a.svg", b"<?xml?><svg xmlns='x'/>"), "an SVG drawing"),
     Case("I14", "HTML named PNG", "fail", is_content("a.png", b"<!DOCTYPE html><html>"), "an HTML page"),
     Case("I14", "WEBP", "fail", is_content("a.webp", WEBP.getvalue()), "a WEBP image"),

@@ -13,7 +13,7 @@ from easydl.traps.association import associate
 
 
 def severities(study, trap):
-    return {one.severity for one in easydl.audit(study).issues if one.id == trap}
+    return {issue.severity for issue in easydl.audit(study).issues if issue.id == trap}
 
 
 def test_a_clean_study_raises_no_alarm(tmp_path):
@@ -30,7 +30,7 @@ def test_film_size_that_tells_the_class_is_noticed(tmp_path):
     for file in (tmp_path / "s/healthy").iterdir():
         side = int(rng.integers(40, 60))
         Image.fromarray(rng.integers(0, 90, (side, side)).astype(np.uint8)).save(file)
-    issue = next(one for one in easydl.audit(easydl.load(path)).issues if one.id == "A4")
+    issue = next(issue for issue in easydl.audit(easydl.load(path)).issues if issue.id == "A4")
     assert issue.severity == "WARN"
     assert "size of the image" in issue.sentence
     assert "95% CI" in issue.sentence
@@ -41,9 +41,11 @@ def test_a_scanner_that_tells_the_class_is_noticed_and_its_balanced_twin_is_not(
     path = png_study(tmp_path / "s", per_class=30)
     frame = pd.read_csv(path, dtype=str)
     frame.assign(scanner=np.where(frame["label"] == "disease", "A", "B")).to_csv(path, index=False)
-    assert any("'scanner'" in one.sentence and one.severity == "WARN" for one in easydl.audit(easydl.load(path)).issues)
+    assert any(
+        "'scanner'" in issue.sentence and issue.severity == "WARN" for issue in easydl.audit(easydl.load(path)).issues
+    )
     frame.assign(scanner=["A", "B"] * 30).to_csv(path, index=False)
-    assert not any(one.severity == "WARN" and one.id == "A4" for one in easydl.audit(easydl.load(path)).issues)
+    assert not any(issue.severity == "WARN" and issue.id == "A4" for issue in easydl.audit(easydl.load(path)).issues)
 
 
 def test_association_keeps_its_false_alarm_rate():
@@ -77,19 +79,19 @@ def test_patients_in_two_parts_block(tmp_path):
 def test_unknown_patients_are_untested_with_a_hint_at_names(table):
     for file in sorted((table.parent / "disease").iterdir())[:4]:
         file.rename(file.with_name(f"00000231_{file.stem[-5:-2]}.png"))
-    issue = next(one for one in easydl.audit(easydl.load(table.parent)).issues if one.id == "A1")
+    issue = next(issue for issue in easydl.audit(easydl.load(table.parent)).issues if issue.id == "A1")
     assert issue.severity == "UNTESTED"
     # The four renamed ones, and the eight 004_0 ... 007_0 that occur in both class folders.
     assert "12 file names share a stem" in issue.sentence
 
 
-def test_small_test_sets_and_unequal_classes_are_said(tmp_path):
+def test_small_test_sets_and_imbalanced_classes_are_noted(tmp_path):
     path = png_study(tmp_path / "s", per_class=40)
     frame = pd.read_csv(path, dtype=str)
     pd.concat([frame[:6], frame[40:]]).to_csv(path, index=False)
     study = easydl.load(path).split(seed=0)[0].parent
-    sentences = " ".join(one.sentence for one in easydl.audit(study).issues if one.severity == "WARN")
-    assert "unequal" in sentences
+    sentences = " ".join(issue.sentence for issue in easydl.audit(study).issues if issue.severity == "WARN")
+    assert "imbalanced" in sentences
     assert "will mean little" in sentences
 
 
@@ -118,7 +120,7 @@ def test_fit_refuses_leakage_unless_a_reason_is_given(tmp_path):
 @pytest.mark.real
 def test_openi_film_size_alone_separates_the_classes(real):
     issues = easydl.audit(easydl.load(real / "openi_abd_vs_cxr")).issues
-    size = next(one for one in issues if one.id == "A4")
+    size = next(issue for issue in issues if issue.id == "A4")
     assert "alone separates the classes" in size.sentence
     assert size.low > 0.75
-    assert any("1 image occurs more than once (2 rows)" in one.sentence for one in issues)
+    assert any("1 image occurs more than once (2 rows)" in issue.sentence for issue in issues)
