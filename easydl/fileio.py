@@ -18,12 +18,14 @@ from filelock import FileLock
 if TYPE_CHECKING:
     import pandas as pd
 
+DRAFT = ".draft-"
+"""How the names of files begin that are not whole yet; a killed process leaves them behind."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?")
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, *, mode: int = 0o644) -> Iterator[Path]:
     """A temporary path in the same folder, with the same endings, that takes the place of ``path`` when the block ends.
 
     A reader sees the old file or the whole new one; after an error the old one stays and nothing is left behind.
@@ -34,12 +36,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".draft-", suffix="".join(path.suffixes[-2:]))
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=DRAFT, suffix="".join(path.suffixes[-2:]))
     os.close(handle)
     draft = Path(name)
     try:
         yield draft
-        os.chmod(draft, 0o644)
+        os.chmod(draft, mode)
         os.replace(draft, path)
     except BaseException:
         draft.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""A folder of DICOM without identities: which files, in what order, where to, and the account of it.
+"""De-identify a folder of DICOM files: which files, in what order, where to.
 
 What becomes of a header is in `profile`, of pixels in `pixeldata`, which images wait for a person in `quarantine`.
 """
@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -18,23 +17,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from easydl.clinical import pixeldata, quarantine
-from easydl.clinical.deid_report import REPORT, Deidentified, earlier_rows, one_row, summed_up, write_key
+from easydl.clinical.deid_report import REPORT, Deidentified, earlier_rows, file_row, summarise, write_key
 from easydl.clinical.objects import UIDS, Refused, kind_of_object
 from easydl.clinical.profile import clean, identity_of
 from easydl.clinical.pseudonyms import Pseudonyms, default_secret, read_secret
 from easydl.errors import EasyDLError, InputError
-from easydl.fileio import write_text
+from easydl.fileio import DRAFT, replacing, write_text
 from easydl.images.headers import open_dicom
 from easydl.images.limits import is_dicom
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-MADE_BY = "2.25.284062936527461910572853908147263580917"
+IMPLEMENTATION_UID = "2.25.284062936527461910572853908147263580917"
 """The ImplementationClassUID of files that easydl has written (PS3.10 section 7.1)."""
-PART = ".easydl-part"
 SAY_EVERY = 200
 SAVE_EVERY_S = 30
+PYDICOM_LOGGERS = ("pydicom", "pydicom.pixels.decoders.base", "pydicom.pixels.encoders.base", "pydicom.pixels.utils")
 
 
 def deidentify(
@@ -48,12 +47,12 @@ def deidentify(
     keep_key: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Deidentified:
-    """Copy DICOM images without the identity of the patient, and set aside those that a person must look at first.
+    """Copy DICOM images without the identity of the patient; images that a person must look at first are quarantined.
 
     Headers keep only attributes on a list of numbers, coded terms and names of devices and methods; of descriptions
-    only words of a radiological vocabulary stay. UIDs, patient, dates and file names are replaced by stand-ins that
+    only words of a radiological vocabulary stay. UIDs, patient, dates and file names are replaced by pseudonyms that
     are the same in every run with the same secret, so that a segmentation still refers to its CT. Pixels stay as
-    they are, compressed ones compressed. Structured reports, PDF and everything that is no image, segmentation,
+    they are, compressed ones compressed. Structured reports, PDF and everything that is not an image, segmentation,
     parametric map or dose is refused. The input is never changed, and a second run writes only what is missing.
 
     Args:
@@ -61,15 +60,15 @@ def deidentify(
         output: A new folder, or that of an earlier run. ``images/`` receives what no rule objected to,
             ``quarantine/`` what a person must look at.
         dates: ``"shift"`` moves all dates of a patient back by the same number of days (1 to 10 years; times of day
-            stay), ``"remove"`` takes dates and times away.
+            stay), ``"remove"`` removes dates and times.
         secret: The file with the site's secret, made when it is missing (mode 0600); by default in the easydl folder
             of this user. Whoever has it can match the pseudonyms to known identifiers: keep it, and never share it.
-        release: Names of quarantined files that a person has looked at and found free of letters, as in the column
-            ``file``; or a text file with one name a line. They move to ``images/`` with BurnedInAnnotation NO.
+        release: Names of quarantined files that a person has looked at and found free of burned-in text, as in the
+            column ``file``; or a text file with one name a line. They move to ``images/`` with BurnedInAnnotation NO.
         black_out: ``(top, bottom, left, right)``: how many pixels at each edge of every image become black; such
             images are written uncompressed, and stay in quarantine until they are released.
         keep_key: Keep a table of original path and new file beside the secret (mode 0600).
-        progress: Called with a line of words now and then.
+        progress: Called with a line of text now and then.
 
     Returns:
         A `Deidentified` with ``counts``, ``table`` (a DataFrame), ``notes`` and ``text``.
@@ -90,8 +89,8 @@ def deidentify(
         DICOM PS3.15 annex E (basic profile; options 113105, 113107, 113108), PS3.3 C.12.1.1.7, PS3.5 B.2.
     """
     source, output = Path(source).expanduser(), Path(output).expanduser()
-    place = Path(secret).expanduser() if secret is not None else default_secret()
-    _check_places(source, output, place)
+    secret = Path(secret).expanduser() if secret is not None else default_secret()
+    _check_paths(source, output, secret)
     if dates not in ("shift", "remove"):
         raise InputError(f'`dates` is "{dates}".', '"shift" or "remove".', "Choose one of them.")
     if len(black_out) != 4 or any(not isinstance(side, int) or side < 0 for side in black_out):
@@ -101,17 +100,17 @@ def deidentify(
             "Correct it.",
         )
     released = _release_names(release)
-    pseudonyms = Pseudonyms(read_secret(place))
+    pseudonyms = Pseudonyms(read_secret(secret))
     settings = {"dates": dates, "secret": pseudonyms.fingerprint()}
     before = earlier_rows(output, settings)
     paths = sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
     try:
-        with _discretion():
-            work = _Work(output, pseudonyms, settings, released, black_out, before, progress or (lambda words: None))
-            rows = work.run(paths)
+        with _without_pydicom_messages():
+            run = _Run(output, pseudonyms, settings, released, black_out, before, progress or (lambda text: None))
+            rows = run.run(paths)
             if keep_key:
-                write_key(place, paths, rows, output)
-            return work.finish(rows)
+                write_key(secret, paths, rows, output)
+            return run.finish(rows)
     except OSError as problem:
         raise InputError(
             f"The output folder cannot be written ({type(problem).__name__}).",
@@ -131,7 +130,7 @@ class _File:
 
 
 @dataclass
-class _Work:
+class _Run:
     """One run. Rows are plain dictionaries with the names of `COLUMNS`."""
 
     output: Path
@@ -144,15 +143,15 @@ class _Work:
 
     def run(self, paths: list[Path]) -> list[dict[str, Any]]:
         self.output.mkdir(parents=True, exist_ok=True)
-        for left in self.output.rglob(f"*{PART}"):
-            left.unlink()
+        for leftover in self.output.rglob(f"{DRAFT}*"):
+            leftover.unlink()
         rows: dict[int, dict[str, Any]] = {}
         files: list[_File] = []
         for number, path in enumerate(paths, 1):
             try:
                 files.append(self._header(number, path))
             except Refused as problem:
-                rows[number] = one_row(number, state="refused", reason=str(problem))
+                rows[number] = file_row(number, state="refused", reason=str(problem))
             if number % SAY_EVERY == 0:
                 self.progress(f"{number} of {len(paths)} headers read")
         self._save([], finished=False)
@@ -161,11 +160,11 @@ class _Work:
         saved = time.monotonic()
         for count, file in enumerate(files, 1):
             if file.series in mixed:
-                why = "its series carries more than one patient identifier"
-                rows[file.number] = one_row(file.number, state="refused", reason=why)
+                reason = "its series carries more than one patient identifier"
+                rows[file.number] = file_row(file.number, state="refused", reason=reason)
             elif file.instance in seen:
-                why = "an earlier file of the source has the same SOP Instance UID"
-                rows[file.number] = one_row(file.number, state="refused", reason=why)
+                reason = "an earlier file of the source has the same SOP Instance UID"
+                rows[file.number] = file_row(file.number, state="refused", reason=reason)
             else:
                 seen.add(file.instance)
                 rows[file.number] = self._file(file)
@@ -177,19 +176,15 @@ class _Work:
         return [rows[number] for number in sorted(rows)]
 
     def finish(self, rows: list[dict[str, Any]]) -> Deidentified:
-        done = summed_up(self.output, rows, tuple(self._notes(rows)))
+        done = summarise(self.output, rows, tuple(self._notes(rows)))
         self._save(rows, finished=True, **{key: value for key, value in done.to_dict().items() if key != "files"})
         return done
 
     def _header(self, number: int, path: Path) -> _File:
-        """What is needed before any file is written.
-
-        Raises:
-            Refused: The file is not DICOM, is damaged, or is no object that easydl vouches for.
-        """
+        """Reads all headers before any file is written, because a series may hold two patients."""
         if not is_dicom(path):
             raise Refused("it is not a DICOM file (no DICM after 128 bytes)")
-        header = _opened(path)
+        header = _open(path)
         try:
             kind = kind_of_object(header)
             uids = {name: str(header.get(name) or "").strip("\0 ") for name in UIDS}
@@ -200,103 +195,98 @@ class _Work:
             raise
         except Exception as problem:
             raise Refused("its header is damaged") from problem
-        row = one_row(
-            number, patient=self.pseudonyms.patient(identity), kind=kind, identified=identity.split()[0],
-            study=self.pseudonyms.uid(uids["StudyInstanceUID"]), series=self.pseudonyms.uid(uids["SeriesInstanceUID"]),
-        )  # fmt: skip
-        row["name"] = f"{row['patient']}/{row['series']}/{self.pseudonyms.uid(uids['SOPInstanceUID'])}.dcm"
+        patient = self.pseudonyms.patient(identity)
+        study, series, instance = (self.pseudonyms.uid(uids[name]) for name in UIDS)
+        row = file_row(number, patient=patient, study=study, series=series, kind=kind, identified=identity.split()[0])
+        row["name"] = f"{patient}/{series}/{instance}.dcm"
         return _File(number, path, identity, uids["SeriesInstanceUID"], uids["SOPInstanceUID"], row)
 
     def _file(self, file: _File) -> dict[str, Any]:
-        """Write one file, or find it written; the row says which."""
+        """Writes one file, or finds it written; the row says which."""
         row, name = file.row, file.row["name"]
         old = self.before.get(name, {})
         row["released"] = name in self.released or bool(old.get("released"))
-        bands = list(self.black_out)
-        if (
-            old.get("bands") == bands
-            and old.get("released") == row["released"]
-            and (self.output / old["file"]).is_file()
-        ):
+        row["bands"] = list(self.black_out)
+        unchanged = old.get("bands") == row["bands"] and old.get("released") == row["released"]
+        if unchanged and (self.output / old["file"]).is_file():
             return {**old, "number": file.number, "already_there": True}
         try:
             dataset, reasons, notes = self._deidentified(file)
-        except (Refused, pixeldata.Unvouched) as problem:
-            return one_row(file.number, state="refused", reason=str(problem))
+        except (Refused, pixeldata.UnsafePixels) as problem:
+            return file_row(file.number, state="refused", reason=str(problem))
         except Exception:
             # Whatever pydicom says may quote a value of the header: only that it failed is told.
-            return one_row(file.number, state="refused", reason="it is damaged in a way that easydl does not know")
-        held = bool(reasons) and not row["released"]
+            return file_row(file.number, state="refused", reason="it is damaged in a way that easydl does not know")
         if row["released"]:
-            dataset.BurnedInAnnotation = "NO"
-        row["state"], place, other = (
-            ("quarantined", "quarantine", "images") if held else ("written", "images", "quarantine")
-        )
-        row["file"], row["reason"], row["bands"] = f"{place}/{name}", "; ".join(reasons) if held else "", bands
-        row["notes"], row["modality"] = "; ".join(notes), str(dataset.get("Modality") or "")
-        _save_dicom(dataset, self.output / row["file"])
+            dataset.BurnedInAnnotation, reasons = "NO", []
+        folder, other = ("quarantine", "images") if reasons else ("images", "quarantine")
+        row["state"] = "quarantined" if reasons else "written"
+        row["file"], row["reason"], row["notes"] = f"{folder}/{name}", "; ".join(reasons), "; ".join(notes)
+        row["modality"] = str(dataset.get("Modality") or "")
+        with replacing(self.output / row["file"]) as draft:
+            dataset.save_as(draft, enforce_file_format=True)
         (self.output / other / name).unlink(missing_ok=True)
         return row
 
     def _deidentified(self, file: _File) -> tuple[Dataset, list[str], list[str]]:
         """The new data set, why a person must look at it, and what was taken from its pixels."""
-        source, kind = _opened(file.path), file.row["kind"]
+        source, kind = _open(file.path), file.row["kind"]
         dataset = clean(source, self.pseudonyms, file.identity, shift=self.settings["dates"] == "shift")
         dataset.preamble, dataset.file_meta = b"\0" * 128, _file_meta(source, dataset)
-        notes = pixeldata.carry(source, dataset)
+        notes = pixeldata.copy_pixels(source, dataset)
         if kind != "image":
             return dataset, [], notes
-        reasons = quarantine.header_reasons(source, kind)
+        reasons = quarantine.header_reasons(source)
         try:
             compressed = dataset.file_meta.TransferSyntaxUID not in pixeldata.NATIVE
             if compressed and any(pixeldata.beyond_stored_bits(dataset, one) for one in pixeldata.frames(dataset)):
-                pixeldata.write_plain(dataset)
+                pixeldata.decompress(dataset)
                 notes.append("written uncompressed, because bits beside the stored ones were set")
             elif compressed and notes and not pixeldata.same_frames(source, dataset):
                 raise Refused("its compressed frames cannot be freed of comments without a change of pixels")
             if any(self.black_out):
-                pixeldata.write_plain(dataset, self.black_out)
+                pixeldata.decompress(dataset, self.black_out)
                 notes.append("edges blackened and written uncompressed")
                 reasons = reasons or ["its edges were blackened: look whether that was enough"]
             reasons += quarantine.text_reasons(pixeldata.frames(dataset))
             count = int(dataset.get("NumberOfFrames") or 1)
-            if count > pixeldata.MOST_FRAMES:
-                notes.append(f"letters were looked for in {pixeldata.MOST_FRAMES} of {count} frames")
+            if count > pixeldata.MAX_FRAMES:
+                notes.append(f"burned-in text was looked for in {pixeldata.MAX_FRAMES} of {count} frames")
         except Refused:
             raise
         except Exception:
             if any(self.black_out):
                 raise
-            reasons.append("its pixels cannot be decoded here, so no letters could be looked for")
+            reasons.append("its pixels cannot be decoded here, so burned-in text could not be looked for")
         return dataset, reasons, notes
 
     def _notes(self, rows: list[dict[str, Any]]) -> Iterator[str]:
-        out = [row for row in rows if row["state"] != "refused"]
-        modalities = {row["modality"] for row in out}
+        kept = [row for row in rows if row["state"] != "refused"]
+        modalities = {row["modality"] for row in kept}
         if modalities & {"CT", "MR", "PT"}:
-            yield "A face can be rebuilt from the slices of a head: easydl removes none."
+            yield "A face can be reconstructed from the slices of a head: easydl removes none."
         if "PT" in modalities and self.settings["dates"] == "remove":
             yield "PET without times: standardised uptake values can no longer be computed."
-        unnamed = {row["patient"]: row["identified"] for row in out if row["identified"] != "id"}
-        if unnamed:
-            whom = "by name and birth date" if "name" in unnamed.values() else "by study"
-            yield f"{len(unnamed)} pseudonyms rest on no PatientID: there patients were told apart {whom}."
-        changed = sum(bool(row["notes"]) for row in out)
+        without_id = {row["patient"]: row["identified"] for row in kept if row["identified"] != "id"}
+        if without_id:
+            how = "by name and birth date" if "name" in without_id.values() else "by study"
+            yield f"{len(without_id)} pseudonyms rest on no PatientID: these patients were distinguished {how}."
+        changed = sum(bool(row["notes"]) for row in kept)
         if changed:
-            yield f"Something is to be said of the pixels of {changed} files: see the column notes."
-        unknown = self.released - {row["name"] for row in out}
+            yield f"There are notes on the pixels of {changed} files: see the column notes."
+        unknown = self.released - {row["name"] for row in kept}
         if unknown:
-            yield f"{len(unknown)} of the released names are no files of this source: nothing was released for them."
+            yield f"{len(unknown)} of the released names are not files of this source: nothing was released for them."
 
     def _save(self, rows: list[dict[str, Any]], *, finished: bool, **more: Any) -> None:
-        """The account so far; rows of earlier runs stay, so that a later run knows what is there."""
+        """Rows of earlier runs stay in the report, so that a later run knows what is there."""
         known = {**self.before, **{row["name"]: row for row in rows if row["name"]}}
         refused = [row for row in rows if row["state"] == "refused"]
-        account = {**more, "finished": finished, "settings": self.settings, "files": [*known.values(), *refused]}
-        write_text(self.output / REPORT, json.dumps(account, indent=1, default=str))
+        report = {**more, "finished": finished, "settings": self.settings, "files": [*known.values(), *refused]}
+        write_text(self.output / REPORT, json.dumps(report, indent=1, default=str))
 
 
-def _opened(path: Path) -> Any:
+def _open(path: Path) -> Any:
     try:
         return open_dicom(path)
     except EasyDLError as problem:
@@ -307,7 +297,7 @@ def _mixed_series(files: list[_File]) -> set[str]:
     patients: dict[str, set[str]] = {}
     for file in files:
         patients.setdefault(file.series, set()).add(file.identity)
-    return {series for series, found in patients.items() if len(found) > 1}
+    return {series for series, identities in patients.items() if len(identities) > 1}
 
 
 def _file_meta(source: Any, dataset: Dataset) -> Any:
@@ -317,31 +307,18 @@ def _file_meta(source: Any, dataset: Dataset) -> Any:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
     meta.TransferSyntaxUID = source.file_meta.TransferSyntaxUID
-    meta.ImplementationClassUID, meta.ImplementationVersionName = UID(MADE_BY), "EASYDL"
+    meta.ImplementationClassUID, meta.ImplementationVersionName = UID(IMPLEMENTATION_UID), "EASYDL"
     return meta
 
 
-def _save_dicom(dataset: Dataset, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=PART)
-    os.close(handle)
-    try:
-        dataset.save_as(temporary, enforce_file_format=True)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _check_places(source: Path, output: Path, secret: Path) -> None:
+def _check_paths(source: Path, output: Path, secret: Path) -> None:
     here, there, key = source.resolve(), output.resolve(), secret.resolve()
     if not source.exists():
         raise InputError("The source does not exist.", "a folder of DICOM files, or one file.", "Correct the path.")
     if here == there or here in there.parents or there in here.parents:
         raise InputError(
             "The output lies in the source, or the source in the output.",
-            "two folders apart, because the input is never changed.",
+            "two separate folders, because the input is never changed.",
             "Choose another folder for the output.",
         )
     if there == key or there in key.parents or here in key.parents:
@@ -373,13 +350,21 @@ def _release_names(release: str | Path | Iterable[str]) -> set[str]:
 
 
 @contextmanager
-def _discretion() -> Iterator[None]:
-    """pydicom's warnings and log lines quote values of the header: none is let through."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
+def _without_pydicom_messages() -> Iterator[None]:
+    """pydicom's warnings and log lines quote values of the header: none of this thread's is let through."""
+    thread = threading.get_ident()
+
+    def from_elsewhere(record: logging.LogRecord) -> bool:
+        return threading.get_ident() != thread
+
+    # A logger's filter does not see the records of its children, so each gets one.
+    loggers = [logging.getLogger(name) for name in PYDICOM_LOGGERS]
+    for logger in loggers:
+        logger.addFilter(from_elsewhere)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.disable(previous)
+        for logger in loggers:
+            logger.removeFilter(from_elsewhere)

@@ -42,34 +42,24 @@ class Refused(Exception):
 
 
 def kind_of_object(header: Any) -> str:
-    """What the object is, when its header is of a kind that easydl vouches for.
-
-    Returns:
-        ``"image"``, ``"SEG"``, ``"PM"`` or ``"RTDOSE"``.
-
-    Raises:
-        Refused: Another kind of object, an encoding that cannot be looked into, no pixels, or an impossible size.
-    """
+    """``"image"``, ``"SEG"``, ``"PM"`` or ``"RTDOSE"``; refuses other objects, unknown encodings and impossible sizes."""
     sop_class = uid.UID(str(header.get("SOPClassUID") or "").strip("\0 "))
     name = sop_class.name if sop_class in uid.UID_dictionary else "an object that does not say what it is"
     if sop_class not in IMAGES and sop_class not in COMPUTED:
         text = " SR " in f" {name} " or "Encapsulated" in name or "Structured" in name
-        raise Refused(
-            f"{name}: its text cannot be cleaned" if text
-            else f"{name}: no image, segmentation, parametric map or dose"
-        )  # fmt: skip
+        why = "its text cannot be cleaned" if text else "it is not an image, segmentation, parametric map or dose"
+        raise Refused(f"{name}: {why}")
     syntax = header.file_meta.get("TransferSyntaxUID")
     if syntax not in KNOWN:
         known = syntax is not None and syntax in uid.UID_dictionary
-        raise Refused(f"{syntax.name if known else 'its encoding'}: easydl cannot look into its frames")
+        raise Refused(f"{syntax.name if known else 'its encoding'}: easydl cannot look into such frames")
     if not any(keyword in header for keyword in KEYWORDS):
         raise Refused("it holds no pixels")
     try:
-        sides = [header.get("NumberOfFrames") or 1, header.get("Rows"), header.get("Columns")]
-        frames, rows, columns = (int(side) for side in sides)
-        if frames < 1:
+        shape = (int(header.get("NumberOfFrames") or 1), int(header.get("Rows")), int(header.get("Columns")))
+        if shape[0] < 1:
             raise ValueError
-        check_size((frames, rows, columns, int(header.get("SamplesPerPixel") or 1)), "the image")
+        check_size((*shape, int(header.get("SamplesPerPixel") or 1)), "the image")
     except (TypeError, ValueError, EasyDLError) as problem:
         raise Refused("its number of rows, columns or frames is missing, impossible or beyond the limit") from problem
     return COMPUTED.get(sop_class, "image")

@@ -1,4 +1,4 @@
-"""Pixels carried over as they are, without what may hide beside them: spare bits, comments in frames, bytes at the end."""
+"""Pixels copied as they are, without what may hide beside them: spare bits, comments in frames, bytes at the end."""
 
 from __future__ import annotations
 
@@ -18,25 +18,21 @@ JPEG_LS = {uid.JPEGLSLossless, uid.JPEGLSNearLossless}
 JPEG_2000 = {uid.JPEG2000, uid.JPEG2000Lossless, uid.HTJ2K, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL}
 KNOWN = NATIVE | JPEG | JPEG_LS | JPEG_2000 | {uid.RLELossless}
 """Transfer syntaxes whose frames can be looked into. Video is not among them."""
-MOST_FRAMES = 64
-"""So many frames, evenly spread, are searched for letters."""
+MAX_FRAMES = 64
+"""Maximum number of frames, evenly spread, that are searched for burned-in text."""
 
 
-class Unvouched(Exception):
-    """The pixels cannot be carried over safely; the text says why and names nobody."""
+class UnsafePixels(Exception):
+    """The pixels cannot be copied safely; the text says why and names nobody."""
 
 
-def carry(source: Any, target: Any) -> list[str]:
-    """Give `target` the pixels of `source`, the same values, and say in words what was taken away beside them.
-
-    Raises:
-        Unvouched: The pixels are cut short, or their frames cannot be looked into.
-    """
+def copy_pixels(source: Any, target: Any) -> list[str]:
+    """Give `target` the pixels of `source`, the same values, and say what was removed beside them."""
     syntax = source.file_meta.TransferSyntaxUID
     keyword = next(name for name in KEYWORDS if name in source)
     data = source[keyword].value
     if not isinstance(data, bytes):
-        raise Unvouched("its pixels are no plain bytes")
+        raise UnsafePixels("its pixels are not plain bytes")
     if syntax in NATIVE:
         data, notes = _native(source, keyword, data, little=syntax != uid.ExplicitVRBigEndian)
     else:
@@ -47,14 +43,8 @@ def carry(source: Any, target: Any) -> list[str]:
     return notes
 
 
-def frames(dataset: Any, *, raw: bool = True, most: int | None = MOST_FRAMES) -> Iterator[np.ndarray]:
-    """Decoded frames ``(height, width[, channel])``; at most so many, evenly spread.
-
-    Args:
-        dataset: With pixels and file meta.
-        raw: Values as stored; otherwise colours become RGB.
-        most: None for all.
-    """
+def frames(dataset: Any, *, raw: bool = True, most: int | None = MAX_FRAMES) -> Iterator[np.ndarray]:
+    """Decoded frames ``(height, width[, channel])``, at most ``most``, evenly spread; not raw, colours become RGB."""
     from pydicom.pixels import iter_pixels
 
     count = int(dataset.get("NumberOfFrames") or 1)
@@ -79,27 +69,19 @@ def beyond_stored_bits(dataset: Any, array: np.ndarray) -> bool:
     return bool(array.size) and (int(array.min()) < low or int(array.max()) > high)
 
 
-def write_plain(dataset: Any, bands: tuple[int, int, int, int] = (0, 0, 0, 0)) -> None:
-    """Decode all frames, blacken bands at the edges, and put them back uncompressed.
-
-    Args:
-        dataset: Changed in place.
-        bands: ``(top, bottom, left, right)`` in pixels.
-
-    Raises:
-        Unvouched: One bit a pixel, or nothing here can decode it.
-    """
+def decompress(dataset: Any, bands: tuple[int, int, int, int] = (0, 0, 0, 0)) -> None:
+    """Decode all frames in place and uncompressed; bands (top, bottom, left, right, in pixels) become black."""
     if int(dataset.BitsAllocated) not in (8, 16, 32):
-        raise Unvouched("pixels of less than a byte cannot be blackened")
+        raise UnsafePixels("pixels of less than a byte cannot be blackened")
     try:
         stack = np.stack(list(frames(dataset, raw=False, most=None)))
     except Exception as problem:
-        raise Unvouched("its pixels cannot be decoded here, so they cannot be written uncompressed") from problem
+        raise UnsafePixels("its pixels cannot be decoded here, so they cannot be written uncompressed") from problem
     top, bottom, left, right = bands
     rows, columns = stack.shape[1:3]
     black = _black(dataset, stack)
-    for part in (np.s_[:, :top], np.s_[:, max(0, rows - bottom):], np.s_[:, :, :left], np.s_[:, :, max(0, columns - right):]):  # fmt: skip
-        stack[part] = black
+    stack[:, :top] = stack[:, max(0, rows - bottom) :] = black
+    stack[:, :, :left] = stack[:, :, max(0, columns - right) :] = black
     if dataset.file_meta.TransferSyntaxUID not in NATIVE:
         dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
     big = dataset.file_meta.TransferSyntaxUID == uid.ExplicitVRBigEndian
@@ -113,87 +95,92 @@ def write_plain(dataset: Any, bands: tuple[int, int, int, int] = (0, 0, 0, 0)) -
 def blank_jpeg(frame: bytes, *, ls: bool = False) -> bytes:
     """A JPEG or JPEG-LS frame whose comments and application segments are zeros, of the same length.
 
-    The segments that decoders need stay: JFIF without its thumbnail, Adobe's colour transform, HP's for JPEG-LS.
-
-    References:
-        ITU-T T.81 annex B (markers), T.87 annex C.
+    The segments that decoders need stay: JFIF without its thumbnail, Adobe's colour transform, HP's for JPEG-LS
+    (ITU-T T.81 annex B, T.87 annex C).
     """
     if frame[:2] != b"\xff\xd8":
-        raise Unvouched("a compressed frame does not begin as JPEG does")
-    out, at = bytearray(frame), 2
+        raise UnsafePixels("a compressed frame does not begin as JPEG does")
+    blank, at = bytearray(frame), 2
     after_scan = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]" if ls else rb"\xff[\x01-\xcf\xd8-\xfe]")
     while at + 4 <= len(frame):
-        if frame[at] != 0xFF:
-            raise Unvouched("a compressed frame has bytes between its segments")
-        marker = frame[at + 1]
+        marker = _marker(frame, at)
         if marker == 0xFF:
             at += 1
             continue
         if marker == 0xD9:
             break
-        end = at + 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
-        if end > len(frame) or end < at + 4:
-            raise Unvouched("a compressed frame is cut short or damaged")
+        end = _end_of_segment(frame, at)
         if marker == 0xFE or 0xE0 <= marker <= 0xEF:
-            stays = _needed(marker, frame[at + 4 : end])
-            out[at + 4 + stays : end] = bytes(end - at - 4 - stays)
-            if marker == 0xE0 and stays:
-                out[at + 16 : at + 18] = b"\0\0"
+            needed = _needed(marker, frame[at + 4 : end])
+            blank[at + 4 + needed : end] = bytes(end - at - 4 - needed)
+            if marker == 0xE0 and needed:
+                blank[at + 16 : at + 18] = b"\0\0"
         at = end
         if marker == 0xDA:
-            found = after_scan.search(frame, at)
-            at = found.start() if found else len(frame)
+            next_marker = after_scan.search(frame, at)
+            at = next_marker.start() if next_marker else len(frame)
     if at == 2 or b"\xff\xda" not in frame[:at]:
-        raise Unvouched("a compressed frame is cut short or damaged")
-    if frame[at : at + 2] == b"\xff\xd9":
-        out[at + 2 :] = bytes(len(out) - at - 2)
-    return bytes(out)
+        raise UnsafePixels("a compressed frame is cut short or damaged")
+    return _without_trailer(blank, at)
 
 
 def blank_jpeg_2000(frame: bytes) -> bytes:
     """A JPEG 2000 codestream whose comments are blanks, of the same length.
 
-    References:
-        ITU-T T.800 annex A (COM is FF64, SOT FF90, SOD FF93, EOC FFD9).
+    COM is FF64, SOT FF90, SOD FF93, EOC FFD9 (ITU-T T.800 annex A).
     """
     if frame[:4] != b"\xff\x4f\xff\x51":
-        raise Unvouched("a compressed frame is no bare JPEG 2000 codestream")
-    out, at, tile = bytearray(frame), 2, 0
+        raise UnsafePixels("a compressed frame is not a bare JPEG 2000 codestream")
+    blank, at, tile = bytearray(frame), 2, 0
     while at + 4 <= len(frame) and frame[at : at + 2] != b"\xff\xd9":
-        if frame[at] != 0xFF:
-            raise Unvouched("a compressed frame has bytes between its segments")
-        marker = frame[at + 1]
+        marker = _marker(frame, at)
         if marker == 0x93:
             if not tile:
-                return bytes(out)
+                return bytes(blank)
             at = tile
             continue
-        end = at + 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
-        if end > len(frame) or end < at + 4:
-            raise Unvouched("a compressed frame is cut short or damaged")
+        end = _end_of_segment(frame, at)
         if marker == 0x90:
             length = int.from_bytes(frame[at + 6 : at + 10], "big")
             tile = at + length if length else 0
             if length and not end <= tile <= len(frame):
-                raise Unvouched("a compressed frame is cut short or damaged")
+                raise UnsafePixels("a compressed frame is cut short or damaged")
         if marker == 0x64:
-            out[at + 6 : end] = b" " * max(0, end - at - 6)
+            blank[at + 6 : end] = b" " * max(0, end - at - 6)
         at = end
     if not tile:
-        raise Unvouched("a compressed frame is cut short or damaged")
+        raise UnsafePixels("a compressed frame is cut short or damaged")
+    return _without_trailer(blank, at)
+
+
+def _marker(frame: bytes, at: int) -> int:
+    if frame[at] != 0xFF:
+        raise UnsafePixels("a compressed frame has bytes between its segments")
+    return frame[at + 1]
+
+
+def _end_of_segment(frame: bytes, at: int) -> int:
+    end = at + 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
+    if not at + 4 <= end <= len(frame):
+        raise UnsafePixels("a compressed frame is cut short or damaged")
+    return end
+
+
+def _without_trailer(frame: bytearray, at: int) -> bytes:
+    """Zeros after the marker that ends a JPEG or JPEG 2000 image, if there is one at ``at``."""
     if frame[at : at + 2] == b"\xff\xd9":
-        out[at + 2 :] = bytes(len(out) - at - 2)
-    return bytes(out)
+        frame[at + 2 :] = bytes(len(frame) - at - 2)
+    return bytes(frame)
 
 
 def _native(source: Any, keyword: str, data: bytes, *, little: bool) -> tuple[bytes, list[str]]:
     count, samples = int(source.get("NumberOfFrames") or 1), int(source.get("SamplesPerPixel") or 1)
     bits = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}.get(keyword) or int(source.BitsAllocated)
-    halved = source.get("PhotometricInterpretation") == "YBR_FULL_422"
-    values = count * int(source.Rows) * int(source.Columns) * (2 if halved else samples)
+    subsampled = source.get("PhotometricInterpretation") == "YBR_FULL_422"
+    values = count * int(source.Rows) * int(source.Columns) * (2 if subsampled else samples)
     length = math.ceil(values * bits / 8)
     if len(data) < length:
-        raise Unvouched("its pixels are cut short")
+        raise UnsafePixels("its pixels are cut short")
     notes = ["bytes after the last pixel were dropped"] if data[length:].strip(b"\0") else []
     data = data[:length]
     if keyword == "PixelData" and bits in (8, 16, 32) and int(source.BitsStored) < bits:
@@ -208,7 +195,7 @@ def _stored_bits(source: Any, values: np.ndarray) -> np.ndarray:
     bits, stored = values.dtype.itemsize * 8, int(source.BitsStored)
     high = int(source.get("HighBit", stored - 1))
     if not stored - 1 <= high < bits:
-        raise Unvouched("BitsStored and HighBit do not go together")
+        raise UnsafePixels("BitsStored and HighBit do not go together")
     native = values.astype(f"{'i' if int(source.get('PixelRepresentation') or 0) else 'u'}{bits // 8}")
     above, below = bits - 1 - high, high - stored + 1
     return (native << above >> above >> below << below).astype(values.dtype.str.replace("u", native.dtype.kind))
@@ -219,18 +206,18 @@ def _encapsulated(source: Any, data: bytes, syntax: str) -> tuple[bytes, list[st
     tables = [source.get(name) for name in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")]
     offsets = (tables[0], tables[1]) if all(isinstance(table, bytes) for table in tables) else None
     try:
-        found = list(generate_frames(data, number_of_frames=count, extended_offsets=offsets))
+        original = list(generate_frames(data, number_of_frames=count, extended_offsets=offsets))
     except Exception as problem:
-        raise Unvouched("its compressed frames are damaged") from problem
-    if len(found) != count:
-        raise Unvouched("it holds another number of frames than it says")
+        raise UnsafePixels("its compressed frames are damaged") from problem
+    if len(original) != count:
+        raise UnsafePixels("its number of frames differs from NumberOfFrames")
     if syntax in JPEG_2000:
-        blanked = [blank_jpeg_2000(frame) for frame in found]
+        blanked = [blank_jpeg_2000(frame) for frame in original]
     elif syntax in JPEG | JPEG_LS:
-        blanked = [blank_jpeg(frame, ls=syntax in JPEG_LS) for frame in found]
+        blanked = [blank_jpeg(frame, ls=syntax in JPEG_LS) for frame in original]
     else:
-        blanked = found
-    notes = [] if blanked == found else ["comments inside the compressed frames were blanked"]
+        blanked = original
+    notes = [] if blanked == original else ["comments inside the compressed frames were blanked"]
     return encapsulate(blanked, has_bot=count > 1), notes
 
 

@@ -21,9 +21,9 @@ from pydicom.sequence import Sequence
 
 from easydl.clinical.pseudonyms import Pseudonyms, clean_time, shift_date, shift_date_time
 
-DEEPEST = 12
+MAX_DEPTH = 12
 """Sequences nested deeper than this are removed; no image object of PS3.3 nests so deep."""
-OLDEST = 89
+MAX_AGE_YEARS = 89
 """Years. Older patients become 090Y, which then means 90 or more: AS holds three digits and a unit (PS3.5 6.2)."""
 DUMMY = {"DA": "19000101", "TM": "000000", "DT": "19000101000000"}
 TEXT = {"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UT"}
@@ -44,16 +44,10 @@ IDENTIFYING = (
 
 
 def clean(source: Any, pseudonyms: Pseudonyms, identity: str, *, shift: bool) -> Dataset:
-    """A data set with the attributes of the source that may stay, without pixels and file meta.
+    """A data set with the attributes of the source that may stay (PS3.15 table E.1-1), without pixels and file meta.
 
-    Args:
-        source: The data set as it came. It is not changed.
-        pseudonyms: Stand-ins of this site.
-        identity: Who the patient is, from `identity_of`.
-        shift: Move dates back by this patient's number of days; otherwise remove them.
-
-    References:
-        DICOM PS3.15 annex E, table E.1-1; PS3.3 C.12.1.1.7 (de-identification attributes).
+    ``identity`` is from `identity_of`. Dates are shifted by this patient's number of days, or removed. What was done
+    is written as PS3.3 C.12.1.1.7 asks.
     """
     target = _Cleaner(pseudonyms, pseudonyms.days(identity) if shift else None, *_identifiers(source)).dataset(source)
     target.PatientName = target.PatientID = pseudonyms.patient(identity)
@@ -100,38 +94,40 @@ class _Cleaner:
                 value = source[tag].value
                 vr = source[tag].VR if " or " in dictionary_VR(tag) else dictionary_VR(tag)
                 kept = self._apply(rule, int(tag), vr, value)
-            except Exception:  # a value that nobody can read is a value that nobody can vouch for
+            except Exception:  # a value that cannot be read cannot be checked
                 kept = None
             if kept is not None and " or " not in vr:
                 target.add_new(tag, vr, kept)
         if any(name in source for name in ("CodeValue", "LongCodeValue", "URNCodeValue", "CodingSchemeDesignator")):
-            target.update(self._vouched_code(source))
+            target.update(self._known_code(source))
         return target
 
     def _apply(self, rule: str, tag: int, vr: str, value: Any) -> Any:
         """The value that stays, "" for an empty element, None for none."""
-        if rule == "numbers":
-            return _numbers(vr, value)
-        if rule == "coded":
-            return self._coded(value)
-        if rule == "sequences":
-            return self._sequence(value)
-        if rule == "tables":
-            return _lookup_table(vr, value)
-        if rule == "uids":
-            return [self.pseudonyms.uid(str(uid)) for uid in _listed(value) if str(uid).strip("\0 ")] or ""
-        if rule == "text":
-            return self._text(value) or ""
-        if rule == "words":
-            words = self._words(value)
-            return (words.upper()[:16].strip() if vr == "CS" else words) or self._basic(tag, vr)
-        if rule == "dates":
-            return (self._date(vr, value) if self.days is not None else None) or self._basic(tag, vr)
-        if rule == "patient":
-            return _numbers(vr, value) if vr == "DS" else value if value in ("M", "F", "O") else ""
-        if rule == "empty":
-            return Sequence([]) if vr == "SQ" else ""
-        return self._basic(tag, vr)
+        match rule:
+            case "numbers":
+                return _numbers(vr, value)
+            case "coded":
+                return self._coded(value)
+            case "sequences":
+                return self._sequence(value)
+            case "tables":
+                return _lookup_table(vr, value)
+            case "uids":
+                return [self.pseudonyms.uid(str(uid)) for uid in _as_list(value) if str(uid).strip("\0 ")] or ""
+            case "text":
+                return self._text(value) or ""
+            case "words":
+                words = self._words(value)
+                return (words.upper()[:16].strip() if vr == "CS" else words) or self._basic(tag, vr)
+            case "dates":
+                return (self._date(vr, value) if self.days is not None else None) or self._basic(tag, vr)
+            case "patient":
+                return _numbers(vr, value) if vr == "DS" else value if value in ("M", "F", "O") else ""
+            case "empty":
+                return Sequence([]) if vr == "SQ" else ""
+            case _:
+                return self._basic(tag, vr)
 
     def _basic(self, tag: int, vr: str) -> Any:
         """What table E.1-1 asks for, in the reading that keeps the object whole: X, Z, D, U and their mixtures."""
@@ -145,7 +141,7 @@ class _Cleaner:
         return DUMMY.get(vr, "REMOVED")
 
     def _sequence(self, items: Any) -> Sequence | None:
-        if self.depth >= DEEPEST:
+        if self.depth >= MAX_DEPTH:
             return None
         self.depth += 1
         try:
@@ -160,65 +156,68 @@ class _Cleaner:
         return how.get(vr, clean_time)(str(value))
 
     def _coded(self, value: Any) -> list[str] | str:
-        words = [str(word).strip("\0 ").upper() for word in _listed(value)]
-        safe = [word if re.fullmatch(r"[A-Z0-9_ ]{0,16}", word) and not self._says_who(word) else "" for word in words]
+        words = [str(word).strip("\0 ").upper() for word in _as_list(value)]
+        safe = [
+            word if re.fullmatch(r"[A-Z0-9_ ]{0,16}", word) and not self._identifies(word) else "" for word in words
+        ]
         return safe if any(safe) else ""
 
     def _text(self, value: Any) -> list[str] | None:
-        texts = [str(text).strip("\0 ") for text in _listed(value)]
-        fine = all(re.fullmatch(r"[\x20-\x7e]{0,64}", text) and not self._says_who(text) for text in texts)
+        texts = [str(text).strip("\0 ") for text in _as_list(value)]
+        fine = all(re.fullmatch(r"[\x20-\x7e]{0,64}", text) and not self._identifies(text) for text in texts)
         return texts if fine else None
 
     def _words(self, value: Any) -> str:
         """The words of a known vocabulary, so that "T2 axial" stays and a name does not."""
         words = re.findall(r"[A-Za-z0-9][A-Za-z0-9.,-]*", str(value).replace("_", " "))
-        plain = [word.strip(".,-") for word in words]
-        kept = [
-            word for word in plain
-            if (word.lower() in _vocabulary() or MEASURE.fullmatch(word.lower())) and word.lower() not in self.names
-        ]  # fmt: skip
+        kept = [word for word in (word.strip(".,-") for word in words) if self._is_vocabulary(word.lower())]
         return " ".join(kept)[:64].strip()
 
-    def _says_who(self, text: str) -> bool:
+    def _is_vocabulary(self, word: str) -> bool:
+        return bool(word in _vocabulary() or MEASURE.fullmatch(word)) and word not in self.names
+
+    def _identifies(self, text: str) -> bool:
         text = text.lower()
         words = set(re.findall(r"[a-z0-9]+", text))
-        return any(word in self.names for word in words if len(word) > 2) or any(n in text for n in self.numbers)
+        return any(word in self.names for word in words if len(word) > 2) or any(
+            number in text for number in self.numbers
+        )
 
-    def _vouched_code(self, source: Any) -> Dataset:
+    def _known_code(self, source: Any) -> Dataset:
         """A code of a known scheme with the meaning that the standard gives it; anything else becomes a blank code."""
         value = str(_value(source, "CodeValue") or _value(source, "LongCodeValue") or "").strip()
         scheme = str(_value(source, "CodingSchemeDesignator") or "").strip()
-        meaning = _meaning(scheme, value)
-        if meaning is None and re.fullmatch(CODE_FORMATS.get(scheme, r"(?!)"), value) and not self._says_who(value):
+        meaning = _meanings().get((scheme, value))
+        if meaning is None and re.fullmatch(CODE_FORMATS.get(scheme, r"(?!)"), value) and not self._identifies(value):
             meaning = self._words(_value(source, "CodeMeaning") or "") or "Meaning removed"
         return _code(value, scheme, meaning) if meaning else _code("REMOVED", "99EASYDL", "Code of a local scheme")
 
 
 def _numbers(vr: str, value: Any) -> Any:
-    values = _listed(value)
+    values = _as_list(value)
     if vr in ("DS", "IS"):
-        texts = [str(one).strip("\0 ") for one in values if one is not None]
+        texts = [str(number).strip("\0 ") for number in values if number is not None]
         if not all(text == "" or NUMBER.fullmatch(text) for text in texts):
             return None
         return texts if any(texts) else ""
     if vr in ("US", "SS", "UL", "SL", "FD", "FL", "AT", "UV", "SV"):
-        return value if all(isinstance(one, int | float) for one in values) else None
+        return value if all(isinstance(number, int | float) for number in values) else None
     return None
 
 
 def _lookup_table(vr: str, value: Any) -> Any:
-    """Numbers, or bytes that are no text."""
+    """Numbers, or bytes that are not text."""
     if vr == "OW" and isinstance(value, bytes):
         return None if value.strip(b"\0 ") and re.fullmatch(rb"[\x20-\x7e\0]+", value) else value
-    return value if vr in ("US", "SS") and all(isinstance(one, int) for one in _listed(value)) else None
+    return value if vr in ("US", "SS") and all(isinstance(number, int) for number in _as_list(value)) else None
 
 
 def _age(text: Any) -> str:
-    found = re.fullmatch(r"(\d{3})([DWMY])", str(text or "").strip("\0 ").upper())
-    if not found:
+    age = re.fullmatch(r"(\d{3})([DWMY])", str(text or "").strip("\0 ").upper())
+    if not age:
         return ""
-    years = int(found[1]) / {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}[found[2]]
-    return f"{OLDEST + 1:03}Y" if years > OLDEST else found[0]
+    years = int(age[1]) / {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}[age[2]]
+    return f"{MAX_AGE_YEARS + 1:03}Y" if years > MAX_AGE_YEARS else age[0]
 
 
 def _age_at_study(source: Any) -> str:
@@ -239,7 +238,7 @@ def _identifiers(source: Any) -> tuple[set[str], set[str]]:
     numbers: set[str] = set()
     tags = {tag_for_keyword(name) for name in IDENTIFYING}
     for tag, vr, value in _all_text(source):
-        for text in map(str, _listed(value)):
+        for text in map(str, _as_list(value)):
             if vr == "PN":
                 names |= {word for word in re.findall(r"\w+", text.lower()) if len(word) > 1}
             elif tag in tags and len(text.strip("\0 ")) >= 4:
@@ -249,7 +248,7 @@ def _identifiers(source: Any) -> tuple[set[str], set[str]]:
 
 def _all_text(source: Any, depth: int = 0) -> Iterator[tuple[int, str, Any]]:
     for tag in list(source.keys()):
-        if tag.is_private or depth > DEEPEST:
+        if tag.is_private or depth > MAX_DEPTH:
             continue
         try:
             element = source[tag]
@@ -270,7 +269,7 @@ def _value(source: Any, keyword: str) -> Any:
         return None
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     """The single values; a PersonName is one, although it can be iterated."""
     if value is None:
         return []
@@ -320,8 +319,4 @@ def _meanings() -> dict[tuple[str, str], str]:
     from pydicom.sr.codedict import codes
 
     schemes = (getattr(codes, scheme).concepts.values() for scheme in codes.schemes())
-    return {(code.scheme_designator, code.value): code.meaning for one in schemes for code in one}
-
-
-def _meaning(scheme: str, value: str) -> str | None:
-    return _meanings().get((scheme, value))
+    return {(code.scheme_designator, code.value): code.meaning for concepts in schemes for code in concepts}

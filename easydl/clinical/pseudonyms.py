@@ -1,4 +1,4 @@
-"""Stand-ins for identifiers from one secret of this site: UIDs, patients, days. It keeps no list of what it replaced."""
+"""Pseudonyms for identifiers from one secret of this site: UIDs, patients, days. It keeps no list of what it replaced."""
 
 from __future__ import annotations
 
@@ -17,18 +17,14 @@ from easydl.errors import InputError
 from easydl.machine import workspace
 
 SECRET_NAME = "deidentification.secret"
-SHORTEST = 32
+MIN_LENGTH = 32
 """Characters in a secret: 128 bits when written in hexadecimal digits."""
 DAYS = (365, 3652)
 """By how many days dates move back: one to ten years, another number for every patient."""
 
 
 class Pseudonyms:
-    """The same stand-in for the same identifier, in every run with the same secret; another one with another secret.
-
-    Args:
-        secret: The key, from `read_secret`.
-    """
+    """The same pseudonym for the same identifier, in every run with the same secret; another one with another secret."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
@@ -63,11 +59,7 @@ def default_secret() -> Path:
 
 
 def read_secret(path: Path) -> bytes:
-    """Read the secret, or make one that only this user can read (mode 0600).
-
-    Raises:
-        InputError: Others can read the file, it is too short, or it cannot be read or made.
-    """
+    """Read the secret, or make one that only this user can read (mode 0600)."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
@@ -90,17 +82,17 @@ def read_secret(path: Path) -> bytes:
             "a file in a folder of yours.",
             "Name another file with secret= (on the command line --secret).",
         ) from problem
-    if len(key) < SHORTEST:
+    if len(key) < MIN_LENGTH:
         raise InputError(
             f"The secret file holds {len(key)} characters.",
-            f"at least {SHORTEST} characters that nobody can guess.",
+            f"at least {MIN_LENGTH} characters that nobody can guess.",
             "Name a file that does not exist yet, and easydl makes a good one.",
         )
     return key
 
 
 def shift_date(text: str, days: int) -> str:
-    """A DICOM date (``20200315``, also the old ``2020.03.15``) moved back; "" when it is no whole date."""
+    """A DICOM date (``20200315``, also the old ``2020.03.15``) moved back; "" when it is not a valid date."""
     digits = re.fullmatch(r"(\d{4})[.-]?(\d\d)[.-]?(\d\d)", text.strip("\0 "))
     if not digits:
         return ""
@@ -112,7 +104,7 @@ def shift_date(text: str, days: int) -> str:
 
 
 def shift_date_time(text: str, days: int) -> str:
-    """A DICOM date and time moved back by whole days; the time of day stays, the time zone is dropped."""
+    """A DICOM date and time moved back by full days; the time of day stays, the time zone is dropped."""
     parts = re.fullmatch(r"(\d{8})(\d{2,6}(?:\.\d{1,6})?)?(?:[+-]\d{4})?", text.strip("\0 "))
     moved = shift_date(parts[1], days) if parts else ""
     return f"{moved}{parts[2] or ''}" if parts and moved else ""

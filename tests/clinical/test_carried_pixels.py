@@ -150,7 +150,7 @@ def test_frames_without_text_stay_byte_for_byte(tmp_path):
 @pytest.mark.parametrize(
     ("frames", "syntax", "why"),
     [
-        ([b"\0\0\0\x0cjP  \r\n\x87\n" + j2k(GREY)], uid.JPEG2000Lossless, "no bare JPEG 2000 codestream"),
+        ([b"\0\0\0\x0cjP  \r\n\x87\n" + j2k(GREY)], uid.JPEG2000Lossless, "not a bare JPEG 2000 codestream"),
         ([j2k(GREY)[:60]], uid.JPEG2000Lossless, "cut short"),
         ([b"no JPEG at all"], uid.JPEGBaseline8Bit, "does not begin as JPEG"),
         ([jpeg(GREY)[:30]], uid.JPEGBaseline8Bit, "cut short"),

@@ -1,4 +1,4 @@
-"""Which images wait for a person: every rule by itself, letters in a frame, release after a look."""
+"""Which images wait for a person: every rule by itself, burned-in text in a frame, release after a look."""
 
 import json
 
@@ -38,7 +38,7 @@ def decided(tmp_path, path):
         ({"ConversionType": "WSD"}, "ConversionType"),
     ],
 )  # fmt: skip
-def test_every_rule_by_itself_sets_an_image_aside(tmp_path, changes, why):
+def test_every_rule_by_itself_quarantines_an_image(tmp_path, changes, why):
     state, reason = decided(tmp_path, one(tmp_path, **changes))
     assert state == "quarantined" and why in reason
     assert reason.count(";") == 0
@@ -49,7 +49,7 @@ def test_what_no_rule_objects_to_is_written(tmp_path, changes):
     assert decided(tmp_path, one(tmp_path, **changes)) == ("written", "")
 
 
-def test_a_secondary_capture_is_set_aside_by_its_class(tmp_path):
+def test_a_secondary_capture_is_quarantined_by_its_class(tmp_path):
     path = one(tmp_path, BurnedInAnnotation="NO")
     ds = pydicom.dcmread(path)
     ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = uid.SecondaryCaptureImageStorage
@@ -57,22 +57,22 @@ def test_a_secondary_capture_is_set_aside_by_its_class(tmp_path):
     assert decided(tmp_path, path) == ("quarantined", "it is a secondary capture")
 
 
-def test_letters_in_the_pixels_set_an_image_aside(tmp_path):
+def test_burned_in_text_quarantines_an_image(tmp_path):
     state, reason = decided(tmp_path, one(tmp_path, lettered(film())))
-    assert state == "quarantined" and "line of letters" in reason
+    assert state == "quarantined" and "burned-in text" in reason
 
 
-def test_letters_in_one_of_many_frames_are_found(tmp_path):
+def test_burned_in_text_in_one_of_many_frames_is_found(tmp_path):
     frames = np.stack([film(seed=k) for k in range(5)])
     frames[3] = lettered(frames[3])
     path = one(tmp_path, frames[0])
     ds = pydicom.dcmread(path)
     ds.NumberOfFrames, ds.PixelData = 5, frames.tobytes()
     ds.save_as(path)
-    assert "line of letters" in decided(tmp_path, path)[1]
+    assert "burned-in text" in decided(tmp_path, path)[1]
 
 
-def test_what_cannot_be_decoded_here_is_set_aside(tmp_path, monkeypatch):
+def test_what_cannot_be_decoded_here_is_quarantined(tmp_path, monkeypatch):
     def fails(*a, **k):
         raise RuntimeError("no decoder")
 
@@ -100,15 +100,15 @@ def test_release_moves_what_a_person_has_looked_at(tmp_path):
     assert again.counts == {**done.counts, "already_there": 3}
     (tmp_path / "seen.txt").write_text(f"\ufeff{names[2]}\n\n", encoding="utf-8")
     assert run(release=tmp_path / "seen.txt").counts["written"] == 3
-    account = json.loads((tmp_path / "out/deidentified.json").read_text())
-    assert [row["released"] for row in account["files"]] == [True] * 3
+    report = json.loads((tmp_path / "out/deidentified.json").read_text())
+    assert [row["released"] for row in report["files"]] == [True] * 3
 
 
-def test_other_bands_make_the_files_again(tmp_path):
+def test_other_bands_write_the_files_again(tmp_path):
     path = one(tmp_path, lettered(film()))
     held = easydl.deidentify(path, tmp_path / "out")
     done = easydl.deidentify(path, tmp_path / "out", black_out=(30, 0, 0, 0))
     assert done.counts["already_there"] == 0
-    assert "line of letters" in held.table["reason"][0]
+    assert "burned-in text" in held.table["reason"][0]
     assert done.table["reason"][0] == "its edges were blackened: look whether that was enough"
     assert (pydicom.dcmread(tmp_path / "out" / done.table["file"][0]).pixel_array[:30] == film().min()).all()

@@ -8,7 +8,7 @@ from easydl.images import Scan, read
 from easydl.prediction import Segmentation
 
 
-def outlined(folder):
+def segmented(folder):
     volume = np.random.default_rng(0).integers(0, 2000, (4, 8, 10)).astype(np.uint16)
     for number, file in enumerate(sorted(dicom_series(folder, volume).iterdir())):
         ds = pydicom.dcmread(file)
@@ -23,7 +23,7 @@ def outlined(folder):
 def test_a_seg_comes_back_with_the_same_voxels_in_the_same_place(tmp_path):
     import highdicom
 
-    result = outlined(tmp_path / "s")
+    result = segmented(tmp_path / "s")
     written = highdicom.seg.segread(result.to_dicom(tmp_path / "out.dcm"))
     volume = written.get_volume(combine_segments=True).match_geometry(
         highdicom.VolumeGeometry(result.affine, result.mask.shape, coordinate_system="PATIENT")
@@ -36,7 +36,7 @@ def test_a_seg_comes_back_with_the_same_voxels_in_the_same_place(tmp_path):
 
 
 def test_what_cannot_become_a_seg_is_refused(tmp_path):
-    empty = outlined(tmp_path / "s")
+    empty = segmented(tmp_path / "s")
     empty.mask[:] = 0
     with pytest.raises(InputError, match="empty"):
         empty.to_dicom(tmp_path / "out.dcm")
