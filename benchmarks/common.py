@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from PIL import Image
+from scipy import stats
 
 RESULTS = Path(__file__).parent / "results"
+PNEUMONIA_CLASSES = ("normal", "pneumonia")
 
 
 def calibration() -> float:
@@ -39,12 +43,17 @@ def summary(seconds: list[float]) -> dict[str, float]:
     return {"median_s": round(statistics.median(seconds), 4), "iqr_s": round(high - low, 4), "n": len(seconds)}
 
 
-def write(name: str, facts: dict[str, Any], seed: int | None = None) -> None:
-    """Print the figures and keep them in ``benchmarks/results/<name>.json``; with a seed, beside those of other seeds."""
+def write(name: str | None, facts: dict[str, Any], seed: int | None = None) -> None:
+    """Print the figures and keep them in ``benchmarks/results/<name>.json``; with a seed, beside those of other seeds.
+
+    Without a name they are printed only.
+    """
     from easydl.machine import versions
 
     facts = {**facts, "sgemm_gflops": round(calibration()), "cores": os.cpu_count(), "versions": versions()}
     print(json.dumps(facts, indent=1))
+    if name is None:
+        return
     path = RESULTS / f"{name}.json"
     if seed is not None:
         known = json.loads(path.read_text("utf-8"))["by_seed"] if path.exists() else {}
@@ -56,6 +65,30 @@ def write(name: str, facts: dict[str, Any], seed: int | None = None) -> None:
 def real_data() -> Path:
     """The folder of public images."""
     return Path(os.environ["EASYDL_REAL_DATA"])
+
+
+def interval(values: list[float]) -> list[float | None]:
+    """Mean and its 95% interval over seeds; of one seed there is none."""
+    mean = float(np.mean(values))
+    if len(values) == 1:
+        return [round(mean, 3), None, None]
+    half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
+    return [round(mean, 3), round(mean - half, 3), round(mean + half, 3)]
+
+
+def pneumonia() -> dict[str, np.ndarray]:
+    """The arrays of PneumoniaMNIST: images and labels of train, val and test."""
+    return dict(np.load(real_data() / "pneumoniamnist/pneumoniamnist.npz"))
+
+
+def pneumonia_table(folder: Path, images: np.ndarray, labels: np.ndarray, parts: list[str]) -> pd.DataFrame:
+    """The images as PNG files, and their table."""
+    rows = []
+    for number, (pixels, label, part) in enumerate(zip(images, labels.ravel(), parts, strict=True)):
+        path = folder / f"{number:05d}.png"
+        Image.fromarray(pixels).save(path)
+        rows.append({"image": str(path), "label": PNEUMONIA_CLASSES[label], "split": part})
+    return pd.DataFrame(rows)
 
 
 def _seconds(work: Callable[[], Any]) -> float:

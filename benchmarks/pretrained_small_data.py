@@ -14,9 +14,6 @@ from pathlib import Path
 
 import common
 import numpy as np
-import pandas as pd
-from PIL import Image
-from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
@@ -25,25 +22,16 @@ from sklearn.preprocessing import StandardScaler
 import easydl
 
 IMAGES, SEEDS, MODEL = 200, 5, "mobilenet_025"
-NAMES = ("normal", "pneumonia")
-
-
-def table(folder: Path, images: np.ndarray, labels: np.ndarray, parts: list[str]) -> pd.DataFrame:
-    rows = []
-    for number, (pixels, label, part) in enumerate(zip(images, labels.ravel(), parts, strict=True)):
-        path = folder / f"{number:05d}.png"
-        Image.fromarray(pixels).save(path)
-        rows.append({"image": str(path), "label": NAMES[label], "split": part})
-    return pd.DataFrame(rows)
+POSITIVE = common.PNEUMONIA_CLASSES[1]
 
 
 def once(seed: int, size: int) -> dict[str, float]:
-    data = np.load(common.real_data() / "pneumoniamnist/pneumoniamnist.npz")
+    data = common.pneumonia()
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(data["train_images"]))[:IMAGES]
     parts = ["val" if k % 5 == 0 else "train" for k in range(IMAGES)] + ["test"] * len(data["test_images"])
     with tempfile.TemporaryDirectory() as folder:
-        frame = table(
+        frame = common.pneumonia_table(
             Path(folder),
             np.concatenate([data["train_images"][chosen], data["test_images"]]),
             np.concatenate([data["train_labels"][chosen], data["test_labels"]]),
@@ -58,7 +46,7 @@ def once(seed: int, size: int) -> dict[str, float]:
             easydl.fit(model, train, val, seed=seed, verbose=False)
             result[f"{name}_seconds"] = time.perf_counter() - start
             found = easydl.predict(model, test).frame
-            result[name] = roc_auc_score(found["label"] == NAMES[1], found[f"p({NAMES[1]})"])
+            result[name] = roc_auc_score(found["label"] == POSITIVE, found[f"p({POSITIVE})"])
         start = time.perf_counter()
         backbone = easydl.classifier(MODEL, study, pretrained=True, size=size)
         from easydl.networks import feature_extractor
@@ -75,15 +63,6 @@ def once(seed: int, size: int) -> dict[str, float]:
     return result
 
 
-def interval(values: list[float]) -> list[float | None]:
-    """Mean and its 95% interval over seeds; of one seed there is none."""
-    if len(values) == 1:
-        return [round(float(values[0]), 3), None, None]
-    mean, error = float(np.mean(values)), stats.sem(values)
-    half = error * stats.t.ppf(0.975, len(values) - 1)
-    return [round(mean, 3), round(mean - half, 3), round(mean + half, 3)]
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--size", type=int, default=96)
@@ -94,8 +73,8 @@ if __name__ == "__main__":
         runs.append(once(seed, given.size))
         print({key: round(value, 3) for key, value in runs[-1].items()}, flush=True)
     names = ("pretrained", "random", "logistic")
-    facts = {f"auc_{name}_mean_and_95ci_over_seeds": interval([run[name] for run in runs]) for name in names}
-    facts |= {f"{name}_minus_{other}": interval([run[name] - run[other] for run in runs])
+    facts = {f"auc_{name}_mean_and_95ci_over_seeds": common.interval([run[name] for run in runs]) for name in names}
+    facts |= {f"{name}_minus_{other}": common.interval([run[name] - run[other] for run in runs])
               for name, other in (("pretrained", "random"), ("pretrained", "logistic"))}  # fmt: skip
     seconds = {
         f"{name}_seconds": round(float(np.median([run[f"{name}_seconds"] for run in runs])), 1) for name in names
