@@ -25,7 +25,7 @@ def write(folder: Path) -> None:
 
 
 def growth(folder: Path) -> float:
-    """Peak memory of one reading over that of the imports, in MB, in a process of its own (Linux)."""
+    """Peak memory of one reading over that of the imports, in MB, in a separate process (Linux)."""
     program = """
 import sys
 from pathlib import Path

@@ -1,6 +1,6 @@
 """The index of many DICOM headers: one pass, memory, interrupted and resumed, asked again.
 
-Run: python benchmarks/dicom_index.py [files]   (100,000 by default; small files, made on the spot, about 200 MB)
+Run: python benchmarks/dicom_index.py [files]   (100,000 by default; small files, written on the spot, about 200 MB)
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ REPEATS, BATCH = 3, {2: 8, 3: 2}
 SEGMENTER_SIDE = {2: 128, 3: 48}
 
 
-class Asked(Exception):
+class FileRequested(Exception):
     """Keras asked for a weights file."""
 
 
@@ -49,7 +49,7 @@ def published(entry) -> dict[str, str]:
 
     def get_file(fname=None, origin=None, *args, file_hash=None, md5_hash=None, **kwargs):
         found.update(weights_file=fname, weights_url=origin, weights_hash=file_hash or md5_hash or "")
-        raise Asked
+        raise FileRequested
 
     package = importlib.import_module("keras.src.applications")
     for one in pkgutil.iter_modules(package.__path__):
@@ -61,7 +61,7 @@ def published(entry) -> dict[str, str]:
         getattr(keras.applications, entry.application)(
             include_top=False, weights="imagenet", input_shape=(224, 224, 3), **options
         )
-    except Asked:
+    except FileRequested:
         return found
     raise SystemExit(f"{entry.name}: Keras did not ask for weights")
 

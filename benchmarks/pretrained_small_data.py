@@ -1,8 +1,8 @@
 """200 labelled images: real ImageNet weights against random ones, and against a hand-written logistic regression.
 
 Run: EASYDL_REAL_DATA=... EASYDL_WEIGHTS=<folder with the MobileNet 0.25 file> python benchmarks/pretrained_small_data.py
-PneumoniaMNIST, official test set (624 images). The 200 images are drawn from the official training set; easydl holds 40
-of them out for early stopping, the logistic regression (on standardised features of the same network) trains on all 200.
+PneumoniaMNIST, official test set (624 images). The 200 images are drawn from the official training set; easydl takes 40
+of them for validation, the logistic regression (on standardised features of the same network) trains on all 200.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def once(seed: int, size: int) -> dict[str, float]:
             model = easydl.classifier(MODEL, study, pretrained=pretrained, size=size, seed=seed)
             easydl.fit(model, train, val, seed=seed, verbose=False)
             result[f"{name}_seconds"] = time.perf_counter() - start
-            found = easydl.predict(model, test).frame
-            result[name] = roc_auc_score(found["label"] == POSITIVE, found[f"p({POSITIVE})"])
+            predictions = easydl.predict(model, test).frame
+            result[name] = roc_auc_score(predictions["label"] == POSITIVE, predictions[f"p({POSITIVE})"])
         start = time.perf_counter()
         backbone = easydl.classifier(MODEL, study, pretrained=True, size=size)
         from easydl.networks import feature_extractor

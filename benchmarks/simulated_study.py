@@ -26,11 +26,11 @@ def main() -> None:
         start = time.process_time()
         simulate(Path(folder) / "volumes", kind="volumes", patients=20)
         volumes = time.process_time() - start
-    picture = np.zeros((128, 128))
-    picture[40:90, 30:100] = 1.0
+    image = np.zeros((128, 128))
+    image[40:90, 30:100] = 1.0
     start = time.process_time()
     for _ in range(20):
-        radon(picture, view_angles(128), circle=True)
+        radon(image, view_angles(128), circle=True)
     projection = 10 * (time.process_time() - start)
     print(f"200 slices of 128 x 128, from anatomy to DICOM files: {ours:.1f} CPU s (imports before that: {warm:.1f} s)")
     print(f"20 volumes of 32 x 64 x 64: {volumes:.1f} CPU s")

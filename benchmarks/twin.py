@@ -11,7 +11,7 @@ from torch.nn import functional
 
 
 class Twin(nn.Module):
-    """A Keras network of convolutions, normalisation, sums and joins, run by PyTorch.
+    """A Keras network of convolutions, normalisation, additions and concatenations, run by PyTorch.
 
     Args:
         model: A network of ``easydl.unet`` or ``easydl.unet3d``.

@@ -16,12 +16,13 @@ def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)],
-        check=True, capture_output=True,
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+    )
     return next(folder.glob("*.whl"))
 
 
-def test_the_wheel_carries_the_app_inside_the_package_and_nothing_beside_it(wheel):
+def test_the_wheel_carries_the_app_inside_the_package_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {
         "easydl",
@@ -44,13 +45,17 @@ def test_the_installed_wheel_works_far_from_the_checkout(wheel, tmp_path):
         "assert folder.is_relative_to(here), folder; print(len(easydl.models()), easydl.__version__)"
     )
     out = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path,
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(site)},
-    )  # fmt: skip
+    )
     assert out.returncode == 0, out.stderr
     assert int(out.stdout.split()[0]) >= 8
 
 
+@pytest.mark.quick
 def test_the_app_imports_no_tensorflow_keras_or_pydicom():
     import ast
 
@@ -64,10 +69,16 @@ def test_the_app_imports_no_tensorflow_keras_or_pydicom():
     assert not found & {"tensorflow", "keras", "pydicom"}
 
 
+@pytest.mark.quick
 def test_no_message_sends_users_to_somebody_elses_package():
     import re
 
-    for path in [*(ROOT / "easydl").rglob("*.py"), *(ROOT / "app").rglob("*.py"), ROOT / "README.md"]:
+    for path in [
+        *(ROOT / "easydl").rglob("*.py"),
+        *(ROOT / "app").rglob("*.py"),
+        ROOT / "README.md",
+        *(ROOT / "docs").rglob("*.md"),
+    ]:
         assert not re.search(
             r"pip install (-U |--upgrade )?[\"']?easydl\b(?!-med)", path.read_text(encoding="utf-8")
         ), path

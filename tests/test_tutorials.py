@@ -6,20 +6,24 @@ from pathlib import Path
 
 import pytest
 
-TUTORIALS = sorted((Path(__file__).parents[1] / "tutorials").glob("*.ipynb"))
+FOLDER = Path(__file__).parents[1] / "tutorials"
+TUTORIALS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
+BY_DEFAULT = "02_first_segmentation_in_3d"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
-def test_the_notebook_runs(path, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.everything] if name != BY_DEFAULT else []) for name in TUTORIALS],
+)
+def test_the_notebook_runs(name, tmp_path, monkeypatch):
     import nbformat
     from nbclient import NotebookClient
 
     if os.environ.get("EASYDL_REAL_DATA"):
         monkeypatch.setenv("EASYDL_FILMS", str(Path(os.environ["EASYDL_REAL_DATA"]).resolve() / "openi_abd_vs_cxr"))
-    root = str(path.parents[1])
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]))
-    notebook = nbformat.read(path, as_version=4)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(FOLDER.parent), os.environ.get("PYTHONPATH", "")]))
+    notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
     NotebookClient(notebook, timeout=400, resources={"metadata": {"path": str(tmp_path)}}).execute()
     shown = json.dumps(notebook)
     assert "95% CI" in shown
@@ -27,7 +31,12 @@ def test_the_notebook_runs(path, tmp_path, monkeypatch):
     assert "image/png" in shown
 
 
-@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
-def test_the_notebook_is_stored_without_outputs(path):
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+def test_one_notebook_runs_by_default():
+    assert BY_DEFAULT in TUTORIALS
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("name", TUTORIALS)
+def test_the_notebook_is_stored_without_outputs(name):
+    cells = json.loads((FOLDER / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
     assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
