@@ -136,3 +136,21 @@ def lettered(
     share = np.asarray(mask) / 255.0
     top = 0 if dark else int(pixels.max())
     return (pixels * (1 - share) + top * share).astype(pixels.dtype)
+
+
+def segmented_series(folder: Path):
+    """A `Segmentation` of a CT series of four slices with two structures."""
+    import pydicom
+
+    from easydl.images import read
+    from easydl.prediction import Segmentation
+
+    volume = np.random.default_rng(0).integers(0, 2000, (4, 8, 10)).astype(np.uint16)
+    for number, file in enumerate(sorted(dicom_series(folder, volume).iterdir())):
+        ds = pydicom.dcmread(file)
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{number + 1}"
+        ds.save_as(file)
+    scan = read(folder)
+    mask = np.zeros(scan.shape, np.int32)
+    mask[0, 2:4, 3:7], mask[2, 5, 5] = 1, 2
+    return Segmentation(mask, scan, ("background", "lung", "nodule"))

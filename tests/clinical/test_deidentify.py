@@ -16,7 +16,7 @@ import pandas as pd
 import pydicom
 import pytest
 from identified import SEEDED, everything_below, found_in, identified_ct
-from made import dicom_series, dicom_slice
+from made import dicom_series, dicom_slice, segmented_series
 
 import easydl
 from easydl.errors import RESEARCH_USE, InputError
@@ -227,9 +227,7 @@ def test_ages_above_89_become_90_and_a_missing_age_comes_from_the_birth_date(tmp
 
 
 def test_a_segmentation_still_refers_to_its_ct(tmp_path):
-    from test_seg import segmented
-
-    segmented(tmp_path / "in/ct").to_dicom(tmp_path / "in/seg.dcm")
+    segmented_series(tmp_path / "in/ct").to_dicom(tmp_path / "in/seg.dcm")
     done = run(tmp_path / "in", tmp_path / "out")
     assert done.counts["files"] - done.counts["refused"] == 5
     objects = [pydicom.dcmread(tmp_path / "out" / file) for file in done.table["file"]]
