@@ -8,7 +8,7 @@ import pytest
 
 FOLDER = Path(__file__).parents[1] / "tutorials"
 TUTORIALS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
-BY_DEFAULT = "02_first_segmentation_in_3d"
+BY_DEFAULT = "01_chest_or_abdomen"
 
 
 @pytest.mark.slow
