@@ -50,7 +50,7 @@ def _pneumonia(seed: int, options: argparse.Namespace) -> dict[str, float]:
         frame = common.pneumonia_table(Path(folder), images, labels, splits)
         study = easydl.load(frame, patient=None, split="split", override="the official split; 1 copy in 5,856")
         train, val, test = study.split()
-        model = easydl.classifier("tiny", classes=study.classes, seed=seed)
+        model = easydl.classifier("tiny", study, seed=seed)
         start = time.perf_counter()
         history = easydl.fit(model, train, val, seed=seed, epochs=options.epochs, verbose=False)
         seconds = time.perf_counter() - start
@@ -82,9 +82,7 @@ def openi_abd_vs_cxr(options: argparse.Namespace) -> None:
         begin = time.perf_counter()
         correct = {}
         for train, val, test in study.folds(5, seed=repeat):
-            model = easydl.classifier(
-                name, classes=study.classes, pretrained=not options.untrained, size=128, seed=repeat
-            )
+            model = easydl.classifier(name, study, pretrained=not options.untrained, size=128, seed=repeat)
             easydl.fit(model, train, val, seed=repeat, epochs=options.epochs, verbose=False)
             predictions = easydl.predict(model, test).frame
             correct |= dict(zip(predictions["image"], predictions["label"] == predictions["prediction"], strict=True))

@@ -26,11 +26,11 @@ KEPT_SLICE, THICK_AXIS = 4, 1
 
 
 def unet(study: Any, seed: int) -> Any:
-    return easydl.unet(classes=study.classes, channels=study.channels, seed=seed)
+    return easydl.unet(study, seed=seed)
 
 
 def unet3d(study: Any, seed: int, **options: Any) -> Any:
-    return easydl.unet3d(classes=study.classes, seed=seed, **options)
+    return easydl.unet3d(study, seed=seed, **options)
 
 
 def binary(path: str | Path) -> np.ndarray:
