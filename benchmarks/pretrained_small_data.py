@@ -39,6 +39,7 @@ def once(seed: int, size: int) -> dict[str, float]:
         )
         study = easydl.load(frame, patient=None, split="split", override="the official split; 1 copy in 5,856")
         train, val, test = study.split()
+        whole = train.parent
         result = {}
         for name, pretrained in (("pretrained", True), ("random", False)):
             start = time.perf_counter()
@@ -53,7 +54,7 @@ def once(seed: int, size: int) -> dict[str, float]:
 
         extractor = feature_extractor(backbone)
         x, y = [], []
-        for part in (study.rows(study.frame.index[study.frame["split"] != "test"]), test):
+        for part in (whole.rows(whole.frame.index[whole.frame["split"] != "test"]), test):
             batches = list(part.batches(64, size=(size, size)))
             x.append(np.concatenate([extractor(b, training=False) for b, _ in batches]))
             y.append(np.concatenate([t.numpy()[:, 1] for _, t in batches]))
