@@ -5,10 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
-from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from easydl.errors import RunError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -17,6 +20,80 @@ class Options(BaseModel):
     """A set of options. Each field has its type, its default, its limits and one description."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def checked(cls, **settings: Any) -> Self:
+        """The options with these settings.
+
+        Raises:
+            RunError: A setting is unknown or not valid.
+        """
+        try:
+            return cls(**settings)
+        except ValidationError as problem:
+            raise settings_error(problem) from problem
+
+    @classmethod
+    def changed(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What settings from a file say that is not the default; values that are not valid are left out."""
+        changed = {}
+        for name, option in cls.model_fields.items():
+            if option.is_required():
+                continue
+            try:
+                value = validator(option).validate_python(settings.get(name, option.default))
+            except ValidationError:
+                continue
+            if value != option.default:
+                changed[name] = value
+        return changed
+
+    def arguments(self, of: type[Options]) -> dict[str, Any]:
+        """The settings that are keyword arguments of the function whose options these are."""
+        return self.model_dump(include=set(of.model_fields))
+
+
+def settings_error(problem: ValidationError) -> RunError:
+    """The first setting that is not valid, and what it may be."""
+    first = problem.errors()[0]
+    where = str(first["loc"][0]) if first["loc"] else "settings"
+    return RunError(
+        f"The setting {where} is {first.get('input')!r}.",
+        f"{first['msg'][0].lower()}{first['msg'][1:]}.",
+        f"Correct {where}.",
+    )
+
+
+def validator(option: FieldInfo) -> TypeAdapter[Any]:
+    """What checks one option by itself."""
+    return TypeAdapter(Annotated[option.annotation, option])
+
+
+def limits(option: FieldInfo) -> tuple[float | None, float | None]:
+    """The lowest and highest value of a numeric option; None where there is none."""
+    ends = {
+        name: getattr(one, name) for one in option.metadata for name in ("ge", "gt", "le", "lt") if hasattr(one, name)
+    }
+    return ends.get("ge", ends.get("gt")), ends.get("le", ends.get("lt"))
+
+
+def title(name: str, option: FieldInfo) -> str:
+    """What a form calls an option."""
+    return option.title or name.replace("_", " ").capitalize()
+
+
+def none_text(name: str, option: FieldInfo) -> str:
+    """What None means, where it is a choice of its own: the sentence of the description that says so."""
+    sentences = help_text(option).split(". ")
+    meaning = next((sentence for sentence in sentences if sentence.startswith("None ")), f"no {name.replace('_', ' ')}")
+    meaning = meaning.removeprefix("None says that ").rstrip(".")
+    return f"{meaning[0].upper()}{meaning[1:]}."
+
+
+def help_text(option: FieldInfo, *, longest: int | None = None) -> str:
+    """An option's description without markup, shortened to its first sentence where it is longer than ``longest``."""
+    text = str(option.description).replace("``", "")
+    return re.split(r"(?<=\.)\s", text)[0] if longest and len(text) > longest else text
 
 
 class LoadOptions(Options):
@@ -62,6 +139,8 @@ class LoadOptions(Options):
     )
     heads: list[str] | dict[str, list[str] | Literal[1]] | None = Field(
         None,
+        title="Several tasks",
+        examples=["cancer=no,yes", "age=1"],
         description='Columns of several tasks on one image, such as ``["cancer", "density"]``; or a dict from column to '
         "its classes in order, or to 1 for a value. A row may leave some of them blank.",
     )
@@ -86,6 +165,8 @@ class LoadOptions(Options):
     )
     mask_labels: dict[str, int | list[int]] | None = Field(
         None,
+        title="Names of the mask values",
+        examples=["background=0", "edema=2", "tumour=1,4"],
         description='Names for the values in the masks, such as ``{"background": 0, "edema": 2, "tumour": [1, 4]}``; '
         "several values make one class, which saved masks hold as the first of them. Values without a name are refused.",
     )
@@ -232,6 +313,7 @@ class FitOptions(Options):
     )
     class_weight: dict[str, float] | Literal["auto"] | None = Field(
         "auto",
+        examples=["normal=1", "nodule=4"],
         description='``"auto"`` gives rare classes more weight (with several heads, those of each); a dict from class, '
         "or label, to weight; or None. Values, masks and images are not weighted.",
     )
@@ -247,6 +329,7 @@ class FitOptions(Options):
     )
     spacing_mm: tuple[float, ...] | None = Field(
         None,
+        title="Spacing (mm)",
         description="For segmentation models: the spacing of the grid to work on, in the order (depth, height, width) or "
         "(height, width); the median of the training scans when not given. It travels with the model.",
     )
@@ -264,6 +347,20 @@ class FitOptions(Options):
     override: str | None = Field(
         None, description="A reason, in writing, for training although patients or images are in both parts."
     )
+
+
+class RunOptions(FitOptions, ModelOptions, SplitOptions, LoadOptions):
+    """All that repeats a run: the options above, and those of the run itself, which go to several functions or none."""
+
+    source: str = Field(description="A table (CSV, Excel), a folder of class folders, or a folder of DICOM.")
+    model: str = Field("auto", description="A name from `easydl.models`; ``auto`` chooses by the study.")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="Fixes the split, the training and the intervals.")
+    override: str | None = Field(
+        None,
+        description="A reason, in writing, for going on in spite of a blocking trap. It is repeated in every report.",
+    )
+    heatmaps: int = Field(6, ge=0, le=100, description="How many test images are explained.")
+    name: str | None = Field(None, description="What the report calls the study.")
 
 
 def documented(options: type[Options]) -> Callable[[Function], Function]:
