@@ -70,7 +70,8 @@ def _cells(config: dict[str, Any], builder: str, name: str) -> list[list[str]]:
     seed = {"seed": given.get("seed", 0)}
 
     def call(function: str, *arguments: str, options: type[Options] = Options, **more: Any) -> str:
-        keywords = {name: value for name, value in given.items() if name in options.model_fields} | more
+        named = {name: value for name, value in given.items() if name in options.model_fields and name not in more}
+        keywords = named | more
         return f"{function}({', '.join([*arguments, *(f'{name}={value!r}' for name, value in keywords.items())])})"
 
     network = [repr(name)] if builder in ("classifier", "segmenter") else []

@@ -40,14 +40,14 @@ def run(config: RunConfig, folder: str | Path, *, progress: Progress = print) ->
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         config.save(folder)
-        work = _Work(config, folder, progress)
+        pipeline = _Pipeline(config, folder, progress)
         try:
-            return work.do()
+            return pipeline.do()
         except (Stopped, KeyboardInterrupt):
-            work.status(state="stopped", message="Stopped. What was finished until then is kept.")
+            pipeline.status(state="stopped", message="Stopped. What was finished until then is kept.")
             raise
         except EasyDLError as problem:
-            work.failed(problem)
+            pipeline.failed(problem)
             raise
         except Exception as problem:
             with open(folder / "log.txt", "a", encoding="utf-8") as log:
@@ -57,7 +57,7 @@ def run(config: RunConfig, folder: str | Path, *, progress: Progress = print) ->
                 "a run without surprises.",
                 f"Details are in {folder / 'log.txt'}. Please report it with that file.",
             )
-            work.failed(unknown)
+            pipeline.failed(unknown)
             raise unknown from problem
 
 
@@ -81,7 +81,7 @@ def demo(folder: str | Path, *, seed: int = 7, progress: Progress = print) -> Pa
     return run(config, folder, progress=progress)
 
 
-class _Work:
+class _Pipeline:
     """The steps of one run; each writes its files before the next begins."""
 
     def __init__(self, config: RunConfig, folder: Path, progress: Progress) -> None:
