@@ -95,7 +95,7 @@ class Runs:
             RunError: Another window has been beginning a run for half a minute.
         """
         try:
-            with locked(self.folder / ".starting", timeout_s=_PATIENCE_SECONDS):
+            with locked(self.folder.parent / ".starting", timeout_s=_PATIENCE_SECONDS):
                 yield
         except Timeout:
             raise RunError(

@@ -68,6 +68,10 @@ def films(folder: Path, names: tuple[str, str] = ("normal", "nodule"), each: int
     return folder
 
 
+def field(at, kind: str, label: str):
+    return next(one for one in at.get(kind) if one.label == label)
+
+
 def open_folder(at, folder: Path):
     at.text_input[0].set_value(str(folder))
     next(button for button in at.button if button.label == "Open the study").click()
@@ -100,9 +104,10 @@ def test_every_step_renders_for_a_run_in_every_state(session, home: Path, state:
             assert ("Passed" in words and "Failed" in words) == (state == "finished")
         if step == "export" and state == "finished":
             labels = [one.proto.label for one in at.get("download_button")]
-            assert labels == ["Download the model", "Download the report", "Download the predictions"]
+            assert labels[:3] == ["Download the model", "Download the report", "Download the predictions"]
+            assert labels[3:] == ["Download the notebook"]
             assert "easydl.load('/films/chest')" in words
-            assert "easydl train /films/chest --model tiny --augment ct --epochs 8 --seed 7" in words
+            assert "easydl train /films/chest --seed 7 --augment ct --epochs 8 --model tiny" in words
 
 
 def assert_train_page(at, state: str) -> None:
@@ -129,7 +134,7 @@ def test_numbers_carry_n_and_interval(session, home: Path) -> None:
 
 
 @pytest.mark.parametrize("stage", ["loading", "checking", "training", "testing", "explaining", "reporting"])
-def test_a_running_run_is_watched_in_every_phase(session, home: Path, stage: str) -> None:
+def test_a_running_run_is_watched_in_every_stage(session, home: Path, stage: str) -> None:
     run = make_run(home / "runs", "running", stage=stage, epoch=0 if stage == "training" else 8)
     at = session("train", run=run.name)
     assert_calm(at)
@@ -168,7 +173,7 @@ def test_the_table_preview_shows_no_patient_and_no_folder(session, tmp_path: Pat
     assert "Smith" not in text(at)
 
 
-def test_check_shows_findings_and_a_split_and_leads_on(session, tmp_path: Path) -> None:
+def test_check_shows_issues_and_a_split_and_leads_on(session, tmp_path: Path) -> None:
     at = open_folder(session(), films(tmp_path / "films"))
     at.switch_page("steps/check.py").run()
     assert_calm(at)
@@ -196,9 +201,9 @@ def test_train_begins_one_run_with_the_settings_on_the_page(session, home, tmp_p
     at.switch_page("steps/train.py").run()
     assert_calm(at)
     assert "20 images of patients who are not known" in text(at)
-    at.number_input[0].set_value(3)
-    at.number_input[1].set_value(11)
-    extras = next(chooser for chooser in at.multiselect if chooser.label == "Extras")
+    field(at, "number_input", "Epochs").set_value(3)
+    field(at, "number_input", "Seed").set_value(11)
+    extras = field(at, "multiselect", "Extras")
     assert len(extras.options) == 5
     extras.set_value(["mixup", "cutout"])
     next(button for button in at.button if button.label == "Train").click().run()
@@ -259,10 +264,10 @@ def test_what_cannot_be_read_can_be_read_otherwise_or_forgotten(session, home: P
     assert_calm(at)
     assert len(at.error) == 1
     assert "image" in at.error[0].value
-    boxes = {box.label: box for box in at.text_input}
-    boxes["Column with the image"].set_value("picture")
-    boxes["Column with the label"].set_value("finding")
-    at.checkbox[0].check()
+    assert field(at, "multiselect", "Image").options == ["picture", "finding"], "the columns of the table are offered"
+    field(at, "multiselect", "Image").set_value(["picture"])
+    field(at, "multiselect", "Label").set_value(["finding"])
+    next(box for box in at.checkbox if "patient of its own" in box.label).check()
     next(button for button in at.button if button.label == "Read it again").click().run()
     assert_calm(at)
     assert not at.error
@@ -274,7 +279,9 @@ def test_what_cannot_be_read_can_be_read_otherwise_or_forgotten(session, home: P
 
 def test_masks_that_number_objects_are_read_after_one_tick(session, home: Path, tmp_path: Path) -> None:
     at = open_folder(session(), films(tmp_path / "films"))
-    assert not [box for box in at.checkbox if "masks" in box.label], "films with labels have no masks to ask about"
+    assert not [box for box in at.checkbox if "mask" in box.label.lower()], (
+        "films with labels have no masks to ask about"
+    )
     for part in ("images", "masks"):
         (tmp_path / "cells" / part).mkdir(parents=True)
     for k in range(4):
@@ -285,14 +292,14 @@ def test_masks_that_number_objects_are_read_after_one_tick(session, home: Path, 
     at = open_folder(session(), tmp_path / "cells")
     assert_calm(at)
     assert "number single objects" in at.error[0].value
-    for words in ("number single objects", "on another grid"):
-        next(box for box in at.checkbox if words in box.label).check().run()
+    for label in ("Collapse instances", "Resample masks"):
+        field(at, "checkbox", label).check().run()
         assert_calm(at)
         assert not at.error
     assert "background, foreground" in text(at).replace("\\", "")
     entries = [json.loads(path.read_text()) for path in (home / "studies").glob("*/study.json")]
     entry = next(one for one in entries if one["name"] == "cells")
-    assert (entry["collapse_instances"], entry["resample_masks"]) == (True, True)
+    assert (entry["load"]["collapse_instances"], entry["load"]["resample_masks"]) == (True, True)
 
 
 def test_an_upload_is_kept_at_once_and_opened(session, home: Path) -> None:

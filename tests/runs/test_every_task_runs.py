@@ -5,6 +5,7 @@ import shlex
 
 import pandas as pd
 import pytest
+from easydl.study_options import _questions
 from made_tasks import GRADES, discs
 from typer.testing import CliRunner
 
@@ -14,7 +15,6 @@ from easydl.cli import app
 from easydl.errors import InputError
 from easydl.reporting.reproduce import command, python
 from easydl.runs.pipeline import _spread
-from easydl.study_options import _questions
 from easydl.workspace import RunView
 from easydl.workspace.tables import classes, numbers, split
 
