@@ -50,7 +50,8 @@ def option_widget(name: str, place: Any = st, *, value: Any = None, columns: Seq
         return place.selectbox(options=choices, index=position(choices, value), **shown)
     if int in types or float in types:
         return _number(option, place, value, shown)
-    shown = {"placeholder": "chosen from the images" if tuple in types else option.default or "not given"} | shown
+    nothing = "found by name" if "Found by name" in shown["help"] else "not given"
+    shown = {"placeholder": "chosen from the images" if tuple in types else option.default or nothing} | shown
     if tuple in types:
         return place.text_input(value=", ".join(held), **shown | {"placeholder": _usual(option)})
     if form in ("list", "named"):
@@ -78,7 +79,9 @@ def _usual(option: FieldInfo) -> str:
 
 def none_widget(name: str, place: Any = st, *, value: Any = "") -> bool:
     """The box for None, where that is a choice of its own."""
-    return place.checkbox(none_text(name, OPTIONS[name]), value=value is None, help=help_text(OPTIONS[name]))
+    return place.checkbox(
+        none_text(name, OPTIONS[name]).rstrip("."), value=value is None, help=help_text(OPTIONS[name])
+    )
 
 
 def widgets(names: Iterable[str], values: Mapping[str, Any], *, columns: Sequence[str] = ()) -> dict[str, Any]:

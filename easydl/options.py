@@ -101,22 +101,28 @@ class LoadOptions(Options):
 
     image: str | list[str] | None = Field(
         None,
+        title="Image column",
         description="The column with the image paths; several columns become channels. Found by name when not given. "
         "Paths are taken relative to the table.",
     )
     label: str | list[str] | None = Field(
         None,
+        title="Label column",
         description="The column with the class or value; several columns of 0 and 1 are one label each (multilabel). "
         "Found by name when not given.",
     )
-    mask: str | None = Field(None, description="The column with the mask paths; makes this a segmentation study.")
+    mask: str | None = Field(
+        None, title="Mask column", description="The column with the mask paths; makes this a segmentation study."
+    )
     patient: str | None = Field(
         "auto",
+        title="Patient column",
         description='The column with the patient. ``"auto"`` looks for one, then in the DICOM headers. None says that '
         "every image is a patient of its own: this goes on the record of every report.",
     )
     split: str | None = Field(
         None,
+        title="Column with a ready-made split",
         description="A column with a ready-made split (train, val, test). It is refused when a patient is in two parts.",
     )
     task: Literal["auto", "classification", "multilabel", "regression", "ordinal", "multitask", "segmentation"] = Field(
@@ -134,18 +140,20 @@ class LoadOptions(Options):
     label_separator: str | None = Field(None, description='What separates several labels in one cell, such as ``";"``.')
     raters: list[str] | None = Field(
         None,
+        title="Columns of several raters",
         description="Columns of several raters. Without ``label`` the majority is the label (for values the mean), and "
         "images on which they are evenly divided are excluded; ``study.agreement`` says how well they agree.",
     )
     heads: list[str] | dict[str, list[str] | Literal[1]] | None = Field(
         None,
-        title="Several tasks",
+        title="Columns of several tasks",
         examples=["cancer=no,yes", "age=1"],
         description='Columns of several tasks on one image, such as ``["cancer", "density"]``; or a dict from column to '
         "its classes in order, or to 1 for a value. A row may leave some of them blank.",
     )
     root: str | None = Field(
         None,
+        title="Folder of the images",
         description="The folder that the table's paths are relative to and have to lie in. Not given, it is the table's "
         "folder; paths that lead out of it are refused. In a DataFrame, paths are relative to the working directory and "
         "may lead anywhere.",
@@ -179,7 +187,9 @@ class SplitOptions(Options):
     """How a study is split: the arguments of `Study.split`."""
 
     sizes: tuple[float, float, float] = Field(
-        (0.6, 0.2, 0.2), description="Fractions of the patients in training, validation and test, in this order."
+        (0.6, 0.2, 0.2),
+        title="Fractions of the parts",
+        description="Fractions of the patients in training, validation and test, in this order.",
     )
     seed: int | None = Field(
         None,
@@ -196,6 +206,7 @@ class SplitOptions(Options):
     )
     time: str | None = Field(
         None,
+        title="Column with dates to split by",
         description="Split by the dates (or years, or numbers) in this column instead: trained on the earlier patients, "
         "tested on the later ones. A patient with several dates goes by the last.",
     )
@@ -301,6 +312,7 @@ class FitOptions(Options):
 
     augment: str = Field(
         "auto",
+        title="Augmentation",
         description='Name of a preset (see `easydl.presets`), alone or with extras, such as ``"chest_xray+mixup"``; '
         '``"auto"`` (or ``"auto+mixup"``) chooses the preset by modality, ``"none"`` is none.',
     )
@@ -309,6 +321,7 @@ class FitOptions(Options):
     learning_rate: float | None = Field(None, gt=0, lt=10, description="Peak learning rate of the main stage.")
     fine_tune: bool | Literal["auto"] = Field(
         "auto",
+        title="Fine-tuning",
         description='True, False, or ``"auto"``: from 60 training images on. Only for pretrained classifiers.',
     )
     class_weight: dict[str, float] | Literal["auto"] | None = Field(
@@ -324,6 +337,7 @@ class FitOptions(Options):
     )
     normalise: Literal["percentile", "z-score"] = Field(
         "percentile",
+        title="Normalisation",
         description='For MR and other images without units of their own: ``"percentile"`` (0.5th and 99.5th of each '
         'image become 0 and 255) or ``"z-score"`` (mean and standard deviation of each image). It travels with the model.',
     )

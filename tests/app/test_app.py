@@ -264,9 +264,11 @@ def test_what_cannot_be_read_can_be_read_otherwise_or_forgotten(session, home: P
     assert_calm(at)
     assert len(at.error) == 1
     assert "image" in at.error[0].value
-    assert field(at, "multiselect", "Image").options == ["picture", "finding"], "the columns of the table are offered"
-    field(at, "multiselect", "Image").set_value(["picture"])
-    field(at, "multiselect", "Label").set_value(["finding"])
+    assert field(at, "multiselect", "Image column").options == ["picture", "finding"], (
+        "the columns of the table are offered"
+    )
+    field(at, "multiselect", "Image column").set_value(["picture"])
+    field(at, "multiselect", "Label column").set_value(["finding"])
     next(box for box in at.checkbox if "patient of its own" in box.label).check()
     next(button for button in at.button if button.label == "Read it again").click().run()
     assert_calm(at)

@@ -8,10 +8,10 @@ from made_tasks import GRADES, discs
 from test_app import assert_calm, field, text
 
 CHOICES = {
-    "multilabel": ({"Label": ["corner", "stripes"]}, "Labels"),
-    "regression": ({"Label": ["size_mm"]}, "Values"),
-    "ordinal": ({"Label": ["grade"], "Classes": GRADES}, "Ordered classes"),
-    "multitask": ({"Several tasks": ["outcome", "size_mm"]}, "Tasks"),
+    "multilabel": ({"Label column": ["corner", "stripes"]}, "Labels"),
+    "regression": ({"Label column": ["size_mm"]}, "Values"),
+    "ordinal": ({"Label column": ["grade"], "Classes": GRADES}, "Ordered classes"),
+    "multitask": ({"Columns of several tasks": ["outcome", "size_mm"]}, "Tasks"),
 }
 
 
@@ -20,7 +20,9 @@ def test_a_study_of_every_task_is_opened_checked_and_begun(session, begun, tmp_p
     fields, title = CHOICES[task]
     at = session()
     at.text_input[0].set_value(str(discs(tmp_path / "s", n=40))).run()
-    assert {"grade", "size_mm"} <= set(field(at, "multiselect", "Label").options), "the table's columns are offered"
+    assert {"grade", "size_mm"} <= set(field(at, "multiselect", "Label column").options), (
+        "the table's columns are offered"
+    )
     for label, value in fields.items():
         field(at, "multiselect", label).set_value(value)
     field(at, "selectbox", "Task").set_value(task)

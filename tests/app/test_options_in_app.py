@@ -43,16 +43,16 @@ def keep(shown: dict[str, str], at) -> None:
 def test_more_options_go_to_the_study_and_to_the_run(session, begun, tmp_path) -> None:
     at = session()
     at.text_input[0].set_value(str(discs(tmp_path / "s", n=40))).run()
-    field(at, "multiselect", "Raters").set_value(["corner", "stripes"])
+    field(at, "multiselect", "Columns of several raters").set_value(["corner", "stripes"])
     at = open_folder(at, discs(tmp_path / "s", n=40))
     at.switch_page("steps/check.py").run()
-    field(at, "text_input", "Sizes").set_value("0.5, 0.25, 0.25").run()
+    field(at, "text_input", "Fractions of the parts").set_value("0.5, 0.25, 0.25").run()
     assert_calm(at)
     at.switch_page("steps/train.py").run()
     for kind, label, value in (
         ("number_input", "Batch size", 4),
         ("number_input", "Learning rate", 0.002),
-        ("selectbox", "Fine tune", False),
+        ("selectbox", "Fine-tuning", False),
         ("multiselect", "Class weight", ["0=1", "1=2.5"]),
         ("text_input", "Window", "10, 200"),
         ("text_input", "Loss", "focal"),
