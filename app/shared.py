@@ -36,7 +36,7 @@ _SEVERITY = {
 
 
 def plain(text: object) -> str:
-    """Text from files, tables and people, so that nothing in it acts as format, link, picture or formula."""
+    """Text from files, tables and people, so that nothing in it acts as format, link, image or formula."""
     line = " ".join(str(text).split())
     return "".join("&lt;" if c == "<" else _MARKS.get(c, c) for c in line)
 

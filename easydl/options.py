@@ -66,7 +66,8 @@ def settings_error(problem: ValidationError) -> RunError:
 
 def validator(option: FieldInfo) -> TypeAdapter[Any]:
     """What checks one option by itself."""
-    return TypeAdapter(Annotated[option.annotation, option])
+    checked: Any = Annotated[option.annotation, option]
+    return TypeAdapter(checked)
 
 
 def limits(option: FieldInfo) -> tuple[float | None, float | None]:
@@ -83,7 +84,7 @@ def title(name: str, option: FieldInfo) -> str:
 
 
 def none_text(name: str, option: FieldInfo) -> str:
-    """What None means, where it is a choice of its own: the sentence of the description that says so."""
+    """What None means, where it is a choice beside the default: the sentence of the description that says so."""
     sentences = help_text(option).split(". ")
     meaning = next((sentence for sentence in sentences if sentence.startswith("None ")), f"no {name.replace('_', ' ')}")
     meaning = meaning.removeprefix("None says that ").rstrip(".")
@@ -118,7 +119,7 @@ class LoadOptions(Options):
         "auto",
         title="Patient column",
         description='The column with the patient. ``"auto"`` looks for one, then in the DICOM headers. None says that '
-        "every image is a patient of its own: this goes on the record of every report.",
+        "every image is of another patient: this goes on the record of every report.",
     )
     split: str | None = Field(
         None,
@@ -231,7 +232,7 @@ class ModelOptions(Options):
     )
     covariates: list[str] | None = Field(
         None,
-        description="Columns of the table, such as age and sex, that the network takes beside the image. They have to be "
+        description="Columns of the table, such as age and sex, that the network takes as inputs besides the image. They have to be "
         "known for a new image, too.",
     )
     size: int | None = Field(

@@ -72,7 +72,7 @@ def door_zip() -> None:
     """A zip, unpacked at once."""
     st.write("A zip of a folder with one sub-folder for each class, of DICOM files, or of images with their table.")
     given = st.file_uploader(
-        f"Zip, at most {UPLOAD_MB // 1000} GB", type="zip", key=uploader_key("zip"), max_upload_size=UPLOAD_MB
+        f"Zip (maximum {UPLOAD_MB // 1000} GB)", type="zip", key=uploader_key("zip"), max_upload_size=UPLOAD_MB
     )
     st.caption("It is unpacked into the workspace on this computer. For anything larger, open the folder instead.")
     if given is not None:

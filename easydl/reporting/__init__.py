@@ -1,4 +1,4 @@
-"""A run folder becomes one page that opens anywhere, offline. It computes no number of its own."""
+"""A run folder becomes one page that opens anywhere, offline. It computes no number."""
 
 from easydl.reporting.page import report
 from easydl.reporting.progress import status

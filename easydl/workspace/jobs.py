@@ -46,7 +46,7 @@ class Runs:
         return run
 
     def start(self, entry: StudyEntry, **settings: Any) -> Path:
-        """Begin a training in a process of its own; one at a time. Asked twice for the same run, it begins one.
+        """Begin a training in a separate process; one at a time. Asked twice for the same run, it begins one.
 
         Returns:
             The run folder: a new one, or that of the run with the same settings that is in progress.

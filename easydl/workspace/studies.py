@@ -249,7 +249,7 @@ def _free(folder: Path) -> Path:
 
 
 def _table_in(folder: Path) -> Path:
-    """The one table that lies at the top of a folder, beside the images it lists; otherwise the folder."""
+    """The one table that lies at the top of a folder, next to the images it lists; otherwise the folder."""
     from easydl.studies.tables import tables_in
 
     tables = tables_in(folder)

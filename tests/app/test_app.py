@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import subprocess
 import sys
 import zipfile
@@ -12,14 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import EVIL, assert_calm, field, films, open_folder, text
 from PIL import Image
 from run_folders import make_run
 
-from easydl.errors import RESEARCH_USE
-
 STEPS = ("data", "check", "train", "results", "heatmaps", "export")
 STATES = ("running", "finished", "stopped", "failed", "interrupted")
-EVIL = "<img src=x onerror=alert(1)>"
 TRICKS = (
     EVIL,
     "![x](http://evil.example/x.png)",
@@ -27,55 +24,6 @@ TRICKS = (
     "$x$ :red[y] :material/home: `z`",
 )
 ERROR = {"found": f"The class {EVIL} has one patient.", "expected": "two patients.", "do": "Add one."}
-
-
-def text(at) -> str:
-    """Everything a person can read on the page."""
-    kinds = (
-        "title",
-        "subheader",
-        "markdown",
-        "caption",
-        "error",
-        "warning",
-        "info",
-        "success",
-        "button",
-        "code",
-    )
-    parts = [str(getattr(one, "value", "") or getattr(one, "label", "")) for kind in kinds for one in at.get(kind)]
-    parts += [one.proto.text for one in at.get("progress")]
-    return "\n".join([*parts, *(one.value.to_string() for one in (*at.dataframe, *at.table))])
-
-
-def assert_calm(at, surprised: bool = False) -> None:
-    """No exception box, no traceback, and the research-use sentence."""
-    words = text(at)
-    assert not at.exception, at.exception
-    assert "Traceback" not in words
-    assert RESEARCH_USE in words
-    if not surprised:
-        assert "did not expect" not in words, (Path(os.environ["EASYDL_WORKSPACE"]) / "error.txt").read_text()
-
-
-def films(folder: Path, names: tuple[str, str] = ("normal", "nodule"), each: int = 10) -> Path:
-    rng = np.random.default_rng(0)
-    for label in names:
-        (folder / label).mkdir(parents=True)
-        for number in range(each):
-            pixels = rng.integers(0, 255, (40, 40), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / label / f"{number}.png")
-    return folder
-
-
-def field(at, kind: str, label: str):
-    return next(one for one in at.get(kind) if one.label == label)
-
-
-def open_folder(at, folder: Path):
-    at.text_input[0].set_value(str(folder))
-    next(button for button in at.button if button.label == "Open the study").click()
-    return at.run()
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -269,7 +217,7 @@ def test_what_cannot_be_read_can_be_read_otherwise_or_forgotten(session, home: P
     )
     field(at, "multiselect", "Image column").set_value(["picture"])
     field(at, "multiselect", "Label column").set_value(["finding"])
-    next(box for box in at.checkbox if "patient of its own" in box.label).check()
+    next(box for box in at.checkbox if "of another patient" in box.label).check()
     next(button for button in at.button if button.label == "Read it again").click().run()
     assert_calm(at)
     assert not at.error
@@ -410,6 +358,7 @@ os.environ["EASYDL_WORKSPACE"] = {str(tmp_path / "workspace")!r}
 sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(__file__).parents[2])!r},
                 {str(Path(__file__).parents[2] / "app")!r}]
 from pathlib import Path
+from pages import EVIL, assert_calm, field, films, open_folder, text
 from run_folders import make_run
 make_run(Path(os.environ["EASYDL_WORKSPACE"]) / "runs", "finished")
 from streamlit.testing.v1 import AppTest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from made import png_study
-from test_app import assert_calm, field, open_folder, text
+from pages import assert_calm, field, open_folder, text
 
 import easydl
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from made import outlined_study
 from made_tasks import GRADES, discs
-from test_app import assert_calm, field, text
+from pages import assert_calm, field, text
 
 CHOICES = {
     "multilabel": ({"Label column": ["corner", "stripes"]}, "Labels"),

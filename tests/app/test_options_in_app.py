@@ -7,7 +7,7 @@ import importlib
 import pytest
 from made import outlined_study
 from made_tasks import discs
-from test_app import assert_calm, field, films, open_folder
+from pages import assert_calm, field, films, open_folder
 
 from easydl.errors import InputError
 from easydl.options import RunOptions, help_text, title
