@@ -9,7 +9,8 @@ import streamlit as st
 from pydantic.fields import FieldInfo
 
 from easydl import option_text
-from easydl.options import RunOptions, help_text, limits, none_text, title
+from easydl.option_text import help_text, limits, none_text, title
+from easydl.options import RunOptions
 
 OPTIONS = RunOptions.model_fields
 COLUMNS = ("mask", "patient", "split", "time")

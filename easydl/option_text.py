@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -73,6 +74,33 @@ def texts(option: FieldInfo, value: Any) -> list[str]:
     if isinstance(value, tuple) and form(option) == "text":
         return [",".join(map(str, value))]
     return [str(one) for one in _listed(value)]
+
+
+def limits(option: FieldInfo) -> tuple[float | None, float | None]:
+    """The lowest and highest value of a numeric option; None where there is none."""
+    ends = {
+        name: getattr(one, name) for one in option.metadata for name in ("ge", "gt", "le", "lt") if hasattr(one, name)
+    }
+    return ends.get("ge", ends.get("gt")), ends.get("le", ends.get("lt"))
+
+
+def title(name: str, option: FieldInfo) -> str:
+    """What a form calls an option."""
+    return option.title or name.replace("_", " ").capitalize()
+
+
+def none_text(name: str, option: FieldInfo) -> str:
+    """What None means, where it is a choice beside the default: the sentence of the description that says so."""
+    sentences = help_text(option).split(". ")
+    meaning = next((sentence for sentence in sentences if sentence.startswith("None ")), f"no {name.replace('_', ' ')}")
+    meaning = meaning.removeprefix("None says that ").rstrip(".")
+    return f"{meaning[0].upper()}{meaning[1:]}."
+
+
+def help_text(option: FieldInfo, *, longest: int | None = None) -> str:
+    """An option's description without markup, shortened to its first sentence where it is longer than ``longest``."""
+    text = str(option.description).replace("``", "")
+    return re.split(r"(?<=\.)\s", text)[0] if longest and len(text) > longest else text
 
 
 def words(name: str, option: FieldInfo, value: Any) -> list[str]:

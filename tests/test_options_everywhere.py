@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 import easydl
 from easydl import cli, runs
 from easydl.errors import RunError
-from easydl.options import FitOptions, LoadOptions, ModelOptions, RunOptions, SplitOptions, help_text
+from easydl.option_text import help_text
+from easydl.options import FitOptions, LoadOptions, ModelOptions, RunOptions, SplitOptions
 from easydl.reporting import reproduce
 from easydl.runs import RunConfig
 from easydl.studies import Study

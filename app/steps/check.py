@@ -7,7 +7,8 @@ from option_widgets import OPTIONS, chosen, option_widget, widgets
 from shared import current_study, heading, needs, onward, plain, show_issues, show_table
 
 import easydl
-from easydl.options import SplitOptions, help_text
+from easydl.option_text import help_text
+from easydl.options import SplitOptions
 from easydl.workspace.tables import split
 
 heading("check", "Traps that would make a model look better than it is, and how the patients are split.")

@@ -10,7 +10,8 @@ from made_tasks import discs
 from pages import assert_calm, field, films, open_folder
 
 from easydl.errors import InputError
-from easydl.options import RunOptions, help_text, title
+from easydl.option_text import help_text, title
+from easydl.options import RunOptions
 
 KINDS = ("text_input", "text_area", "selectbox", "multiselect", "number_input", "checkbox")
 
