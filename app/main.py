@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import streamlit as st
-from easydl_app_parts import STEPS, addresses, current_entry, guarded, page, plain, recall, remember, workspace
+from shared import STEPS, addresses, current_entry, guarded, page, plain, recall, remember, workspace
 
 from easydl.errors import RESEARCH_USE
 

@@ -26,10 +26,7 @@ UPLOAD_MB = 2000
 # Options on the command line, because a config file is read only from the folder the user happens to be in.
 _OPTIONS = {
     "server.address": ADDRESS,  # by default the app would be open to the whole network
-    "server.allowedHosts": [
-        "localhost",
-        ADDRESS,
-    ],  # refuses a web page that rebinds its own name to this address
+    "server.allowedHosts": ["localhost", ADDRESS],  # refuses a web page that rebinds its own name to this address
     "server.headless": "true",  # the browser is opened here, when the app answers
     "server.fileWatcherType": "none",
     "server.maxUploadSize": str(UPLOAD_MB),
@@ -44,17 +41,10 @@ _OPTIONS = {
 
 
 def app_folder() -> Path:
-    """The folder of the app: inside the installed package, or beside it in a checkout.
-
-    Returns:
-        A folder that holds ``main.py``.
+    """The folder of the app: inside the installed package, or next to it in a checkout.
 
     Raises:
         RunError: The app was not installed with the package.
-
-    Example:
-        >>> (app_folder() / "main.py").is_file()
-        True
     """
     package = Path(__file__).resolve().parent
     for folder in (package / "app", package.parent / "app"):
@@ -68,20 +58,10 @@ def app_folder() -> Path:
 
 
 def free_port(port: int) -> int:
-    """The first port from ``port`` on that no other program uses.
-
-    Args:
-        port: Where to begin, 1024 to 65535.
-
-    Returns:
-        A free port on this computer, among the next 20.
+    """The first of the 20 ports from ``port`` on that no other program uses.
 
     Raises:
         RunError: All of them are in use.
-
-    Example:
-        >>> 8501 <= free_port(8501) <= 8520
-        True
     """
     for candidate in range(port, min(port + PORTS_TRIED, 65536)):
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
@@ -100,20 +80,12 @@ def free_port(port: int) -> int:
 
 
 def command(port: int) -> list[str]:
-    """The command that runs the app on a port, with every option that keeps it private and calm.
-
-    Args:
-        port: The port.
-
-    Returns:
-        The words of the command.
-    """
+    """The command that runs the app on a port, with every option that keeps it private and calm."""
     folder = app_folder()
-    words = [sys.executable, "-m", "streamlit", "run", str(folder / "main.py"), f"--server.port={port}"]
-    words.append(f"--theme.base={folder / 'theme.toml'}")
-    for option, value in _OPTIONS.items():
-        words += [f"--{option}={one}" for one in (value if isinstance(value, list) else [value])]
-    return words
+    arguments = [f"--server.port={port}", f"--theme.base={folder / 'theme.toml'}"]
+    for option, values in _OPTIONS.items():
+        arguments += [f"--{option}={value}" for value in ([values] if isinstance(values, str) else values)]
+    return [sys.executable, "-m", "streamlit", "run", str(folder / "main.py"), *arguments]
 
 
 def launch(
@@ -123,13 +95,7 @@ def launch(
     *,
     say: Callable[[str], object] = print,
 ) -> int:
-    """Run the app until Ctrl-C. It listens on this computer only and sends nothing anywhere.
-
-    Args:
-        port: The port to try first, 1024 to 65535; the next free one is taken when it is in use.
-        workspace: The folder for runs and uploads; by default ``EASYDL_WORKSPACE`` or ``~/easydl``.
-        open_browser: Open the app in the browser once it answers.
-        say: Receives what the user is told, a sentence at a time.
+    """Run the app until Ctrl-C, on the first free port from ``port`` on. It sends nothing anywhere.
 
     Returns:
         0 when the user closed it; otherwise what the app's process returned.

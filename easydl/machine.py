@@ -1,4 +1,4 @@
-"""What this computer is: versions, processor, memory, GPU and folders, in facts and in sentences. It installs nothing."""
+"""What this computer has: versions, processor, memory, GPU, folders, and what to do about it. It installs nothing."""
 
 from __future__ import annotations
 
@@ -10,27 +10,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = (
-    "tensorflow",
-    "keras",
-    "keras-cv",
-    "numpy",
-    "pandas",
-    "pydicom",
-    "highdicom",
-    "scikit-image",
-    "streamlit",
-)
+PACKAGES = ("tensorflow", "keras", "keras-cv", "numpy", "pandas", "pydicom", "highdicom", "scikit-image", "streamlit")
+NOT_INSTALLED = "not installed"
 
 
 def versions() -> dict[str, str]:
     """Versions of easydl, Python and the packages that decide a result; "not installed" where one is missing."""
-    found = {"easydl": _version("easydl-med"), "python": platform.python_version()}
-    return found | {name: _version(name) for name in PACKAGES}
+    own = {"easydl": _version("easydl-med"), "python": platform.python_version()}
+    return own | {name: _version(name) for name in PACKAGES}
 
 
 def device() -> str:
-    """The GPU that TensorFlow uses, or the processor, in words. Loads TensorFlow."""
+    """The GPU that TensorFlow uses, or the processor, as text. Loads TensorFlow."""
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
@@ -56,33 +47,32 @@ def doctor() -> dict[str, Any]:
     """
     from easydl.networks.pretrained.sources import folders
 
-    advice = []
-    here = device()
-    if not here.startswith("CPU"):
-        advice.append("TensorFlow uses the GPU.")
-    elif sys.platform == "linux":
-        advice.append(
-            "TensorFlow sees no GPU. With an NVIDIA card run: python -m pip install 'tensorflow[and-cuda]' . "
-            "Without one everything works, at the speed of the processor."
-        )
-    elif sys.platform == "win32":
-        advice.append(
-            "TensorFlow has used no GPU on Windows since version 2.11: install WSL2 and easydl inside it. Without, "
-            "everything works at the speed of the processor."
-        )
-    else:
-        advice.append("TensorFlow uses no GPU on macOS here: everything works, at the speed of the processor.")
-    if _version("streamlit") == "not installed":
-        advice.append("The app needs streamlit: python -m pip install streamlit")
     places = folders()
-    folder = places[0]
     files = sorted({path.name for place in places if place.is_dir() for path in place.glob("*.h5")})
+    here, weights = device(), str(places[0])
+    advice = [_gpu_advice(here)]
+    if _version("streamlit") == NOT_INSTALLED:
+        advice.append("The app needs streamlit: python -m pip install streamlit")
     if not files:
-        advice.append(f"There are no pretrained weights in {folder}: pretrained=True needs a network the first time.")
+        advice.append(f"There are no pretrained weights in {weights}: pretrained=True needs a network the first time.")
     return {
-        "versions": versions(), "device": here, "memory_gb": memory_gb(),
-        "folders": {"weights": str(folder), "weights files": files, "runs": str(workspace())}, "advice": advice,
-    }  # fmt: skip
+        "versions": versions(),
+        "device": here,
+        "memory_gb": memory_gb(),
+        "folders": {"weights": weights, "weights files": files, "runs": str(workspace())},
+        "advice": advice,
+    }
+
+
+def _gpu_advice(here: str) -> str:
+    if not here.startswith("CPU"):
+        return "TensorFlow uses the GPU."
+    return {
+        "linux": "TensorFlow sees no GPU. With an NVIDIA card run: python -m pip install 'tensorflow[and-cuda]' . "
+        "Without one everything works, at the speed of the processor.",
+        "win32": "TensorFlow has used no GPU on Windows since version 2.11: install WSL2 and easydl inside it. Without, "
+        "everything works at the speed of the processor.",
+    }.get(sys.platform, "TensorFlow uses no GPU on macOS here: everything works, at the speed of the processor.")
 
 
 def memory_gb() -> float | None:
@@ -94,11 +84,11 @@ def memory_gb() -> float | None:
 
 
 def gpu_memory_gb() -> float | None:
-    """Memory of the smallest NVIDIA card in GB, as its driver's ``nvidia-smi`` tells, or None where it does not."""
+    """Memory of the smallest NVIDIA card in GB as ``nvidia-smi`` reports it, or None where there is none."""
     command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     try:
-        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout
-        return round(min(float(line) for line in told.split()) * 2**20 / 1e9, 1)
+        output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout
+        return round(min(float(line) for line in output.split()) * 2**20 / 1e9, 1)
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
 
@@ -112,4 +102,4 @@ def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return "not installed"
+        return NOT_INSTALLED

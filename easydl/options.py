@@ -5,10 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
-from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from easydl.errors import RunError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -18,28 +21,82 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @classmethod
+    def checked(cls, **settings: Any) -> Self:
+        """The options with these settings.
+
+        Raises:
+            RunError: A setting is unknown or not valid.
+        """
+        try:
+            return cls(**settings)
+        except ValidationError as problem:
+            raise settings_error(problem) from problem
+
+    @classmethod
+    def changed(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What settings from a file say that is not the default; values that are not valid are left out."""
+        changed = {}
+        for name, option in cls.model_fields.items():
+            if option.is_required():
+                continue
+            try:
+                value = validator(option).validate_python(settings.get(name, option.default))
+            except ValidationError:
+                continue
+            if value != option.default:
+                changed[name] = value
+        return changed
+
+    def arguments(self, of: type[Options]) -> dict[str, Any]:
+        """The settings that are keyword arguments of the function whose options these are."""
+        return self.model_dump(include=set(of.model_fields))
+
+
+def settings_error(problem: ValidationError) -> RunError:
+    """The first setting that is not valid, and what it may be."""
+    first = problem.errors()[0]
+    where = str(first["loc"][0]) if first["loc"] else "settings"
+    return RunError(
+        f"The setting {where} is {first.get('input')!r}.",
+        f"{first['msg'][0].lower()}{first['msg'][1:]}.",
+        f"Correct {where}.",
+    )
+
+
+def validator(option: FieldInfo) -> TypeAdapter[Any]:
+    """What checks one option by itself."""
+    checked: Any = Annotated[option.annotation, option]
+    return TypeAdapter(checked)
+
 
 class LoadOptions(Options):
     """How a study is read: the keyword arguments of `easydl.load`."""
 
     image: str | list[str] | None = Field(
         None,
+        title="Image column",
         description="The column with the image paths; several columns become channels. Found by name when not given. "
         "Paths are taken relative to the table.",
     )
     label: str | list[str] | None = Field(
         None,
+        title="Label column",
         description="The column with the class or value; several columns of 0 and 1 are one label each (multilabel). "
         "Found by name when not given.",
     )
-    mask: str | None = Field(None, description="The column with the mask paths; makes this a segmentation study.")
+    mask: str | None = Field(
+        None, title="Mask column", description="The column with the mask paths; makes this a segmentation study."
+    )
     patient: str | None = Field(
         "auto",
+        title="Patient column",
         description='The column with the patient. ``"auto"`` looks for one, then in the DICOM headers. None says that '
-        "every image is a patient of its own: this goes on the record of every report.",
+        "every image is of another patient: this goes on the record of every report.",
     )
     split: str | None = Field(
         None,
+        title="Column with a ready-made split",
         description="A column with a ready-made split (train, val, test). It is refused when a patient is in two parts.",
     )
     task: Literal["auto", "classification", "multilabel", "regression", "ordinal", "multitask", "segmentation"] = Field(
@@ -57,16 +114,20 @@ class LoadOptions(Options):
     label_separator: str | None = Field(None, description='What separates several labels in one cell, such as ``";"``.')
     raters: list[str] | None = Field(
         None,
+        title="Columns of several raters",
         description="Columns of several raters. Without ``label`` the majority is the label (for values the mean), and "
         "images on which they are evenly divided are excluded; ``study.agreement`` says how well they agree.",
     )
     heads: list[str] | dict[str, list[str] | Literal[1]] | None = Field(
         None,
+        title="Columns of several tasks",
+        examples=["cancer=no,yes", "age=1"],
         description='Columns of several tasks on one image, such as ``["cancer", "density"]``; or a dict from column to '
         "its classes in order, or to 1 for a value. A row may leave some of them blank.",
     )
     root: str | None = Field(
         None,
+        title="Folder of the images",
         description="The folder that the table's paths are relative to and have to lie in. Not given, it is the table's "
         "folder; paths that lead out of it are refused. In a DataFrame, paths are relative to the working directory and "
         "may lead anywhere.",
@@ -86,6 +147,8 @@ class LoadOptions(Options):
     )
     mask_labels: dict[str, int | list[int]] | None = Field(
         None,
+        title="Names of the mask values",
+        examples=["background=0", "edema=2", "tumour=1,4"],
         description='Names for the values in the masks, such as ``{"background": 0, "edema": 2, "tumour": [1, 4]}``; '
         "several values make one class, which saved masks hold as the first of them. Values without a name are refused.",
     )
@@ -98,7 +161,9 @@ class SplitOptions(Options):
     """How a study is split: the arguments of `Study.split`."""
 
     sizes: tuple[float, float, float] = Field(
-        (0.6, 0.2, 0.2), description="Fractions of the patients in training, validation and test, in this order."
+        (0.6, 0.2, 0.2),
+        title="Fractions of the parts",
+        description="Fractions of the patients in training, validation and test, in this order.",
     )
     seed: int | None = Field(
         None,
@@ -115,6 +180,7 @@ class SplitOptions(Options):
     )
     time: str | None = Field(
         None,
+        title="Column with dates to split by",
         description="Split by the dates (or years, or numbers) in this column instead: trained on the earlier patients, "
         "tested on the later ones. A patient with several dates goes by the last.",
     )
@@ -139,7 +205,7 @@ class ModelOptions(Options):
     )
     covariates: list[str] | None = Field(
         None,
-        description="Columns of the table, such as age and sex, that the network takes beside the image. They have to be "
+        description="Columns of the table, such as age and sex, that the network takes as inputs besides the image. They have to be "
         "known for a new image, too.",
     )
     size: int | None = Field(
@@ -220,6 +286,7 @@ class FitOptions(Options):
 
     augment: str = Field(
         "auto",
+        title="Augmentation",
         description='Name of a preset (see `easydl.presets`), alone or with extras, such as ``"chest_xray+mixup"``; '
         '``"auto"`` (or ``"auto+mixup"``) chooses the preset by modality, ``"none"`` is none.',
     )
@@ -228,10 +295,12 @@ class FitOptions(Options):
     learning_rate: float | None = Field(None, gt=0, lt=10, description="Peak learning rate of the main stage.")
     fine_tune: bool | Literal["auto"] = Field(
         "auto",
+        title="Fine-tuning",
         description='True, False, or ``"auto"``: from 60 training images on. Only for pretrained classifiers.',
     )
     class_weight: dict[str, float] | Literal["auto"] | None = Field(
         "auto",
+        examples=["normal=1", "nodule=4"],
         description='``"auto"`` gives rare classes more weight (with several heads, those of each); a dict from class, '
         "or label, to weight; or None. Values, masks and images are not weighted.",
     )
@@ -242,11 +311,13 @@ class FitOptions(Options):
     )
     normalise: Literal["percentile", "z-score"] = Field(
         "percentile",
+        title="Normalisation",
         description='For MR and other images without units of their own: ``"percentile"`` (0.5th and 99.5th of each '
         'image become 0 and 255) or ``"z-score"`` (mean and standard deviation of each image). It travels with the model.',
     )
     spacing_mm: tuple[float, ...] | None = Field(
         None,
+        title="Spacing (mm)",
         description="For segmentation models: the spacing of the grid to work on, in the order (depth, height, width) or "
         "(height, width); the median of the training scans when not given. It travels with the model.",
     )
@@ -264,6 +335,20 @@ class FitOptions(Options):
     override: str | None = Field(
         None, description="A reason, in writing, for training although patients or images are in both parts."
     )
+
+
+class RunOptions(FitOptions, ModelOptions, SplitOptions, LoadOptions):
+    """All that repeats a run: the options above, and those of the run itself, which go to several functions or none."""
+
+    source: str = Field(description="A table (CSV, Excel), a folder of class folders, or a folder of DICOM.")
+    model: str = Field("auto", description="A name from `easydl.models`; ``auto`` chooses by the study.")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="Fixes the split, the training and the intervals.")
+    override: str | None = Field(
+        None,
+        description="A reason, in writing, for going on in spite of a blocking trap. It is repeated in every report.",
+    )
+    heatmaps: int = Field(6, ge=0, le=100, description="How many test images are explained.")
+    name: str | None = Field(None, description="What the report calls the study.")
 
 
 def documented(options: type[Options]) -> Callable[[Function], Function]:

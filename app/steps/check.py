@@ -1,11 +1,14 @@
-"""Check: the traps of the opened study in words, and how it would be split."""
+"""Check: the traps of the opened study, and how it would be split."""
 
 from __future__ import annotations
 
 import streamlit as st
-from easydl_app_parts import current_study, heading, needs, onward, plain, show_issues, show_table
+from option_widgets import OPTIONS, chosen, option_widget, widgets
+from shared import current_study, heading, needs, onward, plain, show_issues, show_table
 
 import easydl
+from easydl.option_text import help_text
+from easydl.options import SplitOptions
 from easydl.workspace.tables import split
 
 heading("check", "Traps that would make a model look better than it is, and how the patients are split.")
@@ -14,15 +17,16 @@ if study is None:
     needs("No study is open.", "data")
     st.stop()
 
-seed = st.number_input(
-    "Seed of the split", min_value=0, max_value=2**31 - 1, value=st.session_state.get("seed", 7), width=200,
-    help="The same seed gives the same split on every computer.",
-)  # fmt: skip
-st.session_state["seed"] = int(seed)
-if st.session_state.get("audited", (None,))[0] != int(seed):
+kept = st.session_state.get("split", {"seed": 7})
+given = {"seed": option_widget("seed", value=kept["seed"], width=200)}
+with st.expander("More options"):
+    given |= widgets(("sizes", "time"), kept, columns=[str(column) for column in study.frame.columns])
+settings = st.session_state["split"] = chosen(given)
+if st.session_state.get("audited", (None,))[0] != settings:
     with st.spinner("Splitting by patient and looking for traps"):
-        parts = study.split(seed=int(seed))
-        st.session_state["audited"] = (int(seed), parts, easydl.audit(parts[0].parent or study, seed=int(seed)))
+        parts = study.split(**SplitOptions.checked(**settings).model_dump())
+        audit = easydl.audit(parts[0].parent or study, seed=settings["seed"])
+        st.session_state["audited"] = (settings, parts, audit)
 _, parts, audit = st.session_state["audited"]
 
 st.subheader("Split", anchor=False)
@@ -33,7 +37,7 @@ st.caption(
     else "The patients are not known: leakage between the parts cannot be excluded. Every report repeats this."
 )
 
-st.subheader("Findings", anchor=False)
+st.subheader("Issues", anchor=False)
 issues = [vars(issue) for issue in audit.issues]
 show_issues(issues)
 if not issues:
@@ -42,7 +46,7 @@ if audit.blocking:
     reason = st.text_area(
         "Go on in spite of what blocks? Give the reason in writing.",
         value=st.session_state.get("override", ""),
-        help="It is repeated in every report of this run.",
+        help=help_text(OPTIONS["override"]),
     )
     st.session_state["override"] = reason.strip()
 unsolved = bool(audit.blocking) and not st.session_state.get("override")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import streamlit as st
-from easydl_app_parts import (
+from option_widgets import chosen, option_widget, widgets
+from shared import (
     current_entry,
     current_study,
     guarded,
@@ -21,105 +22,57 @@ from easydl_app_parts import (
 from easydl.errors import EasyDLError
 from easydl.launch import UPLOAD_MB
 from easydl.studies import Study
-from easydl.workspace import StudyEntry
+from easydl.tasks import Task
+from easydl.workspace import StudyEntry, columns_of
 from easydl.workspace.tables import classes, numbered, numbers, table
 
 PREVIEW_ROWS = 200
 EARLIER_SHOWN = 8
-TITLES = {"multilabel": "Findings", "regression": "Numbers", "ordinal": "Grades", "multitask": "Questions"}
-TASKS = {
-    "auto": "what the columns say", "classification": "one class for each image", "ordinal": "one of several ordered grades",
-    "multilabel": "any number of findings", "regression": "a number", "multitask": "several questions",
-    "segmentation": "an outline",
-}  # fmt: skip
+TITLES = {
+    Task.MULTILABEL: "Labels",
+    Task.REGRESSION: "Values",
+    Task.ORDINAL: "Ordered classes",
+    Task.MULTITASK: "Tasks",
+}
+COLUMN_OPTIONS = ("image", "label", "patient", "mask")
+MORE_OPTIONS = (
+    "classes", "label_separator", "raters", "heads", "split", "root", "mask_labels", "override",
+    "merge_labels", "resample_masks", "collapse_instances",
+)  # fmt: skip
 DOORS = ("On this computer", "Upload a zip", "Upload images", "Simulated study")
 
 
 def door_path() -> None:
     """A folder or table where it lies."""
+    source = st.text_input(
+        "Folder or table",
+        placeholder="C:\\studies\\chest   or   /home/me/studies/chest.csv",
+        help="A folder with one sub-folder for each class, a folder of DICOM files, or a CSV or Excel table "
+        "with the columns image, label and patient. Windows: right-click it and choose Copy as path. macOS: "
+        "hold Option, right-click and choose Copy as Pathname.",
+    )
+    st.caption("It is read where it lies. Nothing is copied, and nothing is written next to your images.")
     with st.form("open-path", border=False):
-        source = st.text_input(
-            "Folder or table",
-            placeholder="C:\\studies\\chest   or   /home/me/studies/chest.csv",
-            help="A folder with one sub-folder for each class, a folder of DICOM files, or a CSV or Excel table "
-            "with the columns image, label and patient. Windows: right-click it and choose Copy as path. macOS: "
-            "hold Option, right-click and choose Copy as Pathname.",
-        )
-        st.caption("It is read where it lies. Nothing is copied, and nothing is written beside your images.")
-        columns = column_choices()
+        given = reading(source)
         if st.form_submit_button("Open the study", type="primary"):
-            open_entry(workspace().studies.open(source, **columns))
+            open_entry(workspace().studies.open(source, **chosen(given)))
 
 
-def column_choices(entry: StudyEntry | None = None, *, folded: bool = True) -> dict[str, Any]:
-    """How a table is read when its columns have other names; filled with what a card says."""
-    known = entry.columns() if entry is not None else {}
-    with st.expander("My table has other column names", expanded=not folded):
-        left, right = st.columns(2)
-        names = {
-            role: (left if place % 2 == 0 else right).text_input(
-                f"Column with the {role}",
-                value="" if known.get(role) in (None, "auto") else ", ".join(listed(known[role])),
-                placeholder="found by name",
-            )
-            for place, role in enumerate(("image", "label", "patient", "mask"))
-        }
-        asked = left.selectbox(
-            "What is to be learnt", list(TASKS), index=list(TASKS).index(known.get("task", "auto")),
-            format_func=lambda task: TASKS[task],
-            help="Findings are columns of 0 and 1: name them above, separated by commas. Of ordered grades name the classes "
-            "in their order below.",
-        )  # fmt: skip
-        separator = right.text_input(
-            "Sign between several findings in one cell", value=known.get("label_separator") or "", placeholder="none",
-            max_chars=3,
-        )  # fmt: skip
-        questions = st.text_input(
-            "Several questions: their columns, separated by commas", value=", ".join(known.get("heads") or []),
-            placeholder="one question", help="One model then answers all of them, such as cancer and density.",
-        )  # fmt: skip
-        root = st.text_input(
-            "Folder of the images, when it is not the table's", value=known.get("root") or "",
-            help="Paths in the table are taken from here, and none may lead out of it.",
-        )  # fmt: skip
-        named = st.text_input(
-            "Classes in order, separated by commas", value=", ".join(known.get("classes") or []),
-            placeholder="all labels, sorted", help="Rows labelled NA, None and the like are set aside unless listed.",
-        )  # fmt: skip
-        alone = st.checkbox(
-            "Every image is of another patient",
-            value=known.get("patient", "auto") is None,
-            help="Choose this only if it is true. Images of one patient must stay together, or the test looks "
-            "better than the model is. The choice is repeated in every report.",
-        )
-        merge = st.checkbox(
-            "Labels that differ only by spaces or capitals are one class", value=known.get("merge_labels", False)
-        )
-    chosen: dict[str, Any] = {role: name.strip() or None for role, name in names.items()}
-    chosen["patient"] = None if alone else chosen["patient"] or "auto"
-    columns = split_at_commas(chosen["label"] or "")
-    chosen["label"] = columns if len(columns) > 1 else chosen["label"]
-    chosen |= {"task": asked, "label_separator": separator.strip() or None, "heads": split_at_commas(questions) or None}
-    chosen["root"] = root.strip() or None
-    chosen["classes"] = split_at_commas(named) or None
-    return {**chosen, "merge_labels": merge}
-
-
-def split_at_commas(text: str) -> list[str]:
-    """The names in a field."""
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def listed(names: str | list[str]) -> list[str]:
-    """One name or several, as a list."""
-    return [names] if isinstance(names, str) else list(names)
+def reading(source: str, entry: StudyEntry | None = None) -> dict[str, Any]:
+    """How a study is read; filled with what is remembered of it."""
+    known = entry.load.model_dump() if entry is not None else {}
+    columns = columns_of(source) if source.strip() else []
+    with st.expander("My table has other column names", expanded=entry is not None):
+        given = widgets((*COLUMN_OPTIONS, "task"), known, columns=columns)
+    with st.expander("More options"):
+        return given | widgets(MORE_OPTIONS, known, columns=columns)
 
 
 def door_zip() -> None:
     """A zip, unpacked at once."""
     st.write("A zip of a folder with one sub-folder for each class, of DICOM files, or of images with their table.")
     given = st.file_uploader(
-        f"Zip, at most {UPLOAD_MB // 1000} GB", type="zip", key=uploader_key("zip"), max_upload_size=UPLOAD_MB
+        f"Zip (maximum {UPLOAD_MB // 1000} GB)", type="zip", key=uploader_key("zip"), max_upload_size=UPLOAD_MB
     )
     st.caption("It is unpacked into the workspace on this computer. For anything larger, open the folder instead.")
     if given is not None:
@@ -206,9 +159,9 @@ def show_unreadable(entry: StudyEntry, error: EasyDLError) -> None:
     """Why a study cannot be read, and how to read it otherwise; what was uploaded is kept meanwhile."""
     show_error(error.found, error.expected, error.do)
     with st.form("read-again", border=False):
-        columns = column_choices(entry, folded=False)
+        given = reading(entry.source, entry)
         if st.form_submit_button("Read it again", type="primary"):
-            open_entry(workspace().studies.change(entry, **columns))
+            open_entry(workspace().studies.change(entry, **chosen(given)))
 
 
 def leave_study(entry: StudyEntry) -> None:
@@ -227,18 +180,10 @@ def leave_study(entry: StudyEntry) -> None:
 
 def mask_choices(entry: StudyEntry) -> None:
     """How the masks of a segmentation are read; a change reads the study again."""
-    chosen = {
-        "resample_masks": st.checkbox(
-            "Bring masks that lie on another grid to their image's", value=entry.resample_masks,
-            help="By their position in space, nearest neighbour: for masks drawn on another series of the same patient.",
-        ),
-        "collapse_instances": st.checkbox(
-            "The masks number single objects: take all of them as one class", value=entry.collapse_instances,
-            help="For nuclei or lesions that are counted 1, 2, 3, ... in each image.",
-        ),
-    }  # fmt: skip
-    if any(getattr(entry, name) != value for name, value in chosen.items()):
-        open_entry(workspace().studies.change(entry, **chosen))
+    known = entry.load
+    given = {name: option_widget(name, value=getattr(known, name)) for name in ("resample_masks", "collapse_instances")}
+    if any(getattr(known, name) != value for name, value in given.items()):
+        open_entry(workspace().studies.change(entry, **given))
 
 
 def show_study(entry: StudyEntry, study: Study) -> None:
@@ -252,10 +197,9 @@ def show_study(entry: StudyEntry, study: Study) -> None:
     counts[3].metric("Values", "Hounsfield units" if study.units == "HU" else "grey levels 0-255")
     left, right = st.columns([2, 3], gap="large")
     with left:
-        st.subheader(TITLES.get(study.task, "Classes"), anchor=False)
-        if study.task == "segmentation":
+        st.subheader(TITLES.get(Task(study.task), "Classes"), anchor=False)
+        if Task(study.task).has_masks:
             mask_choices(entry)
-        if study.task == "segmentation":
             st.markdown(f"Masks: {plain(', '.join(study.classes))}")
         elif len(counted := classes(study)):
             show_table(counted, "Images and patients of each class")
@@ -273,8 +217,8 @@ def show_study(entry: StudyEntry, study: Study) -> None:
 
 
 heading("data", "Choose the images to learn from.")
-chosen = current_entry()
-if chosen is None:
+opened = current_entry()
+if opened is None:
     tabs = st.tabs(DOORS)
     for tab, door in zip(tabs, (door_path, door_zip, door_images, door_simulated), strict=True):
         with tab, guarded("Data"):
@@ -286,17 +230,17 @@ if chosen is None:
         st.subheader("Opened before", anchor=False)
     for entry in entries[:EARLIER_SHOWN]:
         label = f"{plain(entry.name)}, {plain(entry.when)}"
-        if st.button(label, icon=":material/history:", type="tertiary", key=f"card-{entry.id}"):
+        if st.button(label, icon=":material/history:", type="tertiary", key=f"study-{entry.id}"):
             open_entry(entry)
 else:
     name, other = st.columns([5, 2], vertical_alignment="bottom")
-    name.subheader(plain(chosen.name), anchor=False)
+    name.subheader(plain(opened.name), anchor=False)
     with other, st.popover("Another study"):
-        leave_study(chosen)
+        leave_study(opened)
     try:
         study = current_study()
     except EasyDLError as problem:
-        show_unreadable(chosen, problem)
+        show_unreadable(opened, problem)
     else:
         if study is not None:
-            show_study(chosen, study)
+            show_study(opened, study)

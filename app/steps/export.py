@@ -6,33 +6,18 @@ from functools import partial
 from pathlib import Path
 
 import streamlit as st
-from easydl_app_parts import choose_run, heading, needs
+from shared import choose_run, heading, needs
 
-FILES = (
-    (
-        "model.keras",
-        "The model",
-        "Opens in easydl and in plain Keras. Classes and scaling are inside.",
-        "Download the model",
-    ),
-    (
-        "report.html",
-        "The report",
-        "One file with everything: numbers, split, curves, heatmaps, settings.",
-        "Download the report",
-    ),
-    (
-        "predictions.csv",
-        "The predictions",
-        "One row per test image. Opens in a spreadsheet.",
-        "Download the predictions",
-    ),
-)
+FILES = {
+    "model.keras": ("The model", "Opens in easydl and in plain Keras. Classes and scaling are inside."),
+    "report.html": ("The report", "One file with everything: numbers, split, curves, heatmaps, settings."),
+    "predictions.csv": ("The predictions", "One row per test image. Opens in a spreadsheet."),
+}
 TYPES = {".keras": "application/zip", ".html": "text/html", ".csv": "text/csv"}
 
 
 def size(path: Path) -> str:
-    """A file's size in words."""
+    """A file's size as text."""
     count = path.stat().st_size
     return f"{count / 1024**2:.1f} MB" if count >= 1024**2 else f"{max(1, count // 1024)} kB"
 
@@ -42,19 +27,19 @@ run = choose_run()
 if run is None:
     st.stop()
 if run.file("model.keras") is None:
-    words = "It is still in progress." if run.running else "It ended before a model was kept."
-    needs(f"This run has no model to export. {words}", "train")
+    state = "It is still in progress." if run.running else "It ended before a model was kept."
+    needs(f"This run has no model to export. {state}", "train")
     st.stop()
-for name, title, words, label in FILES:
+for name, (title, sentence) in FILES.items():
     path = run.file(name)
     with st.container(border=True):
         about, action = st.columns([3, 1], vertical_alignment="center")
-        about.markdown(f"**{title}**, `{name}`\n\n{words}")
+        about.markdown(f"**{title}**, `{name}`\n\n{sentence}")
         if path is None:
             action.caption("Not written by this run.")
             continue
         action.download_button(
-            label,
+            f"Download {title[0].lower()}{title[1:]}",
             data=partial(path.open, "rb"),
             file_name=name,
             mime=TYPES[path.suffix],
@@ -68,5 +53,12 @@ st.caption(f"All files of this run lie in {run.folder}")
 st.subheader("Show the code", anchor=False)
 st.write("The same run in Python:")
 st.code(run.code, language="python")
+st.download_button(
+    "Download the notebook",
+    data=run.notebook,
+    file_name="run.ipynb",
+    mime="application/x-ipynb+json",
+    on_click="ignore",
+)
 st.write("The same run as a command:")
 st.code(run.command, language="bash")

@@ -1,11 +1,11 @@
-"""Heatmaps: original beside overlay for some test images, each with the verdict on whether to believe it."""
+"""Heatmaps: original and overlay of some test images, each with the verdict on whether to believe it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import streamlit as st
-from easydl_app_parts import choose_run, heading, needs, onward, plain
+from shared import choose_run, heading, needs, onward, plain
 
 AT_ONCE = 6
 VERDICTS: dict[str, tuple[str, Any, str]] = {
@@ -14,23 +14,23 @@ VERDICTS: dict[str, tuple[str, Any, str]] = {
     "FAIL": ("Failed", "red", "block"),
 }
 
-heading("heatmaps", "Where the model looked, and whether the picture can be believed.")
+heading("heatmaps", "Where the model looked, and whether the heatmap can be believed.")
 run = choose_run()
 if run is None:
     st.stop()
-heatmaps = run.heatmaps
+heatmaps = [entry for entry in run.heatmaps if entry["path"]]
 if not heatmaps:
-    words = "They are drawn at the end of the run." if run.running else "This run ended before they were drawn."
-    needs(f"There are no heatmaps yet. {words}", "train")
+    state = "They are drawn at the end of the run." if run.running else "This run ended before they were drawn."
+    needs(f"There are no heatmaps yet. {state}", "train")
     st.stop()
 st.caption(
-    "The original is on the left, the overlay on the right. A heatmap shows what moved the model's answer; it is no "
-    "outline of a lesion. Its verdict tells whether the picture depends on what the model learnt."
+    "The original is on the left, the overlay on the right. A heatmap shows what moved the model's prediction; it "
+    "is not a segmentation of a lesion. Its verdict tells whether the heatmap depends on what the model learnt."
 )
 given = {str((entry.get("verdict") or {}).get("level", "")) for entry in heatmaps}
 levels = [level for level in VERDICTS if level in given]
 if len(levels) > 1:
-    names = {"all": "All", **{level: word for level, (word, _, _) in VERDICTS.items()}}
+    names = {"all": "All", **{level: name for level, (name, _, _) in VERDICTS.items()}}
     picked = (
         st.segmented_control("Verdict", ["all", *levels], default="all", format_func=lambda level: names[level])
         or "all"
@@ -52,10 +52,10 @@ for number, entry in enumerate(heatmaps[:shown], start=1):
             facts.append(f"explained: {plain(entry['target'])}{score}")
         about.markdown(" &nbsp;&nbsp; ".join(facts))
         if verdict:
-            word, colour, icon = VERDICTS.get(verdict.get("level", ""), ("Not tested", "gray", "help"))
-            mark.badge(word, color=colour, icon=f":material/{icon}:")
+            name, colour, icon = VERDICTS.get(verdict.get("level", ""), ("Not tested", "gray", "help"))
+            mark.badge(name, color=colour, icon=f":material/{icon}:")
         st.image(
-            str(entry["path"]), width="stretch", alt=f"Image {number}: the original beside the overlay of the heatmap"
+            str(entry["path"]), width="stretch", alt=f"Image {number}: the original next to the overlay of the heatmap"
         )
         if verdict:
             st.markdown(plain(verdict.get("sentence", "")))

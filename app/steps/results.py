@@ -1,10 +1,10 @@
-"""Results: the numbers of one run with their n and intervals, the curves, the split and the findings."""
+"""Results: the numbers of one run with their n and intervals, the curves, the split and the issues."""
 
 from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
-from easydl_app_parts import choose_run, heading, needs, onward, plain, show_curves, show_issues, show_table
+from shared import choose_run, heading, needs, onward, plain, show_curves, show_issues, show_table
 
 from easydl.evaluation.formatting import interval_text, number
 
@@ -14,8 +14,8 @@ if run is None:
     st.stop()
 metrics = run.metrics
 if metrics is None:
-    words = "This run is still in progress." if run.running else "This run ended before the test."
-    needs(f"{words} There are no numbers yet.", "train")
+    state = "This run is still in progress." if run.running else "This run ended before the test."
+    needs(f"{state} There are no numbers yet.", "train")
 else:
     st.subheader(plain(metrics.headline), anchor=False)
     for note in metrics.notes:
@@ -30,18 +30,18 @@ else:
         }
     )
     show_table(table, "The numbers of the test with n and interval")
-    st.pyplot(metrics.plot(), alt="The pictures of the test", width=860)
+    st.pyplot(metrics.plot(), alt="The figures of the test", width=860)
 
 if not run.history.empty:
     st.subheader("Training", anchor=False)
     show_curves(run)
-if not run.split.empty:
+if not run.split_table.empty:
     st.subheader("Split", anchor=False)
-    show_table(run.split, "Patients and images in each part", width="content")
-    if run.patients_known:
+    show_table(run.split_table, "Patients and images in each part", width="content")
+    if run.patients_known is not False:
         st.caption("No patient is in two parts.")
 if run.issues:
-    st.subheader("Findings of the check", anchor=False)
+    st.subheader("Issues of the check", anchor=False)
     show_issues(run.issues)
 if metrics is not None:
     onward("heatmaps")

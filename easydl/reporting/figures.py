@@ -1,4 +1,4 @@
-"""Draws the page's figures as pictures inside the page. It reads no file."""
+"""Draws the page's figures as images inside the page. It reads no file."""
 
 from __future__ import annotations
 
@@ -11,35 +11,20 @@ import numpy as np
 import pandas as pd
 
 from easydl.figures import BLUE, GREY, ORANGE, new_figure, sign
+from easydl.reporting.record import curve_title, followed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_TITLES = {"auc": "AUC", "dice": "Dice", "loss": "loss"}
-
 
 def png(content: bytes) -> str:
-    """A PNG file as the address of a picture that carries itself.
-
-    Args:
-        content: The file.
-
-    Returns:
-        A ``data:`` address.
-    """
+    """A PNG file as a ``data:`` address."""
     return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
 
 
 def svg(figure: Figure) -> str:
-    """A figure as the address of a picture that carries itself, sharp at any size, letters drawn as shapes.
-
-    Args:
-        figure: A matplotlib Figure.
-
-    Returns:
-        A ``data:`` address; the same figure always gives the same one.
-    """
+    """A figure as a ``data:`` address, sharp at any size, text drawn as paths; the same figure gives the same address."""
     import matplotlib
 
     drawn = io.BytesIO()
@@ -49,31 +34,9 @@ def svg(figure: Figure) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(drawn.getvalue()).decode("ascii")
 
 
-def followed(history: pd.DataFrame) -> list[str]:
-    """What was followed during training and validation: the loss first, then one metric.
-
-    Args:
-        history: One row per epoch.
-
-    Returns:
-        At most two column names that have numbers in them.
-    """
-    names = [str(name) for name in history.columns if f"val_{name}" in history.columns]
-    names = [name for name in names if history[f"val_{name}"].notna().any()]
-    metrics = sorted((name for name in names if name != "loss"), key=_preference)
-    return [name for name in names if name == "loss"] + metrics[:1]
-
-
 def training_curve(history: pd.DataFrame) -> Figure | None:
-    """Loss and metric over the epochs, training against validation, the phases marked.
-
-    Args:
-        history: One row per epoch with ``loss``, ``val_loss``, a metric and its ``val_`` twin, and ``phase``.
-
-    Returns:
-        The Figure, or None when there is nothing to draw.
-    """
-    names = followed(history)
+    """Loss and main metric over the epochs, training against validation, the stages marked; None when there are none."""
+    names = followed(history)[:2]
     if not names:
         return None
     figure = new_figure(4.9 * len(names), 3.4)
@@ -84,14 +47,7 @@ def training_curve(history: pd.DataFrame) -> Figure | None:
 
 
 def best_epoch(history: pd.DataFrame) -> tuple[int, float] | None:
-    """The epoch with the lowest validation loss.
-
-    Args:
-        history: One row per epoch.
-
-    Returns:
-        The epoch, counted from 1 through all phases, and its loss; None when none was measured.
-    """
+    """The epoch with the lowest validation loss, counted from 1 through all stages, and the loss; None if there is none."""
     if "val_loss" not in history.columns or not history["val_loss"].notna().any():
         return None
     row = int(np.nanargmin(history["val_loss"].to_numpy(float)))
@@ -104,21 +60,13 @@ def _panel(ax: Axes, history: pd.DataFrame, name: str) -> None:
     epochs = np.arange(1, len(history) + 1)
     marker = "o" if len(history) < 3 else None
     ax.plot(epochs, history[name], color=BLUE, linewidth=2, marker=marker, label="training")
-    ax.plot(
-        epochs,
-        history[f"val_{name}"],
-        color=ORANGE,
-        linewidth=2,
-        linestyle="--",
-        marker=marker,
-        label="validation",
-    )
+    ax.plot(epochs, history[f"val_{name}"], "--", color=ORANGE, linewidth=2, marker=marker, label="validation")
     best = best_epoch(history)
     if best is not None and name == "loss":
         ax.plot(*best, "o", color=ORANGE, markersize=7, label=f"lowest, epoch {best[0]}")
     if "stage" in history.columns:
         _stages(ax, history["stage"].tolist())
-    ax.set_title(_TITLES.get(name, name.replace("_", " ")).replace("$", r"\$"), fontsize=11, loc="left")
+    ax.set_title(curve_title(name).replace("$", r"\$"), fontsize=11, loc="left")
     ax.set_xlabel("epoch")
     ax.set_xlim(0.5, len(history) + 0.5)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -137,12 +85,6 @@ def _stages(ax: Axes, stages: list[str]) -> None:
         end = starts[position + 1] if position + 1 < len(starts) else len(stages)
         if position % 2:
             ax.axvspan(start + 0.5, end + 0.5, color="#eef2f5", linewidth=0, zorder=-2)
-        middle, words = (start + end) / 2 + 0.5, stages[start][:24].replace("$", r"\$")
+        middle, name = (start + end) / 2 + 0.5, stages[start][:24].replace("$", r"\$")
         above: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "bottom"}
-        ax.text(middle, 1.0, words, fontsize=7.5, color=GREY, **above)
-
-
-def _preference(name: str) -> int:
-    known = ["auc", "dice", "ordinal_error", "mean_absolute_error", "accuracy"]
-    # Of several questions each has its own metrics, with its name before theirs.
-    return next((place for place, one in enumerate(known) if name == one or name.endswith(f"_{one}")), len(known))
+        ax.text(middle, 1.0, name, fontsize=7.5, color=GREY, **above)

@@ -16,7 +16,7 @@ from easydl.evaluation import Metrics
 from easydl.evaluation.formatting import interval_text, number
 from easydl.fileio import write_text
 from easydl.reporting import figures, text
-from easydl.reporting.record import RunRecord, collect
+from easydl.reporting.record import PARTS, RunRecord
 
 _SEVERITIES = {
     "BLOCK": "Makes the result meaningless until it is put right",
@@ -27,26 +27,26 @@ _SEVERITIES = {
 }
 _VERDICTS = {"PASS": "PASS", "CAUTION": "CAUTION", "FAIL": "FAIL: do not interpret"}
 _UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
-_WORST_CASES = 12
+_WORST_CASES, _HEATMAPS = 12, 48
 _TILES = (
     "sensitivity", "specificity", "accuracy", "balanced accuracy", "HD95", "volume error", "area error",
     "average precision, mean over labels", "mean absolute error", "accuracy within one class", "RMSE", "R²", "ICC(2,1)",
     "bias",
 )  # fmt: skip
-_PICTURES = {
+_FIGURES = {
     "classification": "ROC curve and confusion matrix",
-    "multilabel": "AUC and average precision of every finding",
-    "ordinal": "Confusion matrix, and misses in grades",
+    "multilabel": "AUC and average precision of every label",
+    "ordinal": "Confusion matrix, and errors in classes",
     "regression": "Prediction against reference, and Bland-Altman plot",
     "segmentation": "Dice of every test image",
-    "multitask": "The pictures of every question",
+    "multitask": "The figures of every task",
 }
 
 
 def report(folder: str | os.PathLike[str], path: str | os.PathLike[str] | None = None) -> Path:
     """Write the report of a run: one HTML file that needs nothing else, not even a network.
 
-    Whatever the run has not produced is said in words. Every number comes from the run folder's JSON files,
+    Whatever the run has not produced is said in plain text. Every number comes from the run folder's JSON files,
     so the report and the app cannot disagree.
 
     Args:
@@ -63,26 +63,19 @@ def report(folder: str | os.PathLike[str], path: str | os.PathLike[str] | None =
         >>> easydl.report("runs/2026-11-20_1530_tiny")  # doctest: +SKIP
         PosixPath('runs/2026-11-20_1530_tiny/report.html')
     """
-    record = collect(folder)
+    record = RunRecord.open(folder)
     target = Path(folder) / "report.html" if path is None else Path(path)
     return write_text(target, page(record))
 
 
 def page(record: RunRecord) -> str:
-    """The page of a run.
-
-    Args:
-        record: The run, as ``collect`` reads it.
-
-    Returns:
-        HTML.
-    """
+    """The page of a run, as HTML."""
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
             research_use=RESEARCH_USE,
-            title=text.title(record),
+            title=record.study,
             folder=record.folder.resolve().name,
             written=text.when(record.facts.get("finished") or record.status.get("heartbeat")),
             state=text.state(record),
@@ -95,11 +88,11 @@ def page(record: RunRecord) -> str:
             separation=_separation(record),
             issues=_issues(record),
             training=_training(record),
-            heatmaps=[_heatmap(entry) for entry in record.heatmaps],
-            heatmaps_left_out=record.heatmaps_left_out,
+            heatmaps=[_heatmap(entry) for entry in record.heatmaps[:_HEATMAPS]],
+            heatmaps_left_out=max(0, len(record.heatmaps) - _HEATMAPS),
             settings=_pairs(record.config),
             machine=_machine(record),
-            command=text.command(record),
+            command=record.command,
             has_model=(record.folder / "model.keras").is_file(),
         )
     )
@@ -137,7 +130,7 @@ def _read_first(record: RunRecord) -> list[str]:
         )
     blocks = sum(issue.get("severity") == "BLOCK" for issue in record.issues)
     if blocks:
-        found.append(f"The audit has {text.many(blocks, 'finding')} that should have stopped this run. See Audit.")
+        found.append(f"The audit has {text.many(blocks, 'issue')} that should have stopped this run. See Audit.")
     if record.metrics is not None:
         found += [note for note in record.metrics.notes if note.startswith(("Too few", "Read with", "The interval"))]
     return found + record.problems
@@ -154,7 +147,7 @@ def _result(metrics: Metrics | None) -> dict[str, Any] | None:
     if metrics is None or metrics.table.empty:
         return None
     rows = _rows(metrics)
-    # Of several questions the first number of each stands at the top.
+    # With several tasks the first number of each stands at the top.
     first = {f"{name}: {one.table['name'].iloc[0]}" for name, one in metrics.heads.items() if len(one.table)}
     tiles = [
         row for row in rows[1:] if row["name"] in first or row["name"] in _TILES or row["name"].startswith("Dice, ")
@@ -167,7 +160,7 @@ def _result(metrics: Metrics | None) -> dict[str, Any] | None:
         "notes": metrics.notes,
         "matrices": _matrices(metrics),
         "figure": figures.svg(metrics.plot()),
-        "pictures": _PICTURES[metrics.task],
+        "figures": _FIGURES[metrics.task],
         "small": metrics.task == "segmentation",
         "cases": _worst_cases(metrics),
         "how": f"{metrics.resamples:,} bootstrap resamples of patients, seed {metrics.seed}",
@@ -182,7 +175,7 @@ def _rows(metrics: Metrics) -> list[dict[str, Any]]:
             "interval": interval_text(row),
             "n": text.many(int(row["n"]), str(row["unit_of_n"]).removesuffix("s")),
             "images": row["images"],
-            "images_words": text.many(int(row["images"]), "image"),
+            "images_text": text.many(int(row["images"]), "image"),
             "note": row["note"],
         }
         for row in metrics.table.to_dict("records")
@@ -190,7 +183,7 @@ def _rows(metrics: Metrics) -> list[dict[str, Any]]:
 
 
 def _matrices(metrics: Metrics) -> list[dict[str, Any]]:
-    """The confusion matrix, or those of several questions, each with what stands above it."""
+    """The confusion matrix, or with several tasks that of each, with its title."""
     found = []
     for name, one in (metrics.heads or {"": metrics}).items():
         if one.confusion is None:
@@ -229,7 +222,7 @@ def _worst_cases(metrics: Metrics) -> list[dict[str, Any]]:
 
 def _study(record: RunRecord) -> dict[str, Any] | None:
     """The table of the split: one row per class, patients and images in each part."""
-    parts = {key: record.split[key] for key, _ in text.PARTS if isinstance(record.split.get(key), dict)}
+    parts = {key: record.split[key] for key in PARTS if isinstance(record.split.get(key), dict)}
     if not parts:
         return None
     per_class = {
@@ -256,7 +249,7 @@ def _study(record: RunRecord) -> dict[str, Any] | None:
     ]
     notes = record.split.get("notes")
     return {
-        "parts": [label for key, label in text.PARTS if key in parts],
+        "parts": [label for key, label in PARTS.items() if key in parts],
         "rows": rows,
         "numbers": _ranges(parts),
         "notes": [str(note) for note in notes] if isinstance(notes, list) else [],
@@ -264,9 +257,9 @@ def _study(record: RunRecord) -> dict[str, Any] | None:
 
 
 def _ranges(parts: dict[str, dict[str, Any]]) -> list[str]:
-    """What was measured, in words: the range of each number in every part."""
+    """The range of each value in every part, as text."""
     found: dict[str, list[str]] = {}
-    for key, label in text.PARTS:
+    for key, label in PARTS.items():
         measured = parts[key].get("numbers") if key in parts else None
         for name, one in measured.items() if isinstance(measured, dict) else ():
             if isinstance(one, dict) and all(_real(one.get(side)) for side in ("lowest", "median", "highest")):
@@ -287,7 +280,7 @@ def _separation(record: RunRecord) -> str:
 
 
 def _issues(record: RunRecord) -> list[dict[str, Any]]:
-    """The findings in groups, the worst first."""
+    """The issues in groups, the worst first."""
     groups = []
     strange = [issue for issue in record.issues if str(issue.get("severity")) not in _SEVERITIES]
     for severity, meaning in _SEVERITIES.items():
@@ -326,8 +319,8 @@ def _training(record: RunRecord) -> dict[str, Any] | None:
         sentence += f" The validation loss was lowest, {best[1]:.3f}, at epoch {best[0]}."
     if "stage" in record.history.columns:
         stages = list(dict.fromkeys(record.history["stage"]))
-        sentence += f" Phases: {', '.join(stages)}." if len(stages) > 1 else ""
-    plan = text.recorded(record).get("plan")
+        sentence += f" Stages: {', '.join(stages)}." if len(stages) > 1 else ""
+    plan = record.training.get("plan")
     choices = [str(choice) for choice in plan] if isinstance(plan, list) else []
     return {"figure": figures.svg(drawn), "sentence": sentence, "plan": choices}
 
@@ -346,9 +339,9 @@ def _heatmap(entry: dict[str, Any]) -> dict[str, Any]:
     if entry.get("label"):
         answer.append(f"reference {entry['label']}")
     return {
-        "picture": figures.png(entry["png"]) if entry["png"] else "",
+        "image_data": figures.png(entry["path"].read_bytes()) if entry["path"] else "",
         "problem": entry["problem"],
-        "image": Path(str(entry.get("image") or "unnamed image")).name,
+        "name": Path(str(entry.get("image") or "unnamed image")).name,
         "patient": str(entry.get("patient") or ""),
         "answer": ", ".join(answer),
         "level": level if level in _VERDICTS else "NONE",
@@ -374,7 +367,7 @@ def _machine(record: RunRecord) -> list[tuple[str, str]]:
 
 
 def _pairs(content: Any) -> list[tuple[str, str]]:
-    """Settings as names and words; what was left open is not shown."""
+    """Settings as names and text; what was left open is not shown."""
     if not isinstance(content, dict):
         return []
     shown = {True: "yes", False: "no"}

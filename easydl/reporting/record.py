@@ -1,10 +1,13 @@
-"""Collects what a run folder holds, in whatever state it is. It shows nothing and changes nothing."""
+"""The one reader of run folders, for the report, the app and the command line. It changes nothing in them."""
 
 from __future__ import annotations
 
 import json
 import os
+import zipfile
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,52 +15,169 @@ import pandas as pd
 
 from easydl.errors import InputError, RunError
 from easydl.evaluation import Metrics
+from easydl.reporting import progress, reproduce
 
 _MEGABYTE = 2**20
-_LARGEST_JSON, _LARGEST_TABLE, _LARGEST_PICTURE, _PICTURES = (
-    64 * _MEGABYTE,
-    256 * _MEGABYTE,
-    8 * _MEGABYTE,
-    48,
-)
+_LARGEST_JSON, _LARGEST_TABLE, _LARGEST_IMAGE = 64 * _MEGABYTE, 256 * _MEGABYTE, 8 * _MEGABYTE
 _FILES = ("config.json", "status.json", "audit.json", "split.json", "history.csv", "metrics.json", "run.json")
+
+PARTS = {"train": "training", "val": "validation", "test": "test"}
+"""The parts of a split, as text."""
+_METRICS = ("auc", "dice", "grade_error", "mean_absolute_error", "accuracy")
 
 
 @dataclass
 class RunRecord:
-    """What a run folder holds. Missing and broken parts are empty; broken ones are named in ``problems``.
+    """What a run folder holds. What is missing is empty; what is broken is empty, too, and named in ``problems``.
 
     Attributes:
         folder: The run folder.
-        config: ``config.json``, the settings.
-        status: ``status.json``.
-        findings: The findings of ``audit.json``.
-        split: ``split.json``.
-        facts: ``run.json``: versions, device, durations, command.
-        overrides: Reasons given in writing for going against a refusal, from all files, each once.
-        history: ``history.csv``, one row per epoch, numbers as numbers.
-        metrics: ``metrics.json``, or None.
-        heatmaps: The entries of ``heatmaps/index.json``, each with its picture as bytes under ``"png"``, or
-            None there and the reason under ``"problem"``.
-        heatmaps_left_out: How many further heatmaps the folder holds.
-        shared_patients: How many patients of ``table.csv`` are in more than one part; None when it cannot be
-            told.
-        problems: What could not be read, in words.
+        problems: What could not be read, as sentences; complete after `read_all`.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> record = RunRecord(Path(mkdtemp()))
+        >>> record.status["state"], len(record.history), record.metrics
+        ('interrupted', 0, None)
     """
 
     folder: Path
-    config: dict[str, Any] = field(default_factory=dict)
-    status: dict[str, Any] = field(default_factory=dict)
-    issues: list[dict[str, Any]] = field(default_factory=list)
-    split: dict[str, Any] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
-    overrides: list[str] = field(default_factory=list)
-    history: pd.DataFrame = field(default_factory=pd.DataFrame)
-    metrics: Metrics | None = None
-    heatmaps: list[dict[str, Any]] = field(default_factory=list)
-    heatmaps_left_out: int = 0
-    shared_patients: int | None = None
     problems: list[str] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> RunRecord:
+        """Read a run folder whole, however far the run came.
+
+        Raises:
+            RunError: It is not a run folder.
+        """
+        path = Path(folder)
+        if not any((path / name).is_file() for name in _FILES):
+            raise RunError(
+                f"{path} is not a run folder.",
+                "A folder with config.json and status.json, as easydl train writes it.",
+                "Give the folder of a run; easydl train and easydl demo print its path.",
+            )
+        record = cls(path)
+        for name in (
+            "config",
+            "status",
+            "split",
+            "facts",
+            "audit",
+            "history",
+            "metrics",
+            "shared_patients",
+            "heatmaps",
+        ):
+            getattr(record, name)
+        return record
+
+    @property
+    def id(self) -> str:
+        """The folder's name, by which a browser finds the run again."""
+        return self.folder.name
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """``config.json``: the settings of the run."""
+        return self._dictionary("config.json")
+
+    @cached_property
+    def status(self) -> dict[str, Any]:
+        """``status.json``, with a default for what is missing; a run whose process is gone is ``interrupted``."""
+        return progress.corrected(self._dictionary("status.json"))
+
+    @cached_property
+    def split(self) -> dict[str, Any]:
+        """``split.json``: seed, fractions, and what is in each part."""
+        return self._dictionary("split.json")
+
+    @property
+    def split_table(self) -> pd.DataFrame:
+        """The parts of the split: patients (when known), images, and images of each class; empty before it."""
+        rows = []
+        for part, name in PARTS.items():
+            facts = self.split.get(part)
+            if isinstance(facts, dict):
+                classes = (facts.get("per_class") or {}).items()
+                counts = {f"images of {label}": int(counted["images"]) for label, counted in classes}
+                rows.append({"part": name, "patients": facts["patients"], "images": facts["images"], **counts})
+        frame = pd.DataFrame(rows)
+        return frame.drop(columns="patients", errors="ignore") if self.patients_known is False else frame
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """``run.json``: versions, device, seeds, fingerprint, durations, command."""
+        return self._dictionary("run.json")
+
+    @cached_property
+    def audit(self) -> dict[str, Any]:
+        """``audit.json``."""
+        return self._dictionary("audit.json")
+
+    @cached_property
+    def issues(self) -> list[dict[str, Any]]:
+        """The issues of the audit; empty before it."""
+        return _entries(self.audit.get("issues"))
+
+    @cached_property
+    def overrides(self) -> list[str]:
+        """Reasons given in writing for going against a refusal, from all files, each once."""
+        listed = [source.get("overrides") for source in (self.split, self.audit, self.facts)]
+        reasons = [str(reason) for one in listed if isinstance(one, list) for reason in one]
+        given = self.config.get("override")
+        if isinstance(given, str) and given.strip() and not any(given.strip() in reason for reason in reasons):
+            reasons.append(given.strip())
+        return list(dict.fromkeys(reasons))
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """``history.csv``: one row per epoch, numbers as numbers; empty before the first."""
+        history = self._table("history.csv")
+        for column in history.columns.drop("stage", errors="ignore"):
+            history[column] = pd.to_numeric(history[column], errors="coerce")
+        return history.astype({"stage": str}) if "stage" in history.columns else history
+
+    @cached_property
+    def curves(self) -> dict[str, pd.DataFrame]:
+        """The loss, then the metrics, the main one first: ``training`` and ``validation`` by epoch, counted from 1."""
+        epochs = pd.RangeIndex(1, len(self.history) + 1, name="epoch")
+        return {
+            curve_title(name): pd.DataFrame(
+                {"training": self.history[name].to_list(), "validation": self.history[f"val_{name}"].to_list()},
+                index=epochs,
+            )
+            for name in followed(self.history)
+        }
+
+    @cached_property
+    def metrics(self) -> Metrics | None:
+        """``metrics.json``, or None before the test."""
+        content = self._dictionary("metrics.json")
+        try:
+            return Metrics.from_dict(content) if content else None
+        except InputError:
+            self.problems.append("metrics.json does not hold what it should.")
+            return None
+
+    @cached_property
+    def shared_patients(self) -> int | None:
+        """How many patients of ``table.csv`` are in more than one part; None when it cannot be told."""
+        table = self._table("table.csv", dtype=str, keep_default_na=False)
+        if not {"patient", "split"} <= set(table.columns):
+            return None
+        placed = table[(table["split"] != "") & (table["patient"] != "")]
+        return int((placed.groupby("patient")["split"].nunique() > 1).sum()) if len(placed) else None
+
+    @cached_property
+    def heatmaps(self) -> list[dict[str, Any]]:
+        """The entries of ``heatmaps/index.json``, each with the ``path`` of its image, or None and the ``problem``."""
+        folder = self.folder / "heatmaps"
+        return [
+            {**entry, **_image(folder, str(entry.get("file", "")))}
+            for entry in _entries(self._json("heatmaps/index.json"))
+        ]
 
     @property
     def patients_known(self) -> bool | None:
@@ -68,138 +188,163 @@ class RunRecord:
             return self.metrics.patients_known
         return False if "patient" in self.config and self.config["patient"] is None else None
 
+    @property
+    def training(self) -> dict[str, Any]:
+        """What the training recorded of itself in ``run.json``."""
+        training = self.facts.get("training")
+        return training if isinstance(training, dict) else {}
 
-def collect(folder: str | os.PathLike[str]) -> RunRecord:
-    """Read a run folder, however far the run came.
+    @property
+    def study(self) -> str:
+        """What its study is called."""
+        name = self.config.get("name") or Path(str(self.config.get("source") or "")).name
+        return str(name or self.folder.resolve().name)
 
-    Args:
-        folder: The run folder.
+    @property
+    def short(self) -> str:
+        """Its model and when it began."""
+        started = progress.moment(self.status["started"])
+        time = f"{started.astimezone():%d %b %H:%M}" if started else self.id
+        return f"{self.config.get('model', 'model')}, {time}"
 
-    Returns:
-        What it holds.
+    @property
+    def title(self) -> str:
+        """One line that tells this run from others: its study, model and time."""
+        return f"{self.study}, {self.short}"
 
-    Raises:
-        RunError: It is not a run folder.
+    @property
+    def running(self) -> bool:
+        """Whether its process is alive and at work."""
+        return self.status["state"] == "running"
 
-    Example:
-        >>> collect("runs/2026-11-20_1530_tiny").status["state"]  # doctest: +SKIP
-        'finished'
-    """
-    path = Path(folder)
-    if not any((path / name).is_file() for name in _FILES):
-        raise RunError(
-            f"{path} is not a run folder.",
-            "A folder with config.json and status.json, as easydl train writes it.",
-            "Give the folder of a run; easydl train and easydl demo print its path.",
-        )
-    record = RunRecord(path)
-    record.config = _dictionary(record, "config.json")
-    record.status = _dictionary(record, "status.json")
-    record.split = _dictionary(record, "split.json")
-    record.facts = _dictionary(record, "run.json")
-    audit = _dictionary(record, "audit.json")
-    record.issues = _entries(audit.get("issues"))
-    record.overrides = _overrides(record, audit)
-    record.history = _history(record)
-    record.metrics = _metrics(record)
-    record.shared_patients = _shared_patients(record)
-    _heatmaps(record)
-    return record
+    @property
+    def state(self) -> str:
+        """Its state as text, such as ``in progress`` or ``finished``."""
+        return "in progress" if self.running else str(self.status["state"])
+
+    @property
+    def sentence(self) -> str:
+        """Where the run stands."""
+        if not self.running:
+            return self.state.capitalize()
+        text = (progress.doing(self.status) or "starting").capitalize()
+        training = self.status["stage"] == "training" and self.status["epochs"]
+        return f"{text}, epoch {self.status['epoch'] or 0} of {self.status['epochs']}" if training else text
+
+    @property
+    def progress(self) -> float:
+        """The fraction of the work that is done, 0 to 1."""
+        return progress.fraction(self.status)
+
+    @property
+    def stopping_seconds(self) -> float | None:
+        """Seconds since somebody asked the run to stop, or None when nobody has."""
+        try:
+            return max(0.0, datetime.now(UTC).timestamp() - (self.folder / "stop").stat().st_mtime)
+        except OSError:
+            return None
+
+    def file(self, name: str) -> Path | None:
+        """A file of the run, or None when it has not been written."""
+        path = self.folder / name
+        return path if path.is_file() and path.stat().st_size else None
+
+    @property
+    def code(self) -> str:
+        """The lines of Python that repeat this run."""
+        return reproduce.python(self.config, *self._built())
+
+    @property
+    def notebook(self) -> str:
+        """The same lines as a Jupyter notebook (JSON)."""
+        return reproduce.notebook(self.config, *self._built(), title=self.study)
+
+    @property
+    def command(self) -> str:
+        """The command that repeats this run: the one that was given, or the one that its settings amount to."""
+        given = self.facts.get("command")
+        if isinstance(given, str) and given.split()[:2] in (["easydl", "train"], ["easydl", "demo"]):
+            return given
+        return reproduce.command(self.config)
+
+    def _built(self) -> tuple[str, str]:
+        """The builder and the name of the model, from the model file once there is one."""
+        name = str(self.config.get("model", "auto"))
+        try:
+            with zipfile.ZipFile(self.folder / "model.keras") as file:
+                metadata = json.loads(file.read("easydl.json"))["metadata"]
+            return str(metadata["builder"]), str(metadata["arguments"].get("name", name))
+        except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile):
+            if name == "auto":
+                name = "resnet" if self.config.get("pretrained") else "tiny"
+            builder = "segmenter" if self.config.get("mask") and name != "auto" else "classifier"
+            return (name if name in ("unet", "unet3d") else builder), name
+
+    def _json(self, name: str) -> Any:
+        path = self.folder / name
+        try:
+            if path.stat().st_size > _LARGEST_JSON:
+                raise ValueError("too large")
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, RecursionError):
+            self.problems.append(f"{name} could not be read.")
+            return None
+
+    def _dictionary(self, name: str) -> dict[str, Any]:
+        content = self._json(name)
+        if content is not None and not isinstance(content, dict):
+            self.problems.append(f"{name} does not hold what it should.")
+        return content if isinstance(content, dict) else {}
+
+    def _table(self, name: str, **options: Any) -> pd.DataFrame:
+        path = self.folder / name
+        try:
+            if path.stat().st_size > _LARGEST_TABLE:
+                raise ValueError("too large")
+            return pd.read_csv(path, **options)
+        except FileNotFoundError:
+            return pd.DataFrame()
+        except (OSError, ValueError):  # a half-written or empty table is a ValueError for pandas
+            self.problems.append(f"{name} could not be read.")
+            return pd.DataFrame()
 
 
-def _json(record: RunRecord, name: str) -> Any:
-    path = record.folder / name
-    try:
-        if path.stat().st_size > _LARGEST_JSON:
-            raise ValueError("too large")
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError):
-        record.problems.append(f"{name} could not be read.")
-        return None
+def followed(history: pd.DataFrame) -> list[str]:
+    """What was followed in training and validation: the loss, then the metrics, the main one first."""
+    names = [str(name) for name in history.columns if f"val_{name}" in history.columns]
+    return sorted((name for name in names if history[f"val_{name}"].notna().any()), key=_rank)
 
 
-def _dictionary(record: RunRecord, name: str) -> dict[str, Any]:
-    content = _json(record, name)
-    if content is not None and not isinstance(content, dict):
-        record.problems.append(f"{name} does not hold what it should.")
-    return content if isinstance(content, dict) else {}
+def curve_title(name: str) -> str:
+    """What a figure calls a column of the history."""
+    return {"auc": "AUC"}.get(name, name.replace("_", " ").capitalize())
+
+
+def _rank(name: str) -> int:
+    if name == "loss":
+        return -1
+    # With several tasks each has its own metrics, with its name before theirs.
+    return next((rank for rank, end in enumerate(_METRICS) if name == end or name.endswith(f"_{end}")), len(_METRICS))
 
 
 def _entries(content: Any) -> list[dict[str, Any]]:
     return [entry for entry in content if isinstance(entry, dict)] if isinstance(content, list) else []
 
 
-def _overrides(record: RunRecord, audit: dict[str, Any]) -> list[str]:
-    found: list[str] = []
-    for source in (record.split, audit, record.facts):
-        listed = source.get("overrides")
-        found += [str(reason) for reason in listed] if isinstance(listed, list) else []
-    given = record.config.get("override")
-    if isinstance(given, str) and given.strip() and not any(given.strip() in reason for reason in found):
-        found.append(given.strip())
-    return list(dict.fromkeys(found))
-
-
-def _table(record: RunRecord, name: str, **options: Any) -> pd.DataFrame:
-    path = record.folder / name
-    try:
-        if path.stat().st_size > _LARGEST_TABLE:
-            raise ValueError("too large")
-        return pd.read_csv(path, **options)
-    except FileNotFoundError:
-        return pd.DataFrame()
-    except (OSError, ValueError):  # a half-written or empty table is a ValueError for pandas
-        record.problems.append(f"{name} could not be read.")
-        return pd.DataFrame()
-
-
-def _history(record: RunRecord) -> pd.DataFrame:
-    history = _table(record, "history.csv")
-    for column in history.columns:
-        if column != "stage":
-            history[column] = pd.to_numeric(history[column], errors="coerce")
-    return history.astype({"stage": str}) if "stage" in history.columns else history
-
-
-def _metrics(record: RunRecord) -> Metrics | None:
-    content = _dictionary(record, "metrics.json")
-    if not content:
-        return None
-    try:
-        return Metrics.from_dict(content)
-    except InputError:
-        record.problems.append("metrics.json does not hold what it should.")
-        return None
-
-
-def _shared_patients(record: RunRecord) -> int | None:
-    table = _table(record, "table.csv", dtype=str, keep_default_na=False)
-    if not {"patient", "split"} <= set(table.columns):
-        return None
-    placed = table[(table["split"] != "") & (table["patient"] != "")]
-    return int((placed.groupby("patient")["split"].nunique() > 1).sum()) if len(placed) else None
-
-
-def _heatmaps(record: RunRecord) -> None:
-    listed = _entries(_json(record, "heatmaps/index.json"))
-    record.heatmaps_left_out = max(0, len(listed) - _PICTURES)
-    for entry in listed[:_PICTURES]:
-        picture, problem = _picture(record.folder / "heatmaps", str(entry.get("file", "")))
-        record.heatmaps.append({**entry, "png": picture, "problem": problem})
-
-
-def _picture(folder: Path, name: str) -> tuple[bytes | None, str]:
+def _image(folder: Path, name: str) -> dict[str, Any]:
+    """The path of a heatmap, or why it cannot be shown."""
     path = folder / name
+    problem = ""
     try:
         if path.resolve().parent != folder.resolve():  # an index must not reach for files elsewhere
-            return None, "The picture is not in the folder of heatmaps."
-        if path.stat().st_size > _LARGEST_PICTURE:
-            return None, "The picture is too large for this page; it is in the folder of heatmaps."
-        content = path.read_bytes()
+            problem = "The image is not in the folder of heatmaps."
+        elif path.stat().st_size > _LARGEST_IMAGE:
+            problem = "The image is too large for this page; it is in the folder of heatmaps."
+        else:
+            with open(path, "rb") as file:
+                problem = "" if file.read(8) == b"\x89PNG\r\n\x1a\n" else "The image is not a PNG file."
     except (OSError, ValueError):
-        return None, "The picture is missing."
-    if not content.startswith(b"\x89PNG\r\n\x1a\n"):
-        return None, "The picture is not a PNG file."
-    return content, ""
+        problem = "The image is missing."
+    return {"path": None if problem else path, "problem": problem}

@@ -10,30 +10,28 @@ import time
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from easydl.errors import RESEARCH_USE, EasyDLError, InputError, LeakageError, Stopped
 from easydl.fileio import csv_text, write_status, write_text
+from easydl.options import FitOptions, LoadOptions, ModelOptions, SplitOptions
+from easydl.reporting.record import PARTS
 from easydl.runs.config import RunConfig
 from easydl.runs.folder import locked
+from easydl.tasks import Task
 
 Progress = Callable[[str], None]
+DEMO_EPOCHS = 24
 
 
 def run(config: RunConfig, folder: str | Path, *, progress: Progress = print) -> Path:
     """Do everything a run needs, in this process, and write it into a run folder.
 
     A folder whose run was interrupted is gone on with: the split and the data are the same by the seed, training goes
-    on from its checkpoint, and a model that is already there is not trained again.
-
-    Args:
-        config: The settings.
-        folder: The run folder; made when missing.
-        progress: Called with a line of words at each step.
-
-    Returns:
-        The path of ``report.html``.
+    on from its checkpoint, and a model that is already there is not trained again. ``progress`` gets a line at each
+    step. Returns the path of ``report.html``.
 
     Raises:
         EasyDLError: Whatever stands in the way, in three parts; it is also in status.json.
@@ -42,15 +40,14 @@ def run(config: RunConfig, folder: str | Path, *, progress: Progress = print) ->
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         config.save(folder)
-        work = _Work(config, folder, progress)
+        pipeline = _Pipeline(config, folder, progress)
         try:
-            return work.do()
+            return pipeline.do()
         except (Stopped, KeyboardInterrupt):
-            work.status(state="stopped", message="Stopped. What was finished until then is kept.")
+            pipeline.status(state="stopped", message="Stopped. What was finished until then is kept.")
             raise
         except EasyDLError as problem:
-            work.status(state="failed", message=problem.found, error={
-                "found": problem.found, "expected": problem.expected, "do": problem.do})  # fmt: skip
+            pipeline.failed(problem)
             raise
         except Exception as problem:
             with open(folder / "log.txt", "a", encoding="utf-8") as log:
@@ -60,22 +57,12 @@ def run(config: RunConfig, folder: str | Path, *, progress: Progress = print) ->
                 "a run without surprises.",
                 f"Details are in {folder / 'log.txt'}. Please report it with that file.",
             )
-            work.status(state="failed", message=unknown.found, error={
-                "found": unknown.found, "expected": unknown.expected, "do": unknown.do})  # fmt: skip
+            pipeline.failed(unknown)
             raise unknown from problem
 
 
 def demo(folder: str | Path, *, seed: int = 7, progress: Progress = print) -> Path:
-    """The whole way on the embedded simulated study: made as DICOM files, then run like any other.
-
-    Args:
-        folder: The run folder; the study is made inside it.
-        seed: Of the simulation, the split and the training.
-        progress: Called with a line of words at each step.
-
-    Returns:
-        The path of ``report.html``.
-    """
+    """The whole way on the embedded simulated study: made as DICOM files, then run like any other."""
     from easydl.simulation import simulate
 
     folder = Path(folder).resolve()
@@ -84,16 +71,17 @@ def demo(folder: str | Path, *, seed: int = 7, progress: Progress = print) -> Pa
         progress("Simulating CT slices of 80 patients, with and without a lung nodule (no real patient is in them)")
         simulate(study, patients=80, images_per_patient=2, seed=seed)
     config = RunConfig(
-        source=str(study / "scans.csv"), label="label", model="tiny", seed=seed, epochs=DEMO_EPOCHS, heatmaps=6,
+        source=str(study / "scans.csv"),
+        label="label",
+        model="tiny",
+        seed=seed,
+        epochs=DEMO_EPOCHS,
         name="simulated chest CT (demonstration)",
-    )  # fmt: skip
+    )
     return run(config, folder, progress=progress)
 
 
-DEMO_EPOCHS = 24
-
-
-class _Work:
+class _Pipeline:
     """The steps of one run; each writes its files before the next begins."""
 
     def __init__(self, config: RunConfig, folder: Path, progress: Progress) -> None:
@@ -103,16 +91,28 @@ class _Work:
     def status(self, **changes: Any) -> None:
         write_status(self.folder, **changes)
 
-    def step(self, stage: str, words: str) -> None:
+    def failed(self, problem: EasyDLError) -> None:
+        error = {"found": problem.found, "expected": problem.expected, "do": problem.do}
+        self.status(state="failed", message=problem.found, error=error)
+
+    def go_on(self) -> None:
+        """Stop here when somebody asked for it."""
         if (self.folder / "stop").exists():
             raise Stopped
+
+    def step(self, stage: str, message: str) -> None:
+        self.go_on()
         now = time.monotonic()
+        self._end_stage(now)
+        self.seconds[stage] = now
+        self.progress(message)
+        self.status(state="running", stage=stage, message=message, error=None)
+
+    def _end_stage(self, now: float) -> None:
+        """Until its end a stage's seconds are the time of its beginning."""
         if self.seconds:
             last = list(self.seconds)[-1]
             self.seconds[last] = round(now - self.seconds[last], 1)
-        self.seconds[stage] = now
-        self.progress(words)
-        self.status(state="running", stage=stage, message=words, error=None)
 
     def do(self) -> Path:
         config = self.config
@@ -121,7 +121,7 @@ class _Work:
         study = self._load()
         self.progress(repr(study).strip("<>"))
         self.step("splitting", "Splitting by patient")
-        train, val, test = study.split(config.sizes, seed=config.seed)
+        train, val, test = study.split(**config.arguments(SplitOptions))
         study = train.parent  # with the column split
         self._write_split(study, (train, val, test))
         self.step("checking", "Looking for traps")
@@ -146,7 +146,7 @@ class _Work:
     def _load(self) -> Any:
         from easydl.studies import load
 
-        return load(self.config.source, **self.config.reading())
+        return load(self.config.source, **self.config.arguments(LoadOptions))
 
     def _write_split(self, study: Any, parts: tuple[Any, ...]) -> None:
         from easydl.studies.plots import counts, ranges
@@ -159,37 +159,41 @@ class _Work:
                 for row in counts(part.frame, part.schema).to_dict("records")
             }
             measured = ranges(part.frame, part.schema)
-            found = {"images": len(part), "patients": part.n_patients, "per_class": per_class}
-            return {**found, **({"numbers": measured} if measured else {})}
+            counted = {"images": len(part), "patients": part.n_patients, "per_class": per_class}
+            return {**counted, "numbers": measured} if measured else counted
 
         classes = list(study.classes)  # reads the masks, which may add notes
         split = {
-            "seed": self.config.seed, "sizes": self.config.sizes, "given": self.config.split,
-            "patients_known": study.patients_known, "notes": study.notes, "overrides": study.overrides,
-            "classes": classes, "task": study.task,
-            **{name: facts(part) for name, part in zip(("train", "val", "test"), parts, strict=True)},
-        }  # fmt: skip
+            "seed": self.config.seed,
+            "sizes": self.config.sizes,
+            "given": self.config.time or self.config.column or self.config.split,
+            "patients_known": study.patients_known,
+            "notes": study.notes,
+            "overrides": study.overrides,
+            "classes": classes,
+            "task": study.task,
+            **{name: facts(part) for name, part in zip(PARTS, parts, strict=True)},
+        }
         write_text(self.folder / "split.json", json.dumps(split, indent=1))
 
     def _check(self, study: Any, *parts: Any) -> None:
         from easydl.traps import audit
 
-        found = audit(study, seed=self.config.seed)
-        write_text(
-            self.folder / "audit.json",
-            json.dumps({**found.to_dict(), "overrides": study.overrides}, indent=1),
-        )
-        for one in found.issues:
-            if one.severity in ("BLOCK", "WARN"):
-                self.progress(f"{one.severity}: {one.sentence}")
-        if found.blocking and not (self.config.override or "").strip():
-            first = found.blocking[0]
+        result = audit(study, seed=self.config.seed)
+        content = {**result.to_dict(), "overrides": study.overrides}
+        write_text(self.folder / "audit.json", json.dumps(content, indent=1))
+        for issue in result.issues:
+            if issue.severity in ("BLOCK", "WARN"):
+                self.progress(f"{issue.severity}: {issue.sentence}")
+        if not result.blocking:
+            return
+        first = result.blocking[0]
+        if not (self.config.override or "").strip():
             raise LeakageError(
                 first.sentence, "a study without this trap.", first.fix + " Or give override='your reason'."
             )
-        if found.blocking:
-            for one in (study, *parts):
-                one.overrides.append(f"{found.blocking[0].sentence} Reason given: {self.config.override}")
+        for one in (study, *parts):
+            one.overrides.append(f"{first.sentence} Reason given: {self.config.override}")
 
     def _train(self, study: Any, train: Any, val: Any) -> Any:
         from easydl._tf import load_tensorflow
@@ -204,12 +208,7 @@ class _Work:
             return load_model(path)
         model = build(self.config, study)
         self.step("training", f"Training {model.name} ({model.count_params():,} parameters)")
-        config = self.config
-        history = fit(
-            model, train, val, augment=config.augment, epochs=config.epochs, batch_size=config.batch_size,
-            learning_rate=config.learning_rate, fine_tune=config.fine_tune, window=config.window, normalise=config.normalise,
-            spacing_mm=config.spacing_mm, loss=config.loss, seed=config.seed, run=self.folder, override=config.override,
-        )  # fmt: skip
+        history = fit(model, train, val, run=self.folder, **self.config.arguments(FitOptions))
         save_model(model, path)
         if history.params["stopped"]:
             raise Stopped
@@ -219,9 +218,10 @@ class _Work:
         from easydl.evaluation import evaluate
         from easydl.prediction import predict
 
-        if test.task == "segmentation":
+        if Task(test.task).has_masks:
             metrics = evaluate(model, test, seed=self.config.seed)
-            write_text(self.folder / "predictions.csv", f"# {RESEARCH_USE}\n{_csv(metrics.cases)}")
+            cases = "" if metrics.cases is None else csv_text(metrics.cases)
+            write_text(self.folder / "predictions.csv", f"# {RESEARCH_USE}\n{cases}")
         else:
             predictions = predict(model, test)
             predictions.save(self.folder / "predictions.csv")
@@ -230,30 +230,37 @@ class _Work:
         return metrics
 
     def _explain(self, model: Any, test: Any) -> None:
-        from easydl.explanation import saliency
-
         index = []
-        frame, called = test.frame.reset_index(drop=True), self._predictions()
-        questions = list(test.heads) or [""]
-        for number, row in enumerate(_spread(test)[: self.config.heatmaps]):
-            if (self.folder / "stop").exists():
-                raise Stopped
-            # Several questions take turns.
-            head = questions[number % len(questions)]
-            heatmap = saliency(model, test, row=row, target=head or None, seed=self.config.seed)
-            name = f"case-{number:03d}.png"
-            heatmap.save(self.folder / "heatmaps" / name)
-            label, prediction = head or "label", f"{head}: prediction" if head else "prediction"
-            entry = {
-                **heatmap.to_dict(), "file": name, "patient": str(frame["patient"].iloc[row]),
-                "label": str(frame[label].iloc[row]) if label in frame else "",
-                "image": os.path.basename(test.addresses(row)[0]),
-                **({"prediction": called[prediction].iloc[row]} if prediction in called.columns else {}),
-            }  # fmt: skip
-            index.append(entry)
-            self.status(message=f"Heatmap {number + 1} of {min(self.config.heatmaps, len(frame))}")
+        rows = _spread(test)[: self.config.heatmaps]
+        tasks = list(test.heads) or [""]
+        for number, row in enumerate(rows):
+            self.go_on()
+            # Several tasks take turns.
+            index.append(self._heatmap(model, test, row, number, tasks[number % len(tasks)]))
+            self.status(message=f"Heatmap {number + 1} of {len(rows)}")
         write_text(self.folder / "heatmaps" / "index.json", json.dumps(index, indent=1))
 
+    def _heatmap(self, model: Any, test: Any, row: int, number: int, head: str) -> dict[str, Any]:
+        """Draw one heatmap; what its index says of it."""
+        from easydl.explanation import saliency
+
+        heatmap = saliency(model, test, row=row, target=head or None, seed=self.config.seed)
+        name = f"case-{number:03d}.png"
+        heatmap.save(self.folder / "heatmaps" / name)
+        case = test.frame.iloc[row]
+        entry = {
+            **heatmap.to_dict(),
+            "file": name,
+            "patient": str(case["patient"]),
+            "label": str(case.get(head or "label", "")),
+            "image": os.path.basename(test.addresses(row)[0]),
+        }
+        column = f"{head}: prediction" if head else "prediction"
+        if column in self._predictions.columns:
+            entry["prediction"] = self._predictions[column].iloc[row]
+        return entry
+
+    @cached_property
     def _predictions(self) -> Any:
         import pandas as pd
 
@@ -263,37 +270,39 @@ class _Work:
         from easydl.machine import device, versions
         from easydl.networks import metadata_of
 
-        last = list(self.seconds)[-1]
-        self.seconds[last] = round(time.monotonic() - self.seconds[last], 1)
+        self._end_stage(time.monotonic())
+        training = metadata_of(model).training
         facts = {
-            "versions": versions(), "device": device(), "seed": self.config.seed,
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": self.seconds,
-            "parameters": int(model.count_params()), "training": metadata_of(model).training,
-            "fingerprint": metadata_of(model).training.get("fingerprint", ""), "overrides": study.overrides,
-            "command": shlex.join(["easydl", *sys.argv[1:]]), "research_use": RESEARCH_USE,
-        }  # fmt: skip
+            "versions": versions(),
+            "device": device(),
+            "seed": self.config.seed,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": self.seconds,
+            "parameters": int(model.count_params()),
+            "training": training,
+            "fingerprint": training.get("fingerprint", ""),
+            "overrides": study.overrides,
+            "command": shlex.join(["easydl", *sys.argv[1:]]),
+            "research_use": RESEARCH_USE,
+        }
         write_text(self.folder / "run.json", json.dumps(facts, indent=1))
 
 
 def _spread(test: Any) -> list[int]:
-    """Rows of a test set such that the first of them are of different classes, or numbers far apart."""
+    """Rows of a test set such that the first of them are of different classes, or values far apart."""
     import pandas as pd
 
     task, labels = test.schema.stratified_by(test.frame)
     labels = labels.reset_index(drop=True)
-    if task == "segmentation" or not len(labels):
+    if Task(task).has_masks or not len(labels):
         return list(range(len(test)))
-    if task == "regression":
+    if Task(task).is_value:
         order = pd.to_numeric(labels).sort_values(kind="stable").index
         # The lowest, the highest, the middle, then the quarters: always the middle of the widest gap.
         places = [0.0, 1.0, *((2 * k + 1) / 2**depth for depth in range(1, 8) for k in range(2 ** (depth - 1)))]
         chosen = [int(order[round(place * (len(order) - 1))]) for place in places]
         return list(dict.fromkeys([*chosen, *map(int, order)]))
     return [int(row) for row in labels.groupby(labels).cumcount().sort_values(kind="stable").index]
-
-
-def _csv(table: Any) -> str:
-    return "" if table is None else csv_text(table)
 
 
 def build(config: RunConfig, study: Any) -> Any:
@@ -304,22 +313,21 @@ def build(config: RunConfig, study: Any) -> Any:
     """
     from easydl.networks import classifier, models, segmenter
 
-    name = config.model
-    if study.task == "segmentation":
-        name = {2: "unet", 3: "unet3d"}[study.dimension] if name == "auto" else name
-        if config.covariates:
+    options, name = config.arguments(ModelOptions), config.model
+    encoder, covariates = options.pop("encoder"), options.pop("covariates")
+    if Task(study.task).has_masks:
+        if covariates:
             raise InputError(
-                f"covariates={config.covariates!r} were given for a study with masks.",
-                "covariates for a classifier: a network that outlines sees the image only.",
+                f"covariates={covariates!r} were given for a study with masks.",
+                "covariates for a classifier: a segmentation model sees the image only.",
                 "Leave them out.",
             )
-        return segmenter(
-            name, study, encoder=config.encoder, pretrained=config.pretrained, size=config.size, seed=config.seed,
-        )  # fmt: skip
-    if config.encoder is not None:
+        name = {2: "unet", 3: "unet3d"}[study.dimension] if name == "auto" else name
+        return segmenter(name, study, encoder=encoder, seed=config.seed, **options)
+    if encoder is not None:
         raise InputError(
-            f"encoder={config.encoder!r} was given for a study without masks.",
-            "an encoder for a model that outlines.",
+            f"encoder={encoder!r} was given for a study without masks.",
+            "an encoder for a segmentation model.",
             "Leave it out, or name the classifier itself with model=.",
         )
     if name in set(models(kind="segmenter")["name"]):
@@ -328,6 +336,4 @@ def build(config: RunConfig, study: Any) -> Any:
         )
     if name == "auto":
         name = "tiny3d" if study.dimension == 3 else "resnet" if config.pretrained else "tiny"
-    return classifier(
-        name, study, covariates=config.covariates, pretrained=config.pretrained, size=config.size, seed=config.seed
-    )
+    return classifier(name, study, covariates=covariates, seed=config.seed, **options)

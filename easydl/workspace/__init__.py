@@ -3,7 +3,6 @@
 from easydl.workspace.choices import Choice, choices, encoders
 from easydl.workspace.home import Workspace
 from easydl.workspace.jobs import Runs
-from easydl.workspace.studies import Studies, StudyEntry
-from easydl.workspace.view import RunView
+from easydl.workspace.studies import Studies, StudyEntry, columns_of
 
-__all__ = ["Choice", "RunView", "Runs", "Studies", "StudyEntry", "Workspace", "choices", "encoders"]
+__all__ = ["Choice", "Runs", "Studies", "StudyEntry", "Workspace", "choices", "columns_of", "encoders"]

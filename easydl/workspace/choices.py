@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from easydl.tasks import Task
 
 if TYPE_CHECKING:
     from easydl.studies import Study
@@ -16,63 +18,30 @@ SMALL_GFLOPS = {2: 2.0, 3: 12.0}
 
 @dataclass(frozen=True)
 class Choice:
-    """A model that fits a study.
-
-    Attributes:
-        name: The name that `easydl.classifier` and a run take.
-        sentence: What it is, in one line.
-        weights: ``"here"`` when pretrained weights lie on this computer, ``"download"`` when they have to be
-            fetched once, ``"none"`` when there are none.
-        megabytes: Size of the pretrained weights, in MB.
-        small: Whether it trains on a laptop in minutes rather than hours.
-        advice: A sentence when it is much larger than the data, with the name of a smaller one; else empty.
-    """
+    """A model that fits a study; ``megabytes`` and ``weights`` are those of its pretrained weights."""
 
     name: str
     sentence: str
-    weights: str
+    weights: Literal["here", "download", "none"]
     megabytes: float
     small: bool
+    """Whether it trains on a laptop in minutes rather than hours."""
     advice: str
+    """A sentence when it is much larger than the data, with the name of a smaller one; else empty."""
 
 
 def choices(study: Study) -> list[Choice]:
-    """The models of the catalogue that fit a study, the cheapest first.
-
-    Args:
-        study: The study; its task and dimension decide.
-
-    Returns:
-        The models, at least one.
-
-    Example:
-        >>> import easydl
-        >>> [choice.name for choice in choices(easydl.load("films/"))][0]  # doctest: +SKIP
-        'tiny'
-    """
+    """The models that fit a study, the cheapest first; at least one."""
     from easydl.networks import models
 
-    kind = "segmenter" if study.task == "segmentation" else "classifier"
+    kind = "segmenter" if Task(study.task).has_masks else "classifier"
     rows = models(kind=kind, dimension=study.dimension).to_dict("records")
     rows.sort(key=lambda row: (not _first(str(row["name"])), row["gflops"]))
     return [_choice(row, len(study), study.dimension) for row in rows]
 
 
 def encoders(study: Study, name: str) -> list[Choice]:
-    """The classifiers that a segmenter can be built on, the cheapest first; none where it has its own way down only.
-
-    Args:
-        study: The study; the number of its images decides the advice.
-        name: The segmenter.
-
-    Returns:
-        The classifiers that have pretrained weights to lend.
-
-    Example:
-        >>> import easydl
-        >>> [choice.name for choice in encoders(easydl.load("scans.csv"), "unet")][0]  # doctest: +SKIP
-        'mobilenet_025'
-    """
+    """The classifiers with pretrained weights that a segmentation model can be built on, the cheapest first."""
     from easydl.networks import models
     from easydl.networks.registry import TAKE_ENCODER
 
@@ -83,7 +52,7 @@ def encoders(study: Study, name: str) -> list[Choice]:
 
 
 def _first(name: str) -> bool:
-    """Those made for small studies, and the U-Nets that outline by default."""
+    """Those made for small studies, and the U-Nets, which segment by default."""
     return name.startswith(LAPTOP) or name in ("unet", "unet3d")
 
 
@@ -109,7 +78,7 @@ def _sentence(row: Mapping[Any, Any]) -> str:
     return "; ".join(part for part in (laptop, paper, size) if part)
 
 
-def _weights(row: Mapping[Any, Any]) -> str:
+def _weights(row: Mapping[Any, Any]) -> Literal["here", "download", "none"]:
     if not row["pretrained"]:
         return "none"
     from easydl.networks.listing import ENTRIES

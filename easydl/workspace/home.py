@@ -31,10 +31,10 @@ class Workspace:
     Example:
         >>> from tempfile import mkdtemp
         >>> workspace = Workspace(mkdtemp())
-        >>> card = workspace.studies.open(workspace.folder, name="films")
-        >>> workspace.studies.one(card.id).name
+        >>> entry = workspace.studies.open(workspace.folder, name="films")
+        >>> workspace.studies.one(entry.id).name
         'films'
-        >>> workspace.studies.forget(card.id)
+        >>> workspace.studies.forget(entry.id)
         >>> workspace.studies.all(), workspace.runs.all()
         ([], [])
     """
@@ -56,11 +56,7 @@ class Workspace:
             ) from problem
 
     def note_error(self, error: BaseException, where: str) -> Path:
-        """Write an unexpected error's details to ``error.txt`` in the workspace, for whoever helps the user.
-
-        Returns:
-            The file.
-        """
+        """Write an unexpected error's details to ``error.txt`` in the workspace, for whoever helps the user."""
         path = self.folder / "error.txt"
         details = "".join(traceback.format_exception(error))
         text = f"\n{datetime.now(UTC).isoformat(timespec='seconds')} {where}\n{details}"

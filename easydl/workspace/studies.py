@@ -8,25 +8,23 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from easydl.errors import InputError, RunError
+from easydl.errors import EasyDLError, InputError, RunError
 from easydl.fileio import write_text
+from easydl.options import LoadOptions
 
 if TYPE_CHECKING:
     from easydl.studies import Study
 
 _ID = re.compile(r"[0-9a-f]{16}")
-_COLUMNS = (
-    "image", "label", "mask", "patient", "task", "label_separator", "heads", "merge_labels", "root", "classes",
-    "resample_masks", "collapse_instances",
-)  # fmt: skip
-
+LARGEST_LISTED = 32 * 2**20
+"""Bytes of a table whose columns are listed before it is opened."""
 Kind = Literal["path", "zip", "images", "simulated"]
 
 
@@ -34,22 +32,11 @@ class StudyEntry(BaseModel):
     """What is remembered of a study that was opened: where it lies and how it is to be read. No pixels.
 
     Attributes:
-        id: Sixteen letters of its own; nothing of the study's name is in it.
+        id: Sixteen random letters; nothing of the study's name is in it.
         name: What to call it on the screen.
         kind: ``path`` (lies elsewhere on this computer, not copied), ``zip``, ``images`` or ``simulated``.
         source: The folder or table that `easydl.load` is given; empty while files are still being added.
-        image: The column with the images, or None to find it by name.
-        label: The column with the class or number, columns of 0 and 1 for one finding each, or None to find it by name.
-        mask: The column with the masks, or None.
-        patient: The column with the patient, ``"auto"``, or None when every image is a patient of its own.
-        task: What is to be learnt, as for `easydl.load`.
-        label_separator: What separates several findings in one cell, or None.
-        heads: The columns of several questions, or None.
-        merge_labels: Whether labels that differ only by spaces or case are one class.
-        root: The folder of the images when it is not the table's.
-        classes: The classes in order, or None to sort them.
-        resample_masks: Whether masks on another grid are brought to their image's.
-        collapse_instances: Whether every value but 0 in a mask is foreground.
+        load: How it is read.
         opened: When, ISO 8601.
     """
 
@@ -59,18 +46,7 @@ class StudyEntry(BaseModel):
     name: str
     kind: Kind
     source: str = ""
-    image: str | None = None
-    label: str | list[str] | None = None
-    mask: str | None = None
-    patient: str | None = "auto"
-    task: str = "auto"
-    label_separator: str | None = None
-    heads: list[str] | None = None
-    merge_labels: bool = False
-    root: str | None = None
-    classes: list[str] | None = None
-    resample_masks: bool = False
-    collapse_instances: bool = False
+    load: LoadOptions = LoadOptions()
     opened: str = ""
 
     @property
@@ -78,68 +54,44 @@ class StudyEntry(BaseModel):
         """The day and time it was opened, for people."""
         return f"{datetime.fromisoformat(self.opened).astimezone():%d %b %H:%M}" if self.opened else ""
 
-    def columns(self) -> dict[str, Any]:
-        """The keyword arguments of `easydl.load` and of a run that read this study."""
-        return self.model_dump(include=set(_COLUMNS))
-
 
 class Studies:
-    """The studies of one workspace.
-
-    Args:
-        folder: Where the cards and the uploaded files lie, one folder a study.
-    """
+    """The studies of one workspace: their entries and the uploaded files, one folder a study."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def open(self, source: str | Path, *, name: str = "", **columns: Any) -> StudyEntry:
-        """Remember a folder or table where it lies. Nothing is copied, and nothing is written beside it.
+    def open(self, source: str | Path, *, name: str = "", **options: Any) -> StudyEntry:
+        """Remember a folder or table where it lies. Nothing is copied, and nothing is written next to it.
 
         Args:
             source: A path as a person types or pastes it (quotes around it are dropped).
             name: What to call it; by default the last part of the path, for a table with its folder.
-            columns: How it is to be read, as the fields of a `StudyCard` with the names of `easydl.load`'s arguments.
-
-        Returns:
-            The card.
+            options: How it is to be read, as for `easydl.load`.
 
         Raises:
             InputError: There is nothing at this path.
         """
-        text = str(source).strip().strip("\"'").removeprefix("file://")
-        path = Path(text).expanduser()
-        if not text or not path.exists():
+        path = typed_path(source)
+        if path is None:
             raise InputError(
-                "The path is empty." if not text else f"There is nothing at {text}.",
+                f"There is nothing at {source}." if str(source).strip() else "The path is empty.",
                 "the full path of a folder of images, or of a CSV or Excel table, on this computer.",
                 "Copy the path from the file manager and paste it here.",
             )
-        path = path.resolve()
-        called = path.name if path.is_dir() else f"{path.parent.name}/{path.name}"
-        return self._save(StudyEntry(id=_new_id(), name=name or called, kind="path", source=str(path), **columns))
+        named = path.name if path.is_dir() else f"{path.parent.name}/{path.name}"
+        load = LoadOptions.checked(**options)
+        return self._save(StudyEntry(id=_new_id(), name=name or named, kind="path", source=str(path), load=load))
 
-    def change(self, entry: StudyEntry, **columns: Any) -> StudyEntry:
-        """Remember another way of reading a study.
-
-        Args:
-            card: The card.
-            columns: As for `open`.
-
-        Returns:
-            The changed card.
-        """
-        return self._save(StudyEntry.model_validate({**entry.model_dump(), **columns}))
+    def change(self, entry: StudyEntry, **options: Any) -> StudyEntry:
+        """Remember another way of reading a study: these options, and else those of before."""
+        load = LoadOptions.checked(**{**entry.load.model_dump(), **options})
+        return self._save(entry.model_copy(update={"load": load}))
 
     def receive_zip(self, name: str, data: IO[bytes]) -> StudyEntry:
         """Keep an uploaded zip's files at once, unpacked within limits. The zip itself is not kept.
 
-        Args:
-            name: The name it had on the user's computer; only shown, never used as a path.
-            data: The open zip.
-
-        Returns:
-            The card.
+        ``name``, from the user's computer, is only shown and never used as a path.
 
         Raises:
             InputError: As from `easydl.workspace.uploads`; nothing is left behind.
@@ -155,12 +107,6 @@ class Studies:
     def receive_folder(self, files: Iterable[tuple[str, IO[bytes]]]) -> StudyEntry:
         """Keep an uploaded folder's files at once, with the folders they lay in.
 
-        Args:
-            files: Pairs of a relative path and an open file.
-
-        Returns:
-            The card, called like the folder.
-
         Raises:
             InputError: Nothing that can be used, too many files, or a path that leads outside.
         """
@@ -175,15 +121,7 @@ class Studies:
     def receive_class(
         self, label: str, files: Iterable[tuple[str, IO[bytes]]], *, entry: StudyEntry | None = None
     ) -> StudyEntry:
-        """Keep the images of one class at once; more classes may follow on the same card.
-
-        Args:
-            label: The class; its folder gets a safe form of this name.
-            files: Pairs of a name and an open file.
-            card: The card that an earlier class began, or None for the first.
-
-        Returns:
-            The card, with the folder of classes as its source.
+        """Keep the images of one class at once; more classes may follow in the entry that the first one began.
 
         Raises:
             InputError: The class has no name, or none of the files can be used.
@@ -199,15 +137,7 @@ class Studies:
             return self._save(begun.model_copy(update={"source": str(home / "files")}))
 
     def simulate(self, *, seed: int = 0, **options: Any) -> StudyEntry:
-        """Make the simulated study (physics, no patients) as DICOM files in the workspace.
-
-        Args:
-            seed: The same seed gives the same images.
-            options: Further options of `easydl.simulation.simulate`.
-
-        Returns:
-            The card.
-        """
+        """Make the simulated study (physics, no patients) as DICOM files in the workspace."""
         from easydl.simulation import simulate
 
         entry = StudyEntry(id=_new_id(), name="simulated study", kind="simulated")
@@ -216,7 +146,7 @@ class Studies:
             return self._save(entry.model_copy(update={"source": str(source)}))
 
     def class_counts(self, entry: StudyEntry) -> dict[str, int]:
-        """Files kept so far in each class folder of a card that is being filled."""
+        """Files kept so far in each class folder of a study that is being uploaded."""
         home = Path(entry.source)
         return {
             place.name.split("#")[0]: sum(path.is_file() for path in place.rglob("*"))
@@ -225,7 +155,7 @@ class Studies:
         }
 
     def one(self, study_id: str) -> StudyEntry:
-        """The card of a study that was opened before.
+        """The entry of a study that was opened before.
 
         Raises:
             RunError: No such study is remembered here.
@@ -242,25 +172,20 @@ class Studies:
 
     def all(self) -> list[StudyEntry]:
         """All remembered studies, the newest first."""
-        found = []
+        entries = []
         for place in self.folder.iterdir():
-            try:
-                found.append(self.one(place.name))
-            except RunError:
-                continue
-        return sorted(found, key=lambda entry: entry.opened, reverse=True)
+            with suppress(RunError):
+                entries.append(self.one(place.name))
+        return sorted(entries, key=lambda entry: entry.opened, reverse=True)
 
     def load(self, entry: StudyEntry) -> Study:
-        """Load the study of a card with `easydl.load`."""
+        """Load a study with `easydl.load`."""
         from easydl.studies import load
 
-        return load(entry.source, **entry.columns())
+        return load(entry.source, **entry.load.model_dump())
 
     def forget(self, study_id: str) -> None:
-        """Remove what is kept of a study: the card and the uploaded copies. Images elsewhere are not touched.
-
-        Args:
-            study_id: The card's id.
+        """Remove what is kept of a study: the entry and the uploaded copies. Images elsewhere are not touched.
 
         Raises:
             RunError: No such study is remembered here.
@@ -270,7 +195,7 @@ class Studies:
 
     @contextmanager
     def _new_study(self, entry: StudyEntry) -> Iterator[Path]:
-        """The card's folder; when anything fails and no card was saved before, it is removed again."""
+        """The entry's folder; when anything fails and no entry was saved before, it is removed again."""
         home = self.folder / entry.id
         is_new = not (home / "study.json").exists()
         home.mkdir(mode=0o700, exist_ok=True)
@@ -289,6 +214,26 @@ class Studies:
         return entry
 
 
+def typed_path(source: str | Path) -> Path | None:
+    """The file or folder that a person typed or pasted, without quotes around it; None when there is nothing."""
+    text = str(source).strip().strip("\"'").removeprefix("file://")
+    path = Path(text).expanduser()
+    return path.resolve() if text and path.exists() else None
+
+
+def columns_of(source: str | Path) -> list[str]:
+    """The columns of the table that a person typed or pasted; empty when it is not a table that can be read."""
+    from easydl.studies.tables import TABLE_SUFFIXES, read_table
+
+    path = typed_path(source)
+    if path is None or path.suffix.lower() not in TABLE_SUFFIXES or path.stat().st_size > LARGEST_LISTED:
+        return []
+    try:
+        return [str(column) for column in read_table(path)[0].columns]
+    except EasyDLError:
+        return []  # the reason is shown when the study is opened
+
+
 def _new_id() -> str:
     return secrets.token_hex(8)
 
@@ -304,7 +249,7 @@ def _free(folder: Path) -> Path:
 
 
 def _table_in(folder: Path) -> Path:
-    """The one table that lies at the top of a folder, beside the images it lists; otherwise the folder."""
+    """The one table that lies at the top of a folder, next to the images it lists; otherwise the folder."""
     from easydl.studies.tables import tables_in
 
     tables = tables_in(folder)

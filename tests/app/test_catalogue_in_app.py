@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from made import png_study
-from test_app import assert_calm, open_folder, text
-from test_every_task_in_app import field
+from pages import assert_calm, field, open_folder, text
 
 import easydl
 
@@ -15,21 +14,21 @@ def test_the_catalogue_is_the_table_of_the_command_and_its_filters_are_too(sessi
     assert_calm(at)
     assert list(at.dataframe[-1].value["name"]) == list(easydl.models()["name"])
     filters = {
-        "What it does": ("classifier", {"kind": "classifier"}),
+        "Kind": ("classifier", {"kind": "classifier"}),
         "For": (2, {"dimension": 2}),
         "Pretrained weights": ("radimagenet", {"pretrained": "radimagenet"}),
         "Training step": ("medium", {"cost": "medium"}),
     }
     asked: dict = {}
     for value in ("image_to_image", "segmenter"):
-        field(at, "selectbox", "What it does").set_value(value).run()
+        field(at, "selectbox", "Kind").set_value(value).run()
         assert list(at.dataframe[-1].value["name"]) == list(easydl.models(kind=value)["name"])
     for label, (value, option) in filters.items():
         field(at, "selectbox", label).set_value(value).run()
         asked |= option
         assert_calm(at)
         assert list(at.dataframe[-1].value["name"]) == list(easydl.models(**asked)["name"])
-    field(at, "number_input", "Weights, at most MB").set_value(50.0).run()
+    field(at, "number_input", "Largest weights, MB").set_value(50.0).run()
     found = easydl.models(**asked, at_most_megabytes=50.0)
     assert 0 < len(found) < len(easydl.models(**asked))
     assert list(at.dataframe[-1].value["paper"]) == list(found["paper"])

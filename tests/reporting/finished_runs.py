@@ -30,7 +30,7 @@ def issue(number, severity, sentence, fix="", **numbers):
     }
 
 
-FINDINGS = [
+ISSUES = [
     issue("A4", "WARN", "The image width alone tells the classes apart.", "Crop all films to one size.",
             value=0.81, low=0.72, high=0.9, p=0.0004, n=64),
     issue("A19", "UNTESTED", "There is no column with dates: leaks through time cannot be excluded."),
@@ -41,7 +41,7 @@ FINDINGS = [
 
 
 def films(folder, number=4):
-    """Heatmap pictures: something like a film beside something like an overlay."""
+    """Heatmap images: something like a film next to something like an overlay."""
     folder.mkdir(parents=True)
     rows, columns = np.mgrid[0:200, 0:200] / 200.0
     levels = ["PASS", "CAUTION", "FAIL", "PASS"]
@@ -102,7 +102,7 @@ def common(folder, task):
     }
     study = {"source": "/data/lung/scans.csv", "name": "Lung nodules on CT", "sizes": [0.6, 0.2, 0.2]}
     write(folder / "config.json", study | columns | settings)
-    write(folder / "audit.json", {"issues": FINDINGS, "overrides": []})
+    write(folder / "audit.json", {"issues": ISSUES, "overrides": []})
     rng = np.random.default_rng(0)
     rows = []
     for patient in range(120):

@@ -82,7 +82,7 @@ def test_the_sections_say_what_the_files_say(run):
     assert "trained from random weights for 20 epochs with the augmentation preset “ct”" in text
     assert "What was chosen, and why The network starts from random weights." in text
     assert "No patient is in more than one part" in text
-    assert "The validation loss was lowest, 0.328, at epoch 15. Phases: frozen, fine-tuning." in text
+    assert "The validation loss was lowest, 0.328, at epoch 15. Stages: frozen, fine-tuning." in text
     assert "all 64 101 28 44 28 41" in text
     assert "The image width alone tells the classes apart. What to do: Crop all films to one size." in text
     assert "0.81 (95% CI 0.72-0.90), p < 0.001, n = 64" in text
@@ -263,7 +263,7 @@ def test_a_failed_run_has_a_page_that_says_why_and_what_to_do(tmp_path):
     assert "The run failed while reading the images." in text
     assert "Row 12 is damaged. Expected: A DICOM file. What to do: Delete the row." in text
     assert "Patients are unknown" in text
-    assert "easydl train scans.csv --model resnet --pretrained --no-patients" in text
+    assert "easydl train scans.csv --no-patients --pretrained --model resnet" in text
     assert "was read" not in text
 
 
@@ -276,7 +276,7 @@ def test_unknown_patients_and_overrides_stand_before_the_first_number(run):
     first = text[: text.index("95% CI")]
     assert "Patients are unknown: every image was treated as its own patient." in first
     assert "Ids were lost. Reason given: pilot" in first
-    assert "1 finding that should have stopped this run" in first
+    assert "1 issue that should have stopped this run" in first
     assert first.count("pilot") == 1
     assert "image by image" in text
     assert "nobody can say whether the parts share patients" in text

@@ -1,21 +1,19 @@
-"""Every task as a run: the folder, the report, the command, and what the app shows of it."""
+"""Every task as a run: the folder, the report, the commands, and what the app shows of it."""
 
 import json
-import shlex
 
 import pandas as pd
 import pytest
+from commands import command, done, trained
+from made import outlined_study
 from made_tasks import GRADES, discs
-from typer.testing import CliRunner
+from pydantic import ValidationError
 
 import easydl
 from easydl import runs
-from easydl.cli import app
-from easydl.errors import InputError
-from easydl.reporting.reproduce import command, python
+from easydl.options import LoadOptions
+from easydl.reporting import RunRecord
 from easydl.runs.pipeline import _spread
-from easydl.study_options import _questions
-from easydl.workspace import RunView
 from easydl.workspace.tables import classes, numbers, split
 
 TASKS = {
@@ -27,104 +25,97 @@ TASKS = {
         "outcome: AUC",
     ),
 }
+FIGURES = {
+    "multilabel": "AUC and average precision of every label",
+    "regression": "Bland-Altman",
+    "ordinal": "Confusion matrix",
+    "multitask": "Confusion matrix of outcome",
+}
+VALUES = {"regression": [True, True], "multitask": [False, True]}
+"""Whether each of the two heatmaps explains a value."""
 
 
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    return discs(tmp_path_factory.mktemp("discs") / "s", n=60)
+@pytest.fixture(scope="session")
+def table(once):
+    return once("discs", lambda path: discs(path, n=60)) / "scans.csv"
 
 
-def called(*words):
-    result = CliRunner().invoke(app, list(map(str, words)))
-    assert result.exit_code == 0, (result.output, result.exception)
-    return result.output
+def run_of(once, table, task, heatmaps=2):
+    words = (*TASKS[task][0], "--epochs", 1, "--augment", "none", "--heatmaps", heatmaps)
+    return once(f"run_of_{task}_{heatmaps}", lambda folder: trained(table, folder, *words))
 
 
-@pytest.mark.parametrize("task", list(TASKS))
-def test_a_run_of_every_task_ends_in_a_report(table, task, tmp_path):
-    options, headline = TASKS[task]
-    folder = tmp_path / "run"
-    called(
-        "train", table, "--folder", folder, "--model", "tiny", "--size", 32, "--epochs", 1, "--augment", "none",
-        "--heatmaps", 2, *options,
-    )  # fmt: skip
-    metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["task"] == task
+@pytest.mark.parametrize(
+    ("task", "heatmaps"),
+    [
+        ("multitask", 2),
+        ("regression", 0),
+        *(pytest.param(task, 2, marks=pytest.mark.everything) for task in TASKS if task != "multitask"),
+    ],
+)
+def test_a_run_of_every_task_ends_in_a_report(once, table, task, heatmaps):
+    folder = run_of(once, table, task, heatmaps)
+    record = RunRecord.open(folder)
+    assert record.metrics.task == task and not record.problems
     page = (folder / "report.html").read_text()
-    assert headline in page
+    assert TASKS[task][1] in page
     assert "heatmap" in page.lower() and "Something went wrong" not in page
-    told = {
-        "multilabel": "AUC and average precision of every finding", "regression": "Bland-Altman",
-        "ordinal": "Confusion matrix", "multitask": "Confusion matrix of outcome",
-    }  # fmt: skip
-    assert told[task] in page
-    assert ("told age, sex beside the image" in page) == (task == "multitask")
+    assert FIGURES[task] in page
+    assert ("with the covariates age, sex" in page) == (task == "multitask")
     assert ("(median " in page) == (task in ("regression", "multitask"))
-    heatmaps = json.loads((folder / "heatmaps/index.json").read_text())
-    assert [("value" in entry) for entry in heatmaps] == {
-        "regression": [True, True], "multitask": [False, True],
-    }.get(task, [False, False])  # fmt: skip
-    view = RunView(folder)
-    assert view.metrics.task == task
-    assert list(view.split["part"]) == ["training", "validation", "test"]
-    first = list(view.curves)[:2]
-    assert first[0] == "Loss" and len(first) == 2
-    compile(view.code, "code", "exec")
-    assert f"task={task!r}" in view.code or task in ("multitask", "multilabel")
-    # What the command says gives the same settings again.
-    words = shlex.split(command(json.loads((folder / "config.json").read_text())))
-    for word in options:
-        assert word in words
-    model = folder / "model.keras"
-    options = [word for word in options if word not in ("--covariates", "age", "sex")]
-    said = json.loads(called("evaluate", model, table, "--json", *options))
-    assert said["task"] == task
+    assert ["value" in entry for entry in record.heatmaps] == VALUES.get(task, [False, False])[:heatmaps]
+    assert list(record.split_table["part"]) == ["training", "validation", "test"]
+    assert next(iter(record.curves)) == "Loss" and len(record.curves) >= 2
+    compile(record.code, "code", "exec")
+
+
+def test_a_run_with_masks_ends_in_a_report(once, tmp_path):
+    table = outlined_study(tmp_path / "s", cases=12)
+    done("train", table, "--folder", tmp_path / "run", "--epochs", 1, "--heatmaps", 1, "--augment", "none")
+    record = RunRecord.open(tmp_path / "run")
+    assert record.metrics.task == "segmentation" and "easydl.segmenter('unet', study" in record.code
+    assert "Dice of every test image" in (tmp_path / "run/report.html").read_text()
+    assert len(record.heatmaps) == 1
+    done("predict", tmp_path / "run/model.keras", table.parent / "image0.png", "-o", tmp_path / "mask.png")
+    assert (tmp_path / "mask.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    "task", [pytest.param(task, marks=() if task == "multitask" else pytest.mark.everything) for task in TASKS]
+)
+def test_the_commands_work_on_a_model_of_every_task(once, table, task, tmp_path):
+    model = run_of(once, table, task) / "model.keras"
+    options = [word for word in TASKS[task][0] if word not in ("--covariates", "age", "sex")]
+    assert json.loads(done("evaluate", model, table, "--json", *options))["task"] == task
     image = table.parent / "3.png"
-    beside = ["--covariate", "age=61"] if task == "multitask" else []
-    printed = called("predict", model, image, *beside)
+    covariates = ["--covariate", "age=61"] if task == "multitask" else []
+    printed = done("predict", model, image, *covariates)
     assert ("sex was not given for 1 image" in printed) == (task == "multitask")
     assert ("value" in printed) == (task in ("regression", "multitask"))
-    called("predict", model, table, "-o", tmp_path / "predictions.csv")
+    done("predict", model, table, "-o", tmp_path / "predictions.csv")
     assert len(pd.read_csv(tmp_path / "predictions.csv", skiprows=1)) == 60
     target = {"multilabel": "stripes", "ordinal": "large", "multitask": "outcome: yes"}.get(task)
-    asked = ["--target", target] if target else []
-    called("saliency", model, image, "-o", tmp_path / "h.png", *asked, *beside)
+    done("saliency", model, image, "-o", tmp_path / "h.png", *(["--target", target] if target else []), *covariates)
     assert (tmp_path / "h.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_the_code_of_every_task_builds_the_right_model():
-    lines = {
-        "classes=study.classes, task='ordinal', pretrained": {"task": "ordinal", "label": "grade"},
-        "classes=study.classes, task='multilabel', pretrained": {"label": ["a", "b"]},
-        "classes=study.classes, task='regression', covariates=['age'], pretrained": {
-            "task": "regression", "covariates": ["age"],
-        },
-        "heads=study.heads, pretrained": {"heads": {"cancer": ["no", "yes"], "age": 1}},
-        "classes=study.classes, pretrained": {"label": "a"},
-    }  # fmt: skip
-    for line, config in lines.items():
-        assert line in python({"source": "t.csv", **config}, "classifier", "tiny")
-    words = shlex.split(
-        command({"source": "t.csv", "heads": {"cancer": ["no", "yes"], "age": 1}, "covariates": ["sex"]})
-    )
-    assert words[3:] == ["--heads", "cancer=no,yes", "--heads", "age=1", "--covariates", "sex"]
+def test_heads_on_the_command_line(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(runs, "run", lambda config, folder, progress: asked.append(config.heads) or tmp_path)
+
+    def heads(*given):
+        words = [word for one in given for word in ("--heads", one)]
+        return command("train", "t.csv", "--folder", tmp_path, *words)
+
+    heads("cancer", "age")
+    heads("cancer=no, yes", "age=1")
+    assert asked == [["cancer", "age"], {"cancer": ["no", "yes"], "age": 1}]
+    for wrong in (("cancer=no,yes", "age"), ("=a,b",), ("a=",)):
+        assert "not a valid value of the option heads" in heads(*wrong).stderr
+    assert len(asked) == 2
 
 
-def test_questions_on_the_command_line():
-    assert _questions(["cancer", "age"]) == ["cancer", "age"]
-    assert _questions(["cancer=no, yes", "age=1"]) == {"cancer": ["no", "yes"], "age": 1}
-    for wrong in (["cancer=no,yes", "age"], ["=a,b"], ["a="]):
-        with pytest.raises(InputError, match="no column with its classes"):
-            _questions(wrong)
-
-
-def test_a_covariate_without_a_value_is_refused(tmp_path):
-    result = CliRunner().invoke(app, ["predict", str(tmp_path / "m.keras"), "x.png", "--covariate", "age"])
-    assert result.exit_code
-    assert isinstance(result.exception, Exception)
-
-
-def test_the_first_heatmaps_are_of_numbers_far_apart(table):
+def test_the_first_heatmaps_are_of_values_far_apart(table):
     study = easydl.load(table, label="size_mm", task="regression")
     order = study.targets()[:, 0].argsort(kind="stable").tolist()
     chosen = _spread(study)
@@ -135,9 +126,9 @@ def test_the_first_heatmaps_are_of_numbers_far_apart(table):
 
 
 def test_the_screen_counts_what_every_task_has(table):
-    issues = easydl.load(table, label=["corner", "stripes"])
-    counted = classes(issues).set_index("class")["images"]
-    assert counted["corner"] == issues.targets()[:, 0].sum()
+    labels = easydl.load(table, label=["corner", "stripes"])
+    counted = classes(labels).set_index("class")["images"]
+    assert counted["corner"] == labels.targets()[:, 0].sum()
     sizes = easydl.load(table, label="size_mm", task="regression")
     assert classes(sizes).empty
     assert numbers(sizes)[0].startswith("size_mm: ")
@@ -149,13 +140,9 @@ def test_the_screen_counts_what_every_task_has(table):
     assert list(split(sizes.split(seed=0)).columns) == ["part", "patients", "images"]
 
 
-def test_wrong_settings_of_questions_are_refused(tmp_path):
-    from pydantic import ValidationError
-
-    assert runs.RunConfig(source="t.csv", heads={"a": ["x", "y"], "n": 1}).reading()["heads"] == {
-        "a": ["x", "y"],
-        "n": 1,
-    }
+def test_wrong_settings_of_several_tasks_are_refused():
+    config = runs.RunConfig(source="t.csv", heads={"a": ["x", "y"], "n": 1})
+    assert config.arguments(LoadOptions)["heads"] == {"a": ["x", "y"], "n": 1}
     for wrong in ({"heads": {"a": 3}}, {"task": "survival"}, {"covariates": "age"}):
         with pytest.raises(ValidationError):
             runs.RunConfig(source="t.csv", **wrong)

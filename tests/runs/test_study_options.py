@@ -1,36 +1,20 @@
-"""The arguments of `easydl.load` have one name everywhere: in a run's settings, on the command line, in what is told."""
-
-import inspect
+"""Each option of `easydl.load` changes how a run, and each command, reads a study."""
 
 import nibabel
 import numpy as np
 import pandas as pd
 import pytest
-import typer.main
 from made import nifti_study, png_study
 from PIL import Image
 from typer.testing import CliRunner
 
 import easydl
-from easydl import cli, runs
+from easydl import cli, option_text, runs
 from easydl.errors import InputError, Stopped
-from easydl.runs.config import LOAD
+from easydl.options import LoadOptions
 from easydl.studies import load
 
-ARGUMENTS = {name: one for name, one in inspect.signature(load).parameters.items() if name != "source"}
-COMMANDS = typer.main.get_command(cli.app).commands
-
-
-def test_settings_are_the_arguments_of_load_with_the_same_defaults():
-    assert set(LOAD) == set(ARGUMENTS)
-    assert runs.RunConfig(source="x").reading() == {name: one.default for name, one in ARGUMENTS.items()}
-
-
-@pytest.mark.parametrize("command", ["train", "evaluate", "audit"])
-def test_every_argument_of_load_is_an_option_with_the_same_words(command):
-    options = {word for one in COMMANDS[command].params for word in one.opts}
-    own = set() if command == "train" else {"split", "override"}
-    assert {f"--{name.replace('_', '-')}" for name in set(ARGUMENTS) - own} | {"--no-patients"} <= options
+DEFAULTS = LoadOptions().model_dump()
 
 
 def films(folder, **columns):
@@ -41,7 +25,7 @@ def films(folder, **columns):
     return table
 
 
-def issues(folder):
+def labels(folder):
     return films(folder, edema=["0", "1"], mass=["1", "0", "0", "0"])
 
 
@@ -95,7 +79,7 @@ def lesions(folder):
 CASES = {
     "task": (joined, {"task": "classification"}, ["--task", "classification"],
              lambda study: list(study.classes) == ["edema", "edema;mass", "mass", "nodule"]),
-    "label": (issues, {"label": ["edema", "mass"]}, ["--label", "edema", "--label", "mass"],
+    "label": (labels, {"label": ["edema", "mass"]}, ["--label", "edema", "--label", "mass"],
               lambda study: (study.task, list(study.classes)) == ("multilabel", ["edema", "mass"])),
     "label_separator": (joined, {"label_separator": ";"}, ["--label-separator", ";"],
                         lambda study: (study.task, list(study.classes)) == ("multilabel", ["edema", "mass", "nodule"])),
@@ -148,13 +132,13 @@ def test_each_option_says_the_same_as_its_argument(name, command, monkeypatch):
 
     monkeypatch.setattr(easydl, "load", spy, raising=False)
     monkeypatch.setattr(easydl, "load_model", lambda path: None, raising=False)
-    monkeypatch.setattr(runs, "run", lambda config, folder, progress: spy(config.source, **config.reading()))
+    monkeypatch.setattr(
+        runs, "run", lambda config, folder, progress: spy(config.source, **config.arguments(LoadOptions))
+    )
     call = [command, *(["m.keras"] if command == "evaluate" else []), "scans.csv", *words]
     result = CliRunner().invoke(cli.app, [*call, *(["--folder", "run"] if command == "train" else [])])
     assert isinstance(result.exception, Stopped), result.output
-    expected = {name: one.default for name, one in ARGUMENTS.items()} | options
-    assert asked == [{name: expected[name] for name in asked[0]}]
-    assert set(asked[0]) >= set(ARGUMENTS) - {"split", "override"}
+    assert asked == [DEFAULTS | options]
 
 
 def test_a_run_hands_every_choice_of_training_to_fit(tmp_path, monkeypatch):
@@ -186,16 +170,16 @@ def test_a_run_hands_every_choice_of_training_to_fit(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["tumour", "tumour=", "=1", "tumour=one", "tumour=1,,2", "tumour=1.5", ""])
-def test_names_of_values_that_cannot_be_read_are_refused_in_words(text):
+def test_names_of_values_that_cannot_be_read_are_refused(text):
     result = CliRunner().invoke(cli.app, ["audit", "scans.csv", "--mask-labels", text])
     assert isinstance(result.exception, InputError)
-    assert "no name with its values" in result.exception.found
+    assert text in result.exception.found and "tumour=1,4" in result.exception.expected
 
 
 def test_a_name_given_twice_has_both_values():
-    from easydl.study_options import reading
-
-    assert reading(mask_labels=["a=b=1", "tumour=4", "tumour= 1, 2"])["mask_labels"] == {"a=b": 1, "tumour": [4, 1, 2]}
+    option = LoadOptions.model_fields["mask_labels"]
+    named = option_text.value_of("mask_labels", option, ["a=b=1", "tumour=4", "tumour= 1, 2"])
+    assert named == {"a=b": 1, "tumour": [4, 1, 2]}
 
 
 def test_an_unknown_task_is_refused_before_the_run():

@@ -132,13 +132,13 @@ def test_a_model_of_another_task_is_refused_in_three_parts(multilabel, task):
 
 def test_a_run_takes_classes_and_root(table, tmp_path):
     from easydl.runs.config import RunConfig
-    from easydl.runs.pipeline import _Work
+    from easydl.runs.pipeline import _Pipeline
 
     elsewhere = tmp_path / "tables"
     elsewhere.mkdir()
     (elsewhere / "scans.csv").write_bytes(table.read_bytes())
     config = RunConfig(source=str(elsewhere / "scans.csv"), root=str(table.parent), classes=["healthy", "disease"])
-    study = _Work(config, tmp_path, print)._load()
+    study = _Pipeline(config, tmp_path, print)._load()
     assert list(study.classes) == ["healthy", "disease"]
 
 

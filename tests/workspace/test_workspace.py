@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import os
 import stat
 import sys
 import time
@@ -17,12 +18,13 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-import easydl.workspace.jobs as jobs
 from easydl import runs as pipeline
 from easydl.errors import InputError, RunError
+from easydl.fileio import locked
+from easydl.options import LoadOptions
+from easydl.reporting import RunRecord, progress
 from easydl.reporting.reproduce import command, python
-from easydl.runs.config import LOAD
-from easydl.workspace import RunView, Workspace, choices
+from easydl.workspace import Workspace, choices, columns_of
 
 
 def png(seed: int) -> bytes:
@@ -151,7 +153,7 @@ def slow_start(begun: list[Path]):
     def start(config, folder):
         time.sleep(0.2)
         config.save(folder)
-        status = {"state": "running", "pid": jobs.os.getpid(), "started": "2026-01-01T00:00:00+00:00"}
+        status = {"state": "running", "pid": os.getpid(), "started": "2026-01-01T00:00:00+00:00"}
         (folder / "status.json").write_text(json.dumps(status))
         begun.append(folder)
         return 1
@@ -180,7 +182,8 @@ def test_how_a_study_is_read_is_remembered_and_goes_to_its_runs(home: Workspace,
     how = {"resample_masks": True, "collapse_instances": True}
     entry = home.studies.change(home.studies.open(films(tmp_path / "films")), **how)
     home.runs.start(Workspace(home.folder).studies.one(entry.id))
-    assert {name: pipeline.RunConfig.open(begun[0]).reading()[name] for name in how} == how
+    load = pipeline.RunConfig.open(begun[0]).arguments(LoadOptions)
+    assert {name: load[name] for name in how} == how
 
 
 def test_a_start_that_fails_leaves_no_run(home: Workspace, tmp_path: Path, monkeypatch) -> None:
@@ -194,17 +197,30 @@ def test_a_start_that_fails_leaves_no_run(home: Workspace, tmp_path: Path, monke
     assert list(home.runs.folder.iterdir()) == []
 
 
-def test_a_lock_that_a_dead_process_left_does_not_block_for_ever(home: Workspace, tmp_path: Path, monkeypatch) -> None:
+def test_only_a_living_process_holds_the_workspace(home: Workspace, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(pipeline, "start", lambda config, folder: config.save(folder))
-    monkeypatch.setattr(jobs, "_PATIENCE_SECONDS", 0.3)
-    lock = home.runs.folder / ".starting"
-    lock.touch()
+    monkeypatch.setattr("easydl.workspace.jobs._PATIENCE_SECONDS", 0.3)
+    lock = home.folder / ".starting"
+    lock.touch()  # left by a process that died
     entry = home.studies.open(films(tmp_path / "films"))
-    with pytest.raises(RunError, match="another window"):
-        home.runs.start(entry)
-    jobs.os.utime(lock, (1, 1))
     assert home.runs.start(entry).is_dir()
-    assert not lock.exists()
+    with locked(lock), pytest.raises(RunError, match="another window"):
+        home.runs.start(entry)
+    assert home.runs.start(entry).is_dir()
+
+
+def test_the_columns_of_a_table_are_listed_before_it_is_opened(tmp_path: Path) -> None:
+    (tmp_path / "scans.csv").write_text("picture;finding\na.png;x\nb.png;y\n")
+    assert columns_of(f' "{tmp_path / "scans.csv"}" ') == ["picture", "finding"]
+    (tmp_path / "broken.csv").write_bytes(b"\x00")
+    for nothing in ("", tmp_path, tmp_path / "gone.csv", tmp_path / "broken.csv"):
+        assert columns_of(nothing) == []
+
+
+def test_a_wrong_way_of_reading_is_refused(home: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="task"):
+        home.studies.open(films(tmp_path / "films"), task="guess")
+    assert home.studies.all() == []
 
 
 def test_the_choices_fit_the_study(tmp_path: Path, monkeypatch) -> None:
@@ -250,7 +266,7 @@ CONFIG = {
 }
 
 
-FINDINGS = {
+LABELS = {
     "source": "scans.xlsx",
     "label": ["edema", "mass"],
     "task": "multilabel",
@@ -279,7 +295,7 @@ MASKS = {
 def test_the_code_is_python_and_says_the_same_as_the_settings() -> None:
     calls = calls_of(CONFIG)
     assert calls["load"][0] == [CONFIG["source"]]
-    assert calls["load"][1] == {key: CONFIG[key] for key in ("image", "label", "merge_labels", "patient")}
+    assert calls["load"][1] == {key: CONFIG[key] for key in ("image", "label", "merge_labels", "patient", "override")}
     assert calls["classifier"] == (["mobilenet"], {"pretrained": True, "seed": 3})
     assert calls["fit"][1] == {
         "augment": "chest_xray",
@@ -291,32 +307,33 @@ def test_the_code_is_python_and_says_the_same_as_the_settings() -> None:
         "override": "known and accepted",
         "seed": 3,
     }
-    assert calls["split"][1] == {"seed": 3}
-    outlines = calls_of(MASKS, builder="unet")
-    assert outlines["unet"] == ([], {"encoder": "mobilenet_025", "pretrained": "radimagenet", "size": 64, "seed": 0})
-    assert outlines["fit"][1] == {"spacing_mm": (5.0, 1.0, 1.0), "loss": "tversky", "seed": 0}
+    assert calls["split"][1] == {"override": "known and accepted", "seed": 3}
+    segmentation = calls_of(MASKS, builder="unet")
+    assert segmentation["unet"] == (
+        [], {"encoder": "mobilenet_025", "pretrained": "radimagenet", "size": 64, "seed": 0},
+    )  # fmt: skip
+    assert segmentation["fit"][1] == {"spacing_mm": (5.0, 1.0, 1.0), "loss": "tversky", "seed": 0}
 
 
-@pytest.mark.parametrize("config", [FINDINGS, MASKS])
+@pytest.mark.parametrize("config", [LABELS, MASKS])
 def test_the_code_says_how_the_study_is_read(config) -> None:
     settings = pipeline.RunConfig(**config).model_dump()
-    told = {key: value for key, value in config.items() if key in LOAD}
-    assert calls_of(settings)["load"] == ([config["source"]], told)
+    load = {key: value for key, value in config.items() if key in LoadOptions.model_fields}
+    assert calls_of(settings)["load"] == ([config["source"]], load)
 
 
 def calls_of(config, builder="classifier") -> dict:
-    """The calls in the code of a run: for each function its values and its words."""
+    """The calls in the code of a run: for each function its positional arguments and its keyword arguments."""
     calls = {}
     for node in ast.walk(ast.parse(python(config, builder, "mobilenet"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            own = () if node.func.attr == "load" else ("classes",)  # elsewhere it is study.classes
-            words = {word.arg: ast.literal_eval(word.value) for word in node.keywords if word.arg not in own}
-            values = [ast.literal_eval(arg) for arg in node.args if isinstance(arg, ast.Constant)]
-            calls[node.func.attr] = (values, words)
+            keywords = {keyword.arg: ast.literal_eval(keyword.value) for keyword in node.keywords}
+            positional = [ast.literal_eval(arg) for arg in node.args if isinstance(arg, ast.Constant)]
+            calls[node.func.attr] = (positional, keywords)
     return calls
 
 
-@pytest.mark.parametrize("config", [CONFIG, FINDINGS, MASKS])
+@pytest.mark.parametrize("config", [CONFIG, LABELS, MASKS])
 def test_the_command_is_understood_by_the_command_line_as_the_same_settings(config, tmp_path, monkeypatch) -> None:
     import shlex
 
@@ -331,7 +348,7 @@ def test_the_command_is_understood_by_the_command_line_as_the_same_settings(conf
     assert asked[0] == pipeline.RunConfig(**config)
 
 
-def test_a_view_of_anything_broken_is_empty_and_never_an_error(tmp_path: Path) -> None:
+def test_a_record_of_anything_broken_is_empty_and_never_an_error(tmp_path: Path) -> None:
     names = (
         "config.json",
         "audit.json",
@@ -344,11 +361,16 @@ def test_a_view_of_anything_broken_is_empty_and_never_an_error(tmp_path: Path) -
         for name in names:
             (tmp_path / name).write_bytes(content)
         (tmp_path / "status.json").write_bytes(content[:1])
-        view = RunView(tmp_path)
-        assert (view.progress, view.seconds, view.seconds_left, view.metrics) == (0.0, None, None, None)
-        assert view.history.empty
-        assert view.split.empty
-        assert (view.issues, view.heatmaps, view.curves) == ([], [], {})
-        assert view.sentence == "Interrupted"
-        assert view.title
-        assert "easydl.load" in view.code
+        record = RunRecord(tmp_path)
+        assert (record.progress, progress.seconds(record.status), progress.seconds_left(record.status)) == (
+            0.0,
+            None,
+            None,
+        )
+        assert record.metrics is None
+        assert record.history.empty
+        assert record.split_table.empty
+        assert (record.issues, record.heatmaps, record.curves) == ([], [], {})
+        assert record.sentence == "Interrupted"
+        assert record.title
+        assert "easydl.load" in record.code

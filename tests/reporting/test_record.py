@@ -1,4 +1,4 @@
-"""The reader against folders as they are found: half written, broken, tampered with."""
+"""The one reader of run folders, on folders as they are found: half written, broken, tampered with."""
 
 import json
 
@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from finished_runs import write
 
-from easydl.reporting import figures, report, text
+from easydl.reporting import RunRecord, figures, report
 from easydl.reporting.page import page
-from easydl.reporting.record import collect
+from easydl.reporting.record import followed
 
 RUBBISH = [
     *(b"", b"{", b"[]", b"null", b"3", b'"text"', b"\xff\xfe\x00", b"[" * 100_000),
@@ -22,9 +22,16 @@ FILES = ["config.json", "status.json", "audit.json", "split.json", "run.json", "
          "table.csv", "heatmaps/index.json", "heatmaps/case-000.png"]  # fmt: skip
 
 
+def without_figures(run, needed=""):
+    """Drawing takes most of the time of a page."""
+    for name in {"metrics.json", "history.csv"} - {needed}:
+        (run / name).unlink()
+
+
 @pytest.mark.usefixtures("drawn_only")
 @pytest.mark.parametrize("file", FILES)
 def test_no_content_of_any_file_breaks_the_page(run, file):
+    without_figures(run, file)
     for rubbish in RUBBISH:
         (run / file).write_bytes(rubbish)
         assert "</html>" in report(run).read_text(encoding="utf-8"), rubbish[:40]
@@ -33,8 +40,7 @@ def test_no_content_of_any_file_breaks_the_page(run, file):
 @pytest.mark.usefixtures("drawn_only")
 @pytest.mark.parametrize("file", ["config.json", "status.json", "audit.json", "split.json", "run.json"])
 def test_no_wrong_type_in_any_field_breaks_the_page(run, file):
-    for slow in ("metrics.json", "history.csv"):
-        (run / slow).unlink()
+    without_figures(run)
     content = json.loads((run / file).read_text())
     for name in content:
         for strange in STRANGE:
@@ -51,27 +57,27 @@ def test_no_wrong_type_in_any_metric_breaks_the_page(request, which):
     for field in content:
         for strange in STRANGE:
             write(folder / "metrics.json", content | {field: strange})
-            assert "</html>" in page(collect(folder)), (field, strange)
+            assert "</html>" in page(RunRecord.open(folder)), (field, strange)
 
 
 @pytest.mark.usefixtures("drawn_only")
 @pytest.mark.parametrize(("file", "key"), [("audit.json", "issues"), ("heatmaps/index.json", None)])
 def test_no_wrong_type_in_any_entry_breaks_the_page(run, file, key):
-    (run / "history.csv").unlink()
+    without_figures(run)
     content = json.loads((run / file).read_text())
     entries = content[key] if key else content
     for field in list(entries[0]):
         for strange in STRANGE:
             entries[0] |= {field: strange}
             write(run / file, content)
-            assert "</html>" in page(collect(run)), (field, strange)
+            assert "</html>" in page(RunRecord.open(run)), (field, strange)
 
 
 def test_broken_files_are_named(run):
     (run / "audit.json").write_text("{")
     (run / "metrics.json").write_text('{"classes": 3}')
     (run / "split.json").write_text("[]")
-    record = collect(run)
+    record = RunRecord.open(run)
     assert record.problems == [
         "split.json does not hold what it should.",
         "audit.json could not be read.",
@@ -94,37 +100,38 @@ def test_broken_files_are_named(run):
         ("a\x00b.png", "missing"),
     ],
 )
-def test_a_heatmap_index_reaches_only_for_pictures_in_its_folder(run, file, problem):
-    picture = (run / "heatmaps" / "case-000.png").read_bytes()
-    (run / "secret.png").write_bytes(picture)
+def test_a_heatmap_index_reaches_only_for_images_in_its_folder(run, file, problem):
+    image = (run / "heatmaps" / "case-000.png").read_bytes()
+    (run / "secret.png").write_bytes(image)
     (run / "heatmaps" / "link.png").symlink_to(run / "secret.png")
     (run / "heatmaps" / "text.png").write_text("GIF89a")
-    (run / "heatmaps" / "large.png").write_bytes(picture + bytes(9 * 2**20))
+    (run / "heatmaps" / "large.png").write_bytes(image + bytes(9 * 2**20))
     write(run / "heatmaps" / "index.json", [{"file": file}, {"file": "case-000.png"}])
-    first, second = collect(run).heatmaps
-    assert first["png"] is None
+    first, second = RunRecord.open(run).heatmaps
+    assert first["path"] is None
     assert problem in first["problem"]
-    assert second["png"] == picture
+    assert (second["path"].read_bytes(), second["problem"]) == (image, "")
 
 
 def test_very_many_heatmaps_are_counted_not_carried(run):
     write(run / "heatmaps" / "index.json", [{"file": "case-000.png"}] * 60)
-    record = collect(run)
-    assert (len(record.heatmaps), record.heatmaps_left_out) == (48, 12)
-    assert "12 more heatmaps are in the run folder" in report(run).read_text(encoding="utf-8")
+    assert len(RunRecord.open(run).heatmaps) == 60
+    shown = report(run).read_text(encoding="utf-8")
+    assert "12 more heatmaps are in the run folder" in shown
+    assert shown.count('class="card"') == 48
 
 
 def test_patients_are_unknown_when_any_file_says_so(run):
-    assert collect(run).patients_known is True
+    assert RunRecord.open(run).patients_known is True
     split = json.loads((run / "split.json").read_text())
     write(run / "split.json", {name: value for name, value in split.items() if name != "patients_known"})
     metrics = json.loads((run / "metrics.json").read_text())
     write(run / "metrics.json", metrics | {"patients_known": False})
-    assert collect(run).patients_known is False
+    assert RunRecord.open(run).patients_known is False
     (run / "metrics.json").unlink()
-    assert collect(run).patients_known is None
+    assert RunRecord.open(run).patients_known is None
     write(run / "config.json", {"source": "x", "patient": None})
-    assert collect(run).patients_known is False
+    assert RunRecord.open(run).patients_known is False
 
 
 @pytest.mark.parametrize(
@@ -132,18 +139,18 @@ def test_patients_are_unknown_when_any_file_says_so(run):
     [
         ({"command": "easydl demo"}, {}, "easydl demo"),
         ({"command": "easydl resume 1"}, {"source": "a b.csv", "model": "tiny", "seed": 3, "augment": "ct"},
-         "easydl train 'a b.csv' --model tiny --augment ct --seed 3"),
+         "easydl train 'a b.csv' --seed 3 --augment ct --model tiny"),
         ({}, {"source": "x", "image": ["t1", "t2"], "mask": "seg", "patient": "id", "merge_labels": True},
-         "easydl train x --image t1 --image t2 --mask seg --merge-labels --patient id"),
+         "easydl train x --image t1 --image t2 --mask seg --patient id --merge-labels"),
         ({}, {"source": "x", "patient": None, "pretrained": True, "override": "it's a pilot"},
-         "easydl train x --pretrained --no-patients --override 'it'\"'\"'s a pilot'"),
+         "easydl train x --no-patients --override 'it'\"'\"'s a pilot' --pretrained"),
         ({}, {}, ""),
     ],
 )  # fmt: skip
 def test_the_command_repeats_the_run(tmp_path, facts, config, expected):
     write(tmp_path / "run.json", facts)
     write(tmp_path / "config.json", config)
-    assert text.command(collect(tmp_path)) == expected
+    assert RunRecord.open(tmp_path).command == expected
 
 
 @pytest.mark.parametrize(
@@ -152,7 +159,7 @@ def test_the_command_repeats_the_run(tmp_path, facts, config, expected):
 def test_the_curve_follows_the_loss_and_one_metric(metric, names):
     history = pd.DataFrame({"epoch": [1, 2], "loss": [1, 0.5], "val_loss": [1, np.nan], "accuracy": [0.1, 0.2],
                             metric: [0.5, 0.6], f"val_{metric}": [0.5, 0.7]})  # fmt: skip
-    assert figures.followed(history) == names
+    assert followed(history) == names
     assert figures.best_epoch(history) == (1, 1.0)
     panels = figures.training_curve(history).axes
     assert len(panels) == 2
@@ -160,7 +167,7 @@ def test_the_curve_follows_the_loss_and_one_metric(metric, names):
     assert drawn == {"training": [0.5, 0.6], "validation": [0.5, 0.7]}
 
 
-def test_phases_are_marked_where_they_begin():
+def test_stages_are_marked_where_they_begin():
     history = pd.DataFrame({"stage": ["a", "a", "$b$"], "loss": [3, 2, 1], "val_loss": [3, 2, 1]})
     (ax,) = figures.training_curve(history).axes
     assert [text.get_text() for text in ax.texts] == ["a", r"\$b\$"]

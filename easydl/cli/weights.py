@@ -1,4 +1,4 @@
-"""The commands ``easydl weights ...``, a few lines each. All logic is in `easydl.networks`."""
+"""The commands ``easydl weights ...``, a few lines each. All logic is in `easydl.networks.pretrained`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from easydl.errors import RESEARCH_USE
 weights = typer.Typer(
     no_args_is_help=True, help="Pretrained weights on this computer: list, fetch, verify, where.", rich_markup_mode=None
 )
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 @weights.command(name="list")
@@ -20,8 +20,8 @@ def list_weights(as_json: Json = False) -> None:
     """List the networks that have published weights, and which of these are here."""
     from easydl.networks.pretrained import inventory
 
-    found = inventory.available()
-    text = found.to_json(orient="records", indent=1) if as_json else f"{found.to_string(index=False)}\n{RESEARCH_USE}"
+    table = inventory.available()
+    text = table.to_json(orient="records", indent=1) if as_json else f"{table.to_string(index=False)}\n{RESEARCH_USE}"
     typer.echo(text)
 
 
@@ -44,8 +44,8 @@ def verify(as_json: Json = False) -> None:
     from easydl.networks.pretrained import inventory
 
     rows = inventory.verify()
-    words = "\n".join(row["sentence"] for row in rows) or "There are no weights files on this computer."
-    typer.echo(json.dumps(rows, indent=1) if as_json else words)
+    text = "\n".join(row["sentence"] for row in rows) or "There are no weights files on this computer."
+    typer.echo(json.dumps(rows, indent=1) if as_json else text)
     if any(row["state"] == "damaged" for row in rows):
         raise typer.Exit(1)
 
@@ -55,5 +55,5 @@ def where(as_json: Json = False) -> None:
     """Say in which folders weights lie, how much is there, and how to change folder, mirror and proxy."""
     from easydl.networks.pretrained import inventory
 
-    found = inventory.where()
-    typer.echo(json.dumps(found, indent=1) if as_json else found["text"])
+    places = inventory.where()
+    typer.echo(json.dumps(places, indent=1) if as_json else places["text"])

@@ -10,9 +10,10 @@ import pandas as pd
 import streamlit as st
 
 from easydl.errors import EasyDLError
+from easydl.reporting import RunRecord
 from easydl.studies import Study
 from easydl.traps.issues import SEVERITIES
-from easydl.workspace import RunView, StudyEntry, Workspace
+from easydl.workspace import StudyEntry, Workspace
 
 STEPS = {
     "data": ("Data", "folder_open"),
@@ -35,9 +36,9 @@ _SEVERITY = {
 
 
 def plain(text: object) -> str:
-    """Text from files, tables and people, so that nothing in it acts as format, link, picture or formula."""
-    words = " ".join(str(text).split())
-    return "".join("&lt;" if c == "<" else _MARKS.get(c, c) for c in words)
+    """Text from files, tables and people, so that nothing in it acts as format, link, image or formula."""
+    line = " ".join(str(text).split())
+    return "".join("&lt;" if c == "<" else _MARKS.get(c, c) for c in line)
 
 
 def workspace() -> Workspace:
@@ -72,7 +73,7 @@ def recall() -> None:
 
 
 def current_entry() -> StudyEntry | None:
-    """The chosen study's card, or None."""
+    """What is remembered of the chosen study, or None."""
     study_id = st.session_state.get("study")
     if not study_id:
         return None
@@ -98,7 +99,7 @@ def current_study() -> Study | None:
     return study
 
 
-def current_run() -> RunView | None:
+def current_run() -> RunRecord | None:
     """The chosen run, or the newest one; None when there is none."""
     runs = workspace().runs.all()
     chosen = st.session_state.get("run")
@@ -125,9 +126,9 @@ def guarded(where: str) -> Iterator[None]:
         )
 
 
-def show_error(found: str, expected: str, do: str, word: str = "Expected: ") -> None:
+def show_error(found: str, expected: str, do: str, label: str = "Expected: ") -> None:
     """The three parts of an error."""
-    text = f"**{plain(found)}**\n\n{word}{plain(expected)}\n\nWhat to do: {plain(do)}"
+    text = f"**{plain(found)}**\n\n{label}{plain(expected)}\n\nWhat to do: {plain(do)}"
     st.error(text, icon=":material/error:")
 
 
@@ -158,7 +159,7 @@ def addresses() -> dict[str, str]:
     return {key: str(st.session_state[key]) for key in ("study", "run") if key in st.session_state}
 
 
-def choose_run() -> RunView | None:
+def choose_run() -> RunRecord | None:
     """The run that a page is about, with a choice when there are several; None when there is none.
 
     Unless one was chosen, it is the newest that is finished.
@@ -185,7 +186,7 @@ def choose_run() -> RunView | None:
 
 
 def show_issues(issues: list[dict[str, Any]]) -> None:
-    """The audit's findings, the gravest first, each with what to do; what is fine lies folded below."""
+    """The audit's issues, the gravest first, each with what to do; what is fine lies folded below."""
     order = list(SEVERITIES)
     ranked = sorted(issues, key=lambda f: order.index(f["severity"]) if f["severity"] in order else len(order))
     for issue in ranked:
@@ -199,16 +200,16 @@ def show_issues(issues: list[dict[str, Any]]) -> None:
 
 
 def show_issue(issue: dict[str, Any]) -> None:
-    """One finding: its weight, what was found, what to do, and the numbers behind it."""
-    word, colour, icon = _SEVERITY.get(issue["severity"], (issue["severity"], "gray", "info"))
+    """One issue: its severity, what was found, what to do, and the numbers behind it."""
+    label, colour, icon = _SEVERITY.get(issue["severity"], (issue["severity"], "gray", "info"))
     with st.container(border=True):
-        mark, words = st.columns([1, 6], vertical_alignment="center")
-        mark.badge(plain(word), color=colour, icon=f":material/{icon}:")
-        words.markdown(f"**{plain(issue['sentence'])}**")
+        mark, text = st.columns([1, 6], vertical_alignment="center")
+        mark.badge(plain(label), color=colour, icon=f":material/{icon}:")
+        text.markdown(f"**{plain(issue['sentence'])}**")
         if issue.get("fix"):
-            words.markdown(f"What to do: {plain(issue['fix'])}")
+            text.markdown(f"What to do: {plain(issue['fix'])}")
         if numbers := evidence(issue):
-            words.caption(plain(numbers))
+            text.caption(plain(numbers))
 
 
 def show_table(frame: pd.DataFrame, alt: str, **options: Any) -> None:
@@ -217,7 +218,7 @@ def show_table(frame: pd.DataFrame, alt: str, **options: Any) -> None:
     st.table(safe, hide_index=True, border="horizontal", alt=alt, **options)
 
 
-def show_curves(run: RunView) -> None:
+def show_curves(run: RunRecord) -> None:
     """Loss and metric by epoch."""
     curves = list(run.curves.items())[:2]
     if not curves:
@@ -231,20 +232,20 @@ def show_curves(run: RunView) -> None:
 
 
 def evidence(issue: dict[str, Any]) -> str:
-    """A finding's number with its interval and n, when it has one."""
+    """An issue's number with its interval and n, when it has one."""
     value, low, high, n, p = (issue.get(key) for key in ("value", "low", "high", "n", "p"))
-    words = []
+    parts = []
     if value is not None and low is not None and high is not None:
-        words.append(f"{value:.2f} (95% CI {low:.2f}-{high:.2f})")
+        parts.append(f"{value:.2f} (95% CI {low:.2f}-{high:.2f})")
     if n is not None:
-        words.append(f"n = {n}")
+        parts.append(f"n = {n}")
     if isinstance(p, int | float):
-        words.append("p < 0.001" if p < 0.001 else f"p = {p:.3f}")
-    return ", ".join(words)
+        parts.append("p < 0.001" if p < 0.001 else f"p = {p:.3f}")
+    return ", ".join(parts)
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words: "40 seconds", "3 minutes", "1 h 20 min"."""
+    """Seconds as text: "40 seconds", "3 minutes", "1 h 20 min"."""
     if seconds < 90:
         return f"{max(1, round(seconds))} seconds"
     minutes = round(seconds / 60)

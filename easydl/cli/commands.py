@@ -1,0 +1,301 @@
+"""The commands, a few lines each. All logic is in the functions they call."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from easydl.cli.options import with_options
+from easydl.cli.weights import Json, weights
+from easydl.errors import RESEARCH_USE, InputError
+from easydl.fileio import write_text
+from easydl.options import LoadOptions
+from easydl.runs import RunConfig
+
+app = typer.Typer(
+    name="easydl",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help=f"Deep learning for clinicians: from a folder of scans to a trained, honestly tested, explained model.\n\n"
+    f"{RESEARCH_USE}",
+)
+app.add_typer(weights, name="weights")
+
+Source = Annotated[str, typer.Argument(help="A table (CSV, Excel), a folder of class folders, or a folder of DICOM.")]
+Model = Annotated[Path, typer.Argument(help="A model file (.keras) of easydl.")]
+Folder = Annotated[Path | None, typer.Option(help="The run folder; made in the workspace when not given.")]
+Seed = Annotated[int, typer.Option(help="Fixes the split, the training and the intervals.")]
+Covariate = Annotated[
+    list[str] | None, typer.Option(metavar="NAME=VALUE", help="Covariate of one image: age=61. Repeat it for several.")
+]
+Mirror = Annotated[
+    bool, typer.Option("--mirror", help="Segmentation: average over mirror images, if trained with them.")
+]
+Largest = Annotated[
+    bool, typer.Option("--largest-component", help="Segmentation: keep only the largest component of each structure.")
+]
+Fill = Annotated[bool, typer.Option("--fill-holes", help="Segmentation: fill holes that a structure encloses.")]
+
+
+@app.command()
+def demo(
+    folder: Folder = None,
+    seed: Seed = 7,
+) -> None:
+    """The whole way on a simulated study: make it, check, train, test, explain, report. About a minute, no network."""
+    from easydl import runs
+
+    target = folder or _new_folder("demo")
+    _done(runs.demo(target, seed=seed, progress=typer.echo))
+
+
+@app.command()
+@with_options
+def train(config: RunConfig, folder: Folder = None) -> None:
+    """Load, check, split by patient, train, test, explain and report, into one run folder."""
+    from easydl import runs
+
+    _done(runs.run(config, folder or _new_folder(config.model), progress=typer.echo))
+
+
+@app.command()
+def resume(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+    """Go on with a run: a killed one trains on from its last checkpoint, a stopped one is tested as it is."""
+    from easydl import runs
+
+    (folder / "stop").unlink(missing_ok=True)
+    _done(runs.run(runs.RunConfig.open(folder), folder, progress=typer.echo))
+
+
+@app.command()
+@with_options
+def evaluate(
+    model: Model,
+    source: Source,
+    *,
+    options: LoadOptions,
+    seed: Seed = 0,
+    mirror: Mirror = False,
+    largest_component: Largest = False,
+    fill_holes: Fill = False,
+    as_json: Json = False,
+) -> None:
+    """Test a model on a study it has not seen: every number with n and a 95% interval."""
+    import easydl
+
+    segmentation = {"mirror": mirror, "largest_component": largest_component, "fill_holes": fill_holes}
+    study = easydl.load(source, **options.model_dump())
+    metrics = easydl.evaluate(easydl.load_model(model), study, seed=seed, **segmentation)
+    text = "\n".join([metrics.table.to_string(index=False), *metrics.notes])
+    _print(metrics.to_dict() if as_json else text, as_json)
+
+
+@app.command()
+def predict(
+    model: Model,
+    source: Annotated[str, typer.Argument(help="An image, a volume, a folder or a table.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="predictions.csv, or mask.nii.gz / mask.png.")
+    ] = None,
+    covariate: Covariate = None,
+    mirror: Mirror = False,
+    largest_component: Largest = False,
+    fill_holes: Fill = False,
+) -> None:
+    """Apply a model: a table of probabilities or values, or a mask on the source grid."""
+    import easydl
+
+    segmentation = {"mirror": mirror, "largest_component": largest_component, "fill_holes": fill_holes}
+    prediction = easydl.predict(easydl.load_model(model), source, covariates=_covariates(covariate), **segmentation)
+    typer.echo(f"Written: {prediction.save(output)}" if output else _table(prediction))
+    for note in getattr(prediction, "notes", ()):
+        typer.echo(note)
+    typer.echo(RESEARCH_USE)
+
+
+@app.command()
+def saliency(
+    model: Model,
+    source: Annotated[str, typer.Argument(help="An image or a volume.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The image file to write.")] = Path("heatmap.png"),
+    method: Annotated[str, typer.Option(help="gradcam or occlusion.")] = "gradcam",
+    target: Annotated[
+        str | None, typer.Option(help="The class, label or task to explain; the predicted class when not given.")
+    ] = None,
+    covariate: Covariate = None,
+) -> None:
+    """Show where a model looks, next to the original, with a verdict on whether to believe it."""
+    import easydl
+
+    heatmap = easydl.saliency(
+        easydl.load_model(model), source, method=method, target=target, covariates=_covariates(covariate)
+    )
+    verdict = f"{heatmap.verdict.level}: {heatmap.verdict.sentence}\n" if heatmap.verdict else ""
+    typer.echo(f"{verdict}Written: {heatmap.save(output)}\n{RESEARCH_USE}")
+
+
+@app.command()
+@with_options
+def audit(
+    source: Source,
+    *,
+    options: LoadOptions,
+    as_json: Json = False,
+) -> None:
+    """Look for traps before training. Exit code 2 when one of them blocks."""
+    import easydl
+
+    result = easydl.audit(easydl.load(source, **options.model_dump()))
+    _print(result.to_dict() if as_json else repr(result), as_json)
+    if result.blocking:
+        raise typer.Exit(2)
+
+
+@app.command()
+def inspect(
+    path: Annotated[str, typer.Argument(help="A folder, a table, an image, or folder#key of one series.")],
+    as_json: Json = False,
+) -> None:
+    """Say what lies there: patients, series, images, and what is refused and why. Nothing is loaded or changed."""
+    import easydl
+
+    contents = easydl.inspect(path)
+    _print(contents.to_dict() if as_json else contents.text, as_json)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="A run folder.")],
+    notebook: Annotated[Path | None, typer.Option(help="Also write the run's lines of Python: run.ipynb.")] = None,
+) -> None:
+    """Write report.html of a run again."""
+    import easydl
+    from easydl.reporting import RunRecord
+
+    typer.echo(easydl.report(folder))
+    if notebook is not None:
+        typer.echo(write_text(notebook, RunRecord(folder).notebook))
+
+
+@app.command()
+def simulate(
+    folder: Annotated[Path, typer.Argument(help="A new folder for the study.")],
+    kind: Annotated[str, typer.Option(help="slices or volumes.")] = "slices",
+    patients: Annotated[int, typer.Option(help="How many.")] = 80,
+    trap: Annotated[
+        list[str] | None, typer.Option(help="scanner, sex, marker, same_patient or duplicates; repeatable.")
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Make a simulated CT study as DICOM files, with or without the classic traps."""
+    import easydl
+
+    typer.echo(easydl.simulate(folder, kind=kind, patients=patients, traps=tuple(trap or ()), seed=seed))
+
+
+@app.command()
+def deidentify(
+    source: Annotated[Path, typer.Argument(help="A folder of DICOM files, or one file. It is never changed.")],
+    output: Annotated[Path, typer.Argument(help="A new folder, or that of an earlier run.")],
+    dates: Annotated[str, typer.Option(help="shift or remove.")] = "shift",
+    secret: Annotated[Path | None, typer.Option(help="The site's secret; in the easydl folder when not given.")] = None,
+    release: Annotated[Path | None, typer.Option(help="Text file: quarantined files that a person looked at.")] = None,
+    black_out: Annotated[
+        tuple[int, int, int, int], typer.Option(help="Pixels to blacken at the top, bottom, left and right.")
+    ] = (0, 0, 0, 0),
+    keep_key: Annotated[
+        bool, typer.Option("--keep-key", help="Keep original and new names next to the secret.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Copy DICOM images without identities; what a person must look at first goes into quarantine."""
+    import easydl
+
+    options: dict[str, Any] = {"dates": dates, "secret": secret, "black_out": black_out, "keep_key": keep_key}
+    progress = partial(typer.echo, err=True)
+    result = easydl.deidentify(source, output, release=release or (), progress=progress, **options)
+    typer.echo(json.dumps(result.to_dict(), indent=1, default=str) if as_json else result.text)
+
+
+@app.command(name="app")
+def open_app(
+    port: Annotated[int, typer.Option(help="Where it listens, on this computer only.")] = 8501,
+    workspace: Annotated[Path | None, typer.Option(help="Where runs and uploads are kept.")] = None,
+    browser: Annotated[bool, typer.Option(help="Open the browser.")] = True,
+) -> None:
+    """Open the app in the browser."""
+    from easydl.launch import launch
+
+    raise typer.Exit(launch(port=port, workspace=workspace, open_browser=browser))
+
+
+@app.command()
+def models(
+    kind: Annotated[str | None, typer.Option(help="classifier, segmenter or image_to_image.")] = None,
+    dimension: Annotated[int | None, typer.Option(help="2 for images, 3 for volumes.")] = None,
+    pretrained: Annotated[str | None, typer.Option(help="Weights from imagenet or radimagenet.")] = None,
+    at_most_megabytes: Annotated[float | None, typer.Option(help="Size of the weights.")] = None,
+    cost: Annotated[str | None, typer.Option(help="Time of a training step: light, medium or heavy.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the networks: size, cost, pretrained weights, paper."""
+    import easydl
+
+    listed = easydl.models(
+        kind=kind, dimension=dimension, pretrained=pretrained, at_most_megabytes=at_most_megabytes, cost=cost
+    )
+    _print(listed.to_dict("records") if as_json else listed.to_string(index=False), as_json)
+
+
+@app.command()
+def presets(as_json: Json = False) -> None:
+    """List the augmentation presets and their anatomy rules."""
+    import easydl
+
+    listed = easydl.presets()
+    _print(listed.to_dict("records") if as_json else listed.to_string(index=False), as_json)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what this computer has: versions, GPU, weights, and what to do about what is missing."""
+    from easydl import machine
+
+    facts = machine.doctor()
+    lines = [f"{key}: {value}" for key, value in {**facts["versions"], **facts["folders"]}.items()]
+    text = "\n".join([facts["device"], *facts["advice"], *lines])
+    _print(facts if as_json else text, as_json)
+
+
+def _new_folder(model: str) -> Path:
+    from easydl.machine import workspace
+    from easydl.runs import new_folder
+
+    return new_folder(workspace(), model)
+
+
+def _covariates(texts: list[str] | None) -> dict[str, str] | None:
+    for text in texts or ():
+        if not text.partition("=")[0].strip() or "=" not in text:
+            raise InputError(
+                f"--covariate {text!r} has no value.", "a name and its value.", "Write: --covariate age=61"
+            )
+    return {name.strip(): value.strip() for name, _, value in (text.partition("=") for text in texts or ())} or None
+
+
+def _table(prediction: Any) -> str:
+    return prediction.frame.to_string(index=False) if hasattr(prediction, "frame") else repr(prediction)
+
+
+def _print(content: Any, as_json: bool) -> None:
+    typer.echo(json.dumps(content, indent=1, default=str) if as_json else f"{content}\n{RESEARCH_USE}")
+
+
+def _done(path: Path) -> None:
+    typer.echo(f"Report: {path}\nOpen the app with: easydl app")
