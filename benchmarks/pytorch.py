@@ -1,8 +1,8 @@
 """U-Net steps, predictions and sliding windows: easydl, the same network in PyTorch, and MONAI's sliding window.
 
 Run: python benchmarks/pytorch.py [--rounds 3] (needs torch, and monai for the sliding window; neither is installed with
-easydl). Same layers, same weights (answers are compared to 1e-3 first), same batch, same loss, AdamW. Every contender runs in
-a process of its own, in turns; a process warms up and gives the median of its repeats. PyTorch gets the channels-last layout,
+easydl). Same layers, same weights (outputs are compared to 1e-3 first), same batch, same loss, AdamW. Every contender runs in
+a separate process, in turns; a process warms up and gives the median of its repeats. PyTorch gets the channels-last layout,
 which is the faster one for it on processors. ``easydl`` is as `fit` trains; ``plain`` is the same without oneDNN; ``xla`` is
 Keras' ``jit_compile=True``, which fuses on its own.
 """
@@ -158,7 +158,7 @@ def sliding(work: str, contender: str) -> float:
 
 
 def largest_difference(kind: str) -> float:
-    """Between the answers of the two: they are the same network, or the times mean nothing."""
+    """Between the outputs of the two: they are the same network, or the times mean nothing."""
     import torch
 
     from easydl.prediction import compiled
@@ -178,7 +178,7 @@ def measured(work: str, contender: str) -> float:
     return (keras_step if work.endswith("step") else keras_predict)(kind, contender)
 
 
-def apart(work: str, contender: str) -> float:
+def in_separate_process(work: str, contender: str) -> float:
     setting = {"TF_ENABLE_ONEDNN_OPTS": "0" if contender == "plain" else "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     found = subprocess.run(
         [sys.executable, __file__, "--work", work, "--contender", contender],
@@ -200,13 +200,13 @@ if __name__ == "__main__":
 
     difference = {kind: largest_difference(kind) for kind in SHAPES}
     if max(difference.values()) > 1e-3:
-        sys.exit(f"The networks do not answer alike: {difference}")
+        sys.exit(f"The outputs of the networks differ: {difference}")
     facts: dict[str, Any] = {"shapes": SHAPES, "volume": VOLUME, "window": WINDOW, "largest_difference": difference}
     for work, contenders in CONTENDERS.items():
         took: dict[str, list[float]] = {name: [] for name in contenders}
         for _ in range(given.rounds):
             for name in contenders:
-                took[name].append(apart(work, name))
+                took[name].append(in_separate_process(work, name))
         facts[work] = {name: common.summary(seconds) for name, seconds in took.items()}
         facts[work]["times_easydl"] = {
             name: round(statistics.median(seconds) / statistics.median(took["easydl"]), 2)
