@@ -34,7 +34,8 @@ def pytest_addoption(parser):
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
     # The whole suite runs in a process for each core; what is named on the command line runs in this one.
-    whole = config.args_source is not pytest.Config.ArgsSource.ARGS
+    # A worker comes this way too, and must not start workers.
+    whole = config.args_source is not pytest.Config.ArgsSource.ARGS and "PYTEST_XDIST_WORKER" not in os.environ
     if whole and getattr(config.option, "numprocesses", 0) is None and not config.option.usepdb:
         config.option.numprocesses, config.option.dist = min(MOST_PROCESSES, os.cpu_count() or 1), "loadgroup"
 
