@@ -23,7 +23,7 @@ _FILES = ("config.json", "status.json", "audit.json", "split.json", "history.csv
 
 PARTS = {"train": "training", "val": "validation", "test": "test"}
 """The parts of a split, as text."""
-_METRICS = ("auc", "dice", "grade_error", "mean_absolute_error", "accuracy")
+_METRICS = ("auc", "dice", "ordinal_error", "mean_absolute_error", "accuracy")
 
 
 @dataclass

@@ -1,5 +1,7 @@
 """Every task from the table to the test: trained, predicted, tested, explained, saved and opened again."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pandas as pd
@@ -199,8 +201,7 @@ def test_covariates_that_the_model_does_not_know_are_refused(table):
     with pytest.raises(InputError, match="no covariate"):
         easydl.predict(easydl.classifier("tiny", study, size=32), case, covariates={"age": 1})
     train, val, _ = study.split(seed=0)
-    for part in (train, val):
-        part.frame = part.frame.drop(columns="age")
+    train, val = (replace(part, frame=part.frame.drop(columns="age")) for part in (train, val))
     with pytest.raises(InputError, match="no column 'age'"):
         easydl.fit(model, train, val, epochs=1)
     assert any("age was not given for" in note for note in easydl.predict(model, val).notes)
