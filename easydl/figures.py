@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CT_WINDOW_HU = (-1000.0, 400.0)
 """Black and white of CT in figures: wide enough for lung and soft tissue."""
-# Okabe and Ito's colours can be told apart with any common colour blindness, and in grey print by their lightness.
+# Okabe and Ito's colours can be distinguished with any common colour blindness, and in grey print by their lightness.
 BLUE, ORANGE, GREEN, PURPLE, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#5B6570"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, GREY)
 MASK_COLOURS = ("#ffb000", SKY, GREEN, PURPLE)

@@ -215,7 +215,7 @@ class _Run:
         except (Refused, pixeldata.UnsafePixels) as problem:
             return file_row(file.number, state="refused", reason=str(problem))
         except Exception:
-            # Whatever pydicom says may quote a value of the header: only that it failed is told.
+            # Whatever pydicom says may quote a value of the header: only that it failed is said.
             return file_row(file.number, state="refused", reason="it is damaged in a way that easydl does not know")
         if row["released"]:
             dataset.BurnedInAnnotation, reasons = "NO", []

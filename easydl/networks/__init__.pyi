@@ -1,4 +1,4 @@
-from .builders import load_model as load_model
+from .builders import load_network as load_network
 from .classifiers import classifier as classifier
 from .deep_supervision import supervised as supervised
 from .denoisers import image_to_image as image_to_image

@@ -9,7 +9,7 @@ from easydl.networks.metadata import ModelMetadata
 from easydl.networks.model_file.load import opened
 
 
-def load_model(path: str | Path) -> Any:
+def load_network(path: str | Path) -> Any:
     """Open a model file of easydl. Nothing in it is run: the network is built anew, the weights are copied.
 
     The metadata in the file are checked against their schema, the checksums of all parts are compared, and every

@@ -189,7 +189,7 @@ def cascade(find_organ: Any, find_lesion: Any, *, organ: str | int | None = None
         Christ et al. 2016, Cascaded fully convolutional networks for liver and lesion segmentation, arXiv:1610.02177.
     """
     first, second = (
-        networks.load_model(model) if isinstance(model, str | Path) else model for model in (find_organ, find_lesion)
+        networks.load_network(model) if isinstance(model, str | Path) else model for model in (find_organ, find_lesion)
     )
     metadata = [metadata_of(model) for model in (first, second)]
     for each in metadata:
@@ -233,7 +233,7 @@ def load_model(path: str | Path) -> Any:
         path: A ``.keras`` file that `easydl.save_model` wrote, or a folder that ``Cascade.save`` wrote.
 
     Returns:
-        The Keras model, not compiled (see `easydl.networks.load_model`), or the `Cascade`.
+        The Keras model, not compiled (see `easydl.networks.load_network`), or the `Cascade`.
 
     Raises:
         ModelError: No such file, another kind of file, or one that is damaged, altered or newer than this easydl.
@@ -243,14 +243,14 @@ def load_model(path: str | Path) -> Any:
     """
     path = Path(path).expanduser()
     if not (path / METADATA).is_file():
-        return networks.load_model(path)
+        return networks.load_network(path)
     try:
         if (path / METADATA).stat().st_size > MAX_JSON_BYTES:
             raise ValueError("size")
         metadata = _Metadata.model_validate_json((path / METADATA).read_bytes())
         if metadata.sha256 != {name: sha256(path / name) for name in (ORGAN, LESION)}:
             raise ValueError("checksum")
-        first, second = (networks.load_model(path / name) for name in (ORGAN, LESION))
+        first, second = (networks.load_network(path / name) for name in (ORGAN, LESION))
         loaded = cascade(first, second, margin_mm=metadata.margin_mm)
         if not set(metadata.organs) <= set(loaded.organs):
             raise ValueError("organs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ INVENTED = (
 )
 
 
-class ImageResult:
+class ImageResult(ABC):
     """What a mask and a reconstructed image share: their place in space, files and figure.
 
     Attributes:
@@ -94,15 +95,17 @@ class ImageResult:
     def _fits_png(self) -> bool:
         return True
 
+    @abstractmethod
     def _sources(self) -> list[tuple[str, Scan, dict[str, Any]]]:
         """Title, scan and options of `panel` for what is drawn before the result."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _drawn(self) -> tuple[str, Scan, dict[str, Any]]:
-        raise NotImplementedError
+        """The same for the result."""
 
+    @abstractmethod
     def _write_nifti(self, path: Path) -> None:
-        raise NotImplementedError
+        """Write the volume whole."""
 
     def _write_png(self, path: Path) -> None:
         from PIL import Image
@@ -113,8 +116,9 @@ class ImageResult:
         with replacing(path) as draft:
             Image.fromarray(self._png_values()).save(draft, pnginfo=info)
 
+    @abstractmethod
     def _png_values(self) -> np.ndarray:
-        raise NotImplementedError
+        """uint8 ``(height, width)`` or ``(height, width, 3)``."""
 
 
 @dataclass(eq=False)

@@ -163,7 +163,7 @@ class RunRecord:
 
     @cached_property
     def shared_patients(self) -> int | None:
-        """How many patients of ``table.csv`` are in more than one part; None when it cannot be told."""
+        """How many patients of ``table.csv`` are in more than one part; None when it is not known."""
         table = self._table("table.csv", dtype=str, keep_default_na=False)
         if not {"patient", "split"} <= set(table.columns):
             return None

@@ -199,13 +199,13 @@ class _Pipeline:
         from easydl._tf import load_tensorflow
 
         load_tensorflow()
-        from easydl.networks import load_model, save_model
+        from easydl.networks import load_network, save_model
         from easydl.training import fit
 
         path = self.folder / "model.keras"
         if path.exists() and (self.folder / "history.csv").exists():
             self.step("training", "The model is already trained")
-            return load_model(path)
+            return load_network(path)
         model = build(self.config, study)
         self.step("training", f"Training {model.name} ({model.count_params():,} parameters)")
         history = fit(model, train, val, run=self.folder, **self.config.arguments(FitOptions))

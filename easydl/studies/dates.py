@@ -15,7 +15,7 @@ def moments(cells: pd.Series, notes: list[str], column: str) -> pd.Series:
     """Dates, years or plain numbers (days since something) as float64 with the same index.
 
     Raises:
-        InputError: Cells are empty or not dates of one kind, or day and month cannot be told apart.
+        InputError: Cells are empty or not dates of one kind, or day and month cannot be distinguished.
     """
     text = cells.str.strip()
     known = pd.Series(text.unique())

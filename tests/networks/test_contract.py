@@ -32,7 +32,7 @@ from contract_networks import (
 
 from easydl.explanation.gradcam import Network
 from easydl.images import Scan
-from easydl.networks import backbone_layers, classifier, load_model, metadata_of, save_model, set_window
+from easydl.networks import backbone_layers, classifier, load_network, metadata_of, save_model, set_window
 from easydl.networks.cost import operations
 from easydl.networks.registry import ENTRIES
 from easydl.prediction.image_to_image import reconstruct
@@ -171,7 +171,7 @@ def test_opens_again_in_easydl(network, tmp_path):
     path = save_model(network, tmp_path / f"{network.name}.keras")
     x = batch(network)
     known = call(network, x)
-    again = load_model(path)
+    again = load_network(path)
     np.testing.assert_allclose(call(again, x), known, rtol=0, atol=1e-6 * max(1.0, float(np.abs(known).max())))
     assert metadata_of(again) == metadata_of(network).model_copy(update={"easydl": metadata_of(again).easydl})
     # Half a gigabyte for the largest of them.

@@ -14,7 +14,7 @@ import easydl
 from easydl.errors import InputError, ModelError
 from easydl.evaluation import Metrics, reconstruction_metrics
 from easydl.images import Scan
-from easydl.networks import image_to_image, load_model, metadata_of, save_model, set_classes, set_window
+from easydl.networks import image_to_image, load_network, metadata_of, save_model, set_classes, set_window
 from easydl.networks.listing import ENTRIES
 from easydl.prediction import ReconstructedCase, Reconstruction, compiled
 from easydl.prediction.image_to_image import NOISE, corrupted, corruption_of
@@ -100,7 +100,7 @@ def test_files_open_in_plain_keras_without_easydl_and_in_easydl_with_equal_image
     path = save_model(model, tmp_path / f"{name}.keras")
     # 1e-6 of a window of 400.
     np.testing.assert_allclose(fresh_process(path, x), call(model, x), atol=4e-4)
-    again = load_model(path)
+    again = load_network(path)
     np.testing.assert_allclose(call(again, x), call(model, x), atol=4e-4)
     assert metadata_of(again).window == (-100.0, 300.0)
 

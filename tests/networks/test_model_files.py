@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from easydl.errors import RESEARCH_USE, ModelError
-from easydl.networks import attach, classifier, load_model, metadata_of, save_model, unet
+from easydl.networks import attach, classifier, load_network, metadata_of, save_model, unet
 from easydl.networks.model_file.save import metadata_sum
 
 LOGITS = "layers/dense/vars/0"
@@ -55,7 +55,7 @@ def refused(path, seconds=20.0):
     """The error with which the file is refused, in time and in three parts."""
     begin = time.perf_counter()
     with pytest.raises(ModelError) as caught:
-        load_model(path)
+        load_network(path)
     assert time.perf_counter() - begin < seconds
     error = caught.value
     assert error.found
@@ -92,7 +92,7 @@ def test_the_file_tells_what_it_is(good, model):
     assert text["metadata"]["classes"] == ["abdomen", "chest"]
     assert "pretrained" not in text["metadata"]["arguments"]
     assert text["sha256"]["model.weights.h5"] == hashlib.sha256(parts["model.weights.h5"]).hexdigest()
-    again = load_model(good)
+    again = load_network(good)
     assert metadata_of(again).model_dump(exclude={"easydl"}) == metadata_of(model).model_dump(exclude={"easydl"})
 
 
@@ -107,7 +107,7 @@ def test_a_trained_model_leaves_its_optimizer_and_loss_at_home(tmp_path):
     model.fit(x, y, epochs=2, verbose=0)
     path = save_model(model, tmp_path / "new" / "folder" / "model.keras")
     expected = model.predict(x, verbose=0)
-    np.testing.assert_allclose(load_model(path)(x, training=False), expected, atol=1e-6)
+    np.testing.assert_allclose(load_network(path)(x, training=False), expected, atol=1e-6)
     plain = keras.models.load_model(path)
     np.testing.assert_allclose(plain(x, training=False), expected, atol=1e-6)
     assert not plain.compiled
@@ -121,7 +121,7 @@ def test_saving_over_a_file_replaces_it(tmp_path, model):
     before = path.read_bytes()
     save_model(model, path)
     assert path.read_bytes() != before
-    assert metadata_of(load_model(path)).classes == ("abdomen", "chest")
+    assert metadata_of(load_network(path)).classes == ("abdomen", "chest")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits on file sizes are POSIX")
@@ -230,7 +230,7 @@ def test_flipped_bytes_are_refused_or_change_nothing(good, tmp_path, model):
         path = tmp_path / "flipped.keras"
         path.write_bytes(data[:place] + bytes([data[place] ^ (1 << int(rng.integers(8)))]) + data[place + 1 :])
         try:
-            again = load_model(path)
+            again = load_network(path)
         except ModelError:
             continue
         passed += 1
@@ -390,7 +390,7 @@ def test_a_lambda_in_the_config_is_never_looked_at(good, tmp_path, model):
     evil = {"class_name": "Lambda", "config": {"function": f"__import__('pathlib').Path({str(canary)!r}).touch()"}}
     path = write(tmp_path / "evil.keras", parts_of(good) | {"config.json": json.dumps(evil).encode()})
     x = np.zeros((1, 16, 16, 1), "float32")
-    np.testing.assert_array_equal(load_model(path)(x), model(x))
+    np.testing.assert_array_equal(load_network(path)(x), model(x))
     assert not canary.exists()
 
 
@@ -398,5 +398,5 @@ def test_a_segmenter_keeps_its_patch_spacing_and_label_values(tmp_path):
     model = unet(classes=["background", "lung"], width=4)
     facts = {"patch": (64, 64), "max_side": 256, "label_values": (0, 7), "training": {"patients": 12}}
     attach(model, metadata_of(model).model_copy(update=facts))
-    again = metadata_of(load_model(save_model(model, tmp_path / "u.keras")))
+    again = metadata_of(load_network(save_model(model, tmp_path / "u.keras")))
     assert {key: getattr(again, key) for key in facts} == facts

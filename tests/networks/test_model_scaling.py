@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from easydl.errors import InputError, ModelError
-from easydl.networks import classifier, feature_extractor, load_model, metadata_of, save_model, set_window
+from easydl.networks import classifier, feature_extractor, load_network, metadata_of, save_model, set_window
 from easydl.networks.common_layers import scaled, seeded
 from easydl.networks.listing import ENTRIES
 
@@ -164,7 +164,7 @@ def test_window_takes_effect_after_a_compiled_prediction_and_survives_the_file(t
     assert np.abs(after - before).max() > 1e-3
     np.testing.assert_allclose(after, model(x, training=False), atol=1e-6)
     path = save_model(model, tmp_path / "window.keras")
-    np.testing.assert_allclose(load_model(path)(x, training=False), after, atol=1e-6)
+    np.testing.assert_allclose(load_network(path)(x, training=False), after, atol=1e-6)
     np.testing.assert_allclose(keras.models.load_model(path)(x, training=False), after, atol=1e-6)
 
 

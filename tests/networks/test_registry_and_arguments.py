@@ -122,7 +122,7 @@ def test_a_network_that_is_too_large_for_the_data_is_said_so(name, images, pretr
 def test_names_that_need_no_tensorflow_do_not_load_it():
     script = (
         "import sys\n"
-        "from easydl.networks import load_model, save_model, metadata_of, set_window, models, ModelMetadata\n"
+        "from easydl.networks import load_network, save_model, metadata_of, set_window, models, ModelMetadata\n"
         "assert not {'tensorflow', 'keras', 'h5py'} & set(sys.modules), 'heavy'\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

@@ -9,7 +9,7 @@ from PIL import Image
 
 import easydl
 from easydl.errors import InputError, ModelError
-from easydl.networks import backbone_layers, classifier, load_model, metadata_of, save_model, segmenter, supervised
+from easydl.networks import backbone_layers, classifier, load_network, metadata_of, save_model, segmenter, supervised
 from easydl.networks.architectures.encoders import backbone_scales
 from easydl.networks.listing import ENTRIES
 from easydl.networks.registry import TAKE_ENCODER
@@ -83,7 +83,7 @@ def test_networks_on_an_encoder_open_in_plain_keras_without_easydl_and_in_easydl
     path = save_model(model, tmp_path / f"{name}.keras")
     x = batch(model, (64, 32))
     np.testing.assert_allclose(fresh_process(path, x), call(model, x), atol=1e-6)
-    again = load_model(path)
+    again = load_network(path)
     np.testing.assert_allclose(call(again, x), call(model, x), atol=1e-6)
     assert metadata_of(again).arguments == metadata_of(model).arguments
 
@@ -201,11 +201,11 @@ def test_a_pretrained_encoder_keeps_its_statistics_after_the_file_as_before(real
         return [layer.trainable for layer in kinds]
 
     model = segmenter("unet", encoder="mobilenet_025", pretrained=True, width=4)
-    again = load_model(save_model(model, tmp_path / "m.keras"))
+    again = load_network(save_model(model, tmp_path / "m.keras"))
     assert moving(model) and not any(moving(model))
     assert moving(again) == moving(model)
     fresh = segmenter("unet", encoder="mobilenet_025", width=4)
-    assert all(moving(load_model(save_model(fresh, tmp_path / "f.keras")))), "there is nothing to keep"
+    assert all(moving(load_network(save_model(fresh, tmp_path / "f.keras")))), "there is nothing to keep"
 
 
 @pytest.mark.parametrize("name", TAKE_ENCODER)
@@ -274,7 +274,7 @@ def test_fit_uses_deep_supervision_when_the_model_asks_for_it(tmp_path):
     found = easydl.predict(model, test.addresses(0)[0])
     assert found.mask.shape == test.scan(0).shape
     save_model(model, tmp_path / "m.keras")
-    assert metadata_of(load_model(tmp_path / "m.keras")).arguments["deep_supervision"] is True
+    assert metadata_of(load_network(tmp_path / "m.keras")).arguments["deep_supervision"] is True
 
 
 def test_thick_slices_are_downsampled_later(tmp_path):
@@ -296,7 +296,7 @@ def test_thick_slices_are_downsampled_later_in_training_files_and_prediction(tmp
     assert "the axis of the thick slices later than the others" in " ".join(history.params["plan"])
     assert metadata_of(model).patch == (12, 40, 48)
     save_model(model, tmp_path / "m.keras")
-    again = load_model(tmp_path / "m.keras")
+    again = load_network(tmp_path / "m.keras")
     assert metadata_of(again) == metadata_of(model).model_copy(update={"easydl": metadata_of(again).easydl})
     one, other = (easydl.predict(which, test.addresses(0)[0]).mask for which in (model, again))
     assert one.shape == test.scan(0).shape == (11, 38, 42)

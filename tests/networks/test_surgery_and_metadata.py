@@ -15,7 +15,7 @@ from easydl.networks import (
     feature_extractor,
     freeze_backbone,
     head,
-    load_model,
+    load_network,
     metadata_of,
     save_model,
     set_classes,
@@ -52,7 +52,7 @@ def test_training_the_head_trains_the_model_and_nothing_else(tmp_path):
     for old, new in zip(before, (w for layer in backbone_layers(model) for w in layer.weights), strict=True):
         np.testing.assert_array_equal(old, new)
     path = save_model(model, tmp_path / "m.keras")
-    np.testing.assert_allclose(load_model(path)(x, training=False), model(x, training=False), atol=1e-6)
+    np.testing.assert_allclose(load_network(path)(x, training=False), model(x, training=False), atol=1e-6)
 
 
 def test_freeze_and_unfreeze_keep_batch_statistics():
@@ -204,9 +204,9 @@ def test_covariates_reach_the_output_and_travel_with_the_file(tmp_path):
     older = {**x, "covariates": x["covariates"] + np.array([1, 0, 0, 0], "float32")}
     assert np.abs(np.asarray(model(older, training=False)) - y).max() > 1e-4
     path = save_model(model, tmp_path / "m.keras")
-    for again in (load_model(path), keras.models.load_model(path)):
+    for again in (load_network(path), keras.models.load_model(path)):
         np.testing.assert_allclose(again(x, training=False), y, atol=1e-6)
-    assert metadata_of(load_model(path)).covariates == metadata_of(model).covariates
+    assert metadata_of(load_network(path)).covariates == metadata_of(model).covariates
     features = np.asarray(feature_extractor(model)(x["image"], training=False))
     top = head(model)({"features": features, "covariates": x["covariates"]}, training=False)
     np.testing.assert_allclose(top, y, atol=1e-6)
@@ -239,7 +239,7 @@ def test_several_heads_give_a_dict_and_travel_with_the_file(tmp_path):
     set_target_scale(model, 60.0, 12.0, head="Age (years)")
     y = model(images(), training=False)
     path = save_model(model, tmp_path / "m.keras")
-    for again in (load_model(path), keras.models.load_model(path)):
+    for again in (load_network(path), keras.models.load_model(path)):
         found = again(images(), training=False)
         for name in y:
             np.testing.assert_allclose(found[name], y[name], atol=1e-5)
@@ -253,8 +253,8 @@ def test_a_value_comes_in_its_own_unit(tmp_path):
     set_target_scale(model, 62.0, 11.5)
     np.testing.assert_allclose(model(images(), training=False), 62 + 11.5 * z, rtol=1e-5)
     path = save_model(model, tmp_path / "m.keras")
-    np.testing.assert_allclose(load_model(path)(images(), training=False), 62 + 11.5 * z, rtol=1e-5)
-    assert metadata_of(load_model(path)).target == {"": (62.0, 11.5)}
+    np.testing.assert_allclose(load_network(path)(images(), training=False), 62 + 11.5 * z, rtol=1e-5)
+    assert metadata_of(load_network(path)).target == {"": (62.0, 11.5)}
     for wrong in ((0, 0), (float("nan"), 1), (0, -1), (0, float("inf"))):
         with pytest.raises(InputError, match="finite numbers"):
             set_target_scale(model, *wrong)

@@ -10,7 +10,7 @@ import pytest
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from easydl.errors import InputError, WeightsError
-from easydl.networks import classifier, feature_extractor, load_model, metadata_of, save_model, segmenter
+from easydl.networks import classifier, feature_extractor, load_network, metadata_of, save_model, segmenter
 from easydl.networks.classifiers import rebuilt
 from easydl.networks.common_layers import scaled
 from easydl.networks.pretrained import sources, transfer
@@ -168,7 +168,7 @@ def test_a_whole_model_is_read_and_sees_radimagenets_pixels(radimagenet, mirror,
     assert metadata_of(ours).pretrained.startswith("RadImageNet (RadImageNet-ResNet50_notop.h5, sha256 ")
     assert metadata_of(ours).arguments["scaling"] == "radimagenet"
     saved = save_model(ours, tmp_path / "rad.keras")
-    np.testing.assert_allclose(features(load_model(saved), x), features(ours, x), atol=1e-6)
+    np.testing.assert_allclose(features(load_network(saved), x), features(ours, x), atol=1e-6)
     heir = classifier("resnet50", pretrained=saved, channels=3, size=64, classes=3)
     np.testing.assert_allclose(features(heir, x), features(ours, x), atol=1e-6)
     with pytest.raises(InputError, match="was trained with that of radimagenet"):
@@ -192,7 +192,7 @@ def test_an_encoder_of_a_segmenter_sees_radimagenets_pixels(radimagenet, mirror,
     found = np.asarray(keras.Model(net.input, deepest)(x, training=False)).mean(axis=(1, 2))
     expected = np.asarray(theirs(as_its_makers_feed_it(x), training=False))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
-    again = load_model(save_model(net, tmp_path / "rad.keras"))
+    again = load_network(save_model(net, tmp_path / "rad.keras"))
     np.testing.assert_allclose(again(x, training=False), net(x, training=False), atol=1e-6)
     renamed = shutil.copy(path, tmp_path / "renamed.h5")
     told = segmenter(
