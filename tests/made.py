@@ -99,7 +99,7 @@ def nifti_study(folder: Path, cases: int = 8, shape=(20, 28, 24), seed: int = 0,
     return folder / "scans.csv"
 
 
-def outlined_study(folder: Path, cases: int = 20, shapes=((32, 32),)) -> Path:
+def mask_study(folder: Path, cases: int = 20, shapes=((32, 32),)) -> Path:
     """Noise with a bright square and its mask, as .png of these shapes in turn; returns the table's path."""
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from made import outlined_study
+from made import mask_study
 from made_tasks import GRADES, discs
 from pages import assert_calm, field, text
 
@@ -54,7 +54,7 @@ def test_a_segmenter_is_built_on_a_classifier_and_its_weights(session, begun, tm
     monkeypatch.setenv("EASYDL_WEIGHTS", str(tmp_path))
     (tmp_path / "mobilenet_2_5_224_tf_no_top.h5").write_bytes(b"weights")
     at = session()
-    at.text_input[0].set_value(str(outlined_study(tmp_path / "s")))
+    at.text_input[0].set_value(str(mask_study(tmp_path / "s")))
     next(button for button in at.button if button.label == "Open the study").click()
     at.run()
     at.switch_page("steps/train.py").run()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 
 import pytest
-from made import outlined_study
+from made import mask_study
 from made_tasks import discs
 from pages import assert_calm, field, films, open_folder
 
@@ -20,7 +20,7 @@ def test_every_option_has_its_widget_or_a_reason_why_not(session, tmp_path, monk
     monkeypatch.setenv("EASYDL_WEIGHTS", str(tmp_path))
     shown = {}
     at = session()
-    for source in (discs(tmp_path / "s", n=40), outlined_study(tmp_path / "masks")):
+    for source in (discs(tmp_path / "s", n=40), mask_study(tmp_path / "masks")):
         at = session()
         keep(shown, at)
         open_folder(at, source)

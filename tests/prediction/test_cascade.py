@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from made import outlined_study
+from made import mask_study
 from PIL import Image
 
 import easydl
@@ -106,7 +106,7 @@ def test_the_part_is_shown_at_the_scale_of_the_training_images(reduced, monkeypa
 
 
 def test_training_records_whether_images_were_reduced(tmp_path, monkeypatch):
-    study = easydl.load(outlined_study(tmp_path / "s", cases=9))
+    study = easydl.load(mask_study(tmp_path / "s", cases=9))
     train, val, _ = study.split(seed=1)
     model = easydl.unet(study, width=4, levels=2)
     monkeypatch.setattr(

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 from commands import command, done, trained
-from made import outlined_study
+from made import mask_study
 from made_tasks import GRADES, discs
 from pydantic import ValidationError
 
@@ -70,7 +70,7 @@ def test_a_run_of_every_task_ends_in_a_report(once, table, task, heatmaps):
 
 
 def test_a_run_with_masks_ends_in_a_report(once, tmp_path):
-    table = outlined_study(tmp_path / "s", cases=12)
+    table = mask_study(tmp_path / "s", cases=12)
     done("train", table, "--folder", tmp_path / "run", "--epochs", 1, "--heatmaps", 1, "--augment", "none")
     record = RunRecord.open(tmp_path / "run")
     assert record.metrics.task == "segmentation" and "easydl.segmenter('unet', study" in record.code

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from made import outlined_study, png_study
+from made import mask_study, png_study
 
 import easydl
 from easydl.studies import masks, pixel_facts
@@ -50,7 +50,7 @@ def life(folder, build, model=None):
             lambda s: easydl.classifier("tiny", s, size=16),
             24,
         ),
-        (lambda path: outlined_study(path, cases=9), lambda s: easydl.unet(s, width=4), 18),
+        (lambda path: mask_study(path, cases=9), lambda s: easydl.unet(s, width=4), 18),
     ],
     ids=["classification", "segmentation"],
 )
@@ -65,7 +65,7 @@ def test_a_file_is_decoded_once_and_not_again_in_a_second_run(tmp_path, decoded,
 
 
 def test_without_a_cache_nothing_is_kept_in_memory_and_all_is_the_same(tmp_path, decoded, monkeypatch):
-    path = outlined_study(tmp_path / "s", cases=9)
+    path = mask_study(tmp_path / "s", cases=9)
     cached = easydl.load(path)
     with_cache = [list(part.frame["image"]) for part in cached.split(seed=0)]
     monkeypatch.setenv("EASYDL_CACHE", "off")
@@ -81,7 +81,7 @@ def test_without_a_cache_nothing_is_kept_in_memory_and_all_is_the_same(tmp_path,
 
 
 def test_a_reference_does_not_read_the_scan_it_is_given(tmp_path, decoded, monkeypatch):
-    study = easydl.load(outlined_study(tmp_path / "s", cases=3))
+    study = easydl.load(mask_study(tmp_path / "s", cases=3))
     scan, _ = study.scan(1), study.classes
     monkeypatch.setenv("EASYDL_CACHE", "off")
     decoded.clear()

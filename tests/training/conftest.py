@@ -1,7 +1,7 @@
 """Small studies for the tests of training."""
 
 import pytest
-from made import nifti_study, outlined_study, png_study
+from made import mask_study, nifti_study, png_study
 
 import easydl
 
@@ -15,7 +15,7 @@ def parts(tmp_path_factory):
 @pytest.fixture(scope="session")
 def masked_parts(tmp_path_factory):
     """9 images with masks, split."""
-    return easydl.load(outlined_study(tmp_path_factory.mktemp("o"), cases=9)).split(seed=1)
+    return easydl.load(mask_study(tmp_path_factory.mktemp("o"), cases=9)).split(seed=1)
 
 
 @pytest.fixture(scope="session")

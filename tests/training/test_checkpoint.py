@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from made import outlined_study
+from made import mask_study
 from PIL import Image
 from small_models import tiny
 
@@ -71,7 +71,7 @@ def unet(study):
 def test_other_masks_losses_and_images_are_another_training(tmp_path, keys):
     studies = []
     for changed in (None, "mask", "image"):
-        table = outlined_study(tmp_path / str(changed), cases=9)
+        table = mask_study(tmp_path / str(changed), cases=9)
         if changed:
             file = easydl.load(table).split(seed=1)[0].frame[changed].iloc[0]
             Image.fromarray(np.roll(np.asarray(Image.open(file)), 2, axis=1)).save(file)

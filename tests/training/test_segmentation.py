@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from made import nifti_study, outlined_study
+from made import mask_study, nifti_study
 
 import easydl
 from easydl.errors import InputError
@@ -77,7 +77,7 @@ def test_validation_holds_class_indices_and_makes_them_one_hot_batch_by_batch(mo
 )
 def test_what_names_a_side_is_never_mirrored(tmp_path, stages, study, masks, column, labels, mirrored):
     """A class, the masks' column, or a folder of the study that they lie in; one that the whole study lies in says nothing."""
-    table = outlined_study(tmp_path / study, cases=9)
+    table = mask_study(tmp_path / study, cases=9)
     folder = table.parent / masks
     folder.mkdir(parents=True)
     frame = pd.read_csv(table)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from made import dicom_series, outlined_study
+from made import dicom_series, mask_study
 from small_models import tiny
 
 import easydl
@@ -65,7 +65,7 @@ def test_spacing_travels_with_a_segmentation_model(volume_parts, few_steps):
 
 
 def test_long_images_are_downsampled_and_the_plan_says_so(tmp_path, stages):
-    study = easydl.load(outlined_study(tmp_path / "s", cases=9, shapes=((40, 640), (40, 800), (36, 48))))
+    study = easydl.load(mask_study(tmp_path / "s", cases=9, shapes=((40, 640), (40, 800), (36, 48))))
     train, val, _ = study.split(seed=1)
     model = easydl.unet(study, width=4)
     plan = easydl.fit(model, train, val, augment="none", epochs=1, verbose=False).params["plan"]
