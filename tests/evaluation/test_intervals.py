@@ -4,12 +4,13 @@ import time
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import norm, t
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
 
 from easydl.errors import InputError
 from easydl.evaluation.intervals import (
+    Interval,
     PatientBootstrap,
     auc_interval,
     auc_statistic,
@@ -161,6 +162,42 @@ def test_limits_are_combined_as_independent_errors():
     low = 0.85 - 0.5 * np.hypot(0.9 - parts[0].low, 0.8 - parts[1].low)
     assert combined.low == pytest.approx(low)
     assert combined.low < 0.85 < combined.high
+
+
+def test_the_upper_limits_are_combined_as_the_lower_ones():
+    parts = [wilson(0.9, 10), wilson(0.8, 40)]
+    combined = mean_of_intervals(0.85, np.array([0.9, 0.8]), parts)
+    assert combined.high == pytest.approx(0.85 + 0.5 * np.hypot(parts[0].high - 0.9, parts[1].high - 0.8))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "computable"), [(0.1, 0.9, True), (0.1, np.nan, False), (np.nan, 0.9, False), (0.1, np.inf, False)]
+)
+def test_an_interval_needs_both_limits(low, high, computable):
+    assert Interval(low, high).computable is computable
+
+
+def test_the_seed_is_zero_when_none_is_given():
+    def draws(**options):
+        return PatientBootstrap(np.arange(30), resamples=100, **options).run(lambda w: w[:, :1])
+
+    assert np.array_equal(draws(), draws(seed=0))
+
+
+def test_a_proportion_with_several_images_per_patient_uses_the_effective_sample_size():
+    """p (1 - p) over the bootstrap variance (Korn and Graubard 1998), with Student's quantile of the patients."""
+    patients, std = 12, 0.08
+    resampled = np.array([0.7 - std, 0.7 + std] * 500)
+    interval = proportion_interval(0.7, resampled, np.full(patients, 5.0))
+    effective = 0.7 * 0.3 / (std**2 * patients / (patients - 1))
+    expected = wilson(0.7, effective, float(t.ppf(0.975, patients - 1)))
+    assert 1 < effective < 5 * patients
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
+
+
+@pytest.mark.parametrize("resampled", [np.full(200, np.nan), np.array([np.nan] * 199 + [0.7])])
+def test_undefined_resamples_give_no_interval(resampled):
+    assert not logit_interval(0.7, resampled, 10).computable
 
 
 def test_too_few_resamples_are_refused():
