@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from identified import SEEDED, everything_below, found_in, identified_ct
 from made import dicom_series, dicom_slice, segmented_series
 
 import easydl
+from easydl.clinical import deidentification
 from easydl.errors import RESEARCH_USE, InputError
+from easydl.fileio import DRAFT
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom.*")
 NOISE = np.random.default_rng(3).integers(0, 2000, (24, 24)).astype(np.uint16)
@@ -91,6 +94,28 @@ def test_every_logger_of_pydicom_is_silenced():
     known = logging.root.manager.loggerDict
     loggers = {name for name in known if name.startswith("pydicom") and isinstance(known[name], logging.Logger)}
     assert loggers <= set(PYDICOM_LOGGERS)
+
+
+def test_log_lines_and_warnings_are_silent_in_a_run_and_come_back_after_it(tmp_path, monkeypatch, caplog):
+    """Whatever pydicom says in this thread may quote a header; what another thread says is none of the run's."""
+    monkeypatch.setattr(deidentification, "SAY_EVERY", 1)
+    logger, said = logging.getLogger("pydicom"), []
+
+    def speak(text):
+        said.append(text)
+        logger.critical("Quandtbauer")
+        warnings.warn("Quandtbauer", stacklevel=1)
+        other = threading.Thread(target=logger.critical, args=["from another thread"])
+        other.start()
+        other.join()
+
+    with warnings.catch_warnings(record=True) as warned, caplog.at_level(logging.DEBUG):
+        warnings.simplefilter("always")
+        run(several(tmp_path / "in", 2), tmp_path / "out", progress=speak)
+        logger.critical("heard again")
+    assert said and "Quandtbauer" not in caplog.text
+    assert "from another thread" in caplog.text and "heard again" in caplog.text
+    assert not [one for one in warned if "Quandtbauer" in str(one.message)]
 
 
 def test_the_command_says_the_same_and_leaks_nothing(tmp_path):
@@ -186,6 +211,19 @@ def test_without_a_patient_id_it_is_said_how_patients_were_distinguished(tmp_pat
     assert "2 pseudonyms rest on no PatientID" in done.text
 
 
+@pytest.mark.parametrize(("name", "how"), [("Doe^Jane", "by name and birth date"), ("", "by study")])
+def test_the_report_says_what_patients_were_distinguished_by(tmp_path, name, how):
+    path = ct(tmp_path / "in/a.dcm", PatientID="", PatientName=name)
+    (note,) = [note for note in run(path, tmp_path / "out").notes if "PatientID" in note]
+    assert note.endswith(f"distinguished {how}.")
+
+
+def test_only_pet_without_times_loses_its_uptake_values(tmp_path):
+    path = ct(tmp_path / "in/a.dcm", Modality="PT")
+    texts = {dates: run(path, tmp_path / dates, dates=dates).text for dates in ("shift", "remove")}
+    assert "uptake values" in texts["remove"] and "uptake values" not in texts["shift"]
+
+
 def test_shifted_dates_keep_intervals_and_times_within_a_patient(tmp_path):
     days = ["20200227", "20200315", "20210101"]
     for number, day in enumerate(days):
@@ -278,6 +316,16 @@ def test_reports_and_whatever_is_not_an_image_are_refused(tmp_path, kind, why):
     assert not list((tmp_path / "out").rglob("*.dcm"))
 
 
+def test_an_unreadable_file_is_refused_for_its_own_reason(tmp_path):
+    whole = ct(tmp_path / "in/a.dcm").read_bytes()
+    (tmp_path / "in/b.dcm").write_bytes(whole[:142])
+    (tmp_path / "in/c.txt").write_text("no image")
+    reasons = list(run(tmp_path / "in", tmp_path / "out").table["reason"])
+    assert reasons[0] == ""
+    assert "damaged, cut short" in reasons[1]
+    assert "not a DICOM file" in reasons[2]
+
+
 def test_a_series_of_two_patients_is_refused_whole(tmp_path):
     several(tmp_path / "in")
     ct(tmp_path / "in/other.dcm", PatientID="SOMEBODY-ELSE", SOPInstanceUID="1.2.3.99")
@@ -345,6 +393,36 @@ def test_a_second_run_writes_nothing_and_a_broken_one_is_resumed(tmp_path):
     third = run(tmp_path / "in", tmp_path / "out")
     assert third.counts["already_there"] == 3 and third.counts["written"] == 4
     assert everything_below(tmp_path / "out/images") == whole
+
+
+def test_files_are_complete_dicom_of_easydl_and_others_may_read_them(tmp_path):
+    done = run(ct(tmp_path / "in/a.dcm"), tmp_path / "out")
+    meta = first(done).file_meta
+    assert meta.ImplementationClassUID == deidentification.IMPLEMENTATION_UID
+    assert meta.ImplementationVersionName == "EASYDL"
+    assert "FileMetaInformationGroupLength" in meta and "FileMetaInformationVersion" in meta
+    assert os.name == "nt" or (done.folder / done.table["file"][0]).stat().st_mode & 0o777 == 0o644
+
+
+def test_a_failed_write_leaves_no_part_of_a_file(tmp_path, monkeypatch):
+    source = ct(tmp_path / "in/a.dcm")
+
+    def disk_full(*a, **k):
+        raise OSError("No space left")
+
+    monkeypatch.setattr(pydicom.Dataset, "save_as", disk_full)
+    with pytest.raises(InputError) as caught:
+        run(source, tmp_path / "out")
+    assert "cannot be written (OSError)" in caught.value.found
+    files = [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert not [name for name in files if name.startswith(DRAFT) or name.endswith(".dcm")]
+
+
+def test_progress_comes_after_every_so_many_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(deidentification, "SAY_EVERY", 2)
+    said = []
+    run(several(tmp_path / "in", 5), tmp_path / "out", progress=said.append)
+    assert said == ["2 of 5 headers read", "4 of 5 headers read", "2 of 5 files done", "4 of 5 files done"]
 
 
 def test_the_report_adds_up_and_opens_in_a_spreadsheet(tmp_path):
