@@ -5,8 +5,11 @@ from made import png_study
 
 import easydl
 from easydl.errors import InputError, LeakageError
-from easydl.studies.cohort import patient_key
+from easydl.studies import splits
+from easydl.studies.cohort import Cohort, cohort, patient_key, shared_patients
+from easydl.studies.schema import LabelSchema
 from easydl.studies.study import Study
+from easydl.tasks import Task
 
 PARTS = ("train", "val", "test")
 
@@ -45,6 +48,17 @@ def without_files(frame, copies=None, task="classification", kinds=("a", "b")):
     return Fileless(
         frame.assign(content=frame["image"] if copies is None else copies), task=task, class_names=list(kinds)
     )
+
+
+def of_labels(labels, task="classification", kinds=("a", "b")):
+    """One image of every patient, with these labels."""
+    numbers = [str(k) for k in range(len(labels))]
+    frame = pd.DataFrame({"image": numbers, "label": labels, "patient": [f"p{k}" for k in numbers]}, dtype=str)
+    return without_files(frame, task=task, kinds=kinds)
+
+
+def cohort_of(study) -> Cohort:
+    return cohort(study.frame, study.schema, study.digests(), patients_known=True)
 
 
 def assert_apart(parts):
@@ -276,6 +290,96 @@ def test_a_given_split_that_tears_spellings_apart_is_refused(table):
     frame.to_csv(table, index=False)
     with pytest.raises(LeakageError, match="2 of 16 patients"):
         easydl.load(table, split="split")
+
+
+def test_a_number_of_zeros_only_stays_a_number():
+    assert patient_key("0") == patient_key("000")
+    assert patient_key("P-0") == patient_key("p00") != patient_key("P")
+
+
+def test_a_split_that_leaks_is_refused_whoever_made_it():
+    frame = pd.DataFrame({"image": list("123"), "patient": ["p-1", "P1", "p2"], "label": list("aba")}, dtype=str)
+    rows = cohort_of(without_files(frame))
+    leaking, whole = np.array(["train", "test", "train"]), np.array(["train", "train", "test"])
+    with pytest.raises(LeakageError) as caught:
+        splits._assignment(rows, leaking, "By hand", per_group=False)
+    assert "2 of 3 patients" in caught.value.found
+    assert list(splits._assignment(rows, whole, "By hand", per_group=False).part) == list(whole)
+    assert shared_patients(frame.assign(split=leaking), "split") == ["P1", "p-1"]
+    assert shared_patients(frame.assign(split=whole), "split") == []
+
+
+def test_the_sizes_decide_where_there_are_more_patients_than_the_minimum():
+    parts = of_labels(["a", "b"] * 100).split(sizes=(0.5, 0.3, 0.2), seed=1)
+    assert [len(part) for part in parts] == [100, 60, 40]
+    for part in parts:
+        assert part.frame["label"].value_counts().nunique() == 1
+
+
+def test_a_regression_needs_one_patient_in_every_part():
+    assert [len(part) for part in of_labels(["1.5", "2.5", "3.5"], "regression").split(seed=0)] == [1, 1, 1]
+    with pytest.raises(InputError, match="too few patients"):
+        of_labels(["1.5", "2.5"], "regression").split(seed=0)
+
+
+def test_every_label_of_an_image_counts_alone():
+    rows = cohort_of(of_labels(["a; b", "a", "b", ""], "multilabel"))
+    assert list(rows.classes) == ["a", "b"]
+    assert rows.has.tolist() == [[True, True], [True, False], [False, True], [False, False]]
+
+
+def test_a_rare_combination_of_labels_is_not_a_class():
+    study = of_labels(["a"] * 10 + ["b"] * 10 + ["a; b"] + [""] * 10, "multilabel")
+    assert sum(len(part) for part in study.split(seed=0)) == 31
+
+
+def test_five_rare_classes_are_named_and_the_others_counted():
+    with pytest.raises(InputError) as caught:
+        splits.refuse_few({f"c{k}": 1 for k in range(7)}, 6, 3)
+    assert "'c4': 1, and 2 more)" in caught.value.found
+    assert "c5" not in str(caught.value)
+
+
+def test_a_draw_without_a_class_in_a_part_is_repeated_with_the_next_key():
+    rows = cohort_of(of_labels(["a", "b"] * 3))
+    bad = np.array(["train", "train", "val", "val", "test", "train"])
+    good = np.array(["train", "train", "val", "val", "test", "test"])
+    keys = []
+
+    def at_the_third(key):
+        keys.append(key)
+        return good if len(keys) == 3 else bad
+
+    assert splits._drawn(rows, PARTS, at_the_third, "7") is good
+    assert keys == ["7", "7|again 1", "7|again 2"]
+    keys.clear()
+
+    def never(key):
+        keys.append(key)
+        return bad
+
+    with pytest.raises(InputError, match="no image of 'b' in test"):
+        splits._drawn(rows, PARTS, never, "7")
+    assert len(keys) == splits.DRAWS
+
+
+def test_five_classes_missing_in_a_part_are_named():
+    names = [f"c{k}" for k in range(7)]
+    rows = cohort_of(of_labels(names, kinds=names))
+    with pytest.raises(InputError) as caught:
+        splits._drawn(rows, ("train", "test"), lambda key: np.full(7, "train"), "0")
+    assert "'c4' in test" in caught.value.found
+    assert "'c5'" not in str(caught.value)
+
+
+def test_every_part_needs_the_classes_of_the_first_head():
+    frame = pd.DataFrame({"side": list("lrl"), "view": list("xyy"), "patient": list("123")})
+    schema = LabelSchema(Task.MULTITASK, heads={"side": ["l", "r"], "view": ["x", "y"]})
+    rows = cohort(frame, schema, ["1", "2", "3"], patients_known=True)
+    assert list(rows.classes) == ["l", "r"]
+    with pytest.raises(InputError) as caught:
+        splits._drawn(rows, ("train", "test"), lambda key: np.array(["train", "train", "test"]), "0")
+    assert caught.value.found.endswith("no image of 'r' in test.")
 
 
 @pytest.mark.everything
