@@ -567,3 +567,14 @@ def test_a_volume_is_the_same_volume_afterwards(tmp_path):
     np.testing.assert_array_equal(before.pixels, after.pixels)
     np.testing.assert_allclose(before.affine, after.affine)
     assert (before.units, before.spacing_mm) == (after.units, after.spacing_mm)
+
+
+def test_dates_are_shifted_or_removed_and_nothing_else(tmp_path):
+    with pytest.raises(InputError) as refused:
+        easydl.deidentify(ct(tmp_path / "in/a.dcm"), tmp_path / "out", dates="keep", secret=tmp_path / "secret")
+    assert "dates" in refused.value.found and not (tmp_path / "out").exists()
+
+
+def test_an_output_folder_that_is_there_is_written_into(tmp_path):
+    (tmp_path / "out").mkdir()
+    assert first(run(ct(tmp_path / "in/a.dcm"), tmp_path / "out")) is not None

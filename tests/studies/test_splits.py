@@ -392,3 +392,30 @@ def test_covid_by_time_and_by_view(real, tmp_path):
         assert_apart(fold)
     with pytest.raises(InputError, match="rows cannot be used"):  # some dates are years, some are missing
         study.split(time="date")
+
+
+def test_a_ready_made_split_with_other_words_is_refused():
+    frame = pd.DataFrame(
+        {
+            "image": ["a", "b", "c"],
+            "label": ["x", "y", "x"],
+            "patient": ["1", "2", "3"],
+            "part": ["train", "val", "later"],
+        }
+    )
+    with pytest.raises(InputError) as refused:
+        without_files(frame, kinds=("x", "y")).split(column="part")
+    assert "'later'" in refused.value.found
+
+
+def test_a_fifth_of_the_other_sites_patients_validates():
+    frame = pd.DataFrame(
+        {
+            "image": [f"{n}.png" for n in range(60)],
+            "label": ["x", "y"] * 30,
+            "patient": [str(n) for n in range(60)],
+            "site": ["a"] * 10 + ["b"] * 50,
+        }
+    )
+    parts = without_files(frame, kinds=("x", "y")).folds(site="site")[0]
+    assert [part.n_patients for part in parts] == [40, 10, 10]
