@@ -51,7 +51,7 @@ def mutated(raw: bytes, rng: np.random.Generator) -> bytes:
 
 
 def read_or_refused(path) -> str:
-    """ "read" or "refused"; whatever else is raised fails the test with the file's recipe."""
+    """ "read" or "refused"; whatever else is raised fails the test with its seed and file."""
     start = time.process_time()  # other processes may be busy
     scan, refusal = None, None
     try:
@@ -78,7 +78,7 @@ def zoo(real):
     return files
 
 
-def fuzz(path, zoo, seeds):
+def check_fuzzed(path, zoo, seeds):
     answers = {"read": 0, "refused": 0}
     for seed in seeds:
         rng = np.random.default_rng(seed)
@@ -93,13 +93,13 @@ def fuzz(path, zoo, seeds):
 
 @pytest.mark.real
 def test_flipped_bytes_in_every_file_with_every_outcome(zoo, tmp_path):
-    fuzz(tmp_path / "fuzzed.dcm", zoo, SPREAD)
+    check_fuzzed(tmp_path / "fuzzed.dcm", zoo, SPREAD)
 
 
 @pytest.mark.real
 @pytest.mark.everything
 def test_flipped_bytes_over_the_zoo(zoo, tmp_path):
-    fuzz(tmp_path / "fuzzed.dcm", zoo, range(FILES))
+    check_fuzzed(tmp_path / "fuzzed.dcm", zoo, range(FILES))
 
 
 ELEMENTS = {
@@ -126,7 +126,7 @@ def odd_values(examples):
     return lambda test: limits(values(test))
 
 
-def read_with(folder, changes, size):
+def check_read_with(folder, changes, size):
     pixels = np.random.default_rng(zlib.crc32(repr(changes).encode())).integers(0, 4096, (6, 8)).astype(np.uint16)
     data = (pixels.tobytes() * 4)[:size] if size < 290 else pixels.tobytes()
     try:
@@ -138,10 +138,10 @@ def read_with(folder, changes, size):
 
 @odd_values(40)
 def test_values_that_cannot_be_right(tmp_path, changes, size):
-    read_with(tmp_path, changes, size)
+    check_read_with(tmp_path, changes, size)
 
 
 @pytest.mark.everything
 @odd_values(400)
 def test_400_tables_of_values_that_cannot_be_right(tmp_path, changes, size):
-    read_with(tmp_path, changes, size)
+    check_read_with(tmp_path, changes, size)
