@@ -24,6 +24,11 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?")
 
 
+def workspace() -> Path:
+    """Where runs and uploads are kept: ``EASYDL_WORKSPACE``, or ``easydl`` in the home folder."""
+    return Path(os.environ.get("EASYDL_WORKSPACE") or Path.home() / "easydl").expanduser()
+
+
 @contextmanager
 def replacing(path: str | Path, *, mode: int = 0o644) -> Iterator[Path]:
     """A temporary path in the same folder, with the same endings, that takes the place of ``path`` when the block ends.

@@ -7,8 +7,9 @@ import platform
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
+
+from easydl.fileio import workspace
 
 PACKAGES = ("tensorflow", "keras", "keras-cv", "numpy", "pandas", "pydicom", "highdicom", "scikit-image", "streamlit")
 NOT_INSTALLED = "not installed"
@@ -91,11 +92,6 @@ def gpu_memory_gb() -> float | None:
         return round(min(float(line) for line in output.split()) * 2**20 / 1e9, 1)
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
-
-
-def workspace() -> Path:
-    """Where runs and uploads are kept: ``EASYDL_WORKSPACE``, or ``easydl`` in the home folder."""
-    return Path(os.environ.get("EASYDL_WORKSPACE") or Path.home() / "easydl").expanduser()
 
 
 def _version(package: str) -> str:

@@ -20,11 +20,12 @@ from easydl.clinical import pixeldata, quarantine
 from easydl.clinical.deid_report import REPORT, Deidentified, earlier_rows, file_row, summarise, write_key
 from easydl.clinical.objects import UIDS, Refused, kind_of_object
 from easydl.clinical.profile import clean, identity_of
-from easydl.clinical.pseudonyms import Pseudonyms, default_secret, read_secret
+from easydl.clinical.pseudonyms import Pseudonyms
 from easydl.errors import EasyDLError, InputError
 from easydl.fileio import DRAFT, replacing, write_text
 from easydl.images.headers import open_dicom
 from easydl.images.limits import is_dicom
+from easydl.secret import default_secret, read_secret
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from easydl.errors import RunError
-from easydl.machine import workspace as default_folder
+from easydl.fileio import workspace as default_folder
 from easydl.workspace.jobs import Runs
 from easydl.workspace.studies import Studies
 
