@@ -337,6 +337,21 @@ class FitOptions(Options):
     )
 
 
+class SegmentationOptions(Options):
+    """How masks are made: keyword arguments of `easydl.predict` and `easydl.evaluate` for segmentation models."""
+
+    mirror: bool = Field(
+        False,
+        description="For a segmentation model: average over the mirror images that it was trained with; the work doubles "
+        "with each axis.",
+    )
+    largest_component: bool = Field(
+        False,
+        description="For a segmentation model: keep only the largest connected piece of every structure.",
+    )
+    fill_holes: bool = Field(False, description="For a segmentation model: fill background that a structure encloses.")
+
+
 class RunOptions(FitOptions, ModelOptions, SplitOptions, LoadOptions):
     """All that repeats a run: the options above, and those of the run itself, which go to several functions or none."""
 

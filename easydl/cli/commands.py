@@ -13,7 +13,7 @@ from easydl.cli.options import with_options
 from easydl.cli.weights import Json, weights
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.fileio import write_text
-from easydl.options import LoadOptions
+from easydl.options import LoadOptions, SegmentationOptions
 from easydl.runs import RunConfig
 
 app = typer.Typer(
@@ -34,13 +34,6 @@ Seed = Annotated[int, typer.Option(help="Fixes the split, the training and the i
 Covariate = Annotated[
     list[str] | None, typer.Option(metavar="NAME=VALUE", help="Covariate of one image: age=61. Repeat it for several.")
 ]
-Mirror = Annotated[
-    bool, typer.Option("--mirror", help="Segmentation: average over mirror images, if trained with them.")
-]
-Largest = Annotated[
-    bool, typer.Option("--largest-component", help="Segmentation: keep only the largest component of each structure.")
-]
-Fill = Annotated[bool, typer.Option("--fill-holes", help="Segmentation: fill holes that a structure encloses.")]
 
 
 @app.command()
@@ -80,39 +73,37 @@ def evaluate(
     source: Source,
     *,
     options: LoadOptions,
+    masks: SegmentationOptions,
     seed: Seed = 0,
-    mirror: Mirror = False,
-    largest_component: Largest = False,
-    fill_holes: Fill = False,
     as_json: Json = False,
 ) -> None:
     """Test a model on a study it has not seen: every number with n and a 95% interval."""
     import easydl
 
-    segmentation = {"mirror": mirror, "largest_component": largest_component, "fill_holes": fill_holes}
     study = easydl.load(source, **options.model_dump())
-    metrics = easydl.evaluate(easydl.load_model(model), study, seed=seed, **segmentation)
+    metrics = easydl.evaluate(easydl.load_model(model), study, seed=seed, **masks.model_dump())
     text = "\n".join([metrics.table.to_string(index=False), *metrics.notes])
     _print(metrics.to_dict() if as_json else text, as_json)
 
 
 @app.command()
+@with_options
 def predict(
     model: Model,
     source: Annotated[str, typer.Argument(help="An image, a volume, a folder or a table.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="predictions.csv, or mask.nii.gz / mask.png.")
     ] = None,
+    *,
+    masks: SegmentationOptions,
     covariate: Covariate = None,
-    mirror: Mirror = False,
-    largest_component: Largest = False,
-    fill_holes: Fill = False,
 ) -> None:
     """Apply a model: a table of probabilities or values, or a mask on the source grid."""
     import easydl
 
-    segmentation = {"mirror": mirror, "largest_component": largest_component, "fill_holes": fill_holes}
-    prediction = easydl.predict(easydl.load_model(model), source, covariates=_covariates(covariate), **segmentation)
+    prediction = easydl.predict(
+        easydl.load_model(model), source, covariates=_covariates(covariate), **masks.model_dump()
+    )
     typer.echo(f"Written: {prediction.save(output)}" if output else _table(prediction))
     for note in getattr(prediction, "notes", ()):
         typer.echo(note)
@@ -274,7 +265,7 @@ def doctor(as_json: Json = False) -> None:
 
 
 def _new_folder(model: str) -> Path:
-    from easydl.machine import workspace
+    from easydl.fileio import workspace
     from easydl.runs import new_folder
 
     return new_folder(workspace(), model)

@@ -10,12 +10,14 @@ from easydl.evaluation.reconstruction import reconstruction_metrics
 from easydl.evaluation.results import Metrics
 from easydl.evaluation.segmentation import segmentation_metrics
 from easydl.evaluation.tables import table_metrics
+from easydl.options import SegmentationOptions, documented
 from easydl.prediction.grid import scale_notes
 from easydl.prediction.image_to_image import corruption_of
 from easydl.prediction.results import Predictions
 from easydl.tasks import Task
 
 
+@documented(SegmentationOptions)
 def evaluate(
     model: Any,
     test: Any = None,
@@ -33,10 +35,9 @@ def evaluate(
         test: A Study with labels or masks: the third part of ``study.split()``.
         seed: Seed of the bootstrap.
         resamples: Number of bootstrap resamples.
-        mirror: For a segmentation model: average over the mirror images that it was trained with, as in
-            `easydl.predict`. What is on is in the notes, for the numbers hold for masks made in the same way.
-        largest_component: For a segmentation model: keep only the largest connected piece of every structure.
-        fill_holes: For a segmentation model: fill background that a structure encloses.
+        {options}
+
+    What is on of the options for masks is in the notes, for the numbers hold for masks made in the same way.
 
     Returns:
         Metrics: AUC, sensitivity, specificity, accuracy and predictive values for classes; AUC, average precision,

@@ -13,6 +13,7 @@ import pandas as pd
 from easydl.errors import InputError
 from easydl.images import Scan, read
 from easydl.networks.metadata import ModelMetadata
+from easydl.options import SegmentationOptions, documented
 from easydl.prediction.calling import check_dimension, compiled
 from easydl.prediction.cascades import open_model, predict_mask
 from easydl.prediction.image_results import Reconstruction, Segmentation
@@ -27,6 +28,7 @@ from easydl.tasks import Task
 _TABLES = (".csv", ".tsv", ".xlsx")
 
 
+@documented(SegmentationOptions)
 def predict(
     model: Any,
     source: Any,
@@ -44,10 +46,7 @@ def predict(
             ``(height, width[, channel])`` or ``(depth, height, width, channel)`` in the model's units.
         covariates: For one image and a model with covariates, their values by name: ``{"age": 61, "sex": "F"}``. What is
             not given counts as unknown, and a note says so. A study's come from its own columns.
-        mirror: For a segmentation model: average over the mirror images that it was trained with; the work doubles with
-            each axis.
-        largest_component: For a segmentation model: keep only the largest connected piece of every structure.
-        fill_holes: For a segmentation model: fill background that a structure encloses.
+        {options}
 
     Returns:
         What the model makes:

@@ -444,7 +444,7 @@ def test_the_report_adds_up_and_opens_in_a_spreadsheet(tmp_path):
 def test_the_secret_is_for_this_user_alone_and_elsewhere(tmp_path):
     source = several(tmp_path / "in", 1)
     run(source, tmp_path / "out")
-    secret = tmp_path / "workspace/deidentification.secret"
+    secret = tmp_path / "workspace/easydl.secret"
     assert secret.stat().st_mode & 0o777 == 0o600 or os.name == "nt"
     assert len(secret.read_text().strip()) == 64
     assert found_in(everything_below(tmp_path / "out"), [secret.read_text().strip()]) == []
@@ -465,7 +465,7 @@ def test_the_secret_is_for_this_user_alone_and_elsewhere(tmp_path):
 def test_the_key_is_kept_only_when_asked_and_elsewhere(tmp_path):
     source = several(tmp_path / "in/=Doe", 2).parent
     run(source, tmp_path / "out")
-    key = tmp_path / "workspace/deidentification.secret.key.csv"
+    key = tmp_path / "workspace/easydl.secret.key.csv"
     assert not key.exists()
     done = run(source, tmp_path / "out", keep_key=True)
     run(source, tmp_path / "other", keep_key=True)
