@@ -132,6 +132,13 @@ class LoadOptions(Options):
         "folder; paths that lead out of it are refused. In a DataFrame, paths are relative to the working directory and "
         "may lead anywhere.",
     )
+    units: Literal["HU"] | None = Field(
+        None,
+        title="Units of the values",
+        description='``"HU"`` says that the images are CT in Hounsfield units where their files do not say so (NIfTI, '
+        "TIFF); a column ``units`` of the table says it row by row. DICOM says it by itself. Not given, the values of such "
+        "files count as relative.",
+    )
     merge_labels: bool = Field(
         False,
         description="Treat labels that differ only by spaces, case or look-alike letters as one (on the record).",

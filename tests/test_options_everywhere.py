@@ -35,6 +35,7 @@ EXAMPLES = {
     "raters": (["ann", "bob b."], "--raters ann --raters 'bob b.'"),
     "heads": ({"cancer": ["no", "yes"], "age": 1}, "--heads cancer=no,yes --heads age=1"),
     "root": ("/films", "--root /films"),
+    "units": ("HU", "--units HU"),
     "merge_labels": (True, "--merge-labels"),
     "resample_masks": (True, "--resample-masks"),
     "collapse_instances": (True, "--collapse-instances"),

@@ -32,7 +32,9 @@ def decode(question: list[Any]) -> np.ndarray:
     from pydicom.pixels import pixel_array
 
     path, frame, plugin = question
-    return np.ascontiguousarray(pixel_array(dcmread(path), index=frame, decoding_plugin=plugin))
+    return np.ascontiguousarray(
+        pixel_array(dcmread(path), index=frame, decoding_plugin=plugin, correct_unused_bits=False)
+    )
 
 
 def _worker() -> Worker:

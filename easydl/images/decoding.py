@@ -11,23 +11,27 @@ import numpy as np
 
 from easydl.errors import InputError
 from easydl.images.file_errors import unreadable
-from easydl.images.headers import is_lossy, no_image, sop_class
+from easydl.images.headers import SEGMENTATIONS, is_lossy, no_image, refuse_mosaic, sop_class
 from easydl.images.limits import check_size
+from easydl.images.pixel_bits import padding, palette_colours, stored_bits
 from easydl.images.quiet import quiet_libraries
+from easydl.images.values import PADDED
 
 UNDECODABLE = ("1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.53", "1.2.840.10008.1.2.4.55")
 """JPEG encodings of 12 bits that no decoder with a permissive licence for Python reads."""
 IN_SUBPROCESS = "gdcm"
-NEGLIGIBLE_FRACTION = 0.001
-WRAPPED_HU = (-10_000.0, 31_743.0)
-"""Beyond these no CT value lies; the lower leaves room for the -3024 that scanners put outside their field of view."""
 INVERTED = "MONOCHROME1: inverted, so that bone is bright"
 NO_HOUNSFIELD = "labelled CT but without RescaleSlope: the values are not Hounsfield units"
+OTHER_UNITS = ("OD", "US", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT")
+"""What RescaleType may say beside HU (PS3.3 C.11.1.1.2)."""
 
 
 @dataclass
 class Pixels:
-    """Decoded pixels: float32 ``([frame,] height, width, channel)``, units as in `Scan.units`, what was assumed."""
+    """Decoded pixels: float32 ``([frame,] height, width, channel)``, units as in `Scan.units`, what was assumed.
+
+    NaN is padding, until `easydl.images.values.settled` has seen the whole image or volume.
+    """
 
     values: np.ndarray
     units: str
@@ -41,17 +45,20 @@ def check_image(dataset: Any, name: str) -> tuple[int, int, int, int]:
     """
     kind = sop_class(dataset)
     keyword = next((key for key in ("PixelData", "FloatPixelData", "DoubleFloatPixelData") if key in dataset), None)
+    modality = str(dataset.get("Modality") or "").strip()
+    is_segmentation = modality == "SEG" or str(dataset.get("SOPClassUID") or "") in SEGMENTATIONS
     if keyword is None:
         raise no_image(dataset, name)
-    if "Segmentation" in kind:
+    if is_segmentation or "SegmentSequence" in dataset:
         raise InputError(f"{name} is a segmentation.", "an image.", "Use it as a mask, not as an image.")
-    if "RT Dose" in kind:
+    if "RT Dose" in kind or modality == "RTDOSE":
         raise InputError(f"{name} is a dose distribution.", "an image.", "Use the planning CT of the same study.")
+    refuse_mosaic(dataset, name)
     try:
         frames, samples = (int(dataset.get(tag) or 1) for tag in ("NumberOfFrames", "SamplesPerPixel"))
         rows, columns = (int(dataset.get(tag)) for tag in ("Rows", "Columns"))
         int(dataset.get("BitsAllocated") or 16)
-    except (TypeError, ValueError) as problem:
+    except Exception as problem:  # pydicom converts a value when it is asked for, and fails in its own ways
         raise unreadable(name, "Rows, Columns, NumberOfFrames or BitsAllocated is missing or not a number") from problem
     check_size((frames, rows, columns, samples), name)
     if samples not in (1, 3):
@@ -60,25 +67,33 @@ def check_image(dataset: Any, name: str) -> tuple[int, int, int, int]:
 
 
 def decode(dataset: Any, name: str, frame: int | None = None, *, checked: bool = False) -> Pixels:
-    """Pixels with the modality LUT applied, ``MONOCHROME1`` inverted, and colour converted to RGB.
+    """Pixels with the modality LUT applied, ``MONOCHROME1`` inverted, and colour converted to RGB; padding is NaN.
 
     ``frame`` counts from 0, None means all; ``checked`` says that `check_image` has passed the data set already. The
-    VOI LUT or window of the file is a choice of display and is never applied: training and prediction see the same
-    stored contrast, whoever last set a window. DICOM PS3.3 C.7.6.3.1.2 (photometric interpretation), C.7.6.3.1.5-6
-    (palette), C.11.1 (modality LUT), C.7.5.1.1.2 (pixel padding), C.11.2 (VOI LUT).
+    padding waits for `values.settled`, which knows the whole volume. The VOI LUT or window of the file is a choice of
+    display and is never applied: training and prediction see the same stored contrast, whoever last set a window.
+    DICOM PS3.3 C.7.6.3.1.2 (photometric interpretation), C.7.6.3.1.5-6 (palette), C.11.1 (modality LUT), C.7.5.1.1.2
+    (pixel padding), C.11.2 (VOI LUT).
     """
     samples = int(dataset.get("SamplesPerPixel") or 1) if checked else check_image(dataset, name)[3]
     notes = header_notes(dataset)
-    stored = _stored(dataset, name, frame, notes)
-    if str(dataset.get("PhotometricInterpretation") or "").strip() == "PALETTE COLOR":
-        return Pixels(_palette(stored, dataset, name), "0-255", [*notes, "palette applied"])
+    raw = _decoded(dataset, name, frame, notes)
+    stored = stored_bits(raw, dataset, name, notes)
+    if _photometric(dataset) == "PALETTE COLOR":
+        return Pixels(palette_colours(stored, dataset, name), "0-255", [*notes, "palette applied"])
     if samples == 3:
         top = 2.0 ** int(dataset.get("BitsStored") or 8) - 1
         return Pixels(stored.astype(np.float32) * np.float32(255.0 / top), "0-255", notes)
-    return _grey(stored, dataset, name, frame, notes)
+    values, units = _grey(stored, dataset, name, frame, notes)
+    outside = padding(dataset, raw, stored)
+    if outside is not None:
+        values[outside] = np.nan
+        notes.append(PADDED)
+    return Pixels(values[..., None], units, notes)
 
 
-def _stored(dataset: Any, name: str, frame: int | None, notes: list[str]) -> np.ndarray:
+def _decoded(dataset: Any, name: str, frame: int | None, notes: list[str]) -> np.ndarray:
+    """The numbers in the file, unused bits and all, as ``([frame,] row, column[, sample])``."""
     from pydicom.pixels import pixel_array
 
     syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
@@ -86,13 +101,18 @@ def _stored(dataset: Any, name: str, frame: int | None, notes: list[str]) -> np.
         raise unreadable(name, "it does not say how its pixels are encoded (no TransferSyntaxUID)")
     native = not getattr(syntax, "is_encapsulated", False)
     if native:
-        _check_length(dataset, name, notes)
+        _check_length(dataset, name, frame, notes)
         plain = _native(dataset) if frame is None and syntax.is_little_endian else None
         if plain is not None:
-            return _cut(plain, dataset, notes)
+            return plain
     try:
         with quiet_libraries():
-            stored = pixel_array(dataset, index=frame) if native else _decompressed(dataset, syntax, frame)
+            if native:
+                stored = pixel_array(dataset, index=frame, correct_unused_bits=False)
+            else:
+                stored = _decompressed(dataset, syntax, frame)
+    except MemoryError:
+        raise
     except Exception as problem:
         how = (
             "No decoder with a permissive licence reads this one: convert the file with DCMTK (dcmdjpeg in.dcm out.dcm)."
@@ -105,7 +125,18 @@ def _stored(dataset: Any, name: str, frame: int | None, notes: list[str]) -> np.
             "a whole image in an encoding that the installed decoders read.",
             how,
         ) from problem
+    frames, has_colour = int(dataset.get("NumberOfFrames") or 1), int(dataset.get("SamplesPerPixel") or 1) > 1
+    if frame is None and stored.ndim == 3 + has_colour and len(stored) > frames:
+        raise _surplus(name, frames, len(stored))
     return stored
+
+
+def _surplus(name: str, frames: int, held: int) -> InputError:
+    return InputError(
+        f"{name} says it holds {frames} {'frame' if frames == 1 else 'frames'} and holds {held}.",
+        "the number of frames that the header gives (NumberOfFrames).",
+        f"Export it again, or name the frame you mean, counted from 1: {name}#1.",
+    )
 
 
 def _decompressed(dataset: Any, syntax: Any, frame: int | None) -> np.ndarray:
@@ -118,7 +149,7 @@ def _decompressed(dataset: Any, syntax: Any, frame: int | None) -> np.ndarray:
     for name in plugins:
         if name != IN_SUBPROCESS:
             with contextlib.suppress(Exception):  # The next decoder may read it; the last one says why it cannot.
-                return pixel_array(dataset, index=frame, decoding_plugin=name)
+                return pixel_array(dataset, index=frame, decoding_plugin=name, correct_unused_bits=False)
     return decode_in_subprocess(str(dataset.filename), frame, IN_SUBPROCESS)
 
 
@@ -138,20 +169,7 @@ def _native(dataset: Any) -> np.ndarray | None:
     return values.reshape(rows, columns)
 
 
-def _cut(raw: np.ndarray, dataset: Any, notes: list[str]) -> np.ndarray:
-    """Clear the bits above BitsStored; note it when they held more than a declared overlay or an extended sign."""
-    allocated, kept = raw.dtype.itemsize * 8, int(dataset.get("BitsStored") or raw.dtype.itemsize * 8)
-    if kept >= allocated:
-        return raw
-    unused = allocated - kept
-    values = (raw << unused) >> unused
-    fraction = float(np.count_nonzero(values != raw)) / max(1, raw.size)
-    if fraction > NEGLIGIBLE_FRACTION and not any((0x6000 + 2 * k, 0x0102) in dataset for k in range(16)):
-        notes.append(f"{fraction:.1%} of the pixels used bits beyond BitsStored={kept}, which were cut off")
-    return values
-
-
-def _check_length(dataset: Any, name: str, notes: list[str]) -> None:
+def _check_length(dataset: Any, name: str, frame: int | None, notes: list[str]) -> None:
     """Compare the bytes in the file with the bytes that the declared size needs (PS3.5 8.1.1)."""
     keyword = next(key for key in ("PixelData", "FloatPixelData", "DoubleFloatPixelData") if key in dataset)
     frames, rows, columns = int(dataset.get("NumberOfFrames") or 1), int(dataset.Rows), int(dataset.Columns)
@@ -163,35 +181,15 @@ def _check_length(dataset: Any, name: str, notes: list[str]) -> None:
     there = len(dataset[keyword].value or b"")
     if there < needed:
         raise unreadable(name, f"its pixels are cut short, {there:,} bytes of {needed:,}")
+    if there >= needed + math.ceil(needed / frames) and frame is None:
+        raise _surplus(name, frames, there * frames // needed)
     if there > needed + needed % 2 and keyword == "PixelData":
         notes.append(f"{there - needed:,} bytes more than the image needs were ignored")
 
 
-def _palette(stored: np.ndarray, dataset: Any, name: str) -> np.ndarray:
-    from pydicom.pixels import apply_color_lut
-
-    try:
-        descriptor = [int(value) for value in dataset.RedPaletteColorLookupTableDescriptor]
-        entries, first = descriptor[0] or 65536, descriptor[1]
-        if int(stored.max()) >= first + entries:
-            raise unreadable(name, f"a pixel points at entry {int(stored.max())} of a palette of {entries}")
-        colours = apply_color_lut(stored, dataset)
-    except InputError:
-        raise
-    except Exception as problem:
-        raise unreadable(name, "its palette is missing or damaged") from problem
-    top = float(np.iinfo(colours.dtype).max)
-    return colours.astype(np.float32) * np.float32(255.0 / top)
-
-
 def rescale(dataset: Any, name: str, frame: int | None = None) -> tuple[float, float] | None:
     """RescaleSlope and RescaleIntercept of an image or of one frame; None when the image has neither."""
-    places = [dataset]
-    for groups, index in (("SharedFunctionalGroupsSequence", 0), ("PerFrameFunctionalGroupsSequence", frame or 0)):
-        items = dataset.get(groups) or []
-        if len(items) > index:
-            places += list(items[index].get("PixelValueTransformationSequence") or [])
-    for place in places:
+    for place in _transformations(dataset, frame):
         slope, intercept = place.get("RescaleSlope"), place.get("RescaleIntercept")
         if slope in (None, "") and intercept in (None, ""):
             continue
@@ -207,6 +205,25 @@ def rescale(dataset: Any, name: str, frame: int | None = None) -> tuple[float, f
     return None
 
 
+def rescale_type(dataset: Any, frame: int | None = None) -> str:
+    """The units of values after the modality LUT: "HU", another term of the standard, "?" for any other; "" if not said."""
+    tables = list(dataset.get("ModalityLUTSequence") or [])
+    texts = [str(table.get("ModalityLUTType") or "") for table in tables]
+    texts += [str(place.get("RescaleType") or "") for place in _transformations(dataset, frame)]
+    kind = next((text.strip().upper() for text in texts if text.strip()), "")
+    return kind if kind in ("", "HU", *OTHER_UNITS) else "?"
+
+
+def _transformations(dataset: Any, frame: int | None) -> list[Any]:
+    """Where the rescale of an image or of one frame may stand."""
+    places = [dataset]
+    for groups, index in (("SharedFunctionalGroupsSequence", 0), ("PerFrameFunctionalGroupsSequence", frame or 0)):
+        items = dataset.get(groups) or []
+        if len(items) > index:
+            places += list(items[index].get("PixelValueTransformationSequence") or [])
+    return places
+
+
 def header_notes(dataset: Any) -> list[str]:
     """Warnings in the header itself: lossy compression, burned-in text."""
     notes = ["the pixels went through lossy compression"] if is_lossy(dataset) else []
@@ -220,15 +237,14 @@ def is_ct(dataset: Any) -> bool:
     return str(dataset.get("Modality") or "").strip() == "CT"
 
 
-def is_inverted(dataset: Any) -> bool:
-    """Whether the lowest value is shown white."""
-    return str(dataset.get("PhotometricInterpretation") or "").strip() == "MONOCHROME1"
+def _photometric(dataset: Any) -> str:
+    return str(dataset.get("PhotometricInterpretation") or "").strip().upper()
 
 
-def grey_units(dataset: Any, line: tuple[float, float] | None) -> str:
+def grey_units(dataset: Any, line: tuple[float, float] | None, frame: int | None = None) -> str:
     """The units of grey values after the modality LUT, as in `Scan.units`."""
     has_table = bool(dataset.get("ModalityLUTSequence"))
-    if is_ct(dataset) and (line or has_table):
+    if is_ct(dataset) and (line or has_table) and rescale_type(dataset, frame) in ("", "HU"):
         return "HU"
     plain = not has_table and line in (None, (1.0, 0.0))
     return "0-255" if int(dataset.get("BitsStored") or 16) <= 8 and plain else "relative"
@@ -245,56 +261,49 @@ def stored_ends(dataset: Any, line: tuple[float, float] | None) -> np.ndarray:
     return ends * slope + intercept
 
 
-def _grey(stored: np.ndarray, dataset: Any, name: str, frame: int | None, notes: list[str]) -> Pixels:
+def _grey(stored: np.ndarray, dataset: Any, name: str, frame: int | None, notes: list[str]) -> tuple[np.ndarray, str]:
+    """float32 values after the modality LUT, and their units."""
+    per_frame = frame is None and stored.ndim == 3 and bool(dataset.get("PerFrameFunctionalGroupsSequence"))
+    frames = list(range(len(stored))) if per_frame else [frame or 0]
+    lines = [rescale(dataset, name, one) for one in frames]
+    kinds = {grey_units(dataset, line, one) for line, one in zip(lines, frames, strict=True)}
+    if len(kinds) > 1:
+        raise unreadable(name, f"its frames are in different units ({', '.join(sorted(kinds))})")
+    units = kinds.pop()
+    if len(set(lines)) > 1:
+        values = np.stack([_rescaled(plane, dataset, name, line) for plane, line in zip(stored, lines, strict=True)])
+    else:
+        values = _rescaled(stored, dataset, name, lines[0])
+    if dataset.get("ModalityLUTSequence"):
+        notes.append("modality LUT applied")
+    if is_ct(dataset) and units != "HU":
+        kind = rescale_type(dataset, frames[0])
+        other = f"the RescaleType is {'not HU' if kind == '?' else kind}: the values are not Hounsfield units"
+        notes.append(other if kind not in ("", "HU") else NO_HOUNSFIELD)
+    if units != "HU" and _photometric(dataset) == "MONOCHROME1":
+        if stored.dtype.kind == "f":
+            raise unreadable(name, "its pixels are floats shown inverted (MONOCHROME1), which has no defined meaning")
+        for plane, line in zip(values, lines, strict=True) if len(set(lines)) > 1 else [(values, lines[0])]:
+            np.subtract(np.float32(stored_ends(dataset, line).sum()), plane, out=plane)
+        notes.append(INVERTED)
+    return values, units
+
+
+def _rescaled(stored: np.ndarray, dataset: Any, name: str, line: tuple[float, float] | None) -> np.ndarray:
+    """float32 after the modality LUT or the rescale."""
     from pydicom.pixels import apply_modality_lut
 
-    line = rescale(dataset, name, frame)
     if dataset.get("ModalityLUTSequence"):
         try:
-            values = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float32)
+            return np.asarray(apply_modality_lut(stored, dataset), dtype=np.float32)
         except Exception as problem:
             raise unreadable(name, "its modality LUT is damaged") from problem
-        notes.append("modality LUT applied")
-    else:
-        slope, intercept = line or (1.0, 0.0)
-        exact = np.float64 if stored.dtype.itemsize > 2 else np.float32  # Above 24 bits float32 is not exact.
-        values = stored.astype(exact)
-        if slope != 1.0:
-            values *= exact(slope)
-        if intercept != 0.0:
-            values += exact(intercept)
-        values = values.astype(np.float32, copy=False)
-    lowest, highest = float(values.min()), float(values.max())
-    if not (math.isfinite(lowest) and math.isfinite(highest)):  # NaN and infinity both show in the extremes.
-        raise unreadable(name, "some pixels are not numbers")
-    units = grey_units(dataset, line)
-    if is_ct(dataset) and units != "HU":
-        notes.append(NO_HOUNSFIELD)
-    padding = _padding(dataset, stored)
-    if units == "HU":
-        if lowest < WRAPPED_HU[0] or highest > WRAPPED_HU[1]:
-            inside = values if padding is None else values[~padding]
-            wrapped = float(((inside < WRAPPED_HU[0]) | (inside > WRAPPED_HU[1])).mean()) if inside.size else 0.0
-            if wrapped > NEGLIGIBLE_FRACTION:
-                notes.append(f"{wrapped:.1%} of the pixels lie beyond any tissue: their sign may be declared wrongly")
-    elif is_inverted(dataset):
-        np.subtract(np.float32(stored_ends(dataset, line).sum()), values, out=values)
-        notes.append(INVERTED)
-    if padding is not None and not padding.all():
-        values[padding] = values[~padding].min()
-        notes.append("padding outside the image was set to its lowest value")
-    return Pixels(values[..., None], units, notes)
-
-
-def _padding(dataset: Any, stored: np.ndarray) -> np.ndarray | None:
-    """Where the pixels are padding and not a measurement (PS3.3 C.7.5.1.1.2)."""
-    if dataset.get("PixelPaddingValue") is None:
-        return None
-    value, limit = dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")
-    try:
-        low = int(value)
-        high = low if limit in (None, "") else int(limit)
-    except (TypeError, ValueError):
-        return None
-    padding = stored == low if high == low else (stored >= min(low, high)) & (stored <= max(low, high))
-    return padding if padding.any() else None
+    slope, intercept = line or (1.0, 0.0)
+    exact = np.float64 if stored.dtype.itemsize > 2 else np.float32  # Above 24 bits float32 is not exact.
+    values: np.ndarray = stored.astype(exact)
+    if slope != 1.0:
+        values *= exact(slope)
+    if intercept != 0.0:
+        values += exact(intercept)
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32, copy=False)

@@ -8,22 +8,10 @@ from typing import Any
 import numpy as np
 
 from easydl.errors import InputError
-from easydl.images.decoding import (
-    INVERTED,
-    NO_HOUNSFIELD,
-    Pixels,
-    check_image,
-    decode,
-    grey_units,
-    header_notes,
-    is_ct,
-    is_inverted,
-    rescale,
-    stored_ends,
-)
-from easydl.images.file_errors import unreadable
+from easydl.images.decoding import Pixels, check_image, decode
 from easydl.images.headers import header_errors, numbers, open_dicom, pixel_spacing, pseudonym, safe_header
 from easydl.images.scan import Scan
+from easydl.images.values import settled
 
 
 def read_dicom(path: str | Path, frame: int | None = None) -> Scan:
@@ -55,9 +43,7 @@ def _read(dataset: Any, name: str, source: str, frame: int | None) -> Scan:
         )
     if frames > 1 and frame is None:
         return _volume(dataset, name, source)
-    pixels = decode(dataset, name, None if frame is None or frames == 1 else frame - 1)
-    if pixels.values.ndim == 4:
-        pixels.values = pixels.values[0]
+    pixels = decode(dataset, name, None if frame is None else frame - 1)
     spacing, notes = pixel_spacing(_measures(dataset, frame))
     pixels.notes += notes
     return scan_of(dataset, pixels, spacing, _plane(dataset, spacing, pixels.values.shape), source)
@@ -67,8 +53,9 @@ def scan_of(
     dataset: Any, pixels: Pixels, spacing: tuple[float, ...] | None, affine: np.ndarray | None, source: str
 ) -> Scan:
     """The Scan of decoded pixels, with the safe fields of their header."""
+    values = settled(pixels.values, pixels.units, pixels.notes, Path(source).name)
     return Scan(
-        pixels.values,
+        values,
         pixels.units,
         spacing_mm=spacing and tuple(float(mm) for mm in spacing),
         affine=affine,
@@ -120,30 +107,30 @@ def _volume(dataset: Any, name: str, source: str) -> Scan:
     from highdicom import Image
 
     frames = int(dataset.NumberOfFrames)
+    grid = order = None
     try:
-        volume = Image.from_dataset(dataset, copy=False).get_volume(
-            apply_real_world_transform=False, apply_presentation_lut=False, dtype=np.float64
-        )
-    except Exception as problem:
+        grid = Image.from_dataset(dataset, copy=False).get_volume_geometry(allow_duplicate_positions=False)
+        order = _order(dataset, grid) if grid is not None and grid.spatial_shape[0] == frames else None
+    except Exception:  # highdicom has an error for each way in which frames may be odd
+        order = None
+    if grid is None or order is None:
         raise InputError(
             f"{name} holds {frames} frames that do not form one evenly spaced volume.",
             "a single image, or frames at even distances (enhanced CT or MR), one at each position.",
             f"Name the frame you mean, counted from 1: {name}#1; or export the frames as separate files.",
-        ) from problem
-    line = rescale(dataset, name, 0)
-    notes = header_notes(dataset)
-    values = np.asarray(volume.array, dtype=np.float32)
-    if not np.isfinite(values).all():
-        raise unreadable(name, "some pixels are not numbers")
-    if values.ndim == 4:
-        units = "0-255"
-        values *= np.float32(255.0 / (2.0 ** int(dataset.get("BitsStored") or 8) - 1))
-    else:
-        values = values[..., None]
-        units = grey_units(dataset, line)
-        if units != "HU" and is_inverted(dataset):
-            values = np.float32(stored_ends(dataset, line).sum()) - values
-            notes.append(INVERTED)
-        if is_ct(dataset) and units != "HU":
-            notes.append(NO_HOUNSFIELD)
-    return scan_of(dataset, Pixels(values, units, notes), volume.spacing, volume.affine, source)
+        )
+    pixels = decode(dataset, name, checked=True)
+    pixels.values = pixels.values[order]
+    return scan_of(dataset, pixels, grid.spacing, grid.affine, source)
+
+
+def _order(dataset: Any, grid: Any) -> np.ndarray | None:
+    """Which frame lies in each slice of a grid; None when they do not fill it."""
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    places = [
+        (group.get("PlanePositionSequence") or shared.PlanePositionSequence)[0].ImagePositionPatient
+        for group in dataset.PerFrameFunctionalGroupsSequence
+    ]
+    points = np.column_stack([np.asarray(places, float), np.ones(len(places))])
+    slices = np.rint((np.linalg.inv(grid.affine) @ points.T)[0]).astype(int)
+    return np.argsort(slices) if sorted(slices) == list(range(len(places))) else None

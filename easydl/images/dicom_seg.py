@@ -8,19 +8,16 @@ import numpy as np
 
 from easydl.errors import InputError
 from easydl.images.geometry import aligned, moved, with_thickness
-from easydl.images.headers import open_dicom, read_header
+from easydl.images.headers import SEGMENTATIONS, open_dicom, read_header
 from easydl.images.limits import is_dicom
 from easydl.images.quiet import quiet_libraries
 from easydl.images.scan import Scan
-
-STORAGE = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
-"""Segmentation Storage and Label Map Segmentation Storage (PS3.4 annex B.5)."""
 
 
 @quiet_libraries()
 def is_segmentation(path: str | Path) -> bool:
     """Whether a file is a DICOM Segmentation."""
-    return is_dicom(path) and str(read_header(path).get("SOPClassUID") or "") in STORAGE
+    return is_dicom(path) and str(read_header(path).get("SOPClassUID") or "") in SEGMENTATIONS
 
 
 @quiet_libraries()

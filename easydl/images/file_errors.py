@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from easydl.errors import InputError
@@ -27,12 +31,43 @@ def unreadable(path: str | Path, why: str, format: str = "DICOM") -> InputError:
     )
 
 
+def refuse_special(path: str | Path) -> None:
+    """Refuse a pipe, a socket or a device, which would be waited for, or never end."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError(
+            f"{Path(path).name} is not an ordinary file but a pipe, a socket or a device.",
+            "a file or a folder on the disk.",
+            "Write it to the disk first, and name that file.",
+        )
+
+
+@contextmanager
+def file_limits(path: str | Path) -> Iterator[None]:
+    """Around the reading of one file: no pipe is opened, and what is too large or too deep is one sentence."""
+    refuse_special(path)
+    try:
+        yield
+    except MemoryError as problem:
+        raise InputError(
+            f"{Path(path).name} needs more memory than is free.",
+            "an image that fits into the memory.",
+            "Close other programs, crop the image or reduce it, or use a computer with more memory.",
+        ) from problem
+    except RecursionError as problem:
+        raise unreadable(path, "its parts are nested without end") from problem
+
+
 def unsupported(path: str | Path) -> InputError:
     """The error for a file in none of the supported formats, naming what it seems to be.
 
     The list of formats is short on purpose: every further decoder is a further way in for a hostile file.
     """
     path = Path(path)
+    refuse_special(path)
     try:
         with open(path, "rb") as file:
             start = file.read(1024)

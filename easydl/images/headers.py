@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from easydl.errors import EasyDLError, InputError
-from easydl.images.file_errors import missing, unreadable
+from easydl.images.file_errors import missing, refuse_special, unreadable
+from easydl.images.limits import lacks_preamble
 from easydl.images.quiet import quiet_libraries
 
 HEADER_TAGS = (
@@ -24,6 +25,8 @@ HEADER_TAGS = (
     "EchoTime", "TemporalPositionIdentifier", "DiffusionBValue", "AcquisitionNumber", "TriggerTime", "InversionTime",
     "ContentTime",
 )  # fmt: skip
+SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+"""Segmentation Storage and Label Map Segmentation Storage (PS3.4 annex B.5)."""
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 DEFERRED_BYTES = 4096
 MAX_META_BYTES = 1 << 20
@@ -139,18 +142,9 @@ def header_errors(name: str) -> Iterator[None]:
     try:
         with quiet_libraries():
             yield
-    except EasyDLError:
+    except (EasyDLError, MemoryError):
         raise
-    except (
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        OSError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-        struct.error,
-    ) as problem:
+    except Exception as problem:  # each element is converted by its own code, with its own exceptions
         raise unreadable(name, "its header holds values that cannot be right") from problem
 
 
@@ -165,22 +159,48 @@ def no_image(dataset: Any, name: str) -> InputError:
     return InputError(f"{name} holds no image: it is {article} {kind}.", "a DICOM image.", "Leave it out of the study.")
 
 
+def refuse_mosaic(dataset: Any, name: str) -> None:
+    """Refuse a Siemens mosaic: the slices of a volume as the tiles of one picture, without their positions."""
+    if "MOSAIC" in [str(value).strip().upper() for value in (dataset.get("ImageType") or [])]:
+        raise InputError(
+            f"{name} is a mosaic: all slices of a volume as tiles of one picture.",
+            "one slice in each file, or NIfTI.",
+            "Convert the series with dcm2niix, or export it from the scanner as separate or enhanced images.",
+        )
+
+
 def _dcmread(path: str | Path, **options: Any) -> Any:
     import pydicom
     from pydicom.errors import InvalidDicomError
 
+    refuse_special(path)
     if not Path(path).is_file():
         raise missing(path)
     _refuse_bomb(Path(path))
+    bare = lacks_preamble(path)
     try:
         with quiet_libraries():
-            return pydicom.dcmread(path, **options)
+            dataset = pydicom.dcmread(path, force=bare, **options)
+            return _with_encoding(dataset) if bare else dataset
     except InvalidDicomError as problem:
         raise unreadable(path, "it is not a DICOM file") from problem
     except RecursionError as problem:
         raise unreadable(path, "its sequences are nested without end") from problem
+    except MemoryError:
+        raise
     except Exception as problem:
         raise unreadable(path, "its header is cut short or damaged") from problem
+
+
+def _with_encoding(dataset: Any) -> Any:
+    """A data set without file meta information (PS3.10 7.1), with the uncompressed encoding that it was read in."""
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    return dataset
 
 
 def _refuse_bomb(path: Path) -> None:

@@ -13,19 +13,30 @@ from typing import Any, NamedTuple
 
 from easydl.cache import Facts
 from easydl.errors import EasyDLError
-from easydl.images.headers import HEADER_TAGS, header_errors, header_facts, no_image, numbers, read_header
-from easydl.images.limits import is_dicom, is_ignored
+from easydl.images.file_errors import file_limits, unsupported
+from easydl.images.headers import (
+    HEADER_TAGS,
+    header_errors,
+    header_facts,
+    no_image,
+    numbers,
+    read_header,
+    refuse_mosaic,
+)
+from easydl.images.limits import is_dicom, is_ignored, is_nifti, is_raster
 from easydl.images.worker import Worker, WorkerError
 
 CHUNK = 400
 PARALLEL_FROM = 3000
 MAX_WORKERS = 8
+TEXTS = (".csv", ".tsv", ".txt", ".xlsx", ".xls", ".xlsm", ".xlsb", ".json", ".xml", ".md", ".img")
+"""Endings of tables, of texts that come with images, and of the half of a NIfTI pair."""
 SPLIT_TAGS = (
     "TemporalPositionIdentifier", "EchoTime", "DiffusionBValue", "InversionTime", "TriggerTime", "AcquisitionNumber",
     "ImageType", "ContentTime",
 )  # fmt: skip
 """What distinguishes the volumes of one series, in the order it is tried."""
-VERSION = hashlib.sha256("|".join((*HEADER_TAGS, "5")).encode()).hexdigest()[:8]
+VERSION = hashlib.sha256("|".join((*HEADER_TAGS, "6")).encode()).hexdigest()[:8]
 
 
 class Entry(NamedTuple):
@@ -65,7 +76,7 @@ class Entry(NamedTuple):
 
 
 def walk(folder: str | Path) -> Iterator[tuple[str, tuple[int, int], str]]:
-    """Every ordinary file below a folder in the order of names; links to folders are not followed.
+    """Every file below a folder in the order of names; links to folders are not followed, and named.
 
     Yields:
         The path, its (size, time of change in ns), and why it cannot be read ("" when it can).
@@ -87,9 +98,12 @@ def walk(folder: str | Path) -> Iterator[tuple[str, tuple[int, int], str]]:
         except OSError as problem:
             yield entry.path, (0, 0), f"it cannot be opened ({problem.strerror})"
             continue
-        if stat.S_ISREG(facts.st_mode):
-            why = "" if os.access(entry.path, os.R_OK) else "no permission to read it"
-            yield entry.path, (facts.st_size, facts.st_mtime_ns), why
+        why = "" if os.access(entry.path, os.R_OK) else "no permission to read it"
+        if stat.S_ISDIR(facts.st_mode):
+            why = "a link to a folder, which is not followed"
+        elif not stat.S_ISREG(facts.st_mode):
+            why = "not an ordinary file but a pipe, a socket or a device"
+        yield entry.path, (facts.st_size, facts.st_mtime_ns), why
 
 
 def entries(paths: dict[str, tuple[int, int]], progress: Callable[[int, int], None] | None = None) -> Iterator[Entry]:
@@ -121,14 +135,17 @@ def entries(paths: dict[str, tuple[int, int]], progress: Callable[[int, int], No
 
 
 def describe(path: str) -> dict[str, Any] | None:
-    """What one file's header says as JSON values; None when it is not DICOM."""
-    if not is_dicom(path):
-        return None
+    """What one file's header says as JSON values; None when it is of another kind, by its ending."""
     name = Path(path).name
     try:
-        header = read_header(path)
-        with header_errors(name):
-            return _described(header, name)
+        with file_limits(path):
+            if not is_dicom(path):
+                if is_raster(path) or is_nifti(path) or Path(path).suffix.lower() in TEXTS:
+                    return None
+                raise unsupported(path)
+            header = read_header(path)
+            with header_errors(name):
+                return _described(header, name)
     except EasyDLError as problem:
         return {"refused": problem.found.rstrip(".")}
 
@@ -139,10 +156,15 @@ def describe_all(paths: list[str]) -> list[Any]:
 
 
 def _described(header: Any, name: str) -> dict[str, Any]:
-    if "Rows" not in header:
-        return {"refused": no_image(header, name).found.rstrip(".")}
+    series = _hash(header.get("SeriesInstanceUID"))
+    try:
+        if "Rows" not in header:
+            raise no_image(header, name)
+        refuse_mosaic(header, name)
+    except EasyDLError as problem:
+        return {"refused": problem.found.rstrip("."), "series": series}
     return {
-        "series": _hash(header.get("SeriesInstanceUID")),
+        "series": series,
         "study": _hash(header.get("StudyInstanceUID")),
         "instance": _hash(header.get("SOPInstanceUID")),
         "modality": str(header.get("Modality") or ""),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import struct
 from pathlib import Path
 
 from easydl.errors import InputError
@@ -18,6 +20,14 @@ MAX_ASPECT = 50
 RASTER_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
 NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr")
 """Of a pair of files the ``.hdr`` stands for both."""
+SNIFFED_BYTES = 1024
+MAX_FIRST_ELEMENT = 1 << 16
+LONG_KINDS = (b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UN", b"UT", b"UC", b"UR")
+SHORT_KINDS = (
+    b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
+    b"ST", b"TM", b"UI", b"UL", b"US",
+)  # fmt: skip
+"""Value representations with a length of four and of two bytes (PS3.5 7.1.2)."""
 IGNORED_NAMES = {".ds_store", "thumbs.db", "desktop.ini", "dicomdir", "__macosx"}
 
 
@@ -32,12 +42,46 @@ def is_raster(path: str | Path) -> bool:
 
 
 def is_dicom(path: str | Path) -> bool:
-    """Whether the file begins as DICOM Part 10 files do: ``DICM`` after 128 bytes (PS3.10 section 7.1)."""
+    """Whether a file is DICOM: ``DICM`` after 128 bytes (PS3.10 section 7.1), or the elements alone."""
+    start = _start(path)
+    return start[128:132] == b"DICM" or _begins_with_elements(start)
+
+
+def lacks_preamble(path: str | Path) -> bool:
+    """Whether a DICOM file begins with its elements, as treatment planning systems and old exports write it."""
+    start = _start(path)
+    return start[128:132] != b"DICM" and _begins_with_elements(start)
+
+
+def _start(path: str | Path) -> bytes:
+    """The first bytes of an ordinary file; none of a pipe, which would wait for ever."""
     try:
+        if not os.path.isfile(path):
+            return b""
         with open(path, "rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
+            return file.read(SNIFFED_BYTES)
+    except (OSError, ValueError):
+        return b""
+
+
+def _begins_with_elements(start: bytes) -> bool:
+    """Whether bytes are DICOM elements from group 2 or 8 on, in ascending order, with lengths that can be (PS3.5 7.1)."""
+    at, before, count = 0, (0, 0), 0
+    while at + 8 <= len(start) and count < 4:
+        group, element = struct.unpack_from("<HH", start, at)
+        if ((group, element) <= before and count) or group not in ((2, 8) if not count else (2, 8, 16, 24, 32)):
+            return False
+        kind = start[at + 4 : at + 6]
+        if kind in LONG_KINDS:
+            length, head = struct.unpack_from("<I", start.ljust(at + 12, b"\0"), at + 8)[0], 12
+        elif kind in SHORT_KINDS:
+            length, head = struct.unpack_from("<H", start, at + 6)[0], 8
+        else:
+            length, head = struct.unpack_from("<I", start, at + 4)[0], 8
+        if length % 2 or length > MAX_FIRST_ELEMENT:
+            return False
+        at, before, count = at + head + length, (group, element), count + 1
+    return count > 1
 
 
 def is_ignored(path: str | Path) -> bool:

@@ -14,6 +14,7 @@ from easydl.images.file_errors import unreadable
 from easydl.images.limits import check_size
 from easydl.images.nifti_file import nifti_header, voxels
 from easydl.images.scan import Scan
+from easydl.images.values import settled
 
 SAME_MM = 0.1
 TO_MM = {"meter": 1000.0, "micron": 0.001}
@@ -24,7 +25,7 @@ def read_nifti(path: str | Path, frame: int | None = None, *, labels: bool = Fal
     """Read one volume of a NIfTI file, scaled once, as ``(depth, height, width, 1)`` with its affine in LPS.
 
     ``frame`` chooses a volume of a 4D file, from 1; in a mask (``labels``) NaN is refused instead of filled. NIfTI does
-    not say its units: values below -500 mark a CT and become ``"HU"``, all others are ``"relative"``. The sform counts
+    not say its units: they are ``"relative"`` until a person says that they are Hounsfield units. The sform counts
     before the qform; lengths in metres or micrometres become millimetres.
 
     References:
@@ -39,18 +40,16 @@ def read_nifti(path: str | Path, frame: int | None = None, *, labels: bool = Fal
     check_size((*shape[::-1], 1), name)
     affine, notes = _affine(header.fields, shape, name)
     array = voxels(header, shape, (frame or 1) - 1, name)
-    if not np.isfinite(array).all():
-        array = _filled(array, labels, name, notes)
+    array = settled(array, None, notes, name, labels=labels)
     try:
         volume = Volume.from_nibabel(nibabel.Nifti1Image(array, affine)).permute_spatial_axes([2, 1, 0])
     except ValueError as problem:
         raise unreadable(name, "its axes are not at right angles (a sheared affine)", "NIfTI") from problem
     if len(header.shape) == 2:
         notes.append("a file of two dimensions was read as a volume of one slice")
-    is_ct = not labels and float(array.min()) < -500
     return Scan(
         np.ascontiguousarray(volume.array, dtype=np.float32)[..., None],
-        "HU" if is_ct else "relative",
+        "relative",
         spacing_mm=tuple(float(mm) for mm in volume.spacing),
         affine=np.asarray(volume.affine),
         source=str(path),
@@ -166,18 +165,3 @@ def _qform(header: Any) -> tuple[np.ndarray | None, int]:
         return (qform if np.isfinite(qform).all() else None), code
     except Exception:
         return None, code
-
-
-def _filled(array: np.ndarray, labels: bool, name: str, notes: list[str]) -> np.ndarray:
-    """NaN and infinity become the smallest value; refused in a mask."""
-    finite = np.isfinite(array)
-    count = int((~finite).sum())
-    if labels or not finite.any():
-        raise InputError(
-            f"{name} holds {count:,} voxels that are not numbers (NaN or infinite).",
-            "integers in every voxel of a mask." if labels else "numbers in most voxels.",
-            "Export it again." if not labels else "Export the mask again as a label map.",
-        )
-    fill = float(array[finite].min())
-    notes.append(f"{count:,} voxels were not numbers and were set to {fill:g}, the smallest value")
-    return np.where(finite, array, np.float32(fill))

@@ -89,6 +89,8 @@ def voxels(header: Header, shape: tuple[int, int, int], index: int, name: str) -
             "Export the grey values, not a rendering or a colour map.",
         )
     try:
+        if np.isinf(header.fields["scl_slope"]):  # nibabel takes it, like NaN, for values that are not scaled
+            raise ValueError
         slope, intercept = header.fields.get_slope_inter()
     except Exception as problem:
         raise unreadable(name, "its scaling (scl_slope, scl_inter) is not usable", "NIfTI") from problem

@@ -14,6 +14,7 @@ from easydl.images.file_errors import missing, unreadable, unsupported
 from easydl.images.limits import MAX_PIXELS, check_size
 from easydl.images.quiet import quiet_libraries
 from easydl.images.scan import Scan
+from easydl.images.values import settled
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
 SIGNATURES = (b"\x89PNG", b"\xff\xd8", b"II*\0", b"MM\0*", b"GIF8", b"BM")
@@ -22,6 +23,8 @@ COLOUR_SPACES = {"CMYK": "CMYK", "LAB": "CIE L*a*b*", "YCbCr": "YCbCr", "HSV": "
 SIDEWAYS = (5, 6, 7, 8)
 STANDARD_LUMINANCE = 3688
 """Sum of the luminance table of the JPEG standard (ITU-T T.81, table K.1), which encoders call quality 50."""
+PHOTOMETRIC, SAMPLES_PER_PIXEL = 262, 277
+DEEP_NOTE = "more than 8 bits a pixel: kept"
 ALPHA_NOTE = "transparent parts blended with black"
 PALETTE_NOTE = "the palette's numbers were taken as labels, not its colours"
 GREY_PALETTE = 8
@@ -59,11 +62,21 @@ def read_raster(path: str | Path, frame: int | None = None, *, labels: bool = Fa
     Colour profiles (ICC) and gamma are not applied, in training and prediction alike: the stored values count.
     """
     notes: list[str] = []
+    pixels, is_deep = _decoded(path, frame, labels, notes)
+    pixels = settled(pixels, None if is_deep else "0-255", notes, Path(path).name, labels=labels)
+    units = "relative" if is_deep else "0-255"
+    return Scan(np.ascontiguousarray(pixels), units, source=str(path), notes=tuple(notes))
+
+
+def _decoded(path: str | Path, frame: int | None, labels: bool, notes: list[str]) -> tuple[np.ndarray, bool]:
+    """Pixels ``(height, width, 1 or 3)`` of any type, and whether they have more than 8 bits."""
     with _open(path) as image:
         name = Path(path).name
         _seek(image, frame, name, notes)
         check_size((image.height, image.width, len(image.getbands())), name)
+        _refuse_more_channels(image, name)
         mode = _raw_mode(image)
+        white_is_zero = getattr(image, "tag_v2", {}).get(PHOTOMETRIC, 1) == 0
         _load(image, path)
         if image.info.get("icc_profile"):
             notes.append("colour profile not applied")
@@ -73,22 +86,39 @@ def read_raster(path: str | Path, frame: int | None = None, *, labels: bool = Fa
             if deep is not None:
                 pixels = _upright(deep, rotation)
                 pixels = _on_black(pixels, 65535, notes) if pixels.shape[-1] == 4 else pixels
-                notes.append("more than 8 bits a pixel: kept")
-                return Scan(np.ascontiguousarray(pixels, np.float32), "relative", source=str(path), notes=tuple(notes))
+                notes.append(DEEP_NOTE)
+                return pixels, True
             notes.append("16 bits a channel were read as 8: their lower half is lost")
         upright = ImageOps.exif_transpose(image)
     if upright.mode in DEEP_GREY:
-        pixels = np.asarray(upright, dtype=np.float32)[..., None]
-        if not np.isfinite(pixels).all():
-            raise unreadable(path, "some pixels are not numbers", "image")
-        return Scan(pixels, "relative", source=str(path), notes=(*notes, "more than 8 bits a pixel: kept"))
+        notes.append(DEEP_NOTE)
+        pixels = np.asarray(upright)
+        return (_black_is_zero(pixels, mode, name, notes) if white_is_zero else pixels)[..., None], True
     if labels and upright.mode == "P":
-        pixels = _palette_labels(upright, path, notes)
-    elif labels and mode in ("L;2", "L;4"):
-        pixels = np.asarray(upright, np.float32)[..., None] // (85 if mode == "L;2" else 17)
-    else:
-        pixels = _eight_bit(upright, notes)
-    return Scan(pixels, "0-255", source=str(path), notes=tuple(notes))
+        return _palette_labels(upright, path, notes), False
+    if labels and mode in ("L;2", "L;4"):
+        return np.asarray(upright, np.float32)[..., None] // (85 if mode == "L;2" else 17), False
+    return _eight_bit(upright, notes), False
+
+
+def _refuse_more_channels(image: Image.Image, name: str) -> None:
+    """Refuse a TIFF with channels that Pillow would drop: those that are neither colour nor transparency."""
+    samples = int(getattr(image, "tag_v2", {}).get(SAMPLES_PER_PIXEL, 1))
+    if samples > len(image.getbands()):
+        raise InputError(
+            f"{name} holds {samples} channels in each pixel.",
+            "1 channel (grey), 3 (colour), or 4 of which one is declared as transparency.",
+            "Save each channel as an image of its own, and list them as image columns.",
+        )
+
+
+def _black_is_zero(pixels: np.ndarray, mode: str, name: str, notes: list[str]) -> np.ndarray:
+    """The grey values of a WhiteIsZero image the usual way round, as Pillow does it for 8 bits only (TIFF 6.0)."""
+    if pixels.dtype.kind == "f" or "S" in mode:
+        raise unreadable(name, "it is shown inverted (WhiteIsZero) and has no highest value to invert about", "image")
+    bits = 32 if "32" in mode or pixels.dtype.itemsize > 4 else 12 if ";12" in mode else 16
+    notes.append("WhiteIsZero: inverted, so that the highest value is white")
+    return 2.0**bits - 1 - pixels
 
 
 def _eight_bit(image: Image.Image, notes: list[str]) -> np.ndarray:

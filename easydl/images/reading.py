@@ -5,18 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from easydl.images.file_errors import missing, unsupported
+from easydl.errors import InputError
+from easydl.images.file_errors import file_limits, missing, unsupported
 from easydl.images.limits import is_dicom, is_nifti, is_raster
 from easydl.images.scan import Scan
+from easydl.images.values import in_hounsfield
 
 
-def read(path: str | Path, *, labels: bool = False) -> Scan:
+def read(path: str | Path, *, labels: bool = False, units: str | None = None) -> Scan:
     """Read one image or volume, whatever its format.
 
     Args:
         path: A PNG, JPEG, TIFF, BMP, GIF, DICOM or NIfTI file; a folder holding one DICOM series; ``folder#key`` for
             one series of several; or ``file#3`` for the third frame, time point or page of a file that holds several.
         labels: Read it as a mask: numbers count instead of a palette's colours, and missing values are refused.
+        units: ``"HU"`` says that a file that does not say its units (NIfTI, TIFF) is CT in Hounsfield units.
 
     Returns:
         A `Scan` with float32 pixels in real units, channels last.
@@ -29,7 +32,14 @@ def read(path: str | Path, *, labels: bool = False) -> Scan:
         >>> scan.shape, scan.units  # doctest: +SKIP
         ((512, 512), 'HU')
     """
-    address = str(path)
+    if units not in (None, "HU"):
+        raise InputError(f"`units` is {units!r}.", '"HU" or None.', 'Say "HU" for CT, and nothing for other images.')
+    with file_limits(path):
+        scan = _read(str(path), labels)
+        return in_hounsfield(scan) if units == "HU" else scan
+
+
+def _read(address: str, labels: bool) -> Scan:
     file, _, number = address.rpartition("#")
     if file and number.isdigit() and Path(file).is_file() and not Path(address).exists():
         return replace(_read_file(file, int(number), labels), source=address)
@@ -40,7 +50,7 @@ def read(path: str | Path, *, labels: bool = False) -> Scan:
         series = one_series(address)
         scan = read_series(series.files, Path(address).name)
         notes = (f"one volume of several in its series: {series.part}",) if series.part else ()
-        return replace(scan, source=address, notes=(*scan.notes, *notes))
+        return replace(scan, source=address, notes=(*scan.notes, *notes, *series.notes))
     return _read_file(address, None, labels)
 
 

@@ -41,7 +41,8 @@ def prepare(
         raise ModelError(
             f"{_name(scan)} is in {scan.units} values.",
             "Hounsfield units: this model was trained on CT.",
-            "Give it CT as DICOM with its rescale values, or a model trained on this kind of image.",
+            'Give it CT as DICOM with its rescale values; of CT as NIfTI say units="HU" (--units HU) or, in Python, '
+            'easydl.read(path, units="HU"); for other images use a model trained on them.',
         )
     pixels = scan.pixels
     if (scan.units == "relative" and units != "relative") or (scan.units == "0-255" and normalise == "z-score"):

@@ -18,6 +18,7 @@ from easydl.images.quiet import quiet_libraries
 MAX_FILES = 1_000_000
 MASKS = {"SEG": "is a segmentation, a mask and not an image", "RTDOSE": "is a dose distribution and not an image"}
 REMEMBERED = 8
+NAMED = 5
 STRAYS = 2
 """So few slices beside a stack of the same series are odd slices of it, more are a separate series."""
 PROJECTION = {"CR", "DX", "DR", "MG", "XA", "RF", "US", "OT", "SC", "XC", "OP", "ES", "GM", "SM", "IO", "PX"}
@@ -38,6 +39,7 @@ class Series:
         excluded: Why it is excluded unless it is named, or "".
         derived: Whether it was computed from other images (ImageType).
         entries: The headers of its files, while series are being grouped.
+        unused: Files beside its own that may be slices of it and could not be used, each with the reason.
     """
 
     key: str
@@ -49,6 +51,15 @@ class Series:
     excluded: str = ""
     derived: bool = False
     entries: list[Entry] = field(default_factory=list, repr=False)
+    unused: list[tuple[Path, str]] = field(default_factory=list)
+
+    @property
+    def notes(self) -> list[str]:
+        """What whoever uses the volume has to know: which files may be missing from it."""
+        count = len(self.unused)
+        what = "1 file beside its slices was" if count == 1 else f"{count} files beside its slices were"
+        reasons = [why for _, why in self.unused[:NAMED]] + ([f"and {count - NAMED} more"] if count > NAMED else [])
+        return [f"{what} not used, so that slices may be missing: {'; '.join(reasons)}"] if count else []
 
     @property
     def folder(self) -> Path:
@@ -151,10 +162,12 @@ def one_series(address: str) -> Series:
 
 def _grouped(headers: Iterator[Entry], refused: list[tuple[Path, str]]) -> SeriesFolder:
     groups: dict[tuple[str, ...], Series] = {}
+    lost = [Entry(str(path), refused=why) for path, why in refused]
     for entry in headers:
         path = Path(entry.path)
         if entry.refused:
             refused.append((path, entry.refused))
+            lost.append(entry)
             continue
         single = entry.modality in PROJECTION or not entry.position
         # Orientation and size join the identity, so that a localizer or a reformat that shares the UID is separate.
@@ -173,6 +186,7 @@ def _grouped(headers: Iterator[Entry], refused: list[tuple[Path, str]]) -> Serie
     whole = [part for series in _with_strays(groups) for part in _volumes(series)]
     _exclude_derived(whole)
     whole = _without_duplicates(whole, refused)
+    _name_lost(whole, lost)
     for series in whole:
         series.entries = []
     return SeriesFolder(
@@ -268,7 +282,25 @@ def _same_pixels(first: Path, other: Path) -> bool:
         pixels, others = (decode(open_dicom(path), path.name).values for path in (first, other))
     except EasyDLError:
         return False
-    return np.array_equal(pixels, others)
+    return np.array_equal(pixels, others, equal_nan=True)
+
+
+def _name_lost(whole: list[Series], lost: list[Entry]) -> None:
+    """Tell each volume which refused files may be slices of it: of its series, or beside its slices and of none."""
+    beside: dict[Path, list[Entry]] = {}
+    for entry in lost:
+        beside.setdefault(Path(entry.path).parent, []).append(entry)
+    for series in whole:
+        if series.modality in PROJECTION or not beside:
+            continue
+        ours = {entry.series for entry in series.entries} | {""}
+        endings = {path.suffix.lower() for path in series.files} | {""}
+        near = [entry for folder in sorted({path.parent for path in series.files}) for entry in beside.get(folder, [])]
+        series.unused = [
+            (Path(entry.path), entry.refused)
+            for entry in near
+            if entry.series in ours and (entry.series or Path(entry.path).suffix.lower() in endings)
+        ]
 
 
 def _numeric(value: tuple[str, ...]) -> list[tuple[int, float, str]]:

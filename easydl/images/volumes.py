@@ -91,7 +91,7 @@ def _without_copies(slices: Slices, name: str) -> tuple[Slices, list[str]]:
         if not uid or uid not in first:
             first[uid] = (file, dataset)
             kept.append((file, dataset))
-        elif np.array_equal(decode(dataset, file).values, decode(first[uid][1], first[uid][0]).values):
+        elif np.array_equal(decode(dataset, file).values, decode(first[uid][1], first[uid][0]).values, equal_nan=True):
             copies += 1
         else:
             raise _refused(

@@ -20,6 +20,7 @@ FILE_FACTS = {
     "jpeg_tables",
     "filename",
     "spacing_mm",
+    "units",
 }
 """What describes the file and not the patient: it would teach a model which scanner or clinic an image came from."""
 _NEVER = {"image", "mask", "label", "patient", "split", "given_split", "given_label"}

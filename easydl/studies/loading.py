@@ -18,6 +18,7 @@ from easydl.studies.agreement import Agreement, agreement
 from easydl.studies.columns import Columns, choose_columns
 from easydl.studies.mask_labels import MaskLabels
 from easydl.studies.multitask import read_heads
+from easydl.studies.pixel_facts import ImageFiles, declared_units
 from easydl.studies.row_errors import problems
 from easydl.studies.study import Study
 from easydl.tasks import Task
@@ -38,6 +39,7 @@ def load(
     raters: Sequence[str] | None = None,
     heads: Sequence[str] | Mapping[str, Sequence[str] | int] | None = None,
     root: str | Path | None = None,
+    units: str | None = None,
     merge_labels: bool = False,
     resample_masks: bool = False,
     collapse_instances: bool = False,
@@ -94,6 +96,7 @@ def load(
         collapse_instances=collapse_instances,
         mask_labels=mask_labels,
         mask_column=columns.mask or "mask",
+        files=ImageFiles(declared_units(table, image_columns, units)),
     )
     _enough(study)
     if split is not None:

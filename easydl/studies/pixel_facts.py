@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
@@ -13,13 +13,15 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from easydl import cache
 from easydl.errors import EasyDLError, InputError
 from easydl.images import Scan, read
 from easydl.images.burned_in_text import has_text
+from easydl.images.values import in_hounsfield
 
-DECODER = 5
+DECODER = 6
 """Counts up whenever the same file would be read as other pixels, or described otherwise, than before."""
 COLOUR_DIFFERENCE = 12.0
 """Mean difference of red and blue, of 255, from which an image counts as coloured (grey films: up to 10)."""
@@ -62,7 +64,9 @@ class ImageFiles:
     facts. Without a cache on the disk an image is decoded whenever it is asked for, so that memory stays bounded.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, units: Mapping[Address, str] | None = None) -> None:
+        """``units`` says ``"HU"`` of images whose files do not say it."""
+        self._units = dict(units or {})
         self._keys: dict[Address, str | None] = {}
         self._facts: dict[Row, PixelFacts] = {}
 
@@ -82,7 +86,8 @@ class ImageFiles:
         """For each row a SHA-256 of what its images hold, in the order of their columns."""
         rows = list(rows)
         self._learn(address for row in rows for address in row)
-        return [_hash("|".join(str(self._keys[address]) for address in row)) for row in rows]
+        units = self._units
+        return [_hash("|".join(f"{self._keys[one]}{units.get(one, '')}" for one in row)) for row in rows]
 
     def scan(self, row: Row) -> Scan:
         """The images of one row; several become channels.
@@ -135,20 +140,27 @@ class ImageFiles:
     def _learn(self, addresses: Iterable[Address]) -> None:
         """Hash the bytes behind addresses that are new."""
         behind: dict[Address, list[Path]] = {}
+        beside: dict[Address, str] = {}
         for address in addresses:
             if address in self._keys or address in behind:
                 continue
             try:
-                behind[address] = [path for path in _files(address) if path.stat()]
+                files, beside[address] = _files(address)
+                behind[address] = [path for path in files if path.stat()]
             except (OSError, ValueError, EasyDLError):  # whoever reads it says what is wrong
                 self._keys[address] = None
         contents = cache.contents({str(path) for paths in behind.values() for path in paths})
         for address, paths in behind.items():
             text = "|".join(sorted(contents[str(path)] for path in paths))
             frame = address.rpartition("#")[2] if len(paths) == 1 and str(paths[0]) != address else ""
-            self._keys[address] = _hash(f"{text}|{frame}")
+            self._keys[address] = _hash(f"{text}|{frame}{beside[address]}")
 
     def _scan(self, address: Address) -> Scan:
+        scan = self._stored(address)
+        return in_hounsfield(scan) if self._units.get(address) == "HU" else scan
+
+    def _stored(self, address: Address) -> Scan:
+        """As its file says, decoded once."""
         entry = self.entry(address, "scan")
         if entry is None:
             return read(address)
@@ -196,6 +208,27 @@ class Decoded:
     def shape(self) -> tuple[int, ...]:
         """As of the array that all rows would make."""
         return (len(self), *self.row(0).shape)
+
+
+def declared_units(table: pd.DataFrame, image_columns: Sequence[str], units: str | None) -> dict[Address, str]:
+    """The images that are declared to be in Hounsfield units: all of them, or those of a column ``units``.
+
+    Raises:
+        InputError: The column says HU in some rows and something unknown in others, or the argument does.
+    """
+    if units not in (None, "HU"):
+        raise InputError(f"`units` is {units!r}.", '"HU" or None.', 'Say "HU" for CT, and nothing for other images.')
+    said = table["units"].astype(str).str.strip().str.casefold() if "units" in table.columns else None
+    if said is not None and (said == "hu").any():  # else the column is about something else
+        wrong = table.index[~said.isin(["hu", "relative", "0-255", ""])]
+        if len(wrong):
+            raise InputError(
+                f"The column 'units' holds HU in some rows and something else in {len(wrong)}, the first in row {wrong[0]}.",
+                "HU for CT in Hounsfield units, relative or blank for other images.",
+                "Correct the column.",
+            )
+    chosen = table if units == "HU" else table.iloc[:0] if said is None else table[said == "hu"]
+    return dict.fromkeys((str(one) for column in image_columns for one in chosen[column]), "HU")
 
 
 def remarks(facts: Sequence[PixelFacts]) -> list[str]:
@@ -266,15 +299,16 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _files(address: Address) -> list[Path]:
-    """The files behind an address."""
+def _files(address: Address) -> tuple[list[Path], str]:
+    """The files behind an address, and what is noted of others beside them."""
     path = Path(address)
     if path.is_file():
         voxels = path.with_suffix(".img")
-        return [path, voxels] if path.suffix.lower() == ".hdr" and voxels.is_file() else [path]
+        return ([path, voxels] if path.suffix.lower() == ".hdr" and voxels.is_file() else [path]), ""
     file = address.rpartition("#")[0]
     if file and Path(file).is_file():
-        return [Path(file)]
+        return [Path(file)], ""
     from easydl.images.series import one_series
 
-    return one_series(address).files
+    series = one_series(address)
+    return series.files, "".join(series.notes)

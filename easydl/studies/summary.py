@@ -108,7 +108,10 @@ def image_kind(seen: Sequence[PixelFacts], columns: int, name: str) -> ImageKind
     hounsfield = {one.units == "HU" for one in seen}
     if len(dimensions) > 1 or len(hounsfield) > 1:
         what = "images and volumes" if len(dimensions) > 1 else "CT in Hounsfield units and other images"
-        raise InputError(f"{name} mixes {what}.", "one kind of image in a study.", "Make a study of each kind.")
+        do = "Make a study of each kind."
+        if len(dimensions) == 1:
+            do += ' If all are CT, say so of the files that do not (NIfTI, TIFF): units="HU" (--units HU), or a column units.'
+        raise InputError(f"{name} mixes {what}.", "one kind of image in a study.", do)
     colour = columns == 1 and any(one.coloured for one in seen)
     known = [one.spacing_mm for one in seen if one.spacing_mm is not None]
     return ImageKind(
