@@ -19,6 +19,7 @@ from easydl.images.values import PADDED
 
 UNDECODABLE = ("1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.53", "1.2.840.10008.1.2.4.55")
 """JPEG encodings of 12 bits that no decoder with a permissive licence for Python reads."""
+PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 IN_SUBPROCESS = "gdcm"
 INVERTED = "MONOCHROME1: inverted, so that bone is bright"
 NO_HOUNSFIELD = "labelled CT but without RescaleSlope: the values are not Hounsfield units"
@@ -44,7 +45,7 @@ def check_image(dataset: Any, name: str) -> tuple[int, int, int, int]:
     Returns (frames, rows, columns, samples).
     """
     kind = sop_class(dataset)
-    keyword = next((key for key in ("PixelData", "FloatPixelData", "DoubleFloatPixelData") if key in dataset), None)
+    keyword = next((key for key in PIXELS if key in dataset), None)
     modality = str(dataset.get("Modality") or "").strip()
     is_segmentation = modality == "SEG" or str(dataset.get("SOPClassUID") or "") in SEGMENTATIONS
     if keyword is None:
@@ -90,6 +91,13 @@ def decode(dataset: Any, name: str, frame: int | None = None, *, checked: bool =
         values[outside] = np.nan
         notes.append(PADDED)
     return Pixels(values[..., None], units, notes)
+
+
+def drop_pixels(dataset: Any) -> None:
+    """Free the memory of pixels that have been decoded."""
+    for keyword in PIXELS:
+        if keyword in dataset:
+            del dataset[keyword]
 
 
 def _decoded(dataset: Any, name: str, frame: int | None, notes: list[str]) -> np.ndarray:
@@ -171,7 +179,7 @@ def _native(dataset: Any) -> np.ndarray | None:
 
 def _check_length(dataset: Any, name: str, frame: int | None, notes: list[str]) -> None:
     """Compare the bytes in the file with the bytes that the declared size needs (PS3.5 8.1.1)."""
-    keyword = next(key for key in ("PixelData", "FloatPixelData", "DoubleFloatPixelData") if key in dataset)
+    keyword = next(key for key in PIXELS if key in dataset)
     frames, rows, columns = int(dataset.get("NumberOfFrames") or 1), int(dataset.Rows), int(dataset.Columns)
     samples = int(dataset.get("SamplesPerPixel") or 1)
     bits = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}.get(keyword) or int(dataset.get("BitsAllocated") or 16)

@@ -36,7 +36,12 @@ MAX_RATIO, RATIO_FROM_BYTES = 100, 64_000_000
 
 def open_dicom(path: str | Path) -> Any:
     """A whole DICOM data set whose large values (pixels) are read from the disk only when they are asked for."""
-    return _dcmread(path, defer_size=DEFERRED_BYTES)
+    dataset = _dcmread(path, defer_size=DEFERRED_BYTES)
+    with header_errors(Path(path).name):
+        word = str(dataset.get("PhotometricInterpretation") or "")
+        if word != word.strip().upper():  # libraries take "monochrome1" for a word they do not know
+            dataset.PhotometricInterpretation = word.strip().upper()
+    return dataset
 
 
 def read_header(path: str | Path) -> Any:

@@ -23,7 +23,7 @@ COLOUR_SPACES = {"CMYK": "CMYK", "LAB": "CIE L*a*b*", "YCbCr": "YCbCr", "HSV": "
 SIDEWAYS = (5, 6, 7, 8)
 STANDARD_LUMINANCE = 3688
 """Sum of the luminance table of the JPEG standard (ITU-T T.81, table K.1), which encoders call quality 50."""
-PHOTOMETRIC, SAMPLES_PER_PIXEL = 262, 277
+PHOTOMETRIC, SAMPLES_PER_PIXEL, SAMPLE_FORMAT = 262, 277, 339
 DEEP_NOTE = "more than 8 bits a pixel: kept"
 ALPHA_NOTE = "transparent parts blended with black"
 PALETTE_NOTE = "the palette's numbers were taken as labels, not its colours"
@@ -76,7 +76,8 @@ def _decoded(path: str | Path, frame: int | None, labels: bool, notes: list[str]
         check_size((image.height, image.width, len(image.getbands())), name)
         _refuse_more_channels(image, name)
         mode = _raw_mode(image)
-        white_is_zero = getattr(image, "tag_v2", {}).get(PHOTOMETRIC, 1) == 0
+        tags = getattr(image, "tag_v2", {})
+        white_is_zero, unsigned = tags.get(PHOTOMETRIC, 1) == 0, tags.get(SAMPLE_FORMAT, (1,))[0] == 1
         _load(image, path)
         if image.info.get("icc_profile"):
             notes.append("colour profile not applied")
@@ -93,7 +94,9 @@ def _decoded(path: str | Path, frame: int | None, labels: bool, notes: list[str]
     if upright.mode in DEEP_GREY:
         notes.append(DEEP_NOTE)
         pixels = np.asarray(upright)
-        return (_black_is_zero(pixels, mode, name, notes) if white_is_zero else pixels)[..., None], True
+        if mode == "I;32N" and unsigned:  # Pillow holds 32 bits with a sign only
+            pixels = pixels.view(np.uint32)
+        return (_black_is_zero(pixels, name, notes) if white_is_zero else pixels)[..., None], True
     if labels and upright.mode == "P":
         return _palette_labels(upright, path, notes), False
     if labels and mode in ("L;2", "L;4"):
@@ -112,13 +115,12 @@ def _refuse_more_channels(image: Image.Image, name: str) -> None:
         )
 
 
-def _black_is_zero(pixels: np.ndarray, mode: str, name: str, notes: list[str]) -> np.ndarray:
+def _black_is_zero(pixels: np.ndarray, name: str, notes: list[str]) -> np.ndarray:
     """The grey values of a WhiteIsZero image the usual way round, as Pillow does it for 8 bits only (TIFF 6.0)."""
-    if pixels.dtype.kind == "f" or "S" in mode:
+    if pixels.dtype.kind != "u":
         raise unreadable(name, "it is shown inverted (WhiteIsZero) and has no highest value to invert about", "image")
-    bits = 32 if "32" in mode or pixels.dtype.itemsize > 4 else 12 if ";12" in mode else 16
     notes.append("WhiteIsZero: inverted, so that the highest value is white")
-    return 2.0**bits - 1 - pixels
+    return np.iinfo(pixels.dtype).max - pixels
 
 
 def _eight_bit(image: Image.Image, notes: list[str]) -> np.ndarray:

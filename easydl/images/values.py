@@ -42,14 +42,13 @@ def _doubts(values: np.ndarray, units: str | None) -> list[str]:
     low, high = float(values.min()), float(values.max())
     if units != "HU":
         return [UNKNOWN_UNITS] if units is None and low < LIKE_CT else []
+    if low < WRAPPED_HU[0] or high > WRAPPED_HU[1]:
+        wrapped = float(((values < WRAPPED_HU[0]) | (values > WRAPPED_HU[1])).mean())
+        if wrapped > NEGLIGIBLE_FRACTION:
+            return [f"{wrapped:.1%} of the pixels lie beyond any tissue: their sign may be declared wrongly"]
     if low >= 0 and high > 0:
         return ["no value below 0 HU, where fat and air lie: the offset of a CT may have been lost"]
-    if low >= WRAPPED_HU[0] and high <= WRAPPED_HU[1]:
-        return []
-    wrapped = float(((values < WRAPPED_HU[0]) | (values > WRAPPED_HU[1])).mean())
-    if wrapped <= NEGLIGIBLE_FRACTION:
-        return []
-    return [f"{wrapped:.1%} of the pixels lie beyond any tissue: their sign may be declared wrongly"]
+    return []
 
 
 def in_hounsfield(scan: Scan) -> Scan:

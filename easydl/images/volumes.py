@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from easydl.errors import InputError
-from easydl.images.decoding import Pixels, check_image, decode
+from easydl.images.decoding import Pixels, check_image, decode, drop_pixels
 from easydl.images.dicom import read_dicom, scan_of
 from easydl.images.headers import header_errors, numbers, open_dicom, pixel_spacing
 from easydl.images.scan import Scan
@@ -62,7 +62,7 @@ def _read(paths: list[Path], name: str) -> Scan:
         stack[place] = pixels.values
         units.add(pixels.units)
         all_notes |= dict.fromkeys(pixels.notes)
-        del dataset.PixelData
+        drop_pixels(dataset)
     if len(units) > 1:
         raise _refused(name, f"its slices are in different units ({', '.join(sorted(units))})", "slices of one kind")
     volume = Volume.from_attributes(

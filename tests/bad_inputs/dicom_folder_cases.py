@@ -190,7 +190,9 @@ def strange_folder(folder):
     odd.write_bytes(bytes(128) + b"DICM" + b"\xff" * 20)
     content = find_series(series)
     assert [len(found.files) for found in content.series] == [5]
-    assert [path for path, _ in content.unused] == [odd]
+    named = dict(content.unused)
+    assert set(named) == {odd, series / "loop", series / "pipe"}
+    assert "a link to a folder" in named[series / "loop"] and "a pipe" in named[series / "pipe"]
 
 
 def laterality(folder):
