@@ -35,6 +35,10 @@ Covariate = Annotated[
     list[str] | None, typer.Option(metavar="NAME=VALUE", help="Covariate of one image: age=61. Repeat it for several.")
 ]
 
+Units = Annotated[
+    str | None, typer.Option(metavar="HU", help="HU for CT in a file that does not say its units (NIfTI, TIFF).")
+]
+
 
 @app.command()
 def demo(
@@ -97,12 +101,13 @@ def predict(
     *,
     masks: SegmentationOptions,
     covariate: Covariate = None,
+    units: Units = None,
 ) -> None:
     """Apply a model: a table of probabilities or values, or a mask on the source grid."""
     import easydl
 
     prediction = easydl.predict(
-        easydl.load_model(model), source, covariates=_covariates(covariate), **masks.model_dump()
+        easydl.load_model(model), source, covariates=_covariates(covariate), units=units, **masks.model_dump()
     )
     typer.echo(f"Written: {prediction.save(output)}" if output else _table(prediction))
     for note in getattr(prediction, "notes", ()):
@@ -120,13 +125,13 @@ def saliency(
         str | None, typer.Option(help="The class, label or task to explain; the predicted class when not given.")
     ] = None,
     covariate: Covariate = None,
+    units: Units = None,
 ) -> None:
     """Show where a model looks, next to the original, with a verdict on whether to believe it."""
     import easydl
 
-    heatmap = easydl.saliency(
-        easydl.load_model(model), source, method=method, target=target, covariates=_covariates(covariate)
-    )
+    network, given = easydl.load_model(model), _covariates(covariate)
+    heatmap = easydl.saliency(network, source, method=method, target=target, covariates=given, units=units)
     verdict = f"{heatmap.verdict.level}: {heatmap.verdict.sentence}\n" if heatmap.verdict else ""
     typer.echo(f"{verdict}Written: {heatmap.save(output)}\n{RESEARCH_USE}")
 

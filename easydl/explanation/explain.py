@@ -38,6 +38,7 @@ def saliency(
     target: str | int | None = None,
     row: int = 0,
     covariates: Mapping[str, Any] | None = None,
+    units: str | None = None,
     verdict: bool = True,
     seed: int = 0,
 ) -> Heatmap:
@@ -55,6 +56,7 @@ def saliency(
             and its class, ``"cancer: yes"``; the first when None.
         row: Which image of a Study.
         covariates: For one image and a model with covariates, as for `easydl.predict`.
+        units: ``"HU"`` for CT in a file that does not say its units, as for `easydl.predict`.
         verdict: Whether to test the map; about as long again as the map itself times fifty.
         seed: Of the random networks and blobs the verdict uses.
 
@@ -79,7 +81,7 @@ def saliency(
             'Use method="gradcam".',
         )
     model, metadata = open_model(model)
-    scan, encoded, notes = _image(model, metadata, source, row, covariates)
+    scan, encoded, notes = _image(model, metadata, source, row, covariates, units)
     head, index = head_of(metadata, target)
     shown = _shown(model, metadata, scan, index)
     network = network_of(model, shown.size, head.name)
@@ -105,12 +107,17 @@ def saliency(
 
 
 def _image(
-    model: Any, metadata: ModelMetadata, source: Any, row: int, covariates: Mapping[str, Any] | None
+    model: Any,
+    metadata: ModelMetadata,
+    source: Any,
+    row: int,
+    covariates: Mapping[str, Any] | None,
+    units: str | None,
 ) -> tuple[Scan, np.ndarray | None, list[str]]:
     """The scan, its encoded covariates, and what must be known about them."""
     if isinstance(source, np.ndarray) and source.ndim == metadata.dimension:
         source = source[..., None]
-    source = as_source(source, metadata)
+    source = as_source(source, metadata, units)
     if isinstance(source, Scan):
         notes = covariate_notes(metadata, pd.DataFrame([dict(covariates or {})]))
         return source, case_covariates(metadata, covariates), notes

@@ -147,7 +147,7 @@ def header_errors(name: str) -> Iterator[None]:
     try:
         with quiet_libraries():
             yield
-    except (EasyDLError, MemoryError):
+    except (EasyDLError, MemoryError, RecursionError):
         raise
     except Exception as problem:  # each element is converted by its own code, with its own exceptions
         raise unreadable(name, "its header holds values that cannot be right") from problem

@@ -100,7 +100,7 @@ _remembered: dict[str, tuple[dict[str, int], SeriesFolder]] = {}
 def find_series(folder: str | Path, progress: Callable[[int, int], None] | None = None) -> SeriesFolder:
     """Group the DICOM files below a folder into series; projection images (CR, DX, MG, ...) stay single.
 
-    Called again in the same process, the result is repeated while no folder below has changed.
+    Called again in the same process, the result is repeated while no folder below and no refused file has changed.
 
     Args:
         folder: Where to look, sub-folders included.
@@ -124,6 +124,8 @@ def find_series(folder: str | Path, progress: Callable[[int, int], None] | None 
             )
     stamps = {path: _stamp(path) for path in {place, *(os.path.dirname(path) for path in paths)}}
     result = _grouped(entries(paths, progress), refused)
+    # A file that was refused may be repaired in its place, which changes no folder.
+    stamps |= {str(path): _stamp(str(path)) for path, _ in result.refused}
     while len(_remembered) >= REMEMBERED:
         _remembered.pop(next(iter(_remembered)))
     _remembered[place] = (stamps, result)

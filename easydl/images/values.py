@@ -51,8 +51,8 @@ def _doubts(values: np.ndarray, units: str | None) -> list[str]:
     return []
 
 
-def in_hounsfield(scan: Scan) -> Scan:
-    """A scan whose file does not say its units, in the Hounsfield units that a person says it holds.
+def in_hounsfield(scan: Scan, note: str = DECLARED_HU) -> Scan:
+    """A scan whose file does not say its units, in the Hounsfield units that it is said to hold.
 
     Raises:
         InputError: It is a photograph, or its header says something else.
@@ -69,7 +69,7 @@ def in_hounsfield(scan: Scan) -> Scan:
             'Leave units="HU" out, or say it in a column "units" for the rows that are CT.',
         )
     notes = [note for note in scan.notes if note != UNKNOWN_UNITS]
-    return replace(scan, units="HU", notes=(*notes, DECLARED_HU, *_doubts(scan.pixels, "HU")))
+    return replace(scan, units="HU", notes=(*notes, note, *_doubts(scan.pixels, "HU")))
 
 
 def _filled(values: np.ndarray, notes: list[str], name: str, labels: bool) -> np.ndarray:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from easydl.errors import InputError
 from easydl.images import Scan, read
+from easydl.images.values import UNKNOWN_UNITS, in_hounsfield
 from easydl.networks.metadata import ModelMetadata
 from easydl.options import SegmentationOptions, documented
 from easydl.prediction.calling import check_dimension, compiled
@@ -26,6 +27,9 @@ from easydl.studies.tables import pick, read_table
 from easydl.tasks import Task
 
 _TABLES = (".csv", ".tsv", ".xlsx")
+TAKEN_FOR_CT = (
+    "taken as Hounsfield units, which the model expects: the file does not say its units, and has values below -500"
+)
 
 
 @documented(SegmentationOptions)
@@ -34,6 +38,7 @@ def predict(
     source: Any,
     *,
     covariates: Mapping[str, Any] | None = None,
+    units: str | None = None,
     mirror: bool = False,
     largest_component: bool = False,
     fill_holes: bool = False,
@@ -46,6 +51,8 @@ def predict(
             ``(height, width[, channel])`` or ``(depth, height, width, channel)`` in the model's units.
         covariates: For one image and a model with covariates, their values by name: ``{"age": 61, "sex": "F"}``. What is
             not given counts as unknown, and a note says so. A study's come from its own columns.
+        units: ``"HU"`` says that files which do not say their units (NIfTI, TIFF) are CT in Hounsfield units. Not given,
+            a model of CT takes those with air in them for such, and a note says so.
         {options}
 
     Returns:
@@ -70,42 +77,51 @@ def predict(
     model, metadata = open_model(model)
     task = Task(metadata.task)
     options = mask_options(task, mirror=mirror, largest_component=largest_component, fill_holes=fill_holes)
-    source = as_source(source, metadata)
+    source = as_source(source, metadata, units)
     if not task.per_pixel:
         table = predict_image if isinstance(source, Scan) else predict_study
         return table(model, metadata, source, covariates)
     scan = source if isinstance(source, Scan) else _only_scan(source)
     check_dimension(metadata, scan)
     if task.makes_images:
-        return reconstruct(compiled(model), tuple(model.input_shape[1:-1]), metadata, scan)
-    notes = option_notes(options)
+        made = reconstruct(compiled(model), tuple(model.input_shape[1:-1]), metadata, scan)
+        return replace(made, notes=[*scan.notes, *made.notes])
+    notes = [*scan.notes, *option_notes(options)]
     mask = predict_mask(model, metadata, scan, notes, **options)
     return Segmentation(mask, scan, metadata.classes, metadata.label_values, notes)
 
 
-def as_source(source: Any, metadata: ModelMetadata) -> Study | Scan:
+def as_source(source: Any, metadata: ModelMetadata, units: str | None = None) -> Study | Scan:
     """A Study or a Scan from whatever was given. A table's labels are read when the model tells classes apart."""
+    given = _as_source(source, metadata, units)
+    if isinstance(given, Scan) and metadata.units == "HU" and UNKNOWN_UNITS in given.notes:
+        return in_hounsfield(given, TAKEN_FOR_CT)
+    return given
+
+
+def _as_source(source: Any, metadata: ModelMetadata, units: str | None) -> Study | Scan:
     if isinstance(source, (Study, Scan)):
         return source
     if isinstance(source, np.ndarray):
         pixels = source[..., None] if source.ndim == 2 else source
         # Such dark values are not grey values: taken for HU they are refused by a model of grey values, not cut off.
-        units = "HU" if metadata.units == "HU" or pixels.min() < -500 else "0-255"
-        return Scan(pixels.astype(np.float32), units, source="array")
+        kind = "HU" if metadata.units == "HU" or pixels.min() < -500 else "0-255"
+        return Scan(pixels.astype(np.float32), kind, source="array")
     with_labels = metadata.task in (Task.CLASSIFICATION, Task.SEGMENTATION)
     if isinstance(source, pd.DataFrame):
         frame = source if with_labels else _unlabelled(source)
-        return load(frame, patient="auto" if "patient" in source.columns else None)
+        return load(frame, patient="auto" if "patient" in source.columns else None, units=units)
     if isinstance(source, (str, Path)):
         path = Path(source)
         if path.suffix.lower() in _TABLES and not with_labels:
-            return replace(load(_unlabelled(read_table(path)[0]), root=path.resolve().parent), name=path.name)
+            table = load(_unlabelled(read_table(path)[0]), root=path.resolve().parent, units=units)
+            return replace(table, name=path.name)
         if path.suffix.lower() in _TABLES:
-            return load(path)
+            return load(path, units=units)
         if path.is_dir():
-            study = load(path)
+            study = load(path, units=units)
             return study if len(study) > 1 else study.scan(0)
-        return read(source)
+        return read(source, units=units)
     raise InputError(
         f"{type(source).__name__} is not a valid source.",
         "a study, a path, a Scan or an array.",

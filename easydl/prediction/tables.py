@@ -15,6 +15,7 @@ from easydl.prediction.calling import check_classes, compiled, inputs, with_cova
 from easydl.prediction.covariates import case_covariates, covariate_notes, study_covariates
 from easydl.prediction.results import Predictions, output_columns
 from easydl.studies import Study
+from easydl.studies.pixel_facts import counted
 
 BATCH = 16
 
@@ -26,7 +27,7 @@ def predict_image(
     encoded = case_covariates(metadata, covariates)
     outputs = _arrays(compiled(model)(with_covariates(inputs(model, scan), encoded)))
     rows = pd.DataFrame({"image": [scan.source], "patient": [scan.patient or ""]})
-    notes = covariate_notes(metadata, pd.DataFrame([dict(covariates or {})]))
+    notes = [*scan.notes, *covariate_notes(metadata, pd.DataFrame([dict(covariates or {})]))]
     return Predictions(
         _table(rows, outputs, metadata), metadata.classes, True, scan.source, metadata.task, dict(metadata.heads), notes
     )
@@ -45,7 +46,8 @@ def predict_study(
     labelled = study.task == metadata.task
     if labelled:
         check_classes(metadata, study)
-    outputs = _outputs(model, study)
+    notes: list[tuple[str, ...]] = []
+    outputs = _outputs(model, study, notes)
     kept = [*study.image_columns, "patient", *(["label"] if labelled and not metadata.heads else [])]
     rows = study.frame[[column for column in kept if column in study.frame.columns]].copy()
     for name in metadata.heads if labelled else ():
@@ -57,17 +59,23 @@ def predict_study(
         study.name,
         metadata.task,
         dict(metadata.heads),
-        covariate_notes(metadata, study.frame),
+        [*counted(notes), *covariate_notes(metadata, study.frame)],
     )
 
 
-def _outputs(model: Any, study: Study) -> Any:
-    """The model's outputs for every row; a dict by head where there are several."""
+def _outputs(model: Any, study: Study, notes: list[tuple[str, ...]]) -> Any:
+    """The model's outputs for every row; a dict by head where there are several. Adds the notes of every image."""
+
+    def one(row: int) -> np.ndarray:
+        scan = study.scan(row)
+        notes.append(scan.notes)
+        return inputs(model, scan)
+
     call, covariates = compiled(model), study_covariates(model, study)
     parts = []
     for begin in range(0, len(study), BATCH):
         rows = list(range(begin, min(begin + BATCH, len(study))))
-        batch = np.concatenate(study.each(lambda row: inputs(model, study.scan(row)), rows))
+        batch = np.concatenate(study.each(one, rows))
         parts.append(_arrays(call(with_covariates(batch, None if covariates is None else covariates[rows]))))
     if isinstance(parts[0], dict):
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -11,6 +11,7 @@ import pandas as pd
 
 from easydl.errors import EasyDLError, InputError
 from easydl.images.limits import is_ignored, is_nifti, is_raster
+from easydl.images.series import NAMED
 from easydl.studies import folders
 from easydl.studies.row_errors import many, problems
 
@@ -119,6 +120,12 @@ def with_facts(table: pd.DataFrame, image_columns: list[str], notes: list[str], 
         )
     if more:
         notes.append(more)
+    incomplete = [
+        f"{Path(address).name}: {facts[address].pop('unused')}" for address in facts if "unused" in facts[address]
+    ]
+    notes += incomplete[:NAMED]
+    if len(incomplete) > NAMED:
+        notes.append(f"and {len(incomplete) - NAMED} more volumes of which slices may be missing")
     per_file = pd.DataFrame([facts[address] for address in addresses], index=addresses).fillna("").astype(str)
     extra = per_file.loc[table[image_columns[0]]].set_axis(table.index)
     notes += _contradictions(table, extra)

@@ -13,7 +13,7 @@ from easydl.images.headers import header_facts, no_image, read_header
 from easydl.images.limits import is_dicom, is_ignored, is_nifti, is_raster
 from easydl.images.nifti import nifti_facts
 from easydl.images.raster import raster_facts
-from easydl.images.series import Series, find_series, one_series
+from easydl.images.series import NAMED, Series, find_series, one_series
 from easydl.studies.row_errors import many
 from easydl.studies.tables import SPLIT_NAMES
 
@@ -42,12 +42,12 @@ def class_folders(root: Path) -> tuple[dict[str, list[tuple[str, str, Path]]], l
         loose += [p for split in splits for p in split.iterdir() if p.is_file()]
     else:
         pairs = [("", child) for child in children]
-    other, nested = 0, []
+    other: list[Path] = []
+    nested: list[str] = []
     for split, folder in pairs:
         images = image_files(folder)
-        other += sum(len([name for name in names if not is_ignored(name)]) for _, _, names in _walk(folder)) - len(
-            images
-        )
+        every = [Path(base) / name for base, _, names in _walk(folder) for name in names if not is_ignored(name)]
+        other += [path for path in every if path not in set(images)]
         if not images:
             notes.append(f"the folder {folder.name!r} holds no images and is not a class")
             continue
@@ -60,7 +60,9 @@ def class_folders(root: Path) -> tuple[dict[str, list[tuple[str, str, Path]]], l
             f"{some(images_loose, 'image')} in no class folder {'was' if len(images_loose) == 1 else 'were'} not used"
         )
     if found and other:
-        notes.append(f"{many(other, 'file')} in the class folders skipped: not images")
+        notes.append(
+            f"{some(other, 'file')} in the class folders skipped: not {'an image' if len(other) == 1 else 'images'}"
+        )
     if nested:
         notes.append(
             f"the class folders {', '.join(map(repr, nested[:5]))} hold folders themselves: all images below count as the "
@@ -138,8 +140,7 @@ def frame_from_classes(root: Path, found: dict[str, list[tuple[str, str, Path]]]
             if split:
                 row["given_split"] = split
             rows.append(row)
-    if notes:
-        notes = [f"{len(notes)} DICOM files were excluded, the first: {notes[0]}"]
+    notes = _excluded(notes)
     return pd.DataFrame(rows, dtype=str).fillna(""), notes
 
 
@@ -161,12 +162,20 @@ def frame_from_dicom(root: Path) -> tuple[pd.DataFrame, list[str]]:
             "class folders with images, DICOM files, or a table (CSV, Excel) that lists the images.",
             "Choose the folder that holds them.",
         )
-    notes = [f"{len(refused)} files were excluded, the first: {refused[0][1]}"] if refused else []
+    notes = _excluded([reason for _, reason in refused])
     return pd.DataFrame({"image": [one.address for one in series]}, dtype=str), notes
+
+
+def _excluded(reasons: Sequence[str]) -> list[str]:
+    """How many DICOM files were excluded, and why, the first five by name."""
+    more = f"; and {len(reasons) - NAMED} more (easydl inspect names all)" if len(reasons) > NAMED else ""
+    return [f"{many(len(reasons), 'file')} excluded: {'; '.join(reasons[:NAMED])}{more}"] if reasons else []
 
 
 def file_facts(address: str) -> dict[str, str]:
     """What the file itself says, from its header: size, kind and, for DICOM, the safe fields and a pseudonym.
+
+    Of a volume of which slices may be missing, ``unused`` says which files beside it were not used.
 
     Raises:
         InputError: The file is missing or is none that easydl reads.
@@ -177,8 +186,9 @@ def file_facts(address: str) -> dict[str, str]:
     path = Path(address)
     exists = os.path.exists(path)  # unlike Path.exists, it takes any text for a name
     if path.is_dir() if exists else "#" in address:
-        files = one_series(address).files
-        return {**_dicom_facts(files[0]), "slices": str(len(files))}
+        series = one_series(address)
+        unused = {"unused": " ".join(series.notes)} if series.notes else {}
+        return {**_dicom_facts(series.files[0]), "slices": str(len(series.files)), **unused}
     if not exists:
         raise InputError(f"The file {address} does not exist.", "a file at this path.", "Correct the path.")
     if is_nifti(address):

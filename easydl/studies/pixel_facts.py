@@ -233,12 +233,17 @@ def declared_units(table: pd.DataFrame, image_columns: Sequence[str], units: str
 
 def remarks(facts: Sequence[PixelFacts]) -> list[str]:
     """What was assumed or repaired while reading, with the number of images each applies to."""
-    counts = Counter(note for one in facts for note in set(one.notes))
-    notes = [f"{count} of {len(facts)} images: {note}" for note, count in sorted(counts.items())]
+    notes = counted([one.notes for one in facts])
     colour = sum(one.coloured for one in facts)
     if 0 < colour < len(facts):
         notes.append(f"{colour} of {len(facts)} images are coloured and the others grey: they are brought to one kind")
     return notes
+
+
+def counted(notes: Sequence[Sequence[str]]) -> list[str]:
+    """The notes of images, each once with the number of images it applies to."""
+    counts = Counter(note for one in notes for note in set(one))
+    return [f"{count} of {len(notes)} images: {note}" for note, count in sorted(counts.items())]
 
 
 def compact(pixels: np.ndarray) -> np.ndarray:
