@@ -47,7 +47,8 @@ def class_folders(root: Path) -> tuple[dict[str, list[tuple[str, str, Path]]], l
     for split, folder in pairs:
         images = image_files(folder)
         every = [Path(base) / name for base, _, names in _walk(folder) for name in names if not is_ignored(name)]
-        other += [path for path in every if path not in set(images)]
+        used = set(images)
+        other += [path for path in every if path not in used]
         if not images:
             notes.append(f"the folder {folder.name!r} holds no images and is not a class")
             continue

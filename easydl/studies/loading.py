@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from easydl.errors import InputError
+from easydl.images.values import UNKNOWN_UNITS
 from easydl.options import LoadOptions, documented
 from easydl.studies import files, folders, pairing, tables
 from easydl.studies import labels as labels_
@@ -21,6 +22,7 @@ from easydl.studies.multitask import read_heads
 from easydl.studies.pixel_facts import ImageFiles, declared_units
 from easydl.studies.row_errors import problems
 from easydl.studies.study import Study
+from easydl.studies.summary import spread
 from easydl.tasks import Task
 
 
@@ -286,6 +288,8 @@ def _enough(study: Study) -> None:
     if "label" not in study.frame.columns or not task.per_image:
         return
     _ = study.kind  # a sample of the images is looked at, so that a mix of kinds is refused here
+    if any(UNKNOWN_UNITS in one.notes for one in study.facts(spread(len(study)))):
+        study.notes.append(f"some images: {UNKNOWN_UNITS}")
     if task == Task.MULTILABEL:
         fractions = zip(study.classes, study.targets().mean(axis=0), strict=True)
         flat = [name for name, fraction in fractions if fraction in (0, 1)]

@@ -425,7 +425,7 @@ def nested(folder):
     assert list(study.classes) == ["benign", "malignant"]
     said = " ".join(study.notes)
     assert "'empty' holds no images" in said
-    assert "1 file in the class folders skipped" in said
+    assert "1 file (notes.txt) in the class folders skipped" in said
     return study.notes
 
 

@@ -31,7 +31,7 @@ def folder(tmp_path):
 def test_a_folder_is_described_on_one_screen(folder):
     found = easydl.inspect(folder)
     assert found.counts == {
-        "files": 4 + 2 + 1 + 1 + 1 + 4 + 1 + 1, "DICOM": 7, "images": 4, "tables": 1, "other": 1, "refused": 2,
+        "files": 4 + 2 + 1 + 1 + 1 + 4 + 1 + 1, "DICOM": 7, "images": 4, "tables": 1, "refused": 3,
     }  # fmt: skip
     assert sum(number for name, number in found.counts.items() if name != "files") == found.counts["files"]
     assert found.patients == 3
@@ -40,7 +40,8 @@ def test_a_folder_is_described_on_one_screen(folder):
     text = found.text
     assert len(text.splitlines()) <= 24
     for words in ("Patients: 3", "1 x CT of 4 slices, 8 x 6 pixels", "2 x DX", "is a localizer", "4 PNG L, 32 x 32",
-                  "Refused: 2 files", "cut.dcm cannot be read", "broken.png"):  # fmt: skip
+                  "Refused: 3 files", "cut.dcm cannot be read", "broken.png",
+                  "letter.txt.bak is not in a format that easydl reads"):  # fmt: skip
         assert words in text
     assert "SECRET" not in json.dumps(found.to_dict())
     assert "Research use only" in repr(found)
@@ -82,7 +83,7 @@ def test_the_command_prints_words_and_json(folder):
     assert "Research use only" in words.output
     answer = json.loads(CliRunner().invoke(app, ["inspect", str(folder), "--json"]).output)
     assert answer["patients"] == 3
-    assert len(answer["refused"]) == 2
+    assert len(answer["refused"]) == 3
     assert {one["modality"] for one in answer["series"]} == {"CT", "DX"}
 
 
