@@ -161,6 +161,8 @@ def _described(header: Any, name: str) -> dict[str, Any]:
         if "Rows" not in header:
             raise no_image(header, name)
         refuse_mosaic(header, name)
+        for tag in ("BitsStored", "SamplesPerPixel"):  # or the file would fail later, and a study with it
+            int(header.get(tag) or 1)
     except EasyDLError as problem:
         return {"refused": problem.found.rstrip("."), "series": series}
     return {

@@ -9,6 +9,7 @@ import numpy as np
 
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.fileio import replacing
+from easydl.images.headers import open_dicom
 from easydl.images.quiet import quiet_libraries
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ SERIES_DESCRIPTION = "RESEARCH ONLY - easydl segmentation"
 def write_seg(segmentation: Segmentation, path: str | Path) -> Path:
     """Write a predicted mask as a binary DICOM Segmentation (PS3.3 A.51, C.8.20); see `Segmentation.to_dicom`."""
     import highdicom
-    import pydicom
     from highdicom.sr.coding import CodedConcept
     from pydicom.uid import generate_uid
 
@@ -55,7 +55,7 @@ def write_seg(segmentation: Segmentation, path: str | Path) -> Path:
     for number, k in enumerate(present, 1):
         numbered[segmentation.mask == k] = number
     try:
-        sources = [pydicom.dcmread(file) for file in files]
+        sources = [open_dicom(file) for file in files]
         volume = highdicom.Volume(numbered, segmentation.scan.affine, coordinate_system="PATIENT")
         written = highdicom.seg.Segmentation(
             source_images=sources,

@@ -171,6 +171,21 @@ def test_memory_and_depth_are_one_sentence(tmp_path, monkeypatch, error, text, n
         read(path)
 
 
+def test_an_element_that_the_pixels_need_is_looked_at_with_the_header(tmp_path):
+    """BitsStored of three bytes: one file is refused, and the study has the others."""
+    for k in range(3):
+        dicom_slice(tmp_path / f"{k}.dcm", VOLUME[k], Modality="DX", SOPInstanceUID=f"1.2.{k}")
+    odd = tmp_path / "1.dcm"
+    raw = odd.read_bytes()
+    tag = b"\x28\x00\x01\x01US"
+    odd.write_bytes(raw.replace(tag + b"\x02\x00\x10\x00", tag + b"\x03\x00\x10\x00\x00"))
+    assert odd.read_bytes() != raw
+    study = easydl.load(tmp_path)
+    assert [Path(path).name for path in study.frame["image"]] == ["0.dcm", "2.dcm"]
+    assert any("1.dcm cannot be read" in note for note in study.notes)
+    assert len(study.digests()) == 2
+
+
 @pytest.mark.parametrize(
     "kind", [KeyError, RuntimeError, NotImplementedError, AssertionError, UnicodeError, ZeroDivisionError]
 )
