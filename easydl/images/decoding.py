@@ -20,6 +20,8 @@ from easydl.images.values import PADDED
 UNDECODABLE = ("1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.53", "1.2.840.10008.1.2.4.55")
 """JPEG encodings of 12 bits that no decoder with a permissive licence for Python reads."""
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+STREAM_STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51")
+"""The first bytes of a JPEG or JPEG-LS and of a JPEG 2000 image."""
 IN_SUBPROCESS = "gdcm"
 INVERTED = "MONOCHROME1: inverted, so that bone is bright"
 NO_HOUNSFIELD = "labelled CT but without RescaleSlope: the values are not Hounsfield units"
@@ -118,8 +120,9 @@ def _decoded(dataset: Any, name: str, frame: int | None, notes: list[str]) -> np
             if native:
                 stored = pixel_array(dataset, index=frame, correct_unused_bits=False)
             else:
+                _check_streams(dataset, name, frame)
                 stored = _decompressed(dataset, syntax, frame)
-    except MemoryError:
+    except (InputError, MemoryError):
         raise
     except Exception as problem:
         how = (
@@ -137,6 +140,16 @@ def _decoded(dataset: Any, name: str, frame: int | None, notes: list[str]) -> np
     if frame is None and stored.ndim == 3 + has_colour and len(stored) > frames:
         raise _surplus(name, frames, len(stored))
     return stored
+
+
+def _check_streams(dataset: Any, name: str, frame: int | None) -> None:
+    """Refuse more compressed images than frames: decoders join them, and read the first (PS3.5 A.4)."""
+    from pydicom.encaps import generate_fragments
+
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    held = sum(fragment.startswith(STREAM_STARTS) for fragment in generate_fragments(dataset.PixelData))
+    if frame is None and held > frames:
+        raise _surplus(name, frames, held)
 
 
 def _surplus(name: str, frames: int, held: int) -> InputError:

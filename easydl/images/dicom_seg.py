@@ -8,7 +8,7 @@ import numpy as np
 
 from easydl.errors import InputError
 from easydl.images.geometry import aligned, moved, with_thickness
-from easydl.images.headers import SEGMENTATIONS, open_dicom, read_header
+from easydl.images.headers import SEGMENTATIONS, header_errors, open_dicom, read_header
 from easydl.images.limits import is_dicom
 from easydl.images.quiet import quiet_libraries
 from easydl.images.scan import Scan
@@ -17,7 +17,10 @@ from easydl.images.scan import Scan
 @quiet_libraries()
 def is_segmentation(path: str | Path) -> bool:
     """Whether a file is a DICOM Segmentation."""
-    return is_dicom(path) and str(read_header(path).get("SOPClassUID") or "") in SEGMENTATIONS
+    if not is_dicom(path):
+        return False
+    with header_errors(Path(path).name):
+        return str(read_header(path).get("SOPClassUID") or "") in SEGMENTATIONS
 
 
 @quiet_libraries()

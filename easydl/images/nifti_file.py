@@ -10,7 +10,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from easydl.errors import InputError
-from easydl.images.file_errors import missing, unreadable, unsupported
+from easydl.images.file_errors import missing, refuse_special, unreadable, unsupported
 
 MAX_STREAM_BYTES = 4_000_000_000
 """Bytes that one file may declare, all its time points together."""
@@ -39,6 +39,7 @@ def nifti_header(path: Path) -> Header:
     from nibabel.nifti1 import Nifti1Header
     from nibabel.nifti2 import Nifti2Header
 
+    refuse_special(path)
     if not path.is_file():
         raise missing(path)
     try:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from easydl.errors import InputError
-from easydl.images.file_errors import missing, unreadable, unsupported
+from easydl.images.file_errors import missing, refuse_special, unreadable, unsupported
 from easydl.images.limits import MAX_PIXELS, check_size
 from easydl.images.quiet import quiet_libraries
 from easydl.images.scan import Scan
@@ -247,6 +247,7 @@ def _rotation(image: Image.Image) -> int:
 
 
 def _open(path: str | Path) -> Image.Image:
+    refuse_special(path)
     try:
         with quiet_libraries():  # Pillow warns of sizes that are beyond our own limit anyway.
             image = Image.open(path, formats=FORMATS)

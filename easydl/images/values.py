@@ -33,13 +33,13 @@ def settled(values: np.ndarray, units: str | None, notes: list[str], name: str, 
     low, high = float(values.min()), float(values.max())
     if not (math.isfinite(low) and math.isfinite(high)):  # NaN and infinity both show in the extremes.
         values = _filled(values, notes, name, labels)
-    notes += [] if labels else [note for note in _doubts(values, units) if note not in notes]
+        low, high = float(values.min()), float(values.max())
+    notes += [] if labels else [note for note in _doubts(values, units, low, high) if note not in notes]
     return np.asarray(values, np.float32)
 
 
-def _doubts(values: np.ndarray, units: str | None) -> list[str]:
-    """What speaks for or against Hounsfield units, as notes."""
-    low, high = float(values.min()), float(values.max())
+def _doubts(values: np.ndarray, units: str | None, low: float, high: float) -> list[str]:
+    """What speaks for or against Hounsfield units, as notes; ``low`` and ``high`` are the extremes."""
     if units != "HU":
         return [UNKNOWN_UNITS] if units is None and low < LIKE_CT else []
     if low < WRAPPED_HU[0] or high > WRAPPED_HU[1]:
@@ -69,7 +69,8 @@ def in_hounsfield(scan: Scan, note: str = DECLARED_HU) -> Scan:
             'Leave units="HU" out, or say it in a column "units" for the rows that are CT.',
         )
     notes = [note for note in scan.notes if note != UNKNOWN_UNITS]
-    return replace(scan, units="HU", notes=(*notes, note, *_doubts(scan.pixels, "HU")))
+    doubts = _doubts(scan.pixels, "HU", float(scan.pixels.min()), float(scan.pixels.max()))
+    return replace(scan, units="HU", notes=(*notes, note, *doubts))
 
 
 def _filled(values: np.ndarray, notes: list[str], name: str, labels: bool) -> np.ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from easydl.errors import InputError
-from easydl.images.headers import header_facts, no_image, read_header
+from easydl.images.headers import header_errors, header_facts, no_image, read_header
 from easydl.images.limits import is_dicom, is_ignored, is_nifti, is_raster
 from easydl.images.nifti import nifti_facts
 from easydl.images.raster import raster_facts
@@ -201,9 +201,10 @@ def file_facts(address: str) -> dict[str, str]:
 
 def _dicom_facts(path: Path) -> dict[str, str]:
     header = read_header(path)
-    if "Rows" not in header:
-        raise no_image(header, path.name)
-    return header_facts(header)
+    with header_errors(path.name):
+        if "Rows" not in header:
+            raise no_image(header, path.name)
+        return header_facts(header)
 
 
 def _class_folder(root: Path, label: str, path: Path) -> Path:

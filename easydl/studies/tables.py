@@ -12,6 +12,7 @@ from zipfile import BadZipFile
 import pandas as pd
 
 from easydl.errors import EasyDLError, InputError
+from easydl.images.file_errors import refuse_special
 from easydl.studies.row_errors import many
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx")
@@ -54,6 +55,7 @@ def read_table(path: str | Path) -> tuple[pd.DataFrame, list[str]]:
         InputError: Missing, empty, unreadable, with a column named twice, or an old or macro workbook.
     """
     path = Path(path)
+    refuse_special(path)
     if not path.is_file():
         raise InputError(f"The table {path} does not exist.", "a CSV or Excel file.", "Correct the path.")
     if path.suffix.lower() in OLD_WORKBOOKS:
@@ -70,7 +72,7 @@ def read_table(path: str | Path) -> tuple[pd.DataFrame, list[str]]:
             raw, notes = _read_text(path)
     except EasyDLError:
         raise
-    except (ValueError, KeyError, OSError, SyntaxError, BadZipFile, pd.errors.ParserError) as problem:
+    except (ValueError, KeyError, OSError, SyntaxError, BadZipFile, pd.errors.ParserError, MemoryError) as problem:
         why = (str(problem).strip().splitlines() or [type(problem).__name__])[0].rstrip(".")
         raise InputError(
             f"{path.name} cannot be read as a table: {why}.",

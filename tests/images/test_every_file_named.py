@@ -205,3 +205,20 @@ def test_any_exception_of_a_header_is_one_refusal_of_one_file(tmp_path, monkeypa
     content = find_series(tmp_path / "s")
     assert [len(series.files) for series in content.series] == [8]
     assert [path for path, _ in content.refused] == [odd]
+
+
+def test_a_table_names_the_row_of_an_odd_element_or_a_pipe(tmp_path):
+    """What `file_facts` reads by itself, without the index."""
+    for k in range(3):
+        dicom_slice(tmp_path / f"{k}.dcm", VOLUME[k], SOPInstanceUID=f"1.2.{k}")
+    raw = (tmp_path / "1.dcm").read_bytes()
+    (tmp_path / "1.dcm").write_bytes(raw.replace(b"\x10\x00\x40\x00CS\x02\x00F ", b"\x10\x00\x40\x00FD\x02\x00F "))
+    assert (tmp_path / "1.dcm").read_bytes() != raw
+    os.mkfifo(tmp_path / "3.png")
+    (tmp_path / "t.csv").write_text("image,patient\n0.dcm,1\n1.dcm,2\n2.dcm,3\n3.png,4\n")
+    with pytest.raises(InputError) as caught:
+        easydl.load(tmp_path / "t.csv")
+    assert [problem[:6] for problem in caught.value.problems] == ["row 3:", "row 5:"]
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(InputError, match="not an ordinary file"):
+        easydl.load(tmp_path / "pipe.csv")

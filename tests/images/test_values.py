@@ -167,6 +167,23 @@ def test_surplus_compressed_frames_are_refused_too_and_a_named_frame_is_read(tmp
     same(read(f"{path}#1"), PICTURE)
 
 
+def test_surplus_compressed_frames_without_a_table_of_offsets_are_refused(tmp_path):
+    from pydicom.encaps import encapsulate
+
+    picture = np.kron(PICTURE, np.ones((8, 8), np.uint16))  # JPEG 2000 has a smallest size
+    path = dicom_slice(tmp_path / "a.dcm", picture, **PLAIN)
+    dataset = pydicom.dcmread(path)
+    dataset.compress("1.2.840.10008.1.2.4.90", generate_instance_uid=False)
+    stream = list(pydicom.encaps.generate_fragments(dataset.PixelData))[-1]
+    dataset.PixelData = encapsulate([stream] * 3, has_bot=False)
+    dataset.save_as(path)
+    with pytest.raises(InputError, match="says it holds 1 frame and holds 3"):
+        read(path)
+    dataset.NumberOfFrames = 3
+    dataset.save_as(path)
+    same(read(f"{path}#3"), picture)
+
+
 @pytest.mark.parametrize("way", ["file", "series"])
 def test_float_pixels_with_blanks_are_filled_and_counted(tmp_path, way):
     values = PICTURE.astype(np.float32) / 3
