@@ -132,12 +132,12 @@ class LoadOptions(Options):
         "folder; paths that lead out of it are refused. In a DataFrame, paths are relative to the working directory and "
         "may lead anywhere.",
     )
-    units: Literal["HU"] | None = Field(
-        None,
+    units: Literal["auto", "HU"] = Field(
+        "auto",
         title="Units of the values",
         description='``"HU"`` says that the images are CT in Hounsfield units where their files do not say so (NIfTI, '
-        "TIFF); a column ``units`` of the table says it row by row. DICOM says it by itself. Not given, the values of such "
-        "files count as relative.",
+        'TIFF); a column ``units`` of the table says it row by row. ``"auto"`` takes what the files say, as DICOM does; '
+        "the values of other files are relative.",
     )
     merge_labels: bool = Field(
         False,

@@ -36,7 +36,7 @@ Covariate = Annotated[
 ]
 
 Units = Annotated[
-    str | None, typer.Option(metavar="HU", help="HU for CT in a file that does not say its units (NIfTI, TIFF).")
+    str, typer.Option(metavar="auto|HU", help="HU for CT in a file that does not say its units (NIfTI, TIFF).")
 ]
 
 
@@ -101,7 +101,7 @@ def predict(
     *,
     masks: SegmentationOptions,
     covariate: Covariate = None,
-    units: Units = None,
+    units: Units = "auto",
 ) -> None:
     """Apply a model: a table of probabilities or values, or a mask on the source grid."""
     import easydl
@@ -125,7 +125,7 @@ def saliency(
         str | None, typer.Option(help="The class, label or task to explain; the predicted class when not given.")
     ] = None,
     covariate: Covariate = None,
-    units: Units = None,
+    units: Units = "auto",
 ) -> None:
     """Show where a model looks, next to the original, with a verdict on whether to believe it."""
     import easydl

@@ -38,7 +38,7 @@ def saliency(
     target: str | int | None = None,
     row: int = 0,
     covariates: Mapping[str, Any] | None = None,
-    units: str | None = None,
+    units: str = "auto",
     verdict: bool = True,
     seed: int = 0,
 ) -> Heatmap:
@@ -112,7 +112,7 @@ def _image(
     source: Any,
     row: int,
     covariates: Mapping[str, Any] | None,
-    units: str | None,
+    units: str,
 ) -> tuple[Scan, np.ndarray | None, list[str]]:
     """The scan, its encoded covariates, and what must be known about them."""
     if isinstance(source, np.ndarray) and source.ndim == metadata.dimension:

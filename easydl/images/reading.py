@@ -12,7 +12,7 @@ from easydl.images.scan import Scan
 from easydl.images.values import in_hounsfield
 
 
-def read(path: str | Path, *, labels: bool = False, units: str | None = None) -> Scan:
+def read(path: str | Path, *, labels: bool = False, units: str = "auto") -> Scan:
     """Read one image or volume, whatever its format.
 
     Args:
@@ -32,8 +32,8 @@ def read(path: str | Path, *, labels: bool = False, units: str | None = None) ->
         >>> scan.shape, scan.units  # doctest: +SKIP
         ((512, 512), 'HU')
     """
-    if units not in (None, "HU"):
-        raise InputError(f"`units` is {units!r}.", '"HU" or None.', 'Say "HU" for CT, and nothing for other images.')
+    if units not in ("auto", "HU"):
+        raise InputError(f"`units` is {units!r}.", '"auto" or "HU".', 'Say "HU" for CT, and nothing for other images.')
     with file_limits(path):
         scan = _read(str(path), labels)
         return in_hounsfield(scan) if units == "HU" else scan

@@ -38,7 +38,7 @@ def predict(
     source: Any,
     *,
     covariates: Mapping[str, Any] | None = None,
-    units: str | None = None,
+    units: str = "auto",
     mirror: bool = False,
     largest_component: bool = False,
     fill_holes: bool = False,
@@ -91,7 +91,7 @@ def predict(
     return Segmentation(mask, scan, metadata.classes, metadata.label_values, notes)
 
 
-def as_source(source: Any, metadata: ModelMetadata, units: str | None = None) -> Study | Scan:
+def as_source(source: Any, metadata: ModelMetadata, units: str = "auto") -> Study | Scan:
     """A Study or a Scan from whatever was given. A table's labels are read when the model tells classes apart."""
     given = _as_source(source, metadata, units)
     if isinstance(given, Scan) and metadata.units == "HU" and UNKNOWN_UNITS in given.notes:
@@ -99,7 +99,7 @@ def as_source(source: Any, metadata: ModelMetadata, units: str | None = None) ->
     return given
 
 
-def _as_source(source: Any, metadata: ModelMetadata, units: str | None) -> Study | Scan:
+def _as_source(source: Any, metadata: ModelMetadata, units: str) -> Study | Scan:
     if isinstance(source, (Study, Scan)):
         return source
     if isinstance(source, np.ndarray):

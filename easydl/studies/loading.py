@@ -41,7 +41,7 @@ def load(
     raters: Sequence[str] | None = None,
     heads: Sequence[str] | Mapping[str, Sequence[str] | int] | None = None,
     root: str | Path | None = None,
-    units: str | None = None,
+    units: str = "auto",
     merge_labels: bool = False,
     resample_masks: bool = False,
     collapse_instances: bool = False,

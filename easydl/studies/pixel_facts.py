@@ -210,14 +210,14 @@ class Decoded:
         return (len(self), *self.row(0).shape)
 
 
-def declared_units(table: pd.DataFrame, image_columns: Sequence[str], units: str | None) -> dict[Address, str]:
+def declared_units(table: pd.DataFrame, image_columns: Sequence[str], units: str) -> dict[Address, str]:
     """The images that are declared to be in Hounsfield units: all of them, or those of a column ``units``.
 
     Raises:
         InputError: The column says HU in some rows and something unknown in others, or the argument does.
     """
-    if units not in (None, "HU"):
-        raise InputError(f"`units` is {units!r}.", '"HU" or None.', 'Say "HU" for CT, and nothing for other images.')
+    if units not in ("auto", "HU"):
+        raise InputError(f"`units` is {units!r}.", '"auto" or "HU".', 'Say "HU" for CT, and nothing for other images.')
     said = table["units"].astype(str).str.strip().str.casefold() if "units" in table.columns else None
     if said is not None and (said == "hu").any():  # else the column is about something else
         wrong = table.index[~said.isin(["hu", "relative", "0-255", ""])]
