@@ -90,7 +90,7 @@ def test_other_masks_losses_and_images_are_another_training(tmp_path, keys):
 
 
 def test_a_damaged_checkpoint_counts_as_none(tmp_path):
-    facts = np.frombuffer(json.dumps({"key": "k", "counts": [1, 0, 0, 0]}).encode(), np.uint8)
+    facts = np.frombuffer(json.dumps({"key": "k", "counts": [1, 0, 0, 0, 0]}).encode(), np.uint8)
     np.savez(tmp_path / NAME, facts=facts, a0=np.arange(1000.0))
     np.testing.assert_array_equal(load_checkpoint(tmp_path, "k").weights[0], np.arange(1000.0))
     assert load_checkpoint(tmp_path, "another") is None
