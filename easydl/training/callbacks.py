@@ -29,7 +29,8 @@ class Progress(keras.callbacks.Callback):
         self.measured: dict[str, float] = {}
         """What was decided by the clock, which a training that goes on has to keep to."""
         self.key, self.resumed = "", 0
-        self._before, self._begun, self._full = 0.0, time.monotonic(), ""
+        self._before, self._begun = 0.0, time.monotonic()
+        self._without: set[str] = set()
         self._looked = self._beat = 0.0
 
     @property
@@ -59,21 +60,21 @@ class Progress(keras.callbacks.Callback):
             write_status(self.folder, **facts)
 
     @contextmanager
-    def on_a_full_disk(self) -> Iterator[None]:
-        """Inside, a full disk ends nothing: the training goes on, and says so here and in the status."""
+    def on_a_full_disk(self, file: str) -> Iterator[None]:
+        """Inside, a full disk ends nothing: the training goes on without this file, and says so here and in the status."""
         try:
             yield
         except DiskFullError as problem:
-            if not self._full:
-                self._full = (
-                    f"{problem.found} The training goes on, but what it reaches is not saved until there is room."
-                )
-                self.say(self._full)
-            self.status(message=self._full)
+            sentence = f"{problem.found} The training goes on, but is not saved until there is room."
+            if not self._without:
+                self.say(sentence)
+            self._without.add(file)
+            self.status(message=sentence)
         else:
-            if self._full:
-                self._full = ""
-                self.status(message="There is room on the disk again.")
+            if file in self._without:
+                self._without.remove(file)
+                if not self._without:
+                    self.status(message="There is room on the disk again.")
 
     def say(self, *sentences: str) -> None:
         """Print sentences, a line each, unless silence was chosen."""
@@ -108,7 +109,7 @@ class Progress(keras.callbacks.Callback):
         writer = csv.DictWriter(text, self._columns(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        with self.on_a_full_disk():
+        with self.on_a_full_disk("history.csv"):
             write_text(self.folder / "history.csv", text.getvalue())
         self.status(epoch=epoch + 1, epochs=self.stage_epochs, metrics=values)
 

@@ -97,7 +97,7 @@ class Checkpoint(keras.callbacks.Callback):
         average = self.averaged.mean if self.averaged else []
         weights, optimizer, random = self.model.weights, self.model.optimizer.variables, _random(self.model)
         parts = (weights, optimizer, early.best_weights or [], average, random)
-        with self.progress.on_a_full_disk():
+        with self.progress.on_a_full_disk(NAME):
             save_state(self.progress.folder, State(facts, *(list(map(np.asarray, part)) for part in parts)))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,17 +142,19 @@ def run_stage(stage: Stage, objective: Objective, data: Data, progress: Progress
         shuffle=False,
     )
     try:
-        _check_finite(model, stage, done.epoch[-1] + 1 if done.epoch else first)
+        _check_finite(model, stage, done.epoch[-1] + 1 if done.epoch else first, progress.rows)
     except ModelError:
         if folder is not None:
             (folder / NAME).unlink(missing_ok=True)
         raise
 
 
-def _check_finite(model: keras.Model, stage: Stage, epoch: int) -> None:
-    if not all(np.isfinite(weights).all() for weights in model.get_weights()):
+def _check_finite(model: keras.Model, stage: Stage, epoch: int, rows: Sequence[dict[str, Any]]) -> None:
+    # The epochs that every network needs to begin with are no result, whichever of them was the best.
+    early = epoch <= stage.settle and bool(rows) and not np.isfinite(rows[-1]["loss"])
+    if early or not all(np.isfinite(weights).all() for weights in model.get_weights()):
         raise ModelError(
-            f"The training diverged in epoch {epoch} ({stage.name}): the weights are not finite any more.",
+            f"The training diverged in epoch {epoch} ({stage.name}): its loss or its weights are not finite any more.",
             "a loss that falls.",
             f"Choose a learning_rate below {stage.learning_rate:g}, and look for images or values that are far off "
             "(easydl.audit).",

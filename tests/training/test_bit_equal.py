@@ -1,14 +1,19 @@
 """A training that is killed and resumed ends with the very weights of one that was never interrupted (on a CPU)."""
 
 import json
+import random
+import subprocess
+import sys
+import time
 
 import keras
 import numpy as np
 import pytest
+from made import nifti_study, png_study
 from small_models import as_pretrained, tiny
 
 import easydl
-from easydl.networks import metadata_of
+from easydl.networks import load_network, metadata_of
 from easydl.training import checkpoint, mixed_precision
 
 EPOCHS = 4
@@ -99,3 +104,54 @@ def test_the_race_for_half_precision_is_run_once(masked_parts, interrupted, few_
 
     interrupted(fit, 1)
     assert len(races) == 1
+
+
+CHILD = """
+import json, sys
+sys.path[:0] = json.loads(sys.argv[5])
+import easydl, test_bit_equal
+from easydl.training import checkpoint
+checkpoint.LEAST_SECONDS = 0
+fit, _ = test_bit_equal.WAYS[sys.argv[1]]
+fit(easydl.load(sys.argv[2]).split(seed=1), sys.argv[3])
+"""
+KILLS = {"classification": 8, "fine-tuning": 6, "3D": 6}
+
+
+@pytest.mark.everything
+@pytest.mark.parametrize("way", WAYS)
+def test_killed_at_random_moments_it_still_ends_with_the_same_weights(way, tmp_path):
+    """Killed, not asked: also while it reads, between two files, and while it writes the model."""
+    made = nifti_study(tmp_path / "study", cases=9) if way == "3D" else png_study(tmp_path / "study", per_class=12)
+
+    def child(run):
+        run.mkdir(exist_ok=True)
+        return subprocess.Popen([sys.executable, "-c", CHILD, way, str(made), str(run), "", json.dumps(sys.path)])
+
+    begun = time.monotonic()
+    assert child(tmp_path / "whole").wait() == 0
+    took, rng, killed = time.monotonic() - begun, random.Random(way), 0
+    for number in range(20 * KILLS[way]):
+        process = child(tmp_path / "run")
+        try:
+            # A quarter of the moments when it has hardly begun, the others when it trains.
+            process.wait(rng.uniform(0.05, 1.0) * took if number % 4 else rng.uniform(0.01, 0.3) * took)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            killed += 1
+        if killed >= KILLS[way]:
+            break
+        if (tmp_path / "run" / "model.keras").exists():
+            compare(tmp_path)
+            for path in (tmp_path / "run").iterdir():
+                path.unlink()
+    assert killed == KILLS[way]
+    assert child(tmp_path / "run").wait() == 0
+    compare(tmp_path)
+
+
+def compare(folder):
+    whole, resumed = (load_network(folder / name / "model.keras") for name in ("whole", "run"))
+    assert equal(whole, resumed)
+    assert (folder / "whole" / "history.csv").read_text() == (folder / "run" / "history.csv").read_text()
