@@ -47,6 +47,10 @@ class RunError(EasyDLError):
     """A run folder that cannot be used: busy, incomplete, or not a run folder."""
 
 
+class DiskFullError(RunError, OSError):
+    """A disk without room for a file that has to be written."""
+
+
 class Stopped(Exception):
     """A run was stopped on request. Not an error: what was finished is kept."""
 

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
+
+from easydl.errors import DiskFullError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 DRAFT = ".draft-"
 """How the names of files begin that are not whole yet; a killed process leaves them behind."""
+_DRAFTS = (f"{DRAFT}*", ".*.tmp.keras")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?")
 
@@ -40,17 +46,56 @@ def replacing(path: str | Path, *, mode: int = 0o644) -> Iterator[Path]:
         ...     image.to_filename(draft)
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=DRAFT, suffix="".join(path.suffixes[-2:]))
-    os.close(handle)
-    draft = Path(name)
+    draft = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=DRAFT, suffix="".join(path.suffixes[-2:]))
+        draft = Path(name)
+        os.close(handle)
         yield draft
         os.chmod(draft, mode)
         os.replace(draft, path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
+    except BaseException as problem:
+        if draft is not None:
+            draft.unlink(missing_ok=True)
+        if not isinstance(problem, DiskFullError) and is_disk_full(problem):
+            raise disk_full(path) from problem
         raise
+
+
+def is_disk_full(problem: BaseException) -> bool:
+    """Whether an error means that the disk has no room; HDF5 says so in its text alone."""
+    full = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+    if isinstance(problem, DiskFullError):
+        return True
+    if isinstance(problem, OSError) and problem.errno is not None:
+        return problem.errno in full
+    return isinstance(problem, (OSError, RuntimeError)) and bool(re.search(r"errno = (28|122)\b", str(problem)))
+
+
+def disk_full(path: Path) -> DiskFullError:
+    """The error for a file that a full disk has no room for."""
+    free = ""
+    with suppress(OSError):
+        free = f": {shutil.disk_usage(path.parent).free / 1e6:,.0f} MB are free"
+    return DiskFullError(
+        f"The disk of the folder {path.parent} is full{free}.",
+        f"room for {path.name} there.",
+        "Free some space, then go on. What was written before is unchanged.",
+    )
+
+
+def remove_drafts(folder: str | Path) -> int:
+    """Remove what killed processes left unfinished in a folder and the folders in it, which nobody else may be writing to.
+
+    Returns:
+        How many files were removed.
+    """
+    found = [path for name in _DRAFTS for path in chain(Path(folder).glob(name), Path(folder).glob(f"*/{name}"))]
+    for path in found:
+        with suppress(OSError):
+            path.unlink()
+    return len(found)
 
 
 def write_text(path: str | Path, text: str) -> Path:
@@ -114,12 +159,33 @@ def inert(cell: Any) -> Any:
 
 def write_status(folder: Path, **changes: Any) -> dict[str, Any]:
     """Change fields of a run folder's ``status.json``; the heartbeat and the process number are always set."""
-    path = folder / "status.json"
-    try:
-        status = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        status = {}
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    status = {"started": now, "error": None, **status, **changes, "heartbeat": now, "pid": os.getpid()}
-    write_text(path, json.dumps(status, indent=1))
+    status = {"started": now, "error": None, **read_status(folder), **changes, "heartbeat": now, "pid": os.getpid()}
+    path, text = folder / "status.json", json.dumps(status, indent=1)
+    try:
+        write_text(path, text)
+    except DiskFullError:
+        if not _into_its_own_room(path, text.encode()):
+            raise
     return status
+
+
+def read_status(folder: Path) -> dict[str, Any]:
+    """What a run folder's ``status.json`` holds; empty when there is none, or half of one."""
+    try:
+        return dict(json.loads((folder / "status.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _into_its_own_room(path: Path, content: bytes) -> bool:
+    """Write over a small file: a full disk has no room for a draft, but keeps the room of what is there."""
+    try:
+        with open(path, "r+b", buffering=0) as file:
+            if len(content) > getattr(os.fstat(file.fileno()), "st_blocks", 0) * 512:
+                return False
+            file.write(content)
+            file.truncate()
+    except OSError:
+        return False
+    return True

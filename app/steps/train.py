@@ -244,9 +244,11 @@ def show_run(run: RunRecord) -> None:
             icon=":material/power_off:",
         )
     if state != "finished":
-        has_model = run.file("model.keras") is not None
-        if st.button("Test and explain the model as it is" if has_model else "Go on from where it ended"):
+        if st.button("Go on from where it ended"):
             workspace().runs.resume(run.id)
+            st.rerun()
+        if run.file("model.keras") is not None and st.button("Test and explain the model as it is"):
+            workspace().runs.resume(run.id, train=False)
             st.rerun()
     if not run.history.empty:
         show_curves(run)

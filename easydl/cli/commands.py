@@ -62,12 +62,17 @@ def train(config: RunConfig, folder: Folder = None) -> None:
 
 
 @app.command()
-def resume(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
-    """Go on with a run: a killed one trains on from its last checkpoint, a stopped one is tested as it is."""
+def resume(
+    folder: Annotated[Path, typer.Argument(help="A run folder.")],
+    train: Annotated[
+        bool, typer.Option(help="Train on, if the training was stopped; otherwise its model is tested as it is.")
+    ] = True,
+) -> None:
+    """Go on with a run that was killed, failed or was stopped: it trains on from its last checkpoint."""
     from easydl import runs
 
     (folder / "stop").unlink(missing_ok=True)
-    _done(runs.run(runs.RunConfig.open(folder), folder, progress=typer.echo))
+    _done(runs.run(runs.RunConfig.open(folder), folder, train=train, progress=typer.echo))
 
 
 @app.command()

@@ -108,5 +108,14 @@ def _training_sentence(record: RunRecord) -> str:
     covariates = f" with the covariates {', '.join(map(str, listed))}" if isinstance(listed, list) and listed else ""
     return (
         f"The model “{model}”{covariates} was trained from {start} for {many(len(record.history), 'epoch')} with the "
-        f"augmentation preset “{augment}”."
+        f"augmentation preset “{augment}”.{_resumed_sentence(record)}"
     )
+
+
+def _resumed_sentence(record: RunRecord) -> str:
+    resumed, seconds = count(record.facts.get("resumed")), record.training.get("seconds")
+    stopped = " The training was stopped by hand before its end." if record.training.get("stopped") else ""
+    if not resumed:
+        return stopped
+    took = f"; the training took {seconds:,.0f} s in all" if isinstance(seconds, (int, float)) else ""
+    return f"{stopped} The run was interrupted and resumed {many(resumed, 'time')}{took}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -16,8 +17,15 @@ class RunConfig(RunOptions):
     """Everything that repeats a run. Each setting is the argument of the same name of the function it goes to."""
 
     def save(self, folder: Path) -> None:
-        """Write config.json into a run folder."""
-        write_text(folder / "config.json", json.dumps(self.model_dump(), indent=1))
+        """Write config.json into a run folder; paths in it hold wherever the run is gone on with."""
+        write_text(folder / "config.json", json.dumps(self.with_absolute_paths().model_dump(), indent=1))
+
+    def with_absolute_paths(self) -> RunConfig:
+        """The same settings, with files and folders by their whole paths."""
+        paths = {"source": self.source}
+        if isinstance(self.pretrained, str) and Path(self.pretrained).expanduser().exists():
+            paths["pretrained"] = self.pretrained
+        return self.model_copy(update={name: os.path.abspath(Path(path).expanduser()) for name, path in paths.items()})
 
     @classmethod
     def open(cls, folder: Path) -> RunConfig:

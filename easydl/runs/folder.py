@@ -20,6 +20,7 @@ from easydl.errors import RunError
 from easydl.reporting import status
 from easydl.reporting.progress import EMPTY
 from easydl.runs.config import RunConfig
+from easydl.runs.resuming import KEPT
 
 
 def new_folder(workspace: str | Path, model: str) -> Path:
@@ -42,8 +43,10 @@ def new_folder(workspace: str | Path, model: str) -> Path:
     raise RunError(f"{runs} holds a thousand runs of this minute.", "a free name.", "Wait a minute.")
 
 
-def start(config: RunConfig, folder: str | Path) -> int:
+def start(config: RunConfig, folder: str | Path, *, train: bool = True) -> int:
     """Start a run in a child process that outlives this one, and return its process number; its output goes to log.txt.
+
+    Without ``train``, a model that was trained in part is tested as it is.
 
     Raises:
         RunError: A run is already going on there.
@@ -61,7 +64,7 @@ def start(config: RunConfig, folder: str | Path) -> int:
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     with open(folder / "log.txt", "ab") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", "easydl", "resume", str(folder)],
+            [sys.executable, "-m", "easydl", "resume", str(folder.resolve()), *([] if train else ["--no-train"])],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -70,16 +73,18 @@ def start(config: RunConfig, folder: str | Path) -> int:
             cwd=folder,
         )
     now = datetime.now().astimezone().isoformat(timespec="seconds")
+    kept = {name: value for name, value in fileio.read_status(folder).items() if name in KEPT}
     begun = {"state": "running", "stage": "loading", "started": now, "heartbeat": now, "message": "Starting"}
-    fileio.write_text(folder / "status.json", json.dumps(EMPTY | begun | {"pid": child.pid}))
+    fileio.write_text(folder / "status.json", json.dumps(EMPTY | kept | begun | {"pid": child.pid}))
     return child.pid
 
 
-def resume(folder: str | Path) -> int:
-    """Start a run again: one that was killed or failed trains on from its last checkpoint; one that was stopped has a
-    model already, which is tested and explained as it is.
+def resume(folder: str | Path, *, train: bool = True) -> int:
+    """Start a run again: whether it was killed, failed or was stopped, it trains on from its last checkpoint.
+
+    Without ``train``, the model of a training that was stopped is tested and explained as it is.
     """
-    return start(RunConfig.open(Path(folder)), folder)
+    return start(RunConfig.open(Path(folder)), folder, train=train)
 
 
 def stop(folder: str | Path, *, wait_s: float = 0.0) -> None:

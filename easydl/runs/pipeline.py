@@ -9,39 +9,43 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from easydl.errors import RESEARCH_USE, EasyDLError, InputError, LeakageError, Stopped
-from easydl.fileio import csv_text, write_status, write_text
+from easydl.errors import RESEARCH_USE, DiskFullError, EasyDLError, InputError, LeakageError, Stopped
+from easydl.fileio import csv_text, disk_full, is_disk_full, remove_drafts, write_status, write_text
 from easydl.options import FitOptions, LoadOptions, ModelOptions, SplitOptions
 from easydl.reporting.record import PARTS
 from easydl.runs.config import RunConfig
 from easydl.runs.folder import locked
+from easydl.runs.resuming import CHECKPOINT, check_same_rows, digest_of, times_resumed
 from easydl.tasks import Task
 
 Progress = Callable[[str], None]
 DEMO_EPOCHS = 24
 
 
-def run(config: RunConfig, folder: str | Path, *, progress: Progress = print) -> Path:
+def run(config: RunConfig, folder: str | Path, *, train: bool = True, progress: Progress = print) -> Path:
     """Do everything a run needs, in this process, and write it into a run folder.
 
-    A folder whose run was interrupted is gone on with: the split and the data are the same by the seed, training goes
-    on from its checkpoint, and a model that is already there is not trained again. ``progress`` gets a line at each
-    step. Returns the path of ``report.html``.
+    A folder whose run was interrupted or stopped is gone on with: the split and the data are the same by the seed,
+    training goes on from its checkpoint, and a model that was trained to its end is not trained again. Without ``train``
+    one that was stopped is not either. ``progress`` gets a line at each step. Returns the path of ``report.html``.
 
     Raises:
+        RunError: The study has changed since the run was trained, or another process is at work in the folder.
         EasyDLError: Whatever stands in the way, in three parts; it is also in status.json.
     """
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
-        config.save(folder)
-        pipeline = _Pipeline(config, folder, progress)
+        remove_drafts(folder)
+        pipeline = _Pipeline(config, folder, progress, train)
         try:
+            config.save(folder)
             return pipeline.do()
         except (Stopped, KeyboardInterrupt):
             pipeline.status(state="stopped", message="Stopped. What was finished until then is kept.")
@@ -50,7 +54,11 @@ def run(config: RunConfig, folder: str | Path, *, progress: Progress = print) ->
             pipeline.failed(problem)
             raise
         except Exception as problem:
-            with open(folder / "log.txt", "a", encoding="utf-8") as log:
+            if is_disk_full(problem):
+                full = disk_full(folder / "report.html")
+                pipeline.failed(full)
+                raise full from problem
+            with suppress(OSError), open(folder / "log.txt", "a", encoding="utf-8") as log:
                 traceback.print_exc(file=log)
             unknown = InputError(
                 f"Something went wrong that easydl does not know ({type(problem).__name__}).",
@@ -84,16 +92,18 @@ def demo(folder: str | Path, *, seed: int = 7, progress: Progress = print) -> Pa
 class _Pipeline:
     """The steps of one run; each writes its files before the next begins."""
 
-    def __init__(self, config: RunConfig, folder: Path, progress: Progress) -> None:
-        self.config, self.folder, self.progress = config, folder, progress
+    def __init__(self, config: RunConfig, folder: Path, progress: Progress, train: bool) -> None:
+        self.config, self.folder, self.progress, self.train = config, folder, progress, train
         self.seconds: dict[str, float] = {}
+        self.resumed = times_resumed(folder)
 
     def status(self, **changes: Any) -> None:
         write_status(self.folder, **changes)
 
     def failed(self, problem: EasyDLError) -> None:
         error = {"found": problem.found, "expected": problem.expected, "do": problem.do}
-        self.status(state="failed", message=problem.found, error=error)
+        with suppress(DiskFullError):
+            self.status(state="failed", message=problem.found, error=error)
 
     def go_on(self) -> None:
         """Stop here when somebody asked for it."""
@@ -117,6 +127,7 @@ class _Pipeline:
     def do(self) -> Path:
         config = self.config
         self.progress(RESEARCH_USE)
+        self.status(resumed=self.resumed)
         self.step("loading", f"Reading {config.name or config.source}")
         study = self._load()
         self.progress(repr(study).strip("<>"))
@@ -164,6 +175,8 @@ class _Pipeline:
 
         classes = list(study.classes)  # reads the masks, which may add notes
         split = {
+            "rows": len(study),
+            "rows_digest": self._rows_digest(study),
             "seed": self.config.seed,
             "sizes": self.config.sizes,
             "given": self.config.time or self.config.column or self.config.split,
@@ -175,6 +188,12 @@ class _Pipeline:
             **{name: facts(part) for name, part in zip(PARTS, parts, strict=True)},
         }
         write_text(self.folder / "split.json", json.dumps(split, indent=1))
+
+    def _rows_digest(self, study: Any) -> str:
+        """The digest of the rows, which are those that the folder's run began with."""
+        found = digest_of(study)
+        check_same_rows(self.folder, found, len(study))
+        return found
 
     def _check(self, study: Any, *parts: Any) -> None:
         from easydl.traps import audit
@@ -199,17 +218,20 @@ class _Pipeline:
         from easydl._tf import load_tensorflow
 
         load_tensorflow()
-        from easydl.networks import load_network, save_model
+        from easydl.networks import load_network, metadata_of
         from easydl.training import fit
 
         path = self.folder / "model.keras"
-        if path.exists() and (self.folder / "history.csv").exists():
-            self.step("training", "The model is already trained")
-            return load_network(path)
+        unfinished = self.train and (self.folder / CHECKPOINT).exists()
+        if path.exists() and (self.folder / "history.csv").exists() and not unfinished:
+            model = load_network(path)
+            stopped = bool(metadata_of(model).training.get("stopped"))
+            if not (stopped and self.train):
+                self.step("training", f"The model is already trained{', in part' if stopped else ''}")
+                return model
         model = build(self.config, study)
         self.step("training", f"Training {model.name} ({model.count_params():,} parameters)")
         history = fit(model, train, val, run=self.folder, **self.config.arguments(FitOptions))
-        save_model(model, path)
         if history.params["stopped"]:
             raise Stopped
         return model
@@ -272,12 +294,15 @@ class _Pipeline:
 
         self._end_stage(time.monotonic())
         training = metadata_of(model).training
+        # A training that went on from a checkpoint took the time of all its parts.
+        self.seconds["training"] = max(self.seconds["training"], training.get("seconds", 0.0))
         facts = {
             "versions": versions(),
             "device": device(),
             "seed": self.config.seed,
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": self.seconds,
+            "resumed": self.resumed,
             "parameters": int(model.count_params()),
             "training": training,
             "fingerprint": training.get("fingerprint", ""),

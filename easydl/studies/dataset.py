@@ -83,7 +83,10 @@ def dataset(
 
 
 def gathered(rows: Any, images: Any, targets: Any, weights: Any = None) -> Any:
-    """A ``tf.data.Dataset`` of row numbers, int64 ``(batch,)``, becomes one of what lies in these rows, as float32."""
+    """A ``tf.data.Dataset`` of row numbers, int64 ``(batch,)``, becomes one of what lies in these rows, as float32.
+
+    What comes with the numbers stays with it: ``(numbers, more)`` becomes ``(what lies there, more)``.
+    """
     import tensorflow as tf
 
     tree = (images, targets) if weights is None else (images, targets, weights)
@@ -92,11 +95,12 @@ def gathered(rows: Any, images: Any, targets: Any, weights: Any = None) -> Any:
     def gather(chosen: np.ndarray) -> list[np.ndarray]:
         return [np.asarray(part[chosen], dtype=np.float32) for part in parts]
 
-    def load(chosen: Any) -> Any:
+    def load(chosen: Any, *more: Any) -> Any:
         found = tf.numpy_function(gather, [chosen], [tf.float32] * len(parts), stateful=False)
         for one, part in zip(found, parts, strict=True):
             one.set_shape((None, *part.shape[1:]))
-        return tf.nest.pack_sequence_as(tree, found)
+        loaded = tf.nest.pack_sequence_as(tree, found)
+        return (loaded, *more) if more else loaded
 
     return rows.map(load, num_parallel_calls=2, deterministic=True)
 

@@ -337,14 +337,14 @@ class Study:
         return self.schema.weights(self.frame)
 
     def batches(
-        self, batch_size: int = 16, *, size: tuple[int, ...] | None = None, shuffle: bool = False, seed: int = 0
+        self, batch_size: int = 16, *, size: tuple[int, ...] | None = None, shuffle: bool | None = None, seed: int = 0
     ) -> Any:
         """A ``tf.data.Dataset`` of (images, targets) that ``model.fit`` takes; images are decoded once.
 
         Args:
             batch_size: Images in a batch.
             size: Spatial size to resize to; 128 on each side of an image, 64 of a volume, when not given.
-            shuffle: Whether to draw a new order in each epoch.
+            shuffle: Whether to draw a new order in each epoch; when not given, for the training part of a split only.
             seed: Seed of that order.
 
         Returns:
@@ -354,6 +354,8 @@ class Study:
         """
         from easydl.studies.dataset import dataset, decode, masks
 
+        if shuffle is None:
+            shuffle = "split" in self.frame.columns and set(self.frame["split"]) == {"train"}
         size = tuple(size) if size else ((64,) * 3 if self.dimension == 3 else (128, 128))
         images = decode(self, size=size, channels=self.channels, units=self.units)
         targets = masks(self, size, len(self.classes)) if self.task.has_masks else self.targets()

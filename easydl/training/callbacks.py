@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from easydl.fileio import write_status, write_text
+from easydl.errors import DiskFullError
+from easydl.fileio import read_status, write_status, write_text
 
 HEARTBEAT_S, LOOK_S = 2.0, 0.25
 
@@ -23,12 +26,55 @@ class Progress(keras.callbacks.Callback):
         self.folder, self.show = folder, show
         self.rows: list[dict[str, Any]] = []
         self.stage, self.stage_epochs, self.stopped = "train", 0, False
+        self.measured: dict[str, float] = {}
+        """What was decided by the clock, which a training that goes on has to keep to."""
+        self.key, self.resumed = "", 0
+        self._before, self._begun = 0.0, time.monotonic()
+        self._without: set[str] = set()
         self._looked = self._beat = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """How long this training has taken, in all processes that were at work on it."""
+        return round(self._before + time.monotonic() - self._begun, 1)
+
+    def take_up(self, key: str) -> None:
+        """Count on where an earlier process left the training of this key: its seconds, and how often it was resumed."""
+        self.key = key
+        known = read_status(self.folder).get("trained") if self.folder is not None else None
+        if isinstance(known, dict) and known.get("key") == key:
+            self._before, self.resumed = float(known["seconds"]), int(known["resumed"]) + 1
+
+    def over(self) -> None:
+        """Nothing is left to go on with: the next training of this key is another one."""
+        self.key = ""
+        self.status(trained=None)
 
     def status(self, **facts: Any) -> None:
         """Write facts into status.json, where there is a run folder."""
-        if self.folder is not None:
+        if self.folder is None:
+            return
+        if self.key:
+            facts["trained"] = {"key": self.key, "seconds": self.seconds, "resumed": self.resumed}
+        with suppress(DiskFullError):
             write_status(self.folder, **facts)
+
+    @contextmanager
+    def on_a_full_disk(self, file: str) -> Iterator[None]:
+        """Inside, a full disk ends nothing: the training goes on without this file, and says so here and in the status."""
+        try:
+            yield
+        except DiskFullError as problem:
+            sentence = f"{problem.found} The training goes on, but is not saved until there is room."
+            if not self._without:
+                self.say(sentence)
+            self._without.add(file)
+            self.status(message=sentence)
+        else:
+            if file in self._without:
+                self._without.remove(file)
+                if not self._without:
+                    self.status(message="There is room on the disk again.")
 
     def say(self, *sentences: str) -> None:
         """Print sentences, a line each, unless silence was chosen."""
@@ -63,7 +109,8 @@ class Progress(keras.callbacks.Callback):
         writer = csv.DictWriter(text, self._columns(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        write_text(self.folder / "history.csv", text.getvalue())
+        with self.on_a_full_disk("history.csv"):
+            write_text(self.folder / "history.csv", text.getvalue())
         self.status(epoch=epoch + 1, epochs=self.stage_epochs, metrics=values)
 
     def history(self) -> dict[str, list[float]]:

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 
 from easydl.fileio import replacing
+from easydl.networks import save_model
 from easydl.networks.metadata import ModelMetadata
 from easydl.studies import Study
 from easydl.training.averaging import Averaged
@@ -29,13 +30,22 @@ LEAST_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class State:
-    """What a checkpoint holds: ``facts`` are the key, the counters and the history, the others lists of arrays."""
+    """What a checkpoint holds: ``facts`` are the key, the counters and the history, the others lists of arrays.
+
+    ``random`` are the counters of what draws inside the network, such as dropout.
+    """
 
     facts: dict[str, Any]
     weights: list[np.ndarray]
     optimizer: list[np.ndarray]
     best: list[np.ndarray]
     average: list[np.ndarray]
+    random: list[np.ndarray]
+
+    @property
+    def ended(self) -> bool:
+        """Whether no epoch is left: the training was over, and only its model had not been written."""
+        return bool(self.facts["ended"])
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -60,13 +70,17 @@ class Checkpoint(keras.callbacks.Callback):
         self.model.optimizer.build(self.model.trainable_variables)
         for variable, value in zip(self.model.optimizer.variables, self.state.optimizer, strict=True):
             variable.assign(value)
+        for variable, value in zip(_random(self.model), self.state.random, strict=True):
+            variable.assign(value)
         for name in ("best", "wait", "best_epoch"):
             setattr(self.early, name, self.state.facts[name])
         self.early.best_weights = self.state.best or None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Save, unless it was done a moment ago."""
-        if time.monotonic() - self._saved < LEAST_SECONDS or self.progress.folder is None:
+        """Save, unless it was done a moment ago, or the epoch was stopped in the middle and has to be trained again."""
+        ended = self.model.stop_training or epoch + 1 >= self.params["epochs"]
+        recent = time.monotonic() - self._saved < LEAST_SECONDS and not ended
+        if recent or self.progress.stopped or self.progress.folder is None:
             return
         self._saved = time.monotonic()
         early = self.early
@@ -77,16 +91,25 @@ class Checkpoint(keras.callbacks.Callback):
             "wait": int(early.wait),
             "best_epoch": int(early.best_epoch or 0),
             "rows": self.progress.rows,
+            "measured": self.progress.measured,
+            "ended": bool(ended),
         }
         average = self.averaged.mean if self.averaged else []
-        weights, optimizer = self.model.weights, self.model.optimizer.variables
-        arrays = (list(map(np.asarray, part)) for part in (weights, optimizer, early.best_weights or [], average))
-        save_state(self.progress.folder, State(facts, *arrays))
+        weights, optimizer, random = self.model.weights, self.model.optimizer.variables, _random(self.model)
+        parts = (weights, optimizer, early.best_weights or [], average, random)
+        with self.progress.on_a_full_disk(NAME):
+            save_state(self.progress.folder, State(facts, *(list(map(np.asarray, part)) for part in parts)))
+
+
+def _random(model: keras.Model) -> list[Any]:
+    """The variables that are neither weights nor metrics: the states of random generators."""
+    others = {id(variable) for variable in [*model.weights, *model.metrics_variables]}
+    return [variable for variable in model.variables if id(variable) not in others]
 
 
 def save_state(folder: Path, state: State) -> None:
     """Write a checkpoint; it is on the disk, whole, before the old one goes."""
-    parts = (state.weights, state.optimizer, state.best, state.average)
+    parts = (state.weights, state.optimizer, state.best, state.average, state.random)
     facts = json.dumps({**state.facts, "counts": [len(part) for part in parts]}).encode()
     arrays = chain.from_iterable(parts)
     named: dict[str, Any] = {f"a{number}": array for number, array in enumerate(arrays)}
@@ -110,6 +133,13 @@ def load_checkpoint(folder: Path | None, key: str) -> State | None:
             return State(facts, *(arrays[a:b] for a, b in zip([0, *ends], ends, strict=False)))
     except (OSError, ValueError, KeyError, EOFError, RuntimeError, TypeError, zipfile.BadZipFile):
         return None
+
+
+def leave(folder: Path, model: keras.Model, *, stopped: bool) -> None:
+    """Write the model of a training, and only then let its checkpoint go; a stopped training can be gone on with."""
+    save_model(model, folder / "model.keras")
+    if not stopped:
+        (folder / NAME).unlink(missing_ok=True)
 
 
 def training_key(

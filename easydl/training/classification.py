@@ -22,7 +22,7 @@ from easydl.training.checkpoint import load_checkpoint
 from easydl.training.feeder import Feeder
 from easydl.training.loop import Data, Stage
 from easydl.training.objective import Objective, classifier_objective
-from easydl.training.pipeline import image_feed
+from easydl.training.pipeline import image_feed, image_sample
 from easydl.training.plan import Plan, Window, plan_classifier
 
 FEATURE_BATCH, HEAD_BATCH, HEAD_RATE, HEAD_PATIENCE = 32, 32, 3e-3, 12
@@ -94,7 +94,9 @@ class ClassifierFeeder(Feeder):
         learn, check, plan = self.learn, self.check, self.plan
         options: dict[str, Any] = {"seed": self.settings.seed, "weights": learn.weights, "augment": self.augment}
         feed = partial(image_feed, learn.inputs(), learn.targets, plan.batch_size, **options)
-        return Data(feed, dataset(check.inputs(), check.targets, FEATURE_BATCH, weights=check.weights))
+        validation = dataset(check.inputs(), check.targets, FEATURE_BATCH, weights=check.weights)
+        sample = image_sample(learn.inputs(), FEATURE_BATCH, seed=self.settings.seed)
+        return Data(feed, validation, sample, len(self.train))
 
     def targets(self) -> Sequence[Any]:
         """Covariates and labels of both parts."""

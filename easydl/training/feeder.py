@@ -54,6 +54,7 @@ class Feeder(ABC):
         objective = self.objective()
         data = self.data()
         key = training_key(self.metadata, self.plan, self.settings, (self.train, self.val), self.targets())
+        self.progress.take_up(key)
         self.stages(objective, data, key)
         _leave_plain(self.model, objective, self.plan.learning_rate)
         return self.plan

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -67,8 +66,8 @@ def fit(
             in HU need `easydl.networks.set_window` before.
         val: The validation part, or a dataset.
         {options}
-        run: A run folder to write status.json, history.csv and checkpoints into; a training that was interrupted there
-            goes on where it was.
+        run: A run folder to write status.json, history.csv, checkpoints and at the end model.keras into; a training that
+            was interrupted or stopped there goes on where it was.
         verbose: False for silence; ``"auto"`` shows a bar in a terminal or notebook and lines elsewhere.
 
     Returns:
@@ -89,6 +88,7 @@ def fit(
     import keras
 
     from easydl.training.callbacks import Progress
+    from easydl.training.checkpoint import leave
 
     keras.utils.set_random_seed(seed)
     progress = Progress(Path(run) if run is not None else None, _verbosity(verbose))
@@ -115,15 +115,19 @@ def fit(
     settings = Settings(find_preset(name), reason, **chosen)
     # What cannot work is refused before anything is decoded.
     settings.preset.adapted(dimension=metadata.dimension, units=train.units, task=described_task(metadata))
-    started = time.monotonic()
     plan = _feeder(task)(model, (train, val), metadata, settings, progress).run()
     if (epoch := _diverged(progress.rows)) is not None:
         sentence = f"The training diverged in epoch {epoch}; the best one before is kept. A lower learning_rate may go further."
         plan = plan.because(sentence)
         progress.say(sentence)
     record = _record(train, val, plan)
-    record |= {"seed": seed, "overrides": overrides, "seconds": round(time.monotonic() - started, 1)}
+    record |= {"seed": seed, "overrides": overrides, "seconds": progress.seconds, "resumed": progress.resumed}
+    record |= {"stopped": progress.stopped, "epochs": len(progress.rows)}
     attach(model, metadata_of(model).model_copy(update={"training": record}))
+    if progress.folder is not None:
+        leave(progress.folder, model, stopped=progress.stopped)
+        if not progress.stopped:
+            progress.over()
     history = keras.callbacks.History()
     history.set_model(model)
     history.history, history.epoch = progress.history(), list(range(len(progress.rows)))

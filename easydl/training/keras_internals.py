@@ -1,8 +1,9 @@
 """All that is patched in live Keras layers while they train, each patch undone when its block ends.
 
-Keras promises neither. Both hold for Keras 3.15.1 with TensorFlow 2.20 and 2.21; tests compare them with the layers' own
+Keras promises none of it. All hold for Keras 3.15.1 with TensorFlow 2.20 and 2.21; tests compare them with the layers' own
 results, and fail where a later version breaks them:
 - an instance attribute ``layer.call`` takes precedence over the method of the class when a graph is traced;
+- ``layer.momentum`` of batch normalisation is read when a graph is traced;
 - ``layer.dtype_policy`` may change after a layer was built: its variables keep their type and are cast when they are used.
 """
 
@@ -73,6 +74,40 @@ def _fused_call(layer: Any) -> Callable[[tf.Tensor], tf.Tensor]:
         if images is None or images > MOST_IMAGES:
             return chain(inputs)
         return tf.concat([normalised(image) for image in tf.split(inputs, images)], axis=0)
+
+    return call
+
+
+@contextmanager
+def batch_statistics(model: keras.Model) -> Iterator[list[keras.layers.BatchNormalization]]:
+    """Inside, a graph that is traced normalises by the statistics of its batch, and each layer keeps only these.
+
+    All else infers: no dropout. Yields the layers; frozen ones go on with the statistics they have.
+    """
+    layers = trained_statistics(model)
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+        layer.call = _training_call(layer)
+    try:
+        yield layers
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+            # What is left is the method of the class.
+            del layer.call
+
+
+def trained_statistics(model: keras.Model) -> list[keras.layers.BatchNormalization]:
+    """The layers whose statistics a training gathers."""
+    return [one for one in model.layers if isinstance(one, keras.layers.BatchNormalization) and one.trainable]
+
+
+def _training_call(layer: keras.layers.BatchNormalization) -> Callable[..., tf.Tensor]:
+    chain = layer.call
+
+    def call(inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
+        return chain(inputs, training=True, mask=mask)
 
     return call
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from easydl.training.averaging import Averaged
 from easydl.training.callbacks import Progress
 from easydl.training.checkpoint import NAME, Checkpoint, load_checkpoint
 from easydl.training.objective import Objective
+from easydl.training.statistics import Refreshed
 
 SETTLE_STEPS = 50
 
@@ -47,10 +48,9 @@ class Stage:
 
     @property
     def settle(self) -> int:
-        """The epochs at the beginning that do not count when the best one is chosen.
+        """The epochs at the beginning after which nothing is given up, however validation goes.
 
-        From random, the moving averages of batch normalisation need some fifty steps, and while the learning rate is
-        high validation jumps, so that an early lucky epoch would be taken for the best.
+        From random, a network of few steps has learnt nothing yet, and while the learning rate is high validation jumps.
         """
         if self.name != "train":
             return 0
@@ -67,19 +67,35 @@ class Stage:
         )
 
     def early_stopping(self, monitor: str) -> keras.callbacks.EarlyStopping:
-        """Keras' early stopping, which keeps the best epoch."""
+        """Keras' early stopping, which keeps the best of all epochs; only its patience begins after `settle`."""
         patience = self.patience or max(5, self.epochs // 2)
-        return keras.callbacks.EarlyStopping(
-            monitor=monitor, mode="min", patience=patience, restore_best_weights=True, start_from_epoch=self.settle
-        )
+        return _PatientLater(self.settle, monitor=monitor, mode="min", patience=patience, restore_best_weights=True)
+
+
+class _PatientLater(keras.callbacks.EarlyStopping):
+    """Keras' own ``start_from_epoch`` would not keep the best of the epochs before it, though it may be stopped in them."""
+
+    def __init__(self, settle: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.settle = settle
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        super().on_epoch_end(epoch, logs)
+        if epoch < self.settle:
+            self.wait = 0
 
 
 @dataclass(frozen=True)
 class Data:
-    """``feed(first_epoch=...)`` gives the training data."""
+    """``feed(first_epoch=...)`` gives the training data, ``sample(epoch)`` batches of its inputs without augmentation.
+
+    ``images`` are in an epoch. Without a sample, batch normalisation is left to its moving averages.
+    """
 
     feed: Callable[..., Any]
     validation: Any
+    sample: Callable[[int], Iterable[Any]] | None = None
+    images: int = 0
 
 
 def run_stage(stage: Stage, objective: Objective, data: Data, progress: Progress, *, key: str = "") -> None:
@@ -90,7 +106,7 @@ def run_stage(stage: Stage, objective: Objective, data: Data, progress: Progress
     Raises:
         ModelError: The training diverged, and no epoch before it counts.
     """
-    model, first = objective.learner, 0
+    model, first = objective.learner, 0  # the checkpoint stays until the model is written: see `checkpoint.leave`
     optimizer = keras.optimizers.AdamW(stage.schedule, weight_decay=1e-4)
     model.compile(optimizer, loss=objective.loss, jit_compile=objective.xla and jit(), **objective.followed())
     folder = progress.folder if key else None
@@ -108,28 +124,37 @@ def run_stage(stage: Stage, objective: Objective, data: Data, progress: Progress
     averaged = Averaged(state.average if state else (), first) if stage.average else None
     if averaged is not None:
         callbacks.append(averaged)
+    # Behind what changes the weights, as the statistics belong to those that are validated.
+    if data.sample is not None:
+        callbacks.append(Refreshed(data.sample, images=data.images))
     if folder is not None:
         # Last, so that the epoch is in the history it saves, and the weights are those that training goes on from.
         callbacks.append(Checkpoint(progress, early, key, state, averaged))
+    epochs = first if state is not None and state.ended else stage.epochs
     done = model.fit(
         objective.adapt(data.feed(first_epoch=first)),
         validation_data=objective.adapt(data.validation),
-        epochs=stage.epochs,
+        epochs=epochs,
         initial_epoch=first,
         verbose=0 if stage.silent else progress.show,
         callbacks=callbacks,
         class_weight=stage.class_weight,
         shuffle=False,
     )
-    if folder is not None and not progress.stopped:
-        (folder / NAME).unlink(missing_ok=True)
-    _check_finite(model, stage, done.epoch[-1] + 1 if done.epoch else first)
+    try:
+        _check_finite(model, stage, done.epoch[-1] + 1 if done.epoch else first, progress.rows)
+    except ModelError:
+        if folder is not None:
+            (folder / NAME).unlink(missing_ok=True)
+        raise
 
 
-def _check_finite(model: keras.Model, stage: Stage, epoch: int) -> None:
-    if not all(np.isfinite(weights).all() for weights in model.get_weights()):
+def _check_finite(model: keras.Model, stage: Stage, epoch: int, rows: Sequence[dict[str, Any]]) -> None:
+    # The epochs that every network needs to begin with are no result, whichever of them was the best.
+    early = epoch <= stage.settle and bool(rows) and not np.isfinite(rows[-1]["loss"])
+    if early or not all(np.isfinite(weights).all() for weights in model.get_weights()):
         raise ModelError(
-            f"The training diverged in epoch {epoch} ({stage.name}): the weights are not finite any more.",
+            f"The training diverged in epoch {epoch} ({stage.name}): its loss or its weights are not finite any more.",
             "a loss that falls.",
             f"Choose a learning_rate below {stage.learning_rate:g}, and look for images or values that are far off "
             "(easydl.audit).",

@@ -28,25 +28,54 @@ def image_feed(
     """Batches of (image, target), or (image, target, weight), in a new order each epoch.
 
     ``images`` may be a dict with an ``image`` and further inputs, ``targets`` and ``weights`` dicts by head.
-    ``augment(images, targets=targets)`` takes float32 batches and returns both.
+    ``augment(images, targets=targets, counter=number)`` takes float32 batches and returns both; the number of a batch
+    is another in every epoch, and the same when an epoch is trained again.
     """
     rows_in_all = len(tf.nest.flatten(targets)[0])
+    steps = -(-rows_in_all // batch_size)
     epochs = count(first_epoch)
 
-    def rows() -> Iterator[np.ndarray]:
-        order = np.random.default_rng([seed, next(epochs)]).permutation(rows_in_all)
-        for begin in range(0, rows_in_all, batch_size):
-            yield order[begin : begin + batch_size]
+    def rows() -> Iterator[tuple[np.ndarray, int]]:
+        epoch = next(epochs)
+        order = np.random.default_rng([seed, epoch]).permutation(rows_in_all)
+        for step in range(steps):
+            yield order[step * batch_size : (step + 1) * batch_size], epoch * steps + step
 
-    def augmented(x: Any, y: Any, *rest: Any) -> tuple[Any, ...]:
-        image, y = augment(x["image"] if isinstance(x, dict) else x, targets=y)  # type: ignore[misc]
+    def augmented(loaded: tuple[Any, ...], number: tf.Tensor) -> tuple[Any, ...]:
+        if augment is None:
+            return loaded
+        x, y, *rest = loaded
+        image, y = augment(x["image"] if isinstance(x, dict) else x, targets=y, counter=number)
         return ({**x, "image": image} if isinstance(x, dict) else image), y, *rest
 
-    feed = tf.data.Dataset.from_generator(rows, output_signature=tf.TensorSpec((None,), tf.int64))
-    feed = gathered(feed, images, targets, weights)
-    if augment is not None:
-        feed = feed.map(augmented, num_parallel_calls=1, deterministic=True)
-    return feed.apply(tf.data.experimental.assert_cardinality(-(-rows_in_all // batch_size))).prefetch(2)
+    signature = (tf.TensorSpec((None,), tf.int64), tf.TensorSpec((), tf.int64))
+    feed = gathered(tf.data.Dataset.from_generator(rows, output_signature=signature), images, targets, weights)
+    feed = feed.map(augmented, num_parallel_calls=1, deterministic=True)
+    return feed.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)
+
+
+def image_sample(images: Any, batch_size: int, *, seed: int) -> Callable[[int], Iterator[Any]]:
+    """A function: from an epoch to its training images as they are, float32, in batches and in a mixed order."""
+    count_of_rows = len(tf.nest.flatten(images)[0])
+
+    def sample(epoch: int) -> Iterator[Any]:
+        order = np.random.default_rng([seed, epoch]).permutation(count_of_rows)
+        for begin in range(0, count_of_rows, batch_size):
+            rows = order[begin : begin + batch_size]
+            yield tf.nest.map_structure(lambda one, rows=rows: np.asarray(one[rows], np.float32), images)
+
+    return sample
+
+
+def patch_sample(patches: Patches, batch_size: int, steps: int, *, seed: int) -> Callable[[int], Iterator[np.ndarray]]:
+    """The same of patches: as `patch_feed` draws them, without augmentation."""
+
+    def sample(epoch: int) -> Iterator[np.ndarray]:
+        rng = np.random.default_rng([seed, epoch])
+        for begin, cases in patches.order(rng, batch_size, steps):
+            yield np.stack([patches.draw(int(case), rng, (begin + k) % 2 == 0)[0] for k, case in enumerate(cases)])
+
+    return sample
 
 
 def patch_feed(
@@ -61,28 +90,31 @@ def patch_feed(
 ) -> tf.data.Dataset:
     """Batches of (patch, one-hot mask); every scan comes up equally often.
 
-    ``augment(images, masks)`` returns both; ``fraction`` says, by the epoch, how many of the patches are augmented.
+    ``augment(images, masks, counter=number)`` returns both, as in `image_feed`; ``fraction`` says, by the epoch, how many
+    of the patches are augmented.
     """
     epochs = count(first_epoch)
 
-    def draws() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def draws() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
         epoch = next(epochs)
         rng = np.random.default_rng([seed, epoch])
         for begin, cases in patches.order(rng, batch_size, steps):
             # Counted through the epoch: in batches of one, all of them would be drawn around a structure.
             drawn = [patches.draw(int(case), rng, (begin + k) % 2 == 0) for k, case in enumerate(cases)]
             chosen = rng.random(len(drawn)) < fraction(epoch)
-            yield np.stack([image for image, _ in drawn]), np.stack([label for _, label in drawn]), chosen
+            number = epoch * steps + begin // batch_size
+            yield np.stack([image for image, _ in drawn]), np.stack([label for _, label in drawn]), chosen, number
 
-    def augmented(x: tf.Tensor, y: tf.Tensor, chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def augmented(x: tf.Tensor, y: tf.Tensor, chosen: tf.Tensor, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         if augment is None:
             return x, y
         rows = tf.where(chosen)
         # Deforming a volume costs a good part of a step: only what is used is deformed.
-        return tf.cond(tf.size(rows) > 0, lambda: changed(x, y, rows), lambda: (x, y))
+        return tf.cond(tf.size(rows) > 0, lambda: changed(x, y, rows, number), lambda: (x, y))
 
-    def changed(x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        new_x, new_y = augment(tf.gather(x, rows[:, 0]), tf.gather(y, rows[:, 0]))  # type: ignore[misc]
+    def changed(x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        some = tf.gather(x, rows[:, 0]), tf.gather(y, rows[:, 0])
+        new_x, new_y = augment(*some, counter=number)  # type: ignore[misc]
         return tf.tensor_scatter_nd_update(x, rows, new_x), tf.tensor_scatter_nd_update(y, rows, new_y)
 
     # Every batch is full: a size that the graph knows.
@@ -91,6 +123,7 @@ def patch_feed(
         tf.TensorSpec((*shape, patches.images[0].shape[-1]), tf.float32),
         tf.TensorSpec(shape, tf.int32),
         tf.TensorSpec((batch_size,), tf.bool),
+        tf.TensorSpec((), tf.int64),
     )
     feed = tf.data.Dataset.from_generator(draws, output_signature=signature)
     feed = feed.map(augmented, num_parallel_calls=1, deterministic=True)
@@ -110,16 +143,18 @@ def pair_feed(
 ) -> tf.data.Dataset:
     """Batches of (corrupted patch, clean patch); places and noise are drawn anew in each epoch.
 
-    ``augment(images)`` is called before ``corrupt``, which makes the pair of one patch.
+    ``augment(images, counter=number)`` is called before ``corrupt``, which makes the pair of one patch.
     """
     epochs = count(first_epoch)
 
     def draws() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        rng = np.random.default_rng([seed, next(epochs)])
-        for _, cases in patches.order(rng, batch_size, steps):
+        epoch = next(epochs)
+        rng = np.random.default_rng([seed, epoch])
+        for begin, cases in patches.order(rng, batch_size, steps):
             drawn = np.stack([patches.draw(int(case), rng, False)[0] for case in cases])
             if augment is not None:
-                drawn = np.asarray(augment(tf.constant(drawn))[0])
+                number = epoch * steps + begin // batch_size
+                drawn = np.asarray(augment(tf.constant(drawn), counter=number)[0])
             pairs = [corrupt(image, rng) for image in drawn]
             yield np.stack([corrupted for corrupted, _ in pairs]), np.stack([clean for _, clean in pairs])
 

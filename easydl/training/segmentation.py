@@ -23,6 +23,7 @@ from easydl.studies import Study
 from easydl.studies.dataset import dataset
 from easydl.tasks import Task
 from easydl.training import mixed_precision
+from easydl.training.checkpoint import load_checkpoint
 from easydl.training.feeder import Feeder
 from easydl.training.keras_internals import fused_instance_norm, in_bfloat16
 from easydl.training.loop import Data, Stage
@@ -30,7 +31,7 @@ from easydl.training.losses import WITHOUT_XLA, dice, mask_loss
 from easydl.training.objective import KERAS_LOSSES, Objective
 from easydl.training.patch_plan import SIDE_2D, Fingerprint, by, grid_spacing, plan_segmenter
 from easydl.training.patches import Patches, Scans, in_memory, on_working_grid, sample_of
-from easydl.training.pipeline import patch_feed
+from easydl.training.pipeline import patch_feed, patch_sample
 from easydl.training.plan import Plan, Window
 
 # Volumes are deformed and rotated for a part of the patches only, and for fewer and fewer of them: interpolation blurs what
@@ -134,7 +135,8 @@ class SegmenterFeeder(Feeder):
         options: dict[str, Any] = {"seed": self.settings.seed, "augment": self.augment, "fraction": fraction}
         feed = partial(patch_feed, patches, plan.batch_size, plan.steps, **options)
         validation = Patches(self.validation_images, self.validation_labels, plan.patch, classes)
-        return Data(feed, middle_patches(validation, plan.batch_size))
+        sample = patch_sample(patches, plan.batch_size, plan.steps, seed=self.settings.seed)
+        return Data(feed, middle_patches(validation, plan.batch_size), sample, plan.batch_size * plan.steps)
 
     def targets(self) -> Sequence[Any]:
         """The masks of both parts."""
@@ -146,17 +148,23 @@ class SegmenterFeeder(Feeder):
 
     def stages(self, objective: Objective, data: Data, key: str) -> None:
         """Train with fused normalisation, and in half precision where that is faster here."""
-        with fused_instance_norm(objective.learner), self._precision(objective, data):
+        with fused_instance_norm(objective.learner), self._precision(objective, data, key):
             super().stages(objective, data, key)
 
     @contextmanager
-    def _precision(self, objective: Objective, data: Data) -> Iterator[None]:
+    def _precision(self, objective: Objective, data: Data, key: str) -> Iterator[None]:
         long = self.plan.epochs * self.plan.steps >= mixed_precision.WORTH_STEPS
         if not long or "GPU" in device() or not mixed_precision.has_bfloat16():
             yield
             return
-        x, y = next(iter(objective.adapt(data.validation)))
-        times = mixed_precision.speedup(objective.learner, objective.loss, x, y)
+        state, measured = load_checkpoint(self.progress.folder, key), self.progress.measured
+        if state is not None:
+            # The race may end otherwise today, and what goes on has to be the same training.
+            measured |= state.facts["measured"]
+        if "bfloat16" not in measured:
+            x, y = next(iter(objective.adapt(data.validation)))
+            measured["bfloat16"] = mixed_precision.speedup(objective.learner, objective.loss, x, y)
+        times = measured["bfloat16"]
         if times < mixed_precision.LEAST_SPEEDUP:
             yield
             return

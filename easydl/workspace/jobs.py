@@ -82,10 +82,10 @@ class Runs:
         """End the process of a run that was asked to stop and does not."""
         runs.stop(self.one(run_id).folder, wait_s=0.1)
 
-    def resume(self, run_id: str) -> None:
-        """Go on with a run that ended before it was finished."""
+    def resume(self, run_id: str, *, train: bool = True) -> None:
+        """Go on with a run that ended before it was finished; without ``train`` its model is tested as it is."""
         with self._only_one():
-            runs.resume(self.one(run_id).folder)
+            runs.resume(self.one(run_id).folder, train=train)
 
     @contextmanager
     def _only_one(self) -> Iterator[None]:

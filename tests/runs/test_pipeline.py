@@ -46,7 +46,7 @@ def test_a_run_survives_a_kill_and_a_stop(tmp_path):
     _until(lambda: runs.status(folder)["state"] == "stopped", folder)
     assert (folder / "model.keras").exists()
     assert runs.listing(tmp_path) == [folder]
-    runs.resume(folder)
+    runs.resume(folder, train=False)
     _until(lambda: runs.status(folder)["state"] == "finished", folder)
     assert (folder / "metrics.json").exists()
 

@@ -189,6 +189,32 @@ def test_batches_are_what_keras_takes(table):
     assert float(x.numpy().max()) > 100
 
 
+def test_a_training_part_is_shuffled_in_each_epoch_and_the_others_are_not(table):
+    study = easydl.load(table)
+    before = study.frame.copy()
+    train, val, test = study.split(seed=1)
+    pd.testing.assert_frame_equal(study.frame, before)  # the study itself is not split
+    assert study.seed is None and study.parent is None
+
+    def passes(part, **options):
+        batches = part.batches(3, size=(8, 8), **options)
+        return [np.concatenate([y.numpy().argmax(axis=1) for _, y in batches]).tolist() for _ in range(2)]
+
+    def images(part, **options):
+        batches = part.batches(3, size=(8, 8), **options)
+        return [np.concatenate([x.numpy().mean(axis=(1, 2, 3)) for x, _ in batches]) for _ in range(2)]
+
+    first, second = images(train)
+    stored = images(train, shuffle=False)[0]
+    assert sorted(first) == sorted(second) == sorted(stored)
+    assert not np.array_equal(first, stored) and not np.array_equal(first, second), "another order in each epoch"
+    np.testing.assert_array_equal(images(train)[1], second)  # by the seed
+    assert not np.array_equal(images(train, seed=1)[0], first)
+    for part in (val, test, study):
+        labels = part.targets().argmax(axis=1).tolist()
+        assert passes(part) == [labels, labels]
+
+
 def test_show_draws_every_class(table):
     figure = easydl.load(table).show(4)
     titles = " ".join(axis.get_title() for axis in figure.axes)

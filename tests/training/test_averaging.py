@@ -87,7 +87,7 @@ def test_a_stage_keeps_the_best_average(tmp_path):
     alone = stage(other := network(), None, average=False)
     equal([row["mae"] for row in rows], [row["mae"] for row in alone])
     assert rows[-1]["val_loss"] != pytest.approx(alone[-1]["val_loss"], rel=1e-3)
-    lowest = min(row["val_loss"] for row in rows[4:])
+    lowest = min(row["val_loss"] for row in rows)
     assert model.evaluate(data(), verbose=0, return_dict=True)["loss"] == pytest.approx(lowest, rel=1e-4)
     assert not np.allclose(model.get_weights()[0], other.get_weights()[0], atol=1e-4)
 
@@ -125,3 +125,36 @@ def test_networks_with_running_statistics_keep_the_weights_of_one_epoch(encoder,
     history = easydl.fit(model, train, val, epochs=1, verbose=False)
     assert [stage.average for stage, *_ in stages] == [average]
     assert any("average of the weights of all epochs" in line for line in history.params["plan"]) == average
+
+
+@pytest.mark.parametrize("average", [False, True])
+def test_a_training_stopped_early_keeps_its_best_epoch(average, monkeypatch, tmp_path):
+    """Of 60 epochs, stopped in the 12th: the patience has not begun, and yet it is not the last one that is kept."""
+    losses = dict(enumerate([9.0, 5.0, 3.0, 2.5, 2.0, 1.9, 1.5, 1.2, 1.0, 0.71, 1.8, 2.13]))
+    main = Stage("train", epochs=60, steps=3, learning_rate=0.05, average=average)
+    assert main.settle > len(losses)
+    seen = Seen()
+
+    class Scripted(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["val_loss"] = losses[epoch]
+            self.model.stop_training = epoch + 1 == len(losses)
+
+    early = main.early_stopping("val_loss")
+    # As in `run_stage`: what is validated is kept, and the average gives the training its own weights back.
+    model = train(network(), [Scripted(), early, *([Averaged()] if average else []), seen], epochs=60)
+    assert (early.best_epoch, early.best) == (9, 0.71)
+    np.testing.assert_allclose(model.get_weights()[0], seen.validated[9 * 3][0], rtol=1e-6)
+    np.testing.assert_raises(AssertionError, np.testing.assert_allclose, model.get_weights()[0], seen.own[-1][0])
+
+
+def test_patience_begins_when_the_learning_rate_has_fallen():
+    early = Stage("train", epochs=12, steps=50, learning_rate=0.05, patience=2).early_stopping("val_loss")
+    early.set_model(network())
+    early.on_train_begin()
+    early.model.stop_training = False
+    for epoch in range(12):
+        early.on_epoch_end(epoch, {"val_loss": 1.0 + epoch})
+        if early.model.stop_training:
+            break
+    assert (early.best_epoch, epoch) == (0, 5), "settled after 4 epochs, then patient for 2"

@@ -1,6 +1,8 @@
 """Which training a checkpoint belongs to, what a stage begins with and keeps, and what becomes of one that diverges."""
 
+import errno
 import json
+import os
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -15,6 +17,7 @@ from small_models import tiny
 
 import easydl
 from easydl.errors import ModelError
+from easydl.fileio import read_status
 from easydl.networks import metadata_of
 from easydl.training import checkpoint
 from easydl.training.callbacks import Progress
@@ -90,7 +93,7 @@ def test_other_masks_losses_and_images_are_another_training(tmp_path, keys):
 
 
 def test_a_damaged_checkpoint_counts_as_none(tmp_path):
-    facts = np.frombuffer(json.dumps({"key": "k", "counts": [1, 0, 0, 0]}).encode(), np.uint8)
+    facts = np.frombuffer(json.dumps({"key": "k", "counts": [1, 0, 0, 0, 0]}).encode(), np.uint8)
     np.savez(tmp_path / NAME, facts=facts, a0=np.arange(1000.0))
     np.testing.assert_array_equal(load_checkpoint(tmp_path, "k").weights[0], np.arange(1000.0))
     assert load_checkpoint(tmp_path, "another") is None
@@ -198,3 +201,30 @@ def test_a_loss_without_a_kernel_is_not_compiled_by_xla(monkeypatch):
         model = network()
         stage(model, xla=xla)
         assert model.jit_compile is xla
+
+
+def test_a_full_disk_does_not_end_a_training_and_the_status_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "LEAST_SECONDS", 0)
+    said, save, saves = [], np.savez, []
+
+    def full(file, **arrays):
+        saves.append(len(saves))
+        if len(saves) in (2, 3):
+            file.write(b"half of it")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(file, **arrays)
+
+    class Seen(Progress):
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, logs)
+            said.append(read_status(tmp_path).get("message", ""))
+
+    monkeypatch.setattr(np, "savez", full)
+    monkeypatch.setitem(globals(), "Progress", Seen)
+    whole = stage(network(), tmp_path)
+    assert len(whole) == 6 and len(saves) == 6
+    assert [("is full" in one, "room on the disk again" in one) for one in said] == [
+        (False, False), (False, False), (True, False), (True, False), (False, True), (False, True)
+    ]  # fmt: skip
+    assert sorted(path.name for path in tmp_path.iterdir()) == [NAME, "history.csv", "status.json"]
+    assert load_checkpoint(tmp_path, "this").ended

@@ -67,7 +67,7 @@ def test_a_fraction_of_the_patches_is_augmented_and_the_same_ones_again():
 
     augmented = []
 
-    def augment(x, y):
+    def augment(x, y, counter):
         tf.py_function(lambda n: augmented.append(int(n)), [tf.shape(x)[0]], [])
         return x + 1, y + 1
 

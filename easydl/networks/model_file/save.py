@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from easydl.errors import RESEARCH_USE, ModelError
+from easydl.fileio import disk_full, is_disk_full
 from easydl.networks.metadata import ModelMetadata, metadata_of
 
 SCHEMA = 1
@@ -39,6 +40,7 @@ def save_model(model: Any, path: str | Path) -> Path:
 
     Raises:
         ModelError: Another suffix, or the file could not be written. An older file is as it was.
+        DiskFullError: There is no room for it. An older file is as it was.
 
     Example:
         >>> import easydl, pathlib, tempfile
@@ -63,6 +65,8 @@ def save_model(model: Any, path: str | Path) -> Path:
         os.replace(draft, path)
         _sync_folder(path.parent)
     except (OSError, RuntimeError, ValueError, zipfile.BadZipFile) as problem:
+        if is_disk_full(problem):
+            raise disk_full(path) from problem
         raise ModelError(
             f"The model could not be written to {path.name}: {as_text(problem)}.",
             "a folder that can be written to, with room for twice the model.",
