@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,8 @@ def saliency(
             'Use method="gradcam".',
         )
     model, metadata = open_model(model)
-    scan, encoded, notes = _image(model, metadata, source, row, covariates)
+    given, encoded, notes = _image(model, metadata, source, row, covariates)
+    scan = given.oriented()
     head, index = head_of(metadata, target)
     shown = _shown(model, metadata, scan, index)
     network = network_of(model, shown.size, head.name)
@@ -91,8 +93,8 @@ def saliency(
         coarse = occlusion(network, shown.batch, explained.index, explained.region)
     fine = upsampled(coarse, shown.size)
     return Heatmap(
-        array=shown.on_scan(coarse, scan.shape),
-        scan=scan,
+        array=scan.as_in(given, shown.on_scan(coarse, scan.shape)),
+        scan=given,
         target=explained.name,
         probability=explained.probability,
         verdict=judge(explained, coarse, fine, method=method, seed=seed) if verdict else None,
@@ -110,10 +112,11 @@ def _image(
     """The scan, its encoded covariates, and what must be known about them."""
     if isinstance(source, np.ndarray) and source.ndim == metadata.dimension:
         source = source[..., None]
+    from_file = isinstance(source, (str, Path))
     source = as_source(source, metadata)
     if isinstance(source, Scan):
         notes = covariate_notes(metadata, pd.DataFrame([dict(covariates or {})]))
-        return source, case_covariates(metadata, covariates), notes
+        return source.on_source() if from_file else source, case_covariates(metadata, covariates), notes
     one = _one_row(source, row)
     return one.scan(0), study_covariates(model, one), covariate_notes(metadata, one.frame)
 

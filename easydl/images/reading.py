@@ -13,6 +13,9 @@ from easydl.images.scan import Scan
 def read(path: str | Path, *, labels: bool = False) -> Scan:
     """Read one image or volume, whatever its format.
 
+    Volumes come in one orientation, whatever the file's: depth from the head to the feet, rows to the back, columns to
+    the left, as near as their axes allow. `Scan.on_source` gives the file's own.
+
     Args:
         path: A PNG, JPEG, TIFF, BMP, GIF, DICOM or NIfTI file; a folder holding one DICOM series; ``folder#key`` for
             one series of several; or ``file#3`` for the third frame, time point or page of a file that holds several.
@@ -29,7 +32,10 @@ def read(path: str | Path, *, labels: bool = False) -> Scan:
         >>> scan.shape, scan.units  # doctest: +SKIP
         ((512, 512), 'HU')
     """
-    address = str(path)
+    return _read(str(path), labels).oriented()
+
+
+def _read(address: str, labels: bool) -> Scan:
     file, _, number = address.rpartition("#")
     if file and number.isdigit() and Path(file).is_file() and not Path(address).exists():
         return replace(_read_file(file, int(number), labels), source=address)
