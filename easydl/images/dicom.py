@@ -22,6 +22,7 @@ from easydl.images.decoding import (
     stored_ends,
 )
 from easydl.images.file_errors import unreadable
+from easydl.images.frames import STEP_TOLERANCE, check_frames
 from easydl.images.headers import header_errors, numbers, open_dicom, pixel_spacing, pseudonym, safe_header
 from easydl.images.scan import Scan
 
@@ -120,9 +121,10 @@ def _volume(dataset: Any, name: str, source: str) -> Scan:
     from highdicom import Image
 
     frames = int(dataset.NumberOfFrames)
+    check_frames(dataset, name)
     try:
         volume = Image.from_dataset(dataset, copy=False).get_volume(
-            apply_real_world_transform=False, apply_presentation_lut=False, dtype=np.float64
+            apply_real_world_transform=False, apply_presentation_lut=False, dtype=np.float64, rtol=STEP_TOLERANCE
         )
     except Exception as problem:
         raise InputError(
