@@ -17,8 +17,6 @@ from easydl.images.nifti import write_nifti
 from easydl.prediction import Segmentation
 from easydl.studies.pixel_facts import ImageFiles
 
-pytestmark = pytest.mark.quick
-
 CODES = [
     "".join(code)
     for order in permutations("RAS")
@@ -80,6 +78,7 @@ def test_a_nifti_of_any_order_is_one_array_and_goes_back_voxel_by_voxel(tmp_path
     np.testing.assert_allclose(ours.GetSpacing(), theirs.GetSpacing(), atol=1e-5)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("code", CODES[::5])
 def test_a_mask_of_another_order_than_its_image_lies_on_it(tmp_path, code):
     stored(tmp_path / "i.nii.gz", VALUES, "LAS")

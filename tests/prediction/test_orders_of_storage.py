@@ -66,6 +66,7 @@ def test_a_scan_made_by_hand_is_seen_in_the_one_orientation_too(files):
     np.testing.assert_array_equal(easydl.predict(model, scan).mask, scan.from_source(found))
 
 
+@pytest.mark.everything
 def test_an_image_made_by_a_network_lies_on_the_grid_of_its_file(files, tmp_path):
     model = easydl.image_to_image("denoising_unet3d")
     saved = [easydl.predict(model, path).save(tmp_path / f"{code}.nii.gz") for code, path in files.items()]
