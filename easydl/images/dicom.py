@@ -22,9 +22,10 @@ from easydl.images.decoding import (
     stored_ends,
 )
 from easydl.images.file_errors import unreadable
-from easydl.images.frames import STEP_TOLERANCE, check_frames
+from easydl.images.frames import settle_frames
 from easydl.images.headers import header_errors, numbers, open_dicom, pixel_spacing, pseudonym, safe_header
 from easydl.images.scan import Scan
+from easydl.images.slices import is_straight, straight
 
 
 def read_dicom(path: str | Path, frame: int | None = None) -> Scan:
@@ -84,14 +85,14 @@ def _plane(dataset: Any, spacing: tuple[float, float] | None, shape: tuple[int, 
     """The affine of a single image; None when its position is not known."""
     position = numbers(dataset, "ImagePositionPatient", 3)
     orientation = numbers(dataset, "ImageOrientationPatient", 6)
-    if spacing is None or position is None or orientation is None:
+    if spacing is None or position is None or orientation is None or not is_straight(orientation):
         return None
     from highdicom import VolumeGeometry
 
     try:
         return VolumeGeometry.from_attributes(
             image_position=position,
-            image_orientation=orientation,
+            image_orientation=straight(orientation).ravel().tolist(),
             rows=shape[0],
             columns=shape[1],
             pixel_spacing=spacing,
@@ -121,10 +122,10 @@ def _volume(dataset: Any, name: str, source: str) -> Scan:
     from highdicom import Image
 
     frames = int(dataset.NumberOfFrames)
-    check_frames(dataset, name)
+    settle_frames(dataset, name)
     try:
         volume = Image.from_dataset(dataset, copy=False).get_volume(
-            apply_real_world_transform=False, apply_presentation_lut=False, dtype=np.float64, rtol=STEP_TOLERANCE
+            apply_real_world_transform=False, apply_presentation_lut=False, dtype=np.float64
         )
     except Exception as problem:
         raise InputError(

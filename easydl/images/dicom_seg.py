@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from easydl.errors import InputError
-from easydl.images.frames import STEP_TOLERANCE, snap_frames
+from easydl.images.frames import snap_frames
 from easydl.images.geometry import moved, whole_steps, with_thickness
 from easydl.images.headers import open_dicom, read_header
 from easydl.images.limits import is_dicom
@@ -45,7 +45,7 @@ def read_segments(path: str | Path) -> tuple[Scan, dict[int, str]]:
         snap_frames(dataset)
         seg = Segmentation.from_dataset(dataset, copy=False)
         names = {number: str(seg.get_segment_description(number).segment_label) for number in seg.segment_numbers}
-        volume = seg.get_volume(combine_segments=True, rtol=STEP_TOLERANCE)
+        volume = seg.get_volume(combine_segments=True)
     except Exception as problem:
         raise _invalid(name, problem) from problem
     pixels = np.asarray(volume.array, np.float32)[..., None]

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 
 from easydl.errors import InputError
+from easydl.images.geometry import apart
 from easydl.images.headers import numbers, pixel_spacing
-from easydl.images.slices import EVEN, SAME_POSITION_MM, Plane, even_stack
-
-STEP_TOLERANCE = 2 * EVEN
-"""How far one distance may be from the usual one when no frame is further than `EVEN` from its place."""
+from easydl.images.slices import EVEN, SAME_POSITION_MM, TURNED, Plane, even_stack, is_straight, straight
 
 
-def check_frames(dataset: Any, name: str) -> None:
-    """Refuse frames that lie on no even grid, with the reason; frames without positions are left to the reader.
+def settle_frames(dataset: Any, name: str) -> None:
+    """Put the frames on the even grid that their numbers were rounded from, in the data set and not in its file.
+
+    Frames without positions are left to the reader.
 
     Raises:
         InputError: They differ in orientation or pixel spacing, share positions, or lie unevenly.
@@ -25,13 +25,18 @@ def check_frames(dataset: Any, name: str) -> None:
     if len(known) < len(planes):
         return
     try:
-        even_stack(known, (int(dataset.Rows), int(dataset.Columns)), name)
+        stack = even_stack(known, (int(dataset.Rows), int(dataset.Columns)), name)
     except InputError as problem:
         raise InputError(
             problem.found.replace("The series", "The object", 1).replace("slices", "frames"),
             problem.expected.replace("slices", "frames"),
             f"Name the frame you mean, counted from 1: {name}#1; or export the frames as separate files.",
         ) from problem
+    normal = np.cross(stack.orientation[:3], stack.orientation[3:])
+    for place, index in enumerate(stack.order):
+        _place(dataset, int(index), stack.position - place * stack.distance * normal, stack.orientation)
+        measures = _group(dataset, int(index), "PixelMeasuresSequence")
+        measures.PixelSpacing = [f"{mm:.9g}" for mm in stack.spacing]
 
 
 def snap_frames(dataset: Any) -> None:
@@ -43,14 +48,17 @@ def snap_frames(dataset: Any) -> None:
     known = [plane for plane in planes if plane is not None]
     if len(known) < max(2, len(planes)):
         return
-    normal = np.cross(known[0].orientation[:3], known[0].orientation[3:])
-    heights = np.asarray([plane.position for plane in known]) @ normal
+    if not is_straight(known[0].orientation) or np.ptp([plane.orientation for plane in known], axis=0).max() > TURNED:
+        return
+    directions = straight(np.median([plane.orientation for plane in known], axis=0)).ravel()
+    normal = np.cross(directions[:3], directions[3:])
+    points = np.asarray([plane.position for plane in known], float)
+    heights = points @ normal
     levels = np.unique(np.round(heights, 6))
     steps = np.diff(levels)
     steps = steps[steps > SAME_POSITION_MM]
-    if not len(steps):
-        return
-    distance = float(steps.min())
+    said = float(_group(dataset, 0, "PixelMeasuresSequence").get("SpacingBetweenSlices") or 1.0)
+    distance = float(steps.min()) if len(steps) else said
     for level in levels:  # The further away, the less rounding counts: each level sharpens the distance for the next.
         count = round((level - levels[0]) / distance)
         distance = (level - levels[0]) / count if count else distance
@@ -58,9 +66,26 @@ def snap_frames(dataset: Any) -> None:
     off = levels[0] + places * distance - heights
     if np.abs(off).max() > EVEN * distance:
         return
-    for index, plane in enumerate(known):
-        place = _group(dataset, index, "PlanePositionSequence")
-        place.ImagePositionPatient = [f"{value:.9g}" for value in plane.position + off[index] * normal]
+    middle = np.median(points - np.outer(heights, normal), axis=0)
+    if not apart(_axes(known[0], directions), points - np.outer(heights, normal) - middle).same:
+        return
+    for index in range(len(known)):
+        _place(dataset, index, middle + (heights + off)[index] * normal, directions)
+        measures = _group(dataset, index, "PixelMeasuresSequence")
+        if "SpacingBetweenSlices" in measures:
+            measures.SpacingBetweenSlices = f"{distance:.9g}"
+
+
+def _axes(plane: Plane, directions: np.ndarray) -> np.ndarray:
+    """The steps of a slice, a row and a column in mm; slices count as 1 mm apart."""
+    row, column = directions[:3], directions[3:]
+    return np.stack([np.cross(row, column), column * plane.spacing[0], row * plane.spacing[1]], axis=1)
+
+
+def _place(dataset: Any, index: int, position: np.ndarray, directions: np.ndarray) -> None:
+    place, turn = (_group(dataset, index, name) for name in ("PlanePositionSequence", "PlaneOrientationSequence"))
+    place.ImagePositionPatient = [f"{value:.9g}" for value in position]
+    turn.ImageOrientationPatient = [f"{value:.9g}" for value in directions]
 
 
 def _plane(dataset: Any, index: int) -> Plane | None:

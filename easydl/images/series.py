@@ -14,13 +14,11 @@ import numpy as np
 from easydl.errors import EasyDLError, InputError
 from easydl.images.index import SPLIT_TAGS, Entry, entries, walk
 from easydl.images.quiet import quiet_libraries
-from easydl.images.slices import SAME_POSITION_MM
+from easydl.images.slices import SAME_POSITION_MM, TURNED
 
 MAX_FILES = 1_000_000
 MASKS = {"SEG": "is a segmentation, a mask and not an image", "RTDOSE": "is a dose distribution and not an image"}
 REMEMBERED = 8
-TURNED = 0.01
-"""How far the directions of two slices may differ in one series; what lies within one volume, its reader decides."""
 STRAYS = 2
 """So few slices beside a stack of the same series are odd slices of it, more are a separate series."""
 PROJECTION = {"CR", "DX", "DR", "MG", "XA", "RF", "US", "OT", "SC", "XC", "OP", "ES", "GM", "SM", "IO", "PX"}

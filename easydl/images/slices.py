@@ -13,6 +13,8 @@ from easydl.images.geometry import SAME_VOXEL, Displacement, apart, corners, unl
 
 DIRECTION_TOLERANCE = 0.01
 """How far directions may be from length 1 and right angles: they are often written with two or three decimals."""
+TURNED = 0.01
+"""How far the directions of two slices may differ in one series; what lies within one volume is decided afterwards."""
 SAME_POSITION_MM = 0.01
 EVEN = 0.1
 """Fraction of their distance by which slices may lie beside an even grid: a missing one moves some by about a half."""
@@ -67,7 +69,7 @@ def even_stack(planes: Sequence[Plane], size: tuple[int, int], name: str) -> Sta
     directions = np.asarray([plane.orientation for plane in planes], float)
     spacings = np.asarray([plane.spacing for plane in planes], float)
     points = np.asarray([plane.position for plane in planes], float)
-    usual = polar(np.median(directions, axis=0).reshape(2, 3).T)[0].T
+    usual = straight(np.median(directions, axis=0))
     spacing = np.median(spacings, axis=0)
     normal = np.cross(*usual)
     heights = points @ normal
@@ -87,6 +89,18 @@ def even_stack(planes: Sequence[Plane], size: tuple[int, int], name: str) -> Sta
     if np.abs(heights[order] - heights[order[0]] + np.arange(len(planes)) * distance).max() > EVEN * distance:
         raise _uneven(planes, order, steps, name)
     return Stack(order, first, usual.ravel(), (float(spacing[0]), float(spacing[1])), distance)
+
+
+def straight(orientation: Sequence[float] | np.ndarray) -> np.ndarray:
+    """The nearest two unit vectors at right angles, ``(2, 3)``: rounded ones are not quite."""
+    return polar(np.asarray(orientation, float).reshape(2, 3).T)[0].T
+
+
+def is_straight(orientation: Sequence[float]) -> bool:
+    """Whether directions are unit vectors at right angles but for rounding."""
+    row, column = np.asarray(orientation[:3]), np.asarray(orientation[3:])
+    off = max(abs(np.linalg.norm(row) - 1), abs(np.linalg.norm(column) - 1), abs(row @ column))
+    return bool(off <= DIRECTION_TOLERANCE)
 
 
 def refused(
@@ -112,9 +126,7 @@ def _named(found: Sequence[tuple[str, str, str]]) -> str:
 
 
 def _check_directions(plane: Plane, name: str) -> None:
-    row, column = np.asarray(plane.orientation[:3]), np.asarray(plane.orientation[3:])
-    off = max(abs(np.linalg.norm(row) - 1), abs(np.linalg.norm(column) - 1), abs(row @ column))
-    if off > DIRECTION_TOLERANCE:
+    if not is_straight(plane.orientation):
         raise refused(
             name,
             f"ImageOrientationPatient of {plane.name} is not two unit vectors at right angles",

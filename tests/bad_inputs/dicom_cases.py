@@ -160,6 +160,23 @@ def frames_at(*heights):
     return use
 
 
+def frames_with_rounded_directions(folder):
+    """Three decimals of an oblique orientation are two unit vectors at right angles, but for 0.001."""
+    directions = [0.936, 0.312, -0.161, -0.290, 0.945, 0.152]
+    normal = np.cross(directions[:3], directions[3:])
+    path = _enhanced(folder, np.stack([STORED] * 4), [tuple((normal * 2.5 * k).round(3)) for k in range(4)], [1] * 4)
+    dataset = pydicom.dcmread(path)
+    dataset.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient = directions
+    dataset.save_as(path)
+    scan = read(path)
+    assert scan.shape == (4, 6, 8)
+    axes = scan.affine[:3, :3] / np.linalg.norm(scan.affine[:3, :3], axis=0)
+    np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-6)
+    np.testing.assert_allclose(axes[:, 2], directions[:3], atol=2e-3)
+    alone = read(dicom_slice(folder / "one.dcm", STORED, ImageOrientationPatient=directions))
+    np.testing.assert_allclose(alone.affine[:3, 2] / 0.7, directions[:3], atol=2e-3)
+
+
 def _enhanced(folder, frames, positions, slopes):
     from pydicom.dataset import Dataset
     from pydicom.sequence import Sequence
@@ -392,6 +409,7 @@ CASES = [
     Case("D15", "planar twin", "fix", planar),
     Case("D16", "enhanced CT", "fix", enhanced),
     Case("D16", "frames with rounded positions", "fix", frames_at(*(round(0.625 * k, 2) for k in range(12)))),
+    Case("D16", "frames with rounded directions", "fix", frames_with_rounded_directions),
     Case("D16", "frames whose distance changes", "fail", frames_at(0, 2.5, 5, 7.5, 15, 22.5, 30),
          r"distance between frames changes: 7.50 mm apart at first, 2.50 mm from frame 4 on(.|\n)*e\.dcm#1"),
     Case("D16", "frames at one position", "fail", frames_at(0, 0, 0), "3 or more frames share a position"),
