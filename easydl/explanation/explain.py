@@ -49,7 +49,8 @@ def saliency(
     Args:
         model: A model of easydl or its ``.keras`` file.
         source: A path (image, volume, DICOM series), a `Scan`, an array ``(height, width[, channel])`` or
-            ``(depth, height, width[, channel])`` in the model's units, or a `Study`.
+            ``(depth, height, width[, channel])`` in the model's units, or a `Study`. The map of a path lies on the grid
+            of the file, that of a `Scan` on the scan's.
         method: ``"gradcam"``, or ``"occlusion"`` (hide patches and see what the prediction depends on; slower).
         target: Class name or index, or the name of a label; the class the model chose when None (for a segmentation
             model, the class with the largest segmentation). Of several heads the name of one, ``"cancer"``, or of one
