@@ -325,8 +325,8 @@ class FitOptions(Options):
     spacing_mm: tuple[float, ...] | None = Field(
         None,
         title="Spacing (mm)",
-        description="For segmentation models: the spacing of the grid to work on, in the order (depth, height, width) or "
-        "(height, width); the median of the training scans when not given. It travels with the model.",
+        description="For segmentation models: the spacing of the grid to work on, in the order (depth, height, width), "
+        "which run to the feet, the back and the left, or (height, width); the median of the training scans when not given. It travels with the model.",
     )
     loss: str = Field(
         "auto",

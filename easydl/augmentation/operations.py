@@ -102,7 +102,10 @@ def scale(low: float = 0.9, high: float = 1.1) -> Operation:
 
 
 def flip(*axes: str) -> Operation:
-    """A mirror image, for anatomy that has no side: ``"left-right"``, ``"up-down"``, ``"depth"``, by a coin each."""
+    """A mirror image, for anatomy that has no side: ``"left-right"``, ``"up-down"``, ``"depth"``, by a coin each.
+
+    Of a volume these are the patient's left and right, back and front, feet and head: all volumes are read in one orientation.
+    """
     ranges = {AXES[axis]: Range("coin", 0.0, 1.0) for axis in axes}
     return Operation("flip", "mirrors it " + " and ".join(axes), ranges, {"axes": axes}, moves=True)
 

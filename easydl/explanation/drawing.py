@@ -37,6 +37,8 @@ def draw(
     scan: Scan, heat: np.ndarray, caption: Caption, *, window: tuple[float, float] | None = None, ax: Axes | None = None
 ) -> Figure:
     """Draw a heatmap into axes, or into a new figure; ``window`` is black and white in HU."""
+    given, scan = scan, scan.in_its_plane()
+    heat = given.as_in(scan, heat)
     index = key_slice(scan, heat=heat) if scan.dimension == 3 else None
     rows, columns = scan.shape[-2:]
     ratio = rows / columns * scan.aspect

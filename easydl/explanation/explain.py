@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,8 @@ def saliency(
     Args:
         model: A model of easydl or its ``.keras`` file.
         source: A path (image, volume, DICOM series), a `Scan`, an array ``(height, width[, channel])`` or
-            ``(depth, height, width[, channel])`` in the model's units, or a `Study`.
+            ``(depth, height, width[, channel])`` in the model's units, or a `Study`. The map of a path lies on the grid
+            of the file, that of a `Scan` on the scan's.
         method: ``"gradcam"``, or ``"occlusion"`` (hide patches and see what the prediction depends on; slower).
         target: Class name or index, or the name of a label; the class the model chose when None (for a segmentation
             model, the class with the largest segmentation). Of several heads the name of one, ``"cancer"``, or of one
@@ -81,7 +83,8 @@ def saliency(
             'Use method="gradcam".',
         )
     model, metadata = open_model(model)
-    scan, encoded, notes = _image(model, metadata, source, row, covariates, units)
+    given, encoded, notes = _image(model, metadata, source, row, covariates, units)
+    scan = given.oriented()
     head, index = head_of(metadata, target)
     shown = _shown(model, metadata, scan, index)
     network = network_of(model, shown.size, head.name)
@@ -93,8 +96,8 @@ def saliency(
         coarse = occlusion(network, shown.batch, explained.index, explained.region)
     fine = upsampled(coarse, shown.size)
     return Heatmap(
-        array=shown.on_scan(coarse, scan.shape),
-        scan=scan,
+        array=scan.as_in(given, shown.on_scan(coarse, scan.shape)),
+        scan=given,
         target=explained.name,
         probability=explained.probability,
         verdict=judge(explained, coarse, fine, method=method, seed=seed) if verdict else None,
@@ -117,10 +120,11 @@ def _image(
     """The scan, its encoded covariates, and what must be known about them."""
     if isinstance(source, np.ndarray) and source.ndim == metadata.dimension:
         source = source[..., None]
+    from_file = isinstance(source, (str, Path))
     source = as_source(source, metadata, units)
     if isinstance(source, Scan):
         notes = covariate_notes(metadata, pd.DataFrame([dict(covariates or {})]))
-        return source, case_covariates(metadata, covariates), notes
+        return source.on_source() if from_file else source, case_covariates(metadata, covariates), notes
     one = _one_row(source, row)
     return one.scan(0), study_covariates(model, one), covariate_notes(metadata, one.frame)
 

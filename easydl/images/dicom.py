@@ -9,8 +9,10 @@ import numpy as np
 
 from easydl.errors import InputError
 from easydl.images.decoding import Pixels, check_image, decode
+from easydl.images.frames import settle_frames
 from easydl.images.headers import header_errors, numbers, open_dicom, pixel_spacing, pseudonym, safe_header
 from easydl.images.scan import Scan
+from easydl.images.slices import is_straight, straight
 from easydl.images.values import settled
 
 
@@ -70,14 +72,14 @@ def _plane(dataset: Any, spacing: tuple[float, float] | None, shape: tuple[int, 
     """The affine of a single image; None when its position is not known."""
     position = numbers(dataset, "ImagePositionPatient", 3)
     orientation = numbers(dataset, "ImageOrientationPatient", 6)
-    if spacing is None or position is None or orientation is None:
+    if spacing is None or position is None or orientation is None or not is_straight(orientation):
         return None
     from highdicom import VolumeGeometry
 
     try:
         return VolumeGeometry.from_attributes(
             image_position=position,
-            image_orientation=orientation,
+            image_orientation=straight(orientation).ravel().tolist(),
             rows=shape[0],
             columns=shape[1],
             pixel_spacing=spacing,
@@ -108,6 +110,7 @@ def _volume(dataset: Any, name: str, source: str) -> Scan:
 
     frames = int(dataset.NumberOfFrames)
     grid = order = None
+    settle_frames(dataset, name)
     try:
         grid = Image.from_dataset(dataset, copy=False).get_volume_geometry(allow_duplicate_positions=False)
         order = _order(dataset, grid) if grid is not None and grid.spatial_shape[0] == frames else None

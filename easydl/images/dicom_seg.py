@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from easydl.errors import InputError
-from easydl.images.geometry import aligned, moved, with_thickness
+from easydl.images.frames import snap_frames
+from easydl.images.geometry import moved, whole_steps, with_thickness
 from easydl.images.headers import SEGMENTATIONS, header_errors, open_dicom, read_header
 from easydl.images.limits import is_dicom
 from easydl.images.quiet import quiet_libraries
@@ -41,6 +42,7 @@ def read_segments(path: str | Path) -> tuple[Scan, dict[int, str]]:
             "Export it as a binary segmentation.",
         )
     try:
+        snap_frames(dataset)
         seg = Segmentation.from_dataset(dataset, copy=False)
         names = {number: str(seg.get_segment_description(number).segment_label) for number in seg.segment_numbers}
         volume = seg.get_volume(combine_segments=True)
@@ -56,6 +58,7 @@ def on_grid(labels: np.ndarray, affine: np.ndarray, scan: Scan, name: str) -> np
 
     ``labels`` is an integer ``(depth, height, width)`` array with its affine; ``name`` is used in messages.
     """
+    scan, turned = scan.on_source(), scan  # There the first axis runs through the slices, also of a single one.
     if scan.affine is None:
         if labels.shape[0] == 1 and labels.shape[1:] == scan.shape:
             return labels[0]
@@ -66,10 +69,11 @@ def on_grid(labels: np.ndarray, affine: np.ndarray, scan: Scan, name: str) -> np
         to = with_thickness(to, affine)
     if labels.shape[0] == 1:
         affine = with_thickness(affine, to)
-    if not aligned(affine, to):
+    steps = whole_steps(affine, to, shape)
+    if steps is None:
         raise _misplaced(name, "its voxels do not fall on those of its image")
-    placed = moved(labels, affine, to, shape)
-    return placed if scan.dimension == 3 else placed[0]
+    placed = moved(labels, affine, affine @ steps, shape)
+    return turned.from_source(placed) if scan.dimension == 3 else placed[0]
 
 
 def _invalid(name: str, problem: Exception) -> InputError:

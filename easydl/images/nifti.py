@@ -1,24 +1,18 @@
-"""NIfTI files become Scans, and masks on a Scan's grid become NIfTI files, by the geometry of highdicom and nibabel."""
+"""NIfTI files become Scans, and masks on a Scan's grid become NIfTI files, by nibabel. Where a volume lies: `nifti_place`."""
 
 from __future__ import annotations
 
-from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.fileio import replacing
-from easydl.images.file_errors import unreadable
 from easydl.images.limits import check_size
 from easydl.images.nifti_file import nifti_header, voxels
-from easydl.images.scan import Scan
+from easydl.images.nifti_place import nifti_place, to_lps, to_ras, with_forms
+from easydl.images.scan import Scan, SourceGrid
 from easydl.images.values import settled
-
-SAME_MM = 0.1
-TO_MM = {"meter": 1000.0, "micron": 0.001}
-PLAUSIBLE_MM = (1e-5, 100.0)
 
 
 def read_nifti(path: str | Path, frame: int | None = None, *, labels: bool = False) -> Scan:
@@ -31,29 +25,25 @@ def read_nifti(path: str | Path, frame: int | None = None, *, labels: bool = Fal
     References:
         NIfTI-1.1, https://nifti.nimh.nih.gov/nifti-1 (methods 2 and 3 of orientation; xyzt_units).
     """
-    import nibabel
-    from highdicom import Volume
-
     name = Path(path).name
     header = nifti_header(Path(path))
     shape = _volume_shape(header.shape, frame, name)
     check_size((*shape[::-1], 1), name)
-    affine, notes = _affine(header.fields, shape, name)
+    place = nifti_place(header.fields, shape, name)
+    notes = list(place.notes)
     array = voxels(header, shape, (frame or 1) - 1, name)
     array = settled(array, None, notes, name, labels=labels)
-    try:
-        volume = Volume.from_nibabel(nibabel.Nifti1Image(array, affine)).permute_spatial_axes([2, 1, 0])
-    except ValueError as problem:
-        raise unreadable(name, "its axes are not at right angles (a sheared affine)", "NIfTI") from problem
     if len(header.shape) == 2:
         notes.append("a file of two dimensions was read as a volume of one slice")
+    affine = to_lps(place.affine)
     return Scan(
-        np.ascontiguousarray(volume.array, dtype=np.float32)[..., None],
+        np.ascontiguousarray(array.T, dtype=np.float32)[..., None],
         "relative",
-        spacing_mm=tuple(float(mm) for mm in volume.spacing),
-        affine=np.asarray(volume.affine),
+        spacing_mm=tuple(float(mm) for mm in np.linalg.norm(affine[:3, :3], axis=0)),
+        affine=affine,
         source=str(path),
         notes=tuple(notes),
+        grid=SourceGrid(affine, forms=place.forms, other=None if place.other is None else to_lps(place.other)),
     )
 
 
@@ -63,13 +53,17 @@ def nifti_facts(path: str | Path) -> dict[str, str]:
     return {**dict(zip(("width", "height", "slices"), map(str, header.shape), strict=False)), "file_type": "NIfTI"}
 
 
-def write_nifti(mask: np.ndarray, affine: np.ndarray, path: str | Path) -> Path:
-    """Write a mask ``(depth, height, width)`` on a Scan's grid (affine in LPS) as uint8 or uint16, axes as in a NIfTI source.
+def write_nifti(mask: np.ndarray, to: Scan | np.ndarray, path: str | Path) -> Path:
+    """Write a mask ``(depth, height, width)`` as uint8 or uint16.
 
     Integers from 0 to 65535 of any dtype; the header's description says research use only.
-    """
-    from highdicom import Volume
 
+    Args:
+        mask: Numbers of the classes.
+        to: The Scan on whose grid it lies: it is written on the grid of the scan's file, in the order and with both
+            affines of that. Or an affine in LPS: axes are then reversed, as in a NIfTI source.
+        path: The file.
+    """
     numbers = np.asarray(mask, dtype=np.float64) if mask.dtype.kind == "f" else mask
     whole = np.rint(numbers) if numbers.dtype.kind == "f" else numbers
     low, high = (whole.min(), whole.max()) if whole.size else (0, 0)
@@ -81,10 +75,26 @@ def write_nifti(mask: np.ndarray, affine: np.ndarray, path: str | Path) -> Path:
             "Give class numbers, not probabilities.",
         )
     stored = whole.astype(np.uint8 if high < 256 else np.uint16)
-    volume = Volume(stored, np.asarray(affine, dtype=float), coordinate_system="PATIENT")
-    image = volume.permute_spatial_axes([2, 1, 0]).to_nibabel()
-    image.header["descrip"] = ("easydl: " + RESEARCH_USE)[:79].encode()
-    image.header.set_xyzt_units("mm")
+    return write_voxels(stored, to, path, "easydl: " + RESEARCH_USE)
+
+
+def write_voxels(array: np.ndarray, to: Scan | np.ndarray, path: str | Path, description: str) -> Path:
+    """Write an array ``(depth, height, width[, channel])`` as it is; see `write_nifti`."""
+    import nibabel
+
+    grid = SourceGrid(to) if isinstance(to, np.ndarray) else to.grid
+    if isinstance(to, Scan):
+        array = to.to_source(array)
+        grid = grid or SourceGrid(np.asarray(to.affine))
+    assert grid is not None
+    affine = to_ras(np.asarray(grid.affine, float))
+    image = nibabel.Nifti1Image(np.ascontiguousarray(array.transpose(2, 1, 0, *range(3, array.ndim))), affine)
+    header = image.header
+    header.set_xyzt_units("mm")
+    if grid.forms is not None:
+        with_forms(header, grid.forms)
+        image = nibabel.Nifti1Image(image.dataobj, None, header)
+    image.header["descrip"] = description[:79].encode()
     with replacing(path) as draft:
         image.to_filename(draft)
     return Path(path)
@@ -114,54 +124,3 @@ def _volume_shape(shape: tuple[int, ...], frame: int | None, name: str) -> tuple
             f"Write {name}#1 for the first volume.",
         )
     return (*shape, 1)[:3] if len(shape) == 2 else shape[:3]  # type: ignore[return-value]
-
-
-def _affine(header: Any, shape: tuple[int, ...], name: str) -> tuple[np.ndarray, list[str]]:
-    """The affine in millimetres (RAS, as NIfTI has it), and what was assumed."""
-    notes: list[str] = []
-    try:
-        sform, scode = header.get_sform(coded=True)
-        affine = np.asarray(sform if scode else header.get_best_affine(), dtype=float)
-    except Exception as problem:
-        raise unreadable(name, "its affine (position and spacing) is not usable", "NIfTI") from problem
-    zooms = np.linalg.norm(affine[:3, :3], axis=0)
-    if not np.isfinite(affine).all() or zooms.min() <= 0 or abs(np.linalg.det(affine[:3, :3] / zooms)) < 1e-6:
-        raise unreadable(name, "its affine (position and spacing) is zero, not a number or flat", "NIfTI")
-    qform, qcode = _qform(header)
-    if scode and qcode and qform is None:
-        notes.append("the qform is damaged: the sform was used")
-    elif scode and qcode:
-        corners = np.array([[*corner, 1] for corner in product(*((0, side - 1) for side in shape))], dtype=float)
-        distance = float(np.linalg.norm(corners @ (affine - qform).T, axis=1).max())
-        if distance > SAME_MM:
-            notes.append(f"sform and qform place the volume up to {distance:.1f} mm apart: the sform was used")
-    elif not scode and not qcode:
-        notes.append("orientation unknown: the file has neither sform nor qform, left and right may be exchanged")
-    try:
-        unit = header.get_xyzt_units()[0]
-    except Exception:
-        unit = "unknown"
-    if unit in TO_MM:
-        factor = TO_MM[unit]
-        long_name = {"meter": "metres", "micron": "micrometres"}[unit]
-        if PLAUSIBLE_MM[0] <= zooms.min() * factor and zooms.max() * factor <= PLAUSIBLE_MM[1]:
-            affine = np.diag([factor, factor, factor, 1.0]) @ affine
-            spacing = " x ".join(f"{zoom * factor:g}" for zoom in zooms)
-            notes.append(f"lengths are in {long_name} and were converted to millimetres (spacing {spacing} mm)")
-        else:
-            notes.append(
-                f"the header says {long_name}, which would make voxels {zooms.max() * factor:g} mm long: "
-                "its values were taken as millimetres"
-            )
-    elif unit != "mm":
-        notes.append("the file does not say its unit of length: millimetres were assumed")
-    return affine, notes
-
-
-def _qform(header: Any) -> tuple[np.ndarray | None, int]:
-    code = int(header["qform_code"])
-    try:
-        qform = header.get_qform()
-        return (qform if np.isfinite(qform).all() else None), code
-    except Exception:
-        return None, code

@@ -15,6 +15,9 @@ from easydl.images.values import in_hounsfield
 def read(path: str | Path, *, labels: bool = False, units: str = "auto") -> Scan:
     """Read one image or volume, whatever its format.
 
+    Volumes come in one orientation, whatever the file's: depth from the head to the feet, rows to the back, columns to
+    the left, as near as their axes allow. `Scan.on_source` gives the file's own.
+
     Args:
         path: A PNG, JPEG, TIFF, BMP, GIF, DICOM or NIfTI file; a folder holding one DICOM series; ``folder#key`` for
             one series of several; or ``file#3`` for the third frame, time point or page of a file that holds several.
@@ -35,7 +38,7 @@ def read(path: str | Path, *, labels: bool = False, units: str = "auto") -> Scan
     if units not in ("auto", "HU"):
         raise InputError(f"`units` is {units!r}.", '"auto" or "HU".', 'Say "HU" for CT, and nothing for other images.')
     with file_limits(path):
-        scan = _read(str(path), labels)
+        scan = _read(str(path), labels).oriented()
         return in_hounsfield(scan) if units == "HU" else scan
 
 

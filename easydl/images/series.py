@@ -14,6 +14,7 @@ import numpy as np
 from easydl.errors import EasyDLError, InputError
 from easydl.images.index import SPLIT_TAGS, Entry, entries, walk
 from easydl.images.quiet import quiet_libraries
+from easydl.images.slices import SAME_POSITION_MM, TURNED
 
 MAX_FILES = 1_000_000
 MASKS = {"SEG": "is a segmentation, a mask and not an image", "RTDOSE": "is a dose distribution and not an image"}
@@ -165,6 +166,7 @@ def one_series(address: str) -> Series:
 def _grouped(headers: Iterator[Entry], refused: list[tuple[Path, str]]) -> SeriesFolder:
     groups: dict[tuple[str, ...], Series] = {}
     lost = [Entry(str(path), refused=why) for path, why in refused]
+    planes: dict[tuple[str, ...], list[tuple[float, ...]]] = {}
     for entry in headers:
         path = Path(entry.path)
         if entry.refused:
@@ -173,9 +175,9 @@ def _grouped(headers: Iterator[Entry], refused: list[tuple[Path, str]]) -> Serie
             continue
         single = entry.modality in PROJECTION or not entry.position
         # Orientation and size join the identity, so that a localizer or a reformat that shares the UID is separate.
-        plane = tuple(f"{x:.2f}" for x in entry.orientation)
         uid, file = entry.series or str(path.parent), entry.path if single else ""
-        identity = (uid, str(entry.rows), str(entry.columns), *plane, file)
+        plane = _one_of(planes.setdefault((uid, file), []), entry.orientation)
+        identity = (uid, str(entry.rows), str(entry.columns), *(f"{x:.2f}" for x in plane), file)
         if identity not in groups:
             key = hashlib.sha256("|".join(identity).encode()).hexdigest()[:8]
             groups[identity] = Series(key, [], entry.facts, entry.modality, entry.study)
@@ -194,6 +196,15 @@ def _grouped(headers: Iterator[Entry], refused: list[tuple[Path, str]]) -> Serie
     return SeriesFolder(
         [series for series in whole if not series.excluded], [series for series in whole if series.excluded], refused
     )
+
+
+def _one_of(known: list[tuple[float, ...]], orientation: tuple[float, ...]) -> tuple[float, ...]:
+    """The first of the orientations met so far that is nearly this one; a new one joins them."""
+    for one in known:
+        if len(one) == len(orientation) and all(abs(a - b) <= TURNED for a, b in zip(one, orientation, strict=True)):
+            return one
+    known.append(orientation)
+    return orientation
 
 
 def _with_strays(groups: dict[tuple[str, ...], Series]) -> list[Series]:
@@ -223,7 +234,7 @@ def _volumes(series: Series) -> list[Series]:
     normal = np.cross(plane[:3], plane[3:])
     # Copies of a file share their position and everything else; they are left to the reader of the series.
     distinct = {entry.instance or entry.path: entry for entry in series.entries}
-    heights = {name: round(float(np.dot(entry.position, normal)), 2) for name, entry in distinct.items()}
+    heights = _levels({name: float(np.dot(entry.position, normal)) for name, entry in distinct.items()})
     if len(set(heights.values())) == len(distinct):
         return [series]
     tags = range(len(SPLIT_TAGS))
@@ -234,6 +245,16 @@ def _volumes(series: Series) -> list[Series]:
         if len(parts) > 1 and all(len({heights[name] for name in names}) == len(names) for names in parts.values()):
             return [_part(series, chosen, value) for value in sorted(parts, key=_numeric)]
     return [series]
+
+
+def _levels(heights: dict[str, float]) -> dict[str, int]:
+    """Heights in mm as numbers of levels, so that two are equal when they differ by rounding."""
+    levels: dict[str, int] = {}
+    level, before = 0, -np.inf
+    for name in sorted(heights, key=lambda name: heights[name]):
+        level += heights[name] - before >= SAME_POSITION_MM
+        levels[name], before = level, heights[name]
+    return levels
 
 
 def _part(series: Series, tags: tuple[int, ...], value: tuple[str, ...]) -> Series:

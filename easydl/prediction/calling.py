@@ -24,7 +24,7 @@ def inputs(model: Any, scan: Scan) -> np.ndarray:
     Returns:
         float32 ``(1, *size, channels)`` in the units of the model's input layer; for a segmentation model the working grid.
     """
-    metadata = metadata_of(model)
+    metadata, scan = metadata_of(model), scan.oriented()
     if Task(metadata.task).has_masks:
         return working_grid(metadata, scan)[None]
     check_dimension(metadata, scan)

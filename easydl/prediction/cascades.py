@@ -86,7 +86,7 @@ class Cascade:
         box = self._box(organ, scan.spacing_mm)
         # Values are brought to the model's units over the whole scan, as they were in training, and then cut out.
         pixels = prepare(scan, channels=second.channels, units=second.units, normalise=second.normalise)
-        part = replace(scan, pixels=pixels[box], units=second.units, affine=None)
+        part = replace(scan, pixels=pixels[box], units=second.units, affine=None, grid=None)
         changes: dict[str, Any] = {"normalise": "percentile"}
         longest, max_side = max(scan.shape), second.max_side
         if second.reduced and max_side is not None and longest > max_side:
@@ -275,7 +275,10 @@ def open_model(model: Any) -> tuple[Any, ModelMetadata]:
 def predict_mask(
     model: Any, metadata: ModelMetadata, scan: Scan, notes: list[str] | None = None, **options: bool
 ) -> np.ndarray:
-    """The mask of a segmentation model or a cascade, as `segment_scan` gives it."""
+    """The mask of a segmentation model or a cascade in the axes of the scan, which the network sees in one orientation."""
+    seen = scan.oriented()
     if isinstance(model, Cascade):
-        return model.segment(scan, notes, **options)
-    return segment_scan(model, metadata, scan, notes, **options)
+        mask = model.segment(seen, notes, **options)
+    else:
+        mask = segment_scan(model, metadata, seen, notes, **options)
+    return seen.as_in(scan, mask)

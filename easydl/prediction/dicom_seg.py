@@ -32,7 +32,8 @@ def write_seg(segmentation: Segmentation, path: str | Path) -> Path:
         raise InputError(
             "The predicted mask is empty.", "at least one segmented structure.", "There is nothing to write."
         )
-    if segmentation.scan.affine is None:
+    scan = segmentation.scan.on_source()  # Its frames are then those of the source series.
+    if scan.affine is None:
         raise InputError(
             "The scan has no position in space.", "a series with positions.", "Save the mask as .png instead."
         )
@@ -51,12 +52,13 @@ def write_seg(segmentation: Segmentation, path: str | Path) -> Path:
         )
         for number, k in enumerate(present, 1)
     ]
-    numbered = np.zeros(segmentation.mask.shape, np.uint8)
+    mask = segmentation.scan.as_in(scan, segmentation.mask)
+    numbered = np.zeros(mask.shape, np.uint8)
     for number, k in enumerate(present, 1):
-        numbered[segmentation.mask == k] = number
+        numbered[mask == k] = number
     try:
         sources = [open_dicom(file) for file in files]
-        volume = highdicom.Volume(numbered, segmentation.scan.affine, coordinate_system="PATIENT")
+        volume = highdicom.Volume(numbered, scan.affine, coordinate_system="PATIENT")
         written = highdicom.seg.Segmentation(
             source_images=sources,
             pixel_array=volume,

@@ -175,25 +175,31 @@ class Segmentation(ImageResult):
         return write_seg(self, path)
 
     def _sources(self) -> list[tuple[str, Scan, dict[str, Any]]]:
-        return [("original", self.scan, {"index": self._index})]
+        scan, mask = self._shown
+        return [("original", scan, {"index": _index(scan, mask)})]
 
     def _drawn(self) -> tuple[str, Scan, dict[str, Any]]:
-        options = {"mask": self.mask, "classes": self.classes, "index": self._index}
-        return "predicted segmentation", self.scan, options
+        scan, mask = self._shown
+        options = {"mask": mask, "classes": self.classes, "index": _index(scan, mask)}
+        return "predicted segmentation", scan, options
 
     @property
-    def _index(self) -> int | None:
-        return key_slice(self.scan, self.mask) if self.mask.ndim == 3 else None
+    def _shown(self) -> tuple[Scan, np.ndarray]:
+        shown = self.scan.in_its_plane()
+        return shown, self.scan.as_in(shown, self.mask)
 
     def _write_nifti(self, path: Path) -> None:
         from easydl.images.nifti import write_nifti
 
-        assert self.affine is not None
-        write_nifti(self.array, self.affine, path)
+        write_nifti(self.array, self.scan, path)
 
     def _png_values(self) -> np.ndarray:
         values = self.array
         return values.astype(np.uint8 if values.max() < 256 else np.uint16)
+
+
+def _index(scan: Scan, mask: np.ndarray) -> int | None:
+    return key_slice(scan, mask) if mask.ndim == 3 else None
 
 
 @dataclass(eq=False)
@@ -223,36 +229,22 @@ class Reconstruction(ImageResult):
     def _sources(self) -> list[tuple[str, Scan, dict[str, Any]]]:
         if self.units != self.scan.units:
             return []
-        return [("scan", self.scan, {"window": self.window})]
+        return [("scan", self.scan.in_its_plane(), {"window": self.window})]
 
     def _drawn(self) -> tuple[str, Scan, dict[str, Any]]:
-        return "made by a network", replace(self.scan, pixels=self.array, units=self.units), {"window": self.window}
+        made = replace(self.scan, pixels=self.array, units=self.units)
+        return "made by a network", made.in_its_plane(), {"window": self.window}
 
     def _fits_png(self) -> bool:
         return self.array.shape[-1] in (1, 3)
 
     def _write_nifti(self, path: Path) -> None:
-        import nibabel
+        from easydl.images.nifti import write_voxels
 
-        channels = [_nifti(self.array[..., k], self.affine) for k in range(self.array.shape[-1])]
-        image = channels[0]
-        if len(channels) > 1:
-            image = nibabel.Nifti1Image(
-                np.stack([np.asarray(channel.dataobj) for channel in channels], -1), image.affine
-            )
-        image.header["descrip"] = b"easydl: made by a network, may hold invented detail. Research use only."
-        image.header.set_xyzt_units("mm")
-        with replacing(path) as draft:
-            image.to_filename(draft)
+        array = self.array if self.array.shape[-1] > 1 else self.array[..., 0]
+        write_voxels(array, self.scan, path, "easydl: made by a network, may hold invented detail. Research use only.")
 
     def _png_values(self) -> np.ndarray:
         low, high = self.window
         grey = np.rint(np.clip((self.array - low) / (high - low), 0, 1) * 255).astype(np.uint8)
         return grey if grey.shape[-1] == 3 else grey[..., 0]
-
-
-def _nifti(pixels: np.ndarray, affine: np.ndarray | None) -> Any:
-    from highdicom import Volume
-
-    volume = Volume(np.ascontiguousarray(pixels), np.asarray(affine, float), coordinate_system="PATIENT")
-    return volume.permute_spatial_axes([2, 1, 0]).to_nibabel()

@@ -24,6 +24,7 @@ def reconstruct(
     call: Callable[[Any], Any], fixed: tuple[int | None, ...], metadata: ModelMetadata, scan: Scan
 ) -> Reconstruction:
     """Make an image of a scan, window by window when it is large; ``fixed`` is the model's spatial input size."""
+    given, scan = scan, scan.oriented()
     array = reconstruct_pixels(call, fixed, metadata, working_grid(metadata, scan))
     low, high = metadata.window
     notes = [INVENTED, f"Values beyond {low:g} to {high:g} ({metadata.units}) are cut off."]
@@ -38,7 +39,7 @@ def reconstruct(
         )
     if array.shape[:-1] != scan.shape:
         array = resize(array, scan.shape)
-    return Reconstruction(array, scan, metadata.units, metadata.window, notes)
+    return Reconstruction(scan.as_in(given, array), given, metadata.units, metadata.window, notes)
 
 
 def reconstruct_pixels(

@@ -48,7 +48,8 @@ def predict(
     Args:
         model: A model of easydl or its ``.keras`` file; a `Cascade` or its folder.
         source: A `Study`, a path (image, volume, folder of DICOM or of class folders, table), a `Scan`, or an array
-            ``(height, width[, channel])`` or ``(depth, height, width, channel)`` in the model's units.
+            ``(height, width[, channel])`` or ``(depth, height, width, channel)`` in the model's units. A mask lies on
+            the grid of what was given: of a path in the order of the file, of a `Scan` in that of the scan.
         covariates: For one image and a model with covariates, their values by name: ``{"age": 61, "sex": "F"}``. What is
             not given counts as unknown, and a note says so. A study's come from its own columns.
         units: ``"HU"`` says that files which do not say their units (NIfTI, TIFF) are CT in Hounsfield units. Not given,
@@ -77,12 +78,15 @@ def predict(
     model, metadata = open_model(model)
     task = Task(metadata.task)
     options = mask_options(task, mirror=mirror, largest_component=largest_component, fill_holes=fill_holes)
+    from_file = isinstance(source, (str, Path))
     source = as_source(source, metadata, units)
     if not task.per_pixel:
         table = predict_image if isinstance(source, Scan) else predict_study
         return table(model, metadata, source, covariates)
     scan = source if isinstance(source, Scan) else _only_scan(source)
     check_dimension(metadata, scan)
+    if from_file:  # What comes back lies on the grid of what was given.
+        scan = scan.on_source()
     if task.makes_images:
         made = reconstruct(compiled(model), tuple(model.input_shape[1:-1]), metadata, scan)
         return replace(made, notes=[*scan.notes, *made.notes])

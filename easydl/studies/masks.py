@@ -11,7 +11,7 @@ from easydl import cache
 from easydl.errors import InputError
 from easydl.images import Scan, read
 from easydl.images.dicom_seg import is_segmentation, on_grid, read_segments
-from easydl.images.geometry import difference, moved
+from easydl.images.geometry import along, difference, displacement, moved
 from easydl.images.raster import ALPHA_NOTE, PALETTE_NOTE
 from easydl.studies.pixel_facts import compact
 
@@ -51,11 +51,15 @@ class Mask(NamedTuple):
         stored: Integers of any type, the mask's own spatial shape; memory-mapped when they come from the cache.
         affine: Its 4x4 affine, or None.
         facts: What is remembered of it.
+        other: Where the sform or qform that was not used places it, when that is elsewhere.
+        placed: Whether the file says where it lies.
     """
 
     stored: np.ndarray
     affine: np.ndarray | None
     facts: MaskFacts
+    other: np.ndarray | None = None
+    placed: bool = True
 
 
 def read_mask(path: str, *, collapse: bool = False, entry: str | None = None) -> Mask:
@@ -76,8 +80,9 @@ def read_mask(path: str, *, collapse: bool = False, entry: str | None = None) ->
     segments = facts["segments"]
     if segments is not None:  # JSON has text for keys
         segments = {int(number): label for number, label in segments.items()}
-    affine = None if facts["affine"] is None else np.array(facts["affine"])
-    return Mask(stored, affine, MaskFacts(file_name(path), values, segments, tuple(facts["notes"])))
+    affine, other = (None if facts[key] is None else np.array(facts[key]) for key in ("affine", "other"))
+    known = MaskFacts(file_name(path), values, segments, tuple(facts["notes"]))
+    return Mask(stored, affine, known, other, facts["placed"])
 
 
 def on_image(
@@ -153,6 +158,8 @@ def _decode(path: str) -> tuple[np.ndarray, dict[str, Any]]:
     _refuse_image(labels, values, name)
     facts = {
         "affine": None if scan.affine is None else scan.affine.tolist(),
+        "other": None if scan.other_affine is None else scan.other_affine.tolist(),
+        "placed": scan.says_position,
         "segments": segments,
         "notes": notes,
         "values": values.tolist(),
@@ -162,30 +169,82 @@ def _decode(path: str) -> tuple[np.ndarray, dict[str, Any]]:
 
 def _placed(mask: Mask, scan: Scan, resample: bool, note: Callable[[str], Any] | None) -> np.ndarray:
     labels, affine, to = mask.stored.astype(np.int32), mask.affine, scan.affine
-    offset = difference(to, affine) if affine is not None and to is not None else None
-    if labels.shape == scan.shape and offset is None:
+    if affine is None or to is None:
+        if labels.shape != scan.shape:
+            raise _shapes(mask.facts.name, labels.shape, scan.shape)
         return labels
+    shape = scan.shape if scan.dimension == 3 else (1, *scan.shape)
+    labels = labels if labels.ndim == 3 else labels[None]
+    own, place = along(labels, affine, to)
+    if own.shape == shape and displacement(to, place, shape).same:
+        return np.ascontiguousarray(own).reshape(scan.shape)
     placed: np.ndarray | None = None
-    if mask.facts.segments is not None and affine is not None:
+    if mask.facts.segments is not None:
         try:
             placed = on_grid(labels, affine, scan, mask.facts.name)
         except InputError:
-            if not resample or to is None:
+            if not resample:
                 raise
-    if placed is None and resample and affine is not None and to is not None and labels.ndim == 3:
-        shape = scan.shape if scan.dimension == 3 else (1, *scan.shape)
-        placed = moved(labels, affine, to, shape).reshape(scan.shape)
+    elif own.shape == shape:
+        drawn_here = _by_another_form(mask, scan, labels, shape)
+        if not resample:
+            raise _apart(mask, scan, difference(to, place, shape), disagree=drawn_here is not None)
+        if drawn_here is not None:
+            if note is not None:
+                note(
+                    f"the mask {mask.facts.name} was taken voxel by voxel: sform and qform disagree, and by one it fits"
+                )
+            return drawn_here.reshape(scan.shape)
+        if note is not None:
+            note(f"the mask {mask.facts.name} has the shape of its image and was moved: {difference(to, place, shape)}")
+    elif not resample:
+        raise _shapes(mask.facts.name, own.shape, scan.shape)
     if placed is None:
-        raise InputError(
-            f"The mask {mask.facts.name} has the shape {labels.shape}, its image {scan.shape}."
-            if labels.shape != scan.shape
-            else f"The mask {mask.facts.name} lies elsewhere in space than its image: {offset}.",
-            "a mask on the grid of its image: the same shape, position, spacing and orientation.",
-            "Export the mask on the image's grid, pass resample_masks=True (--resample-masks) to bring it there by "
-            "nearest neighbour and position in space, or correct the table if it is another image's mask.",
-        )
+        placed = moved(labels, affine, to, shape).reshape(scan.shape)
     _check_cut(mask, placed, scan, note)
     return placed
+
+
+def _by_another_form(mask: Mask, scan: Scan, labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The mask voxel by voxel, when it lies on its image by the sform of one and the qform of the other, or by qforms."""
+    pairs = [(scan.affine, mask.other), (scan.other_affine, mask.affine), (scan.other_affine, mask.other)]
+    for to, affine in pairs:
+        if to is not None and affine is not None:
+            own, place = along(labels, affine, to)
+            if own.shape == shape and displacement(to, place, shape).same:
+                return np.ascontiguousarray(own)
+    return None
+
+
+def _shapes(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> InputError:
+    return InputError(
+        f"The mask {name} has the shape {shape}, its image {wanted}.",
+        "a mask on the grid of its image: the same shape, position, spacing and orientation.",
+        "Export the mask on the image's grid, pass resample_masks=True (--resample-masks) to bring it there by "
+        "nearest neighbour and position in space, or correct the table if it is another image's mask.",
+    )
+
+
+def _apart(mask: Mask, scan: Scan, how: str | None, *, disagree: bool) -> InputError:
+    """The voxels are as many and lie elsewhere: a header is wrong, or it is another scan's mask. Which, nobody can see."""
+    name = mask.facts.name
+    if disagree:
+        what = "image" if scan.other_affine is not None else "mask"
+        found = (
+            f"The sform and qform of the {what} disagree: by one the mask {name} fits its image, by the sform {how}."
+        )
+    elif mask.placed != scan.says_position:
+        without, other = ("image", "the mask") if mask.placed else ("mask", "its image")
+        found = f"The {without} has no position in space (neither sform nor qform), {other} has (mask {name})."
+    else:
+        found = f"The mask {name} has the shape of its image and lies elsewhere in space: {how}."
+    return InputError(
+        found,
+        "a mask on the grid of its image: the same shape, position, spacing and orientation.",
+        "If it was drawn on this very image, save it again with the header of the image (in nibabel: "
+        "Nifti1Image(mask, image.affine, image.header)). If it was drawn on another scan, bring it to the grid of this "
+        "one in the program that registered them, or correct the table.",
+    )
 
 
 def _check_cut(mask: Mask, placed: np.ndarray, scan: Scan, note: Callable[[str], Any] | None) -> None:

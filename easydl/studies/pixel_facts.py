@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +19,8 @@ from easydl import cache
 from easydl.errors import EasyDLError, InputError
 from easydl.images import Scan, read
 from easydl.images.burned_in_text import has_text
+from easydl.images.channels import stacked
+from easydl.images.scan import SourceGrid
 from easydl.images.values import in_hounsfield
 
 DECODER = 6
@@ -96,16 +98,7 @@ class ImageFiles:
             InputError: A file cannot be read, or the channels lie on different grids.
         """
         scans = [self._scan(address) for address in row]
-        if len(scans) == 1:
-            return scans[0]
-        shapes = {scan.shape for scan in scans}
-        if len(shapes) > 1:
-            raise InputError(
-                f"The images of one row have different sizes: {', '.join(map(str, sorted(shapes)))}.",
-                "image columns that lie on one grid (co-registered).",
-                "Resample them to one grid first, or use one image column.",
-            )
-        return replace(scans[0], pixels=np.concatenate([scan.pixels[..., :1] for scan in scans], axis=-1))
+        return scans[0] if len(scans) == 1 else stacked(scans)
 
     def facts(self, rows: Sequence[Row], each: Callable[[Callable[[int], Any], list[int]], Any]) -> list[PixelFacts]:
         """What the pixels of rows tell; ``each`` runs a function for the places of some rows, and collects errors.
@@ -176,6 +169,7 @@ class ImageFiles:
             facts["patient"],
             address,
             tuple(facts["notes"]),
+            None if facts["grid"] is None else SourceGrid.from_json(facts["grid"]),
         )
 
 
@@ -265,6 +259,7 @@ def _packed(scan: Scan) -> tuple[np.ndarray, dict[str, Any]]:
         "header": scan.header,
         "patient": scan.patient,
         "notes": list(scan.notes),
+        "grid": None if scan.grid is None else scan.grid.to_json(),
     }
 
 

@@ -117,7 +117,9 @@ def figure(panels: Sequence[Panel], columns: int) -> Any:
     for axis in axes:
         axis.axis("off")
     for axis, (scan, mask, text) in zip(axes, panels, strict=False):
-        panel(axis, scan, mask, index=scan.shape[0] // 2 if scan.dimension == 3 else None)
+        shown = scan.in_its_plane()
+        mask = None if mask is None else scan.as_in(shown, mask)
+        panel(axis, shown, mask, index=shown.shape[0] // 2 if shown.dimension == 3 else None)
         axis.set_title(text, fontsize=8, parse_math=False)
     sign(drawn)
     return drawn

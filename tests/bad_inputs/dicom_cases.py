@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+import pytest
 from bad_inputs import dicom_folder_cases
 from bad_inputs.case import Case
 from made import dicom_slice
@@ -147,6 +148,33 @@ def enhanced(folder):
 
 def frames_without_place(folder):
     return read(_enhanced(folder, np.stack([STORED, STORED]), positions=None, slopes=[1, 1]))
+
+
+def frames_at(*heights):
+    def use(folder):
+        frames = np.stack([STORED + k for k in range(len(heights))])
+        scan = read(_enhanced(folder, frames, [(0, 0, height) for height in heights], [1] * len(heights)))
+        np.testing.assert_array_equal(scan.pixels[::-1, ..., 0] + 1024, frames)
+        assert scan.spacing_mm == pytest.approx(((heights[-1] - heights[0]) / (len(heights) - 1), 0.8, 0.7))
+
+    return use
+
+
+def frames_with_rounded_directions(folder):
+    """Three decimals of an oblique orientation are two unit vectors at right angles, but for 0.001."""
+    directions = [0.936, 0.312, -0.161, -0.290, 0.945, 0.152]
+    normal = np.cross(directions[:3], directions[3:])
+    path = _enhanced(folder, np.stack([STORED] * 4), [tuple((normal * 2.5 * k).round(3)) for k in range(4)], [1] * 4)
+    dataset = pydicom.dcmread(path)
+    dataset.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient = directions
+    dataset.save_as(path)
+    scan = read(path)
+    assert scan.shape == (4, 6, 8)
+    axes = scan.affine[:3, :3] / np.linalg.norm(scan.affine[:3, :3], axis=0)
+    np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-6)
+    np.testing.assert_allclose(axes[:, 2], directions[:3], atol=2e-3)
+    alone = read(dicom_slice(folder / "one.dcm", STORED, ImageOrientationPatient=directions))
+    np.testing.assert_allclose(alone.affine[:3, 2] / 0.7, directions[:3], atol=2e-3)
 
 
 def _enhanced(folder, frames, positions, slopes):
@@ -380,6 +408,11 @@ CASES = [
     Case("D14", "YBR twin", "fix", ybr),
     Case("D15", "planar twin", "fix", planar),
     Case("D16", "enhanced CT", "fix", enhanced),
+    Case("D16", "frames with rounded positions", "fix", frames_at(*(round(0.625 * k, 2) for k in range(12)))),
+    Case("D16", "frames with rounded directions", "fix", frames_with_rounded_directions),
+    Case("D16", "frames whose distance changes", "fail", frames_at(0, 2.5, 5, 7.5, 15, 22.5, 30),
+         r"distance between frames changes: 7.50 mm apart at first, 2.50 mm from frame 4 on(.|\n)*e\.dcm#1"),
+    Case("D16", "frames at one position", "fail", frames_at(0, 0, 0), "3 or more frames share a position"),
     Case("D16", "frames without position", "fail", frames_without_place, r"Name the frame"),
     Case("D17", "no decoder", "fail", retired_codec, r"JPEG Extended(.|\n)*dcmdjpeg"),
     Case("D18", "implicit, deflated, big endian", "fix", encodings),

@@ -56,7 +56,7 @@ def test_every_mark_lies_at_the_millimetre_an_independent_reader_finds(tmp_path,
         theirs = np.asarray(other.TransformIndexToPhysicalPoint((i, j, k)))
         assert np.linalg.norm(ours[:3] - place) < 0.01
         assert np.linalg.norm(ours[:3] - theirs) < 0.01
-    assert scan.spacing_mm == pytest.approx((GAP, *SPACING), abs=1e-6)
+    assert scan.on_source().spacing_mm == pytest.approx((GAP, *SPACING), abs=1e-6)
 
 
 @pytest.mark.parametrize("name", ORIENTATIONS)

@@ -3,15 +3,65 @@
 import numpy as np
 import pytest
 
-from easydl.images.geometry import aligned, moved, with_thickness
+from easydl.images.geometry import difference, displacement, moved, unlike, whole_steps, with_thickness
 
 SHEARED = np.array([[1.0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
 
 
+SHAPE = (40, 512, 512)
+
+
 @pytest.mark.parametrize("other", [np.diag([2.0, 2, 2, 1]), np.diag([1.0, 1, 3, 1]), SHEARED])
 def test_grids_of_another_spacing_or_sheared_are_not_aligned(other):
-    assert aligned(np.eye(4), np.eye(4))
-    assert not aligned(np.eye(4), other)
+    assert whole_steps(np.eye(4), np.eye(4), SHAPE) is not None
+    assert whole_steps(np.eye(4), other, SHAPE) is None
+
+
+def test_whole_steps_are_those_of_the_voxels():
+    """A grid turned by right angles and shifted by whole voxels, written with three decimals."""
+    to = np.array([[0, -1.0, 0, 7], [1, 0, 0, -3], [0, 0, 1, 2], [0, 0, 0, 1]])
+    rounding = np.random.default_rng(0).uniform(-1e-4, 1e-4, (4, 4)) * [[1], [1], [1], [0]]
+    np.testing.assert_array_equal(whole_steps(np.eye(4), to + rounding, SHAPE), to)
+
+
+def test_the_displacement_is_the_largest_of_all_voxels():
+    rng = np.random.default_rng(1)
+    affine = np.diag([5.0, 0.7, 0.8, 1.0])
+    other = affine + rng.normal(0, 0.01, (4, 4)) * [[1], [1], [1], [0]]
+    indices = np.stack(np.meshgrid(*map(np.arange, (5, 6, 7)), indexing="ij"), -1).reshape(-1, 3)
+    places = [np.c_[indices, np.ones(len(indices))] @ matrix.T for matrix in (affine, other)]
+    offsets = (places[1] - places[0])[:, :3]
+    far = displacement(affine, other, (5, 6, 7))
+    assert far.mm == pytest.approx(np.linalg.norm(offsets, axis=1).max())
+    assert far.voxels == pytest.approx(np.abs(offsets / [5.0, 0.7, 0.8]).max())
+
+
+def _turned_by(degrees):
+    angle = np.radians(degrees)
+    turn = np.eye(4)
+    turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    return turn
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (np.eye(4) + np.eye(4, k=3) * 0.2, None),
+        (np.eye(4) + np.eye(4, k=3) * 0.3, "it lies 0.3 mm away"),
+        (np.diag([1.0, 1.0004, 1.0, 1.0]), None),
+        (np.diag([1.0, 1.0009, 1.0, 1.0]), "its spacing is 1 x 1.001 x 1 mm instead of 1 x 1 x 1 mm"),
+        (_turned_by(0.01), None),
+        (_turned_by(0.1), "its axes point in other directions, by up to 0.1 degrees"),
+    ],
+)
+def test_a_difference_counts_from_a_quarter_of_a_voxel_on(other, words):
+    assert difference(np.eye(4), other, SHAPE) == words
+
+
+def test_two_numbers_that_differ_are_never_shown_alike():
+    assert unlike([0.9765625, 1], [0.976562, 1]) == ("0.9765625 x 1", "0.976562 x 1")
+    assert unlike([2.0], [3.0]) == ("2", "3")
+    assert unlike([0.1 + 0.2], [0.3]) == ("0.30000000000000004", "0.29999999999999999")
 
 
 def test_a_slice_takes_the_spacing_of_the_nearest_axis_also_of_a_finer_one():

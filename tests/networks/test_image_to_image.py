@@ -205,7 +205,7 @@ def test_predict_gives_an_image_on_the_grid_of_the_scan(tmp_path, built):
     assert isinstance(found, Reconstruction)
     np.testing.assert_allclose(found.array, np.clip(scan.pixels, -160, 240), atol=1e-3)
     assert any("never measured" in note for note in found.notes) and "never measured" in repr(found)
-    back = easydl.read(found.save(tmp_path / "out.nii.gz"))
+    back = easydl.read(found.save(tmp_path / "out.nii.gz")).on_source()
     np.testing.assert_allclose(back.pixels, found.array, atol=1e-3)
     np.testing.assert_allclose(back.affine, affine, atol=1e-4)
     found.show().savefig(tmp_path / "out.png")

@@ -267,10 +267,19 @@ def test_bombs_are_refused(good, tmp_path):
 
 
 def test_a_newer_schema_says_update(good, tmp_path):
-    path = edited(good, tmp_path, lambda text: text.update(schema=2))
+    path = edited(good, tmp_path, lambda text: text.update(schema=3))
     error = refused(path)
     assert "newer easydl" in error.found
     assert "Update easydl" in error.do
+
+
+def test_a_model_trained_on_volumes_in_the_order_of_their_files_is_refused(good, tmp_path):
+    """Schema 1: before volumes were read in one orientation. For images nothing has changed."""
+    assert load_network(edited(good, tmp_path, lambda text: text.update(schema=1))) is not None
+    volumes = save_model(classifier("tiny3d", size=(16, 16, 16)), tmp_path / "volumes.keras")
+    error = refused(edited(volumes, tmp_path, lambda text: text.update(schema=1)))
+    assert "in one orientation" in error.found
+    assert "Train it again" in error.do
 
 
 ARGUMENTS = {

@@ -138,7 +138,7 @@ def test_moved_labels_land_where_world_coordinates_say():
             truth[index] = labels[tuple(there)]
     np.testing.assert_array_equal(found, truth)
     np.testing.assert_array_equal(moved(labels, affine, affine, labels.shape), labels)
-    assert difference(affine, affine + 1e-9) is None
+    assert difference(affine, affine + 1e-9, labels.shape) is None
 
 
 def test_what_lies_outside_the_image_is_said_or_refused(tmp_path):

@@ -121,9 +121,15 @@ def _metadata(archive: zipfile.ZipFile, name: str) -> tuple[ModelMetadata, dict[
                 "a file of this easydl or an older one.",
                 "Update easydl.",
             )
-        if schema != SCHEMA or not isinstance(sums, dict):
+        if schema not in (1, SCHEMA) or not isinstance(sums, dict):
             raise ValueError("schema")
         metadata = ModelMetadata.model_validate(facts)
+        if schema == 1 and metadata.dimension == 3:
+            raise ModelError(
+                f"{name} was trained on volumes in the order of their files, and they are now read in one orientation.",
+                "a model of volumes made by this easydl.",
+                "Train it again.",
+            )
     except (ValueError, KeyError, TypeError, RecursionError) as problem:
         raise _damaged(name, f"its {OURS} is not as easydl writes it") from problem
     if sums.get("metadata") != metadata_sum(facts):

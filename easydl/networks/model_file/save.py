@@ -20,7 +20,8 @@ from easydl.errors import RESEARCH_USE, ModelError
 from easydl.fileio import disk_full, is_disk_full
 from easydl.networks.metadata import ModelMetadata, metadata_of
 
-SCHEMA = 1
+SCHEMA = 2
+"""1: trained on volumes in the order of their files. 2: on volumes in one orientation. For images they are the same."""
 OURS, WEIGHTS = "easydl.json", "model.weights.h5"
 STALE_S = 3600
 
