@@ -13,6 +13,7 @@ from typing import Any
 
 from easydl.errors import EasyDLError, InputError
 from easydl.images.file_errors import missing, unreadable
+from easydl.images.patients import is_scientific, names_nobody, patient_key
 from easydl.images.quiet import quiet_libraries
 
 HEADER_TAGS = (
@@ -68,25 +69,32 @@ def safe_header(dataset: Any) -> dict[str, str]:
 
 @quiet_libraries()
 def header_facts(dataset: Any) -> dict[str, str]:
-    """What the study table keeps: ``width``, ``height``, ``file_type``, `safe_header` and the ``patient`` pseudonym."""
+    """What the study table keeps: ``width``, ``height``, ``file_type``, `safe_header` and the ``patient`` pseudonym.
+
+    Also ``examination``, a hash that tells which images are of one study; it never reaches the table itself.
+    """
     patient = pseudonym(dataset.get("PatientID"))
+    study = str(dataset.get("StudyInstanceUID") or "").strip()
     return {
         "width": str(dataset.get("Columns") or ""),
         "height": str(dataset.get("Rows") or ""),
         "file_type": f"DICOM {dataset.get('PhotometricInterpretation') or ''}".strip(),
         **safe_header(dataset),
         **({"patient": patient} if patient else {}),
+        **({"examination": hashlib.sha256(study.encode()).hexdigest()[:16]} if study else {}),
     }
 
 
 def pseudonym(patient_id: Any) -> str | None:
-    """A stable pseudonym of a patient's identifier: ``P-`` and ten hexadecimal digits; None without one.
+    """A stable pseudonym of a patient's identifier: ``P-`` and ten hexadecimal digits; None where it names nobody.
 
-    The same identifier gives the same pseudonym on every machine, so splits can be repeated; whoever knows an
+    The same identifier, however it is written, gives the same pseudonym on every machine, so splits can be repeated; whoever knows an
     identifier can therefore recognise its pseudonym. This is not anonymisation.
     """
-    text = str(patient_id or "").strip()
-    return "P-" + hashlib.sha256(f"easydl patient {text}".encode()).hexdigest()[:10] if text else None
+    text = str(patient_id or "")
+    if names_nobody(text) or is_scientific(text):
+        return None
+    return "P-" + hashlib.sha256(f"easydl patient {patient_key(text)}".encode()).hexdigest()[:10]
 
 
 def is_lossy(dataset: Any) -> bool:

@@ -25,7 +25,7 @@ SPLIT_TAGS = (
     "ImageType", "ContentTime",
 )  # fmt: skip
 """What distinguishes the volumes of one series, in the order it is tried."""
-VERSION = hashlib.sha256("|".join((*HEADER_TAGS, "5")).encode()).hexdigest()[:8]
+VERSION = hashlib.sha256("|".join((*HEADER_TAGS, "6")).encode()).hexdigest()[:8]
 
 
 class Entry(NamedTuple):

@@ -78,10 +78,20 @@ def resolve(base: Path, cells: pd.Series, notes: list[str], *, inside: Path | No
     return cells.map(known)
 
 
-def with_facts(table: pd.DataFrame, image_columns: list[str], notes: list[str], *, unlisted: bool) -> pd.DataFrame:
+def with_facts(
+    table: pd.DataFrame, image_columns: list[str], notes: list[str], *, unlisted: bool, patients: bool
+) -> tuple[pd.DataFrame, pd.Series]:
     """Open every file's header once, and add ``width``, ``height``, ``file_type`` and, for DICOM, the safe fields.
 
-    ``unlisted`` looks for files beside the images that no row names.
+    Args:
+        table: With full paths.
+        image_columns: Its columns of images.
+        notes: What is found is added here.
+        unlisted: Whether to look for files beside the images that no row names.
+        patients: Whether to take patients from DICOM headers, if the table has none and every header names one.
+
+    Returns:
+        The table, and for every row which examination its image is of, as far as its header tells ("" where not).
 
     Raises:
         InputError: Rows without a file, or files that are missing or unreadable. All are in its ``problems``.
@@ -123,13 +133,28 @@ def with_facts(table: pd.DataFrame, image_columns: list[str], notes: list[str], 
     extra = per_file.loc[table[image_columns[0]]].set_axis(table.index)
     notes += _contradictions(table, extra)
     for column in extra.columns:
-        if column == "patient":
-            if "patient" not in table.columns and (extra[column] != "").all():
-                table["patient"] = extra[column]
-                notes.append("patients were taken from the DICOM headers and given pseudonyms")
-        elif column not in table.columns and (extra[column] != "").any():
+        if column not in ("patient", "examination", *table.columns) and (extra[column] != "").any():
             table[column] = extra[column]
-    return table
+    if patients and "patient" not in table.columns and extra["file_type"].str.startswith("DICOM").any():
+        _patients_of_headers(table, extra.get("patient", pd.Series("", index=table.index)), notes)
+    return table, extra.get("examination", pd.Series("", index=table.index))
+
+
+def _patients_of_headers(table: pd.DataFrame, cells: pd.Series, notes: list[str]) -> None:
+    """Take the patients' pseudonyms over, unless they cannot tell one patient from another."""
+    unnamed = int((cells == "").sum())
+    if unnamed:
+        notes.append(
+            f"{unnamed} of {len(cells)} images have no PatientID in their headers, or a word such as ANONYMOUS: the "
+            "headers do not tell the patients"
+        )
+    elif len(cells) > 1 and cells.nunique() == 1:
+        notes.append(
+            f"all {len(cells)} images have one and the same PatientID in their headers: it was not taken for a patient"
+        )
+    else:
+        table["patient"] = cells
+        notes.append("patients were taken from the DICOM headers and given pseudonyms")
 
 
 def _contradictions(table: pd.DataFrame, extra: pd.DataFrame) -> list[str]:

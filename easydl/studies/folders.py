@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +17,12 @@ from easydl.images.raster import raster_facts
 from easydl.images.series import Series, find_series, one_series
 from easydl.studies.row_errors import many
 from easydl.studies.tables import SPLIT_NAMES
+
+_SEQUENCE = re.compile(
+    r"(ax|axial|sag|sagittal|cor|coronal|3d)?(t1|t2|pd|flair|dwi|adc|swi|swan|gre|mra|tof|asl|bold|dce|dsc|stir|dti|mprage|space|"
+    r"perf|perfusion|cbf|cbv|ktrans|trace|b\d+|ct|cta|pet|suv|mr|mri|pre|post|native|arterial|venous|portal|delayed)"
+    r"(w|wi|ce|c|gd|gad|post|pre|km|star|fs|tse|fse|se|weighted|flair|map|\d{1,2})*"
+)
 
 
 def class_folders(root: Path) -> tuple[dict[str, list[tuple[str, str, Path]]], list[str]]:
@@ -69,6 +76,11 @@ def class_folders(root: Path) -> tuple[dict[str, list[tuple[str, str, Path]]], l
     return found, notes
 
 
+def are_sequences(names: Iterable[str]) -> bool:
+    """Whether all names are those of MR sequences, contrast phases or modalities, such as ``T1`` and ``FLAIR``."""
+    return all(_SEQUENCE.fullmatch(re.sub(r"[\W_]+", "", name).lower()) for name in names)
+
+
 def visible_folders(folder: Path) -> list[Path]:
     """The folders within a folder, sorted, without hidden ones and what an operating system left behind."""
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and not is_ignored(p))
@@ -100,20 +112,27 @@ def _is_image(path: Path) -> bool:
 
 
 def one_patient_each(root: Path, found: dict[str, list[tuple[str, str, Path]]]) -> bool:
-    """Whether the sub-folders are those of patients or visits, as a PACS exports them, rather than classes.
+    """Whether the sub-folders are those of patients, visits or series, as a PACS exports them, rather than classes.
 
-    Nothing could be learnt from classes of one patient each; when the headers name no patient, it is not known.
+    Nothing could be learnt from classes of one patient each, nor from series of the same patients. Where the headers
+    name no patient, or the same one everywhere, an examination stands for a patient; when they do not tell that
+    either, it is not known.
     """
     if len(found) < 2 or not all(is_dicom(entries[0][2]) for entries in found.values()):
         return False
-    patients: dict[str, set[str]] = {name: set() for name in found}
     folder_of = {path: name for name, entries in found.items() for _, _, path in entries}
-    for one in find_series(root).series:
-        name = folder_of.get(one.files[0])
-        if name is None or "patient" not in one.facts:
-            return False
-        patients[name].add(one.facts["patient"])
-    return all(len(held) == 1 for held in patients.values())
+    series = [one for one in find_series(root).series if one.files[0] in folder_of]
+    if len({folder_of[one.files[0]] for one in series}) < len(found):
+        return False
+    patients = {one.facts.get("patient", "") for one in series}
+    held: dict[str, set[str]] = {name: set() for name in found}
+    for one in series:
+        who = one.facts.get("patient", "") if "" not in patients and len(patients) > 1 else one.study
+        held[folder_of[one.files[0]]].add(who)
+    if any("" in them for them in held.values()):
+        return False
+    same = len(set(map(frozenset, held.values()))) == 1
+    return all(len(them) == 1 for them in held.values()) or (same and are_sequences(found))
 
 
 def frame_from_classes(root: Path, found: dict[str, list[tuple[str, str, Path]]]) -> tuple[pd.DataFrame, list[str]]:

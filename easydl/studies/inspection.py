@@ -134,7 +134,7 @@ def _folder(place: Path, progress: Callable[[int, int], None] | None) -> Inspect
     counts = Counter(files=0, DICOM=len(dicom))
     kinds: Counter[tuple[str, str]] = Counter()
     tables = []
-    for file, _, why in walk(place):
+    for file, _, why in walk(place.absolute()):
         counts["files"] += 1
         if why or file in known:
             continue

@@ -18,7 +18,7 @@ from easydl.studies.agreement import Agreement, agreement
 from easydl.studies.columns import Columns, choose_columns
 from easydl.studies.mask_labels import MaskLabels
 from easydl.studies.multitask import read_heads
-from easydl.studies.row_errors import problems
+from easydl.studies.patients import with_patients
 from easydl.studies.study import Study
 from easydl.tasks import Task
 
@@ -73,8 +73,12 @@ def load(
     if opened.frame.empty:
         raise InputError(f"{opened.name} holds 0 images.", "at least one.", "Check the table or the folder.")
     table, image_columns = _with_paths(opened, columns)
-    table = files.with_facts(table, image_columns, opened.notes, unlisted=opened.inside is not None)
-    patients_known = _patients(table, patient, opened)
+    table, examinations = files.with_facts(
+        table, image_columns, opened.notes, unlisted=opened.inside is not None, patients=patient is not None
+    )
+    patients_known, respelled = with_patients(
+        table, examinations, opened.notes, asked=patient is not None, required=patient == "auto" and opened.is_table
+    )
     labels = _read_labels(opened, columns, options, table["patient"])
     table = table.loc[labels.cells.index].assign(**{str(name): labels.cells[name] for name in labels.cells})
     target = ["mask"] if columns.task.has_masks else list(labels.heads) or ["label"]
@@ -84,6 +88,7 @@ def load(
         task=columns.task,
         image_columns=image_columns,
         patients_known=patients_known,
+        respelled=respelled,
         notes=opened.notes,
         name=opened.name,
         class_names=labels.class_names,
@@ -248,33 +253,6 @@ def _read_label(
     if task.ordered and classes is None:
         labels_.refuse_unordered(names)
     return cells, names
-
-
-def _patients(table: pd.DataFrame, patient: str | None, opened: _Source) -> bool:
-    """Whether patients are known; where they are not, every image becomes one, on the record."""
-    if "patient" in table.columns:
-        empty = [f"row {row}: the patient is empty" for row in table.index[table["patient"] == ""]]
-        if empty:
-            raise problems(
-                empty,
-                len(table),
-                "a patient in every row.",
-                "Fill the column, or pass patient=None (--no-patients).",
-            )
-        return True
-    if patient == "auto" and opened.is_table:
-        raise InputError(
-            "The table does not say which patient each image is of.",
-            f"a column called {' or '.join(tables.NAMES['patient'][:3])}: images of one patient must stay together.",
-            "Add it, pass patient= the name of the column, or, if every image is of another patient, "
-            "patient=None (--no-patients).",
-        )
-    table["patient"] = [f"image {number}" for number in range(1, len(table) + 1)]
-    opened.notes.append(
-        "Patients are not known: each image counts as one patient, so leakage between training and test cannot be "
-        "excluded."
-    )
-    return False
 
 
 def _enough(study: Study) -> None:

@@ -30,8 +30,7 @@ from easydl.tasks import Task
 class Study:
     """Images with labels or masks, their patients, and how they were split. Made by `easydl.load`.
 
-    A study is never changed by its methods: `split`, `folds`, `part`, `rows` and `head` return others, which know the
-    study they were taken from and share its classes and kind of images.
+    Its methods never change it: they return other studies, which know this one and share its classes and kind of images.
 
     Attributes:
         frame: One row per image: ``image`` (or several ``image_...`` columns), ``label`` or ``mask``, ``patient``,
@@ -40,6 +39,7 @@ class Study:
         task: What is to be learnt.
         image_columns: The columns with images; several become channels.
         patients_known: False when every image had to count as a patient.
+        respelled: How many patients were written in several ways.
         notes: What was assumed while loading and reading. Digests and masks add theirs when they are first read.
         overrides: Reasons given in writing for going against a refusal.
         name: What to call the study in messages.
@@ -60,6 +60,7 @@ class Study:
     task: Task = Task.CLASSIFICATION
     image_columns: list[str] = field(default_factory=lambda: ["image"])
     patients_known: bool = True
+    respelled: int = 0
     notes: list[str] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
     name: str = "study"
