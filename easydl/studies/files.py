@@ -12,6 +12,7 @@ import pandas as pd
 from easydl.errors import EasyDLError, InputError
 from easydl.images.limits import is_ignored, is_nifti, is_raster
 from easydl.studies import folders
+from easydl.studies.names import Disk, composed
 from easydl.studies.row_errors import many, problems
 
 MOST_LISTED = 200_000
@@ -28,15 +29,18 @@ def resolve(base: Path, cells: pd.Series, notes: list[str], *, inside: Path | No
     """Normalised absolute paths for the cells of a table (``folder#key`` for a DICOM series, blank for none).
 
     Relative ones are relative to ``base``; all have to lie in ``inside``, if there is one. A bare file name that is not
-    there is looked for in the folders below (on the record); a Windows path is read on other systems too.
+    there is looked for in the folders below (on the record); a Windows path is read on other systems too. Names are
+    compared in one Unicode form.
 
     Raises:
-        InputError: Paths lead outside ``inside``.
+        InputError: Paths lead outside ``inside``, or a bare file name is there several times.
     """
     cells = cells.str.strip()
     known: dict[str, str] = {"": ""}
     below: dict[str, list[Path]] | None = None
     outside, found_below, linked = set(), 0, 0
+    several: dict[str, list[Path]] = {}
+    disk = Disk()
     real_inside = _real(str(inside)) if inside else ""
     real_folders: dict[str, bool] = {}
     for cell in cells.unique():
@@ -50,13 +54,19 @@ def resolve(base: Path, cells: pd.Series, notes: list[str], *, inside: Path | No
         if inside and (drive or not _within(path, str(inside))):
             outside.add(cell)
             continue
+        path = disk.spelled(path)
+        if twins := disk.twins(path):
+            several[cell] = [Path(twin) for twin in twins]
         if "/" not in text and os.sep not in text and "#" not in text and not os.path.exists(path):
             if below is None:
                 below = {}
                 for file in folders.image_files(base):
-                    below.setdefault(file.name, []).append(file)
-            if len(below.get(text, [])) == 1:
-                path, found_below = str(below[text][0]), found_below + 1
+                    below.setdefault(composed(file.name), []).append(file)
+            there = below.get(composed(text), [])
+            if len(there) == 1:
+                path, found_below = str(there[0]), found_below + 1
+            elif there:
+                several[cell] = there
         if inside:
             folder = os.path.dirname(path)
             if folder not in real_folders:
@@ -70,6 +80,20 @@ def resolve(base: Path, cells: pd.Series, notes: list[str], *, inside: Path | No
             len(cells),
             f"paths within {Path(str(inside)).name or inside}, the table's folder or the one given as root=.",
             "Correct the paths or, if they are right, pass root= (--root) the folder that holds all images.",
+        )
+    if several:
+        rows = cells.index[cells.isin(several)]
+        where = {
+            cell: " and ".join(str(path.relative_to(base)) for path in paths[:2]) for cell, paths in several.items()
+        }
+        raise problems(
+            [
+                f"row {row}: {cells[row]!r} is there {len(several[cells[row]])} times, as {where[cells[row]]}"
+                for row in rows
+            ],
+            len(cells),
+            "paths that name one file each.",
+            "Write the folder in front of these file names; rename one of two that look the same (two Unicode forms).",
         )
     if found_below:
         notes.append(f"{many(found_below, 'file')} found by name in a folder below the table's")
@@ -100,11 +124,15 @@ def with_facts(
     addresses = [address for address in pd.unique(table[columns].to_numpy().ravel()) if address]
     facts: dict[str, dict[str, str]] = {}
     wrong: dict[str, str] = {}
+    advice: set[str] = set()
+    disk = Disk()
     for address in addresses:
         try:
             facts[address] = folders.file_facts(address)
         except EasyDLError as problem:
-            wrong[address] = problem.found.rstrip(".")
+            there = os.path.lexists(address) or os.path.isfile(address.rpartition("#")[0])
+            wrong[address] = problem.found.rstrip(".") if there else disk.why_missing(address)
+            advice.add(problem.do if there else "Correct the paths, or take these rows out of the table.")
     bad: list[tuple[Any, str]] = []
     for column in columns:
         if column != "mask":
@@ -124,7 +152,7 @@ def with_facts(
             [f"row {row}: {problem}" for row, problem in bad],
             len(table),
             "a readable image in every row.",
-            "Correct the paths, or take these rows out of the table.",
+            advice.pop() if len(advice) == 1 else "Correct the paths, or take these rows out of the table.",
             f" {more}." if more else "",
         )
     if more:
@@ -214,7 +242,7 @@ def _within(path: str, folder: str) -> bool:
 
 def _unlisted(addresses: list[str]) -> list[str]:
     """Image files, by their names, that lie beside listed ones and are in no row."""
-    listed = set(addresses)
+    listed = set(map(composed, addresses))
     found: list[str] = []
     looked = 0
     for folder in sorted({os.path.dirname(address) for address in addresses if "#" not in address}):
@@ -227,6 +255,6 @@ def _unlisted(addresses: list[str]) -> list[str]:
                     return sorted(found)
                 name = entry.name
                 image = is_raster(name) or is_nifti(name) or name.lower().endswith(".dcm")
-                if image and not is_ignored(name) and entry.path not in listed and not entry.is_dir():
+                if image and not is_ignored(name) and composed(entry.path) not in listed and not entry.is_dir():
                     found.append(entry.path)
     return sorted(found)
