@@ -85,8 +85,11 @@ class LoadOptions(Options):
         description="The column with the class or value; several columns of 0 and 1 are one label each (multilabel). "
         "Found by name when not given.",
     )
-    mask: str | None = Field(
-        None, title="Mask column", description="The column with the mask paths; makes this a segmentation study."
+    mask: str | list[str] | None = Field(
+        None,
+        title="Mask column",
+        description="The column with the mask paths; makes this a segmentation study. Several columns, such as "
+        '``["liver", "spleen"]``, have a file for each structure: they become classes, and may not overlap.',
     )
     patient: str | None = Field(
         "auto",

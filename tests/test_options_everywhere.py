@@ -26,7 +26,7 @@ from easydl.tasks import STUDY_TASKS
 EXAMPLES = {
     "image": (["t1", "t2"], "--image t1 --image t2"),
     "label": (["edema", "mass"], "--label edema --label mass"),
-    "mask": ("seg", "--mask seg"),
+    "mask": (["liver", "spleen"], "--mask liver --mask spleen"),
     "patient": (None, "--no-patients"),
     "split": ("part", "--split part"),
     "task": ("ordinal", "--task ordinal"),
@@ -65,6 +65,7 @@ EXAMPLES = {
 OTHERS = {
     "patient": ("subject", "--patient subject"),
     "label": ("edema", "--label edema"),
+    "mask": ("seg", "--mask seg"),
     "heads": (["cancer", "age"], "--heads cancer --heads age"),
     "pretrained": (True, "--pretrained"),
     "fine_tune": (True, "--fine-tune"),

@@ -169,6 +169,13 @@ def no_image(dataset: Any, name: str) -> InputError:
         return unreadable(name, "it has neither a type nor pixels: its header is cut short or damaged")
     if "Image Storage" in kind:
         return unreadable(name, "it ends before its pixels: it was cut short, or only its header was exported")
+    if kind == "RT Structure Set Storage":
+        return InputError(
+            f"{name} holds contours and no pixels: it is an {kind}.",
+            "an image, or a mask on the grid of its image.",
+            "Convert its contours to NIfTI or DICOM Segmentation first, for example with convert_rtstruct of the Python "
+            "library platipy (Apache licence) or with 3D Slicer (SlicerRT), and name those files as masks.",
+        )
     article = "an" if kind[:1] in "AEIOU" else "a"
     return InputError(f"{name} holds no image: it is {article} {kind}.", "a DICOM image.", "Leave it out of the study.")
 

@@ -103,13 +103,20 @@ def resolve(base: Path, cells: pd.Series, notes: list[str], *, inside: Path | No
 
 
 def with_facts(
-    table: pd.DataFrame, image_columns: list[str], notes: list[str], *, unlisted: bool, patients: bool
+    table: pd.DataFrame,
+    image_columns: list[str],
+    mask_columns: list[str],
+    notes: list[str],
+    *,
+    unlisted: bool,
+    patients: bool,
 ) -> tuple[pd.DataFrame, pd.Series]:
     """Open every file's header once, and add ``width``, ``height``, ``file_type`` and, for DICOM, the safe fields.
 
     Args:
         table: With full paths.
         image_columns: Its columns of images.
+        mask_columns: Its columns of masks; several hold one structure each.
         notes: What is found is added here.
         unlisted: Whether to look for files beside the images that no row names.
         patients: Whether to take patients from DICOM headers, if the table has none and every header names one.
@@ -120,7 +127,7 @@ def with_facts(
     Raises:
         InputError: Rows without a file, or files that are missing or unreadable. All are in its ``problems``.
     """
-    columns = [*image_columns, *(["mask"] if "mask" in table.columns else [])]
+    columns = [*image_columns, *mask_columns]
     addresses = [address for address in pd.unique(table[columns].to_numpy().ravel()) if address]
     facts: dict[str, dict[str, str]] = {}
     wrong: dict[str, str] = {}
@@ -135,8 +142,14 @@ def with_facts(
             advice.add(problem.do if there else "Correct the paths, or take these rows out of the table.")
     bad: list[tuple[Any, str]] = []
     for column in columns:
-        if column != "mask":
-            bad += [(row, "no file is named") for row in table.index[table[column] == ""]]
+        empty = table[column] == ""
+        if column in image_columns:
+            bad += [(row, "no file is named") for row in table.index[empty]]
+        else:  # the structures of a row are all segmented, or none is: a missing file is not an empty mask
+            bad += [
+                (row, f"no file is named for the structure {column.removeprefix('mask_')!r}, only for others")
+                for row in table.index[empty & (table[mask_columns] != "").any(axis=1)]
+            ]
         if wrong:
             failed = table.loc[table[column].isin(set(wrong)), column]
             bad += [(row, wrong[address]) for row, address in failed.items()]

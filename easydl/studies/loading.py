@@ -19,6 +19,7 @@ from easydl.studies.columns import Columns, choose_columns
 from easydl.studies.mask_labels import MaskLabels
 from easydl.studies.multitask import read_heads
 from easydl.studies.patients import with_patients
+from easydl.studies.references import PREFIX
 from easydl.studies.study import Study
 from easydl.tasks import Task
 
@@ -29,7 +30,7 @@ def load(
     *,
     image: str | Sequence[str] | None = None,
     label: str | Sequence[str] | None = None,
-    mask: str | None = None,
+    mask: str | Sequence[str] | None = None,
     patient: str | None = "auto",
     split: str | None = None,
     task: str = "auto",
@@ -74,14 +75,19 @@ def load(
         raise InputError(f"{opened.name} holds 0 images.", "at least one.", "Check the table or the folder.")
     table, image_columns = _with_paths(opened, columns)
     table, examinations = files.with_facts(
-        table, image_columns, opened.notes, unlisted=opened.inside is not None, patients=patient is not None
+        table,
+        image_columns,
+        _mask_columns(columns),
+        opened.notes,
+        unlisted=opened.inside is not None,
+        patients=patient is not None,
     )
     patients_known, respelled = with_patients(
         table, examinations, opened.notes, asked=patient is not None, required=patient == "auto" and opened.is_table
     )
     labels = _read_labels(opened, columns, options, table["patient"])
     table = table.loc[labels.cells.index].assign(**{str(name): labels.cells[name] for name in labels.cells})
-    target = ["mask"] if columns.task.has_masks else list(labels.heads) or ["label"]
+    target = _mask_columns(columns) if columns.task.has_masks else list(labels.heads) or ["label"]
     table = files.once(table, image_columns, [*target, *(["patient"] if patients_known else [])], opened.notes)
     study = Study(
         frame=table.reset_index(drop=True),
@@ -98,7 +104,8 @@ def load(
         resample_masks=resample_masks,
         collapse_instances=collapse_instances,
         mask_labels=mask_labels,
-        mask_column=columns.mask or "mask",
+        mask_column=columns.masks[0] if len(columns.masks) == 1 else "mask",
+        mask_columns=_mask_columns(columns) or ["mask"],
     )
     _enough(study)
     if split is not None:
@@ -193,18 +200,23 @@ def _with_paths(opened: _Source, columns: Columns) -> tuple[pd.DataFrame, list[s
     image_columns = ["image"] if len(columns.images) == 1 else [f"image_{name}" for name in columns.images]
     for new, old in zip(image_columns, columns.images, strict=True):
         table[new] = files.resolve(opened.base, frame[old], notes, inside=opened.inside)
-    if columns.mask:
-        table["mask"] = files.resolve(opened.base, frame[columns.mask], notes, inside=opened.inside)
+    for new, old in zip(_mask_columns(columns), columns.masks, strict=True):
+        table[new] = files.resolve(opened.base, frame[old], notes, inside=opened.inside)
     if columns.labels or columns.raters:
         table["label"] = ""  # here in the order of columns; filled when the labels are read
     if columns.patient:
         table["patient"] = frame[columns.patient].str.strip()
-    used = {*columns.images, columns.mask, *columns.labels, columns.patient, "patient"}
+    used = {*columns.images, *columns.masks, *columns.labels, columns.patient, "patient"}
     for column in frame.columns:
         if column not in used and (column not in table.columns or column == "label"):
             taken = column == "split" or (column == "label" and "label" in table.columns)
             table[f"given_{column}" if taken else column] = frame[column]
     return table, image_columns
+
+
+def _mask_columns(columns: Columns) -> list[str]:
+    """What the columns of masks are called in the study's frame."""
+    return ["mask"] if len(columns.masks) == 1 else [f"{PREFIX}{name}" for name in columns.masks]
 
 
 def _read_labels(opened: _Source, columns: Columns, options: LoadOptions, patient: pd.Series) -> _Labels:
@@ -230,7 +242,7 @@ def _read_labels(opened: _Source, columns: Columns, options: LoadOptions, patien
     heads: dict[str, list[str] | int] = {}
     if columns.heads is not None:
         heads, cells = read_heads(frame, columns.heads, notes, merge=options.merge_labels)
-    elif not (label_columns or columns.mask):
+    elif not (label_columns or columns.masks):
         notes.append("no labels: the study can be looked at and predicted, not trained on")
     return _Labels(cells, names, heads, rater_columns, agreed)
 

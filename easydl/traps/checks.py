@@ -284,7 +284,7 @@ def _candidates(study: Study) -> tuple[pd.DataFrame, dict[str, list[str]]]:
     for name, column in PIXEL_PROPERTIES.items():
         if pixels[f"pixels {column}"].nunique() > 1:
             fields[name] = [f"pixels {column}"]
-    others = NOT_COVARIATES.union(study.raters, *FILE_PROPERTIES.values())
+    others = NOT_COVARIATES.union(study.raters, study.mask_columns, *FILE_PROPERTIES.values())
     for column in frame.columns:
         if column in others or column.startswith("image_"):
             continue
