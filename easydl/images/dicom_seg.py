@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -42,13 +41,12 @@ def read_segments(path: str | Path) -> tuple[Scan, dict[int, str]]:
             "a binary or label map segmentation.",
             "Export it as a binary segmentation.",
         )
-    seg = None
     try:
         seg = Segmentation.from_dataset(dataset, copy=False)
         names = {number: str(seg.get_segment_description(number).segment_label) for number in seg.segment_numbers}
         volume = seg.get_volume(combine_segments=True)
     except Exception as problem:
-        raise _invalid(name, problem, _overlapping(seg) if "overlap" in str(problem) else "") from problem
+        raise _invalid(name, problem, _overlapping(path) if "overlap" in str(problem) else "") from problem
     pixels = np.asarray(volume.array, np.float32)[..., None]
     spacing = tuple(float(mm) for mm in volume.spacing)
     return Scan(pixels, "relative", spacing_mm=spacing, affine=np.asarray(volume.affine), source=str(path)), names
@@ -75,9 +73,12 @@ def on_grid(labels: np.ndarray, affine: np.ndarray, scan: Scan, name: str) -> np
     return placed if scan.dimension == 3 else placed[0]
 
 
-def _overlapping(seg: Any) -> str:
+def _overlapping(path: str | Path) -> str:
     """The names of two segments that share a voxel; "" when that cannot be told."""
+    from highdicom.seg import Segmentation
+
     try:
+        seg = Segmentation.from_dataset(open_dicom(path), copy=False)  # the one that failed holds its database
         labels = [str(seg.get_segment_description(number).segment_label) for number in seg.segment_numbers]
         held = np.asarray(seg.get_volume(combine_segments=False).array) > 0
     except Exception:  # the error of the combination is told instead
