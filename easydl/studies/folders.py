@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -16,13 +15,8 @@ from easydl.images.nifti import nifti_facts
 from easydl.images.raster import raster_facts
 from easydl.images.series import Series, find_series, one_series
 from easydl.studies.row_errors import many
+from easydl.studies.subject_names import are_sequences
 from easydl.studies.tables import SPLIT_NAMES
-
-_SEQUENCE = re.compile(
-    r"(ax|axial|sag|sagittal|cor|coronal|3d)?(t1|t2|pd|flair|dwi|adc|swi|swan|gre|mra|tof|asl|bold|dce|dsc|stir|dti|mprage|space|"
-    r"perf|perfusion|cbf|cbv|ktrans|trace|b\d+|ct|cta|pet|suv|mr|mri|pre|post|native|arterial|venous|portal|delayed)"
-    r"(w|wi|ce|c|gd|gad|post|pre|km|star|fs|tse|fse|se|weighted|flair|map|\d{1,2})*"
-)
 
 
 def class_folders(root: Path) -> tuple[dict[str, list[tuple[str, str, Path]]], list[str]]:
@@ -74,11 +68,6 @@ def class_folders(root: Path) -> tuple[dict[str, list[tuple[str, str, Path]]], l
             "outer folder's class"
         )
     return found, notes
-
-
-def are_sequences(names: Iterable[str]) -> bool:
-    """Whether all names are those of MR sequences, contrast phases or modalities, such as ``T1`` and ``FLAIR``."""
-    return all(_SEQUENCE.fullmatch(re.sub(r"[\W_]+", "", name).lower()) for name in names)
 
 
 def visible_folders(folder: Path) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -18,9 +18,12 @@ from easydl.studies.agreement import Agreement, agreement
 from easydl.studies.columns import Columns, choose_columns
 from easydl.studies.mask_labels import MaskLabels
 from easydl.studies.multitask import read_heads
+from easydl.studies.nnunet import frame_from_nnunet
 from easydl.studies.patients import with_patients
 from easydl.studies.references import PREFIX
 from easydl.studies.study import Study
+from easydl.studies.subject_names import are_persons
+from easydl.studies.subject_trees import Tree, frame_from_bids, frame_from_subjects, with_subjects
 from easydl.tasks import Task
 
 
@@ -69,7 +72,8 @@ def load(
     """
     # The arguments as they are: what is wrong with them is said in the words of the table, not of a validator.
     options = LoadOptions.model_construct(**{name: value for name, value in locals().items() if name != "source"})
-    opened = _open(source, root)
+    opened = _open(source, options)
+    options = options.model_copy(update=opened.columns)
     columns = choose_columns(opened.frame, options)
     if opened.frame.empty:
         raise InputError(f"{opened.name} holds 0 images.", "at least one.", "Check the table or the folder.")
@@ -103,7 +107,7 @@ def load(
         agreement=labels.agreement,
         resample_masks=resample_masks,
         collapse_instances=collapse_instances,
-        mask_labels=mask_labels,
+        mask_labels=mask_labels if mask_labels is not None or len(columns.masks) > 1 else opened.mask_labels,
         mask_column=columns.masks[0] if len(columns.masks) == 1 else "mask",
         mask_columns=_mask_columns(columns) or ["mask"],
     )
@@ -121,7 +125,11 @@ def load(
 
 @dataclass(frozen=True)
 class _Source:
-    """What was opened: rows as text, what to call them, what paths are relative to and have to lie in, and notes."""
+    """What was opened: rows as text, what to call them, what paths are relative to and have to lie in, and notes.
+
+    Of a tree of patients also the columns with its images and masks (as options), and the names of its mask values, if
+    they came with it.
+    """
 
     frame: pd.DataFrame
     name: str
@@ -129,6 +137,8 @@ class _Source:
     inside: Path | None
     is_table: bool
     notes: list[str]
+    columns: dict[str, list[str]] = field(default_factory=dict)
+    mask_labels: MaskLabels | None = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +152,8 @@ class _Labels:
     agreement: Agreement | None
 
 
-def _open(source: str | Path | pd.DataFrame, root: str | Path | None) -> _Source:
+def _open(source: str | Path | pd.DataFrame, options: LoadOptions) -> _Source:
+    root = options.root
     given = None if root is None else Path(os.path.expanduser(root)).resolve()
     if given is not None and not given.is_dir():
         raise InputError(f"root={str(root)!r} is not a folder.", "the folder that holds the images.", "Correct root=.")
@@ -150,8 +161,11 @@ def _open(source: str | Path | pd.DataFrame, root: str | Path | None) -> _Source
         return _Source(tables.as_text(source), "The table", given or Path.cwd(), given, True, [])
     path = Path(os.path.expanduser(source))
     if path.is_dir():
-        frame, notes = _from_folder(path.resolve())
-        return _Source(tables.as_text(frame), path.name or str(path), path.resolve(), None, False, notes)
+        tree = _from_folder(path.resolve(), options)
+        name, text = path.name or str(path), tables.as_text(tree.frame)
+        found = {"image": tree.images, "mask": tree.masks}
+        roles = {role: columns for role, columns in found.items() if columns}
+        return _Source(text, name, path.resolve(), None, False, tree.notes, roles, tree.mask_labels)
     if path.suffix.lower() in (*tables.TABLE_SUFFIXES, *tables.OLD_WORKBOOKS):
         frame, notes = tables.read_table(path)
         base = given or path.resolve().parent
@@ -163,10 +177,18 @@ def _open(source: str | Path | pd.DataFrame, root: str | Path | None) -> _Source
     )
 
 
-def _from_folder(root: Path) -> tuple[pd.DataFrame, list[str]]:
+def _from_folder(root: Path, options: LoadOptions) -> Tree:
+    named = [[one] if isinstance(one, str) else list(one or []) for one in (options.image, options.mask)]
+    tree = frame_from_nnunet(root, named[0]) or frame_from_bids(root, *named)
+    if tree is not None:
+        return tree
     pairs = pairing.frame_from_pairs(root)
     if pairs is not None:
-        return pairs
+        return Tree(*with_subjects(*pairs))
+    return frame_from_subjects(root, *named) or Tree(*with_subjects(*_from_class_folders(root)))
+
+
+def _from_class_folders(root: Path) -> tuple[pd.DataFrame, list[str]]:
     found, notes = folders.class_folders(root)
     masks = pairing.masks_beside([path for entries in found.values() for _, _, path in entries])
     if masks:
@@ -177,6 +199,13 @@ def _from_folder(root: Path) -> tuple[pd.DataFrame, list[str]]:
     if folders.one_patient_each(root, found):
         frame, more = folders.frame_from_dicom(root)
         return frame, [*more, "every sub-folder holds one patient: they were not taken for classes"]
+    if are_persons(list(found)) and not any(folders.is_dicom(path) for _, _, path in next(iter(found.values()))):
+        rows = [(str(path), name, split) for name, held in found.items() for _, split, path in held]
+        frame = pd.DataFrame(rows, columns=["image", "patient", "given_split"], dtype=str)
+        return frame.loc[:, (frame != "").any()], [
+            *notes,
+            "every sub-folder is of one patient, by its name: none is a class",
+        ]
     if len(found) > 1:
         frame, more = folders.frame_from_classes(root, found)
         if len(frame):
