@@ -225,22 +225,22 @@ def _from_class_folders(root: Path) -> tuple[pd.DataFrame, list[str]]:
 def _with_paths(opened: _Source, columns: Columns) -> tuple[pd.DataFrame, list[str]]:
     """The table under easydl's own column names, with full paths, and its image columns."""
     frame, notes = opened.frame, opened.notes
-    table = pd.DataFrame(index=frame.index)
     image_columns = ["image"] if len(columns.images) == 1 else [f"image_{name}" for name in columns.images]
-    for new, old in zip(image_columns, columns.images, strict=True):
-        table[new] = files.resolve(opened.base, frame[old], notes, inside=opened.inside)
-    for new, old in zip(_mask_columns(columns), columns.masks, strict=True):
-        table[new] = files.resolve(opened.base, frame[old], notes, inside=opened.inside)
+    renamed = [
+        *zip(image_columns, columns.images, strict=True),
+        *zip(_mask_columns(columns), columns.masks, strict=True),
+    ]
+    table = {new: files.resolve(opened.base, frame[old], notes, inside=opened.inside) for new, old in renamed}
     if columns.labels or columns.raters:
-        table["label"] = ""  # here in the order of columns; filled when the labels are read
+        table["label"] = pd.Series("", frame.index)  # here in the order of columns; filled when the labels are read
     if columns.patient:
         table["patient"] = frame[columns.patient].str.strip()
     used = {*columns.images, *columns.masks, *columns.labels, columns.patient, "patient"}
     for column in frame.columns:
-        if column not in used and (column not in table.columns or column == "label"):
-            taken = column == "split" or (column == "label" and "label" in table.columns)
+        if column not in used and (column not in table or column == "label"):
+            taken = column == "split" or (column == "label" and "label" in table)
             table[f"given_{column}" if taken else column] = frame[column]
-    return table, image_columns
+    return pd.DataFrame(table, index=frame.index), image_columns  # at once: to insert columns one by one is quadratic
 
 
 def _mask_columns(columns: Columns) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+from collections import Counter
 from io import StringIO
 from itertools import islice
 from pathlib import Path
@@ -86,7 +87,7 @@ def read_table(path: str | Path) -> tuple[pd.DataFrame, list[str]]:
     if blank:
         notes.append(f"{path.name}: {many(blank, 'empty row')} skipped")
     header = [str(cell).strip() for cell in raw.iloc[0]]
-    twice = sorted({name for name in header if name and header.count(name) > 1})
+    twice = sorted(name for name, count in Counter(header).items() if name and count > 1)
     if twice:
         raise InputError(
             f"{path.name} names the column {twice[0]!r} twice.",
@@ -112,7 +113,7 @@ def as_text(frame: pd.DataFrame) -> pd.DataFrame:
 
     names = [composed(str(name)) for name in frame.columns]
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = Counter(names).most_common(1)[0][0]
         raise InputError(
             f"The table names the column {twice!r} twice.", "each column name once.", "Rename one of them."
         )
