@@ -135,6 +135,12 @@ class LoadOptions(Options):
         "folder; paths that lead out of it are refused. In a DataFrame, paths are relative to the working directory and "
         "may lead anywhere.",
     )
+    exclude: list[str] | None = Field(
+        None,
+        title="Rows or images to leave out",
+        description="Rows to leave out, by their number in the table (the first below the header is 2), or images, by "
+        "their name or path. They are counted and named in the notes and the report.",
+    )
     merge_labels: bool = Field(
         False,
         description="Treat labels that differ only by spaces, case or look-alike letters as one (on the record).",

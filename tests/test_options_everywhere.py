@@ -35,6 +35,7 @@ EXAMPLES = {
     "raters": (["ann", "bob b."], "--raters ann --raters 'bob b.'"),
     "heads": ({"cancer": ["no", "yes"], "age": 1}, "--heads cancer=no,yes --heads age=1"),
     "root": ("/films", "--root /films"),
+    "exclude": (["17", "a b.png"], "--exclude 17 --exclude 'a b.png'"),
     "merge_labels": (True, "--merge-labels"),
     "resample_masks": (True, "--resample-masks"),
     "collapse_instances": (True, "--collapse-instances"),
@@ -65,6 +66,7 @@ EXAMPLES = {
 OTHERS = {
     "patient": ("subject", "--patient subject"),
     "label": ("edema", "--label edema"),
+    "exclude": (["17"], "--exclude 17"),
     "mask": ("seg", "--mask seg"),
     "heads": (["cancer", "age"], "--heads cancer --heads age"),
     "pretrained": (True, "--pretrained"),

@@ -108,7 +108,7 @@ def with_facts(
     mask_columns: list[str],
     notes: list[str],
     *,
-    unlisted: bool,
+    left_out: set[str] | None,
     patients: bool,
 ) -> tuple[pd.DataFrame, pd.Series]:
     """Open every file's header once, and add ``width``, ``height``, ``file_type`` and, for DICOM, the safe fields.
@@ -118,7 +118,7 @@ def with_facts(
         image_columns: Its columns of images.
         mask_columns: Its columns of masks; several hold one structure each.
         notes: What is found is added here.
-        unlisted: Whether to look for files beside the images that no row names.
+        left_out: Look for files beside the images that no row names, except these; None does not look.
         patients: Whether to take patients from DICOM headers, if the table has none and every header names one.
 
     Returns:
@@ -139,7 +139,7 @@ def with_facts(
         except EasyDLError as problem:
             there = os.path.lexists(address) or os.path.isfile(address.rpartition("#")[0])
             wrong[address] = problem.found.rstrip(".") if there else disk.why_missing(address)
-            advice.add(problem.do if there else "Correct the paths, or take these rows out of the table.")
+            advice.add(problem.do if there else "Correct the paths, or leave these rows out with exclude= (--exclude).")
     bad: list[tuple[Any, str]] = []
     for column in columns:
         empty = table[column] == ""
@@ -153,7 +153,7 @@ def with_facts(
         if wrong:
             failed = table.loc[table[column].isin(set(wrong)), column]
             bad += [(row, wrong[address]) for row, address in failed.items()]
-    listing = _unlisted(addresses) if unlisted else []
+    listing = _unlisted([*addresses, *left_out]) if left_out is not None else []
     more = ""
     if listing:
         shown = ", ".join(Path(path).name for path in listing[:5])
@@ -165,7 +165,9 @@ def with_facts(
             [f"row {row}: {problem}" for row, problem in bad],
             len(table),
             "a readable image in every row.",
-            advice.pop() if len(advice) == 1 else "Correct the paths, or take these rows out of the table.",
+            advice.pop()
+            if len(advice) == 1
+            else "Correct the paths, or leave these rows out with exclude= (--exclude).",
             f" {more}." if more else "",
         )
     if more:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +16,7 @@ from easydl.studies import labels as labels_
 from easydl.studies import raters as raters_
 from easydl.studies.agreement import Agreement, agreement
 from easydl.studies.columns import Columns, choose_columns
+from easydl.studies.exclusion import without
 from easydl.studies.mask_labels import MaskLabels
 from easydl.studies.multitask import read_heads
 from easydl.studies.nnunet import frame_from_nnunet
@@ -42,6 +43,7 @@ def load(
     raters: Sequence[str] | None = None,
     heads: Sequence[str] | Mapping[str, Sequence[str] | int] | None = None,
     root: str | Path | None = None,
+    exclude: Sequence[str | int] | None = None,
     merge_labels: bool = False,
     resample_masks: bool = False,
     collapse_instances: bool = False,
@@ -77,13 +79,15 @@ def load(
     columns = choose_columns(opened.frame, options)
     if opened.frame.empty:
         raise InputError(f"{opened.name} holds 0 images.", "at least one.", "Check the table or the folder.")
+    kept, left_out = without(opened.frame, columns.images, opened.base, exclude or (), opened.notes)
+    opened = replace(opened, frame=kept)
     table, image_columns = _with_paths(opened, columns)
     table, examinations = files.with_facts(
         table,
         image_columns,
         _mask_columns(columns),
         opened.notes,
-        unlisted=opened.inside is not None,
+        left_out=left_out if opened.inside else None,
         patients=patient is not None,
     )
     patients_known, respelled = with_patients(
