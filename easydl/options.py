@@ -85,8 +85,11 @@ class LoadOptions(Options):
         description="The column with the class or value; several columns of 0 and 1 are one label each (multilabel). "
         "Found by name when not given.",
     )
-    mask: str | None = Field(
-        None, title="Mask column", description="The column with the mask paths; makes this a segmentation study."
+    mask: str | list[str] | None = Field(
+        None,
+        title="Mask column",
+        description="The column with the mask paths; makes this a segmentation study. Several columns, such as "
+        '``["liver", "spleen"]``, have a file for each structure: they become classes, and may not overlap.',
     )
     patient: str | None = Field(
         "auto",
@@ -138,6 +141,12 @@ class LoadOptions(Options):
         description='``"HU"`` says that the images are CT in Hounsfield units where their files do not say so (NIfTI, '
         'TIFF); a column ``units`` of the table says it row by row. ``"auto"`` takes what the files say, as DICOM does; '
         "the values of other files are relative.",
+    )
+    exclude: list[str] | None = Field(
+        None,
+        title="Rows or images to leave out",
+        description="Rows to leave out, by their number in the table (the first below the header is 2), or images, by "
+        "their name or path. They are counted and named in the notes and the report.",
     )
     merge_labels: bool = Field(
         False,

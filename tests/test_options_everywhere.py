@@ -26,7 +26,7 @@ from easydl.tasks import STUDY_TASKS
 EXAMPLES = {
     "image": (["t1", "t2"], "--image t1 --image t2"),
     "label": (["edema", "mass"], "--label edema --label mass"),
-    "mask": ("seg", "--mask seg"),
+    "mask": (["liver", "spleen"], "--mask liver --mask spleen"),
     "patient": (None, "--no-patients"),
     "split": ("part", "--split part"),
     "task": ("ordinal", "--task ordinal"),
@@ -36,6 +36,7 @@ EXAMPLES = {
     "heads": ({"cancer": ["no", "yes"], "age": 1}, "--heads cancer=no,yes --heads age=1"),
     "root": ("/films", "--root /films"),
     "units": ("HU", "--units HU"),
+    "exclude": (["17", "a b.png"], "--exclude 17 --exclude 'a b.png'"),
     "merge_labels": (True, "--merge-labels"),
     "resample_masks": (True, "--resample-masks"),
     "collapse_instances": (True, "--collapse-instances"),
@@ -66,6 +67,8 @@ EXAMPLES = {
 OTHERS = {
     "patient": ("subject", "--patient subject"),
     "label": ("edema", "--label edema"),
+    "exclude": (["17"], "--exclude 17"),
+    "mask": ("seg", "--mask seg"),
     "heads": (["cancer", "age"], "--heads cancer --heads age"),
     "pretrained": (True, "--pretrained"),
     "fine_tune": (True, "--fine-tune"),

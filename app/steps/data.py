@@ -36,7 +36,7 @@ TITLES = {
 }
 COLUMN_OPTIONS = ("image", "label", "patient", "mask")
 MORE_OPTIONS = (
-    "classes", "label_separator", "raters", "heads", "split", "root", "units", "mask_labels", "override",
+    "classes", "label_separator", "raters", "heads", "split", "root", "units", "exclude", "mask_labels", "override",
     "merge_labels", "resample_masks", "collapse_instances",
 )  # fmt: skip
 DOORS = ("On this computer", "Upload a zip", "Upload images", "Simulated study")

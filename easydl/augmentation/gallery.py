@@ -66,7 +66,7 @@ def show(preset: Preset, study: Any, n: int = 6, *, row: int = 0, seed: int = 0)
             "Choose another row.",
         )
     scan = study.scan(row)
-    mask = study.reference(row) if study.task == "segmentation" and str(study.frame["mask"].iloc[row]) else None
+    mask = study.reference(row) if study.task == "segmentation" and study.has_mask(row) else None
     original = _original(scan, mask)
     window = CT_WINDOW_HU if scan.units == "HU" else (0.0, 255.0)
     channels = original.pixels.shape[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def read_segments(path: str | Path) -> tuple[Scan, dict[int, str]]:
         names = {number: str(seg.get_segment_description(number).segment_label) for number in seg.segment_numbers}
         volume = seg.get_volume(combine_segments=True)
     except Exception as problem:
-        raise _invalid(name, problem) from problem
+        raise _invalid(name, problem, _overlapping(path) if "overlap" in str(problem) else "") from problem
     pixels = np.asarray(volume.array, np.float32)[..., None]
     spacing = tuple(float(mm) for mm in volume.spacing)
     return Scan(pixels, "relative", spacing_mm=spacing, affine=np.asarray(volume.affine), source=str(path)), names
@@ -76,11 +77,26 @@ def on_grid(labels: np.ndarray, affine: np.ndarray, scan: Scan, name: str) -> np
     return turned.from_source(placed) if scan.dimension == 3 else placed[0]
 
 
-def _invalid(name: str, problem: Exception) -> InputError:
+def _overlapping(path: str | Path) -> str:
+    """The names of two segments that share a voxel; "" when that cannot be told."""
+    from highdicom.seg import Segmentation
+
+    try:
+        seg = Segmentation.from_dataset(open_dicom(path), copy=False)  # the one that failed holds its database
+        labels = [str(seg.get_segment_description(number).segment_label) for number in seg.segment_numbers]
+        held = np.asarray(seg.get_volume(combine_segments=False).array) > 0
+    except Exception:  # the error of the combination is told instead
+        return ""
+    counts = [(int((held[..., a] & held[..., b]).sum()), a, b) for a, b in combinations(range(len(labels)), 2)]
+    most, a, b = max(counts, default=(0, 0, 0))
+    return f": {labels[a]!r} and {labels[b]!r} in {most} voxels" if most else ""
+
+
+def _invalid(name: str, problem: Exception, which: str = "") -> InputError:
     text = str(problem).splitlines()[0].rstrip(".")[:120] if str(problem) else type(problem).__name__
     if "overlap" in str(problem):
         return InputError(
-            f"Segments of {name} overlap.",
+            f"Segments of {name} overlap{which}.",
             "segments that share no voxel: a mask has one class in each place.",
             "Export one structure for each file, or segments without overlap.",
         )

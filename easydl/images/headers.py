@@ -14,6 +14,7 @@ from typing import Any
 from easydl.errors import EasyDLError, InputError
 from easydl.images.file_errors import missing, refuse_special, unreadable
 from easydl.images.limits import lacks_preamble
+from easydl.images.patients import is_scientific, names_nobody, patient_key
 from easydl.images.quiet import quiet_libraries
 
 HEADER_TAGS = (
@@ -76,25 +77,32 @@ def safe_header(dataset: Any) -> dict[str, str]:
 
 @quiet_libraries()
 def header_facts(dataset: Any) -> dict[str, str]:
-    """What the study table keeps: ``width``, ``height``, ``file_type``, `safe_header` and the ``patient`` pseudonym."""
+    """What the study table keeps: ``width``, ``height``, ``file_type``, `safe_header` and the ``patient`` pseudonym.
+
+    Also ``examination``, a hash that tells which images are of one study; it never reaches the table itself.
+    """
     patient = pseudonym(dataset.get("PatientID"))
+    study = str(dataset.get("StudyInstanceUID") or "").strip()
     return {
         "width": str(dataset.get("Columns") or ""),
         "height": str(dataset.get("Rows") or ""),
         "file_type": f"DICOM {dataset.get('PhotometricInterpretation') or ''}".strip(),
         **safe_header(dataset),
         **({"patient": patient} if patient else {}),
+        **({"examination": hashlib.sha256(study.encode()).hexdigest()[:16]} if study else {}),
     }
 
 
 def pseudonym(patient_id: Any) -> str | None:
-    """A stable pseudonym of a patient's identifier: ``P-`` and ten hexadecimal digits; None without one.
+    """A stable pseudonym of a patient's identifier: ``P-`` and ten hexadecimal digits; None where it names nobody.
 
-    The same identifier gives the same pseudonym on every machine, so splits can be repeated; whoever knows an
+    The same identifier, however it is written, gives the same pseudonym on every machine, so splits can be repeated; whoever knows an
     identifier can therefore recognise its pseudonym. This is not anonymisation.
     """
-    text = str(patient_id or "").strip()
-    return "P-" + hashlib.sha256(f"easydl patient {text}".encode()).hexdigest()[:10] if text else None
+    text = str(patient_id or "")
+    if names_nobody(text) or is_scientific(text):
+        return None
+    return "P-" + hashlib.sha256(f"easydl patient {patient_key(text)}".encode()).hexdigest()[:10]
 
 
 def is_lossy(dataset: Any) -> bool:
@@ -160,6 +168,13 @@ def no_image(dataset: Any, name: str) -> InputError:
         return unreadable(name, "it has neither a type nor pixels: its header is cut short or damaged")
     if "Image Storage" in kind:
         return unreadable(name, "it ends before its pixels: it was cut short, or only its header was exported")
+    if kind == "RT Structure Set Storage":
+        return InputError(
+            f"{name} holds contours and no pixels: it is an {kind}.",
+            "an image, or a mask on the grid of its image.",
+            "Convert its contours to NIfTI or DICOM Segmentation first, for example with convert_rtstruct of the Python "
+            "library platipy (Apache licence) or with 3D Slicer (SlicerRT), and name those files as masks.",
+        )
     article = "an" if kind[:1] in "AEIOU" else "a"
     return InputError(f"{name} holds no image: it is {article} {kind}.", "a DICOM image.", "Leave it out of the study.")
 

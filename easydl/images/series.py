@@ -101,20 +101,21 @@ _remembered: dict[str, tuple[dict[str, int], SeriesFolder]] = {}
 def find_series(folder: str | Path, progress: Callable[[int, int], None] | None = None) -> SeriesFolder:
     """Group the DICOM files below a folder into series; projection images (CR, DX, MG, ...) stay single.
 
-    Called again in the same process, the result is repeated while no folder below and no refused file has changed.
+    Called again in the same process, the result is repeated while no folder and no file below has changed. Its paths are
+    absolute, so that it does not depend on where the process was when it was first asked.
 
     Args:
         folder: Where to look, sub-folders included.
         progress: Called with (headers read, headers).
     """
-    place = str(Path(folder).resolve())
+    place = os.path.abspath(folder)
     if place in _remembered:
         stamps, result = _remembered[place]
         if all(_stamp(path) == stamp for path, stamp in stamps.items()):
             return result
     paths: dict[str, tuple[int, int]] = {}
     refused: list[tuple[Path, str]] = []
-    for path, facts, why in walk(folder):
+    for path, facts, why in walk(place):
         if why:
             refused.append((Path(path), f"{Path(path).name}: {why}"))
         else:
@@ -123,7 +124,8 @@ def find_series(folder: str | Path, progress: Callable[[int, int], None] | None 
             raise InputError(
                 f"{folder} holds more than {MAX_FILES:,} files.", "fewer files.", "Choose a folder further down."
             )
-    stamps = {path: _stamp(path) for path in {place, *(os.path.dirname(path) for path in paths)}}
+    stamps = {base: _stamp(base) for base, _, _ in os.walk(place)}
+    stamps.update((path, changed) for path, (_, changed) in paths.items())
     result = _grouped(entries(paths, progress), refused)
     # A file that was refused may be repaired in its place, which changes no folder.
     stamps |= {str(path): _stamp(str(path)) for path, _ in result.refused}
@@ -336,8 +338,8 @@ def _numeric(value: tuple[str, ...]) -> list[tuple[int, float, str]]:
     return [sortable(text) for text in value]
 
 
-def _stamp(folder: str) -> int:
+def _stamp(path: str) -> int:
     try:
-        return os.stat(folder).st_mtime_ns
+        return os.stat(path).st_mtime_ns
     except OSError:
         return -1

@@ -20,7 +20,7 @@ def segmented_cases(model: Any, study: Study, **options: bool) -> Iterator[Case]
     model, metadata = open_model(model)
     check_classes(metadata, study)
     for row in range(len(study)):
-        if not str(study.frame["mask"].iloc[row]):
+        if not study.has_mask(row):
             continue
         scan = study.scan(row)
         predicted = predict_mask(model, metadata, scan, None, **options)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from easydl.errors import InputError
+from easydl.images.patients import patient_key
 from easydl.studies.labels import JOIN
 from easydl.studies.schema import LabelSchema
 
@@ -72,18 +71,18 @@ class Cohort:
         return found
 
 
-def patient_key(patient: str) -> str:
-    """What stays of a patient's identifier when it is written another way: ``"P-01"`` and ``"p01 "`` are one.
-
-    Case, spaces, punctuation and leading zeros go; letters and numbers stay apart (``"1-11"`` is not ``"11-1"``).
-    """
-    parts = re.findall(r"\d+|[^\W\d_]+", unicodedata.normalize("NFKC", patient).casefold())
-    return "|".join(part.lstrip("0") or "0" if part.isdigit() else part for part in parts) or patient
-
-
 def persons(patients: pd.Series) -> pd.Series:
     """The `patient_key` of every row."""
     return patients.map({patient: patient_key(patient) for patient in patients.unique()})
+
+
+def one_spelling(patients: pd.Series) -> tuple[pd.Series, int]:
+    """Every patient as it is written most often, and how many patients were written in several ways."""
+    counts = patients.value_counts(sort=False).rename_axis("spelling").reset_index(name="rows")
+    counts["key"] = persons(counts["spelling"])
+    chosen = counts.sort_values(["rows", "spelling"], ascending=[False, True]).groupby("key")["spelling"].first()
+    several = int((counts["key"].value_counts() > 1).sum())
+    return (persons(patients).map(chosen) if several else patients), several
 
 
 def crossing(code: np.ndarray | pd.Series, part: np.ndarray | pd.Series) -> np.ndarray:

@@ -20,7 +20,7 @@ class Columns:
     Attributes:
         images: Several become channels.
         labels: None for masks and heads; several are one label each.
-        mask: With masks, or None.
+        masks: With masks; several hold one structure each.
         patient: With patients, or None.
         raters: With the labels of several raters.
         heads: Columns of several tasks, as the user gave them, or None.
@@ -29,7 +29,7 @@ class Columns:
 
     images: list[str]
     labels: list[str]
-    mask: str | None
+    masks: list[str]
     patient: str | None
     raters: list[str]
     heads: Sequence[str] | Mapping[str, Sequence[str] | int] | None
@@ -42,26 +42,31 @@ def choose_columns(frame: pd.DataFrame, options: LoadOptions) -> Columns:
     Raises:
         InputError: A column is not there, or the columns cannot tell the task.
     """
-    named: list[str | None] = [*_several(options.image)]
-    images = [str(pick(frame, "image", name, required=True)) for name in named or [None]]
+    images = [str(pick(frame, "image", name, required=True)) for name in _several(options.image) or [None]]
     labels = [str(pick(frame, "label", name)) for name in _several(options.label)]
     raters = [str(pick(frame, "raters", name)) for name in options.raters or []]
-    mask = pick(frame, "mask", options.mask)
+    masks = [name for one in _several(options.mask) or [None] if (name := pick(frame, "mask", one))]
+    if len(masks) != len(set(masks)) or (len(masks) > 1 and options.mask_labels is not None):
+        raise InputError(
+            f"mask={options.mask!r}{' with mask_labels=' if options.mask_labels else ''}.",
+            "each column once; several are one structure each, and their names are those of the columns.",
+            "Correct mask= (--mask), and leave mask_labels= out: it names the values of a single mask.",
+        )
     if not (options.mask or raters or labels or options.heads is not None):
         recognised = pick(frame, "label", None)
         labels = [recognised] if recognised else []
-    task = _task(options, labels, mask, raters)
+    task = _task(options, labels, masks, raters)
     patient = None
     if options.patient:
         patient = pick(frame, "patient", None if options.patient == "auto" else options.patient)
-    return Columns(images, [] if task.has_masks else labels, mask, patient, raters, options.heads, task)
+    return Columns(images, [] if task.has_masks else labels, masks, patient, raters, options.heads, task)
 
 
-def _several(names: str | Sequence[str] | None) -> list[str]:
+def _several(names: str | Sequence[str] | None) -> Sequence[str | None]:
     return [names] if isinstance(names, str) else list(names or [])
 
 
-def _task(options: LoadOptions, labels: list[str], mask: str | None, raters: list[str]) -> Task:
+def _task(options: LoadOptions, labels: list[str], masks: list[str], raters: list[str]) -> Task:
     """What is to be learnt, and whether the columns can tell it."""
     asked, separator = options.task, options.label_separator
     if options.heads is not None or asked == Task.MULTITASK:
@@ -75,8 +80,8 @@ def _task(options: LoadOptions, labels: list[str], mask: str | None, raters: lis
         return Task.MULTITASK
     several = len(labels) > 1 or separator is not None
     if asked == "auto":
-        masks = options.mask or (mask and not labels and not raters)
-        task = Task.MULTILABEL if several else Task.SEGMENTATION if masks else Task.CLASSIFICATION
+        segments = options.mask or (masks and not labels and not raters)
+        task = Task.MULTILABEL if several else Task.SEGMENTATION if segments else Task.CLASSIFICATION
     elif asked in STUDY_TASKS:
         task = Task(asked)
     else:
@@ -91,7 +96,7 @@ def _task(options: LoadOptions, labels: list[str], mask: str | None, raters: lis
             "several label columns, or a separator of labels within a cell, for 'multilabel' and for nothing else.",
             "Correct task= (--task), label= (--label) or label_separator= (--label-separator).",
         )
-    if task.has_masks and not mask:
+    if task.has_masks and not masks:
         raise InputError(
             "task='segmentation' needs masks.", "a column with masks.", "Pass mask= (--mask) the name of the column."
         )

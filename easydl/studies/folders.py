@@ -15,6 +15,7 @@ from easydl.images.nifti import nifti_facts
 from easydl.images.raster import raster_facts
 from easydl.images.series import NAMED, Series, find_series, one_series
 from easydl.studies.row_errors import many
+from easydl.studies.subject_names import are_sequences
 from easydl.studies.tables import SPLIT_NAMES
 
 
@@ -103,20 +104,27 @@ def _is_image(path: Path) -> bool:
 
 
 def one_patient_each(root: Path, found: dict[str, list[tuple[str, str, Path]]]) -> bool:
-    """Whether the sub-folders are those of patients or visits, as a PACS exports them, rather than classes.
+    """Whether the sub-folders are those of patients, visits or series, as a PACS exports them, rather than classes.
 
-    Nothing could be learnt from classes of one patient each; when the headers name no patient, it is not known.
+    Nothing could be learnt from classes of one patient each, nor from series of the same patients. Where the headers
+    name no patient, or the same one everywhere, an examination stands for a patient; when they do not tell that
+    either, it is not known.
     """
     if len(found) < 2 or not all(is_dicom(entries[0][2]) for entries in found.values()):
         return False
-    patients: dict[str, set[str]] = {name: set() for name in found}
     folder_of = {path: name for name, entries in found.items() for _, _, path in entries}
-    for one in find_series(root).series:
-        name = folder_of.get(one.files[0])
-        if name is None or "patient" not in one.facts:
-            return False
-        patients[name].add(one.facts["patient"])
-    return all(len(held) == 1 for held in patients.values())
+    series = [one for one in find_series(root).series if one.files[0] in folder_of]
+    if len({folder_of[one.files[0]] for one in series}) < len(found):
+        return False
+    patients = {one.facts.get("patient", "") for one in series}
+    held: dict[str, set[str]] = {name: set() for name in found}
+    for one in series:
+        who = one.facts.get("patient", "") if "" not in patients and len(patients) > 1 else one.study
+        held[folder_of[one.files[0]]].add(who)
+    if any("" in them for them in held.values()):
+        return False
+    same = len(set(map(frozenset, held.values()))) == 1
+    return all(len(them) == 1 for them in held.values()) or (same and are_sequences(found))
 
 
 def frame_from_classes(root: Path, found: dict[str, list[tuple[str, str, Path]]]) -> tuple[pd.DataFrame, list[str]]:

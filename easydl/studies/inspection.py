@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import pandas as pd
@@ -15,6 +16,7 @@ import pandas as pd
 from easydl.errors import RESEARCH_USE, EasyDLError, InputError
 from easydl.images.limits import is_nifti, is_raster
 from easydl.images.series import Series, find_series
+from easydl.options import SplitOptions
 from easydl.studies.folders import file_facts
 from easydl.studies.tables import NAMES, TABLE_SUFFIXES, pick, read_table
 
@@ -134,7 +136,7 @@ def _folder(place: Path, progress: Callable[[int, int], None] | None) -> Inspect
     counts = Counter(files=0, DICOM=len(dicom))
     kinds: Counter[tuple[str, str]] = Counter()
     tables = []
-    for file, _, why in walk(place):
+    for file, _, why in walk(place.absolute()):
         counts["files"] += 1
         if why or file in known:
             continue
@@ -160,8 +162,11 @@ def _folder(place: Path, progress: Callable[[int, int], None] | None) -> Inspect
     notes = []
     if any("patient" not in one.facts for one in found.series):
         notes.append("some DICOM headers name no patient")
-    listing = next((file for file in tables if Path(file).parent == place), None)
-    task = f"easydl inspect {listing}" if listing else f"easydl train {place}" if dicom or kinds else ""
+    listing = next((file for file in tables if Path(file).parent == place.absolute()), None)
+    task = f"easydl inspect {quote(listing)}" if listing else ""
+    if (dicom or kinds) and not listing:
+        task, more = _recommended(place)
+        notes += more
     return Inspection(
         str(place),
         dict(counts),
@@ -189,6 +194,10 @@ def _table(place: Path) -> Inspection:
         notes.append("no column of labels or masks is recognised: name it with --label or --mask")
     if not patient:
         notes.append("no column of patients is recognised: name it with --patient, or say --no-patients")
+    task = ""
+    if not missing and (columns["label"] or columns["mask"]):
+        task, more = _recommended(place, "auto" if patient else None)
+        notes += more
     return Inspection(
         str(place),
         {"files": 1, "listed and not there": len(missing)},
@@ -198,8 +207,28 @@ def _table(place: Path) -> Inspection:
         int(frame[patient].str.strip().nunique()) if patient else None,
         missing,
         notes,
-        f"easydl train {place}" if not missing else "",
+        task,
     )
+
+
+def _recommended(place: Path, patient: str | None = "auto") -> tuple[str, list[str]]:
+    """The command that trains on a study, tried as far as its split but for the pixels; or what stands in its way."""
+    from easydl.studies import splits
+    from easydl.studies.cohort import cohort
+    from easydl.studies.loading import load
+
+    words = ["easydl", "train", quote(str(place)), *([] if patient else ["--no-patients"])]
+    try:
+        study = load(place, patient=patient)
+        if not (study.heads or study.task.has_masks or "label" in study.frame.columns):
+            return "", [
+                "no labels and no masks are found: name them with --label or --mask, or load a table that has them"
+            ]
+        rows = cohort(study.frame, study.schema, list(map(str, study.frame.index)), patients_known=study.patients_known)
+        splits.by_seed(rows, SplitOptions().sizes, 0)
+    except EasyDLError as problem:
+        return "", [f"easydl train would refuse it as it is. {problem.found} What to do: {problem.do}"]
+    return " ".join(words), []
 
 
 def _image(address: str) -> Inspection:

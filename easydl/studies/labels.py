@@ -90,7 +90,8 @@ def multilabel_columns(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[pd.
             [problem for _, problem in sorted(bad)],
             len(frame),
             "0 or 1 (no or yes) in every label column of every row.",
-            "Fill the cells; take out the rows where a label is not known.",
+            "Fill the cells. Where a label is not known leave the row out with exclude= (--exclude), or load the columns as "
+            "tasks with heads= (--heads), where a cell may be blank.",
         )
     return _joined(held), list(columns)
 
@@ -151,7 +152,7 @@ def numbers(cells: pd.Series, notes: list[str], *, name: str = "label") -> pd.Se
             [f"row {row}: {cells[row]!r} in {name!r} is not a number" for row in bad.index],
             len(cells),
             "a number in every row.",
-            "Correct these cells, or take these rows out.",
+            "Correct these cells, or leave these rows out with exclude= (--exclude).",
         )
     return text.astype(float)
 
@@ -256,7 +257,7 @@ def _refuse_empty(cells: pd.Series) -> None:
             [f"row {row}: the label is empty" for row in empty],
             len(cells),
             "a label in every row.",
-            "Fill the labels, or take these rows out.",
+            "Fill the labels, or leave these rows out with exclude= (--exclude).",
         )
 
 

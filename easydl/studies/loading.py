@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -17,11 +17,16 @@ from easydl.studies import labels as labels_
 from easydl.studies import raters as raters_
 from easydl.studies.agreement import Agreement, agreement
 from easydl.studies.columns import Columns, choose_columns
+from easydl.studies.exclusion import without
 from easydl.studies.mask_labels import MaskLabels
 from easydl.studies.multitask import read_heads
+from easydl.studies.nnunet import frame_from_nnunet
+from easydl.studies.patients import with_patients
 from easydl.studies.pixel_facts import ImageFiles, declared_units
-from easydl.studies.row_errors import problems
+from easydl.studies.references import PREFIX
 from easydl.studies.study import Study
+from easydl.studies.subject_names import are_persons
+from easydl.studies.subject_trees import Tree, frame_from_bids, frame_from_subjects, with_subjects
 from easydl.studies.summary import spread
 from easydl.tasks import Task
 
@@ -32,7 +37,7 @@ def load(
     *,
     image: str | Sequence[str] | None = None,
     label: str | Sequence[str] | None = None,
-    mask: str | None = None,
+    mask: str | Sequence[str] | None = None,
     patient: str | None = "auto",
     split: str | None = None,
     task: str = "auto",
@@ -42,6 +47,7 @@ def load(
     heads: Sequence[str] | Mapping[str, Sequence[str] | int] | None = None,
     root: str | Path | None = None,
     units: str = "auto",
+    exclude: Sequence[str | int] | None = None,
     merge_labels: bool = False,
     resample_masks: bool = False,
     collapse_instances: bool = False,
@@ -72,22 +78,35 @@ def load(
     """
     # The arguments as they are: what is wrong with them is said in the words of the table, not of a validator.
     options = LoadOptions.model_construct(**{name: value for name, value in locals().items() if name != "source"})
-    opened = _open(source, root)
+    opened = _open(source, options)
+    options = options.model_copy(update=opened.columns)
     columns = choose_columns(opened.frame, options)
     if opened.frame.empty:
         raise InputError(f"{opened.name} holds 0 images.", "at least one.", "Check the table or the folder.")
+    kept, left_out = without(opened.frame, columns.images, opened.base, exclude or (), opened.notes)
+    opened = replace(opened, frame=kept)
     table, image_columns = _with_paths(opened, columns)
-    table = files.with_facts(table, image_columns, opened.notes, unlisted=opened.inside is not None)
-    patients_known = _patients(table, patient, opened)
+    table, examinations = files.with_facts(
+        table,
+        image_columns,
+        _mask_columns(columns),
+        opened.notes,
+        left_out=left_out if opened.inside else None,
+        patients=patient is not None,
+    )
+    patients_known, respelled = with_patients(
+        table, examinations, opened.notes, asked=patient is not None, required=patient == "auto" and opened.is_table
+    )
     labels = _read_labels(opened, columns, options, table["patient"])
     table = table.loc[labels.cells.index].assign(**{str(name): labels.cells[name] for name in labels.cells})
-    target = ["mask"] if columns.task.has_masks else list(labels.heads) or ["label"]
+    target = _mask_columns(columns) if columns.task.has_masks else list(labels.heads) or ["label"]
     table = files.once(table, image_columns, [*target, *(["patient"] if patients_known else [])], opened.notes)
     study = Study(
         frame=table.reset_index(drop=True),
         task=columns.task,
         image_columns=image_columns,
         patients_known=patients_known,
+        respelled=respelled,
         notes=opened.notes,
         name=opened.name,
         class_names=labels.class_names,
@@ -96,9 +115,10 @@ def load(
         agreement=labels.agreement,
         resample_masks=resample_masks,
         collapse_instances=collapse_instances,
-        mask_labels=mask_labels,
-        mask_column=columns.mask or "mask",
         files=ImageFiles(declared_units(table, image_columns, units)),
+        mask_labels=mask_labels if mask_labels is not None or len(columns.masks) > 1 else opened.mask_labels,
+        mask_column=columns.masks[0] if len(columns.masks) == 1 else "mask",
+        mask_columns=_mask_columns(columns) or ["mask"],
     )
     _enough(study)
     if split is not None:
@@ -114,7 +134,11 @@ def load(
 
 @dataclass(frozen=True)
 class _Source:
-    """What was opened: rows as text, what to call them, what paths are relative to and have to lie in, and notes."""
+    """What was opened: rows as text, what to call them, what paths are relative to and have to lie in, and notes.
+
+    Of a tree of patients also the columns with its images and masks (as options), and the names of its mask values, if
+    they came with it.
+    """
 
     frame: pd.DataFrame
     name: str
@@ -122,6 +146,8 @@ class _Source:
     inside: Path | None
     is_table: bool
     notes: list[str]
+    columns: dict[str, list[str]] = field(default_factory=dict)
+    mask_labels: MaskLabels | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +161,8 @@ class _Labels:
     agreement: Agreement | None
 
 
-def _open(source: str | Path | pd.DataFrame, root: str | Path | None) -> _Source:
+def _open(source: str | Path | pd.DataFrame, options: LoadOptions) -> _Source:
+    root = options.root
     given = None if root is None else Path(os.path.expanduser(root)).resolve()
     if given is not None and not given.is_dir():
         raise InputError(f"root={str(root)!r} is not a folder.", "the folder that holds the images.", "Correct root=.")
@@ -143,8 +170,11 @@ def _open(source: str | Path | pd.DataFrame, root: str | Path | None) -> _Source
         return _Source(tables.as_text(source), "The table", given or Path.cwd(), given, True, [])
     path = Path(os.path.expanduser(source))
     if path.is_dir():
-        frame, notes = _from_folder(path.resolve())
-        return _Source(tables.as_text(frame), path.name or str(path), path.resolve(), None, False, notes)
+        tree = _from_folder(path.resolve(), options)
+        name, text = path.name or str(path), tables.as_text(tree.frame)
+        found = {"image": tree.images, "mask": tree.masks}
+        roles = {role: columns for role, columns in found.items() if columns}
+        return _Source(text, name, path.resolve(), None, False, tree.notes, roles, tree.mask_labels)
     if path.suffix.lower() in (*tables.TABLE_SUFFIXES, *tables.OLD_WORKBOOKS):
         frame, notes = tables.read_table(path)
         base = given or path.resolve().parent
@@ -156,10 +186,18 @@ def _open(source: str | Path | pd.DataFrame, root: str | Path | None) -> _Source
     )
 
 
-def _from_folder(root: Path) -> tuple[pd.DataFrame, list[str]]:
+def _from_folder(root: Path, options: LoadOptions) -> Tree:
+    named = [[one] if isinstance(one, str) else list(one or []) for one in (options.image, options.mask)]
+    tree = frame_from_nnunet(root, named[0]) or frame_from_bids(root, *named)
+    if tree is not None:
+        return tree
     pairs = pairing.frame_from_pairs(root)
     if pairs is not None:
-        return pairs
+        return Tree(*with_subjects(*pairs))
+    return frame_from_subjects(root, *named) or Tree(*with_subjects(*_from_class_folders(root)))
+
+
+def _from_class_folders(root: Path) -> tuple[pd.DataFrame, list[str]]:
     found, notes = folders.class_folders(root)
     masks = pairing.masks_beside([path for entries in found.values() for _, _, path in entries])
     if masks:
@@ -170,6 +208,13 @@ def _from_folder(root: Path) -> tuple[pd.DataFrame, list[str]]:
     if folders.one_patient_each(root, found):
         frame, more = folders.frame_from_dicom(root)
         return frame, [*more, "every sub-folder holds one patient: they were not taken for classes"]
+    if are_persons(list(found)) and not any(folders.is_dicom(path) for _, _, path in next(iter(found.values()))):
+        rows = [(str(path), name, split) for name, held in found.items() for _, split, path in held]
+        frame = pd.DataFrame(rows, columns=["image", "patient", "given_split"], dtype=str)
+        return frame.loc[:, (frame != "").any()], [
+            *notes,
+            "every sub-folder is of one patient, by its name: none is a class",
+        ]
     if len(found) > 1:
         frame, more = folders.frame_from_classes(root, found)
         if len(frame):
@@ -189,22 +234,27 @@ def _from_folder(root: Path) -> tuple[pd.DataFrame, list[str]]:
 def _with_paths(opened: _Source, columns: Columns) -> tuple[pd.DataFrame, list[str]]:
     """The table under easydl's own column names, with full paths, and its image columns."""
     frame, notes = opened.frame, opened.notes
-    table = pd.DataFrame(index=frame.index)
     image_columns = ["image"] if len(columns.images) == 1 else [f"image_{name}" for name in columns.images]
-    for new, old in zip(image_columns, columns.images, strict=True):
-        table[new] = files.resolve(opened.base, frame[old], notes, inside=opened.inside)
-    if columns.mask:
-        table["mask"] = files.resolve(opened.base, frame[columns.mask], notes, inside=opened.inside)
+    renamed = [
+        *zip(image_columns, columns.images, strict=True),
+        *zip(_mask_columns(columns), columns.masks, strict=True),
+    ]
+    table = {new: files.resolve(opened.base, frame[old], notes, inside=opened.inside) for new, old in renamed}
     if columns.labels or columns.raters:
-        table["label"] = ""  # here in the order of columns; filled when the labels are read
+        table["label"] = pd.Series("", frame.index)  # here in the order of columns; filled when the labels are read
     if columns.patient:
         table["patient"] = frame[columns.patient].str.strip()
-    used = {*columns.images, columns.mask, *columns.labels, columns.patient, "patient"}
+    used = {*columns.images, *columns.masks, *columns.labels, columns.patient, "patient"}
     for column in frame.columns:
-        if column not in used and (column not in table.columns or column == "label"):
-            taken = column == "split" or (column == "label" and "label" in table.columns)
+        if column not in used and (column not in table or column == "label"):
+            taken = column == "split" or (column == "label" and "label" in table)
             table[f"given_{column}" if taken else column] = frame[column]
-    return table, image_columns
+    return pd.DataFrame(table, index=frame.index), image_columns  # at once: to insert columns one by one is quadratic
+
+
+def _mask_columns(columns: Columns) -> list[str]:
+    """What the columns of masks are called in the study's frame."""
+    return ["mask"] if len(columns.masks) == 1 else [f"{PREFIX}{name}" for name in columns.masks]
 
 
 def _read_labels(opened: _Source, columns: Columns, options: LoadOptions, patient: pd.Series) -> _Labels:
@@ -230,7 +280,7 @@ def _read_labels(opened: _Source, columns: Columns, options: LoadOptions, patien
     heads: dict[str, list[str] | int] = {}
     if columns.heads is not None:
         heads, cells = read_heads(frame, columns.heads, notes, merge=options.merge_labels)
-    elif not (label_columns or columns.mask):
+    elif not (label_columns or columns.masks):
         notes.append("no labels: the study can be looked at and predicted, not trained on")
     return _Labels(cells, names, heads, rater_columns, agreed)
 
@@ -253,33 +303,6 @@ def _read_label(
     if task.ordered and classes is None:
         labels_.refuse_unordered(names)
     return cells, names
-
-
-def _patients(table: pd.DataFrame, patient: str | None, opened: _Source) -> bool:
-    """Whether patients are known; where they are not, every image becomes one, on the record."""
-    if "patient" in table.columns:
-        empty = [f"row {row}: the patient is empty" for row in table.index[table["patient"] == ""]]
-        if empty:
-            raise problems(
-                empty,
-                len(table),
-                "a patient in every row.",
-                "Fill the column, or pass patient=None (--no-patients).",
-            )
-        return True
-    if patient == "auto" and opened.is_table:
-        raise InputError(
-            "The table does not say which patient each image is of.",
-            f"a column called {' or '.join(tables.NAMES['patient'][:3])}: images of one patient must stay together.",
-            "Add it, pass patient= the name of the column, or, if every image is of another patient, "
-            "patient=None (--no-patients).",
-        )
-    table["patient"] = [f"image {number}" for number in range(1, len(table) + 1)]
-    opened.notes.append(
-        "Patients are not known: each image counts as one patient, so leakage between training and test cannot be "
-        "excluded."
-    )
-    return False
 
 
 def _enough(study: Study) -> None:

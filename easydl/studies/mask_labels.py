@@ -10,6 +10,7 @@ import numpy as np
 
 from easydl.errors import InputError
 from easydl.studies.masks import MaskFacts
+from easydl.studies.soft_edges import cut
 
 MOST_VALUES = 255
 INSTANCES_FROM = 10
@@ -27,12 +28,14 @@ class LabelMap:
         values: The value that a saved mask has for each class.
         index: The class of every value that may occur.
         notes: What was assumed.
+        each: Where every structure has a file of its own, the class of every value in each of them.
     """
 
     names: tuple[str, ...]
     values: tuple[int, ...]
     index: dict[int, int]
     notes: tuple[str, ...] = ()
+    each: tuple[dict[int, int], ...] = ()
 
 
 def label_map(
@@ -51,8 +54,21 @@ def label_map(
         InputError: Unnamed values; masks number single objects and ``collapse`` was not asked for; segment numbers mean
             different things; or all masks are empty.
     """
-    found = _classes(seen, labels, collapse)
-    return replace(found, notes=(*_counts(seen, images, collapse, resample), *found.notes))
+    every = sorted(set().union(*(one.values for one in seen)) | {0})
+    named = [value for values in (labels or {}).values() for value in ([values] if isinstance(values, int) else values)]
+    softened = cut([one.look for one in seen], every, named=named)
+    hard = [one._replace(values=tuple(sorted({softened.get(value, value) for value in one.values}))) for one in seen]
+    found = _classes(hard, labels, collapse)
+    notes = [*_counts(hard, images, collapse, resample), *found.notes]
+    if softened:
+        count = sum(not softened.keys().isdisjoint(one.values) for one in seen)
+        notes.append(
+            f"{count} of {len(seen)} masks have soft edges, as after resizing with interpolation: they were cut at half of "
+            f"{every[-1]}"
+        )
+    return replace(
+        found, notes=tuple(notes), index={**found.index, **{v: found.index[to] for v, to in softened.items()}}
+    )
 
 
 def _classes(seen: list[MaskFacts], labels: MaskLabels | None, collapse: bool) -> LabelMap:
@@ -73,12 +89,12 @@ def _classes(seen: list[MaskFacts], labels: MaskLabels | None, collapse: bool) -
     names = _segment_names(seen)
     if names is not None:
         values = sorted({0, *names} | set(found))
-        return _in_order(
+        return in_order(
             _distinct(["background", *(names.get(value, f"label {value}") for value in values[1:])]), values
         )
     if found == [0, 1, 255] and (both := _two_whites(seen)):
         return both
-    return _in_order(
+    return in_order(
         ["background", *(["foreground"] if len(found) == 2 else [f"label {value}" for value in found[1:]])], found
     )
 
@@ -97,7 +113,8 @@ def _counts(seen: list[MaskFacts], images: int, collapse: bool, resample: bool) 
     return [*notes, *(f"{count} of {len(seen)} masks: {note}" for note, count in sorted(repairs.items()))]
 
 
-def _in_order(names: list[str], values: list[int]) -> LabelMap:
+def in_order(names: list[str], values: list[int]) -> LabelMap:
+    """A class for every value."""
     return LabelMap(tuple(names), tuple(values), {value: place for place, value in enumerate(values)})
 
 

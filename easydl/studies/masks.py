@@ -14,6 +14,7 @@ from easydl.images.dicom_seg import is_segmentation, on_grid, read_segments
 from easydl.images.geometry import along, difference, displacement, moved
 from easydl.images.raster import ALPHA_NOTE, PALETTE_NOTE
 from easydl.studies.pixel_facts import compact
+from easydl.studies.soft_edges import FAINT, Values, looked_at
 
 FEW_VALUES = 10
 ROUNDING = 1e-3
@@ -21,7 +22,6 @@ WHOLE_AREAS = 0.8
 """Least fraction of foreground pixels whose neighbour has the same value: label maps 0.86 to 1, images up to 0.74."""
 ENDS, AT_ENDS = 0.15, 0.98
 """A lossy mask: fraction of pixels within this part of the range from black or white."""
-FAINT = 64
 JPEG_SPREAD = 24
 """Largest difference of the channels of a grey mask that lossy compression has tinted."""
 MOST_CUT = 0.001
@@ -36,12 +36,14 @@ class MaskFacts(NamedTuple):
         values: The values that occur.
         segments: The label of each segment of a DICOM Segmentation, by its number; None for other files.
         notes: How it was read.
+        look: Which of its values fill areas, and which are edges only.
     """
 
     name: str
     values: tuple[int, ...]
     segments: dict[int, str] | None
     notes: tuple[str, ...]
+    look: Values = Values()
 
 
 class Mask(NamedTuple):
@@ -77,11 +79,12 @@ def read_mask(path: str, *, collapse: bool = False, entry: str | None = None) ->
     values = tuple(facts["values"])
     if collapse:
         stored, values = (stored > 0).astype(np.uint8), tuple(sorted({int(value > 0) for value in values}))
+    look = Values() if collapse else Values(*map(tuple, facts["look"]))
     segments = facts["segments"]
     if segments is not None:  # JSON has text for keys
         segments = {int(number): label for number, label in segments.items()}
     affine, other = (None if facts[key] is None else np.array(facts[key]) for key in ("affine", "other"))
-    known = MaskFacts(file_name(path), values, segments, tuple(facts["notes"]))
+    known = MaskFacts(file_name(path), values, segments, tuple(facts["notes"]), look)
     return Mask(stored, affine, known, other, facts["placed"])
 
 
@@ -155,7 +158,9 @@ def _decode(path: str) -> tuple[np.ndarray, dict[str, Any]]:
         notes.append("numbers next to integers were rounded")
     labels = rounded.astype(np.int32)
     values = np.unique(labels)
-    _refuse_image(labels, values, name)
+    look, soft = looked_at(labels)
+    if not soft:
+        _refuse_image(labels, values, name)
     facts = {
         "affine": None if scan.affine is None else scan.affine.tolist(),
         "other": None if scan.other_affine is None else scan.other_affine.tolist(),
@@ -163,6 +168,7 @@ def _decode(path: str) -> tuple[np.ndarray, dict[str, Any]]:
         "segments": segments,
         "notes": notes,
         "values": values.tolist(),
+        "look": look,
     }
     return compact(labels), facts
 

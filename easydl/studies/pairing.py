@@ -11,6 +11,7 @@ import pandas as pd
 
 from easydl.errors import InputError
 from easydl.studies.folders import image_files, some, visible_folders
+from easydl.studies.names import composed
 from easydl.studies.tables import SPLIT_NAMES, tables_in
 
 IMAGE_FOLDERS = {"images", "image", "imagestr", "img", "imgs", "scans"}
@@ -226,12 +227,12 @@ def _parts(folder: Path, root: Path) -> list[str]:
 
 
 def _stem(path: Path) -> str:
-    name = path.name.lower()
+    name = composed(path.name).lower()
     return name[: -len(".nii.gz")] if name.endswith(".nii.gz") else name.rsplit(".", 1)[0] or name
 
 
 def _relative(path: Path, root: Path) -> str:
-    return (path.relative_to(root).parent / _stem(path)).as_posix().lower()
+    return composed((path.relative_to(root).parent / _stem(path)).as_posix()).lower()
 
 
 def _number(path: Path) -> str:

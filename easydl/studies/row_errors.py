@@ -42,6 +42,9 @@ def for_rows(work: Callable[[int], Any], rows: Iterable[int], total: int) -> lis
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(attempt, rows))
     if bad:
-        general = "an image in every row that can be read whole.", "Export these images again, or take their rows out."
+        general = (
+            "an image in every row that can be read whole.",
+            "Export these images again, or leave their rows out with exclude= (--exclude).",
+        )
         raise problems(bad, total, *(advice.pop() if len(advice) == 1 else general))
     return results

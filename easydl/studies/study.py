@@ -16,9 +16,9 @@ from easydl.options import SplitOptions, documented
 from easydl.studies import plots, splits
 from easydl.studies.agreement import Agreement
 from easydl.studies.cohort import Cohort, cohort
-from easydl.studies.mask_labels import LabelMap, MaskLabels, label_map
-from easydl.studies.masks import Mask, on_image, read_mask
+from easydl.studies.mask_labels import LabelMap, MaskLabels
 from easydl.studies.pixel_facts import Decoded, ImageFiles, PixelFacts, remarks
+from easydl.studies.references import mask_addresses, read_label_map, reference_of
 from easydl.studies.row_errors import for_rows
 from easydl.studies.schema import LabelSchema
 from easydl.studies.summary import ImageKind, StudySummary, image_kind, spread, summarise
@@ -30,8 +30,7 @@ from easydl.tasks import Task
 class Study:
     """Images with labels or masks, their patients, and how they were split. Made by `easydl.load`.
 
-    A study is never changed by its methods: `split`, `folds`, `part`, `rows` and `head` return others, which know the
-    study they were taken from and share its classes and kind of images.
+    Its methods never change it: they return other studies, which know this one and share its classes and kind of images.
 
     Attributes:
         frame: One row per image: ``image`` (or several ``image_...`` columns), ``label`` or ``mask``, ``patient``,
@@ -40,6 +39,7 @@ class Study:
         task: What is to be learnt.
         image_columns: The columns with images; several become channels.
         patients_known: False when every image had to count as a patient.
+        respelled: How many patients were written in several ways.
         notes: What was assumed while loading and reading. Digests and masks add theirs when they are first read.
         overrides: Reasons given in writing for going against a refusal.
         name: What to call the study in messages.
@@ -52,6 +52,7 @@ class Study:
         collapse_instances: Whether every value but 0 in a mask is foreground.
         mask_labels: Names for the values in the masks, or None.
         mask_column: What the column ``mask`` was called in the table; it may name a side.
+        mask_columns: The columns with masks; several hold one structure each, called ``mask_`` and its name.
         parent: The study that this one was taken from; that of a split part has the whole column ``split``.
         files: What is known of the image files.
     """
@@ -60,6 +61,7 @@ class Study:
     task: Task = Task.CLASSIFICATION
     image_columns: list[str] = field(default_factory=lambda: ["image"])
     patients_known: bool = True
+    respelled: int = 0
     notes: list[str] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
     name: str = "study"
@@ -72,6 +74,7 @@ class Study:
     collapse_instances: bool = False
     mask_labels: MaskLabels | None = None
     mask_column: str = "mask"
+    mask_columns: list[str] = field(default_factory=lambda: ["mask"])
     parent: Study | None = field(default=None, repr=False)
     files: ImageFiles = field(default_factory=ImageFiles, repr=False)
 
@@ -125,7 +128,7 @@ class Study:
         """What a builder needs to know; print it. That of a part is its whole study's."""
         if self.parent is not None and self.schema == self.parent.schema:
             return self.parent.summary
-        others = [*self.image_columns, *self.raters]
+        others = [*self.image_columns, *self.mask_columns, *self.raters]
         label_values = self.label_map.values if self.task.has_masks else None
         return summarise(self.frame, replace(self.schema, classes=self.classes), self.kind, others, label_values)
 
@@ -190,7 +193,7 @@ class Study:
 
     def has_mask(self, row: int) -> bool:
         """Whether a mask is named for a row."""
-        return "mask" in self.frame.columns and bool(str(self.frame["mask"].iloc[row]))
+        return bool(mask_addresses(self, row))
 
     def reference(self, row: int, *, scan: Scan | None = None) -> np.ndarray:
         """The reference mask of one row as class indices.
@@ -203,16 +206,14 @@ class Study:
             int32 array of the scan's spatial shape; 0 is the background, k the k-th class.
 
         Raises:
-            InputError: The row has no mask, or the mask does not lie on the image's grid.
+            InputError: The row has no mask, the mask does not lie on the image's grid, or structures overlap.
         """
-        mask = self._mask(row)
-        scan = self.scan(row) if scan is None else scan
-        return on_image(mask, self.label_map.index, scan, resample=self.resample_masks, note=self._note)
+        return reference_of(self, row, self.scan(row) if scan is None else scan)
 
     @cached_property
     def label_map(self) -> LabelMap:
         """What the values in the masks stand for, from all masks of the whole study; assumptions become notes."""
-        known = self.parent.label_map if self.parent is not None else self._read_label_map()
+        known = self.parent.label_map if self.parent is not None else read_label_map(self)
         self._note(*known.notes)
         return known
 
@@ -372,15 +373,6 @@ class Study:
 
     def _rows(self) -> list[tuple[str, ...]]:
         return list(zip(*(self.frame[column].astype(str) for column in self.image_columns), strict=True))
-
-    def _mask(self, row: int) -> Mask:
-        path = str(self.frame["mask"].iloc[row])
-        return read_mask(path, collapse=self.collapse_instances, entry=self.files.entry(path, "mask"))
-
-    def _read_label_map(self) -> LabelMap:
-        seen = self.each(lambda row: self._mask(row).facts, [row for row in range(len(self)) if self.has_mask(row)])
-        collapse, resample = self.collapse_instances, self.resample_masks
-        return label_map(seen, self.mask_labels, images=len(self), collapse=collapse, resample=resample)
 
     def _cohort(self) -> Cohort:
         return cohort(self.frame, self.schema, self.digests(), patients_known=self.patients_known)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+from collections import Counter
 from io import StringIO
 from itertools import islice
 from pathlib import Path
@@ -13,6 +14,7 @@ import pandas as pd
 
 from easydl.errors import EasyDLError, InputError
 from easydl.images.file_errors import refuse_special
+from easydl.studies.names import composed
 from easydl.studies.row_errors import many
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx")
@@ -87,7 +89,7 @@ def read_table(path: str | Path) -> tuple[pd.DataFrame, list[str]]:
     if blank:
         notes.append(f"{path.name}: {many(blank, 'empty row')} skipped")
     header = [str(cell).strip() for cell in raw.iloc[0]]
-    twice = sorted({name for name in header if name and header.count(name) > 1})
+    twice = sorted(name for name, count in Counter(header).items() if name and count > 1)
     if twice:
         raise InputError(
             f"{path.name} names the column {twice[0]!r} twice.",
@@ -109,15 +111,16 @@ def as_text(frame: pd.DataFrame) -> pd.DataFrame:
         known = cells.dropna()
         if pd.api.types.is_float_dtype(cells) and len(known) and (known % 1 == 0).all() and known.abs().max() < 2**53:
             cells = cells.astype("Int64")  # a number column with a blank becomes 1.0, 2.0, ... in pandas
-        return cells.astype(object).where(cells.notna(), "").map(str)
+        return cells.astype(object).where(cells.notna(), "").map(lambda value: composed(str(value)))
 
-    names = [str(name) for name in frame.columns]
+    names = [composed(str(name)) for name in frame.columns]
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = Counter(names).most_common(1)[0][0]
         raise InputError(
             f"The table names the column {twice!r} twice.", "each column name once.", "Rename one of them."
         )
-    text = pd.DataFrame({str(name): column(frame[name]) for name in frame.columns}, dtype=object).astype(str)
+    cells = {name: column(frame.iloc[:, place]) for place, name in enumerate(names)}
+    text = pd.DataFrame(cells, index=frame.index, dtype=object).astype(str)
     text.index = pd.RangeIndex(2, len(text) + 2)
     return text
 
@@ -130,6 +133,7 @@ def pick(frame: pd.DataFrame, role: str, wanted: str | None, *, required: bool =
     """
     by_name = {str(name).strip().lower(): str(name) for name in frame.columns}
     if wanted is not None:
+        wanted = composed(wanted)
         if wanted in frame.columns:
             return wanted
         if wanted.strip().lower() in by_name:
@@ -179,6 +183,7 @@ def _read_text(path: Path) -> tuple[pd.DataFrame, list[str]]:
         )  # fmt: skip
     notes = []
     text, encoding = _decode(path.read_bytes(), path.name)
+    text = composed(text)
     if encoding != "UTF-8":
         notes.append(f"{path.name}: read as {encoding}")
     separator = _separator(text)

@@ -12,6 +12,7 @@ from zipfile import ZipFile
 import pandas as pd
 
 from easydl.errors import InputError
+from easydl.studies.names import composed
 from easydl.studies.row_errors import many
 
 MOST_BYTES = 400 * 1024**2
@@ -68,7 +69,7 @@ def read_workbook(path: Path) -> tuple[pd.DataFrame, list[str]]:
                     f"at most {MOST_ROWS:,} rows and {MOST_CELLS:,} cells.",
                 )
             errors += sum(cell.data_type == "e" for cell in row)
-            rows.append([_text(cell) for cell in row])
+            rows.append([composed(_text(cell)) for cell in row])
     finally:
         book.close()
     area = sum((min(bottom, len(rows)) - top + 1) * (right - left + 1) for top, left, bottom, right in facts["merged"])

@@ -35,7 +35,8 @@ def check_parts(metadata: ModelMetadata, train: Study, val: Study) -> None:
     task = Task(metadata.task)
     target = "mask" if task.has_masks else "label"
     for part in (train, val):
-        if not (task.makes_images or Task(part.task).is_multiple or target in part.frame.columns):
+        columns = part.mask_columns if task.has_masks else ["label"]
+        if not (task.makes_images or Task(part.task).is_multiple or set(columns) <= set(part.frame.columns)):
             raise InputError(
                 f"The study ({part.name}) has no {target}s.", f"a {target} for every image.", "Load a table with them."
             )

@@ -214,7 +214,7 @@ def _fingerprint(model: keras.Model, metadata: ModelMetadata, labels: list[np.nd
 
 def _scans_and_labels(study: Study, metadata: ModelMetadata) -> tuple[Scans, list[np.ndarray], int]:
     """Every scan with a mask on the working grid, its class indices there, and the number that had another grid."""
-    with_mask = study.rows(study.frame.index[study.frame["mask"].astype(str) != ""])
+    with_mask = study.rows([row for row in range(len(study)) if study.has_mask(row)])
     scans = on_working_grid(with_mask, metadata)
 
     def on_grid(row: int) -> tuple[np.ndarray, int, bool]:
@@ -261,7 +261,8 @@ def _names(metadata: ModelMetadata, train: Study) -> list[str]:
     def steps(column: str) -> list[list[str]]:
         return [str(path).replace("\\", "/").split("/") for path in train.frame[column] if str(path)]
 
-    masks, images = steps("mask"), [path for column in train.image_columns for path in steps(column)]
+    masks = [path for column in train.mask_columns for path in steps(column)]
+    images = [path for column in train.image_columns for path in steps(column)]
     # What all paths share lies above the study; where they share the root alone, nobody knows where it begins.
     above = sum(1 for _ in takewhile(lambda names: len(set(names)) == 1, zip(*masks, *images, strict=False)))
     below = [path[above:] if above > 1 else path[-1:] for path in masks]

@@ -81,7 +81,7 @@ def refuse_leakage(train: Study, val: Study, override: str | None = None) -> lis
     Raises:
         LeakageError: With the numbers, unless ``override`` gives a reason in writing.
     """
-    from easydl.studies.cohort import patient_key
+    from easydl.images.patients import patient_key
 
     patients = set(train.frame["patient"].map(patient_key)) & set(val.frame["patient"].map(patient_key))
     images = set(train.digests()) & set(val.digests())
@@ -146,21 +146,21 @@ def _patients_separate(study: Study) -> Issue:
 
 
 def _spellings(study: Study) -> list[Issue]:
-    from easydl.studies.cohort import patient_key
+    from easydl.images.patients import patient_key
 
-    spellings = study.frame["patient"].drop_duplicates()
-    keys = spellings.map(patient_key)
+    keys = study.frame["patient"].drop_duplicates().map(patient_key)
     doubled = keys[keys.duplicated(keep=False)]
-    if doubled.empty:
+    several = study.respelled + doubled.nunique()
+    if not several:
         return []
     return [
         Issue(
             "A1",
             "WARN",
-            f"{doubled.nunique()} patients seem to be written in several ways ({len(doubled)} spellings that differ by "
-            "case, spaces, punctuation or leading zeros). Splits by easydl keep them together.",
-            "Write every patient in one way, so that they are counted once.",
-            value=doubled.nunique(),
+            f"{several} patients are written in several ways that differ by case, spaces, punctuation or leading zeros. "
+            "Each was taken as one.",
+            "Check that each is one patient, and write it in one way.",
+            value=several,
             n=study.n_patients,
             rows=_rows(doubled.index),
         )
@@ -284,7 +284,7 @@ def _candidates(study: Study) -> tuple[pd.DataFrame, dict[str, list[str]]]:
     for name, column in PIXEL_PROPERTIES.items():
         if pixels[f"pixels {column}"].nunique() > 1:
             fields[name] = [f"pixels {column}"]
-    others = NOT_COVARIATES.union(study.raters, *FILE_PROPERTIES.values())
+    others = NOT_COVARIATES.union(study.raters, study.mask_columns, *FILE_PROPERTIES.values())
     for column in frame.columns:
         if column in others or column.startswith("image_"):
             continue
