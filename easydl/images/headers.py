@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import struct
 import zlib
@@ -14,6 +13,7 @@ from typing import Any
 from easydl.errors import EasyDLError, InputError
 from easydl.images.file_errors import missing, unreadable
 from easydl.images.quiet import quiet_libraries
+from easydl.secret import computer_secret, keyed_digest
 
 HEADER_TAGS = (
     "PatientID", "PatientSex", "PatientAge", "Manufacturer", "ManufacturerModelName", "StudyDate",
@@ -82,11 +82,11 @@ def header_facts(dataset: Any) -> dict[str, str]:
 def pseudonym(patient_id: Any) -> str | None:
     """A stable pseudonym of a patient's identifier: ``P-`` and ten hexadecimal digits; None without one.
 
-    The same identifier gives the same pseudonym on every machine, so splits can be repeated; whoever knows an
-    identifier can therefore recognise its pseudonym. This is not anonymisation.
+    It is keyed with the secret of this computer: whoever has only the pseudonym can neither guess nor recognise the
+    identifier. Another computer gives another pseudonym; a split is the same there.
     """
     text = str(patient_id or "").strip()
-    return "P-" + hashlib.sha256(f"easydl patient {text}".encode()).hexdigest()[:10] if text else None
+    return "P-" + keyed_digest("patient", text, computer_secret().key).hex()[:10] if text else None
 
 
 def is_lossy(dataset: Any) -> bool:

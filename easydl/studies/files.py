@@ -11,6 +11,7 @@ import pandas as pd
 
 from easydl.errors import EasyDLError, InputError
 from easydl.images.limits import is_ignored, is_nifti, is_raster
+from easydl.secret import computer_secret
 from easydl.studies import folders
 from easydl.studies.row_errors import many, problems
 
@@ -127,6 +128,7 @@ def with_facts(table: pd.DataFrame, image_columns: list[str], notes: list[str], 
             if "patient" not in table.columns and (extra[column] != "").all():
                 table["patient"] = extra[column]
                 notes.append("patients were taken from the DICOM headers and given pseudonyms")
+                notes += [computer_secret().note] if computer_secret().note else []
         elif column not in table.columns and (extra[column] != "").any():
             table[column] = extra[column]
     return table
