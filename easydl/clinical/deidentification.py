@@ -25,6 +25,7 @@ from easydl.errors import EasyDLError, InputError
 from easydl.fileio import DRAFT, replacing, write_text
 from easydl.images.headers import open_dicom
 from easydl.images.limits import is_dicom
+from easydl.images.quiet import PYDICOM_LOGGERS
 from easydl.secret import default_secret, read_secret
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ EDITION = 2
 """Of what may stay. A run into a folder of an earlier edition writes its files again."""
 SAY_EVERY = 200
 SAVE_EVERY_S = 30
-PYDICOM_LOGGERS = ("pydicom", "pydicom.pixels.decoders.base", "pydicom.pixels.encoders.base", "pydicom.pixels.utils")
 
 
 def deidentify(
@@ -369,7 +369,6 @@ def _without_pydicom_messages() -> Iterator[None]:
     def from_elsewhere(record: logging.LogRecord) -> bool:
         return threading.get_ident() != thread
 
-    # A logger's filter does not see the records of its children, so each gets one.
     loggers = [logging.getLogger(name) for name in PYDICOM_LOGGERS]
     for logger in loggers:
         logger.addFilter(from_elsewhere)

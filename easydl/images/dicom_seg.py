@@ -73,7 +73,6 @@ def on_grid(labels: np.ndarray, affine: np.ndarray, scan: Scan, name: str) -> np
 
 
 def _invalid(name: str, problem: Exception) -> InputError:
-    text = str(problem).splitlines()[0].rstrip(".")[:120] if str(problem) else type(problem).__name__
     if "overlap" in str(problem):
         return InputError(
             f"Segments of {name} overlap.",
@@ -81,7 +80,7 @@ def _invalid(name: str, problem: Exception) -> InputError:
             "Export one structure for each file, or segments without overlap.",
         )
     return InputError(
-        f"The segmentation {name} cannot be read as a volume: {text}.",
+        f"The segmentation {name} cannot be read as a volume ({type(problem).__name__}).",
         "segments with positions in the patient on evenly spaced slices.",
         "Export it as a DICOM Segmentation of its source series, or as NIfTI.",
     )

@@ -59,7 +59,7 @@ def start(config: RunConfig, folder: str | Path) -> int:
     config.save(folder)
     (folder / "stop").unlink(missing_ok=True)
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    with open(folder / "log.txt", "ab") as log:
+    with fileio.private_log(folder / "log.txt") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "easydl", "resume", str(folder)],
             stdin=subprocess.DEVNULL,
