@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from easydl.errors import RESEARCH_USE, EasyDLError, InputError, LeakageError, Stopped
-from easydl.fileio import csv_text, write_status, write_text
+from easydl.errors import RESEARCH_USE, EasyDLError, InputError, LeakageError, Stopped, frames_of
+from easydl.fileio import csv_text, private_log, write_status, write_text
 from easydl.options import FitOptions, LoadOptions, ModelOptions, SplitOptions
+from easydl.reporting.names import Names
 from easydl.reporting.record import PARTS
 from easydl.runs.config import RunConfig
 from easydl.runs.folder import locked
@@ -50,8 +49,8 @@ def run(config: RunConfig, folder: str | Path, *, progress: Progress = print) ->
             pipeline.failed(problem)
             raise
         except Exception as problem:
-            with open(folder / "log.txt", "a", encoding="utf-8") as log:
-                traceback.print_exc(file=log)
+            with private_log(folder / "log.txt") as log:
+                log.write(frames_of(problem))
             unknown = InputError(
                 f"Something went wrong that easydl does not know ({type(problem).__name__}).",
                 "a run without surprises.",
@@ -151,7 +150,10 @@ class _Pipeline:
     def _write_split(self, study: Any, parts: tuple[Any, ...]) -> None:
         from easydl.studies.plots import counts, ranges
 
-        write_text(self.folder / "table.csv", csv_text(study.frame))
+        classes = list(study.classes)  # reads the masks, which may add notes
+        known = {"patients_known": study.patients_known, "classes": classes}
+        self.names = Names(study.frame, self.config.model_dump(), **known)
+        write_text(self.folder / "table.csv", csv_text(self.names.table(study.frame)), mode=0o600)
 
         def facts(part: Any) -> dict[str, Any]:
             per_class = {
@@ -162,13 +164,12 @@ class _Pipeline:
             counted = {"images": len(part), "patients": part.n_patients, "per_class": per_class}
             return {**counted, "numbers": measured} if measured else counted
 
-        classes = list(study.classes)  # reads the masks, which may add notes
         split = {
             "seed": self.config.seed,
             "sizes": self.config.sizes,
             "given": self.config.time or self.config.column or self.config.split,
             "patients_known": study.patients_known,
-            "notes": study.notes,
+            "notes": self.names.clean(study.notes, disk=True),
             "overrides": study.overrides,
             "classes": classes,
             "task": study.task,
@@ -181,6 +182,9 @@ class _Pipeline:
 
         result = audit(study, seed=self.config.seed)
         content = {**result.to_dict(), "overrides": study.overrides}
+        sentences = self.names.clean((issue["sentence"] for issue in content["issues"]), disk=True)
+        for issue, sentence in zip(content["issues"], sentences, strict=True):
+            issue["sentence"] = sentence
         write_text(self.folder / "audit.json", json.dumps(content, indent=1))
         for issue in result.issues:
             if issue.severity in ("BLOCK", "WARN"):
@@ -215,18 +219,18 @@ class _Pipeline:
         return model
 
     def _test(self, model: Any, test: Any) -> Any:
-        from easydl.evaluation import evaluate
+        from easydl.evaluation import Metrics, evaluate
         from easydl.prediction import predict
 
         if Task(test.task).has_masks:
             metrics = evaluate(model, test, seed=self.config.seed)
-            cases = "" if metrics.cases is None else csv_text(metrics.cases)
-            write_text(self.folder / "predictions.csv", f"# {RESEARCH_USE}\n{cases}")
+            table = "" if metrics.cases is None else csv_text(self.names.relative(metrics.cases))
         else:
-            predictions = predict(model, test)
-            predictions.save(self.folder / "predictions.csv")
+            predictions: Any = predict(model, test)
+            table = csv_text(self.names.relative(predictions.frame))
             metrics = evaluate(predictions, seed=self.config.seed)
-        metrics.save(self.folder / "metrics.json")
+        write_text(self.folder / "predictions.csv", f"# {RESEARCH_USE}\n{table}", mode=0o600)
+        Metrics.from_dict(self.names.cases(metrics.to_dict())).save(self.folder / "metrics.json")
         return metrics
 
     def _explain(self, model: Any, test: Any) -> None:
@@ -251,9 +255,9 @@ class _Pipeline:
         entry = {
             **heatmap.to_dict(),
             "file": name,
-            "patient": str(case["patient"]),
+            "patient": self.names.patient.get(str(case["patient"]), ""),
             "label": str(case.get(head or "label", "")),
-            "image": os.path.basename(test.addresses(row)[0]),
+            "image": self.names.image[test.addresses(row)[0]],
         }
         column = f"{head}: prediction" if head else "prediction"
         if column in self._predictions.columns:
