@@ -16,8 +16,8 @@ class RunConfig(RunOptions):
     """Everything that repeats a run. Each setting is the argument of the same name of the function it goes to."""
 
     def save(self, folder: Path) -> None:
-        """Write config.json into a run folder."""
-        write_text(folder / "config.json", json.dumps(self.model_dump(), indent=1))
+        """Write config.json into a run folder; it says where the study lies, so only this user can read it."""
+        write_text(folder / "config.json", json.dumps(self.model_dump(), indent=1), mode=0o600)
 
     @classmethod
     def open(cls, folder: Path) -> RunConfig:

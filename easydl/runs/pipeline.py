@@ -289,7 +289,7 @@ class _Pipeline:
             "command": shlex.join(["easydl", *sys.argv[1:]]),
             "research_use": RESEARCH_USE,
         }
-        write_text(self.folder / "run.json", json.dumps(facts, indent=1))
+        write_text(self.folder / "run.json", json.dumps(facts, indent=1), mode=0o600)
 
 
 def _spread(test: Any) -> list[int]:
