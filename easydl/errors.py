@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import traceback
+
 RESEARCH_USE = (
     "Research use only. Not a medical device. Not for diagnosis or treatment decisions. "
     "Not cleared or approved by any regulator."
 )
+
+MOST_FRAMES = 60
+"""Of a traceback, the innermost: a recursion without end has a thousand."""
 
 
 class EasyDLError(Exception):
@@ -66,3 +71,23 @@ def missing_package(package: str, extra: str, purpose: str) -> MissingPackageErr
         f"{package} in the same environment (the optional extra [{extra}] of easydl-med).",
         f"Run: python -m pip install {package}",
     )
+
+
+def frames_of(error: BaseException) -> str:
+    """Where an error arose, for a log: types, files and lines, and our own sentences.
+
+    The messages of other libraries are left out: they quote values, and those of a header name the patient.
+    """
+    chain: list[BaseException] = []
+    one: BaseException | None = error
+    while one is not None and one not in chain:
+        chain.append(one)
+        one = one.__cause__ or one.__context__
+    lines = []
+    for one in reversed(chain):
+        lines.append("Traceback (most recent call last):")
+        frames = traceback.extract_tb(one.__traceback__, limit=-MOST_FRAMES)
+        lines += [f'  File "{frame.filename}", line {frame.lineno}, in {frame.name}' for frame in frames]
+        said = str(one) if isinstance(one, EasyDLError) else "(its message is not kept: it may hold values of a file)"
+        lines.append(f"{type(one).__module__}.{type(one).__qualname__}: {said}")
+    return "\n".join(lines) + "\n"

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from filelock import FileLock
 
@@ -98,11 +98,18 @@ def remove_drafts(folder: str | Path) -> int:
     return len(found)
 
 
-def write_text(path: str | Path, text: str) -> Path:
-    """Write a text file whole, as UTF-8."""
-    with replacing(path) as draft:
+def write_text(path: str | Path, text: str, *, mode: int = 0o644) -> Path:
+    """Write a text file whole, as UTF-8; ``mode`` 0600 is for what names images and patients."""
+    with replacing(path, mode=mode) as draft:
         draft.write_text(text, encoding="utf-8", newline="")
     return Path(path)
+
+
+def private_log(path: str | Path) -> IO[str]:
+    """A log to add to, which only this user can read (mode 0600): its lines name files."""
+    handle = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+    os.chmod(path, 0o600)
+    return open(handle, "a", encoding="utf-8")
 
 
 def sha256(path: str | Path) -> str:

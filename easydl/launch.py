@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from easydl.errors import RESEARCH_USE, RunError, missing_package
+from easydl.fileio import private_log
 from easydl.workspace import Workspace
 
 ADDRESS = "127.0.0.1"
@@ -116,7 +117,7 @@ def launch(
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
     }
     url = f"http://{ADDRESS}:{chosen}"
-    with open(home / "app-log.txt", "ab") as log:
+    with private_log(home / "app-log.txt") as log:
         app = subprocess.Popen(command(chosen), env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a closed terminal window ends the app as well

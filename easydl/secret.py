@@ -6,10 +6,13 @@ import hashlib
 import hmac
 import os
 import secrets
+import tempfile
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
-from easydl.errors import InputError
-from easydl.fileio import workspace
+from easydl.errors import EasyDLError, InputError
+from easydl.fileio import DRAFT, workspace
 
 SECRET_NAME = "easydl.secret"
 MIN_LENGTH = 32
@@ -30,13 +33,8 @@ def read_secret(path: Path) -> bytes:
     """Read the secret, or make one that only this user can read (mode 0600)."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        except FileExistsError:
-            handle = -1
-        if handle >= 0:
-            with os.fdopen(handle, "w", encoding="ascii") as file:
-                file.write(secrets.token_hex(32) + "\n")
+        if not path.exists():
+            _make(path)
         if os.name == "posix" and path.stat().st_mode & 0o077:
             raise InputError(
                 "The secret file can be read by other users of this computer.",
@@ -57,3 +55,46 @@ def read_secret(path: Path) -> bytes:
             "Name a file that does not exist yet, and easydl makes a good one.",
         )
     return key
+
+
+class Secret(NamedTuple):
+    """A secret, and a note when it lasts no longer than this process ("" when it is this computer's)."""
+
+    key: bytes
+    note: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells two secrets apart without giving either away: 12 hexadecimal digits."""
+        return keyed_digest("fingerprint", "", self.key).hex()[:12]
+
+
+def computer_secret() -> Secret:
+    """The secret of this computer; where it cannot be kept, one of this process, so that images can still be read."""
+    return _secret_at(default_secret())
+
+
+@lru_cache(8)
+def _secret_at(path: Path) -> Secret:
+    try:
+        return Secret(read_secret(path))
+    except EasyDLError as problem:
+        note = "pseudonyms of patients hold for this process only, because this computer's secret cannot be used"
+        return Secret(secrets.token_hex(32).encode(), f"{note} ({problem.found.rstrip('.').lower()})")
+
+
+def _make(path: Path) -> None:
+    """A new secret, whole or not there: another process that starts now must not read half of it."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=DRAFT)
+    draft = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(32) + "\n")
+        try:
+            os.link(draft, path)  # Unlike a renaming it never takes the place of a secret that is there.
+        except FileExistsError:
+            return
+        except OSError:  # a disk without hard links
+            os.rename(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -210,6 +210,12 @@ def deidentify(
     black_out: Annotated[
         tuple[int, int, int, int], typer.Option(help="Pixels to blacken at the top, bottom, left and right.")
     ] = (0, 0, 0, 0),
+    hold_all: Annotated[
+        bool, typer.Option("--hold-all", help="Put everything into quarantine: a person looks at each image.")
+    ] = False,
+    keep_safe_private: Annotated[
+        bool, typer.Option("--keep-safe-private", help="Keep private numbers the standard calls safe (SUV factor).")
+    ] = False,
     keep_key: Annotated[
         bool, typer.Option("--keep-key", help="Keep original and new names next to the secret.")
     ] = False,
@@ -219,6 +225,7 @@ def deidentify(
     import easydl
 
     options: dict[str, Any] = {"dates": dates, "secret": secret, "black_out": black_out, "keep_key": keep_key}
+    options |= {"hold_all": hold_all, "keep_safe_private": keep_safe_private}
     progress = partial(typer.echo, err=True)
     result = easydl.deidentify(source, output, release=release or (), progress=progress, **options)
     typer.echo(json.dumps(result.to_dict(), indent=1, default=str) if as_json else result.text)

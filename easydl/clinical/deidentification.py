@@ -25,6 +25,7 @@ from easydl.errors import EasyDLError, InputError
 from easydl.fileio import DRAFT, replacing, write_text
 from easydl.images.headers import open_dicom
 from easydl.images.limits import is_dicom
+from easydl.images.quiet import PYDICOM_LOGGERS
 from easydl.secret import default_secret, read_secret
 
 if TYPE_CHECKING:
@@ -32,9 +33,10 @@ if TYPE_CHECKING:
 
 IMPLEMENTATION_UID = "2.25.284062936527461910572853908147263580917"
 """The ImplementationClassUID of files that easydl has written (PS3.10 section 7.1)."""
+EDITION = 2
+"""Of what may stay. A run into a folder of an earlier edition writes its files again."""
 SAY_EVERY = 200
 SAVE_EVERY_S = 30
-PYDICOM_LOGGERS = ("pydicom", "pydicom.pixels.decoders.base", "pydicom.pixels.encoders.base", "pydicom.pixels.utils")
 
 
 def deidentify(
@@ -45,13 +47,15 @@ def deidentify(
     secret: str | Path | None = None,
     release: str | Path | Iterable[str] = (),
     black_out: tuple[int, int, int, int] = (0, 0, 0, 0),
+    hold_all: bool = False,
+    keep_safe_private: bool = False,
     keep_key: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Deidentified:
     """Copy DICOM images without the identity of the patient; images that a person must look at first are quarantined.
 
-    Headers keep only attributes on a list of numbers, coded terms and names of devices and methods; of descriptions
-    only words of a radiological vocabulary stay. UIDs, patient, dates and file names are replaced by pseudonyms that
+    Headers keep only attributes on a list. Of coded values the terms of the standard stay, of texts the words of
+    closed lists (devices, methods, a radiological vocabulary), and none that spells a name or number of this header. UIDs, patient, dates and file names are replaced by pseudonyms that
     are the same in every run with the same secret, so that a segmentation still refers to its CT. Pixels stay as
     they are, compressed ones compressed. Structured reports, PDF and everything that is not an image, segmentation,
     parametric map or dose is refused. The input is never changed, and a second run writes only what is missing.
@@ -68,6 +72,9 @@ def deidentify(
             column ``file``; or a text file with one name a line. They move to ``images/`` with BurnedInAnnotation NO.
         black_out: ``(top, bottom, left, right)``: how many pixels at each edge of every image become black; such
             images are written uncompressed, and stay in quarantine until they are released.
+        hold_all: Put everything into quarantine, so that a person looks at each image before it is released.
+        keep_safe_private: Keep the numbers in private elements that the standard lists as harmless, such as Philips'
+            factor for SUV, the b-values of older MR and the pitch of older CT (PS3.15 table E.3.10-1).
         keep_key: Keep a table of original path and new file beside the secret (mode 0600).
         progress: Called with a line of text now and then.
 
@@ -87,7 +94,7 @@ def deidentify(
         True
 
     References:
-        DICOM PS3.15 annex E (basic profile; options 113105, 113107, 113108), PS3.3 C.12.1.1.7, PS3.5 B.2.
+        DICOM PS3.15 annex E (basic profile; options 113105, 113107, 113108, 113111), PS3.3 C.12.1.1.7, PS3.5 B.2.
     """
     source, output = Path(source).expanduser(), Path(output).expanduser()
     secret = Path(secret).expanduser() if secret is not None else default_secret()
@@ -107,7 +114,9 @@ def deidentify(
     paths = sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
     try:
         with _without_pydicom_messages():
-            run = _Run(output, pseudonyms, settings, released, black_out, before, progress or (lambda text: None))
+            treatment = {"bands": list(black_out), "hold_all": hold_all, "safe_private": keep_safe_private}
+            treatment["edition"] = EDITION
+            run = _Run(output, pseudonyms, settings, released, treatment, before, progress or (lambda text: None))
             rows = run.run(paths)
             if keep_key:
                 write_key(secret, paths, rows, output)
@@ -138,7 +147,7 @@ class _Run:
     pseudonyms: Pseudonyms
     settings: dict[str, str]
     released: set[str]
-    black_out: tuple[int, int, int, int]
+    treatment: dict[str, Any]
     before: dict[str, dict[str, Any]]
     progress: Callable[[str], None]
 
@@ -207,8 +216,8 @@ class _Run:
         row, name = file.row, file.row["name"]
         old = self.before.get(name, {})
         row["released"] = name in self.released or bool(old.get("released"))
-        row["bands"] = list(self.black_out)
-        unchanged = old.get("bands") == row["bands"] and old.get("released") == row["released"]
+        row.update(self.treatment)
+        unchanged = all(old.get(name) == row[name] for name in ("released", *self.treatment))
         if unchanged and (self.output / old["file"]).is_file():
             return {**old, "number": file.number, "already_there": True}
         try:
@@ -231,13 +240,15 @@ class _Run:
 
     def _deidentified(self, file: _File) -> tuple[Dataset, list[str], list[str]]:
         """The new data set, why a person must look at it, and what was taken from its pixels."""
-        source, kind = _open(file.path), file.row["kind"]
-        dataset = clean(source, self.pseudonyms, file.identity, shift=self.settings["dates"] == "shift")
+        source, kind, bands = _open(file.path), file.row["kind"], tuple(self.treatment["bands"])
+        shift, private = self.settings["dates"] == "shift", self.treatment["safe_private"]
+        dataset = clean(source, self.pseudonyms, file.identity, shift=shift, safe_private=private)
         dataset.preamble, dataset.file_meta = b"\0" * 128, _file_meta(source, dataset)
         notes = pixeldata.copy_pixels(source, dataset)
+        reasons = ["every file was to be looked at (hold_all)"] if self.treatment["hold_all"] else []
         if kind != "image":
-            return dataset, [], notes
-        reasons = quarantine.header_reasons(source)
+            return dataset, reasons, notes
+        reasons += quarantine.header_reasons(source)
         try:
             compressed = dataset.file_meta.TransferSyntaxUID not in pixeldata.NATIVE
             if compressed and any(pixeldata.beyond_stored_bits(dataset, one) for one in pixeldata.frames(dataset)):
@@ -245,8 +256,8 @@ class _Run:
                 notes.append("written uncompressed, because bits beside the stored ones were set")
             elif compressed and notes and not pixeldata.same_frames(source, dataset):
                 raise Refused("its compressed frames cannot be freed of comments without a change of pixels")
-            if any(self.black_out):
-                pixeldata.decompress(dataset, self.black_out)
+            if any(bands):
+                pixeldata.decompress(dataset, bands)
                 notes.append("edges blackened and written uncompressed")
                 reasons = reasons or ["its edges were blackened: look whether that was enough"]
             reasons += quarantine.text_reasons(pixeldata.frames(dataset))
@@ -256,7 +267,7 @@ class _Run:
         except Refused:
             raise
         except Exception:
-            if any(self.black_out):
+            if any(bands):
                 raise
             reasons.append("its pixels cannot be decoded here, so burned-in text could not be looked for")
         return dataset, reasons, notes
@@ -358,7 +369,6 @@ def _without_pydicom_messages() -> Iterator[None]:
     def from_elsewhere(record: logging.LogRecord) -> bool:
         return threading.get_ident() != thread
 
-    # A logger's filter does not see the records of its children, so each gets one.
     loggers = [logging.getLogger(name) for name in PYDICOM_LOGGERS]
     for logger in loggers:
         logger.addFilter(from_elsewhere)

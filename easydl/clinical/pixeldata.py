@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +20,7 @@ JPEG_LS = {uid.JPEGLSLossless, uid.JPEGLSNearLossless}
 JPEG_2000 = {uid.JPEG2000, uid.JPEG2000Lossless, uid.HTJ2K, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL}
 KNOWN = NATIVE | JPEG | JPEG_LS | JPEG_2000 | {uid.RLELossless}
 """Transfer syntaxes whose frames can be looked into. Video is not among them."""
+BLANKED = "comments inside the compressed frames were blanked"
 MAX_FRAMES = 64
 """Maximum number of frames, evenly spread, that are searched for burned-in text."""
 
@@ -135,9 +138,9 @@ def blank_jpeg_2000(frame: bytes) -> bytes:
     while at + 4 <= len(frame) and frame[at : at + 2] != b"\xff\xd9":
         marker = _marker(frame, at)
         if marker == 0x93:
-            if not tile:
-                return bytes(blank)
-            at = tile
+            # A tile-part without a length is the last one, and its packets hold no FF90 to FFFF (T.800 B.10.1).
+            at = tile or (frame.find(b"\xff\xd9", at) if b"\xff\xd9" in frame[at:] else len(frame))
+            tile = at
             continue
         end = _end_of_segment(frame, at)
         if marker == 0x90:
@@ -151,6 +154,36 @@ def blank_jpeg_2000(frame: bytes) -> bytes:
     if not tile:
         raise UnsafePixels("a compressed frame is cut short or damaged")
     return _without_trailer(blank, at)
+
+
+def trimmed_rle(frame: bytes, segments: int, length: int) -> bytes:
+    """An RLE frame of as many segments, each cut where it has given ``length`` bytes (PS3.5 annex G)."""
+    count, *offsets = struct.unpack("<16I", frame[:64].ljust(64, b"\0"))
+    starts = offsets[:count]
+    if count != segments or starts[:1] != [64] or starts != sorted(set(starts)) or starts[-1] >= len(frame):
+        raise UnsafePixels("a compressed frame is cut short or damaged")
+    parts = [_run_lengths(frame[begin:end], length) for begin, end in itertools.pairwise([*starts, len(frame)])]
+    places = [64 + sum(map(len, parts[:number])) for number in range(count)]
+    return struct.pack("<16I", count, *places, *[0] * (15 - count)) + b"".join(parts)
+
+
+def _run_lengths(data: bytes, length: int) -> bytes:
+    """The runs that give ``length`` bytes: n below 128 announces n + 1 bytes, above it one byte 257 - n times."""
+    at = made = control = last = 0
+    while made < length:
+        if at >= len(data):
+            raise UnsafePixels("a compressed frame is cut short or damaged")
+        control = data[at]
+        last, size, run = at, *((control + 2, control + 1) if control < 128 else (2, 257 - control))
+        at, made = (at + 1, made) if control == 128 else (at + size, made + run)
+    if at > len(data):
+        raise UnsafePixels("a compressed frame is cut short or damaged")
+    kept, surplus = bytearray(data[:at]), made - length
+    if surplus:
+        kept[last] = control - surplus if control < 128 else control + surplus
+        del kept[len(kept) - (surplus if control < 128 else 0) :]
+    rest = data[at:]
+    return bytes(kept) + (rest if rest in (b"", b"\0") and not surplus else b"\0" * (len(kept) % 2))
 
 
 def _marker(frame: bytes, at: int) -> int:
@@ -167,10 +200,9 @@ def _end_of_segment(frame: bytes, at: int) -> int:
 
 
 def _without_trailer(frame: bytearray, at: int) -> bytes:
-    """Zeros after the marker that ends a JPEG or JPEG 2000 image, if there is one at ``at``."""
-    if frame[at : at + 2] == b"\xff\xd9":
-        frame[at + 2 :] = bytes(len(frame) - at - 2)
-    return bytes(frame)
+    """Nothing but padding after the marker that ends a JPEG or JPEG 2000 image, if there is one at ``at``."""
+    ends = frame[at : at + 2] == b"\xff\xd9" and frame[at + 2 :].strip(b"\0")
+    return bytes(frame[: at + 2] if ends else frame)
 
 
 def _native(source: Any, keyword: str, data: bytes, *, little: bool) -> tuple[bytes, list[str]]:
@@ -216,8 +248,11 @@ def _encapsulated(source: Any, data: bytes, syntax: str) -> tuple[bytes, list[st
     elif syntax in JPEG | JPEG_LS:
         blanked = [blank_jpeg(frame, ls=syntax in JPEG_LS) for frame in original]
     else:
-        blanked = original
-    notes = [] if blanked == original else ["comments inside the compressed frames were blanked"]
+        segments = int(source.get("SamplesPerPixel") or 1) * math.ceil(int(source.BitsAllocated) / 8)
+        length = math.ceil(int(source.Rows) * int(source.Columns) * min(8, int(source.BitsAllocated)) / 8)
+        blanked = [trimmed_rle(frame, segments, length) for frame in original]
+    what = "bytes beside the compressed segments were dropped" if syntax == uid.RLELossless else BLANKED
+    notes = [] if blanked == original else [what]
     return encapsulate(blanked, has_bot=count > 1), notes
 
 

@@ -7,49 +7,48 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.datadict import DicomDictionary, dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
+from easydl.clinical.identity import MAX_DEPTH, TEXT, Identity, as_list
 from easydl.clinical.pseudonyms import Pseudonyms, clean_time, shift_date, shift_date_time
 
-MAX_DEPTH = 12
-"""Sequences nested deeper than this are removed; no image object of PS3.3 nests so deep."""
 MAX_AGE_YEARS = 89
 """Years. Older patients become 090Y, which then means 90 or more: AS holds three digits and a unit (PS3.5 6.2)."""
 DUMMY = {"DA": "19000101", "TM": "000000", "DT": "19000101000000"}
-TEXT = {"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UT"}
 NUMBER = re.compile(r"(?=.{1,32}$)[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
-CODE_FORMATS = {"SCT": r"\d{6,18}", "DCM": r"\d{6}", "SRT": r"[A-Z]\d?-[0-9A-F]{4,6}", "LN": r"\d{1,6}-\d"}
 MEASURE = re.compile(r"\d{1,2}([.,]\d{1,2})?mm|b\d{1,4}")
+DESIGNATION = re.compile(
+    r"\d{1,3}(\.\d{1,3}){0,3}t?|[a-z]{1,2}\d{1,3}[a-z]{0,2}|\d{1,3}[a-z]{1,2}(\d{1,2}(\.\d)?[a-z]?)?"
+)
+"""Such as 1.5T, VA48A, B30f, FC52, 07MW18.4: too short for a name or a number of a patient."""
+MAX_DIGITS = 5
+"""Digits in a text, at most: a date has six, a telephone number more."""
 METHODS = {
     "113100": "Basic Application Confidentiality Profile",
     "113105": "Clean Descriptors Option",
     "113107": "Retain Longitudinal Temporal Information Modified Dates Option",
     "113108": "Retain Patient Characteristics Option",
+    "113111": "Retain Safe Private Option",
 }
-IDENTIFYING = (
-    "PatientID", "OtherPatientIDs", "IssuerOfPatientID", "AccessionNumber", "StudyID", "InstitutionName",
-    "InstitutionAddress", "InstitutionalDepartmentName", "StationName", "DeviceSerialNumber", "AdmissionID",
-    "PatientAddress", "MedicalRecordLocator", "RequestedProcedureID", "MilitaryRank", "PatientTelephoneNumbers",
-)  # fmt: skip
 
 
-def clean(source: Any, pseudonyms: Pseudonyms, identity: str, *, shift: bool) -> Dataset:
+def clean(source: Any, pseudonyms: Pseudonyms, identity: str, *, shift: bool, safe_private: bool = False) -> Dataset:
     """A data set with the attributes of the source that may stay (PS3.15 table E.1-1), without pixels and file meta.
 
-    ``identity`` is from `identity_of`. Dates are shifted by this patient's number of days, or removed. What was done
-    is written as PS3.3 C.12.1.1.7 asks.
+    ``identity`` is from `identity_of`. Dates are shifted by this patient's number of days, or removed; with
+    ``safe_private`` the numbers of table E.3.10-1 stay. What was done is written as PS3.3 C.12.1.1.7 asks.
     """
-    target = _Cleaner(pseudonyms, pseudonyms.days(identity) if shift else None, *_identifiers(source)).dataset(source)
+    who = Identity(source, _vocabulary(), _allowed("devices"))
+    days = pseudonyms.days(identity) if shift else None
+    target = _Cleaner(pseudonyms, days, who, safe_private).dataset(source)
     target.PatientName = target.PatientID = pseudonyms.patient(identity)
     burned = str(_value(source, "BurnedInAnnotation") or "").strip().upper()
     if burned in ("YES", "NO"):
@@ -57,7 +56,7 @@ def clean(source: Any, pseudonyms: Pseudonyms, identity: str, *, shift: bool) ->
     age = _age(_value(source, "PatientAge")) or _age_at_study(source)
     if age:
         target.PatientAge = age
-    codes = ["113100", "113105", *(["113107"] if shift else []), "113108"]
+    codes = ["113100", "113105", *(["113107"] if shift else []), "113108", *(["113111"] if safe_private else [])]
     target.PatientIdentityRemoved = "YES"
     target.DeidentificationMethod = ["easydl", f"PS3.15 table E.1-1 {_table()['edition']} and a list of what may stay"]
     target.DeidentificationMethodCodeSequence = Sequence([_code(code, "DCM", METHODS[code]) for code in codes])
@@ -80,8 +79,8 @@ def identity_of(header: Any) -> str:
 class _Cleaner:
     pseudonyms: Pseudonyms
     days: int | None
-    names: set[str]
-    numbers: set[str]
+    who: Identity
+    safe_private: bool
     depth: int = field(default=0)
 
     def dataset(self, source: Any) -> Dataset:
@@ -100,13 +99,27 @@ class _Cleaner:
                 target.add_new(tag, vr, kept)
         if any(name in source for name in ("CodeValue", "LongCodeValue", "URNCodeValue", "CodingSchemeDesignator")):
             target.update(self._known_code(source))
+        if self.safe_private:
+            self._add_private(source, target)
         return target
+
+    def _add_private(self, source: Any, target: Dataset) -> None:
+        """Numbers that the standard knows to be harmless, such as the factor of Philips from counts to SUV."""
+        for creator, group, elements in _safe_private():
+            for element in elements:
+                try:
+                    found = source.private_block(group, creator)[element]
+                    kept = _numbers(found.VR, found.value, self.who)
+                except Exception:  # nosec: absent, or a value that cannot be read, and so not checked
+                    continue
+                if kept not in (None, ""):
+                    target.private_block(group, creator, create=True).add_new(element, found.VR, kept)
 
     def _apply(self, rule: str, tag: int, vr: str, value: Any) -> Any:
         """The value that stays, "" for an empty element, None for none."""
         match rule:
             case "numbers":
-                return _numbers(vr, value)
+                return _numbers(vr, value, self.who)
             case "coded":
                 return self._coded(value)
             case "sequences":
@@ -114,16 +127,16 @@ class _Cleaner:
             case "tables":
                 return _lookup_table(vr, value)
             case "uids":
-                return [self.pseudonyms.uid(str(uid)) for uid in _as_list(value) if str(uid).strip("\0 ")] or ""
+                return [self.pseudonyms.uid(str(uid)) for uid in as_list(value) if str(uid).strip("\0 ")] or ""
             case "text":
-                return self._text(value) or ""
+                return self._text(tag, value)
             case "words":
                 words = self._words(value)
                 return (words.upper()[:16].strip() if vr == "CS" else words) or self._basic(tag, vr)
             case "dates":
                 return (self._date(vr, value) if self.days is not None else None) or self._basic(tag, vr)
             case "patient":
-                return _numbers(vr, value) if vr == "DS" else value if value in ("M", "F", "O") else ""
+                return _numbers(vr, value, self.who) if vr == "DS" else value if value in ("M", "F", "O") else ""
             case "empty":
                 return Sequence([]) if vr == "SQ" else ""
             case _:
@@ -156,45 +169,49 @@ class _Cleaner:
         return how.get(vr, clean_time)(str(value))
 
     def _coded(self, value: Any) -> list[str] | str:
-        words = [str(word).strip("\0 ").upper() for word in _as_list(value)]
-        safe = [
-            word if re.fullmatch(r"[A-Z0-9_ ]{0,16}", word) and not self._identifies(word) else "" for word in words
-        ]
+        """Terms of the closed list, each in its place; blanks for the others."""
+        words = [str(word).strip("\0 ").upper() for word in as_list(value)]
+        safe = [word if word in _allowed("terms") and not self.who.in_text(word) else "" for word in words]
         return safe if any(safe) else ""
 
-    def _text(self, value: Any) -> list[str] | None:
-        texts = [str(text).strip("\0 ") for text in _as_list(value)]
-        fine = all(re.fullmatch(r"[\x20-\x7e]{0,64}", text) and not self._identifies(text) for text in texts)
-        return texts if fine else None
+    def _text(self, tag: int, value: Any) -> list[str] | str:
+        """Texts made of words and designations of devices and methods; of others the words alone, or a keyed label."""
+        safe = [self._device(str(text).strip("\0 "), label=tag in _labels()) for text in as_list(value)]
+        return safe if any(safe) else ""
+
+    def _device(self, text: str, *, label: bool) -> str:
+        tokens = [token.strip(".") for token in re.findall(r"[^\W_]+(?:\.[^\W_]+)*", text)]
+        words = [token for token in tokens if _is_device_word(token.lower())]
+        whole = all(token in words or DESIGNATION.fullmatch(token.lower()) for token in tokens)
+        whole = (whole and tokens != []) or text.lower() in _attribute_names()
+        kept = text if whole and re.fullmatch(r"[\x20-\x7e]{1,64}", text) else " ".join(words)
+        if len(re.sub(r"\D", "", kept)) > MAX_DIGITS or self.who.in_text(kept):
+            kept = ""
+        named = f"{kept} {self.pseudonyms.label(text)}".strip() if label and text and kept != text else kept
+        return named[-64:]
 
     def _words(self, value: Any) -> str:
         """The words of a known vocabulary, so that "T2 axial" stays and a name does not."""
         words = re.findall(r"[A-Za-z0-9][A-Za-z0-9.,-]*", str(value).replace("_", " "))
         kept = [word for word in (word.strip(".,-") for word in words) if self._is_vocabulary(word.lower())]
-        return " ".join(kept)[:64].strip()
+        text = " ".join(kept)[:64].strip()
+        return "" if self.who.in_text(text) else text
 
     def _is_vocabulary(self, word: str) -> bool:
-        return bool(word in _vocabulary() or MEASURE.fullmatch(word)) and word not in self.names
-
-    def _identifies(self, text: str) -> bool:
-        text = text.lower()
-        words = set(re.findall(r"[a-z0-9]+", text))
-        return any(word in self.names for word in words if len(word) > 2) or any(
-            number in text for number in self.numbers
-        )
+        return bool(word in _vocabulary() or MEASURE.fullmatch(word)) and not self.who.in_text(word)
 
     def _known_code(self, source: Any) -> Dataset:
         """A code of a known scheme with the meaning that the standard gives it; anything else becomes a blank code."""
         value = str(_value(source, "CodeValue") or _value(source, "LongCodeValue") or "").strip()
         scheme = str(_value(source, "CodingSchemeDesignator") or "").strip()
         meaning = _meanings().get((scheme, value))
-        if meaning is None and re.fullmatch(CODE_FORMATS.get(scheme, r"(?!)"), value) and not self._identifies(value):
-            meaning = self._words(_value(source, "CodeMeaning") or "") or "Meaning removed"
         return _code(value, scheme, meaning) if meaning else _code("REMOVED", "99EASYDL", "Code of a local scheme")
 
 
-def _numbers(vr: str, value: Any) -> Any:
-    values = _as_list(value)
+def _numbers(vr: str, value: Any, who: Identity) -> Any:
+    values = as_list(value)
+    if vr not in ("FD", "FL", "AT") and any(who.in_number(str(number)) for number in values if number is not None):
+        return "" if vr in ("DS", "IS") else None
     if vr in ("DS", "IS"):
         texts = [str(number).strip("\0 ") for number in values if number is not None]
         if not all(text == "" or NUMBER.fullmatch(text) for text in texts):
@@ -209,7 +226,7 @@ def _lookup_table(vr: str, value: Any) -> Any:
     """Numbers, or bytes that are not text."""
     if vr == "OW" and isinstance(value, bytes):
         return None if value.strip(b"\0 ") and re.fullmatch(rb"[\x20-\x7e\0]+", value) else value
-    return value if vr in ("US", "SS") and all(isinstance(number, int) for number in _as_list(value)) else None
+    return value if vr in ("US", "SS") and all(isinstance(number, int) for number in as_list(value)) else None
 
 
 def _age(text: Any) -> str:
@@ -232,48 +249,11 @@ def _age_at_study(source: Any) -> str:
     return _age(f"{months:03}M" if months < 24 else f"{min(months // 12, 999):03}Y")
 
 
-def _identifiers(source: Any) -> tuple[set[str], set[str]]:
-    """Names in single words, and other identifiers of four characters and more, wherever the source has them."""
-    names: set[str] = set()
-    numbers: set[str] = set()
-    tags = {tag_for_keyword(name) for name in IDENTIFYING}
-    for tag, vr, value in _all_text(source):
-        for text in map(str, _as_list(value)):
-            if vr == "PN":
-                names |= {word for word in re.findall(r"\w+", text.lower()) if len(word) > 1}
-            elif tag in tags and len(text.strip("\0 ")) >= 4:
-                numbers.add(text.strip("\0 ").lower())
-    return names, numbers
-
-
-def _all_text(source: Any, depth: int = 0) -> Iterator[tuple[int, str, Any]]:
-    for tag in list(source.keys()):
-        if tag.is_private or depth > MAX_DEPTH:
-            continue
-        try:
-            element = source[tag]
-            vr, value = element.VR, element.value
-        except Exception:  # nosec: what cannot be read is not kept either
-            continue
-        if vr == "SQ":
-            for item in value:
-                yield from _all_text(item, depth + 1)
-        elif vr in TEXT:
-            yield int(tag), vr, value
-
-
 def _value(source: Any, keyword: str) -> Any:
     try:
         return source.get(keyword)
     except Exception:
         return None
-
-
-def _as_list(value: Any) -> list[Any]:
-    """The single values; a PersonName is one, although it can be iterated."""
-    if value is None:
-        return []
-    return list(value) if isinstance(value, MultiValue | list | tuple) else [value]
 
 
 def _code(value: str, scheme: str, meaning: str) -> Dataset:
@@ -315,8 +295,54 @@ def _vocabulary() -> frozenset[str]:
 
 
 @cache
+def _lists() -> dict[str, Any]:
+    text = files("easydl.clinical").joinpath("allowed.json").read_text(encoding="utf-8")
+    lists: dict[str, Any] = json.loads(text)
+    return lists
+
+
+@cache
+def _allowed(kind: str) -> frozenset[str]:
+    return frozenset(_lists()[kind])
+
+
+@cache
+def _safe_private() -> list[tuple[str, int, list[int]]]:
+    """Creator, group and elements."""
+    rows = _lists()["safe_private"]
+    return [(creator, int(group, 16), [int(element, 16) for element in found]) for creator, group, found in rows]
+
+
+@cache
+def _labels() -> frozenset[int]:
+    return frozenset(tag_for_keyword(name) or 0 for name in _allowed("labels"))
+
+
+@cache
+def _attribute_names() -> frozenset[str]:
+    """What DICOM calls its attributes; labels of dimensions are among them."""
+    return frozenset(entry[2].lower() for entry in DicomDictionary.values())
+
+
+@cache
+def _pulse_sequence() -> re.Pattern[str]:
+    return re.compile(
+        rf"({'|'.join(sorted(_allowed('pulse_sequences'), key=len, reverse=True))})([123]d\d?)?r?\d{{0,2}}"
+    )
+
+
+def _is_device_word(word: str) -> bool:
+    known = word in _allowed("devices") or word in _vocabulary() or word.upper() in _allowed("terms")
+    return known or bool(MEASURE.fullmatch(word) or _pulse_sequence().fullmatch(word))
+
+
+@cache
 def _meanings() -> dict[tuple[str, str], str]:
+    """The codes of the standard's context groups, those of SNOMED in the older notation (SRT) too."""
+    from pydicom.sr._snomed_dict import mapping
     from pydicom.sr.codedict import codes
 
     schemes = (getattr(codes, scheme).concepts.values() for scheme in codes.schemes())
-    return {(code.scheme_designator, code.value): code.meaning for concepts in schemes for code in concepts}
+    known = {(code.scheme_designator, code.value): code.meaning for concepts in schemes for code in concepts}
+    older = {("SRT", old): known[("SCT", new)] for old, new in mapping["SRT"].items() if ("SCT", new) in known}
+    return known | older

@@ -31,6 +31,10 @@ class Pseudonyms:
         """``P-`` and 16 hexadecimal digits."""
         return "P-" + self._digest("patient", identity).hex()[:16].upper()
 
+    def label(self, text: str) -> str:
+        """``X-`` and 8 hexadecimal digits, for a text that cannot stay but must differ from others."""
+        return "X-" + self._digest("label", text).hex()[:8].upper()
+
     def days(self, identity: str) -> int:
         """How many days back this patient's dates move."""
         low, high = DAYS

@@ -6,6 +6,7 @@ import html
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -259,7 +260,7 @@ class Metrics(BaseModel):
             ) from error
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write ``metrics.json``, all or nothing.
+        """Write ``metrics.json``, all or nothing. It may be passed on: images and patients in it are numbered.
 
         Args:
             path: The file, or a folder in which ``metrics.json`` is written.
@@ -269,4 +270,16 @@ class Metrics(BaseModel):
         """
         target = Path(path)
         target = target / "metrics.json" if target.is_dir() else target
-        return write_text(target, json.dumps(self.to_dict(), indent=1, allow_nan=False))
+        content = self.to_dict()
+        for what in ("image", "patient"):
+            _number(content["cases"] or [], what, known=what == "image" or self.patients_known)
+        return write_text(target, json.dumps(content, indent=1, allow_nan=False))
+
+
+def _number(cases: list[dict[str, Any]], what: str, *, known: bool) -> None:
+    """Call images or patients by numbers, in the order of the rows, where they are not called so already."""
+    if all(re.fullmatch(rf"({what} \d+)?", str(case.get(what, ""))) for case in cases):
+        return
+    names = {name: f"{what} {number}" for number, name in enumerate(dict.fromkeys(case[what] for case in cases), 1)}
+    for case in cases:
+        case[what] = names[case[what]] if known else ""

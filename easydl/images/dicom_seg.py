@@ -93,7 +93,6 @@ def _overlapping(path: str | Path) -> str:
 
 
 def _invalid(name: str, problem: Exception, which: str = "") -> InputError:
-    text = str(problem).splitlines()[0].rstrip(".")[:120] if str(problem) else type(problem).__name__
     if "overlap" in str(problem):
         return InputError(
             f"Segments of {name} overlap{which}.",
@@ -101,7 +100,7 @@ def _invalid(name: str, problem: Exception, which: str = "") -> InputError:
             "Export one structure for each file, or segments without overlap.",
         )
     return InputError(
-        f"The segmentation {name} cannot be read as a volume: {text}.",
+        f"The segmentation {name} cannot be read as a volume ({type(problem).__name__}).",
         "segments with positions in the patient on evenly spaced slices.",
         "Export it as a DICOM Segmentation of its source series, or as NIfTI.",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import struct
 import zlib
@@ -16,6 +15,7 @@ from easydl.images.file_errors import missing, refuse_special, unreadable
 from easydl.images.limits import lacks_preamble
 from easydl.images.patients import is_scientific, names_nobody, patient_key
 from easydl.images.quiet import quiet_libraries
+from easydl.secret import computer_secret, keyed_digest
 
 HEADER_TAGS = (
     "PatientID", "PatientSex", "PatientAge", "Manufacturer", "ManufacturerModelName", "StudyDate",
@@ -96,13 +96,13 @@ def header_facts(dataset: Any) -> dict[str, str]:
 def pseudonym(patient_id: Any) -> str | None:
     """A stable pseudonym of a patient's identifier: ``P-`` and ten hexadecimal digits; None where it names nobody.
 
-    The same identifier, however it is written, gives the same pseudonym on every machine, so splits can be repeated; whoever knows an
-    identifier can therefore recognise its pseudonym. This is not anonymisation.
+    It is keyed with the secret of this computer: whoever has only the pseudonym can neither guess nor recognise the
+    identifier, however that is written. Another computer gives another pseudonym; a split is the same there.
     """
     text = str(patient_id or "")
     if names_nobody(text) or is_scientific(text):
         return None
-    return "P-" + hashlib.sha256(f"easydl patient {patient_key(text)}".encode()).hexdigest()[:10]
+    return "P-" + keyed_digest("patient", patient_key(text), computer_secret().key).hex()[:10]
 
 
 def is_lossy(dataset: Any) -> bool:

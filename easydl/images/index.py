@@ -25,6 +25,7 @@ from easydl.images.headers import (
 )
 from easydl.images.limits import is_dicom, is_ignored, is_nifti, is_raster
 from easydl.images.worker import Worker, WorkerError
+from easydl.secret import computer_secret
 
 CHUNK = 400
 PARALLEL_FROM = 3000
@@ -109,22 +110,24 @@ def walk(folder: str | Path) -> Iterator[tuple[str, tuple[int, int], str]]:
 def entries(paths: dict[str, tuple[int, int]], progress: Callable[[int, int], None] | None = None) -> Iterator[Entry]:
     """What the headers of files say, in the files' order, one entry for each DICOM file; others are skipped.
 
-    Headers once read are cached until the file changes, in steps of some hundred files: an interrupted scan goes on
-    where it stopped.
+    Headers once read are cached until the file or this computer's secret changes, in steps of some hundred files: an
+    interrupted scan goes on where it stopped.
 
     Args:
         paths: (size, time of change in ns) of each file, as `walk` gives them.
         progress: Called with (done, total).
     """
-    store = Facts(f"headers_{VERSION}")
+    secret = computer_secret()
+    store = Facts(f"headers_{VERSION}_{secret.fingerprint}") if not secret.note else None
     names = list(paths)
     done = 0
     for begin in range(0, len(names), 50 * CHUNK):
         batch = names[begin : begin + 50 * CHUNK]
-        known = store.known({name: paths[name] for name in batch})
+        known = store.known({name: paths[name] for name in batch}) if store else {}
         missing = [name for name in batch if name not in known]
         for chunk, facts in _read(missing):
-            store.keep((name, paths[name], fact) for name, fact in zip(chunk, facts, strict=True))
+            if store:
+                store.keep((name, paths[name], fact) for name, fact in zip(chunk, facts, strict=True))
             known.update(zip(chunk, facts, strict=True))
             if progress is not None:
                 progress(done + len(known), len(names))
@@ -186,7 +189,8 @@ def _read(paths: list[str]) -> Iterator[tuple[list[str], list[Any]]]:
     chunks = [paths[begin : begin + CHUNK] for begin in range(0, len(paths), CHUNK)]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = min(MAX_WORKERS, cores)
-    if len(paths) < PARALLEL_FROM or count < 2:
+    # A secret of this process alone would be another one in a worker.
+    if len(paths) < PARALLEL_FROM or count < 2 or computer_secret().note:
         for chunk in chunks:
             yield chunk, describe_all(chunk)
         return

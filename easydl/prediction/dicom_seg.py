@@ -77,8 +77,10 @@ def write_seg(segmentation: Segmentation, path: str | Path) -> Path:
         )
         written.ImageComments = RESEARCH_USE
     except (AttributeError, TypeError, ValueError) as problem:
+        # An AttributeError names the element that is missing; what else is said may quote a value of the header.
+        why = str(problem).splitlines()[0] if isinstance(problem, AttributeError) else type(problem).__name__
         raise InputError(
-            f"The source series cannot carry a segmentation: {str(problem).splitlines()[0]}",
+            f"The source series cannot carry a segmentation: {why}.",
             "a series with study, series and instance identifiers and a frame of reference (PS3.3 A.51).",
             "Save the mask as .nii.gz instead.",
         ) from problem

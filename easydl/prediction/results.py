@@ -85,7 +85,7 @@ class Predictions:
     def save(self, path: str | Path) -> Path:
         """Write the table as CSV (UTF-8); its first line is the research-use sentence as a comment.
 
-        Cells that a spreadsheet would run as a formula are preceded by an apostrophe (CWE-1236).
+        It names images and patients: only you can read the file (mode 0600). Cells that a spreadsheet would run as a formula are preceded by an apostrophe (CWE-1236).
 
         Args:
             path: The file; one that is there is replaced as a whole.
@@ -93,7 +93,7 @@ class Predictions:
         Returns:
             The path written.
         """
-        return write_text(path, f"# {RESEARCH_USE}\n{csv_text(self.frame)}")
+        return write_text(path, f"# {RESEARCH_USE}\n{csv_text(self.frame)}", mode=0o600)
 
 
 @dataclass(eq=False)

@@ -15,7 +15,8 @@ from easydl.errors import RESEARCH_USE
 from easydl.evaluation import Metrics
 from easydl.evaluation.formatting import interval_text, number
 from easydl.fileio import write_text
-from easydl.reporting import figures, text
+from easydl.reporting import figures, reproduce, text
+from easydl.reporting.names import shown
 from easydl.reporting.record import PARTS, RunRecord
 
 _SEVERITIES = {
@@ -75,7 +76,7 @@ def page(record: RunRecord) -> str:
         .get_template("report.html.j2")
         .render(
             research_use=RESEARCH_USE,
-            title=record.study,
+            title=record.given_name or "A run of easydl",
             folder=record.folder.resolve().name,
             written=text.when(record.facts.get("finished") or record.status.get("heartbeat")),
             state=text.state(record),
@@ -88,11 +89,11 @@ def page(record: RunRecord) -> str:
             separation=_separation(record),
             issues=_issues(record),
             training=_training(record),
-            heatmaps=[_heatmap(entry) for entry in record.heatmaps[:_HEATMAPS]],
+            heatmaps=[_heatmap(place, entry) for place, entry in enumerate(record.heatmaps[:_HEATMAPS], 1)],
             heatmaps_left_out=max(0, len(record.heatmaps) - _HEATMAPS),
-            settings=_pairs(record.config),
+            settings=_pairs({name: value for name, value in record.config.items() if name not in ("source", "root")}),
             machine=_machine(record),
-            command=record.command,
+            command=reproduce.command(reproduce.without_places(record.config)),
             has_model=(record.folder / "model.keras").is_file(),
         )
     )
@@ -140,7 +141,8 @@ def _error(record: RunRecord) -> dict[str, str] | None:
     error = record.status.get("error")
     if not isinstance(error, dict):
         return None
-    return {key: str(error.get(key) or "") for key in ("found", "expected", "do")}
+    parts = ("found", "expected", "do")
+    return dict(zip(parts, record.names.clean((str(error.get(key) or "") for key in parts), disk=True), strict=True))
 
 
 def _result(metrics: Metrics | None) -> dict[str, Any] | None:
@@ -208,8 +210,8 @@ def _worst_cases(metrics: Metrics) -> list[dict[str, Any]]:
 
     return [
         {
-            "image": Path(str(row.get("image"))).name,
-            "patient": row.get("patient"),
+            "image": shown(row.get("image"), "an image"),
+            "patient": shown(row.get("patient"), ""),
             "class": row.get("class"),
             "dice": cell(row, "dice", ""),
             "hd95": cell(row, "hd95", "hd95_unit"),
@@ -252,7 +254,7 @@ def _study(record: RunRecord) -> dict[str, Any] | None:
         "parts": [label for key, label in PARTS.items() if key in parts],
         "rows": rows,
         "numbers": _ranges(parts),
-        "notes": [str(note) for note in notes] if isinstance(notes, list) else [],
+        "notes": record.names.clean(notes) if isinstance(notes, list) else [],
     }
 
 
@@ -282,9 +284,11 @@ def _separation(record: RunRecord) -> str:
 def _issues(record: RunRecord) -> list[dict[str, Any]]:
     """The issues in groups, the worst first."""
     groups = []
-    strange = [issue for issue in record.issues if str(issue.get("severity")) not in _SEVERITIES]
+    sentences = record.names.clean(str(issue.get("sentence") or "(no sentence)") for issue in record.issues)
+    issues = [{**issue, "sentence": sentence} for issue, sentence in zip(record.issues, sentences, strict=True)]
+    strange = [issue for issue in issues if str(issue.get("severity")) not in _SEVERITIES]
     for severity, meaning in _SEVERITIES.items():
-        found = [issue for issue in record.issues if issue.get("severity") == severity]
+        found = [issue for issue in issues if issue.get("severity") == severity]
         found += strange if severity == "NOTE" else []
         if found:
             groups.append({"severity": severity, "meaning": meaning, "entries": [_issue(one) for one in found]})
@@ -325,7 +329,7 @@ def _training(record: RunRecord) -> dict[str, Any] | None:
     return {"figure": figures.svg(drawn), "sentence": sentence, "plan": choices}
 
 
-def _heatmap(entry: dict[str, Any]) -> dict[str, Any]:
+def _heatmap(place: int, entry: dict[str, Any]) -> dict[str, Any]:
     stored = entry.get("verdict")
     verdict: dict[str, Any] = stored if isinstance(stored, dict) else {}
     level, probability = str(verdict.get("level") or ""), entry.get("probability")
@@ -341,8 +345,8 @@ def _heatmap(entry: dict[str, Any]) -> dict[str, Any]:
     return {
         "image_data": figures.png(entry["path"].read_bytes()) if entry["path"] else "",
         "problem": entry["problem"],
-        "name": Path(str(entry.get("image") or "unnamed image")).name,
-        "patient": str(entry.get("patient") or ""),
+        "name": shown(entry.get("image"), f"test image {place}"),
+        "patient": shown(entry.get("patient"), "").removeprefix("patient "),
         "answer": ", ".join(answer),
         "level": level if level in _VERDICTS else "NONE",
         "verdict": _VERDICTS.get(level, "No verdict: do not interpret"),

@@ -16,6 +16,7 @@ import pandas as pd
 from easydl.errors import InputError, RunError
 from easydl.evaluation import Metrics
 from easydl.reporting import progress, reproduce
+from easydl.reporting.names import Names
 
 _MEGABYTE = 2**20
 _LARGEST_JSON, _LARGEST_TABLE, _LARGEST_IMAGE = 64 * _MEGABYTE, 256 * _MEGABYTE, 8 * _MEGABYTE
@@ -201,6 +202,19 @@ class RunRecord:
         return str(name or self.folder.resolve().name)
 
     @property
+    def given_name(self) -> str:
+        """The name that its study was given, for what is passed on; "" where there is only that of a file."""
+        return str(self.config.get("name") or "")
+
+    @cached_property
+    def names(self) -> Names:
+        """Its images and patients under numbered names, as far as ``table.csv`` tells them."""
+        table, known = self._table("table.csv", dtype=str, keep_default_na=False), self.patients_known is not False
+        classes = self.split.get("classes")
+        listed = classes if isinstance(classes, list) else []
+        return Names(table, self.config, patients_known=known, classes=listed)
+
+    @property
     def short(self) -> str:
         """Its model and when it began."""
         started = progress.moment(self.status["started"])
@@ -256,8 +270,9 @@ class RunRecord:
 
     @property
     def notebook(self) -> str:
-        """The same lines as a Jupyter notebook (JSON)."""
-        return reproduce.notebook(self.config, *self._built(), title=self.study)
+        """The same lines as a Jupyter notebook (JSON), without the place of the study: it may be passed on."""
+        title = self.given_name or "A run of easydl"
+        return reproduce.notebook(reproduce.without_places(self.config), *self._built(), title=title)
 
     @property
     def command(self) -> str:

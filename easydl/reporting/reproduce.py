@@ -12,6 +12,9 @@ from easydl import option_text
 from easydl.errors import RESEARCH_USE
 from easydl.options import FitOptions, LoadOptions, ModelOptions, Options, RunOptions, SplitOptions
 
+STUDY = "path/to/your/study"
+"""What stands for the study's path in all that may be passed on."""
+
 
 def python(config: dict[str, Any], builder: str, name: str) -> str:
     """The lines of Python that repeat a run, with every option that is not the default.
@@ -47,6 +50,11 @@ def notebook(config: dict[str, Any], builder: str, name: str, *, title: str) -> 
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     content = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
     return json.dumps(content, indent=1)
+
+
+def without_places(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings without the paths of this computer, whose names may name patients."""
+    return {**config, "source": STUDY, "root": None} if config.get("source") else {**config, "root": None}
 
 
 def command(config: dict[str, Any]) -> str:

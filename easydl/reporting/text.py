@@ -71,9 +71,10 @@ def _study_sentence(record: RunRecord) -> str:
     images = [count(part.get("images")) for part in known]
     patients = [count(part.get("patients")) for part in known]
     began = when(record.status.get("started"))
-    start = f"On {began}, the study “{record.study}” was read" if began else f"The study “{record.study}” was read"
+    study = f"the study “{record.given_name}”" if record.given_name else "the study"
+    start = f"On {began}, {study} was read" if began else f"{study[0].upper()}{study[1:]} was read"
     if not known or None in images:
-        return f"This run{f' of {began}' if began else ''} is about the study “{record.study}”."
+        return f"This run{f' of {began}' if began else ''} is about {study if record.given_name else 'a study without a name'}."
     sentence = f"{start}: {many(sum(number or 0 for number in images), 'image')}"
     if record.patients_known is not False and None not in patients:
         sentence += f" of {many(sum(number or 0 for number in patients), 'patient')}"

@@ -17,8 +17,11 @@ class RunConfig(RunOptions):
     """Everything that repeats a run. Each setting is the argument of the same name of the function it goes to."""
 
     def save(self, folder: Path) -> None:
-        """Write config.json into a run folder; paths in it hold wherever the run is gone on with."""
-        write_text(folder / "config.json", json.dumps(self.with_absolute_paths().model_dump(), indent=1))
+        """Write config.json into a run folder; paths in it hold wherever the run is gone on with.
+
+        It says where the study lies, so only this user can read it.
+        """
+        write_text(folder / "config.json", json.dumps(self.with_absolute_paths().model_dump(), indent=1), mode=0o600)
 
     def with_absolute_paths(self) -> RunConfig:
         """The same settings, with files and folders by their whole paths."""

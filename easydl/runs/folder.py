@@ -62,7 +62,7 @@ def start(config: RunConfig, folder: str | Path, *, train: bool = True) -> int:
     config.save(folder)
     (folder / "stop").unlink(missing_ok=True)
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    with open(folder / "log.txt", "ab") as log:
+    with fileio.private_log(folder / "log.txt") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "easydl", "resume", str(folder.resolve()), *([] if train else ["--no-train"])],
             stdin=subprocess.DEVNULL,

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -15,9 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from easydl.errors import RESEARCH_USE, DiskFullError, EasyDLError, InputError, LeakageError, Stopped
-from easydl.fileio import csv_text, disk_full, is_disk_full, remove_drafts, write_status, write_text
+from easydl.errors import RESEARCH_USE, DiskFullError, EasyDLError, InputError, LeakageError, Stopped, frames_of
+from easydl.fileio import csv_text, disk_full, is_disk_full, private_log, remove_drafts, write_status, write_text
 from easydl.options import FitOptions, LoadOptions, ModelOptions, SplitOptions
+from easydl.reporting.names import Names
 from easydl.reporting.record import PARTS
 from easydl.runs.config import RunConfig
 from easydl.runs.folder import locked
@@ -58,8 +57,8 @@ def run(config: RunConfig, folder: str | Path, *, train: bool = True, progress: 
                 full = disk_full(folder / "report.html")
                 pipeline.failed(full)
                 raise full from problem
-            with suppress(OSError), open(folder / "log.txt", "a", encoding="utf-8") as log:
-                traceback.print_exc(file=log)
+            with suppress(OSError), private_log(folder / "log.txt") as log:
+                log.write(frames_of(problem))
             unknown = InputError(
                 f"Something went wrong that easydl does not know ({type(problem).__name__}).",
                 "a run without surprises.",
@@ -162,7 +161,10 @@ class _Pipeline:
     def _write_split(self, study: Any, parts: tuple[Any, ...]) -> None:
         from easydl.studies.plots import counts, ranges
 
-        write_text(self.folder / "table.csv", csv_text(study.frame))
+        classes = list(study.classes)  # reads the masks, which may add notes
+        known = {"patients_known": study.patients_known, "classes": classes}
+        self.names = Names(study.frame, self.config.model_dump(), **known)
+        write_text(self.folder / "table.csv", csv_text(self.names.table(study.frame)), mode=0o600)
 
         def facts(part: Any) -> dict[str, Any]:
             per_class = {
@@ -173,7 +175,6 @@ class _Pipeline:
             counted = {"images": len(part), "patients": part.n_patients, "per_class": per_class}
             return {**counted, "numbers": measured} if measured else counted
 
-        classes = list(study.classes)  # reads the masks, which may add notes
         split = {
             "rows": len(study),
             "rows_digest": self._rows_digest(study),
@@ -181,7 +182,7 @@ class _Pipeline:
             "sizes": self.config.sizes,
             "given": self.config.time or self.config.column or self.config.split,
             "patients_known": study.patients_known,
-            "notes": study.notes,
+            "notes": self.names.clean(study.notes, disk=True),
             "overrides": study.overrides,
             "classes": classes,
             "task": study.task,
@@ -200,6 +201,9 @@ class _Pipeline:
 
         result = audit(study, seed=self.config.seed)
         content = {**result.to_dict(), "overrides": study.overrides}
+        sentences = self.names.clean((issue["sentence"] for issue in content["issues"]), disk=True)
+        for issue, sentence in zip(content["issues"], sentences, strict=True):
+            issue["sentence"] = sentence
         write_text(self.folder / "audit.json", json.dumps(content, indent=1))
         for issue in result.issues:
             if issue.severity in ("BLOCK", "WARN"):
@@ -237,18 +241,18 @@ class _Pipeline:
         return model
 
     def _test(self, model: Any, test: Any) -> Any:
-        from easydl.evaluation import evaluate
+        from easydl.evaluation import Metrics, evaluate
         from easydl.prediction import predict
 
         if Task(test.task).has_masks:
             metrics = evaluate(model, test, seed=self.config.seed)
-            cases = "" if metrics.cases is None else csv_text(metrics.cases)
-            write_text(self.folder / "predictions.csv", f"# {RESEARCH_USE}\n{cases}")
+            table = "" if metrics.cases is None else csv_text(self.names.relative(metrics.cases))
         else:
-            predictions = predict(model, test)
-            predictions.save(self.folder / "predictions.csv")
+            predictions: Any = predict(model, test)
+            table = csv_text(self.names.relative(predictions.frame))
             metrics = evaluate(predictions, seed=self.config.seed)
-        metrics.save(self.folder / "metrics.json")
+        write_text(self.folder / "predictions.csv", f"# {RESEARCH_USE}\n{table}", mode=0o600)
+        Metrics.from_dict(self.names.cases(metrics.to_dict())).save(self.folder / "metrics.json")
         return metrics
 
     def _explain(self, model: Any, test: Any) -> None:
@@ -273,9 +277,9 @@ class _Pipeline:
         entry = {
             **heatmap.to_dict(),
             "file": name,
-            "patient": str(case["patient"]),
+            "patient": self.names.patient.get(str(case["patient"]), ""),
             "label": str(case.get(head or "label", "")),
-            "image": os.path.basename(test.addresses(row)[0]),
+            "image": self.names.image[test.addresses(row)[0]],
         }
         column = f"{head}: prediction" if head else "prediction"
         if column in self._predictions.columns:
@@ -310,7 +314,7 @@ class _Pipeline:
             "command": shlex.join(["easydl", *sys.argv[1:]]),
             "research_use": RESEARCH_USE,
         }
-        write_text(self.folder / "run.json", json.dumps(facts, indent=1))
+        write_text(self.folder / "run.json", json.dumps(facts, indent=1), mode=0o600)
 
 
 def _spread(test: Any) -> list[int]:

@@ -16,6 +16,9 @@ from easydl.studies.schema import LabelSchema
 LEAST = 2
 """Patients of every class in every part, at least: of one alone, sensitivity is 0 or 1 and has no interval."""
 
+PSEUDONYM = r"P-[0-9a-f]{10}"
+"""What `easydl.images.headers.pseudonym` makes of an identifier in a DICOM header."""
+
 
 @dataclass(frozen=True)
 class Cohort:
@@ -25,7 +28,8 @@ class Cohort:
         person: For every row its patient, however written.
         image: For every row its pixels: equal for identical images.
         group: For every row which rows it must stay with; codes follow the order of the groups' names.
-        names: The name of every group; it does not depend on the order of the rows.
+        names: The name of every group: of its first patient, by alphabet, or where easydl named the patients its
+            smallest digest. It does not depend on the order of the rows.
         classes: Classes to balance, sorted; empty for values, masks and images without labels.
         has: bool ``(rows, classes)``.
         values: For a value, float64 per row (NaN without one); else None.
@@ -118,7 +122,11 @@ def cohort(frame: pd.DataFrame, schema: LabelSchema, digests: Sequence[str], *, 
         classes, has = _held(labels, several=not task.exclusive)
     person = pd.factorize(persons(frame["patient"]))[0]
     image = pd.factorize(np.asarray(digests, dtype=object))[0]
-    names, group = np.unique(_groups(frame["patient"].tolist(), person, image), return_inverse=True)
+    held = pd.Series(_groups(frame["patient"].tolist(), person, image), dtype=object)
+    if frame["patient"].astype(str).str.fullmatch(PSEUDONYM).all():
+        # Pseudonyms follow the secret of a computer; the same split on all computers must not follow them.
+        held = pd.Series(np.asarray(digests, dtype=object)).groupby(held.to_numpy()).transform("min")
+    names, group = np.unique(held.to_numpy(str), return_inverse=True)
     return Cohort(
         person,
         image,

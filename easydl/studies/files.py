@@ -12,6 +12,7 @@ import pandas as pd
 from easydl.errors import EasyDLError, InputError
 from easydl.images.limits import is_ignored, is_nifti, is_raster
 from easydl.images.series import NAMED
+from easydl.secret import computer_secret
 from easydl.studies import folders
 from easydl.studies.names import Disk, composed
 from easydl.studies.row_errors import many, problems
@@ -205,6 +206,7 @@ def _patients_of_headers(table: pd.DataFrame, cells: pd.Series, notes: list[str]
     else:
         table["patient"] = cells
         notes.append("patients were taken from the DICOM headers and given pseudonyms")
+        notes += [computer_secret().note] if computer_secret().note else []
 
 
 def _contradictions(table: pd.DataFrame, extra: pd.DataFrame) -> list[str]:

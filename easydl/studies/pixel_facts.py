@@ -20,8 +20,10 @@ from easydl.errors import EasyDLError, InputError
 from easydl.images import Scan, read
 from easydl.images.burned_in_text import has_text
 from easydl.images.channels import stacked
+from easydl.images.limits import is_nifti, is_raster
 from easydl.images.scan import SourceGrid
 from easydl.images.values import in_hounsfield
+from easydl.secret import computer_secret
 
 DECODER = 6
 """Counts up whenever the same file would be read as other pixels, or described otherwise, than before."""
@@ -154,7 +156,8 @@ class ImageFiles:
 
     def _stored(self, address: Address) -> Scan:
         """As its file says, decoded once."""
-        entry = self.entry(address, "scan")
+        named = not (is_raster(address) or is_nifti(address))  # its header may name a patient, who gets a pseudonym
+        entry = self.entry(address, f"scan {computer_secret().fingerprint}" if named else "scan")
         if entry is None:
             return read(address)
         pixels, facts = cache.array(entry, lambda: _packed(read(address)))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
-import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
-from easydl.errors import RunError
+from easydl.errors import RunError, frames_of
+from easydl.fileio import private_log
 from easydl.fileio import workspace as default_folder
 from easydl.workspace.jobs import Runs
 from easydl.workspace.studies import Studies
@@ -56,10 +55,8 @@ class Workspace:
             ) from problem
 
     def note_error(self, error: BaseException, where: str) -> Path:
-        """Write an unexpected error's details to ``error.txt`` in the workspace, for whoever helps the user."""
+        """Write where an unexpected error arose to ``error.txt`` in the workspace, for whoever helps the user."""
         path = self.folder / "error.txt"
-        details = "".join(traceback.format_exception(error))
-        text = f"\n{datetime.now(UTC).isoformat(timespec='seconds')} {where}\n{details}"
-        with open(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), "a", encoding="utf-8") as file:
-            file.write(text)
+        with private_log(path) as file:
+            file.write(f"\n{datetime.now(UTC).isoformat(timespec='seconds')} {where}\n{frames_of(error)}")
         return path

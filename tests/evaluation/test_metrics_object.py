@@ -14,7 +14,7 @@ from cohorts import ball, case, predictions
 from easydl.errors import RESEARCH_USE, InputError, ModelError
 from easydl.evaluation import Metrics, classification_metrics, evaluate, segmentation_metrics
 from easydl.evaluation.formatting import interval_text, number
-from easydl.prediction import Predictions
+from easydl.prediction import Case, Predictions
 
 CLASSES = ["normal", "effusion"]
 
@@ -241,3 +241,19 @@ def test_the_room_loads_no_tensorflow():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_saved_file_numbers_images_and_patients(tmp_path, known):
+    """metrics.json is passed on: what the files and patients are called stays with the object."""
+    masks = [np.eye(8, dtype=np.int32)] * 3
+    cases = [Case(f"/films/Musterfrau {k}.dcm", f"4711-{k // 2}", one, one, None, ("background", "lesion")) for k, one in enumerate(masks)]  # fmt: skip
+    found = segmentation_metrics(cases, patients_known=known, resamples=200)
+    assert list(found.cases["image"]) == [case.image for case in cases]
+    text = found.save(tmp_path).read_text()
+    assert "Musterfrau" not in text and "4711" not in text
+    again = Metrics.from_dict(json.loads(text))
+    assert list(again.cases["image"]) == ["image 1", "image 2", "image 3"]
+    assert list(again.cases["patient"]) == (["patient 1", "patient 1", "patient 2"] if known else ["", "", ""])
+    assert Metrics.from_dict(json.loads(again.save(tmp_path).read_text())).to_dict() == again.to_dict()
+    assert again.headline == found.headline

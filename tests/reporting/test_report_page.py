@@ -90,7 +90,7 @@ def test_the_sections_say_what_the_files_say(run):
     assert "FAIL: do not interpret The map stays the same when the weights are random" in text
     assert "Map for nodule, probability 0.71, reference normal." in text
     assert "tensorflow 2.21.0" in text
-    assert "easydl train /data/lung/scans.csv --seed 7" in text
+    assert "easydl train path/to/your/study" in text
     assert text.count(RESEARCH_USE) == 2
     assert text.startswith("Lung nodules on CT: easydl report Research use only.")
     assert text.endswith("Not cleared or approved by any regulator.")
@@ -263,7 +263,7 @@ def test_a_failed_run_has_a_page_that_says_why_and_what_to_do(tmp_path):
     assert "The run failed while reading the images." in text
     assert "Row 12 is damaged. Expected: A DICOM file. What to do: Delete the row." in text
     assert "Patients are unknown" in text
-    assert "easydl train scans.csv --no-patients --pretrained --model resnet" in text
+    assert "easydl train path/to/your/study --no-patients --pretrained --model resnet" in text
     assert "was read" not in text
 
 
