@@ -21,7 +21,7 @@ from easydl.images.burned_in_text import has_text
 from easydl.images.channels import stacked
 from easydl.images.scan import SourceGrid
 
-DECODER = 6
+DECODER = 8
 """Counts up whenever the same file would be read as other pixels, or described otherwise, than before."""
 COLOUR_DIFFERENCE = 12.0
 """Mean difference of red and blue, of 255, from which an image counts as coloured (grey films: up to 10)."""
