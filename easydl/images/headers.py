@@ -89,7 +89,7 @@ def header_facts(dataset: Any) -> dict[str, str]:
         "file_type": f"DICOM {dataset.get('PhotometricInterpretation') or ''}".strip(),
         **safe_header(dataset),
         **({"patient": patient} if patient else {}),
-        **({"examination": hashlib.sha256(study.encode()).hexdigest()[:16]} if study else {}),
+        **({"examination": keyed_digest("examination", study, computer_secret().key).hex()[:16]} if study else {}),
     }
 
 

@@ -13,6 +13,8 @@ from easydl.images.geometry import displacement
 SAME_MM = 0.1
 TO_MM = {"meter": 1000.0, "micron": 0.001}
 PLAUSIBLE_MM = (1e-5, 100.0)
+LAST_CODE = 5
+"""NIFTI_XFORM_TEMPLATE_OTHER."""
 
 
 class Place(NamedTuple):
@@ -74,23 +76,23 @@ def nifti_place(header: Any, shape: tuple[int, ...], name: str) -> Place:
     forms = {
         "sform": None if sform is None else np.asarray(sform).tolist(),
         "qform": None if qform is None else qform.tolist(),
-        "codes": [int(scode), int(qcode) if qform is not None else 0],
+        "codes": [_known(int(scode)), _known(int(qcode)) if qform is not None else 0],
         "zooms": [float(zoom) for zoom in (*header.get_zooms(), 1.0)[:3]],
-        "unit": int(header["xyzt_units"]) & 7,
+        "unit": _unit(header),
     }
     return Place(scale @ affine, (*notes, *said), forms, scale @ other if other is not None and elsewhere else None)
 
 
 def with_forms(header: Any, forms: dict[str, Any]) -> None:
     """Give a header that describes the same voxels both affines, codes and the unit of length of another."""
-    if min(forms["zooms"]) > 0:
+    if np.isfinite(forms["zooms"]).all() and min(forms["zooms"]) > 0:
         header.set_zooms((*forms["zooms"], *header.get_zooms()[3:]))
     for kind, code, set_form in zip(
         ("sform", "qform"), forms["codes"], (header.set_sform, header.set_qform), strict=True
     ):
         matrix = forms[kind]
         set_form(None if matrix is None else np.asarray(matrix), int(code))
-    header["xyzt_units"] = forms["unit"]
+    header.set_xyzt_units(forms["unit"])
 
 
 def _straight(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -109,10 +111,7 @@ def _straight(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
 def _millimetres(header: Any, affine: np.ndarray) -> tuple[float, list[str]]:
     """From the header's unit of length to millimetres, and what was assumed."""
     zooms = np.linalg.norm(affine[:3, :3], axis=0)
-    try:
-        unit = header.get_xyzt_units()[0]
-    except Exception:
-        unit = "unknown"
+    unit = _unit(header)
     if unit == "mm":
         return 1.0, []
     if unit not in TO_MM:
@@ -126,6 +125,18 @@ def _millimetres(header: Any, affine: np.ndarray) -> tuple[float, list[str]]:
         f"the header says {long_name}, which would make voxels {zooms.max() * factor:g} mm long: "
         "its values were taken as millimetres"
     ]
+
+
+def _unit(header: Any) -> str:
+    try:
+        return str(header.get_xyzt_units()[0])
+    except Exception:
+        return "unknown"
+
+
+def _known(code: int) -> int:
+    """A code of the standard; one that is not in it stands for some position."""
+    return code if 0 <= code <= LAST_CODE else 1
 
 
 def _qform(header: Any) -> tuple[np.ndarray | None, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -58,6 +58,7 @@ def write_seg(segmentation: Segmentation, path: str | Path) -> Path:
         numbered[mask == k] = number
     try:
         sources = [open_dicom(file) for file in files]
+        _one_orientation(sources, scan.affine)
         volume = highdicom.Volume(numbered, scan.affine, coordinate_system="PATIENT")
         written = highdicom.seg.Segmentation(
             source_images=sources,
@@ -88,6 +89,14 @@ def write_seg(segmentation: Segmentation, path: str | Path) -> Path:
     with replacing(path) as draft:
         written.save_as(draft)
     return path
+
+
+def _one_orientation(sources: list[Any], affine: np.ndarray) -> None:
+    """Give slices that differ in the last decimals the one orientation that they were read with; in memory only."""
+    directions = [affine[:3, axis] / np.linalg.norm(affine[:3, axis]) for axis in (2, 1)]
+    for dataset in sources:
+        if "ImageOrientationPatient" in dataset:
+            dataset.ImageOrientationPatient = [f"{value:.9g}" for value in np.concatenate(directions)]
 
 
 def _source_files(source: str) -> list[Path]:

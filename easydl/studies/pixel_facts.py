@@ -25,7 +25,7 @@ from easydl.images.scan import SourceGrid
 from easydl.images.values import in_hounsfield
 from easydl.secret import computer_secret
 
-DECODER = 6
+DECODER = 10
 """Counts up whenever the same file would be read as other pixels, or described otherwise, than before."""
 COLOUR_DIFFERENCE = 12.0
 """Mean difference of red and blue, of 255, from which an image counts as coloured (grey films: up to 10)."""
