@@ -19,8 +19,9 @@ from easydl.prediction.cascades import open_model, predict_mask
 from easydl.prediction.image_results import Reconstruction, Segmentation
 from easydl.prediction.image_to_image import reconstruct
 from easydl.prediction.results import Predictions
+from easydl.prediction.seen import metadata_of_all, scan_notes
 from easydl.prediction.segmentation import mask_options, option_notes
-from easydl.prediction.tables import predict_image, predict_study
+from easydl.prediction.tables import against, predict_image, predict_study
 from easydl.studies import Study, load
 from easydl.studies.tables import pick, read_table
 from easydl.tasks import Task
@@ -78,7 +79,7 @@ def predict(
     check_dimension(metadata, scan)
     if task.makes_images:
         return reconstruct(compiled(model), tuple(model.input_shape[1:-1]), metadata, scan)
-    notes = option_notes(options)
+    notes = [*scan_notes(metadata_of_all(model, metadata), scan), *against(metadata), *option_notes(options)]
     mask = predict_mask(model, metadata, scan, notes, **options)
     return Segmentation(mask, scan, metadata.classes, metadata.label_values, notes)
 

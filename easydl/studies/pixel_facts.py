@@ -232,7 +232,7 @@ def _packed(scan: Scan) -> tuple[np.ndarray, dict[str, Any]]:
 
 def _look(scan: Scan) -> PixelFacts:
     return PixelFacts(
-        digest=_digest(scan.pixels),
+        digest=digest_of(scan.pixels),
         notes=list(scan.notes),
         spacing_mm=None if scan.spacing_mm is None else [float(mm) for mm in scan.spacing_mm],
         units=scan.units,
@@ -242,7 +242,8 @@ def _look(scan: Scan) -> PixelFacts:
     )
 
 
-def _digest(pixels: np.ndarray) -> str:
+def digest_of(pixels: np.ndarray) -> str:
+    """SHA-256 of pixels and shape; grey stored as RGB equals the same grey."""
     if pixels.shape[-1] == 3 and (pixels[..., :1] == pixels[..., 1:]).all():
         pixels = pixels[..., :1]
     whole = np.ascontiguousarray(pixels) + np.float32(0)  # -0.0 is 0.0
