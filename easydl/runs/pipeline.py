@@ -219,13 +219,13 @@ class _Pipeline:
         from easydl.prediction import predict
 
         if Task(test.task).has_masks:
-            metrics = evaluate(model, test, seed=self.config.seed)
+            metrics = evaluate(model, test, seed=self.config.seed, override=self.config.override)
             cases = "" if metrics.cases is None else csv_text(metrics.cases)
             write_text(self.folder / "predictions.csv", f"# {RESEARCH_USE}\n{cases}")
         else:
             predictions = predict(model, test)
             predictions.save(self.folder / "predictions.csv")
-            metrics = evaluate(predictions, seed=self.config.seed)
+            metrics = evaluate(predictions, seed=self.config.seed, override=self.config.override)
         metrics.save(self.folder / "metrics.json")
         return metrics
 

@@ -19,9 +19,11 @@ from easydl.images.resampling import NORMALISE
 from easydl.networks import attach, metadata_of
 from easydl.networks.metadata import ModelMetadata
 from easydl.options import FitOptions, documented
+from easydl.prediction.seen import with_training
 from easydl.studies import Study
 from easydl.tasks import Task
 from easydl.training.argument_checks import check_datasets, check_options, check_parts
+from easydl.training.judging import judged
 from easydl.training.plan import Plan, Settings, described_task
 from easydl.traps import refuse_leakage
 
@@ -73,7 +75,8 @@ def fit(
 
     Returns:
         The Keras ``History``. ``history.history`` holds every stage, one entry per epoch; ``history.params["plan"]``
-        the choices and their reasons as text; ``history.params["stopped"]`` whether it was stopped from outside.
+        the choices and their reasons as text; ``history.params["stopped"]`` whether it was stopped from outside;
+        ``history.params["warnings"]`` what the validation part says against the model, such as one answer for every image.
 
     Raises:
         LeakageError: A patient or an identical image is in both parts.
@@ -106,6 +109,8 @@ def fit(
     check_options(metadata, fine_tune, class_weight)
     check_parts(metadata, train, val)
     overrides = refuse_leakage(train, val, override)
+    # Before the first step, so that a training that is broken off has left its mark, too.
+    metadata = metadata.model_copy(update={"seen": with_training(metadata.learned_from, train, val)})
     if task is Task.CLASSIFICATION:
         # Loaded by itself, a validation part may lack a class or have its own order: what counts is the model's.
         val = replace(val, class_names=list(metadata.classes))
@@ -121,13 +126,20 @@ def fit(
         sentence = f"The training diverged in epoch {epoch}; the best one before is kept. A lower learning_rate may go further."
         plan = plan.because(sentence)
         progress.say(sentence)
+    thresholds, warnings = judged(model, val, progress.rows, seed)
+    plan = plan.because(*(f"{name}: {threshold.text}." for name, threshold in thresholds.items()))
+    progress.say(
+        *plan.why[-len(thresholds) :] if thresholds else (), *(f"On the validation part: {one}" for one in warnings)
+    )
     record = _record(train, val, plan)
     record |= {"seed": seed, "overrides": overrides, "seconds": round(time.monotonic() - started, 1)}
-    attach(model, metadata_of(model).model_copy(update={"training": record}))
+    record["warnings"] = warnings
+    attach(model, metadata_of(model).model_copy(update={"training": record, "thresholds": thresholds}))
     history = keras.callbacks.History()
     history.set_model(model)
     history.history, history.epoch = progress.history(), list(range(len(progress.rows)))
     history.params = {"plan": list(plan.why), "stopped": progress.stopped, "overrides": overrides}
+    history.params["warnings"] = warnings
     return history
 
 
@@ -216,6 +228,9 @@ def _fit_dataset(
     """The escape hatch: any Keras model on any dataset, with the same progress, and Keras' own `fit`."""
     if not model.compiled:
         _compile_for_dataset(model, metadata, learning_rate)
+    seen = metadata.learned_from
+    if seen is not None:  # What a dataset holds is not known.
+        attach(model, metadata.model_copy(update={"seen": seen.model_copy(update={"complete": False})}))
     progress.begin("train", epochs)
     train, val = parts
     return model.fit(train, validation_data=val, epochs=epochs, verbose=progress.show, callbacks=[progress])
