@@ -61,7 +61,8 @@ def seen_rows(models: Sequence[ModelMetadata], study: Study) -> tuple[list[str],
             notes.append(NOT_COMPLETE)
         if patients is None and seen.patients and study.patients_known:
             notes.append(ELSEWHERE)
-        for row, digest in enumerate(study.digests()):
+        addresses = [tuple(study.addresses(row)) for row in range(len(study))]
+        for row, digest in enumerate(study.files.digests(addresses, study.each)):
             image = seen.images.where(seen.image(digest))
             patient = patients[row] if patients else ""
             found = f"{image} image" if image else f"{patient} patient" if patient else ""

@@ -192,6 +192,7 @@ def test_images_are_decoded_once_for_comparing_and_predicting(study, parts, monk
     model, read, opened = trained(study, *parts[:2]), pixel_facts.read, []
     monkeypatch.setattr(pixel_facts, "read", lambda address: opened.append(address) or read(address))
     fresh = easydl.load(study.frame.drop(columns="split", errors="ignore"), patient="patient")
+    monkeypatch.setattr(pixel_facts, "has_text", None)  # nor is text looked for
     easydl.evaluate(model, fresh, resamples=100)
     assert len(opened) == len(set(opened))
 
