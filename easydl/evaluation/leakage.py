@@ -13,6 +13,8 @@ from easydl.evaluation.metric import FEW_PATIENTS
 from easydl.evaluation.results import Metrics
 from easydl.prediction.seen import sentence
 
+OTHERS = "If they are other people, whom another hospital gave the same numbers, say so with override= (--override)."
+
 
 @dataclass(frozen=True)
 class Unseen:
@@ -21,7 +23,7 @@ class Unseen:
     Attributes:
         kept: bool, one for each image.
         warning: Empty where nothing has been seen.
-        counted: Images that are counted although the model has seen them.
+        counted: Images that are counted although the model has seen these very images.
     """
 
     kept: np.ndarray
@@ -49,21 +51,19 @@ def without_seen(seen: Sequence[str], units: pd.Series, override: str | None) ->
     kept, said = np.array([not one for one in seen], bool), sentence(seen)
     if not said:
         return Unseen(kept)
+    # Two hospitals number their patients alike; the same pixels are the same image.
+    images = sum(one.endswith("image") for one in seen)
     if (override or "").strip():
-        warning = f"{said} They are counted: these numbers are of memory, not of skill. Reason given: {override}"
-        return Unseen(np.ones_like(kept), warning, int((~kept).sum()))
-    images, patients = int(kept.sum()), units[kept].nunique()
+        counted = "They are counted: these numbers are of memory, not of skill." if images else "They are counted."
+        return Unseen(np.ones_like(kept), f"{said} {counted} Reason given: {override}", images)
+    patients = units[kept].nunique()
     if patients >= FEW_PATIENTS:
-        return Unseen(kept, f"{said} They are left out: the numbers are of the other {images} images.")
+        left = f"They are left out: the numbers are of the other {int(kept.sum())} images."
+        return Unseen(kept, f"{said} {left}" if images else f"{said} {left} {OTHERS}")
     left = f"{patients} patients are left without them" if patients else "None is left without them"
-    only_names = not any(one.endswith("image") for one in seen)
-    do = "Give the third part of study.split(), or images of new patients."
-    if only_names:
-        do += " If these are other patients, whom another hospital gave the same numbers, say so with override=."
-    else:
-        do += " Or pass override='your reason', which stands before the numbers."
+    reason = "Or pass override='your reason', which stands before the numbers." if images else OTHERS
     raise LeakageError(
         f"{said} {left}.",
         f"at least {FEW_PATIENTS} patients that the model has not seen: on others it shows memory, not skill.",
-        do,
+        f"Give the third part of study.split(), or images of new patients. {reason}",
     )

@@ -80,8 +80,7 @@ class Metrics(BaseModel):
             number. Empty when nothing of the kind was found.
         notes: What must be read with the numbers.
         patients_known: False when every image had to count as its own patient.
-        seen: Images among those tested that the model was trained or validated on, or whose patients it knows: counted only
-            with a reason in writing.
+        seen: Images among those tested that the model was trained or validated on: counted only with a reason in writing.
         images: Images tested.
         patients: Patients tested (images when patients are unknown).
         per_class: For each class, ``{"images": int, "patients": int}``.

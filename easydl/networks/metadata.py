@@ -115,7 +115,7 @@ class ModelMetadata(BaseModel):
     pretrained: str = ""
     thresholds: dict[str, Threshold] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
-    seen: Seen | None = None
+    seen: Seen | None = Field(None, repr=False)
     easydl: str = ""
 
     @field_validator("classes")

@@ -51,6 +51,7 @@ class Seen(BaseModel):
         patients: Pseudonyms of the patients by the computer they were made on, whose secret they are keyed with: they can
             be compared there only, and not be guessed elsewhere.
         complete: False when the network was also trained on data of which no digest is known.
+        decoder: The version of the decoding (`easydl.studies.pixel_facts.DECODER`) that the digests are of.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,6 +60,7 @@ class Seen(BaseModel):
     images: Parts = Parts()
     patients: dict[str, Parts] = Field(default_factory=dict)
     complete: bool = True
+    decoder: int = 0
 
     @classmethod
     def new(cls, *, complete: bool = True) -> Seen:

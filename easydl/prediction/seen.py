@@ -12,7 +12,7 @@ from easydl.networks.seen import DIGITS, Parts, Seen
 from easydl.secret import default_secret, keyed_digest, read_secret
 from easydl.studies import Study
 from easydl.studies.cohort import patient_key
-from easydl.studies.pixel_facts import digest_of
+from easydl.studies.pixel_facts import DECODER, digest_of
 
 COLUMN = "seen"
 """The column of predictions that says for each row what of it the model has seen; it is there when anything has been."""
@@ -22,6 +22,10 @@ NOT_KNOWN = (
 )
 NOT_COMPLETE = (
     "The model was also trained on images that it does not list: they may be among these although they are not counted."
+)
+READ_OTHERWISE = (
+    "The model was trained by another version of easydl, which may have read the same files as other pixels: images of its "
+    "training may be among these although they are not counted."
 )
 ELSEWHERE = (
     "The model was trained on another computer: its images could be compared with these, its patients could not. Other "
@@ -36,6 +40,9 @@ def with_training(earlier: Seen | None, train: Study, val: Study) -> Seen:
         InputError: Images cannot be read, or this computer's secret.
     """
     seen = (earlier or Seen.new()).with_images(train.digests(), val.digests())
+    if earlier is not None and earlier.decoder != DECODER:  # what it has seen before may have other digests now
+        seen = seen.model_copy(update={"complete": False})
+    seen = seen.model_copy(update={"decoder": DECODER})
     if not (train.patients_known and val.patients_known):
         return seen
     secret = read_secret(default_secret())
@@ -59,6 +66,8 @@ def seen_rows(models: Sequence[ModelMetadata], study: Study) -> tuple[list[str],
         patients = _known_patients(seen, study)
         if not seen.complete:
             notes.append(NOT_COMPLETE)
+        elif seen.decoder != DECODER:
+            notes.append(READ_OTHERWISE)
         if patients is None and seen.patients and study.patients_known:
             notes.append(ELSEWHERE)
         addresses = [tuple(study.addresses(row)) for row in range(len(study))]

@@ -228,12 +228,22 @@ def _fit_dataset(
     """The escape hatch: any Keras model on any dataset, with the same progress, and Keras' own `fit`."""
     if not model.compiled:
         _compile_for_dataset(model, metadata, learning_rate)
-    seen = metadata.learned_from
-    if seen is not None:  # What a dataset holds is not known.
-        attach(model, metadata.model_copy(update={"seen": seen.model_copy(update={"complete": False})}))
+    if metadata.builder != "keras":
+        attach(model, _after_a_dataset(metadata))
     progress.begin("train", epochs)
     train, val = parts
     return model.fit(train, validation_data=val, epochs=epochs, verbose=progress.show, callbacks=[progress])
+
+
+def _after_a_dataset(metadata: ModelMetadata) -> ModelMetadata:
+    """What a dataset holds is not known: what is known of earlier trainings is no longer all, and what they found is old."""
+    seen = metadata.learned_from
+    changes: dict[str, Any] = {
+        "thresholds": {},
+        "training": {key: one for key, one in metadata.training.items() if key != "warnings"},
+        "seen": None if seen is None else seen.model_copy(update={"complete": False}),
+    }
+    return metadata.model_copy(update=changes)
 
 
 def _compile_for_dataset(model: Any, metadata: ModelMetadata, learning_rate: float) -> None:

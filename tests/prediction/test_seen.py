@@ -13,7 +13,7 @@ import easydl
 from easydl.errors import LeakageError
 from easydl.networks import attach, metadata_of
 from easydl.networks.seen import DIGITS, MOST_IMAGES, Seen
-from easydl.prediction.seen import ELSEWHERE, NOT_COMPLETE, NOT_KNOWN, seen_rows, with_training
+from easydl.prediction.seen import ELSEWHERE, NOT_COMPLETE, NOT_KNOWN, READ_OTHERWISE, seen_rows, with_training
 from easydl.studies import Study
 
 
@@ -94,6 +94,8 @@ def test_other_images_of_the_same_patients_are_not_new(study):
         assert set(rows) == {"training patient", "validation patient"} and notes == []
         with pytest.raises(LeakageError, match=r"(?s)are other images of patients.*another hospital"):
             easydl.evaluate(model, again)
+        found = easydl.evaluate(model, again, override="another hospital", resamples=100)
+        assert found.warnings[0].endswith("They are counted. Reason given: another hospital") and found.seen == 0
     unknown = Study(other.frame, patients_known=False, class_names=study.classes, files=study.files)
     assert set(seen_rows([metadata_of(model)], unknown)[0]) == {""}
 
@@ -131,6 +133,9 @@ def test_a_model_of_which_nothing_is_known_is_said_to_be_so(study, parts):
     # A file of an earlier easydl: trained, but without digests.
     attach(model, metadata_of(model).model_copy(update={"training": {"images": 3}}))
     assert NOT_COMPLETE in easydl.predict(model, study).notes
+    newer = trained(study, *parts[:2])
+    read_otherwise = metadata_of(newer).seen.model_copy(update={"decoder": 1})
+    assert seen_rows([metadata_of(newer).model_copy(update={"seen": read_otherwise})], study)[1] == [READ_OTHERWISE]
     later = trained(study, *parts[:2], model)
     assert not metadata_of(later).seen.complete
 
