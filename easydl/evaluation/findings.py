@@ -39,17 +39,16 @@ def _classes(rows: Rows, sample: Any) -> list[str]:
     return [
         _one_answer(sample),
         _no_better(headline, CHANCE, 0.5) + _sure(headline, 0.5, sample.scores.max(axis=1)),
-        _worse_than_prevalence(sample, sample.scores[np.arange(sample.images), sample.reference], sample.images_of),
+        _worse_than_prevalence(sample, headline["low"] > 0.5),
     ]
 
 
 def _ordered(rows: Rows, sample: Any) -> list[str]:
     headline = next(iter(rows.values()))
-    given = sample.scores[np.arange(sample.images), sample.reference]
     return [
         _one_answer(sample),
         _no_better(headline, CHANCE, 0.0) + _sure(headline, 0.0, sample.scores.max(axis=1)),
-        _worse_than_prevalence(sample, given, sample.images_of),
+        _worse_than_prevalence(sample, headline["low"] > 0),
     ]
 
 
@@ -148,11 +147,12 @@ def _one_answer(sample: Any) -> str:
     return f"One answer for every image: all {sample.images} were called {name}, also the {sample.images - right} that are not."
 
 
-def _worse_than_prevalence(sample: Any, given: np.ndarray, images_of: np.ndarray) -> str:
+def _worse_than_prevalence(sample: Any, ranks: bool) -> str:
     """A sentence where the log loss is surely above that of answering with the prevalences, and of knowing nothing.
 
     Training with weights for rare classes moves probabilities towards equal ones, which is no fault.
     """
+    images_of, given = sample.images_of, sample.scores[np.arange(sample.images), sample.reference]
     prevalence = images_of[images_of > 0] / images_of.sum()
     free = max(float(-(prevalence * np.log(prevalence)).sum()), float(np.log(len(images_of))))
     loss = -np.log(np.clip(given, 1e-7, 1))
@@ -165,7 +165,7 @@ def _worse_than_prevalence(sample: Any, given: np.ndarray, images_of: np.ndarray
     said = _said({**row, "unit": "", "n": sample.patients, "unit_of_n": sample.resampling.unit_of_n})
     return (
         f"The probabilities are worse than none: {said}; answering every image with how common each class is has "
-        f"{number(free)}. Only their order can be used."
+        f"{number(free)}.{' Only their order can be used.' if ranks else ''}"
     )
 
 
