@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from easydl.errors import InputError
 from easydl.images import Scan
 from easydl.networks.metadata import ModelMetadata, metadata_of
 from easydl.networks.seen import DIGITS, Parts, Seen
@@ -31,13 +32,19 @@ ELSEWHERE = (
     "The model was trained on another computer: its images could be compared with these, its patients could not. Other "
     "images of the same patients may have been in its training."
 )
+IMAGES_ONLY = (
+    "Only the images of its training are known to the model, not their patients: other images of the same patients may have "
+    "been in its training."
+)
 
 
 def with_training(earlier: Seen | None, train: Study, val: Study) -> Seen:
     """What a model has seen after a training on these parts, beside what it had seen before.
 
+    Without a secret of this computer that can be used only the images are kept.
+
     Raises:
-        InputError: Images cannot be read, or this computer's secret.
+        InputError: Images cannot be read.
     """
     seen = (earlier or Seen.new()).with_images(train.digests(), val.digests())
     if earlier is not None and earlier.decoder != DECODER:  # what it has seen before may have other digests now
@@ -45,7 +52,10 @@ def with_training(earlier: Seen | None, train: Study, val: Study) -> Seen:
     seen = seen.model_copy(update={"decoder": DECODER})
     if not (train.patients_known and val.patients_known):
         return seen
-    secret = read_secret(default_secret())
+    try:
+        secret = read_secret(default_secret())
+    except InputError:
+        return seen
     here, parts = _computer(seen, secret), [_pseudonyms(seen, study, secret) for study in (train, val)]
     patients = {**seen.patients, here: seen.patients.get(here, Parts()).joined(*parts)}
     return seen.model_copy(update={"patients": patients})
@@ -68,8 +78,8 @@ def seen_rows(models: Sequence[ModelMetadata], study: Study) -> tuple[list[str],
             notes.append(NOT_COMPLETE)
         elif seen.decoder != DECODER:
             notes.append(READ_OTHERWISE)
-        if patients is None and seen.patients and study.patients_known:
-            notes.append(ELSEWHERE)
+        if patients is None and study.patients_known:
+            notes.append(ELSEWHERE if seen.patients else IMAGES_ONLY)
         addresses = [tuple(study.addresses(row)) for row in range(len(study))]
         for row, digest in enumerate(study.files.digests(addresses, study.each)):
             image = seen.images.where(seen.image(digest))
@@ -133,6 +143,9 @@ def _known_patients(seen: Seen, study: Study) -> list[str] | None:
     # Comparing makes no secret: without one, no model was trained here.
     if not (study.patients_known and seen.patients and default_secret().exists()):
         return None
-    secret = read_secret(default_secret())
+    try:
+        secret = read_secret(default_secret())
+    except InputError:
+        return None
     parts = seen.patients.get(_computer(seen, secret))
     return None if parts is None else [parts.where(one) for one in _pseudonyms(seen, study, secret)]

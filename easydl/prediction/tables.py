@@ -29,7 +29,7 @@ def predict_image(
     rows = pd.DataFrame({"image": [scan.source], "patient": [scan.patient or ""]})
     notes = covariate_notes(metadata, pd.DataFrame([dict(covariates or {})]))
     return Predictions(
-        table_of(rows, outputs, metadata),
+        _table(rows, outputs, metadata),
         metadata.classes,
         True,
         scan.source,
@@ -56,7 +56,7 @@ def predict_study(
     labelled = study.task == metadata.task
     if labelled:
         check_classes(metadata, study)
-    outputs = study_outputs(model, study)
+    outputs = _outputs(model, study)
     kept = [*study.image_columns, "patient", *(["label"] if labelled and not metadata.heads else [])]
     rows = study.frame[[column for column in kept if column in study.frame.columns]].copy()
     for name in metadata.heads if labelled else ():
@@ -65,7 +65,7 @@ def predict_study(
     if any(seen):
         rows[COLUMN] = seen
     return Predictions(
-        table_of(rows, outputs, metadata),
+        _table(rows, outputs, metadata),
         metadata.classes,
         study.patients_known,
         study.name,
@@ -81,7 +81,7 @@ def against(metadata: ModelMetadata) -> list[str]:
     return [f"In its training, on the validation part: {one}" for one in metadata.warnings]
 
 
-def study_outputs(model: Any, study: Study) -> Any:
+def _outputs(model: Any, study: Study) -> Any:
     """The model's outputs for every row; a dict by head where there are several."""
     call, covariates = compiled(model), study_covariates(model, study)
     parts = []
@@ -98,7 +98,7 @@ def _arrays(outputs: Any) -> Any:
     return {name: one.numpy() for name, one in outputs.items()} if isinstance(outputs, dict) else outputs.numpy()
 
 
-def table_of(rows: pd.DataFrame, outputs: Any, metadata: ModelMetadata) -> pd.DataFrame:
+def _table(rows: pd.DataFrame, outputs: Any, metadata: ModelMetadata) -> pd.DataFrame:
     """The rows with the model's columns; of several heads the label stands before its prediction."""
     if not metadata.heads:
         return rows.assign(**output_columns(outputs, metadata.decision()))

@@ -131,10 +131,10 @@ def fit(
     progress.say(
         *plan.why[-len(thresholds) :] if thresholds else (), *(f"On the validation part: {one}" for one in warnings)
     )
-    record = _record(train, val, plan)
+    attach(model, metadata_of(model).model_copy(update={"thresholds": thresholds}))
+    record = _record(train, val, plan, warnings)
     record |= {"seed": seed, "overrides": overrides, "seconds": round(time.monotonic() - started, 1)}
-    record["warnings"] = warnings
-    attach(model, metadata_of(model).model_copy(update={"training": record, "thresholds": thresholds}))
+    attach(model, metadata_of(model).model_copy(update={"training": record}))
     history = keras.callbacks.History()
     history.set_model(model)
     history.history, history.epoch = progress.history(), list(range(len(progress.rows)))
@@ -163,7 +163,7 @@ def _diverged(rows: Sequence[dict[str, Any]]) -> int | None:
     return next((row["epoch"] for row in rows if not np.isfinite(row["loss"])), None)
 
 
-def _record(train: Study, val: Study, plan: Plan) -> dict[str, Any]:
+def _record(train: Study, val: Study, plan: Plan, warnings: list[str]) -> dict[str, Any]:
     """What the model file says of its training."""
     import keras
 
@@ -177,6 +177,7 @@ def _record(train: Study, val: Study, plan: Plan) -> dict[str, Any]:
         "augment": plan.preset,
         "mirrors": list(plan.mirrors),
         "plan": list(plan.why),
+        "warnings": warnings,
         "fingerprint": fingerprint(train),
         "keras": keras.version(),
     }

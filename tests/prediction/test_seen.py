@@ -13,7 +13,15 @@ import easydl
 from easydl.errors import LeakageError
 from easydl.networks import attach, metadata_of
 from easydl.networks.seen import DIGITS, MOST_IMAGES, Seen
-from easydl.prediction.seen import ELSEWHERE, NOT_COMPLETE, NOT_KNOWN, READ_OTHERWISE, seen_rows, with_training
+from easydl.prediction.seen import (
+    ELSEWHERE,
+    IMAGES_ONLY,
+    NOT_COMPLETE,
+    NOT_KNOWN,
+    READ_OTHERWISE,
+    seen_rows,
+    with_training,
+)
 from easydl.studies import Study
 
 
@@ -106,6 +114,17 @@ def test_on_another_computer_images_are_compared_and_patients_are_not(study, par
     rows, notes = seen_rows([metadata_of(model)], study)
     assert rows.count("training image") == len(parts[0]) and notes == [ELSEWHERE]
     assert not (tmp_path / "elsewhere").exists(), "comparing makes no secret"
+
+
+def test_without_a_secret_that_can_be_used_only_images_are_kept_and_it_is_said(study, parts, tmp_path):
+    secret = tmp_path / "workspace/easydl.secret"
+    secret.parent.mkdir()
+    secret.write_text("too short")
+    secret.chmod(0o600)
+    model = trained(study, *parts[:2])
+    assert metadata_of(model).seen.patients == {}
+    rows, notes = seen_rows([metadata_of(model)], study)
+    assert rows.count("training image") == len(parts[0]) and notes == [IMAGES_ONLY]
 
 
 def test_the_file_keeps_it_and_tells_nobody_who_was_in_it(study, parts, tmp_path):
