@@ -368,6 +368,16 @@ class SegmentationOptions(Options):
     fill_holes: bool = Field(False, description="For a segmentation model: fill background that a structure encloses.")
 
 
+class EvaluationOptions(SegmentationOptions):
+    """How a model is tested: keyword arguments of `easydl.evaluate`."""
+
+    override: str | None = Field(
+        None,
+        description="A reason, in writing, for counting images that the model was trained or validated on, or whose "
+        "patients have the names of its patients. It stands before the numbers.",
+    )
+
+
 class RunOptions(FitOptions, ModelOptions, SplitOptions, LoadOptions):
     """All that repeats a run: the options above, and those of the run itself, which go to several functions or none."""
 

@@ -90,8 +90,9 @@ def evaluate(
     import easydl
 
     study = easydl.load(source, **options.model_dump())
-    metrics = easydl.evaluate(easydl.load_model(model), study, seed=seed, **masks.model_dump())
-    text = "\n".join([metrics.table.to_string(index=False), *metrics.notes])
+    given = {"seed": seed, "override": options.override, **masks.model_dump()}
+    metrics = easydl.evaluate(easydl.load_model(model), study, **given)
+    text = "\n".join([*metrics.warnings, metrics.table.to_string(index=False), *metrics.notes])
     _print(metrics.to_dict() if as_json else text, as_json)
 
 
@@ -114,9 +115,10 @@ def predict(
     prediction = easydl.predict(
         easydl.load_model(model), source, covariates=_covariates(covariate), units=units, **masks.model_dump()
     )
-    typer.echo(f"Written: {prediction.save(output)}" if output else _table(prediction))
+    # What speaks against the answers is read before them.
     for note in getattr(prediction, "notes", ()):
         typer.echo(note)
+    typer.echo(f"Written: {prediction.save(output)}" if output else _table(prediction))
     typer.echo(RESEARCH_USE)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -12,16 +12,20 @@ from easydl.evaluation.intervals import Interval, logit_interval, mean_of_interv
 from easydl.evaluation.metric import Estimate, Metric, Resampling, run, size_notes
 from easydl.evaluation.results import Metrics
 from easydl.evaluation.sample import FEW_IN_A_CLASS, ClassSample, class_rows, roc_curves
+from easydl.networks.decision import Threshold
 from easydl.tasks import Task
 
-AT_THE_DECISION = (
-    "Sensitivity, specificity and accuracy are at the model's own decision (the class with the highest "
-    "probability). Predictive values and accuracy hold only at the prevalence of each class in this test set."
-)
+AT_THE_DECISION = "Sensitivity, specificity and accuracy are at the model's own decision ({}). Predictive values and accuracy hold only at the prevalence of each class in this test set."
 
 
 def classification_metrics(
-    frame: pd.DataFrame, classes: Sequence[str], *, patients_known: bool = True, seed: int = 0, resamples: int = 2000
+    frame: pd.DataFrame,
+    classes: Sequence[str],
+    *,
+    patients_known: bool = True,
+    thresholds: Mapping[str, Threshold] | None = None,
+    seed: int = 0,
+    resamples: int = 2000,
 ) -> Metrics:
     """Test a classifier: AUC, sensitivity, specificity, accuracy, predictive values, with intervals.
 
@@ -32,13 +36,13 @@ def classification_metrics(
             one.
         patients_known: False when nobody knows which images belong to one patient; every image then counts as
             its own patient and the result says so.
+        thresholds: With two classes the threshold of the positive one, which ``prediction`` was decided by.
         seed: Seed of the bootstrap.
         resamples: Number of bootstrap resamples, at least 100.
 
     Returns:
         Metrics whose first row is the AUC (the mean over one-versus-rest AUCs with three or more classes).
-        Sensitivity, specificity and accuracy are at the model's own decision: the class with the highest
-        probability.
+        Sensitivity, specificity and accuracy are at the model's own decision, in ``prediction``.
 
     Raises:
         InputError: A column is missing, no row has a label, a label is not among the classes, or a
@@ -49,6 +53,7 @@ def classification_metrics(
         ...     "prediction": ["no", "no", "yes", "yes", "yes", "no"],
         ...     "p(no)": [0.9, 0.8, 0.4, 0.2, 0.1, 0.7], "p(yes)": [0.1, 0.2, 0.6, 0.8, 0.9, 0.3]})
         >>> classification_metrics(frame, ["no", "yes"])
+        Not shown to be better than chance: AUC 0.89 (95% CI 0.12-1.00), 6 patients (chance is 0.5).
         AUC 0.89 (95% CI 0.12-1.00), 6 patients
 
     References:
@@ -62,6 +67,9 @@ def classification_metrics(
         notes.append(f"No test image has the label {', '.join(sample.absent)}: nothing can be said about it.")
     notes += size_notes(dict(zip(names, sample.patients_of, strict=True)), resampling.unit_of_n)
     binary = len(names) == 2
+    threshold = (thresholds or {}).get(names[1]) if binary else None
+    sample.threshold = threshold.text if threshold else ""
+    by_threshold = f"{names[1]} from a probability of {threshold.number} on" if threshold else "the most probable class"
     return run(
         Task.CLASSIFICATION,
         names,
@@ -69,7 +77,7 @@ def classification_metrics(
         if binary
         else [*OVERALL, *(metric for c, name in enumerate(names) for metric in one_versus_rest(c, name))],
         sample,
-        notes=[*notes, AT_THE_DECISION],
+        notes=[*notes, AT_THE_DECISION.format(by_threshold)],
         per_class=sample.per_class,
         positive=names[1] if binary else None,
         confusion=sample.confusion.tolist(),
@@ -138,7 +146,9 @@ def averaged(parts: list[Interval], note: str) -> Interval:
 
 
 def _recognised(sample: ClassSample, c: int) -> Estimate:
-    return sample.recall(c).noted(f"fraction of {sample.names[c]} recognised")
+    return sample.recall(c).noted(
+        "; ".join(filter(None, [f"fraction of {sample.names[c]} recognised", sample.threshold]))
+    )
 
 
 def _specificity(sample: ClassSample, c: int) -> Estimate:

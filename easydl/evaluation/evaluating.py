@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from easydl.errors import InputError, ModelError
+from easydl.evaluation.leakage import without_seen
 from easydl.evaluation.reconstruction import reconstruction_metrics
 from easydl.evaluation.results import Metrics
 from easydl.evaluation.segmentation import segmentation_metrics
 from easydl.evaluation.tables import table_metrics
-from easydl.options import SegmentationOptions, documented
+from easydl.options import EvaluationOptions, documented
 from easydl.prediction.grid import scale_notes
 from easydl.prediction.image_to_image import corruption_of
 from easydl.prediction.results import Predictions
+from easydl.prediction.seen import COLUMN, sentence
 from easydl.tasks import Task
 
 
-@documented(SegmentationOptions)
+@documented(EvaluationOptions)
 def evaluate(
     model: Any,
     test: Any = None,
@@ -27,8 +30,12 @@ def evaluate(
     mirror: bool = False,
     largest_component: bool = False,
     fill_holes: bool = False,
+    override: str | None = None,
 ) -> Metrics:
     """Test a model on images it has never seen.
+
+    A model of easydl knows the images and patients it was trained and validated on. Those among the test images are left
+    out, which the first line of the result says; where fewer than 10 patients remain, the test is refused.
 
     Args:
         model: A model from easydl, or a cascade; or the Predictions of a test set, and then no ``test``.
@@ -44,9 +51,11 @@ def evaluate(
         sensitivity and specificity of each of several labels; mean absolute error, bias and limits of agreement for a
         value; weighted kappa and error in classes for ordered classes; all of these for each of several heads; Dice, HD95
         and volume error for masks; PSNR and SSIM for reconstructed images, with those of the corrupted ones. Each with
-        the number of patients and a patient-level 95% interval.
+        the number of patients and a patient-level 95% interval. What makes them worth nothing stands in ``warnings`` and
+        before the first number: one answer for every image, or no better than chance.
 
     Raises:
+        LeakageError: The model has seen these images, or nearly all of them.
         InputError: The test set has no labels or is missing, an option for masks was given with a model that makes none,
             or `mirror` with a model that was trained without mirror images.
         ModelError: The model's task or classes are not the study's.
@@ -55,12 +64,14 @@ def evaluate(
         >>> easydl.evaluate(model, test)  # doctest: +SKIP
         AUC 0.91 (95% CI 0.84-0.96), 71 patients
     """
+    from easydl.prediction.seen import metadata_of_all, seen_rows
     from easydl.prediction.segmentation import mask_options
+    from easydl.prediction.tables import against, predict_study
 
     given = {"mirror": mirror, "largest_component": largest_component, "fill_holes": fill_holes}
     if isinstance(model, Predictions):
         mask_options(model.task, **given)
-        return table_metrics(model, seed=seed, resamples=resamples)
+        return _of_table(model, override, seed=seed, resamples=resamples)
     if test is None or isinstance(test, Predictions):
         raise InputError(
             "There is no study to test the model on.",
@@ -77,14 +88,37 @@ def evaluate(
             "the same task in both.",
             "Load the test set with task= (--task), label= or heads= as the model's training set was.",
         )
-    evaluator = _PER_PIXEL.get(Task(metadata.task), _tables)
-    return evaluator(model, metadata, test, options, seed=seed, resamples=resamples)
+    if not Task(metadata.task).per_pixel:
+        predictions = predict_study(model, metadata, test)
+        return _of_table(predictions, _reason(override, test), seed=seed, resamples=resamples)
+    models = metadata_of_all(model, metadata)
+    seen, notes = seen_rows(models, test)
+    unseen = without_seen(seen, _units(test.frame, test.patients_known), _reason(override, test))
+    if not unseen.kept.all():
+        test = test.rows(test.frame.index[unseen.kept])
+    metrics = _PER_PIXEL[Task(metadata.task)](model, metadata, test, options, seed=seed, resamples=resamples)
+    metrics.notes.extend([*notes, *(note for one in models for note in against(one))])
+    return unseen.said(metrics)
 
 
-def _tables(model: Any, metadata: Any, test: Any, options: dict[str, bool], **bootstrap: int) -> Metrics:
-    from easydl.prediction.tables import predict_study
+def _reason(override: str | None, test: Any) -> str:
+    """Why seen images are to be counted: a reason that is given here, or was for the split."""
+    return (override or "").strip() or " ".join(getattr(test, "overrides", ()))
 
-    return table_metrics(predict_study(model, metadata, test), **bootstrap)
+
+def _units(frame: Any, patients_known: bool) -> Any:
+    return frame["patient"] if patients_known else frame.index.to_series()
+
+
+def _of_table(predictions: Predictions, override: str | None, **bootstrap: int) -> Metrics:
+    """The metrics of the images that the model has not seen."""
+    frame = predictions.frame
+    if COLUMN not in frame.columns:
+        return table_metrics(predictions, **bootstrap)
+    seen = frame[COLUMN].tolist()
+    unseen = without_seen(seen, _units(frame, predictions.patients_known), override)
+    notes = [note for note in predictions.notes if note != sentence(seen)]
+    return unseen.said(table_metrics(replace(predictions, frame=frame[unseen.kept], notes=notes), **bootstrap))
 
 
 def _masks(model: Any, metadata: Any, test: Any, options: dict[str, bool], **bootstrap: int) -> Metrics:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from easydl.evaluation.findings import findings
 from easydl.evaluation.intervals import Interval, PatientBootstrap
 from easydl.evaluation.results import Metrics, Row
 from easydl.tasks import Task
@@ -98,6 +99,7 @@ def run(task: Task, classes: Sequence[str], metrics: Sequence[Metric[S]], sample
         classes=tuple(classes),
         table=[Row(**row) for row in rows],
         notes=[*more.pop("notes"), *_width_notes(rows[0])],
+        warnings=findings(task, rows, sample),
         patients_known=resampling.patients_known,
         images=sample.images,
         patients=sample.patients,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 
 import numpy as np
@@ -16,6 +16,7 @@ from easydl.evaluation.intervals import MINIMUM_PATIENTS, auc_statistic, logit_i
 from easydl.evaluation.metric import Estimate, Metric, Resampling, run, size_notes
 from easydl.evaluation.results import Metrics
 from easydl.evaluation.sample import ClassSample, roc_curves, rows_to_test
+from easydl.networks.decision import Decision, Threshold
 from easydl.studies.labels import JOIN
 from easydl.tasks import Task
 
@@ -24,7 +25,13 @@ Statistic = Callable[[np.ndarray], np.ndarray]
 
 
 def multilabel_metrics(
-    frame: pd.DataFrame, classes: Sequence[str], *, patients_known: bool = True, seed: int = 0, resamples: int = 2000
+    frame: pd.DataFrame,
+    classes: Sequence[str],
+    *,
+    patients_known: bool = True,
+    thresholds: Mapping[str, Threshold] | None = None,
+    seed: int = 0,
+    resamples: int = 2000,
 ) -> Metrics:
     """Test a multilabel model: AUC, average precision, sensitivity and specificity of each label.
 
@@ -34,12 +41,13 @@ def multilabel_metrics(
             counted.
         classes: The labels in the order of the model's outputs.
         patients_known: As for `classification_metrics`.
+        thresholds: From which probability on each label is present; 0.5 where not given.
         seed: Seed of the bootstrap.
         resamples: Number of bootstrap resamples, at least 100.
 
     Returns:
-        Metrics whose first row is the mean AUC over the labels. Sensitivity and specificity are at a probability of
-        0.5. Labels that few patients have are named in the notes.
+        Metrics whose first row is the mean AUC over the labels. Sensitivity and specificity are at the label's threshold.
+        Labels that few patients have are named in the notes.
 
     Raises:
         InputError: A column is missing, no row has a label, a label is not one of the model's, or a probability is not a
@@ -49,14 +57,16 @@ def multilabel_metrics(
         >>> frame = pd.DataFrame({"patient": list("abcdef"), "label": ["nodule", "", "nodule; effusion", "", "effusion", ""],
         ...     "p(nodule)": [0.9, 0.2, 0.7, 0.3, 0.4, 0.1], "p(effusion)": [0.1, 0.2, 0.8, 0.3, 0.6, 0.7]})
         >>> multilabel_metrics(frame, ["nodule", "effusion"])
-        AUC, mean over labels 0.94 (95% CI ...), 6 patients
+        Not shown to be better than chance: AUC, mean over labels 0.94 (95% CI ...), 6 patients (chance is 0.5).
+        ...
 
     References:
         Maier-Hein L et al. Metrics reloaded. Nat Methods 2024;21:195-212.
     """
     names = [str(name) for name in classes]
     table, notes = rows_to_test(frame, [f"p({name})" for name in names], patients_known, empty_is_label=True)
-    sample = LabelsSample(table, names, Resampling(patients_known, seed, resamples))
+    decision = Decision(Task.MULTILABEL, tuple(names), thresholds or {})
+    sample = LabelsSample(table, decision, Resampling(patients_known, seed, resamples))
     never = [label.name for label in sample.labels if not label.patients_of[1]]
     always = [label.name for label in sample.labels if not label.patients_of[0]]
     for which, text in ((never, "No test image has"), (always, "Every test image has")):
@@ -66,7 +76,7 @@ def multilabel_metrics(
     sizes = size_notes(patients, sample.resampling.unit_of_n)
     notes += [note.replace("(", "with the label (", 1) for note in sizes]
     notes.append(
-        "Sensitivity and specificity are at a probability of 0.5. Average precision depends on how common a label is: "
+        "Sensitivity and specificity are at each label's threshold. Average precision depends on how common a label is: "
         "guessing gives its prevalence among these images, which the note says."
     )
     return run(
@@ -83,12 +93,12 @@ def multilabel_metrics(
 class LabelSample(ClassSample):
     """One label of a test: absent or present in every image."""
 
-    def __init__(self, table: pd.DataFrame, name: str, resampling: Resampling) -> None:
-        self.name = name
+    def __init__(self, table: pd.DataFrame, name: str, threshold: Threshold, resampling: Resampling) -> None:
+        self.name, self.threshold = name, threshold.text
         present = np.array([name in cell.split(JOIN) for cell in table["label"]])
         score = table[f"p({name})"].to_numpy(float)
         words = np.array([ABSENT, PRESENT])
-        columns = {"label": words[present.astype(int)], "prediction": words[(score >= 0.5).astype(int)]}
+        columns = {"label": words[present.astype(int)], "prediction": words[(score >= threshold.value).astype(int)]}
         scores = {f"p({ABSENT})": 1 - score, f"p({PRESENT})": score}
         super().__init__(table[["patient"]].assign(**columns, **scores), [ABSENT, PRESENT], resampling)
 
@@ -116,7 +126,8 @@ class LabelSample(ClassSample):
 class LabelsSample:
     """All labels of a test; patients are drawn for all of them together, because they share them."""
 
-    def __init__(self, table: pd.DataFrame, names: list[str], resampling: Resampling) -> None:
+    def __init__(self, table: pd.DataFrame, decision: Decision, resampling: Resampling) -> None:
+        names = decision.classes
         strange = sorted(set().union(*(cell.split(JOIN) for cell in table["label"])) - {*names, ""})
         if strange:
             raise InputError(
@@ -125,7 +136,8 @@ class LabelsSample:
                 "Correct the labels, or test with the model that was trained on them.",
             )
         self.resampling = resampling
-        self.labels = [LabelSample(table, name, resampling) for name in names]
+        thresholds = [decision.thresholds.get(name, Threshold()) for name in names]
+        self.labels = [LabelSample(table, *each, resampling) for each in zip(names, thresholds, strict=True)]
         self.bootstrap = resampling.bootstrap(table["patient"])
         self.images, self.patients = len(table), len(self.bootstrap.names)
 
@@ -165,8 +177,8 @@ def one_label(k: int, name: str) -> tuple[Metric[LabelsSample], ...]:
     return (
         Metric(f"AUC, {name}", lambda sample: _auc(sample.labels[k])),
         Metric(f"average precision, {name}", lambda sample: sample.labels[k].precision),
-        Metric(f"sensitivity, {name}", lambda sample: sample.labels[k].recall(1).noted("at 0.5")),
-        Metric(f"specificity, {name}", lambda sample: sample.labels[k].recall(0).noted("at 0.5")),
+        Metric(f"sensitivity, {name}", lambda sample: sample.labels[k].recall(1).noted(sample.labels[k].threshold)),
+        Metric(f"specificity, {name}", lambda sample: sample.labels[k].recall(0).noted(sample.labels[k].threshold)),
     )
 
 

@@ -32,6 +32,8 @@ def _defined(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
+WARNING = "#b3261e"
+"""The colour of a warning."""
 Number = Annotated[float | None, BeforeValidator(_defined)]
 Count = Annotated[int, Field(ge=0)]
 
@@ -75,8 +77,11 @@ class Metrics(BaseModel):
         classes: Class names in the model's order.
         table: DataFrame with one row per number: name, value, low, high, n, unit_of_n, note, images, unit. The first row
             is the headline.
+        warnings: What makes the numbers worth nothing, or less than they look, as sentences; shown before the first
+            number. Empty when nothing of the kind was found.
         notes: What must be read with the numbers.
         patients_known: False when every image had to count as its own patient.
+        seen: Images among those tested that the model was trained or validated on: counted only with a reason in writing.
         images: Images tested.
         patients: Patients tested (images when patients are unknown).
         per_class: For each class, ``{"images": int, "patients": int}``.
@@ -105,7 +110,9 @@ class Metrics(BaseModel):
     patients: Count = 0
     per_class: dict[str, dict[str, Count]] = {}
     rows: list[Row] = Field(alias="table")
+    warnings: list[str] = []
     notes: list[str] = []
+    seen: Count = 0
     counts: list[list[Count]] | None = Field(default=None, alias="confusion")
     curves: dict[str, dict[str, list[float]]] = {}
     case_rows: list[CaseRow] | None = Field(default=None, alias="cases")
@@ -181,7 +188,7 @@ class Metrics(BaseModel):
         )
 
     def __repr__(self) -> str:
-        return self.headline
+        return "\n".join([*self.warnings, self.headline])
 
     __str__ = __repr__
 
@@ -196,8 +203,9 @@ class Metrics(BaseModel):
             for row in self.table.to_dict("records")
         )
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
+        first = "".join(f"<p style='color:{WARNING}'><b>{html.escape(one)}</b></p>" for one in self.warnings)
         return (
-            f"<p><strong>{html.escape(self.headline)}</strong></p><table><thead><tr>{head}</tr></thead>"
+            f"{first}<p><strong>{html.escape(self.headline)}</strong></p><table><thead><tr>{head}</tr></thead>"
             f"<tbody>{rows}</tbody></table><ul>{notes}</ul><p><small>{html.escape(RESEARCH_USE)}</small></p>"
         )
 

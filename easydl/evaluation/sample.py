@@ -22,7 +22,12 @@ _CURVE_POINTS = 300
 
 
 class ClassSample:
-    """The labelled rows of a test of exclusive classes as integer arrays, the bootstrap, and every resampled number."""
+    """The labelled rows of a test of exclusive classes as integer arrays, the bootstrap, and every resampled number.
+
+    ``threshold`` says, as text, what the predictions were decided by.
+    """
+
+    threshold = ""
 
     def __init__(self, table: pd.DataFrame, names: list[str], resampling: Resampling) -> None:
         code = {name: k for k, name in enumerate(names)}

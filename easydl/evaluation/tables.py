@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _METRICS: dict[Task, Callable[..., Metrics]] = {
     Task.CLASSIFICATION: classification_metrics,
     Task.MULTILABEL: multilabel_metrics,
-    Task.ORDINAL: ordinal_metrics,
-    Task.REGRESSION: lambda frame, classes, **options: regression_metrics(frame, classes[0], **options),
+    Task.ORDINAL: lambda frame, classes, thresholds, **options: ordinal_metrics(frame, classes, **options),
+    Task.REGRESSION: lambda frame, classes, thresholds, **options: regression_metrics(frame, classes[0], **options),
 }
 
 
@@ -30,7 +30,11 @@ def table_metrics(predictions: Predictions, **bootstrap: int) -> Metrics:
         heads = {name: table_metrics(predictions.head(name), **bootstrap) for name in predictions.heads}
         return _together(predictions, heads)
     metrics = _METRICS[task](
-        predictions.frame, predictions.classes, patients_known=predictions.patients_known, **bootstrap
+        predictions.frame,
+        predictions.classes,
+        patients_known=predictions.patients_known,
+        thresholds=predictions.thresholds,
+        **bootstrap,
     )
     metrics.notes.extend(predictions.notes)
     return metrics
@@ -50,6 +54,7 @@ def _together(predictions: Predictions, heads: dict[str, Metrics]) -> Metrics:
         classes=tuple(heads),
         table=rows,
         notes=_notes(heads),
+        warnings=[f"{name}: {warning}" for name, metrics in heads.items() for warning in metrics.warnings],
         patients_known=predictions.patients_known,
         images=images,
         patients=patients,

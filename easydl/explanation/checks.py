@@ -15,7 +15,6 @@ from scipy.special import softmax
 
 from easydl.explanation.occlusion import blurred, occlusion, patch_means
 from easydl.explanation.targets import Target
-from easydl.prediction.results import median_class
 
 ALIKE, SAME_MAP, NOTICED = 0.5, 0.9, 0.1
 TOP, LEVEL_P, UNTRAINED, NEAR_CHANCE = 0.1, 0.05, 0.2, 0.1
@@ -44,20 +43,25 @@ def chance(target: Target, results: Results) -> None:
     if task.has_masks or not task.has_classes:
         return
     if not task.exclusive:
-        top, even = target.probability, 0.5
+        top, even = target.probability, target.threshold
         close = abs(top - even) < NEAR_CHANCE
         if top < even:
             results.cautions.append(f"the network did not find {target.name}")
     else:
         probabilities = softmax(target.logits)
-        top, even = float(probabilities.max()), 1 / len(probabilities)
-        close = top < even + NEAR_CHANCE
-        chosen = median_class(probabilities[None])[0] if task.ordered else probabilities.argmax()
-        if target.index != int(chosen):
+        if target.chosen_by_threshold:
+            top, even = float(probabilities[1]), target.threshold
+            close = abs(top - even) < NEAR_CHANCE
+        else:
+            top, even = float(probabilities.max()), 1 / len(probabilities)
+            close = top < even + NEAR_CHANCE
+        if target.index != target.chosen:
             results.cautions.append(f"the network did not choose {target.name}")
     results.note(probability_top=top, chance=even)
     if close:
-        results.cautions.append(f"the prediction is close to chance ({top:.2f}, chance is {even:.2f})")
+        results.cautions.append(
+            f"the prediction is close to {target.border} ({top:.2f}, {target.border} is {even:.2f})"
+        )
 
 
 def randomisation(target: Target, fine: np.ndarray, method: str, seed: int, draws: int, results: Results) -> None:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy.special import expit, softmax
+from scipy.special import expit, logit, softmax
 
 from easydl.errors import InputError, ModelError
+from easydl.networks.decision import EVEN, Decision
 from easydl.networks.metadata import ModelMetadata
-from easydl.prediction.results import median_class
 from easydl.tasks import Task
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Target:
         task: The model's task, or the head's.
         name: Of the class.
         probability: Of the class (mean over the segmented pixels); the value for a regression.
+        decision: How the network's probabilities become a class; the most probable one when not given.
     """
 
     network: Network
@@ -40,6 +41,29 @@ class Target:
     task: Task
     name: str
     probability: float
+    decision: Decision | None = None
+
+    @property
+    def chosen(self) -> int:
+        """The class that the model chooses, of several that exclude each other."""
+        decision = self.decision or Decision(self.task, ())
+        return int(decision.classes_of(softmax(self.logits)[None])[0])
+
+    @property
+    def chosen_by_threshold(self) -> bool:
+        """Whether a threshold of its own decides between two classes."""
+        return self.decision is not None and self.decision.positive in self.decision.thresholds
+
+    @property
+    def threshold(self) -> float:
+        """The probability from which on the class is called present."""
+        place = 1 if self.chosen_by_threshold else self.index
+        return EVEN if self.decision is None else float(self.decision.values[place])
+
+    @property
+    def border(self) -> str:
+        """What a doubtful answer is close to."""
+        return "chance" if self.threshold == EVEN else "the threshold"
 
     def cam(self, weights: tuple[Any, ...] | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The Grad-CAM map and the logits, with these weights or the model's own."""
@@ -97,16 +121,19 @@ def target_of(network: Network, metadata: ModelMetadata, head: Head, batch: np.n
     logits = network.logits(batch)[0]
     if head.task.has_masks:
         return _in_a_mask(network, head, batch, logits, index)
-    probabilities = softmax(logits)
-    if index is None:
-        index = int(median_class(probabilities[None])[0]) if head.task.ordered else int(logits.argmax())
+    probabilities, decision = softmax(logits), metadata.decision(head.name)
+    if index is None and not head.task.exclusive:
+        # The label that is furthest above its threshold.
+        index = int((logits - logit(decision.values)).argmax())
+    elif index is None:
+        index = int(decision.classes_of(probabilities[None])[0])
     if head.task.is_value:
         mean, std = metadata.target.get(head.name, (0.0, 1.0))
         probability = float(logits[0]) * std + mean
     else:
         probability = float(probabilities[index] if head.task.exclusive else expit(logits[index]))
     name = head.classes[index] if not head.name or head.task.is_value else f"{head.name}: {head.classes[index]}"
-    return Target(network, batch, index, np.ones((1,), np.float32), logits, head.task, name, probability)
+    return Target(network, batch, index, np.ones((1,), np.float32), logits, head.task, name, probability, decision)
 
 
 def _in_a_mask(network: Network, head: Head, batch: np.ndarray, logits: np.ndarray, index: int | None) -> Target:

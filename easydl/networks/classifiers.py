@@ -111,6 +111,7 @@ def classifier(
         channels=channels,
         size=shape,
         pretrained=transfer.apply(model, entry, start, rebuilt) if start else "",
+        seen=transfer.seen_in(start),
     )
     return attach(model, metadata)
 

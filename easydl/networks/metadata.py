@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from easydl.errors import ModelError
+from easydl.networks.decision import Decision, Threshold
+from easydl.networks.seen import Seen
 from easydl.tasks import Task
 
 
@@ -82,7 +84,10 @@ class ModelMetadata(BaseModel):
         patch: Size of the patches it was trained on, in working-grid pixels.
         label_values: For a segmenter, the value of each class in mask files, background first; None counts up.
         pretrained: Where the starting weights came from, as text; empty when from random.
-        training: What fit records: patients, images, seed, preset, overrides, data fingerprint, versions.
+        thresholds: From which probability on the second of two classes, or a label, is called present, by its name; of
+            several heads as ``"cancer: yes"``. What is not there is 0.5.
+        training: What fit records: patients, images, seed, preset, overrides, data fingerprint, versions, warnings.
+        seen: Digests of the images and patients it was trained and validated on; None when nothing is known of them.
         easydl: The version that wrote the file.
     """
 
@@ -108,7 +113,9 @@ class ModelMetadata(BaseModel):
     patch: tuple[int, ...] | None = None
     label_values: tuple[int, ...] | None = None
     pretrained: str = ""
+    thresholds: dict[str, Threshold] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
+    seen: Seen | None = Field(None, repr=False)
     easydl: str = ""
 
     @field_validator("classes")
@@ -128,6 +135,25 @@ class ModelMetadata(BaseModel):
         """What the builder is called with to lay out the same graph."""
         named = not (self.task.is_multiple or self.task.makes_images)
         return self.arguments | ({"classes": self.classes} if named else {})
+
+    @property
+    def learned_from(self) -> Seen | None:
+        """What it was trained on; that of a file from before this was kept is there, but not complete."""
+        return Seen.new(complete=False) if self.seen is None and self.training else self.seen
+
+    @property
+    def warnings(self) -> list[str]:
+        """What its validation part says against the model, as `easydl.fit` found it."""
+        found = self.training.get("warnings")
+        return [str(one) for one in found] if isinstance(found, list) else []
+
+    def decision(self, head: str = "") -> Decision:
+        """How an output becomes a class or labels; of several heads that of one."""
+        if not head:
+            return Decision(self.task, self.classes, self.thresholds)
+        start, one = f"{head}: ", self.heads[head]
+        own = {name.removeprefix(start): value for name, value in self.thresholds.items() if name.startswith(start)}
+        return Decision(one.task, one.classes, own)
 
     @model_validator(mode="after")
     def _divided(self) -> ModelMetadata:

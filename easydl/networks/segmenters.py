@@ -231,6 +231,7 @@ def segmenter(
         multiple=multiples[0] if len(set(multiples)) == 1 else multiples,
         label_values=_label_values(summary, labels),
         pretrained=origin,
+        seen=transfer.seen_in(start),
     )
     return attach(model, metadata)
 

@@ -222,7 +222,9 @@ def set_classes(model: Any, classes: Sequence[str]) -> Any:
             "a name for every output.",
             "Build the model with the study: easydl.classifier(name, study).",
         )
-    return attach(model, metadata.model_copy(update={"classes": names}))
+    renamed = dict(zip(metadata.classes, names, strict=True))
+    thresholds = {renamed[name]: one for name, one in metadata.thresholds.items() if name in renamed}
+    return attach(model, metadata.model_copy(update={"classes": names, "thresholds": thresholds}))
 
 
 def _layer(model: Any, name: str, needed: str = "") -> Any:

@@ -20,8 +20,9 @@ from easydl.prediction.cascades import open_model, predict_mask
 from easydl.prediction.image_results import Reconstruction, Segmentation
 from easydl.prediction.image_to_image import reconstruct
 from easydl.prediction.results import Predictions
+from easydl.prediction.seen import metadata_of_all, scan_notes
 from easydl.prediction.segmentation import mask_options, option_notes
-from easydl.prediction.tables import predict_image, predict_study
+from easydl.prediction.tables import against, predict_image, predict_study
 from easydl.studies import Study, load
 from easydl.studies.tables import pick, read_table
 from easydl.tasks import Task
@@ -90,7 +91,8 @@ def predict(
     if task.makes_images:
         made = reconstruct(compiled(model), tuple(model.input_shape[1:-1]), metadata, scan)
         return replace(made, notes=[*scan.notes, *made.notes])
-    notes = [*scan.notes, *option_notes(options)]
+    known = [*scan_notes(metadata_of_all(model, metadata), scan), *against(metadata)]
+    notes = [*known, *scan.notes, *option_notes(options)]
     mask = predict_mask(model, metadata, scan, notes, **options)
     return Segmentation(mask, scan, metadata.classes, metadata.label_values, notes)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import pandas as pd
 
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.fileio import csv_text, write_text
+from easydl.networks.decision import Decision, Threshold
 from easydl.studies.labels import JOIN
 from easydl.tasks import Task
 
@@ -28,15 +29,17 @@ class Predictions:
 
     Attributes:
         frame: Columns ``image``, ``patient``, ``label`` (when known), ``prediction``, ``confidence`` (0 to 1) and one
-            ``p(<class>)`` per class (0 to 1). For multilabel the labels of 0.5 and more are joined by ``"; "``; for
-            ordinal the prediction is the median of the distribution; for regression there is one column ``value``
+            ``p(<class>)`` per class (0 to 1). For two classes and for labels (joined by ``"; "``) ``thresholds`` decide;
+            for ordinal the prediction is the median of the distribution; for regression there is one column ``value``
             instead. For several tasks all but image and patient begin with the head's name, as in ``cancer: p(yes)``.
+            ``seen`` is there when any of the images, or another image of its patient, was in the model's training.
         classes: Class names in order; for several tasks the names of the heads.
         patients_known: False when every image counted as a patient.
         name: What the predictions are of.
         task: ``classification``, ``multilabel``, ``ordinal``, ``regression`` or ``multitask``.
         heads: For several tasks, what each head predicts, by name.
-        notes: What was assumed, as text.
+        notes: What was assumed, as text; first what speaks against the model.
+        thresholds: From which probability on the second of two classes, or a label, is called present, by name.
     """
 
     frame: pd.DataFrame
@@ -46,6 +49,7 @@ class Predictions:
     task: str = "classification"
     heads: dict[str, Head] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    thresholds: dict[str, Threshold] = field(default_factory=dict)
 
     def head(self, name: str) -> Predictions:
         """The predictions of one of several heads, with the columns of a single task.
@@ -71,7 +75,28 @@ class Predictions:
         columns = [column for column in self.frame.columns if column in own or not column.startswith(prefixes)]
         head = self.heads[name]
         frame = self.frame[columns].rename(columns=own)
-        return Predictions(frame, head.classes, self.patients_known, self.name, head.task, notes=self.notes)
+        thresholds = {key.removeprefix(start): one for key, one in self.thresholds.items() if key.startswith(start)}
+        known = self.patients_known
+        return Predictions(frame, head.classes, known, self.name, head.task, notes=self.notes, thresholds=thresholds)
+
+    def decided(self, thresholds: Mapping[str, Threshold]) -> Predictions:
+        """The same probabilities with the answers that other thresholds make of them.
+
+        Args:
+            thresholds: By the name of the positive class or label; of several heads as ``"cancer: yes"``.
+
+        Returns:
+            New Predictions.
+        """
+        columns: dict[str, Any] = {}
+        for name in self.heads or [""]:
+            one, start = (self.head(name), f"{name}: ") if name else (self, "")
+            own = {key.removeprefix(start): value for key, value in thresholds.items() if key.startswith(start)}
+            decision = Decision(Task(one.task), tuple(one.classes), own)
+            outputs = one.frame[["value"] if decision.task.is_value else [f"p({each})" for each in one.classes]]
+            made = output_columns(outputs.to_numpy(), decision)
+            columns |= {f"{start}{column}": cells for column, cells in made.items()}
+        return replace(self, frame=self.frame.assign(**columns), thresholds=dict(thresholds))
 
     def __repr__(self) -> str:
         return f"<Predictions of {len(self.frame)} images. {RESEARCH_USE}>"
@@ -128,30 +153,21 @@ class ReconstructedCase:
     reconstructed: np.ndarray
 
 
-def output_columns(outputs: np.ndarray, task: str, classes: Sequence[str]) -> dict[str, Any]:
+def output_columns(outputs: np.ndarray, decision: Decision) -> dict[str, Any]:
     """A model's outputs as the columns of a table: ``value``; or ``prediction``, ``confidence`` and one per class.
 
     ``outputs`` are float32 ``(images, classes)`` probabilities, or ``(images, 1)`` values.
     """
-    if Task(task).is_value:
+    if decision.task.is_value:
         return {"value": outputs[:, 0]}
-    names = np.asarray(classes, dtype=object)
+    names = np.asarray(decision.classes, dtype=object)
     columns: dict[str, Any] = {}
-    if Task(task).exclusive:
-        chosen = median_class(outputs) if Task(task).ordered else outputs.argmax(axis=1)
+    if decision.task.exclusive:
+        chosen = decision.classes_of(outputs)
         columns["prediction"] = names[chosen]
         columns["confidence"] = np.take_along_axis(outputs, chosen[:, None], axis=1)[:, 0]
     else:
-        columns["prediction"] = [JOIN.join(names[row]) for row in outputs >= 0.5]
-        columns["confidence"] = np.maximum(outputs, 1 - outputs).min(axis=1)
-    return columns | {f"p({name})": outputs[:, k] for k, name in enumerate(classes)}
-
-
-def median_class(probabilities: np.ndarray) -> np.ndarray:
-    """The median of each distribution over ordered classes, which has the least expected absolute error.
-
-    ``probabilities`` are ``(images, classes)``, each row summing to 1. The result is the first class at which half of
-    the probability is reached, int ``(images,)``.
-    """
-    # With room for rounding: 0.1 + 0.4 may be a little less than a half.
-    return (np.cumsum(probabilities, axis=1) < 0.5 - 1e-6).sum(axis=1)
+        present = decision.labels(outputs)
+        columns["prediction"] = [JOIN.join(names[row]) for row in present]
+        columns["confidence"] = np.where(present, outputs, 1 - outputs).min(axis=1)
+    return columns | {f"p({name})": outputs[:, k] for k, name in enumerate(decision.classes)}

@@ -14,6 +14,7 @@ from easydl.networks.metadata import ModelMetadata
 from easydl.prediction.calling import check_classes, compiled, inputs, with_covariates
 from easydl.prediction.covariates import case_covariates, covariate_notes, study_covariates
 from easydl.prediction.results import Predictions, output_columns
+from easydl.prediction.seen import COLUMN, scan_notes, seen_rows, sentence
 from easydl.studies import Study
 from easydl.studies.pixel_facts import counted
 
@@ -29,14 +30,24 @@ def predict_image(
     rows = pd.DataFrame({"image": [scan.source], "patient": [scan.patient or ""]})
     notes = [*scan.notes, *covariate_notes(metadata, pd.DataFrame([dict(covariates or {})]))]
     return Predictions(
-        _table(rows, outputs, metadata), metadata.classes, True, scan.source, metadata.task, dict(metadata.heads), notes
+        _table(rows, outputs, metadata),
+        metadata.classes,
+        True,
+        scan.source,
+        metadata.task,
+        dict(metadata.heads),
+        [*scan_notes([metadata], scan), *against(metadata), *notes],
+        dict(metadata.thresholds),
     )
 
 
 def predict_study(
     model: Any, metadata: ModelMetadata, study: Study, covariates: Mapping[str, Any] | None = None
 ) -> Predictions:
-    """The predictions for a study, with its labels where they are those of the model's task."""
+    """The predictions for a study, with its labels where they are those of the model's task.
+
+    Where the model has seen some of the images, or their patients, a column says which, and the first note how many.
+    """
     if covariates is not None:
         raise InputError(
             "covariates= was given with a study.",
@@ -52,6 +63,9 @@ def predict_study(
     rows = study.frame[[column for column in kept if column in study.frame.columns]].copy()
     for name in metadata.heads if labelled else ():
         rows[f"{name}: label"] = study.frame[name]
+    seen, unknown = seen_rows([metadata], study)
+    if any(seen):
+        rows[COLUMN] = seen
     return Predictions(
         _table(rows, outputs, metadata),
         metadata.classes,
@@ -59,8 +73,20 @@ def predict_study(
         study.name,
         metadata.task,
         dict(metadata.heads),
-        [*counted(notes), *covariate_notes(metadata, study.frame)],
+        [
+            *filter(None, [sentence(seen)]),
+            *against(metadata),
+            *unknown,
+            *counted(notes),
+            *covariate_notes(metadata, study.frame),
+        ],
+        dict(metadata.thresholds),
     )
+
+
+def against(metadata: ModelMetadata) -> list[str]:
+    """What the validation part says against the model."""
+    return [f"In its training, on the validation part: {one}" for one in metadata.warnings]
 
 
 def _outputs(model: Any, study: Study, notes: list[tuple[str, ...]]) -> Any:
@@ -89,11 +115,11 @@ def _arrays(outputs: Any) -> Any:
 def _table(rows: pd.DataFrame, outputs: Any, metadata: ModelMetadata) -> pd.DataFrame:
     """The rows with the model's columns; of several heads the label stands before its prediction."""
     if not metadata.heads:
-        return rows.assign(**output_columns(outputs, metadata.task, metadata.classes))
+        return rows.assign(**output_columns(outputs, metadata.decision()))
     columns = {
         f"{name}: {column}": cells
-        for name, head in metadata.heads.items()
-        for column, cells in output_columns(outputs[name], head.task, head.classes).items()
+        for name in metadata.heads
+        for column, cells in output_columns(outputs[name], metadata.decision(name)).items()
     }
     order = [column for column in rows.columns if not column.endswith(": label")]
     for name in metadata.heads:

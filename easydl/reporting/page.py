@@ -118,7 +118,7 @@ def _clean(value: Any) -> Any:
 
 def _read_first(record: RunRecord) -> list[str]:
     """What a reader must know before the first number."""
-    found = []
+    found = list(record.warnings)
     if record.patients_known is False:
         found.append(
             "Patients are unknown: every image was treated as its own patient. Images of one patient may be "

@@ -162,6 +162,14 @@ class RunRecord:
             self.problems.append("metrics.json does not hold what it should.")
             return None
 
+    @property
+    def warnings(self) -> list[str]:
+        """What must be said before any number: what the test found, or, before it, what the validation part says."""
+        if self.metrics is not None:
+            return self.metrics.warnings
+        found = self.training.get("warnings")
+        return [f"On the validation part: {one}" for one in found] if isinstance(found, list) else []
+
     @cached_property
     def shared_patients(self) -> int | None:
         """How many patients of ``table.csv`` are in more than one part; None when it is not known."""

@@ -59,7 +59,10 @@ def done(record: RunRecord) -> str:
     metrics = record.metrics
     if metrics is not None:
         who = "" if not metrics.patients_known else f" of {many(metrics.patients, 'patient')}"
-        sentences.append(f"It was tested on {many(metrics.images, 'image')}{who} that took no part in training.")
+        seen = (
+            f", {metrics.seen:,} of which took part in training" if metrics.seen else " that took no part in training"
+        )
+        sentences.append(f"It was tested on {many(metrics.images, 'image')}{who}{seen}.")
     if record.heatmaps:
         sentences.append(f"Heatmaps were drawn for {many(len(record.heatmaps), 'test image')}.")
     return " ".join(sentence for sentence in sentences if sentence)

@@ -245,12 +245,12 @@ class _Pipeline:
         from easydl.prediction import predict
 
         if Task(test.task).has_masks:
-            metrics = evaluate(model, test, seed=self.config.seed)
+            metrics = evaluate(model, test, seed=self.config.seed, override=self.config.override)
             table = "" if metrics.cases is None else csv_text(self.names.relative(metrics.cases))
         else:
             predictions: Any = predict(model, test)
             table = csv_text(self.names.relative(predictions.frame))
-            metrics = evaluate(predictions, seed=self.config.seed)
+            metrics = evaluate(predictions, seed=self.config.seed, override=self.config.override)
         write_text(self.folder / "predictions.csv", f"# {RESEARCH_USE}\n{table}", mode=0o600)
         Metrics.from_dict(self.names.cases(metrics.to_dict())).save(self.folder / "metrics.json")
         return metrics

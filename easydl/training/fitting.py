@@ -18,9 +18,11 @@ from easydl.images.resampling import NORMALISE
 from easydl.networks import attach, metadata_of
 from easydl.networks.metadata import ModelMetadata
 from easydl.options import FitOptions, documented
+from easydl.prediction.seen import with_training
 from easydl.studies import Study
 from easydl.tasks import Task
 from easydl.training.argument_checks import check_datasets, check_options, check_parts
+from easydl.training.judging import judged
 from easydl.training.plan import Plan, Settings, described_task
 from easydl.traps import refuse_leakage
 
@@ -72,7 +74,8 @@ def fit(
 
     Returns:
         The Keras ``History``. ``history.history`` holds every stage, one entry per epoch; ``history.params["plan"]``
-        the choices and their reasons as text; ``history.params["stopped"]`` whether it was stopped from outside.
+        the choices and their reasons as text; ``history.params["stopped"]`` whether it was stopped from outside;
+        ``history.params["warnings"]`` what the validation part says against the model, such as one answer for every image.
 
     Raises:
         LeakageError: A patient or an identical image is in both parts.
@@ -106,6 +109,8 @@ def fit(
     check_options(metadata, fine_tune, class_weight)
     check_parts(metadata, train, val)
     overrides = refuse_leakage(train, val, override)
+    # Before the first step, so that a training that is broken off has left its mark, too.
+    metadata = metadata.model_copy(update={"seen": with_training(metadata.learned_from, train, val)})
     if task is Task.CLASSIFICATION:
         # Loaded by itself, a validation part may lack a class or have its own order: what counts is the model's.
         val = replace(val, class_names=list(metadata.classes))
@@ -120,7 +125,13 @@ def fit(
         sentence = f"The training diverged in epoch {epoch}; the best one before is kept. A lower learning_rate may go further."
         plan = plan.because(sentence)
         progress.say(sentence)
-    record = _record(train, val, plan)
+    thresholds, warnings = judged(model, val, progress.rows, seed)
+    plan = plan.because(*(f"{name}: {threshold.text}." for name, threshold in thresholds.items()))
+    progress.say(
+        *plan.why[-len(thresholds) :] if thresholds else (), *(f"On the validation part: {one}" for one in warnings)
+    )
+    attach(model, metadata_of(model).model_copy(update={"thresholds": thresholds}))
+    record = _record(train, val, plan, warnings)
     record |= {"seed": seed, "overrides": overrides, "seconds": progress.seconds, "resumed": progress.resumed}
     record |= {"stopped": progress.stopped, "epochs": len(progress.rows)}
     attach(model, metadata_of(model).model_copy(update={"training": record}))
@@ -132,6 +143,7 @@ def fit(
     history.set_model(model)
     history.history, history.epoch = progress.history(), list(range(len(progress.rows)))
     history.params = {"plan": list(plan.why), "stopped": progress.stopped, "overrides": overrides}
+    history.params["warnings"] = warnings
     return history
 
 
@@ -155,7 +167,7 @@ def _diverged(rows: Sequence[dict[str, Any]]) -> int | None:
     return next((row["epoch"] for row in rows if not np.isfinite(row["loss"])), None)
 
 
-def _record(train: Study, val: Study, plan: Plan) -> dict[str, Any]:
+def _record(train: Study, val: Study, plan: Plan, warnings: list[str]) -> dict[str, Any]:
     """What the model file says of its training."""
     import keras
 
@@ -169,6 +181,7 @@ def _record(train: Study, val: Study, plan: Plan) -> dict[str, Any]:
         "augment": plan.preset,
         "mirrors": list(plan.mirrors),
         "plan": list(plan.why),
+        "warnings": warnings,
         "fingerprint": fingerprint(train),
         "keras": keras.version(),
     }
@@ -220,9 +233,22 @@ def _fit_dataset(
     """The escape hatch: any Keras model on any dataset, with the same progress, and Keras' own `fit`."""
     if not model.compiled:
         _compile_for_dataset(model, metadata, learning_rate)
+    if metadata.builder != "keras":
+        attach(model, _after_a_dataset(metadata))
     progress.begin("train", epochs)
     train, val = parts
     return model.fit(train, validation_data=val, epochs=epochs, verbose=progress.show, callbacks=[progress])
+
+
+def _after_a_dataset(metadata: ModelMetadata) -> ModelMetadata:
+    """What a dataset holds is not known: what is known of earlier trainings is no longer all, and what they found is old."""
+    seen = metadata.learned_from
+    changes: dict[str, Any] = {
+        "thresholds": {},
+        "training": {key: one for key, one in metadata.training.items() if key != "warnings"},
+        "seen": None if seen is None else seen.model_copy(update={"complete": False}),
+    }
+    return metadata.model_copy(update=changes)
 
 
 def _compile_for_dataset(model: Any, metadata: ModelMetadata, learning_rate: float) -> None:

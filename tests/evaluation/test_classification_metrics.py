@@ -169,7 +169,10 @@ def test_one_class_only_is_said_in_words_not_in_a_traceback():
     assert table.loc[["AUC", "sensitivity", "balanced accuracy"], "value"].isna().all()
     assert np.isfinite(table.loc["specificity", "value"])
     assert any("No test image has the label effusion" in note for note in result.notes)
-    assert repr(result).startswith("AUC n/a")
+    assert result.headline.startswith("AUC n/a")
+    assert repr(result).startswith(
+        "Not shown to be better than chance: AUC n/a (95% CI not computable), 12 patients.\n"
+    )
 
 
 def test_a_class_that_is_absent_from_the_test_leaves_the_others_measured():

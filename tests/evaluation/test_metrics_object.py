@@ -189,7 +189,10 @@ class TestSet:
 
     def __init__(self, task, patients_known=True):
         self.task, self.patients_known = task, patients_known
-        self.frame = pd.DataFrame({"image": ["a.png"], "label": ["normal"]})
+        self.frame = pd.DataFrame({"image": ["a.png"], "label": ["normal"], "patient": ["1"]})
+
+    def __len__(self):
+        return len(self.frame)
 
 
 def test_evaluate_predicts_a_study_first(classifier, segmenter, monkeypatch):
@@ -205,7 +208,7 @@ def test_evaluate_predicts_a_study_first(classifier, segmenter, monkeypatch):
 
     monkeypatch.setattr("easydl.prediction.tables.predict_study", predict)
     monkeypatch.setattr("easydl.prediction.cases.segmented_cases", cases)
-    metadata = {"spacing_mm": None}
+    metadata = {"spacing_mm": None, "learned_from": None, "warnings": []}
     monkeypatch.setattr(
         "easydl.prediction.cascades.open_model", lambda model: (model, SimpleNamespace(task=model, **metadata))
     )

@@ -15,7 +15,9 @@ from easydl.evaluation.formatting import unit_of
 from easydl.evaluation.intervals import PatientBootstrap
 from easydl.evaluation.ordinal import weighted_kappa
 from easydl.evaluation.tables import table_metrics
-from easydl.prediction.results import Predictions, median_class, output_columns
+from easydl.networks.decision import Decision, median_class
+from easydl.prediction.results import Predictions, output_columns
+from easydl.tasks import Task
 
 LABELS = ["effusion", "nodule", "rare"]
 CLASSES = ["none", "mild", "severe"]
@@ -51,7 +53,7 @@ def graded(n=90, seed=0):
     called = np.clip(given + rng.choice([-1, 0, 0, 0, 1], n), 0, 2)
     probability = 0.7 * np.eye(3)[called] + 0.1
     frame = pd.DataFrame({"image": range(n), "patient": [f"p{k}" for k in range(n)], "label": np.array(CLASSES)[given]})
-    return frame.assign(**output_columns(probability, "ordinal", CLASSES)), given, called
+    return frame.assign(**output_columns(probability, Decision(Task.ORDINAL, tuple(CLASSES)))), given, called
 
 
 def values(metrics):
@@ -209,7 +211,9 @@ def several():
         "cancer": SimpleNamespace(task="classification", classes=("no", "yes")),
         "age_years": SimpleNamespace(task="regression", classes=("age_years",)),
     }
-    columns = output_columns(np.column_stack([1 - scores[:, 0], scores[:, 0]]), "classification", ("no", "yes"))
+    columns = output_columns(
+        np.column_stack([1 - scores[:, 0], scores[:, 0]]), Decision(Task.CLASSIFICATION, ("no", "yes"))
+    )
     table = frame[["image", "patient"]].assign(
         **{"cancer: label": np.where(present[:, 0], "yes", "no")},
         **{f"cancer: {name}": cells for name, cells in columns.items()},

@@ -23,6 +23,7 @@ from easydl.networks import (
     unet,
     unfreeze,
 )
+from easydl.networks.decision import Threshold
 from easydl.prediction import encode_covariates, set_covariates
 
 
@@ -260,3 +261,10 @@ def test_a_value_comes_in_its_own_unit(tmp_path):
             set_target_scale(model, *wrong)
     with pytest.raises(ModelError, match="regression"):
         set_target_scale(classifier("tiny", size=32), 0, 1)
+
+
+def test_a_threshold_follows_the_name_of_its_class():
+    model = classifier("tiny", size=32)
+    known = {"class 1": Threshold(value=0.2, n=24)}
+    attach(model, metadata_of(model).model_copy(update={"thresholds": known}))
+    assert metadata_of(set_classes(model, ["no", "yes"])).thresholds == {"yes": known["class 1"]}

@@ -309,3 +309,11 @@ def test_the_room_loads_no_tensorflow(run):
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_what_makes_the_numbers_worthless_stands_before_them(run):
+    worthless = "One answer for every image: all 60 were called normal, also the 20 that are not."
+    change(run / "metrics.json", warnings=[worthless], seen=7)
+    text = shown(run).text
+    assert text.index("Read this first") < text.index(worthless) < text.index("95% CI")
+    assert "7 of which took part in training" in text and "that took no part in training" not in text

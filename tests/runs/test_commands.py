@@ -39,7 +39,11 @@ def test_a_run_folder_holds_everything(finished):
 def test_the_other_commands_work_on_its_model(finished, tmp_path):
     folder = Path(shutil.copytree(finished / "run", tmp_path / "run"))
     model, table = folder / "model.keras", finished / "study/scans.csv"
-    assert json.loads(done("evaluate", model, table, "--json"))["table"]
+    refused = command("evaluate", model, table)
+    assert refused.returncode and "of these 30 images were in the training" in refused.stderr
+    said = done("evaluate", model, table, "--override", "to see")
+    assert "images were in the training" in said.splitlines()[0] and "Reason given: to see" in said.splitlines()[0]
+    assert json.loads(done("evaluate", model, table, "--json", "--override", "to see"))["seen"] == 24
     image = next((table.parent / "disease").glob("*.png"))
     assert "p(disease)" in done("predict", model, image)
     done("predict", model, table, "-o", tmp_path / "p.csv")

@@ -13,6 +13,7 @@ from easydl.fileio import sha256
 from easydl.networks.model_file.load import Build, metadata_in, opened
 from easydl.networks.pretrained.weights_file import read
 from easydl.networks.registry import SOURCES, TITLES, Entry, weights_entry
+from easydl.networks.seen import Seen
 from easydl.networks.surgery import backbone_layers
 
 MIXER = "to_rgb"
@@ -97,6 +98,11 @@ def scaling_of(entry: Entry, path: Path | None, scaling: str | None = None) -> s
             "Leave it out: it follows the weights.",
         )
     return scaling
+
+
+def seen_in(path: Path | None) -> Seen | None:
+    """What the weights of a file have learned from, where it is one of our models."""
+    return _read(metadata_in, path).learned_from if path is not None and path.suffix.lower() == ".keras" else None
 
 
 def _trained_on(entry: Entry, path: Path) -> str | None:
