@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from easydl import processes
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -120,6 +122,6 @@ def write_status(folder: Path, **changes: Any) -> dict[str, Any]:
     except (OSError, ValueError):
         status = {}
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    status = {"started": now, "error": None, **status, **changes, "heartbeat": now, "pid": os.getpid()}
+    status = {"started": now, "error": None, **status, **changes, "heartbeat": now, **processes.this()}
     write_text(path, json.dumps(status, indent=1))
     return status

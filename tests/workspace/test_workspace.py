@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import io
 import json
-import os
 import stat
 import sys
 import time
@@ -18,6 +17,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from easydl import processes
 from easydl import runs as pipeline
 from easydl.errors import InputError, RunError
 from easydl.fileio import locked
@@ -153,7 +153,7 @@ def slow_start(begun: list[Path]):
     def start(config, folder):
         time.sleep(0.2)
         config.save(folder)
-        status = {"state": "running", "pid": os.getpid(), "started": "2026-01-01T00:00:00+00:00"}
+        status = {"state": "running", **processes.this(), "started": "2026-01-01T00:00:00+00:00"}
         (folder / "status.json").write_text(json.dumps(status))
         begun.append(folder)
         return 1
