@@ -10,6 +10,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from served import Served, serve
@@ -68,7 +69,7 @@ def page(browser: Browser, served: Served) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     page = context.new_page()
     page.set_default_timeout(2 * MINUTES)
-    own = (served.url, served.url.replace("http", "ws"), "data:", "blob:")
+    own = (f"http://127.0.0.1:{served.port}/", f"ws://127.0.0.1:{served.port}/", "data:", "blob:")
     page.on("request", lambda request: None if request.url.startswith(own) else outside.append(request.url))
     yield page
     context.close()
@@ -134,6 +135,8 @@ def test_from_a_zip_to_a_model_a_report_and_heatmaps(page: Page, browser: Browse
     assert after["epoch"] >= before["epoch"]
     phone = browser.new_context().new_page()
     phone.goto(page.url)
+    expect(phone.get_by_text("opens only with the whole address")).to_be_visible()
+    phone.goto(served.url + "&" + urlsplit(page.url).query)
     expect(phone.get_by_role("heading", name="Train")).to_be_visible()
     expect(phone.get_by_text("tiny").first).to_be_visible()
     phone.context.close()
