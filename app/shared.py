@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import pandas as pd
 import streamlit as st
@@ -73,15 +73,21 @@ def recall() -> None:
 
 
 def current_entry() -> StudyEntry | None:
-    """What is remembered of the chosen study, or None."""
+    """What is remembered of the chosen study, or None when none was chosen; the page ends here when it is gone."""
     study_id = st.session_state.get("study")
-    if not study_id:
-        return None
-    try:
-        return workspace().studies.one(str(study_id))
-    except EasyDLError:
-        remember("study", None)
-        return None
+    entry = workspace().studies.find(str(study_id)) if study_id else None
+    if study_id and entry is None:
+        not_here("study")
+    return entry
+
+
+def not_here(key: str) -> NoReturn:
+    """The study or run of the address is gone: say so, and show nothing in its place."""
+    st.info(f"This {key} is not here any more.", icon=":material/info:")
+    if st.button(f"Choose another {key}"):
+        remember(key, None)
+        st.rerun()
+    st.stop()
 
 
 def current_study() -> Study | None:
@@ -100,10 +106,12 @@ def current_study() -> Study | None:
 
 
 def current_run() -> RunRecord | None:
-    """The chosen run, or the newest one; None when there is none."""
-    runs = workspace().runs.all()
+    """The chosen run, or None when none was chosen; the page ends here when it is gone."""
     chosen = st.session_state.get("run")
-    return next((run for run in runs if run.id == chosen), runs[0] if runs else None)
+    run = workspace().runs.find(str(chosen)) if chosen else None
+    if chosen and run is None:
+        not_here("run")
+    return run
 
 
 @contextmanager
@@ -164,10 +172,11 @@ def choose_run() -> RunRecord | None:
 
     Unless one was chosen, it is the newest that is finished.
     """
-    runs = workspace().runs.all()
+    good, others = workspace().runs.ranked()
+    runs = [*good, *others]
     chosen = current_run()
-    if "run" not in st.session_state:
-        chosen = next((run for run in runs if run.status["state"] == "finished"), chosen)
+    if chosen is None:
+        chosen = next((run for run in runs if run.status["state"] == "finished"), runs[0] if runs else None)
     if chosen is None:
         needs("No model has been trained yet.", "train")
         return None

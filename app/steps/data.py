@@ -172,10 +172,29 @@ def leave_study(entry: StudyEntry) -> None:
         st.rerun()
     st.write("Or forget it: its record and uploaded copies are deleted. Images elsewhere and runs are not touched.")
     if st.button("Forget this study"):
+        st.session_state["forgetting"] = entry.id
+    if st.session_state.get("forgetting") != entry.id:
+        return
+    copies = workspace().studies.copies(entry)
+    what = f"Its {copies} files in the workspace are deleted" if copies else "Its record is deleted"
+    st.warning(f"{what}. This cannot be undone.", icon=":material/warning:")
+    if st.button("Yes, forget it", type="primary"):
         workspace().studies.forget(entry.id)
+        for key in ("loaded", "forgetting"):
+            st.session_state.pop(key, None)
         remember("study", None)
-        st.session_state.pop("loaded", None)
         st.rerun()
+    if st.button("No, keep it"):
+        st.session_state.pop("forgetting")
+        st.rerun()
+
+
+def list_entries(entries: list[StudyEntry]) -> None:
+    """Studies that were opened before."""
+    for entry in entries:
+        label = f"{plain(entry.name)}, {plain(entry.when)}"
+        if st.button(label, icon=":material/history:", type="tertiary", key=f"study-{entry.id}"):
+            open_entry(entry)
 
 
 def mask_choices(entry: StudyEntry) -> None:
@@ -205,6 +224,8 @@ def show_study(entry: StudyEntry, study: Study) -> None:
             show_table(counted, "Images and patients of each class")
         for sentence in numbers(study):
             st.markdown(plain(sentence))
+        if entry.left_out:
+            st.markdown(f":material/info: {entry.left_out} uploaded files are no images or tables and were left out.")
         for note in [*study.notes, *study.overrides]:
             st.markdown(f":material/info: {plain(note)}")
     with right:
@@ -228,10 +249,10 @@ if opened is None:
     if entries:
         st.divider()
         st.subheader("Opened before", anchor=False)
-    for entry in entries[:EARLIER_SHOWN]:
-        label = f"{plain(entry.name)}, {plain(entry.when)}"
-        if st.button(label, icon=":material/history:", type="tertiary", key=f"study-{entry.id}"):
-            open_entry(entry)
+    list_entries(entries[:EARLIER_SHOWN])
+    if entries[EARLIER_SHOWN:]:
+        with st.expander(f"{len(entries) - EARLIER_SHOWN} more"):
+            list_entries(entries[EARLIER_SHOWN:])
 else:
     name, other = st.columns([5, 2], vertical_alignment="bottom")
     name.subheader(plain(opened.name), anchor=False)

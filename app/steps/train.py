@@ -9,6 +9,7 @@ from option_widgets import chosen, option_widget, widgets
 from shared import (
     addresses,
     current_entry,
+    current_run,
     current_study,
     duration,
     guarded,
@@ -255,9 +256,7 @@ def show_run(run: RunRecord) -> None:
 
 
 heading("train", "Choose the settings and press Train. The work goes on in the background; this page watches.")
-runs = workspace().runs.all()
-selected = next((run for run in runs if run.id == st.session_state.get("run")), None)
-run = selected or next((run for run in runs if run.running), None)
+run = current_run() or next((run for run in workspace().runs.all() if run.running), None)
 if run is None:
     settings_form()
 else:
