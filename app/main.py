@@ -24,7 +24,6 @@ pages = [
 chosen = st.navigation(pages)
 
 
-
 def list_run(run: RunRecord) -> None:
     """One run at the side, which leads to its page."""
     state = run.status["state"]

@@ -6,6 +6,7 @@ import os
 import secrets
 from pathlib import Path
 
+from arriving import ROUTES
 from starlette.middleware import Middleware
 from streamlit.starlette import App
 
@@ -14,4 +15,4 @@ from easydl.workspace.door import Door
 
 # Taken out of the environment, which the trainings inherit; started without one, nobody is let in.
 token = os.environ.pop(TOKEN_VARIABLE, None) or secrets.token_urlsafe()
-app = App(Path(__file__).with_name("main.py"), middleware=[Middleware(Door, token=token)])
+app = App(Path(__file__).with_name("main.py"), routes=ROUTES, middleware=[Middleware(Door, token=token)])

@@ -22,9 +22,16 @@ STEPS = {
     "results": ("Results", "monitoring"),
     "heatmaps": ("Heatmaps", "visibility"),
     "export": ("Export", "download"),
+    "use": ("Use on a new case", "image_search"),
 }
 """The steps in their order: file under steps/, title, icon."""
 
+VERDICTS: dict[str, tuple[str, Any, str]] = {
+    "PASS": ("Passed", "green", "check"),
+    "CAUTION": ("Caution", "orange", "warning"),
+    "FAIL": ("Failed", "red", "block"),
+}
+"""The verdicts on a heatmap: word, colour, icon."""
 _MARKS = {mark: f"\\{mark}" for mark in "\\`*_{}[]()#+-.!|~$:>&@"}
 _SEVERITY = {
     "BLOCK": ("Blocks", "red", "block"),
@@ -52,7 +59,7 @@ def page(step: str) -> str:
 
 
 def remember(key: str, value: str | None) -> None:
-    """Keep the chosen ``study`` or ``run`` in the address too, so that a refresh finds it again."""
+    """Keep the chosen ``study``, ``run`` or ``case`` in the address too, so that a refresh finds it again."""
     if value:
         st.session_state[key] = value
         if st.query_params.get(key) != value:
@@ -65,7 +72,7 @@ def remember(key: str, value: str | None) -> None:
 
 def recall() -> None:
     """Take study and run from the address, or put them there after a change of page."""
-    for key in ("study", "run"):
+    for key in ("study", "run", "case"):
         if key in st.query_params:
             st.session_state[key] = st.query_params[key]
         elif key in st.session_state:
@@ -164,7 +171,7 @@ def onward(step: str, reason: str = "", sentence: str = "") -> None:
 
 def addresses() -> dict[str, str]:
     """The address parameters that keep study and run over a change of page."""
-    return {key: str(st.session_state[key]) for key in ("study", "run") if key in st.session_state}
+    return {key: str(st.session_state[key]) for key in ("study", "run", "case") if key in st.session_state}
 
 
 def choose_run() -> RunRecord | None:
@@ -192,6 +199,12 @@ def choose_run() -> RunRecord | None:
     else:
         st.caption(f"Run: {plain(titles[chosen.id])}")
     return chosen
+
+
+def show_verdict(level: str, place: Any = st) -> None:
+    """The verdict on a heatmap as a badge."""
+    name, colour, icon = VERDICTS.get(level, ("Not tested", "gray", "help"))
+    place.badge(name, color=colour, icon=f":material/{icon}:")
 
 
 def show_issues(issues: list[dict[str, Any]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import streamlit as st
+from arriving import arrived_files, files_place
 from option_widgets import chosen, option_widget, widgets
 from shared import (
     current_entry,
@@ -85,28 +86,22 @@ def door_images() -> None:
     """A folder of class folders, or one class after the other."""
     how = st.radio("The images are", ["in one folder for each class", "loose files"], horizontal=True)
     if how == "in one folder for each class":
-        files = st.file_uploader(
-            "The folder that holds the class folders",
-            accept_multiple_files="directory",
-            key=uploader_key("folder"),
-        )
-        if files:
+        arrived = files_place(uploader_key("folder"), "The folder that holds the class folders", folder=True)
+        if arrived:
             clear_uploader("folder")
-            with st.spinner("Keeping the images"):
-                open_entry(workspace().studies.receive_folder([(file.name, file) for file in files]))
+            with st.spinner("Keeping the images"), arrived_files(arrived) as files:
+                entry = workspace().studies.receive_folder(files)
+            open_entry(entry)
         return
     begun: StudyEntry | None = st.session_state.get("filling")
     label = st.text_input("Class", placeholder="normal", key=f"class-{uploader_key('class')}")
-    files = st.file_uploader(
-        "Its images", accept_multiple_files=True, key=uploader_key("class"), disabled=not label.strip()
-    )
     if not label.strip():
         st.caption("Name the class first, then add its images. Then the next class.")
-    if files and label.strip():
+    elif arrived := files_place(uploader_key("images"), "Its images"):
         clear_uploader("class")
-        st.session_state["filling"] = workspace().studies.receive_class(
-            label, [(f.name, f) for f in files], entry=begun
-        )
+        clear_uploader("images")
+        with st.spinner("Keeping the images"), arrived_files(arrived) as files:
+            st.session_state["filling"] = workspace().studies.receive_class(label, files, entry=begun)
         st.rerun()
     counts = workspace().studies.class_counts(begun) if begun else {}
     for name, count in counts.items():

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import streamlit as st
-from shared import choose_run, heading, needs, onward, plain
+from shared import VERDICTS, choose_run, heading, needs, onward, plain, show_verdict
 
 AT_ONCE = 6
-VERDICTS: dict[str, tuple[str, Any, str]] = {
-    "PASS": ("Passed", "green", "check"),
-    "CAUTION": ("Caution", "orange", "warning"),
-    "FAIL": ("Failed", "red", "block"),
-}
 
 heading("heatmaps", "Where the model looked, and whether the heatmap can be believed.")
 run = choose_run()
@@ -52,8 +45,7 @@ for number, entry in enumerate(heatmaps[:shown], start=1):
             facts.append(f"explained: {plain(entry['target'])}{score}")
         about.markdown(" &nbsp;&nbsp; ".join(facts))
         if verdict:
-            name, colour, icon = VERDICTS.get(verdict.get("level", ""), ("Not tested", "gray", "help"))
-            mark.badge(name, color=colour, icon=f":material/{icon}:")
+            show_verdict(verdict.get("level", ""), mark)
         st.image(
             str(entry["path"]), width="stretch", alt=f"Image {number}: the original next to the overlay of the heatmap"
         )

@@ -31,6 +31,12 @@ def websocket_status(port: int, host: str, query: str) -> int:
         return int(connection.recv(200).split()[1])
 
 
+def put(port: int, path: str, headers: dict[str, str]) -> str:
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=b"film", method="PUT", headers=headers)
+    with urllib.request.urlopen(asked, timeout=10) as answer:
+        return answer.read().decode()
+
+
 def test_the_app_is_served_on_this_computer_only_and_closes_quietly(tmp_path: Path) -> None:
     port = unused_port()
     with socket.socket() as taken:
@@ -47,12 +53,22 @@ def test_the_app_is_served_on_this_computer_only_and_closes_quietly(tmp_path: Pa
             assert websocket_status(other, "evil.example", query) == 403
             assert websocket_status(other, f"127.0.0.1:{other}", "") == 403, "no token"
             assert len(query.removeprefix("token=")) > 40
-            for method, path in (("GET", "/"), ("PUT", "/_stcore/upload_file/a/b"), ("GET", "/_stcore/health")):
+            file = f"/easydl/arriving/{'0' * 32}/0"
+            for method, path in (
+                ("GET", "/"),
+                ("PUT", "/_stcore/upload_file/a/b"),
+                ("GET", "/_stcore/health"),
+                ("PUT", file),
+            ):
                 asked = urllib.request.Request(f"http://127.0.0.1:{other}{path}", method=method)
                 with pytest.raises(urllib.error.HTTPError) as refused:
                     urllib.request.urlopen(asked, timeout=10)
                 assert refused.value.code == 403
                 assert CLOSED in refused.value.read().decode()
+            with pytest.raises(urllib.error.HTTPError, match="403"):  # as a form of another page would send it
+                put(other, f"{file}?{query}", {})
+            assert put(other, f"{file}?{query}", {"X-Easydl": "1"}) == "kept"
+            assert (served.workspace / "incoming" / ("0" * 32) / "0").read_bytes() == b"film"
     assert served.process.returncode == 0
     closing = served.words.read_text()
     assert "easydl is closed." in closing
