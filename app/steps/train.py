@@ -29,7 +29,8 @@ from easydl.networks.registry import SOURCES, STEP_CLASSES
 from easydl.reporting import RunRecord, progress
 from easydl.studies import Study
 from easydl.tasks import Task
-from easydl.workspace import Choice, choices, encoders
+from easydl.workspace import Choice, choices, encoders, pace
+from easydl.workspace.choices import EPOCHS
 
 MORE_OPTIONS = (
     "batch_size", "learning_rate", "fine_tune", "class_weight", "window", "normalise", "spacing_mm", "loss", "size", "heatmaps",
@@ -55,7 +56,7 @@ def settings_form() -> None:
         return
     who = f"{study.n_patients} patients" if study.patients_known else "patients who are not known"
     st.markdown(f"Study: **{plain(entry.name)}**, {len(study)} images of {who}")
-    fitting = {choice.name: choice for choice in choices(study)}
+    fitting = {choice.name: choice for choice in choices(study, pace=pace(workspace().runs.all()))}
     kept = st.session_state.get("settings", {})
     large = st.toggle(
         "Large networks too",
@@ -80,6 +81,7 @@ def settings_form() -> None:
             format_func=lambda name: f"{name}: {lenders[name].sentence}" if name else "its own, from random weights",
         )
     start = lenders[given["encoder"]] if given.get("encoder") else fitting[given["model"]]
+    st.caption(f"The times are for {EPOCHS} epochs on the processor; a graphics card is faster.")
     if start.advice:
         st.caption(start.advice)
     with st.form("settings-form"):

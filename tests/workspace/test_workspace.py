@@ -24,7 +24,7 @@ from easydl.fileio import locked
 from easydl.options import LoadOptions
 from easydl.reporting import RunRecord, progress
 from easydl.reporting.reproduce import command, python
-from easydl.workspace import Workspace, choices, columns_of
+from easydl.workspace import Workspace, columns_of
 
 
 def png(seed: int) -> bytes:
@@ -221,30 +221,6 @@ def test_a_wrong_way_of_reading_is_refused(home: Workspace, tmp_path: Path) -> N
     with pytest.raises(RunError, match="task"):
         home.studies.open(films(tmp_path / "films"), task="guess")
     assert home.studies.all() == []
-
-
-def test_the_choices_fit_the_study(tmp_path: Path, monkeypatch) -> None:
-    class Films:
-        task, dimension = "classification", 2
-
-        def __len__(self) -> int:
-            return 80
-
-    monkeypatch.setenv("EASYDL_WEIGHTS", str(tmp_path))
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    found = {choice.name: choice for choice in choices(Films())}  # type: ignore[arg-type]
-    assert next(iter(found)) == "tiny"
-    assert found["tiny"].weights == "none"
-    assert found["mobilenet_025"].weights == "download"
-    assert not {"unet", "unet3d", "tiny3d"} & set(found)
-    assert found["tiny"].small and not found["tiny"].advice
-    assert found["resnet18"].advice.endswith("tiny is smaller and may do better.")
-    assert not found["vgg16"].small
-    (tmp_path / "mobilenet_2_5_224_tf_no_top.h5").write_bytes(b"weights")
-    assert {c.name: c.weights for c in choices(Films())}["mobilenet_025"] == "here"  # type: ignore[arg-type]
-    Films.task, Films.dimension = "segmentation", 3
-    volumes = {choice.name for choice in choices(Films())}  # type: ignore[arg-type]
-    assert "unet3d" in volumes and not {"unet", "tiny", "tiny3d"} & volumes
 
 
 CONFIG = {
