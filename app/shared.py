@@ -102,12 +102,12 @@ def current_study() -> Study | None:
     entry = current_entry()
     if entry is None or not entry.source:
         return None
-    loaded = st.session_state.get("loaded")
-    if loaded and loaded[0] == entry:
+    loaded, asked = st.session_state.get("loaded"), (entry.id, entry.source, entry.load)
+    if loaded and loaded[0] == asked:
         return loaded[1]
     with st.spinner("Reading the study"):
         study = workspace().studies.load(entry)
-    st.session_state["loaded"] = (entry, study)
+    st.session_state["loaded"] = (asked, study)
     st.session_state.pop("audited", None)
     return study
 

@@ -24,7 +24,7 @@ from easydl.errors import EasyDLError
 from easydl.launch import UPLOAD_MB
 from easydl.studies import Study
 from easydl.tasks import Task
-from easydl.workspace import StudyEntry, columns_of
+from easydl.workspace import KINDS, StudyEntry, columns_of, question
 from easydl.workspace.tables import classes, numbered, numbers, table
 
 PREVIEW_ROWS = 200
@@ -200,10 +200,31 @@ def mask_choices(entry: StudyEntry) -> None:
         open_entry(workspace().studies.change(entry, **given))
 
 
+def ask_what(entry: StudyEntry, study: Study) -> str:
+    """What the images are, where no header says it; it can be changed. Why the way on is closed, or nothing."""
+    sentence, kinds = question(study)
+    if not kinds:
+        return ""
+    given = st.selectbox(
+        sentence,
+        [kind.name for kind in kinds],
+        index=next((place for place, kind in enumerate(kinds) if kind.name == entry.shows), None),
+        format_func=lambda name: KINDS[name].title,
+        placeholder="Choose",
+        width=420,
+        help="It decides how the images are varied in training, the window of CT, and which pretrained weights suit.",
+    )
+    if given and given != entry.shows:
+        workspace().studies.describe(entry, given)
+        st.rerun()
+    return "" if given or study.units == "HU" else "Say first what these images are: nothing in the files does."
+
+
 def show_study(entry: StudyEntry, study: Study) -> None:
     """The opened study: counts, classes, notes, first images, the table."""
     if entry.kind == "simulated":
         st.badge("Simulated images", icon=":material/science:", color="violet")
+    reason = ask_what(entry, study)
     counts = st.columns(4)
     counts[0].metric("Images", len(study))
     counts[1].metric("Patients", study.n_patients if study.patients_known else "not known")
@@ -229,7 +250,7 @@ def show_study(entry: StudyEntry, study: Study) -> None:
     with st.expander(f"The table ({len(study)} rows)"):
         st.dataframe(table(study, PREVIEW_ROWS), hide_index=True, height=280)
     st.space("small")
-    onward("check")
+    onward("check", reason)
 
 
 heading("data", "Choose the images to learn from.")

@@ -73,7 +73,30 @@ def suggest(study: Any, chosen: str = AUTO) -> tuple[str, str]:
     return "+".join([name, *extras]), f"{sentence} Added as asked: {', '.join(extras)}."
 
 
+def is_recognised(study: Any) -> bool:
+    """Whether units, headers, table or paths say what the images are; otherwise somebody has to be asked."""
+    return _recognised(study) is not None
+
+
 def _fitting(study: Any) -> tuple[str, str]:
+    found = _recognised(study)
+    if found is not None:
+        return found
+    modalities = {_SAME.get(code, code) for code in _recorded(study, "modality")}
+    kind = "colour images whose kind is not said" if _in_colour(study) else "images whose kind is not said"
+    if modalities:
+        kind = f"images of the modality {', '.join(sorted(modalities))}, for which there is no preset"
+    return CAREFUL, (
+        f"These are {kind}, so the preset that assumes least is used, the one for chest films (chest_xray): "
+        "small movements, no mirror image. Name another with augment=, if it fits better."
+    )
+
+
+def _in_colour(study: Any) -> bool:
+    return study.channels == 3 and len(study.image_columns) == 1 if hasattr(study, "channels") else False
+
+
+def _recognised(study: Any) -> tuple[str, str] | None:
     if study.units == "HU":
         return "ct", "The images are CT in Hounsfield units, so the ct preset keeps their numbers."
     modalities = {_SAME.get(code, code) for code in _recorded(study, "modality")}
@@ -82,18 +105,12 @@ def _fitting(study: Any) -> tuple[str, str]:
         return name, f"The images are {reason}."
     if modalities and modalities <= _FILMS:
         return _film({re.sub(r"[^A-Z]", "", part) for part in _recorded(study, "body_part")})
-    colour = study.channels == 3 and len(study.image_columns) == 1 if hasattr(study, "channels") else False
+    colour = _in_colour(study)
     texts = [str(value) for column in study.image_columns for value in study.frame[column]] if colour else []
     for name, what, pattern in _PATHS:
         if texts and all(re.search(pattern, text, re.IGNORECASE) for text in texts):
             return name, f"The images are in colour and their paths speak of {what}, so the {name} preset is used."
-    kind = "colour images whose kind is not said" if colour else "images whose kind is not said"
-    if modalities:
-        kind = f"images of the modality {', '.join(sorted(modalities))}, for which there is no preset"
-    return CAREFUL, (
-        f"These are {kind}, so the preset that assumes least is used, the one for chest films (chest_xray): "
-        "small movements, no mirror image. Name another with augment=, if it fits better."
-    )
+    return None
 
 
 def _film(parts: set[str]) -> tuple[str, str]:

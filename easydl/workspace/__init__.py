@@ -4,9 +4,11 @@ from easydl.workspace.cases import Case, Cases
 from easydl.workspace.choices import Choice, choices, encoders, pace
 from easydl.workspace.home import Workspace
 from easydl.workspace.jobs import Runs
+from easydl.workspace.kinds import KINDS, pretrained, question
 from easydl.workspace.studies import Studies, StudyEntry, columns_of
 
 __all__ = [
+    "KINDS",
     "Case",
     "Cases",
     "Choice",
@@ -18,4 +20,6 @@ __all__ = [
     "columns_of",
     "encoders",
     "pace",
+    "pretrained",
+    "question",
 ]

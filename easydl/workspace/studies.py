@@ -37,6 +37,7 @@ class StudyEntry(BaseModel):
         kind: ``path`` (lies elsewhere on this computer, not copied), ``zip``, ``images`` or ``simulated``.
         source: The folder or table that `easydl.load` is given; empty while files are still being added.
         load: How it is read.
+        shows: What its images are, as a person has said (`easydl.workspace.kinds`); empty when nobody was asked.
         left_out: Files of an uploaded folder that are neither image nor table and were not kept.
         opened: When, ISO 8601.
     """
@@ -48,6 +49,7 @@ class StudyEntry(BaseModel):
     kind: Kind
     source: str = ""
     load: LoadOptions = LoadOptions()
+    shows: str = ""
     left_out: int = 0
     opened: str = ""
 
@@ -89,6 +91,10 @@ class Studies:
         """Remember another way of reading a study: these options, and else those of before."""
         load = LoadOptions.checked(**{**entry.load.model_dump(), **options})
         return self._save(entry.model_copy(update={"load": load}))
+
+    def describe(self, entry: StudyEntry, shows: str) -> StudyEntry:
+        """Remember what its images are."""
+        return self._save(entry.model_copy(update={"shows": shows}))
 
     def receive_zip(self, name: str, data: IO[bytes]) -> StudyEntry:
         """Keep an uploaded zip's files at once, unpacked within limits. The zip itself is not kept.
