@@ -34,12 +34,14 @@ _LIMBS = set(
 _BREAST = {"BREAST", "MAMMA", "MAMMARY"}
 # Only for images in colour, and only when every path says it.
 _PATHS = (
-    ("fundus", "the retina", r"fundus|retina|drive_|eyepacs|optic.?dis[ck]"),
+    ("fundus", "the retina", r"fundus|fundoscop|retina|retinopath|drive_|eyepacs|messidor|idrid|optic.?dis[ck]"),
     ("endoscopy", "endoscopy", r"endoscop|colonoscop|gastroscop|kvasir|polyp"),
     ("dermoscopy", "dermoscopy", r"dermo|dermato|isic.?\d|ham10000|melanoma|naev|nevus"),
     ("histology", "histology", r"histolog|histopath|camelyon|pcam|haematoxylin|hematoxylin"),
     ("microscopy", "microscopy", r"microscop|nuclei|cytolog"),
 )
+# In colour or not: the pictures of a scanner are saved either way.
+_ANY_PATHS = (("ultrasound", "ultrasound", r"ultraso(und|nic)|sonograph|(?<![a-z])busi(?![a-z])|echocardio"),)
 _LOOKED_AT = 3
 
 
@@ -106,10 +108,13 @@ def _recognised(study: Any) -> tuple[str, str] | None:
     if modalities and modalities <= _FILMS:
         return _film({re.sub(r"[^A-Z]", "", part) for part in _recorded(study, "body_part")})
     colour = _in_colour(study)
-    texts = [str(value) for column in study.image_columns for value in study.frame[column]] if colour else []
-    for name, what, pattern in _PATHS:
+    texts = [str(value) for column in study.image_columns for value in study.frame[column]]
+    for name, what, pattern in (*_ANY_PATHS, *(_PATHS if colour else ())):
         if texts and all(re.search(pattern, text, re.IGNORECASE) for text in texts):
-            return name, f"The images are in colour and their paths speak of {what}, so the {name} preset is used."
+            seen = (
+                "The images are in colour and their paths" if (name, what, pattern) in _PATHS else "The images' paths"
+            )
+            return name, f"{seen} speak of {what}, so the {name} preset is used."
     return None
 
 
