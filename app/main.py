@@ -27,7 +27,8 @@ chosen = st.navigation(pages)
 def list_run(run: RunRecord) -> None:
     """One run at the side, which leads to its page."""
     state = run.status["state"]
-    icon = {"running": "progress_activity", "finished": "check_circle"}.get(state, "error")
+    good = "warning" if run.warnings else "check_circle"
+    icon = {"running": "progress_activity", "finished": good}.get(state, "error")
     label = plain(run.short)
     with st.container(gap=None):
         if st.button(

@@ -236,7 +236,9 @@ def show_run(run: RunRecord) -> None:
         watch(run.id)
         return
     state, status = run.status["state"], run.status
-    if state == "finished":
+    if state == "finished" and run.warnings:
+        st.warning(f"**Finished. {plain(' '.join(run.warnings))}**", icon=":material/warning:")
+    elif state == "finished":
         st.success("Finished: trained, tested and explained.", icon=":material/check_circle:")
     elif state == "stopped":
         st.info(f"Stopped by you after epoch {status.get('epoch') or 0}.", icon=":material/stop_circle:")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import pandas as pd
 
 from easydl.augmentation.artefacts import bias_field, colour, ghosting, motion, speckle, stain
 from easydl.augmentation.definition import Preset
-from easydl.augmentation.extras import cutmix, cutout, gridmask, mixup, randaugment
+from easydl.augmentation.extras import KERAS_CV, cutmix, cutout, gridmask, mixup, randaugment
 from easydl.augmentation.operations import (
     brightness,
     contrast,
@@ -181,7 +182,7 @@ def presets(study: Any = None) -> pd.DataFrame:
     """All augmentation presets and extras, one a row.
 
     Args:
-        study: A `Study`, to leave out the extras that cannot work with its images and its task.
+        study: A `Study`, to leave out the extras that cannot work with its images, its task or what is installed.
 
     Returns:
         Columns ``name``, ``kind`` (``"preset"`` or ``"extra"``), ``for what``, ``what it does`` and ``anatomy rule``.
@@ -206,6 +207,8 @@ def presets(study: Any = None) -> pd.DataFrame:
 
 
 def _works(one: Preset, study: Any) -> bool:
+    if one.name in KERAS_CV and find_spec("keras_cv") is None:
+        return False
     try:
         one.adapted(dimension=study.dimension, units=study.units, task=study.task)
     except InputError:
