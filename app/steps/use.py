@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import streamlit as st
 from arriving import arrived_files, files_place
@@ -21,20 +22,29 @@ from shared import (
     workspace,
 )
 
-from easydl.errors import EasyDLError
-from easydl.reporting import RunRecord
 from easydl.workspace import Case
 
 EVERY_SECONDS = 1
 
 
-def ask(run: RunRecord) -> None:
-    """Where the case's files are dropped; the work begins at once."""
+def choose_model() -> Path | None:
+    """A model file that was typed, else that of a run; None when there is none."""
+    with st.expander("A model file from elsewhere"):
+        typed = st.text_input("Model file", placeholder="/home/me/models/chest.keras", key="model-file")
+    if typed.strip():
+        return workspace().cases.model(typed)
+    run = choose_run()
+    if run is None:
+        return None
     model = run.file("model.keras")
     if model is None:
         state = "It is still in progress." if run.running else "It ended before a model was kept."
         needs(f"This run has no model to use. {state}", "train")
-        return
+    return model
+
+
+def ask(model: Path) -> None:
+    """Where the case's files are dropped; the work begins at once."""
     turn = st.session_state.get("case-turn", 0)
     arrived = files_place(f"case-{turn}", "One image, or all files of one series (or a zip of them)")
     st.caption("The files are copied into the workspace on this computer, and deleted with the case.")
@@ -43,6 +53,11 @@ def ask(run: RunRecord) -> None:
         with st.spinner("Keeping the files"), arrived_files(arrived) as files:
             case = workspace().cases.begin(model, files)
         remember("case", case.id)
+        st.rerun()
+    ended = [case for case in workspace().cases.all() if case.state != "running"]
+    if ended and st.button(f"Delete earlier cases ({len(ended)})", type="tertiary", icon=":material/delete:"):
+        for case in ended:
+            workspace().cases.remove(case.id)
         st.rerun()
 
 
@@ -112,16 +127,14 @@ def show_case(case: Case) -> None:
 
 
 heading("use", "One new image or series: what the model says, and whether it has learnt from images like it.")
-run = choose_run()
-if run is None:
-    st.stop()
 chosen = st.session_state.get("case")
-if not chosen:
-    ask(run)
+case = workspace().cases.find(str(chosen)) if chosen else None
+if case is not None:
+    show_case(case)
 else:
-    try:
-        show_case(workspace().cases.one(str(chosen)))
-    except EasyDLError as problem:
-        show_error(problem.found, problem.expected, problem.do)
+    if chosen:
+        st.info("This case is not here any more.", icon=":material/info:")
         remember("case", None)
-        ask(run)
+    model = choose_model()
+    if model is not None:
+        ask(model)

@@ -21,6 +21,7 @@ from easydl import processes
 from easydl.errors import InputError, RunError
 from easydl.fileio import write_text
 from easydl.reporting import progress
+from easydl.workspace.studies import typed_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,15 +177,37 @@ class Cases:
             return []
         return [Case(place) for place in self.folder.iterdir() if (place / REQUEST).is_file()]
 
+    @staticmethod
+    def model(typed: str) -> Path:
+        """The model file that a person typed or pasted.
+
+        Raises:
+            InputError: There is no such file.
+        """
+        path = typed_path(typed)
+        if path is None or not path.is_file():
+            raise InputError(
+                "There is no model file at this path.",
+                "the full path of a file that ends in .keras.",
+                "Copy the path from the file manager and paste it here.",
+            )
+        return path
+
+    def find(self, case_id: str) -> Case | None:
+        """One case by its id, or None when it is not here."""
+        kept = _ID.fullmatch(case_id) and (self.folder / case_id / REQUEST).is_file()
+        return Case(self.folder / case_id) if kept else None
+
     def one(self, case_id: str) -> Case:
         """One case by its id.
 
         Raises:
             RunError: It is not here.
         """
-        if not _ID.fullmatch(case_id) or not (self.folder / case_id / REQUEST).is_file():
+        case = self.find(case_id)
+        if case is None:
             raise RunError("This case is not here any more.", "a case that was not removed.", "Choose its files again.")
-        return Case(self.folder / case_id)
+        return case
 
     def stop(self, case_id: str) -> None:
         """End the work on a case."""

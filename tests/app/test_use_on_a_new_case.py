@@ -166,4 +166,26 @@ def test_an_unknown_case_is_not_here(session, home: Path) -> None:
     for wrong in ("0123456789abcdef", "../runs"):
         at = session("use", case=wrong)
         assert_calm(at)
-        assert "not here any more" in at.error[0].value
+        assert "not here any more" in at.info[0].value
+        assert "all files of one series" in text(at)
+
+
+def test_a_model_file_from_elsewhere_is_used_without_any_run(session, home: Path, tmp_path: Path) -> None:
+    at = session("use")
+    assert_calm(at)
+    assert "No model has been trained yet" in text(at)
+    at.text_input[0].set_value("/nowhere.keras").run()
+    assert_calm(at)
+    assert "no model file" in at.error[0].value
+    (tmp_path / "chest.keras").write_bytes(b"model")
+    at.text_input[0].set_value(f'"{tmp_path / "chest.keras"}"').run()
+    assert_calm(at)
+    assert "all files of one series" in text(at) and not at.error
+
+
+def test_cases_of_closed_windows_can_be_deleted(session, home: Path, child) -> None:
+    child(FAIL)
+    ended(drop(session, home, ("1.png", PNG)), home)
+    at = session("use")
+    press(at, "Delete earlier cases (1)")
+    assert list((home / "cases").iterdir()) == []
