@@ -25,6 +25,7 @@ from easydl.launch import UPLOAD_MB
 from easydl.studies import Study
 from easydl.tasks import Task
 from easydl.workspace import KINDS, StudyEntry, columns_of, question
+from easydl.workspace.screen import on_page
 from easydl.workspace.tables import classes, numbered, numbers, table
 
 PREVIEW_ROWS = 200
@@ -40,6 +41,8 @@ MORE_OPTIONS = (
     "classes", "label_separator", "raters", "heads", "split", "root", "mask_labels", "override",
     "merge_labels", "resample_masks", "collapse_instances",
 )  # fmt: skip
+PICTURES_PX = 450
+"""The width of the first images on the page."""
 DOORS = ("On this computer", "Upload a zip", "Upload images", "Simulated study")
 
 
@@ -246,7 +249,7 @@ def show_study(entry: StudyEntry, study: Study) -> None:
             st.markdown(f":material/info: {plain(note)}")
     with right:
         st.subheader("First images", anchor=False)
-        st.pyplot(numbered(study).show(6), alt="Some images of each class", width="stretch")
+        st.pyplot(on_page(numbered(study).show(6), PICTURES_PX), alt="Some images of each class", width="stretch")
     with st.expander(f"The table ({len(study)} rows)"):
         st.dataframe(table(study, PREVIEW_ROWS), hide_index=True, height=280)
     st.space("small")

@@ -7,9 +7,11 @@ import streamlit as st
 from shared import choose_run, heading, needs, onward, plain, show_curves, show_issues, show_table
 
 from easydl.evaluation.formatting import interval_text, number
+from easydl.workspace.screen import on_page
 from easydl.workspace.tables import wrong
 
 CASES_SHOWN = 12
+FIGURES_PX = 860
 
 heading("results", "How the model does on patients it has not seen.")
 run = choose_run()
@@ -35,7 +37,7 @@ else:
         }
     )
     show_table(table, "The numbers of the test with n and interval")
-    st.pyplot(metrics.plot(), alt="The figures of the test", width=860)
+    st.pyplot(on_page(metrics.plot(), FIGURES_PX), alt="The figures of the test", width=FIGURES_PX)
     sentence, cases = wrong(run)
     if sentence:
         st.subheader("Cases to look at first", anchor=False)
