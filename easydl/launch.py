@@ -39,6 +39,7 @@ _OPTIONS = {
     "client.showErrorDetails": "none",
     "client.showErrorLinks": "false",
     "client.toolbarMode": "minimal",
+    "runner.magicEnabled": "false",  # it writes every loose text of a page's file on the page
     "client.disableDataExport": "true",  # tables are offered as files that a spreadsheet opens safely
     "logger.level": "error",
 }

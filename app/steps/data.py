@@ -42,7 +42,6 @@ MORE_OPTIONS = (
     "merge_labels", "resample_masks", "collapse_instances",
 )  # fmt: skip
 PICTURES_PX = 450
-"""The width of the first images on the page."""
 DOORS = ("On this computer", "Upload a zip", "Upload images", "Simulated study")
 
 

@@ -80,9 +80,9 @@ def show_answer(case: Case) -> None:
     """What came of it: first what speaks against the answer, then the answer."""
     for sentence in case.unlike:
         st.warning(f"**Unlike the training images.** {plain(sentence)}", icon=":material/warning:")
-    st.subheader(plain(case.found.get("answer", "")), anchor=False)
+    st.subheader("Mask" if case.volumes else f"Answer: {plain(case.found.get('answer', ''))}", anchor=False)
     if case.threshold:
-        st.markdown(f"Called from a score of {plain(case.threshold)} on.")
+        st.markdown(plain(case.threshold))
     if case.found.get("reference"):
         st.markdown(f"Reference: {plain(case.found['reference'])}")
     if not case.scores.empty:
@@ -94,6 +94,8 @@ def show_answer(case: Case) -> None:
         st.markdown(plain(case.verdict["sentence"]))
     for number, path in enumerate(case.images, start=1):
         st.image(str(path), width="stretch", alt=f"Picture {number}: the case with its heatmap or mask")
+    for note in case.notes:
+        st.caption(plain(note))
     if case.page is not None:
         st.download_button(
             "Download this page",

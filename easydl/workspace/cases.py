@@ -97,9 +97,11 @@ class Case:
 
     @property
     def threshold(self) -> str:
-        """The threshold as text where one holds for the whole model, else nothing."""
-        threshold = self.found.get("threshold")
-        return _text(threshold) if isinstance(threshold, int | float) else ""
+        """From which score on the second of two classes is called, as a sentence; else nothing."""
+        threshold, classes = self.found.get("threshold"), list(self.found.get("probabilities") or ())
+        if not isinstance(threshold, int | float) or len(classes) != 2:
+            return ""
+        return f"{classes[1]} is called from a score of {_text(threshold)} on."
 
     @property
     def volumes(self) -> list[str]:
@@ -119,7 +121,15 @@ class Case:
     @property
     def unlike(self) -> list[str]:
         """What tells it from the training images, as sentences."""
-        given = self.found.get("unlike")
+        return self._sentences("unlike")
+
+    @property
+    def notes(self) -> list[str]:
+        """What must be read with the answer."""
+        return self._sentences("notes")
+
+    def _sentences(self, key: str) -> list[str]:
+        given = self.found.get(key)
         return [str(sentence) for sentence in given] if isinstance(given, list) else []
 
 

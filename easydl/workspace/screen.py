@@ -23,6 +23,7 @@ def on_page(figure: Figure, pixels: int) -> Figure:
     width, height = figure.get_size_inches()
     inches = pixels / PIXELS_PER_INCH
     figure.set_size_inches(inches, height * inches / width)
+    figure.set_dpi(2 * PIXELS_PER_INCH)
     for axes in figure.axes:
         letters = max(8, int(axes.get_position().width * inches * LETTERS_PER_INCH))
         lines = [textwrap.fill(line, letters) for line in axes.get_title().splitlines()]

@@ -26,8 +26,16 @@ FOUND = {
     "reference": None,
     "verdict": {"level": "FAIL", "sentence": "It looks the same with random weights."},
     "unlike": ["It is 4000 pixels wide; the training images were 512."],
-    "volumes_ml": {"liver": 1512.25},
+    "volumes_ml": {},
+    "notes": ["The window was chosen."],
     "images": ["heatmap.png", "../../request.json"],
+}
+MASK = {
+    "answer": "liver 1512.2 mL",
+    "volumes_ml": {"liver": 1512.25},
+    "probabilities": {},
+    "threshold": None,
+    "images": [],
 }
 ANSWER = f"""
 import base64, json, sys
@@ -95,7 +103,8 @@ def test_the_answer_comes_after_what_speaks_against_it(session, home: Path, chil
     assert_calm(at)
     words = text(at).replace("\\", "")
     assert "Unlike the training images" in at.warning[0].value and "4000 pixels wide" in at.warning[0].value
-    assert "nodule &lt;img" in words and "score of 0.37" in words and "liver: 1512.2 mL" in words
+    assert "nodule is called from a score of 0.37 on" in words and "The window was chosen" in words
+    assert "Answer: nodule &lt;img" in words
     assert "looks the same with random weights" in words and "Failed" in words
     assert list(at.table[0].value["score"].str.replace("\\", "")) == ["0.29", "0.71"]
     shown = [path.name for path in Workspace(home).cases.all()[0].images]
@@ -106,6 +115,15 @@ def test_the_answer_comes_after_what_speaks_against_it(session, home: Path, chil
     press(at, "Another case")
     assert list((home / "cases").iterdir()) == [], "and its files are gone"
     assert "all files of one series" in text(at)
+
+
+def test_a_mask_is_told_in_millilitres(session, home: Path, child) -> None:
+    child(ANSWER.replace(json.dumps(json.dumps(FOUND)), json.dumps(json.dumps(MASK))))
+    at = ended(drop(session, home, ("1.png", PNG)), home)
+    assert_calm(at)
+    words = text(at).replace("\\", "")
+    assert "Mask" in words and "liver: 1512.2 mL" in words
+    assert not at.table and not at.warning
 
 
 def test_a_case_that_cannot_be_answered_says_why_in_three_parts(session, home: Path, child) -> None:
