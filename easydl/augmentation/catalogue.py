@@ -192,7 +192,7 @@ def presets(study: Any = None) -> pd.DataFrame:
         >>> list(table["name"][table["kind"] == "extra"])
         ['mixup', 'cutmix', 'cutout', 'gridmask', 'randaugment']
     """
-    everything = {**_PRESETS, **_EXTRAS}
+    everything = {name: one for name, one in {**_PRESETS, **_EXTRAS}.items() if _is_installed(name)}
     if study is not None:
         everything = {name: one for name, one in everything.items() if _works(one, study)}
     return pd.DataFrame(
@@ -206,9 +206,11 @@ def presets(study: Any = None) -> pd.DataFrame:
     )
 
 
+def _is_installed(name: str) -> bool:
+    return name not in KERAS_CV or find_spec("keras_cv") is not None
+
+
 def _works(one: Preset, study: Any) -> bool:
-    if one.name in KERAS_CV and find_spec("keras_cv") is None:
-        return False
     try:
         one.adapted(dimension=study.dimension, units=study.units, task=study.task)
     except InputError:
