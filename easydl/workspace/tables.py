@@ -98,12 +98,14 @@ def wrong(run: RunRecord) -> tuple[str, pd.DataFrame]:
         off = (pd.to_numeric(frame["value"], errors="coerce") - pd.to_numeric(frame["label"], errors="coerce")).abs()
         shown = pd.DataFrame({"image": frame["image"], "reference": frame["label"], "answer": frame["value"]})
         return "The answers farthest from the reference.", shown.loc[off.sort_values(ascending=False).index]
-    parts = []
+    parts, answered = [], 0
     for task in [name.removesuffix("label") for name in frame.columns if name.endswith("label")]:
         columns = [f"{task}label", f"{task}prediction", f"{task}confidence"]
         if not {*columns} <= set(frame.columns):
             continue
-        part = frame.loc[frame[columns[0]] != frame[columns[1]], ["image", *columns]]
+        known = frame[frame[columns[0]].ne("") | (run.split.get("task") == Task.MULTILABEL)]  # there it means no label
+        answered += len(known)
+        part = known.loc[known[columns[0]] != known[columns[1]], ["image", *columns]]
         part = part.set_axis(["image", "reference", "answer", "confidence"], axis=1)
         parts.append(part.assign(task=task.removesuffix(": ")) if task else part)
     if not parts:
@@ -111,7 +113,7 @@ def wrong(run: RunRecord) -> tuple[str, pd.DataFrame]:
     every = pd.concat(parts)
     every = every.assign(confidence=pd.to_numeric(every["confidence"], errors="coerce"))
     every = every.sort_values("confidence", ascending=False, kind="stable")
-    sentence = f"{len(every)} of {len(frame) * len(parts)} answers differ from the reference; the surest first."
+    sentence = f"{len(every)} of {answered} answers differ from the reference; the surest first."
     return sentence, every.assign(confidence=[f"{one:.2f}" for one in every["confidence"]])
 
 
@@ -128,6 +130,8 @@ def by_error(heatmaps: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def is_right(entry: dict[str, Any]) -> bool | None:
     """Whether the answer that a heatmap explains is the reference; None where there is no one answer."""
+    if isinstance(entry.get("right"), bool):
+        return bool(entry["right"])
     answer, reference = entry.get("prediction"), entry.get("label")
     return str(answer) == str(reference) if answer and reference else None
 

@@ -29,6 +29,7 @@ def test_the_surest_wrong_answers_are_first(tmp_path: Path, head: str) -> None:
         ("/a/2.png", "p2", "normal", "nodule", 0.61),
         ("/a/3.dcm#4", "p3", "nodule", "normal", 0.97),
         ("/a/4.png", "p4", "NA", "normal", 0.7),
+        ("/a/5.png", "p5", "", "normal", 0.999),
     ]
     run = written(tmp_path, rows, ["image", "patient", "label", "prediction", "confidence"], head)
     sentence, cases = wrong(run)
@@ -58,9 +59,10 @@ def test_heatmaps_of_wrong_answers_come_first() -> None:
         {"file": "right", "label": "a", "prediction": "a", "probability": 0.99},
         {"file": "unsure", "label": "a", "prediction": "b", "probability": 0.6},
         {"file": "mask"},
+        {"file": "surest", "label": "a", "prediction": "a", "right": False, "probability": 0.95},
         {"file": "sure", "label": "a", "prediction": "b", "probability": 0.9},
     ]
-    assert [entry["file"] for entry in by_error(entries)] == ["sure", "unsure", "right", "mask"]
+    assert [entry["file"] for entry in by_error(entries)] == ["surest", "sure", "unsure", "right", "mask"]
 
 
 def test_the_results_page_shows_them_under_the_numbers(session, home: Path) -> None:
