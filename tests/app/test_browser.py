@@ -149,7 +149,7 @@ def test_from_a_zip_to_a_model_a_report_and_heatmaps(page: Page, browser: Browse
     phone = browser.new_context().new_page()
     phone.goto(page.url)
     expect(phone.get_by_text("opens only with the whole address")).to_be_visible()
-    phone.goto(served.url + "&" + urlsplit(page.url).query)
+    phone.goto(f"{page.url}&{urlsplit(served.url).query}")
     expect(phone.get_by_role("heading", name="Train")).to_be_visible()
     expect(phone.get_by_text("tiny").first).to_be_visible()
     phone.context.close()
