@@ -21,8 +21,10 @@ def work(home: Path) -> None:
         case_page(asked["model"], asked["source"], home / RESULT)
     except EasyDLError as problem:
         error = {"found": problem.found, "expected": problem.expected, "do": problem.do}
-    except Exception:  # the last door of this process: its end must be written down
-        traceback.print_exc()
+    except Exception as problem:  # the last door of this process: its end must be written down
+        # Where it arose, and not its words: they may hold a value of a header.
+        traceback.print_tb(problem.__traceback__)
+        print(type(problem).__name__, file=sys.stderr)
         error = {
             "found": "Something went wrong that easydl did not expect.",
             "expected": "an image or series that this model can be given.",
