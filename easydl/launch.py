@@ -123,19 +123,20 @@ def launch(
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
         TOKEN_VARIABLE: (token := secrets.token_urlsafe()),
     }
-    url = f"http://{ADDRESS}:{chosen}/?{TOKEN}={token}"
+    url = f"http://{ADDRESS}:{chosen}"
     with open(home / "app-log.txt", "ab") as log:
         app = subprocess.Popen(command(chosen), env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a closed terminal window ends the app as well
     try:
-        if not _answers(f"http://{ADDRESS}:{chosen}/_stcore/health?{TOKEN}={token}", app):
+        if not _answers(f"{url}/_stcore/health?{TOKEN}={token}", app):
             say(f"The app did not start. What it said is in {home / 'app-log.txt'}.")
             return _end(app) or 1
-        say(f"easydl is open at {url}\nRuns and uploads are kept in {home}\nPress Ctrl-C to close it.")
+        page = f"{url}/?{TOKEN}={token}"
+        say(f"easydl is open at {page}\nRuns and uploads are kept in {home}\nPress Ctrl-C to close it.")
         say(RESEARCH_USE)
         if open_browser:
-            webbrowser.open(url)
+            webbrowser.open(page)
         return app.wait()
     except KeyboardInterrupt:
         _end(app)
