@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import streamlit as st
-from shared import STEPS, addresses, current_entry, guarded, page, plain, recall, remember, workspace
+from shared import STEPS, addresses, guarded, page, plain, recall, remember, workspace
 
 from easydl.errors import RESEARCH_USE
+from easydl.reporting import RunRecord
 
 RUNS_SHOWN = 6
 LOGO = str(Path(__file__).parent / "easydl-logo.svg")  # a named icon would be fetched from the network
@@ -22,30 +23,43 @@ pages = [
 ]
 chosen = st.navigation(pages)
 
+
+def list_run(run: RunRecord) -> None:
+    """One run at the side, which leads to its page."""
+    state = run.status["state"]
+    good = "warning" if run.warnings else "check_circle"
+    icon = {"running": "progress_activity", "finished": good}.get(state, "error")
+    label = plain(run.short)
+    with st.container(gap=None):
+        if st.button(
+            f"**{label}**" if run.id == st.session_state.get("run") else label,
+            icon=f":material/{icon}:",
+            key=f"run-{run.id}",
+            type="tertiary",
+        ):
+            remember("run", run.id)
+            st.switch_page(page("results" if state == "finished" else "train"), query_params=addresses())
+        st.caption(f"{plain(run.study)}, {run.state}")
+
+
 with st.sidebar, guarded("sidebar"):
-    entry = current_entry()
+    entry = workspace().studies.find(str(st.session_state.get("study", "")))
     if entry is not None:
         st.caption("Study")
         st.markdown(plain(entry.name))
-    runs = workspace().runs.all()
-    if runs:
+    good, others = workspace().runs.ranked()
+    if good or others:
         st.caption("Runs")
-    for run in runs[:RUNS_SHOWN]:
-        state = run.status["state"]
-        icon = {"running": "progress_activity", "finished": "check_circle"}.get(state, "error")
-        label = plain(run.short)
-        with st.container(gap=None):
-            if st.button(
-                f"**{label}**" if run.id == st.session_state.get("run") else label,
-                icon=f":material/{icon}:",
-                key=f"run-{run.id}",
-                type="tertiary",
-            ):
-                remember("run", run.id)
-                st.switch_page(page("results" if state == "finished" else "train"), query_params=addresses())
-            st.caption(f"{plain(run.study)}, {run.state}")
-    if len(runs) > RUNS_SHOWN:
-        st.caption(f"and {len(runs) - RUNS_SHOWN} more, on the page Results")
+    for run in good[:RUNS_SHOWN]:
+        list_run(run)
+    if good[RUNS_SHOWN:]:
+        with st.expander(f"Earlier ({len(good) - RUNS_SHOWN})"):
+            for run in good[RUNS_SHOWN:]:
+                list_run(run)
+    if others:
+        with st.expander(f"Not finished ({len(others)})", expanded=not good):
+            for run in others:
+                list_run(run)
 
 with st.bottom:
     st.caption(RESEARCH_USE)

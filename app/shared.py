@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import pandas as pd
 import streamlit as st
@@ -22,9 +22,16 @@ STEPS = {
     "results": ("Results", "monitoring"),
     "heatmaps": ("Heatmaps", "visibility"),
     "export": ("Export", "download"),
+    "use": ("Use on a new case", "image_search"),
 }
 """The steps in their order: file under steps/, title, icon."""
 
+VERDICTS: dict[str, tuple[str, Any, str]] = {
+    "PASS": ("Passed", "green", "check"),
+    "CAUTION": ("Caution", "orange", "warning"),
+    "FAIL": ("Failed", "red", "block"),
+}
+"""The verdicts on a heatmap: word, colour, icon."""
 _MARKS = {mark: f"\\{mark}" for mark in "\\`*_{}[]()#+-.!|~$:>&@"}
 _SEVERITY = {
     "BLOCK": ("Blocks", "red", "block"),
@@ -52,7 +59,7 @@ def page(step: str) -> str:
 
 
 def remember(key: str, value: str | None) -> None:
-    """Keep the chosen ``study`` or ``run`` in the address too, so that a refresh finds it again."""
+    """Keep the chosen ``study``, ``run`` or ``case`` in the address too, so that a refresh finds it again."""
     if value:
         st.session_state[key] = value
         if st.query_params.get(key) != value:
@@ -65,7 +72,7 @@ def remember(key: str, value: str | None) -> None:
 
 def recall() -> None:
     """Take study and run from the address, or put them there after a change of page."""
-    for key in ("study", "run"):
+    for key in ("study", "run", "case"):
         if key in st.query_params:
             st.session_state[key] = st.query_params[key]
         elif key in st.session_state:
@@ -73,15 +80,21 @@ def recall() -> None:
 
 
 def current_entry() -> StudyEntry | None:
-    """What is remembered of the chosen study, or None."""
+    """What is remembered of the chosen study, or None when none was chosen; the page ends here when it is gone."""
     study_id = st.session_state.get("study")
-    if not study_id:
-        return None
-    try:
-        return workspace().studies.one(str(study_id))
-    except EasyDLError:
-        remember("study", None)
-        return None
+    entry = workspace().studies.find(str(study_id)) if study_id else None
+    if study_id and entry is None:
+        not_here("study")
+    return entry
+
+
+def not_here(key: str) -> NoReturn:
+    """The study or run of the address is gone: say so, and show nothing in its place."""
+    st.info(f"This {key} is not here any more.", icon=":material/info:")
+    if st.button(f"Choose another {key}"):
+        remember(key, None)
+        st.rerun()
+    st.stop()
 
 
 def current_study() -> Study | None:
@@ -89,21 +102,23 @@ def current_study() -> Study | None:
     entry = current_entry()
     if entry is None or not entry.source:
         return None
-    loaded = st.session_state.get("loaded")
-    if loaded and loaded[0] == entry:
+    loaded, asked = st.session_state.get("loaded"), (entry.id, entry.source, entry.load)
+    if loaded and loaded[0] == asked:
         return loaded[1]
     with st.spinner("Reading the study"):
         study = workspace().studies.load(entry)
-    st.session_state["loaded"] = (entry, study)
+    st.session_state["loaded"] = (asked, study)
     st.session_state.pop("audited", None)
     return study
 
 
 def current_run() -> RunRecord | None:
-    """The chosen run, or the newest one; None when there is none."""
-    runs = workspace().runs.all()
+    """The chosen run, or None when none was chosen; the page ends here when it is gone."""
     chosen = st.session_state.get("run")
-    return next((run for run in runs if run.id == chosen), runs[0] if runs else None)
+    run = workspace().runs.find(str(chosen)) if chosen else None
+    if chosen and run is None:
+        not_here("run")
+    return run
 
 
 @contextmanager
@@ -156,7 +171,7 @@ def onward(step: str, reason: str = "", sentence: str = "") -> None:
 
 def addresses() -> dict[str, str]:
     """The address parameters that keep study and run over a change of page."""
-    return {key: str(st.session_state[key]) for key in ("study", "run") if key in st.session_state}
+    return {key: str(st.session_state[key]) for key in ("study", "run", "case") if key in st.session_state}
 
 
 def choose_run() -> RunRecord | None:
@@ -164,10 +179,11 @@ def choose_run() -> RunRecord | None:
 
     Unless one was chosen, it is the newest that is finished.
     """
-    runs = workspace().runs.all()
+    good, others = workspace().runs.ranked()
+    runs = [*good, *others]
     chosen = current_run()
-    if "run" not in st.session_state:
-        chosen = next((run for run in runs if run.status["state"] == "finished"), chosen)
+    if chosen is None:
+        chosen = next((run for run in runs if run.status["state"] == "finished"), runs[0] if runs else None)
     if chosen is None:
         needs("No model has been trained yet.", "train")
         return None
@@ -183,6 +199,12 @@ def choose_run() -> RunRecord | None:
     else:
         st.caption(f"Run: {plain(titles[chosen.id])}")
     return chosen
+
+
+def show_verdict(level: str, place: Any = st) -> None:
+    """The verdict on a heatmap as a badge."""
+    name, colour, icon = VERDICTS.get(level, ("Not tested", "gray", "help"))
+    place.badge(name, color=colour, icon=f":material/{icon}:")
 
 
 def show_issues(issues: list[dict[str, Any]]) -> None:

@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from easydl import processes
 from easydl.errors import DiskFullError
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def inert(cell: Any) -> Any:
 def write_status(folder: Path, **changes: Any) -> dict[str, Any]:
     """Change fields of a run folder's ``status.json``; the heartbeat and the process number are always set."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    status = {"started": now, "error": None, **read_status(folder), **changes, "heartbeat": now, "pid": os.getpid()}
+    status = {"started": now, "error": None, **read_status(folder), **changes, "heartbeat": now, **processes.this()}
     path, text = folder / "status.json", json.dumps(status, indent=1)
     try:
         write_text(path, text)

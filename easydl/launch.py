@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -19,10 +20,13 @@ from pathlib import Path
 from easydl.errors import RESEARCH_USE, RunError, missing_package
 from easydl.fileio import private_log
 from easydl.workspace import Workspace
+from easydl.workspace.door import TOKEN
 
 ADDRESS = "127.0.0.1"
 PORTS_TRIED = 20
 UPLOAD_MB = 2000
+TOKEN_VARIABLE = "EASYDL_TOKEN"
+"""How the app's process gets the token of its address: a command line can be read by every user of a computer."""
 
 # Options on the command line, because a config file is read only from the folder the user happens to be in.
 _OPTIONS = {
@@ -36,6 +40,7 @@ _OPTIONS = {
     "client.showErrorDetails": "none",
     "client.showErrorLinks": "false",
     "client.toolbarMode": "minimal",
+    "runner.magicEnabled": "false",  # it writes every loose text of a page's file on the page
     "client.disableDataExport": "true",  # tables are offered as files that a spreadsheet opens safely
     "logger.level": "error",
 }
@@ -86,7 +91,7 @@ def command(port: int) -> list[str]:
     arguments = [f"--server.port={port}", f"--theme.base={folder / 'theme.toml'}"]
     for option, values in _OPTIONS.items():
         arguments += [f"--{option}={value}" for value in ([values] if isinstance(values, str) else values)]
-    return [sys.executable, "-m", "streamlit", "run", str(folder / "main.py"), *arguments]
+    return [sys.executable, "-m", "streamlit", "run", str(folder / "serve.py"), *arguments]
 
 
 def launch(
@@ -97,6 +102,8 @@ def launch(
     say: Callable[[str], object] = print,
 ) -> int:
     """Run the app until Ctrl-C, on the first free port from ``port`` on. It sends nothing anywhere.
+
+    Its address holds a random token; without it nobody else on this computer is let in.
 
     Returns:
         0 when the user closed it; otherwise what the app's process returned.
@@ -115,6 +122,7 @@ def launch(
     environment = os.environ | {
         "EASYDL_WORKSPACE": str(home),
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+        TOKEN_VARIABLE: (token := secrets.token_urlsafe()),
     }
     url = f"http://{ADDRESS}:{chosen}"
     with private_log(home / "app-log.txt") as log:
@@ -122,13 +130,14 @@ def launch(
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a closed terminal window ends the app as well
     try:
-        if not _answers(url, app):
+        if not _answers(f"{url}/_stcore/health?{TOKEN}={token}", app):
             say(f"The app did not start. What it said is in {home / 'app-log.txt'}.")
             return _end(app) or 1
-        say(f"easydl is open at {url}\nRuns and uploads are kept in {home}\nPress Ctrl-C to close it.")
+        page = f"{url}/?{TOKEN}={token}"
+        say(f"easydl is open at {page}\nRuns and uploads are kept in {home}\nPress Ctrl-C to close it.")
         say(RESEARCH_USE)
         if open_browser:
-            webbrowser.open(url)
+            webbrowser.open(page)
         return app.wait()
     except KeyboardInterrupt:
         _end(app)
@@ -142,7 +151,7 @@ def _answers(url: str, app: subprocess.Popen[bytes], seconds: float = 60) -> boo
     until = time.monotonic() + seconds
     while time.monotonic() < until and app.poll() is None:
         try:
-            with urllib.request.urlopen(f"{url}/_stcore/health", timeout=2):
+            with urllib.request.urlopen(url, timeout=2):
                 return True
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)

@@ -28,7 +28,7 @@ def test_the_wheel_carries_the_app_inside_the_package_and_nothing_else(wheel):
         "easydl",
         next(n for n in names if "dist-info" in n).split("/")[0],
     }
-    assert "easydl/app/main.py" in names
+    assert {f"easydl/app/{name}" for name in ("main.py", "serve.py", "arriving_files/place.js")} <= set(names)
     assert any(name.startswith("easydl/reporting/templates/") for name in names)
     assert not any("__pycache__" in name or name.endswith(".pyc") for name in names)
     assert wheel.name.startswith("easydl_med-")

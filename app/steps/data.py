@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import streamlit as st
+from arriving import arrived_files, files_place
 from option_widgets import chosen, option_widget, widgets
 from shared import (
     current_entry,
@@ -23,7 +24,8 @@ from easydl.errors import EasyDLError
 from easydl.launch import UPLOAD_MB
 from easydl.studies import Study
 from easydl.tasks import Task
-from easydl.workspace import StudyEntry, columns_of
+from easydl.workspace import KINDS, StudyEntry, columns_of, question
+from easydl.workspace.screen import on_page
 from easydl.workspace.tables import classes, numbered, numbers, table
 
 PREVIEW_ROWS = 200
@@ -39,6 +41,7 @@ MORE_OPTIONS = (
     "classes", "label_separator", "raters", "heads", "split", "root", "units", "exclude", "mask_labels", "override",
     "merge_labels", "resample_masks", "collapse_instances",
 )  # fmt: skip
+PICTURES_PX = 450
 DOORS = ("On this computer", "Upload a zip", "Upload images", "Simulated study")
 
 
@@ -85,28 +88,22 @@ def door_images() -> None:
     """A folder of class folders, or one class after the other."""
     how = st.radio("The images are", ["in one folder for each class", "loose files"], horizontal=True)
     if how == "in one folder for each class":
-        files = st.file_uploader(
-            "The folder that holds the class folders",
-            accept_multiple_files="directory",
-            key=uploader_key("folder"),
-        )
-        if files:
+        arrived = files_place(uploader_key("folder"), "The folder that holds the class folders", folder=True)
+        if arrived:
             clear_uploader("folder")
-            with st.spinner("Keeping the images"):
-                open_entry(workspace().studies.receive_folder([(file.name, file) for file in files]))
+            with st.spinner("Keeping the images"), arrived_files(arrived) as files:
+                entry = workspace().studies.receive_folder(files)
+            open_entry(entry)
         return
     begun: StudyEntry | None = st.session_state.get("filling")
     label = st.text_input("Class", placeholder="normal", key=f"class-{uploader_key('class')}")
-    files = st.file_uploader(
-        "Its images", accept_multiple_files=True, key=uploader_key("class"), disabled=not label.strip()
-    )
     if not label.strip():
         st.caption("Name the class first, then add its images. Then the next class.")
-    if files and label.strip():
+    elif arrived := files_place(uploader_key("images"), "Its images"):
         clear_uploader("class")
-        st.session_state["filling"] = workspace().studies.receive_class(
-            label, [(f.name, f) for f in files], entry=begun
-        )
+        clear_uploader("images")
+        with st.spinner("Keeping the images"), arrived_files(arrived) as files:
+            st.session_state["filling"] = workspace().studies.receive_class(label, files, entry=begun)
         st.rerun()
     counts = workspace().studies.class_counts(begun) if begun else {}
     for name, count in counts.items():
@@ -172,10 +169,29 @@ def leave_study(entry: StudyEntry) -> None:
         st.rerun()
     st.write("Or forget it: its record and uploaded copies are deleted. Images elsewhere and runs are not touched.")
     if st.button("Forget this study"):
+        st.session_state["forgetting"] = entry.id
+    if st.session_state.get("forgetting") != entry.id:
+        return
+    copies = workspace().studies.copies(entry)
+    what = f"Its {copies} files in the workspace are deleted" if copies else "Its record is deleted"
+    st.warning(f"{what}. This cannot be undone.", icon=":material/warning:")
+    if st.button("Yes, forget it", type="primary"):
         workspace().studies.forget(entry.id)
+        for key in ("loaded", "forgetting"):
+            st.session_state.pop(key, None)
         remember("study", None)
-        st.session_state.pop("loaded", None)
         st.rerun()
+    if st.button("No, keep it"):
+        st.session_state.pop("forgetting")
+        st.rerun()
+
+
+def list_entries(entries: list[StudyEntry]) -> None:
+    """Studies that were opened before."""
+    for entry in entries:
+        label = f"{plain(entry.name)}, {plain(entry.when)}"
+        if st.button(label, icon=":material/history:", type="tertiary", key=f"study-{entry.id}"):
+            open_entry(entry)
 
 
 def mask_choices(entry: StudyEntry) -> None:
@@ -186,10 +202,31 @@ def mask_choices(entry: StudyEntry) -> None:
         open_entry(workspace().studies.change(entry, **given))
 
 
+def ask_what(entry: StudyEntry, study: Study) -> str:
+    """What the images are, where no header says it; it can be changed. Why the way on is closed, or nothing."""
+    sentence, kinds = question(study)
+    if not kinds:
+        return ""
+    given = st.selectbox(
+        sentence,
+        [kind.name for kind in kinds],
+        index=next((place for place, kind in enumerate(kinds) if kind.name == entry.shows), None),
+        format_func=lambda name: KINDS[name].title,
+        placeholder="Choose",
+        width=420,
+        help="It decides how the images are varied in training, the window of CT, and which pretrained weights suit.",
+    )
+    if given and given != entry.shows:
+        workspace().studies.describe(entry, given)
+        st.rerun()
+    return "" if given or study.units == "HU" else "Say first what these images are: nothing in the files does."
+
+
 def show_study(entry: StudyEntry, study: Study) -> None:
     """The opened study: counts, classes, notes, first images, the table."""
     if entry.kind == "simulated":
         st.badge("Simulated images", icon=":material/science:", color="violet")
+    reason = ask_what(entry, study)
     counts = st.columns(4)
     counts[0].metric("Images", len(study))
     counts[1].metric("Patients", study.n_patients if study.patients_known else "not known")
@@ -205,15 +242,17 @@ def show_study(entry: StudyEntry, study: Study) -> None:
             show_table(counted, "Images and patients of each class")
         for sentence in numbers(study):
             st.markdown(plain(sentence))
+        if entry.left_out:
+            st.markdown(f":material/info: {entry.left_out} uploaded files are no images or tables and were left out.")
         for note in [*study.notes, *study.overrides]:
             st.markdown(f":material/info: {plain(note)}")
     with right:
         st.subheader("First images", anchor=False)
-        st.pyplot(numbered(study).show(6), alt="Some images of each class", width="stretch")
+        st.pyplot(on_page(numbered(study).show(6), PICTURES_PX), alt="Some images of each class", width="stretch")
     with st.expander(f"The table ({len(study)} rows)"):
         st.dataframe(table(study, PREVIEW_ROWS), hide_index=True, height=280)
     st.space("small")
-    onward("check")
+    onward("check", reason)
 
 
 heading("data", "Choose the images to learn from.")
@@ -228,10 +267,10 @@ if opened is None:
     if entries:
         st.divider()
         st.subheader("Opened before", anchor=False)
-    for entry in entries[:EARLIER_SHOWN]:
-        label = f"{plain(entry.name)}, {plain(entry.when)}"
-        if st.button(label, icon=":material/history:", type="tertiary", key=f"study-{entry.id}"):
-            open_entry(entry)
+    list_entries(entries[:EARLIER_SHOWN])
+    if entries[EARLIER_SHOWN:]:
+        with st.expander(f"{len(entries) - EARLIER_SHOWN} more"):
+            list_entries(entries[EARLIER_SHOWN:])
 else:
     name, other = st.columns([5, 2], vertical_alignment="bottom")
     name.subheader(plain(opened.name), anchor=False)

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import streamlit as st
-from shared import choose_run, heading, needs
+from shared import choose_run, heading, needs, onward
 
 FILES = {
     "model.keras": ("The model", "Opens in easydl and in plain Keras. Classes and scaling are inside."),
@@ -62,3 +62,4 @@ st.download_button(
 )
 st.write("The same run as a command:")
 st.code(run.command, language="bash")
+onward("use")

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import streamlit as st
-from shared import choose_run, heading, needs, onward, plain
+from shared import VERDICTS, choose_run, heading, needs, onward, plain, show_verdict
+
+from easydl.workspace.tables import by_error, is_right
 
 AT_ONCE = 6
-VERDICTS: dict[str, tuple[str, Any, str]] = {
-    "PASS": ("Passed", "green", "check"),
-    "CAUTION": ("Caution", "orange", "warning"),
-    "FAIL": ("Failed", "red", "block"),
-}
 
 heading("heatmaps", "Where the model looked, and whether the heatmap can be believed.")
 run = choose_run()
 if run is None:
     st.stop()
-heatmaps = [entry for entry in run.heatmaps if entry["path"]]
+heatmaps = by_error([entry for entry in run.heatmaps if entry["path"]])
 if not heatmaps:
     state = "They are drawn at the end of the run." if run.running else "This run ended before they were drawn."
     needs(f"There are no heatmaps yet. {state}", "train")
@@ -44,6 +39,10 @@ for number, entry in enumerate(heatmaps[:shown], start=1):
         facts = [f"**Image {number}**", plain(entry.get("image", ""))]
         if entry.get("label"):
             facts.append(f"reference: {plain(entry['label'])}")
+        if is_right(entry) is not None:
+            facts.append(
+                "the answer is right" if is_right(entry) else f"**wrong answer: {plain(entry['prediction'])}**"
+            )
         if entry.get("target"):
             chance = entry.get("probability")
             value = entry.get("value")
@@ -52,8 +51,7 @@ for number, entry in enumerate(heatmaps[:shown], start=1):
             facts.append(f"explained: {plain(entry['target'])}{score}")
         about.markdown(" &nbsp;&nbsp; ".join(facts))
         if verdict:
-            name, colour, icon = VERDICTS.get(verdict.get("level", ""), ("Not tested", "gray", "help"))
-            mark.badge(name, color=colour, icon=f":material/{icon}:")
+            show_verdict(verdict.get("level", ""), mark)
         st.image(
             str(entry["path"]), width="stretch", alt=f"Image {number}: the original next to the overlay of the heatmap"
         )

@@ -7,6 +7,11 @@ import streamlit as st
 from shared import choose_run, heading, needs, onward, plain, show_curves, show_issues, show_table
 
 from easydl.evaluation.formatting import interval_text, number
+from easydl.workspace.screen import on_page
+from easydl.workspace.tables import wrong
+
+CASES_SHOWN = 12
+FIGURES_PX = 860
 
 heading("results", "How the model does on patients it has not seen.")
 run = choose_run()
@@ -17,6 +22,8 @@ if metrics is None:
     state = "This run is still in progress." if run.running else "This run ended before the test."
     needs(f"{state} There are no numbers yet.", "train")
 else:
+    for sentence in run.warnings:
+        st.warning(f"**{plain(sentence)}**", icon=":material/warning:")
     st.subheader(plain(metrics.headline), anchor=False)
     for note in metrics.notes:
         st.markdown(f":material/info: {plain(note)}")
@@ -30,7 +37,15 @@ else:
         }
     )
     show_table(table, "The numbers of the test with n and interval")
-    st.pyplot(metrics.plot(), alt="The figures of the test", width=860)
+    st.pyplot(on_page(metrics.plot(), FIGURES_PX), alt="The figures of the test", width=FIGURES_PX)
+    sentence, cases = wrong(run)
+    if sentence:
+        st.subheader("Cases to look at first", anchor=False)
+        st.write(sentence)
+        if len(cases):
+            show_table(cases.head(CASES_SHOWN), "The cases to look at first")
+        if len(cases) > CASES_SHOWN:
+            st.caption(f"The first {CASES_SHOWN} of {len(cases)}; all are in predictions.csv, on the page Export.")
 
 if not run.history.empty:
     st.subheader("Training", anchor=False)

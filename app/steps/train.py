@@ -9,6 +9,7 @@ from option_widgets import chosen, option_widget, widgets
 from shared import (
     addresses,
     current_entry,
+    current_run,
     current_study,
     duration,
     guarded,
@@ -28,12 +29,13 @@ from easydl.networks.registry import SOURCES, STEP_CLASSES
 from easydl.reporting import RunRecord, progress
 from easydl.studies import Study
 from easydl.tasks import Task
-from easydl.workspace import Choice, choices, encoders
+from easydl.workspace import KINDS, Choice, choices, encoders, pace, pretrained
+from easydl.workspace.choices import EPOCHS
 
 MORE_OPTIONS = (
     "batch_size", "learning_rate", "fine_tune", "class_weight", "window", "normalise", "spacing_mm", "loss", "size", "heatmaps",
 )  # fmt: skip
-KINDS = {"classifier": "classifies", "segmenter": "segments", "image_to_image": "image to image"}
+DOES = {"classifier": "classifies", "segmenter": "segments", "image_to_image": "image to image"}
 FOR = {2: "images (2D)", 3: "volumes (3D)"}
 MOST = ", ".join(f"{name} is up to {most:g} times MobileNetV2's step" for name, most in STEP_CLASSES[:-1])
 EVERY_SECONDS = 2
@@ -54,8 +56,10 @@ def settings_form() -> None:
         return
     who = f"{study.n_patients} patients" if study.patients_known else "patients who are not known"
     st.markdown(f"Study: **{plain(entry.name)}**, {len(study)} images of {who}")
-    fitting = {choice.name: choice for choice in choices(study)}
-    kept = st.session_state.get("settings", {})
+    fitting = {choice.name: choice for choice in choices(study, pace=pace(workspace().runs.all()))}
+    kind = KINDS.get(entry.shows)
+    usual = {"augment": kind.preset, "window": kind.window} if kind else {}
+    kept = usual | st.session_state.get("settings", {})
     large = st.toggle(
         "Large networks too",
         value=kept.get("model") in fitting and not fitting[kept["model"]].small,
@@ -79,9 +83,12 @@ def settings_form() -> None:
             format_func=lambda name: f"{name}: {lenders[name].sentence}" if name else "its own, from random weights",
         )
     start = lenders[given["encoder"]] if given.get("encoder") else fitting[given["model"]]
+    st.caption(f"The times are for {EPOCHS} epochs on the processor; a graphics card is faster.")
     if start.advice:
         st.caption(start.advice)
     with st.form("settings-form"):
+        if kind:
+            st.caption(f"Set for {kind.title}, as you said on the page Data.")
         given |= main_options(study, start, kept)
         with st.expander("More options"):
             given |= widgets(MORE_OPTIONS, kept)
@@ -91,7 +98,10 @@ def settings_form() -> None:
         st.caption(reason)
     catalogue()
     if pressed:
-        st.session_state["settings"] = settings = chosen(given)
+        settings = chosen(given)
+        if settings["pretrained"] is True:
+            settings["pretrained"] = pretrained(start.name, kind)
+        st.session_state["settings"] = settings
         st.session_state["split"] = split = st.session_state.get("split", {}) | {"seed": settings["seed"]}
         override = st.session_state.get("override") or None
         folder = workspace().runs.start(entry, **split | settings, override=override)
@@ -147,7 +157,7 @@ def catalogue() -> None:
     with st.expander("All networks, with their size, cost and paper"):
         kind, dimension, weights, cost, size = st.columns(5)
         found = easydl.models(
-            kind=kind.selectbox("Kind", [None, *KINDS], format_func=lambda name: KINDS.get(name, "any")),
+            kind=kind.selectbox("Kind", [None, *DOES], format_func=lambda name: DOES.get(name, "any")),
             dimension=dimension.selectbox("For", [None, *FOR], format_func=lambda sides: FOR.get(sides, "either")),
             pretrained=weights.selectbox(
                 "Pretrained weights", [None, True, *SOURCES],
@@ -226,7 +236,9 @@ def show_run(run: RunRecord) -> None:
         watch(run.id)
         return
     state, status = run.status["state"], run.status
-    if state == "finished":
+    if state == "finished" and run.warnings:
+        st.warning(f"**Finished. {plain(' '.join(run.warnings))}**", icon=":material/warning:")
+    elif state == "finished":
         st.success("Finished: trained, tested and explained.", icon=":material/check_circle:")
     elif state == "stopped":
         st.info(f"Stopped by you after epoch {status.get('epoch') or 0}.", icon=":material/stop_circle:")
@@ -257,9 +269,7 @@ def show_run(run: RunRecord) -> None:
 
 
 heading("train", "Choose the settings and press Train. The work goes on in the background; this page watches.")
-runs = workspace().runs.all()
-selected = next((run for run in runs if run.id == st.session_state.get("run")), None)
-run = selected or next((run for run in runs if run.running), None)
+run = current_run() or next((run for run in workspace().runs.all() if run.running), None)
 if run is None:
     settings_form()
 else:

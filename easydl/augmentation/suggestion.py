@@ -34,12 +34,14 @@ _LIMBS = set(
 _BREAST = {"BREAST", "MAMMA", "MAMMARY"}
 # Only for images in colour, and only when every path says it.
 _PATHS = (
-    ("fundus", "the retina", r"fundus|retina|drive_|eyepacs|optic.?dis[ck]"),
+    ("fundus", "the retina", r"fundus|fundoscop|retina|retinopath|drive_|eyepacs|messidor|idrid|optic.?dis[ck]"),
     ("endoscopy", "endoscopy", r"endoscop|colonoscop|gastroscop|kvasir|polyp"),
     ("dermoscopy", "dermoscopy", r"dermo|dermato|isic.?\d|ham10000|melanoma|naev|nevus"),
     ("histology", "histology", r"histolog|histopath|camelyon|pcam|haematoxylin|hematoxylin"),
     ("microscopy", "microscopy", r"microscop|nuclei|cytolog"),
 )
+# In colour or not: the pictures of a scanner are saved either way.
+_ANY_PATHS = (("ultrasound", "ultrasound", r"ultraso(und|nic)|sonograph|(?<![a-z])busi(?![a-z])|echocardio"),)
 _LOOKED_AT = 3
 
 
@@ -73,7 +75,30 @@ def suggest(study: Any, chosen: str = AUTO) -> tuple[str, str]:
     return "+".join([name, *extras]), f"{sentence} Added as asked: {', '.join(extras)}."
 
 
+def is_recognised(study: Any) -> bool:
+    """Whether units, headers, table or paths say what the images are; otherwise somebody has to be asked."""
+    return _recognised(study) is not None
+
+
 def _fitting(study: Any) -> tuple[str, str]:
+    found = _recognised(study)
+    if found is not None:
+        return found
+    modalities = {_SAME.get(code, code) for code in _recorded(study, "modality")}
+    kind = "colour images whose kind is not said" if _in_colour(study) else "images whose kind is not said"
+    if modalities:
+        kind = f"images of the modality {', '.join(sorted(modalities))}, for which there is no preset"
+    return CAREFUL, (
+        f"These are {kind}, so the preset that assumes least is used, the one for chest films (chest_xray): "
+        "small movements, no mirror image. Name another with augment=, if it fits better."
+    )
+
+
+def _in_colour(study: Any) -> bool:
+    return study.channels == 3 and len(study.image_columns) == 1 if hasattr(study, "channels") else False
+
+
+def _recognised(study: Any) -> tuple[str, str] | None:
     if study.units == "HU":
         return "ct", "The images are CT in Hounsfield units, so the ct preset keeps their numbers."
     modalities = {_SAME.get(code, code) for code in _recorded(study, "modality")}
@@ -82,18 +107,15 @@ def _fitting(study: Any) -> tuple[str, str]:
         return name, f"The images are {reason}."
     if modalities and modalities <= _FILMS:
         return _film({re.sub(r"[^A-Z]", "", part) for part in _recorded(study, "body_part")})
-    colour = study.channels == 3 and len(study.image_columns) == 1 if hasattr(study, "channels") else False
-    texts = [str(value) for column in study.image_columns for value in study.frame[column]] if colour else []
-    for name, what, pattern in _PATHS:
+    colour = _in_colour(study)
+    texts = [str(value) for column in study.image_columns for value in study.frame[column]]
+    for name, what, pattern in (*_ANY_PATHS, *(_PATHS if colour else ())):
         if texts and all(re.search(pattern, text, re.IGNORECASE) for text in texts):
-            return name, f"The images are in colour and their paths speak of {what}, so the {name} preset is used."
-    kind = "colour images whose kind is not said" if colour else "images whose kind is not said"
-    if modalities:
-        kind = f"images of the modality {', '.join(sorted(modalities))}, for which there is no preset"
-    return CAREFUL, (
-        f"These are {kind}, so the preset that assumes least is used, the one for chest films (chest_xray): "
-        "small movements, no mirror image. Name another with augment=, if it fits better."
-    )
+            seen = (
+                "The images are in colour and their paths" if (name, what, pattern) in _PATHS else "The images' paths"
+            )
+            return name, f"{seen} speak of {what}, so the {name} preset is used."
+    return None
 
 
 def _film(parts: set[str]) -> tuple[str, str]:

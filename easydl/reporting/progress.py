@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from easydl import processes
 
 STAGES = {
     "loading": ("reading the images", 0.0),
@@ -29,6 +29,7 @@ EMPTY = {
     "started": None,
     "heartbeat": None,
     "pid": None,
+    "pid_started": None,
     "message": "",
     "error": None,
 }
@@ -39,7 +40,7 @@ def status(folder: str | Path) -> dict[str, Any]:
 
     Returns:
         ``state`` (running, finished, stopped, failed, interrupted), ``stage``, ``epoch``, ``epochs``, ``metrics``,
-        ``started``, ``heartbeat``, ``pid``, ``message``, ``error``. A folder without a status is ``interrupted``.
+        ``started``, ``heartbeat``, ``pid``, ``pid_started``, ``message``, ``error``. A folder without a status is ``interrupted``.
     """
     try:
         return corrected(dict(json.loads((Path(folder) / "status.json").read_text(encoding="utf-8"))))
@@ -50,7 +51,7 @@ def status(folder: str | Path) -> dict[str, Any]:
 def corrected(stored: dict[str, Any]) -> dict[str, Any]:
     """A status with nothing missing; a run whose process is gone is ``interrupted``."""
     known = EMPTY | stored
-    if known["state"] == "running" and not _alive(known["pid"]):
+    if known["state"] == "running" and not processes.same(known["pid"], known["pid_started"]):
         known |= {"state": "interrupted", "message": "The process has ended without finishing."}
     return known
 
@@ -99,19 +100,3 @@ def moment(text: Any) -> datetime | None:
 def number(value: Any) -> float:
     """A number from a file; 0 when it is not one."""
     return value if isinstance(value, (int, float)) else 0
-
-
-def _alive(pid: Any) -> bool:
-    if not isinstance(pid, int) or pid <= 0:
-        return False
-    # A child of ours that has ended stays as a zombie until it is asked for; asking tells the two apart.
-    with suppress(OSError):
-        if hasattr(os, "WNOHANG") and os.waitpid(pid, os.WNOHANG)[0] == pid:
-            return False
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True
-    return True

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from easydl import fileio
+from easydl import fileio, processes
 from easydl.errors import RunError
 from easydl.reporting import status
 from easydl.reporting.progress import EMPTY
@@ -75,7 +75,8 @@ def start(config: RunConfig, folder: str | Path, *, train: bool = True) -> int:
     now = datetime.now().astimezone().isoformat(timespec="seconds")
     kept = {name: value for name, value in fileio.read_status(folder).items() if name in KEPT}
     begun = {"state": "running", "stage": "loading", "started": now, "heartbeat": now, "message": "Starting"}
-    fileio.write_text(folder / "status.json", json.dumps(EMPTY | kept | begun | {"pid": child.pid}))
+    noted = {"pid": child.pid, "pid_started": processes.mark(child.pid)}
+    fileio.write_text(folder / "status.json", json.dumps(EMPTY | kept | begun | noted))
     return child.pid
 
 
@@ -90,7 +91,7 @@ def resume(folder: str | Path, *, train: bool = True) -> int:
 def stop(folder: str | Path, *, wait_s: float = 0.0) -> None:
     """Ask a run to stop: training ends after the current step and keeps the best weights so far.
 
-    After ``wait_s`` seconds, where they are given, the process is ended.
+    After ``wait_s`` seconds, where they are given, the process is ended: only the one whose start was noted down.
     """
     folder = Path(folder)
     if status(folder)["state"] != "running":
@@ -99,9 +100,8 @@ def stop(folder: str | Path, *, wait_s: float = 0.0) -> None:
     end = time.monotonic() + wait_s
     while wait_s and status(folder)["state"] == "running":
         if time.monotonic() > end:
-            pid = status(folder)["pid"]
-            if pid and pid != os.getpid():
-                os.kill(pid, 9)
+            known = status(folder)
+            processes.end(known["pid"], known["pid_started"])
             return
         time.sleep(0.2)
 

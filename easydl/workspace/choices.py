@@ -1,19 +1,28 @@
-"""Which models fit a study, and whether their pretrained weights are on this computer. It builds no model."""
+"""Which models fit a study: what each is for, how long it takes here, how many images it wants. It builds no model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
 from easydl.tasks import Task
 
 if TYPE_CHECKING:
+    from easydl.reporting import RunRecord
     from easydl.studies import Study
 
 LAPTOP = "tiny"
 # Operations of one image at the default size that a laptop's training bears, in 10^9.
 SMALL_GFLOPS = {2: 2.0, 3: 12.0}
+# MobileNetV2's training step on two processor cores, to which the steps of facts.json are ratios (model_costs.py --time).
+STEP_SECONDS, STEP_CORES, STEP_IMAGES = 0.2, 2, {2: 8, 3: 2}
+EPOCHS = 30
+"""Epochs for which the time is told; early stopping often ends before, fine-tuning adds some."""
+TRAINING_PART = 0.7
+RUNS_TIMED = 5
 
 
 @dataclass(frozen=True)
@@ -30,14 +39,35 @@ class Choice:
     """A sentence when it is much larger than the data, with the name of a smaller one; else empty."""
 
 
-def choices(study: Study) -> list[Choice]:
-    """The models that fit a study, the cheapest first; at least one."""
+def choices(study: Study, *, pace: float = 1.0) -> list[Choice]:
+    """The models that fit a study, the cheapest first; at least one. ``pace`` is that of this computer."""
     from easydl.networks import models
 
     kind = "segmenter" if Task(study.task).has_masks else "classifier"
     rows = models(kind=kind, dimension=study.dimension).to_dict("records")
     rows.sort(key=lambda row: (not _first(str(row["name"])), row["gflops"]))
-    return [_choice(row, len(study), study.dimension) for row in rows]
+    return [_choice(row, len(study), study.dimension, pace) for row in rows]
+
+
+def training_seconds(name: str, images: int, epochs: int = EPOCHS) -> float:
+    """Roughly how long a model trains on the processor of this computer, from the cost of its step."""
+    from easydl.networks.listing import ENTRIES
+
+    steps = images / STEP_IMAGES[ENTRIES[name].dimension] * epochs
+    return ENTRIES[name].step * STEP_SECONDS * STEP_CORES / (os.cpu_count() or STEP_CORES) * steps
+
+
+def pace(runs: Iterable[RunRecord]) -> float:
+    """How many times longer than told the last finished runs of this computer took; 1 before the first."""
+    from easydl.networks.listing import ENTRIES
+
+    ratios: list[float] = []
+    for run in runs:
+        name, seconds = str(run.config.get("model")), (run.facts.get("seconds") or {}).get("training")
+        images = (run.split.get("train") or {}).get("images")
+        if name in ENTRIES and seconds and images and len(run.history) and len(ratios) < RUNS_TIMED:
+            ratios.append(float(seconds) / training_seconds(name, images, len(run.history)))
+    return median(ratios) if ratios else 1.0
 
 
 def encoders(study: Study, name: str) -> list[Choice]:
@@ -48,7 +78,7 @@ def encoders(study: Study, name: str) -> list[Choice]:
     if name not in TAKE_ENCODER:
         return []
     rows = models(kind="classifier", dimension=2).sort_values("gflops").to_dict("records")
-    return [_choice(row, len(study), 2) for row in rows if row["pretrained"]]
+    return [_choice(row, len(study), 2, None) for row in rows if row["pretrained"]]
 
 
 def _first(name: str) -> bool:
@@ -56,14 +86,14 @@ def _first(name: str) -> bool:
     return name.startswith(LAPTOP) or name in ("unet", "unet3d")
 
 
-def _choice(row: Mapping[Any, Any], images: int, dimension: int) -> Choice:
+def _choice(row: Mapping[Any, Any], images: int, dimension: int, pace: float | None) -> Choice:
     from easydl.networks.cost import advice
     from easydl.networks.listing import ENTRIES
 
     weights = _weights(row)
     return Choice(
         name=str(row["name"]),
-        sentence=_sentence(row),
+        sentence="; ".join(part for part in (_purpose(row), _time(row, images, pace), _need(row, images)) if part),
         weights=weights,
         megabytes=float(row["megabytes"]),
         small=float(row["gflops"]) <= SMALL_GFLOPS[dimension],
@@ -71,11 +101,39 @@ def _choice(row: Mapping[Any, Any], images: int, dimension: int) -> Choice:
     )
 
 
-def _sentence(row: Mapping[Any, Any]) -> str:
-    size = f"{row['parameters'] / 1e6:.1f} million parameters" if row["parameters"] else ""
-    laptop = "small, made for laptops and small studies" if str(row["name"]).startswith(LAPTOP) else ""
-    paper = "" if laptop else str(row["paper"]).split(", arXiv")[0]
-    return "; ".join(part for part in (laptop, paper, size) if part)
+def _purpose(row: Mapping[Any, Any]) -> str:
+    """What it is for."""
+    from easydl.networks.registry import TAKE_ENCODER
+
+    name = str(row["name"])
+    if name.startswith(LAPTOP):
+        return "for small studies and laptops"
+    if row["kind"] == "segmenter":
+        if _first(name):
+            return "for masks of organs and lesions, the usual first choice"
+        return "for masks, can build on a pretrained network" if name in TAKE_ENCODER else "for masks, to compare"
+    if not row["pretrained"]:
+        return "from random weights, for larger studies or to compare"
+    sizes = {"light": "for small studies", "medium": "for medium studies", "heavy": "for large studies"}
+    return f"{sizes.get(str(row['step']), 'for large studies')}, from pretrained weights"
+
+
+def _time(row: Mapping[Any, Any], images: int, pace: float | None) -> str:
+    """How long here; nothing for the part of a model."""
+    if pace is None:
+        return ""
+    minutes = training_seconds(str(row["name"]), round(TRAINING_PART * images)) * pace / 60
+    told = f"{minutes / 60:.0f} h" if minutes >= 90 else f"{max(1, round(minutes))} min"
+    return f"roughly {told} here"
+
+
+def _need(row: Mapping[Any, Any], images: int) -> str:
+    """How many images it wants, where the study has fewer; segmentation learns from every pixel."""
+    from easydl.networks.cost import MOST_PER_IMAGE, MOST_PER_IMAGE_PRETRAINED
+
+    most = MOST_PER_IMAGE_PRETRAINED if row["pretrained"] else MOST_PER_IMAGE
+    wanted = int(float(f"{row['parameters'] / most:.2g}"))
+    return f"wants about {wanted:,} images" if row["kind"] == "classifier" and wanted > images else ""
 
 
 def _weights(row: Mapping[Any, Any]) -> Literal["here", "download", "none"]:

@@ -9,6 +9,8 @@ from pathlib import Path
 from easydl.errors import RunError, frames_of
 from easydl.fileio import private_log
 from easydl.fileio import workspace as default_folder
+from easydl.workspace.cases import Cases
+from easydl.workspace.incoming import Incoming
 from easydl.workspace.jobs import Runs
 from easydl.workspace.studies import Studies
 
@@ -20,6 +22,8 @@ class Workspace:
         folder: The folder.
         studies: The remembered `Studies`.
         runs: The `Runs`.
+        cases: The `Cases`.
+        incoming: The `Incoming` files of a folder.
 
     Args:
         folder: The folder; by default ``EASYDL_WORKSPACE`` or ``~/easydl``. Made when it is missing.
@@ -42,6 +46,7 @@ class Workspace:
         chosen = Path(folder or default_folder())
         self.folder = chosen.expanduser().resolve()
         self.studies, self.runs = Studies(self.folder / "studies"), Runs(self.folder / "runs")
+        self.cases, self.incoming = Cases(self.folder / "cases"), Incoming(self.folder / "incoming")
         try:
             for place in (self.studies.folder, self.runs.folder):
                 place.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -30,13 +30,23 @@ class Runs:
         records = [RunRecord(folder) for folder in runs.listing(self.folder.parent)]
         return sorted(records, key=lambda run: (str(run.status["started"] or ""), run.id), reverse=True)
 
+    def ranked(self) -> tuple[list[RunRecord], list[RunRecord]]:
+        """The runs in progress and the finished ones; and apart those that ended before. The newest first in each."""
+        every = self.all()
+        good = {run.id for run in every if run.status["state"] in ("running", "finished")}
+        return [run for run in every if run.id in good], [run for run in every if run.id not in good]
+
+    def find(self, run_id: str) -> RunRecord | None:
+        """One run of the workspace by its id, or None when it is not here."""
+        return next((run for run in self.all() if run.id == run_id), None)
+
     def one(self, run_id: str) -> RunRecord:
         """One run of the workspace by its id.
 
         Raises:
             RunError: There is no such run.
         """
-        run = next((run for run in self.all() if run.id == run_id), None)
+        run = self.find(run_id)
         if run is None:
             raise RunError(
                 "There is no such run in the workspace.",

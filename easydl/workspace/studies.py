@@ -8,7 +8,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
@@ -37,6 +37,8 @@ class StudyEntry(BaseModel):
         kind: ``path`` (lies elsewhere on this computer, not copied), ``zip``, ``images`` or ``simulated``.
         source: The folder or table that `easydl.load` is given; empty while files are still being added.
         load: How it is read.
+        shows: What its images are, as a person has said (`easydl.workspace.kinds`); empty when nobody was asked.
+        left_out: Files of an uploaded folder that are neither image nor table and were not kept.
         opened: When, ISO 8601.
     """
 
@@ -47,6 +49,8 @@ class StudyEntry(BaseModel):
     kind: Kind
     source: str = ""
     load: LoadOptions = LoadOptions()
+    shows: str = ""
+    left_out: int = 0
     opened: str = ""
 
     @property
@@ -88,6 +92,10 @@ class Studies:
         load = LoadOptions.checked(**{**entry.load.model_dump(), **options})
         return self._save(entry.model_copy(update={"load": load}))
 
+    def describe(self, entry: StudyEntry, shows: str) -> StudyEntry:
+        """Remember what its images are."""
+        return self._save(entry.model_copy(update={"shows": shows}))
+
     def receive_zip(self, name: str, data: IO[bytes]) -> StudyEntry:
         """Keep an uploaded zip's files at once, unpacked within limits. The zip itself is not kept.
 
@@ -105,7 +113,7 @@ class Studies:
             return self._save(entry.model_copy(update={"source": str(_table_in(unpack(copy.name, home / "files")))}))
 
     def receive_folder(self, files: Iterable[tuple[str, IO[bytes]]]) -> StudyEntry:
-        """Keep an uploaded folder's files at once, with the folders they lay in.
+        """Keep the images and tables of an uploaded folder at once, with the folders they lay in.
 
         Raises:
             InputError: Nothing that can be used, too many files, or a path that leads outside.
@@ -114,9 +122,10 @@ class Studies:
 
         entry = StudyEntry(id=_new_id(), name="uploaded folder", kind="images")
         with self._new_study(entry) as home:
-            kept = keep(files, home / "files")
+            kept, left_out = keep(files, home / "files", tables=True)
             name = kept.name if kept != home / "files" else entry.name
-            return self._save(entry.model_copy(update={"source": str(_table_in(kept)), "name": name}))
+            facts = {"source": str(_table_in(kept)), "name": name, "left_out": left_out}
+            return self._save(entry.model_copy(update=facts))
 
     def receive_class(
         self, label: str, files: Iterable[tuple[str, IO[bytes]]], *, entry: StudyEntry | None = None
@@ -124,7 +133,7 @@ class Studies:
         """Keep the images of one class at once; more classes may follow in the entry that the first one began.
 
         Raises:
-            InputError: The class has no name, or none of the files can be used.
+            InputError: The class has no name, or one of the files is not an image.
         """
         from easydl.workspace.uploads import keep, safe_name
 
@@ -170,12 +179,16 @@ class Studies:
                 "Open it again on the page Data.",
             ) from problem
 
+    def find(self, study_id: str) -> StudyEntry | None:
+        """The entry of a study, or None when it is not remembered here."""
+        try:
+            return self.one(study_id)
+        except RunError:
+            return None
+
     def all(self) -> list[StudyEntry]:
         """All remembered studies, the newest first."""
-        entries = []
-        for place in self.folder.iterdir():
-            with suppress(RunError):
-                entries.append(self.one(place.name))
+        entries = [entry for place in self.folder.iterdir() if (entry := self.find(place.name)) is not None]
         return sorted(entries, key=lambda entry: entry.opened, reverse=True)
 
     def load(self, entry: StudyEntry) -> Study:
@@ -183,6 +196,10 @@ class Studies:
         from easydl.studies import load
 
         return load(entry.source, **entry.load.model_dump())
+
+    def copies(self, entry: StudyEntry) -> int:
+        """How many files the workspace itself keeps of a study."""
+        return sum(path.is_file() for path in (self.folder / entry.id / "files").rglob("*"))
 
     def forget(self, study_id: str) -> None:
         """Remove what is kept of a study: the entry and the uploaded copies. Images elsewhere are not touched.

@@ -18,7 +18,10 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from easydl.errors import InputError
+from easydl.images.limits import is_dicom, is_nifti, is_raster
+from easydl.studies.tables import TABLE_SUFFIXES
 
+_IMAGES = "images (DICOM, NIfTI, PNG, JPEG or TIFF)"
 _JUNK = {"__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db"}
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{kind}{n}" for kind in ("com", "lpt") for n in range(1, 10))}
 _ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
@@ -89,23 +92,41 @@ def unpack(zip_path: str | Path, folder: str | Path, *, limits: Limits | None = 
     return inner_folder(folder)
 
 
-def keep(files: Iterable[tuple[str, IO[bytes]]], folder: str | Path, *, limits: Limits | None = None) -> Path:
+def keep(
+    files: Iterable[tuple[str, IO[bytes]]],
+    folder: str | Path,
+    *,
+    limits: Limits | None = None,
+    tables: bool = False,
+) -> tuple[Path, int]:
     """Write uploaded files (name as the user's computer gave it, open binary file) as `unpack` does; all or none.
 
+    Args:
+        files: Their names and content, read one by one.
+        folder: A new or empty folder.
+        limits: How many and how large.
+        tables: Keep tables beside the images and leave out what is neither; else only images are taken.
+
+    Returns:
+        The folder to load, and how many files were left out.
+
     Raises:
-        InputError: No file that can be used, too many of them, or names that lead outside.
+        InputError: Something that is not an image, too many files, or names that lead outside.
 
     Example:
         >>> from io import BytesIO
         >>> from tempfile import mkdtemp
-        >>> folder = keep([("normal/1.png", BytesIO(b"...")), ("nodule/2.png", BytesIO(b"..."))], mkdtemp())
+        >>> films = [("normal/1.png", BytesIO(b"...")), ("nodule/2.png", BytesIO(b"...")), ("a.pdf", BytesIO(b"..."))]
+        >>> folder, left_out = keep(films, mkdtemp(), tables=True)
+        >>> left_out
+        1
         >>> sorted(path.name for path in folder.iterdir())
         ['nodule', 'normal']
     """
     limits = limits or Limits()
     folder = Path(folder)
     _refuse_if_not_empty(folder)
-    names, written, total = _Names(limits), 0, 0
+    names, written, left_out, total = _Names(limits), 0, 0, 0
     with _all_or_nothing(folder) as target:
         for number, (name, source) in enumerate(files, start=1):
             if number > limits.members:
@@ -114,14 +135,27 @@ def keep(files: Iterable[tuple[str, IO[bytes]]], folder: str | Path, *, limits: 
             if safe is None:
                 continue
             total += _write(source, target / safe, most=limits.total_bytes - total)
-            written += 1
+            if is_image(target / safe) or (tables and safe.suffix.lower() in TABLE_SUFFIXES):
+                written += 1
+                continue
+            if not tables:
+                raise InputError(
+                    f"File {number} is not an image.", f"{_IMAGES}.", "Leave it out and choose the images again."
+                )
+            (target / safe).unlink()
+            left_out += 1
         if not written:
             raise InputError(
                 "The upload holds no file that can be used.",
-                "images (DICOM, NIfTI, PNG, JPEG or TIFF).",
+                f"{_IMAGES}.",
                 "Choose the images again; hidden files are left out.",
             )
-    return inner_folder(folder)
+    return inner_folder(folder), left_out
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file is one that easydl reads pixels from: by its name, DICOM by its first bytes."""
+    return is_raster(path) or is_nifti(path) or path.suffix.lower() == ".img" or is_dicom(path)
 
 
 def inner_folder(folder: Path) -> Path:
@@ -250,7 +284,7 @@ def _checked(infos: list[zipfile.ZipInfo], packed: int, limits: Limits) -> list[
     if not members:
         raise InputError(
             "The zip holds no file that can be used.",
-            "images (DICOM, NIfTI, PNG, JPEG or TIFF), a folder for each class.",
+            f"{_IMAGES}, a folder for each class.",
             "Look inside the zip and pack the folder that holds the images.",
         )
     total = sum(info.file_size for info, _ in members)

@@ -56,6 +56,12 @@ def field(at, kind: str, label: str):
     return next(one for one in at.get(kind) if one.label == label)
 
 
+def press(at, label: str):
+    next(button for button in at.button if button.label == label).click().run()
+    assert_calm(at)
+    return at
+
+
 def open_folder(at, folder: Path):
     at.text_input[0].set_value(str(folder))
     next(button for button in at.button if button.label == "Open the study").click()

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,9 +21,14 @@ ROOT = Path(__file__).parents[2]
 @dataclass
 class Served:
     url: str
+    """With its token."""
     workspace: Path
     process: subprocess.Popen[str]
     words: Path
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.url).port or 0
 
 
 def unused_port() -> int:
@@ -67,7 +73,7 @@ def wait_for_url(words: Path, process: subprocess.Popen[str], seconds: float = 9
         for line in words.read_text().splitlines():
             if line.startswith("easydl is open at "):
                 url = line.removeprefix("easydl is open at ")
-                with urllib.request.urlopen(f"{url}/_stcore/health", timeout=10) as answer:
+                with urllib.request.urlopen(url.replace("/?", "/_stcore/health?"), timeout=10) as answer:
                     assert answer.status == 200
                 return url
         time.sleep(0.2)

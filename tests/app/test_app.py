@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pages import EVIL, assert_calm, field, films, open_folder, text
+from pages import EVIL, assert_calm, field, films, open_folder, press, text
 from PIL import Image
 from run_folders import make_run
 
@@ -222,7 +222,8 @@ def test_what_cannot_be_read_can_be_read_otherwise_or_forgotten(session, home: P
     assert_calm(at)
     assert not at.error
     assert at.metric[0].value == "20"
-    next(button for button in at.button if button.label == "Forget this study").click().run()
+    press(at, "Forget this study")
+    press(at, "Yes, forget it")
     assert not list((home / "studies").iterdir())
     assert (folder / "films.csv").exists()
 
@@ -343,7 +344,8 @@ def test_forgetting_a_study_removes_its_copies(session, home: Path) -> None:
     at = session()
     at.file_uploader[0].set_value([("films.zip", packed.getvalue(), "application/zip")]).run()
     assert list(home.rglob("*planted_name*"))
-    next(button for button in at.button if button.label == "Forget this study").click().run()
+    press(at, "Forget this study")
+    press(at, "Yes, forget it")
     assert_calm(at)
     assert not list(home.rglob("*planted_name*"))
     assert "study" not in at.query_params
@@ -358,7 +360,7 @@ os.environ["EASYDL_WORKSPACE"] = {str(tmp_path / "workspace")!r}
 sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(__file__).parents[2])!r},
                 {str(Path(__file__).parents[2] / "app")!r}]
 from pathlib import Path
-from pages import EVIL, assert_calm, field, films, open_folder, text
+from pages import EVIL, assert_calm, field, films, open_folder, press, text
 from run_folders import make_run
 make_run(Path(os.environ["EASYDL_WORKSPACE"]) / "runs", "finished")
 from streamlit.testing.v1 import AppTest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from served import Served, serve
@@ -68,7 +70,7 @@ def page(browser: Browser, served: Served) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     page = context.new_page()
     page.set_default_timeout(2 * MINUTES)
-    own = (served.url, served.url.replace("http", "ws"), "data:", "blob:")
+    own = (f"http://127.0.0.1:{served.port}/", f"ws://127.0.0.1:{served.port}/", "data:", "blob:")
     page.on("request", lambda request: None if request.url.startswith(own) else outside.append(request.url))
     yield page
     context.close()
@@ -95,6 +97,18 @@ def upload(page: Page, served: Served, packed: Path) -> None:
     page.get_by_role("tab", name="Upload a zip").click()
     page.locator("[role=tabpanel]:visible input[type=file]").set_input_files(packed)
     expect(page.get_by_text("First images")).to_be_visible(timeout=MINUTES)
+
+
+def upload_folder(page: Page, served: Served, packed: Path) -> None:
+    folder = packed.with_suffix("")
+    with zipfile.ZipFile(packed) as content:
+        content.extractall(folder)
+    page.goto(served.url)
+    page.get_by_role("tab", name="Upload images").click()
+    page.locator("[role=tabpanel]:visible input[type=file]").set_input_files(folder / "chest")
+    expect(page.get_by_text("First images")).to_be_visible(timeout=MINUTES)
+    expect(page.get_by_test_id("stMetricValue").first).to_have_text("48")
+    assert list((served.workspace / "incoming").iterdir()) == [], "nothing stays on the way"
 
 
 def begin(page: Page, epochs: int) -> str:
@@ -134,6 +148,8 @@ def test_from_a_zip_to_a_model_a_report_and_heatmaps(page: Page, browser: Browse
     assert after["epoch"] >= before["epoch"]
     phone = browser.new_context().new_page()
     phone.goto(page.url)
+    expect(phone.get_by_text("opens only with the whole address")).to_be_visible()
+    phone.goto(f"{page.url}&{urlsplit(served.url).query}")
     expect(phone.get_by_role("heading", name="Train")).to_be_visible()
     expect(phone.get_by_text("tiny").first).to_be_visible()
     phone.context.close()
@@ -142,6 +158,8 @@ def test_from_a_zip_to_a_model_a_report_and_heatmaps(page: Page, browser: Browse
     page.get_by_role("button", name="Continue to Results").click()
     expect(page.get_by_role("heading", name=re.compile(r"AUC .*95% CI .* patients"))).to_be_visible()
     expect(page.get_by_role("cell", name="sensitivity", exact=True)).to_be_visible()
+    expect(page.get_by_text(re.compile(r"\d+ of \d+ answers differ from the reference"))).to_be_visible()
+    assert page.get_by_text(RESEARCH_USE).count() == 1, "once a page"
     page.get_by_role("button", name="Continue to Heatmaps").click()
     page.wait_for_function(
         "() => { const image = document.querySelector(\"img[alt^='Image 1: the original next to']\");"
@@ -161,6 +179,27 @@ def test_from_a_zip_to_a_model_a_report_and_heatmaps(page: Page, browser: Browse
     notebook = json.loads(download(page, "Download the notebook").read_text(encoding="utf-8"))
     assert any("easydl.fit" in "".join(cell["source"]) for cell in notebook["cells"])
     expect(page.get_by_text("easydl.classifier").first).to_be_visible()
+    use_on_a_new_case(page, served, films)
+
+
+def use_on_a_new_case(page: Page, served: Served, films: Path) -> None:
+    if importlib.util.find_spec("easydl.reporting.case_page") is None:
+        return
+    with zipfile.ZipFile(films) as content:
+        name = next(name for name in content.namelist() if name.startswith("chest/nodule/"))
+        (films.parent / "one.dcm").write_bytes(content.read(name))
+    page.get_by_role("link", name="Use on a new case").click()
+    page.locator("input[type=file]").set_input_files(films.parent / "one.dcm")
+    expect(page.get_by_role("button", name="Another case")).to_be_visible(timeout=4 * MINUTES)
+    assert page.get_by_test_id("stAlertContentError").count() == 0
+    expect(page.get_by_role("cell", name="nodule", exact=True)).to_be_visible()
+    page.wait_for_function(
+        "() => { const image = document.querySelector(\"img[alt^='Picture 1']\"); return image && image.naturalWidth > 100 }"
+    )
+    assert RESEARCH_USE in download(page, "Download this page").read_text(encoding="utf-8")
+    page.get_by_role("button", name="Another case").click()
+    expect(page.get_by_text("all files of one series")).to_be_visible()
+    assert list((served.workspace / "cases").iterdir()) == [], "the copies are gone"
 
 
 def download(page: Page, label: str) -> Path:
@@ -172,7 +211,7 @@ def download(page: Page, label: str) -> Path:
 
 @pytest.mark.everything
 def test_stop_ends_the_process_and_keeps_the_model(page: Page, served: Served, films: Path) -> None:
-    upload(page, served, films)
+    upload_folder(page, served, films)
     page.get_by_role("link", name="Train").click()
     another = page.get_by_role("button", name="Train another model")
     if another.is_visible():

@@ -7,6 +7,8 @@ import importlib.util
 import os
 import socket
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -14,18 +16,25 @@ from served import serve, unused_port
 
 from easydl import launch
 from easydl.errors import RESEARCH_USE, MissingPackageError, RunError
+from easydl.workspace.door import CLOSED
 
 
-def websocket_status(port: int, host: str) -> int:
+def websocket_status(port: int, host: str, query: str) -> int:
     """The HTTP status with which the app answers a WebSocket handshake under a host name."""
     key = base64.b64encode(b"0123456789abcdef").decode()
     request = (
-        f"GET /_stcore/stream HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: "
+        f"GET /_stcore/stream?{query} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: "
         f"Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(request.encode())
         return int(connection.recv(200).split()[1])
+
+
+def put(port: int, path: str, headers: dict[str, str]) -> str:
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=b"film", method="PUT", headers=headers)
+    with urllib.request.urlopen(asked, timeout=10) as answer:
+        return answer.read().decode()
 
 
 def test_the_app_is_served_on_this_computer_only_and_closes_quietly(tmp_path: Path) -> None:
@@ -34,14 +43,32 @@ def test_the_app_is_served_on_this_computer_only_and_closes_quietly(tmp_path: Pa
         taken.bind(("127.0.0.1", port))
         taken.listen()
         with serve(tmp_path / "workspace", port) as served:
-            other = int(served.url.rsplit(":", 1)[1])
+            other, query = served.port, served.url.partition("?")[2]
             assert other != port
             words = served.words.read_text()
             assert f"Port {port} is in use by another program; the app takes {other} instead." in words
             assert RESEARCH_USE in words
-            assert websocket_status(other, f"127.0.0.1:{other}") == 101
-            assert websocket_status(other, f"localhost:{other}") == 101
-            assert websocket_status(other, "evil.example") == 403
+            assert websocket_status(other, f"127.0.0.1:{other}", query) == 101
+            assert websocket_status(other, f"localhost:{other}", query) == 101
+            assert websocket_status(other, "evil.example", query) == 403
+            assert websocket_status(other, f"127.0.0.1:{other}", "") == 403, "no token"
+            assert len(query.removeprefix("token=")) > 40
+            file = f"/easydl/arriving/{'0' * 32}/0"
+            for method, path in (
+                ("GET", "/"),
+                ("PUT", "/_stcore/upload_file/a/b"),
+                ("GET", "/_stcore/health"),
+                ("PUT", file),
+            ):
+                asked = urllib.request.Request(f"http://127.0.0.1:{other}{path}", method=method)
+                with pytest.raises(urllib.error.HTTPError) as refused:
+                    urllib.request.urlopen(asked, timeout=10)
+                assert refused.value.code == 403
+                assert CLOSED in refused.value.read().decode()
+            with pytest.raises(urllib.error.HTTPError, match="403"):  # as a form of another page would send it
+                put(other, f"{file}?{query}", {})
+            assert put(other, f"{file}?{query}", {"X-Easydl": "1"}) == "kept"
+            assert (served.workspace / "incoming" / ("0" * 32) / "0").read_bytes() == b"film"
     assert served.process.returncode == 0
     closing = served.words.read_text()
     assert "easydl is closed." in closing
@@ -64,7 +91,7 @@ def test_the_command_keeps_the_app_private_and_calm() -> None:
     ):
         assert option in words
     assert not any("enableXsrfProtection" in word or "enableCORS" in word for word in words)
-    assert Path(words[4]).name == "main.py"
+    assert Path(words[4]).name == "serve.py"
 
 
 def test_every_option_is_one_that_streamlit_knows() -> None:

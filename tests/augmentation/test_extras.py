@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import keras_cv
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from easydl import augmentation
-from easydl.augmentation import mixing
+from easydl.augmentation import catalogue, mixing
 from easydl.augmentation.extras import cutmix, cutout, gridmask, mixup, randaugment
 from easydl.errors import InputError, MissingPackageError
 
@@ -282,6 +283,14 @@ def test_without_keras_cv_the_message_says_what_to_install(monkeypatch):
     augmenter("chest_xray+mixup+gridmask")(batch(4), targets=np.eye(4, dtype=np.float32))
     monkeypatch.undo()
     assert mixing.layers()
+
+
+def test_an_extra_whose_library_is_missing_is_not_offered(monkeypatch):
+    study = SimpleNamespace(dimension=2, units="0-255", task="classification")
+    offered = set(augmentation.presets(study)["name"])
+    assert {"randaugment", "cutout", "cutmix", "mixup", "gridmask"} <= offered
+    monkeypatch.setattr(catalogue, "find_spec", lambda name: None)
+    assert offered - set(augmentation.presets(study)["name"]) == {"randaugment", "cutout", "cutmix"}
 
 
 def test_equalisation_does_not_warn_of_its_loop(capfd):

@@ -30,6 +30,11 @@ def test_suggestions_are_careful(make):
     assert suggested(channels=3, path="isic2019/1.jpg")[0] == "dermoscopy"
     assert suggested(channels=3, path="camelyon/1.png")[0] == "histology"
     assert suggested(channels=3, path="nuclei/1.png")[0] == "microscopy"
+    assert suggested(channels=3, path="diabetic_retinopathy/1.png")[0] == "fundus"
+    for channels in (1, 3):
+        for path in ("breast ultrasound/benign (1).png", "Dataset_BUSI_with_GT/1.png", "sonography/1.jpg"):
+            assert suggested(channels=channels, path=path)[0] == "ultrasound", path
+    assert suggested(path="business/1.png")[0] == "chest_xray"
     for name, sentence in (
         suggested(),
         suggested(channels=3),

@@ -203,8 +203,8 @@ def test_safe_names_hold_for_any_text() -> None:
 
 def test_uploaded_files_are_kept_under_the_same_rules(tmp_path: Path) -> None:
     names = ["up/normal/1.png", "up/nodule/1.png", "up/.DS_Store"]
-    got = keep([(name, io.BytesIO(PNG)) for name in names], tmp_path / "kept")
-    assert got.name == "up"
+    got, left_out = keep([(name, io.BytesIO(PNG)) for name in names], tmp_path / "kept")
+    assert (got.name, left_out) == ("up", 0)
     assert files(got) == {"normal/1.png", "nodule/1.png"}
     for name, word in (("../1.png", "outside"), ("a.zip", "archive"), (".hidden", "no file")):
         with pytest.raises(InputError, match=word):
@@ -215,6 +215,30 @@ def test_uploaded_files_are_kept_under_the_same_rules(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="larger than allowed"):
         keep([("1.png", io.BytesIO(PNG))], tmp_path / "other", limits=Limits(total_bytes=10))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["kept"]
+
+
+DICOM = b"\0" * 128 + b"DICM" + b"..."
+
+
+@pytest.mark.parametrize("name", ["letter.pdf", "films.csv", "run.exe", "notes", "page.html", "1.png.js"])
+def test_loose_files_are_images_or_refused_by_their_number(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="File 2 is not an image") as caught:
+        keep([("1.png", io.BytesIO(PNG)), (name, io.BytesIO(b"%PDF-1.7 anything"))], tmp_path / "kept")
+    assert name not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_images_are_known_by_their_name_and_dicom_by_its_first_bytes(tmp_path: Path) -> None:
+    names = ["1.JPG", "2.nii.gz", "3.hdr", "3.img", "4.tiff", "IM000005", "1.2.840.10008.6", "7.dcm"]
+    folder, left_out = keep([(name, io.BytesIO(DICOM)) for name in names], tmp_path / "kept")
+    assert (len(files(folder)), left_out) == (8, 0)
+
+
+def test_a_folder_keeps_images_and_tables_and_counts_the_rest(tmp_path: Path) -> None:
+    names = ["up/a/1.png", "up/b/2.png", "up/films.csv", "up/letter.pdf", "up/a/notes.docx"]
+    folder, left_out = keep([(name, io.BytesIO(PNG)) for name in names], tmp_path / "kept", tables=True)
+    assert files(folder) == {"a/1.png", "b/2.png", "films.csv"}
+    assert left_out == 2
 
 
 def test_the_examples_run() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import io
 import json
-import os
 import stat
 import sys
 import time
@@ -18,13 +17,14 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from easydl import processes
 from easydl import runs as pipeline
 from easydl.errors import InputError, RunError
 from easydl.fileio import locked
 from easydl.options import LoadOptions
 from easydl.reporting import RunRecord, progress
 from easydl.reporting.reproduce import command, python
-from easydl.workspace import Workspace, choices, columns_of
+from easydl.workspace import Workspace, columns_of
 
 
 def png(seed: int) -> bytes:
@@ -153,7 +153,7 @@ def slow_start(begun: list[Path]):
     def start(config, folder):
         time.sleep(0.2)
         config.save(folder)
-        status = {"state": "running", "pid": os.getpid(), "started": "2026-01-01T00:00:00+00:00"}
+        status = {"state": "running", **processes.this(), "started": "2026-01-01T00:00:00+00:00"}
         (folder / "status.json").write_text(json.dumps(status))
         begun.append(folder)
         return 1
@@ -221,30 +221,6 @@ def test_a_wrong_way_of_reading_is_refused(home: Workspace, tmp_path: Path) -> N
     with pytest.raises(RunError, match="task"):
         home.studies.open(films(tmp_path / "films"), task="guess")
     assert home.studies.all() == []
-
-
-def test_the_choices_fit_the_study(tmp_path: Path, monkeypatch) -> None:
-    class Films:
-        task, dimension = "classification", 2
-
-        def __len__(self) -> int:
-            return 80
-
-    monkeypatch.setenv("EASYDL_WEIGHTS", str(tmp_path))
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    found = {choice.name: choice for choice in choices(Films())}  # type: ignore[arg-type]
-    assert next(iter(found)) == "tiny"
-    assert found["tiny"].weights == "none"
-    assert found["mobilenet_025"].weights == "download"
-    assert not {"unet", "unet3d", "tiny3d"} & set(found)
-    assert found["tiny"].small and not found["tiny"].advice
-    assert found["resnet18"].advice.endswith("tiny is smaller and may do better.")
-    assert not found["vgg16"].small
-    (tmp_path / "mobilenet_2_5_224_tf_no_top.h5").write_bytes(b"weights")
-    assert {c.name: c.weights for c in choices(Films())}["mobilenet_025"] == "here"  # type: ignore[arg-type]
-    Films.task, Films.dimension = "segmentation", 3
-    volumes = {choice.name for choice in choices(Films())}  # type: ignore[arg-type]
-    assert "unet3d" in volumes and not {"unet", "tiny", "tiny3d"} & volumes
 
 
 CONFIG = {

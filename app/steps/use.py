@@ -1,0 +1,142 @@
+"""Use on a new case: one image or series, the model's answer, and whether the case is like those it learnt from."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import streamlit as st
+from arriving import arrived_files, files_place
+from shared import (
+    choose_run,
+    duration,
+    guarded,
+    heading,
+    needs,
+    plain,
+    recall,
+    remember,
+    show_error,
+    show_table,
+    show_verdict,
+    workspace,
+)
+
+from easydl.workspace import Case
+
+EVERY_SECONDS = 1
+
+
+def choose_model() -> Path | None:
+    """A model file that was typed, else that of a run; None when there is none."""
+    with st.expander("A model file from elsewhere"):
+        typed = st.text_input("Model file", placeholder="/home/me/models/chest.keras", key="model-file")
+    if typed.strip():
+        return workspace().cases.model(typed)
+    run = choose_run()
+    if run is None:
+        return None
+    model = run.file("model.keras")
+    if model is None:
+        state = "It is still in progress." if run.running else "It ended before a model was kept."
+        needs(f"This run has no model to use. {state}", "train")
+    return model
+
+
+def ask(model: Path) -> None:
+    """Where the case's files are dropped; the work begins at once."""
+    turn = st.session_state.get("case-turn", 0)
+    arrived = files_place(f"case-{turn}", "One image, or all files of one series (or a zip of them)")
+    st.caption("The files are copied into the workspace on this computer, and deleted with the case.")
+    if arrived:
+        st.session_state["case-turn"] = turn + 1  # an empty place afterwards
+        with st.spinner("Keeping the files"), arrived_files(arrived) as files:
+            case = workspace().cases.begin(model, files)
+        remember("case", case.id)
+        st.rerun()
+    ended = [case for case in workspace().cases.all() if case.state != "running"]
+    if ended and st.button(f"Delete earlier cases ({len(ended)})", type="tertiary", icon=":material/delete:"):
+        for case in ended:
+            workspace().cases.remove(case.id)
+        st.rerun()
+
+
+@st.fragment(run_every=EVERY_SECONDS)
+def watch(case_id: str) -> None:
+    """The case while the model is at work on it."""
+    with guarded("Use"):
+        recall()
+        case = workspace().cases.one(case_id)
+        if case.state != "running":
+            st.rerun()
+        st.markdown(f":material/progress_activity: Asking the model: {duration(case.seconds)} so far")
+        st.caption("Most of the first minute goes into starting. You may refresh: this address finds the case again.")
+        if st.button("Stop", icon=":material/stop_circle:"):
+            workspace().cases.stop(case_id)
+            st.rerun()
+
+
+def show_answer(case: Case) -> None:
+    """What came of it: first what speaks against the answer, then the answer."""
+    for sentence in case.unlike:
+        st.warning(f"**Unlike the training images.** {plain(sentence)}", icon=":material/warning:")
+    st.subheader("Mask" if case.volumes else f"Answer: {plain(case.found.get('answer', ''))}", anchor=False)
+    if case.threshold:
+        st.markdown(plain(case.threshold))
+    if case.found.get("reference"):
+        st.markdown(f"Reference: {plain(case.found['reference'])}")
+    if not case.scores.empty:
+        show_table(case.scores, "The score of each class", width="content")
+    for line in case.volumes:
+        st.markdown(f"**{plain(line)}**")
+    if case.verdict:
+        show_verdict(case.verdict["level"])
+        st.markdown(plain(case.verdict["sentence"]))
+    for number, path in enumerate(case.images, start=1):
+        st.image(str(path), width="stretch", alt=f"Picture {number}: the case with its heatmap or mask")
+    for note in case.notes:
+        st.caption(plain(note))
+    if case.page is not None:
+        st.download_button(
+            "Download this page",
+            data=partial(case.page.open, "rb"),
+            file_name="case.html",
+            mime="text/html",
+            on_click="ignore",
+        )
+
+
+def show_case(case: Case) -> None:
+    """A case in any state, and the way to the next one."""
+    if case.state == "running":
+        watch(case.id)
+        return
+    if case.state == "finished":
+        show_answer(case)
+    elif case.state == "stopped":
+        st.info("Stopped by you.", icon=":material/stop_circle:")
+    else:
+        error = case.status.get("error") or {}
+        show_error(
+            error.get("found") or "The work on this case ended before there was an answer.",
+            error.get("expected") or "a process that runs to its end.",
+            error.get("do") or f"Try it again. The details are in {case.folder / 'log.txt'}.",
+        )
+    if st.button("Another case", type="primary", help="This case is removed: its files and what came of it."):
+        workspace().cases.remove(case.id)
+        remember("case", None)
+        st.rerun()
+
+
+heading("use", "One new image or series: what the model says, and whether it has learnt from images like it.")
+chosen = st.session_state.get("case")
+case = workspace().cases.find(str(chosen)) if chosen else None
+if case is not None:
+    show_case(case)
+else:
+    if chosen:
+        st.info("This case is not here any more.", icon=":material/info:")
+        remember("case", None)
+    model = choose_model()
+    if model is not None:
+        ask(model)

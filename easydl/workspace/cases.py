@@ -1,0 +1,240 @@
+"""New cases: kept while they are looked at, and put to a model in a process of their own. It loads no TensorFlow."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from easydl import processes
+from easydl.errors import InputError, RunError
+from easydl.fileio import write_text
+from easydl.reporting import progress
+from easydl.workspace.studies import typed_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_ID = re.compile(r"[0-9a-f]{16}")
+REQUEST, RESULT = "request.json", "result"
+
+
+@dataclass
+class Case:
+    """A case that was put to a model: how far it has come, and what came of it.
+
+    Attributes:
+        folder: Its folder in the workspace.
+    """
+
+    folder: Path
+
+    @property
+    def id(self) -> str:
+        """The folder's name, by which a browser finds it again."""
+        return self.folder.name
+
+    @cached_property
+    def status(self) -> dict[str, Any]:
+        """Its ``status.json``, as that of a run: state, started, error."""
+        return progress.status(self.folder)
+
+    @property
+    def state(self) -> str:
+        """``running``, ``finished``, ``stopped``, ``failed`` or ``interrupted``."""
+        return str(self.status["state"])
+
+    @property
+    def seconds(self) -> float:
+        """Since it was begun."""
+        return progress.seconds(self.status) or 0.0
+
+    @cached_property
+    def found(self) -> dict[str, Any]:
+        """``case.json`` as `easydl.reporting.case_page` writes it; empty before."""
+        try:
+            content = json.loads((self.folder / RESULT / "case.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    @property
+    def page(self) -> Path | None:
+        """The page of the case that can be taken away."""
+        path = self.folder / RESULT / "case.html"
+        return path if path.is_file() else None
+
+    @property
+    def images(self) -> list[Path]:
+        """Its pictures, of those that lie in its folder."""
+        folder = self.folder / RESULT
+        paths = [folder / str(name) for name in self.found.get("images") or ()]
+        return [path for path in paths if path.parent == folder and path.is_file()]
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """One row a class: its score, and the threshold from which on it is called; empty for a segmentation."""
+        import pandas as pd
+
+        given, threshold = self.found.get("probabilities"), self.found.get("threshold")
+        rows = []
+        for name, score in (given if isinstance(given, dict) else {}).items():
+            own = threshold.get(name) if isinstance(threshold, dict) else None
+            rows.append({"class": name, "score": _text(score), "called from": _text(own)})
+        table = pd.DataFrame(rows)
+        return table if isinstance(threshold, dict) else table.drop(columns="called from", errors="ignore")
+
+    @property
+    def threshold(self) -> str:
+        """From which score on the second of two classes is called, as a sentence; else nothing."""
+        threshold, classes = self.found.get("threshold"), list(self.found.get("probabilities") or ())
+        if not isinstance(threshold, int | float) or len(classes) != 2:
+            return ""
+        return f"{classes[1]} is called from a score of {_text(threshold)} on."
+
+    @property
+    def volumes(self) -> list[str]:
+        """Each structure of the mask with its volume."""
+        given = self.found.get("volumes_ml")
+        return [f"{name}: {_text(ml, '.1f')} mL" for name, ml in (given if isinstance(given, dict) else {}).items()]
+
+    @property
+    def verdict(self) -> dict[str, str]:
+        """Whether to believe the heatmap: ``level`` and ``sentence``; empty without a heatmap."""
+        given = self.found.get("verdict")
+        if isinstance(given, dict):
+            return {key: str(given.get(key) or "") for key in ("level", "sentence")}
+        level, _, sentence = str(given or "").partition(":")
+        return {"level": level.strip().upper(), "sentence": sentence.strip()} if level else {}
+
+    @property
+    def unlike(self) -> list[str]:
+        """What tells it from the training images, as sentences."""
+        return self._sentences("unlike")
+
+    @property
+    def notes(self) -> list[str]:
+        """What must be read with the answer."""
+        return self._sentences("notes")
+
+    def _sentences(self, key: str) -> list[str]:
+        given = self.found.get(key)
+        return [str(sentence) for sentence in given] if isinstance(given, list) else []
+
+
+class Cases:
+    """The cases of one workspace, one folder each; their images are copies that `remove` deletes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def begin(self, model: Path, files: Iterable[tuple[str, IO[bytes]]]) -> Case:
+        """Keep one image or the files of one series (also as one zip), and put them to a model.
+
+        Raises:
+            InputError: Nothing that can be used; nothing is left behind.
+        """
+        from easydl.workspace.uploads import keep, unpack
+
+        given = iter(files)
+        first = next(given, None)
+        if first is None:
+            raise InputError("No file was given.", "one image, or the files of one series.", "Choose the files again.")
+        home = self.folder / secrets.token_hex(8)
+        home.mkdir(parents=True, mode=0o700)
+        try:
+            if first[0].lower().endswith(".zip"):
+                packed = home / "given.zip"
+                with open(packed, "wb") as copy:
+                    shutil.copyfileobj(first[1], copy)
+                source = unpack(packed, home / "files")
+                packed.unlink()
+            else:
+                source, _ = keep(chain([first], given), home / "files")
+            inside = list(source.iterdir())
+            request = {"model": str(model.resolve()), "source": str(inside[0] if len(inside) == 1 else source)}
+            write_text(home / REQUEST, json.dumps(request))
+            self._start(home)
+        except BaseException:
+            shutil.rmtree(home, ignore_errors=True)
+            raise
+        return Case(home)
+
+    def _start(self, home: Path) -> None:
+        with open(os.open(home / "log.txt", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), "ab") as log:
+            child = subprocess.Popen(
+                command(home), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=home,
+                env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            )  # fmt: skip
+        noted = {"pid": child.pid, "pid_started": processes.mark(child.pid)}
+        begun = {"state": "running", "started": datetime.now(UTC).isoformat(), **noted}
+        write_text(home / "status.json", json.dumps(progress.EMPTY | begun))
+
+    def all(self) -> list[Case]:
+        """The cases that are kept."""
+        if not self.folder.is_dir():
+            return []
+        return [Case(place) for place in self.folder.iterdir() if (place / REQUEST).is_file()]
+
+    @staticmethod
+    def model(typed: str) -> Path:
+        """The model file that a person typed or pasted.
+
+        Raises:
+            InputError: There is no such file.
+        """
+        path = typed_path(typed)
+        if path is None or not path.is_file():
+            raise InputError(
+                "There is no model file at this path.",
+                "the full path of a file that ends in .keras.",
+                "Copy the path from the file manager and paste it here.",
+            )
+        return path
+
+    def find(self, case_id: str) -> Case | None:
+        """One case by its id, or None when it is not here."""
+        kept = _ID.fullmatch(case_id) and (self.folder / case_id / REQUEST).is_file()
+        return Case(self.folder / case_id) if kept else None
+
+    def one(self, case_id: str) -> Case:
+        """One case by its id.
+
+        Raises:
+            RunError: It is not here.
+        """
+        case = self.find(case_id)
+        if case is None:
+            raise RunError("This case is not here any more.", "a case that was not removed.", "Choose its files again.")
+        return case
+
+    def stop(self, case_id: str) -> None:
+        """End the work on a case."""
+        case = self.one(case_id)
+        if processes.end(case.status["pid"], case.status["pid_started"]):
+            write_text(case.folder / "status.json", json.dumps(case.status | {"state": "stopped"}))
+
+    def remove(self, case_id: str) -> None:
+        """Delete a case: the copies of its images and what came of it."""
+        self.stop(case_id)
+        shutil.rmtree(self.folder / case_id)
+
+
+def command(home: Path) -> list[str]:
+    """The process that puts a case to its model."""
+    return [sys.executable, "-m", "easydl.workspace.case_process", str(home)]
+
+
+def _text(value: Any, form: str = ".2f") -> str:
+    return format(value, form) if isinstance(value, int | float) else str(value or "")
