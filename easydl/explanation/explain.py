@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from easydl.errors import InputError
+from easydl.errors import InputError, unknown_name
 from easydl.explanation.checks import upsampled
 from easydl.explanation.gradcam import network_of
 from easydl.explanation.heatmap import Heatmap
@@ -73,14 +73,10 @@ def saliency(
         arXiv:2409.20287; Zeiler and Fergus 2014, arXiv:1311.2901.
     """
     if method not in METHODS:
-        raise InputError(
-            f"`method` must be one of {METHODS}. Received: method={method!r}.",
-            " or ".join(METHODS) + ".",
-            'Use method="gradcam".',
-        )
+        raise unknown_name(f"`method` is {method!r}.", method, METHODS)
     model, metadata = open_model(model)
-    scan, encoded, notes = _image(model, metadata, source, row, covariates)
     head, index = head_of(metadata, target)
+    scan, encoded, notes = _image(model, metadata, source, row, covariates)
     shown = _shown(model, metadata, scan, index)
     network = network_of(model, shown.size, head.name)
     network.set_covariates(encoded)

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from easydl import networks
-from easydl.errors import RESEARCH_USE, InputError, ModelError
+from easydl.errors import RESEARCH_USE, InputError, ModelError, unknown_name
 from easydl.fileio import sha256
 from easydl.images import Scan, prepare
 from easydl.networks import metadata_of, save_model
@@ -211,10 +211,12 @@ def cascade(find_organ: Any, find_lesion: Any, *, organ: str | int | None = None
     elif isinstance(organ, int) and not isinstance(organ, bool) and 1 <= organ < len(classes):
         organs = (classes[organ],)
     else:
-        raise InputError(
+        raise unknown_name(
             f"`organ` is {organ!r}.",
-            f"one of {', '.join(map(repr, classes[1:]))}, or its index.",
-            "Correct it, or leave it out.",
+            organ,
+            classes[1:],
+            do="Correct it, or leave it out.",
+            expected="one of {}, or its index.",
         )
     is_number = isinstance(margin_mm, int | float) and not isinstance(margin_mm, bool)
     if not is_number or not 0 <= margin_mm <= MAX_MARGIN_MM:

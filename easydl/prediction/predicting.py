@@ -16,6 +16,7 @@ from easydl.networks.metadata import ModelMetadata
 from easydl.options import SegmentationOptions, documented
 from easydl.prediction.calling import check_dimension, compiled
 from easydl.prediction.cascades import open_model, predict_mask
+from easydl.prediction.covariates import case_covariates
 from easydl.prediction.image_results import Reconstruction, Segmentation
 from easydl.prediction.image_to_image import reconstruct
 from easydl.prediction.results import Predictions
@@ -70,6 +71,7 @@ def predict(
     model, metadata = open_model(model)
     task = Task(metadata.task)
     options = mask_options(task, mirror=mirror, largest_component=largest_component, fill_holes=fill_holes)
+    case_covariates(metadata, covariates)  # a wrong name is refused before an image is read
     source = as_source(source, metadata)
     if not task.per_pixel:
         table = predict_image if isinstance(source, Scan) else predict_study

@@ -18,7 +18,7 @@ from easydl.errors import RESEARCH_USE, EasyDLError, InputError, LeakageError, S
 from easydl.fileio import csv_text, write_status, write_text
 from easydl.options import FitOptions, LoadOptions, ModelOptions, SplitOptions
 from easydl.reporting.record import PARTS
-from easydl.runs.config import RunConfig
+from easydl.runs.config import RunConfig, check_study
 from easydl.runs.folder import locked
 from easydl.tasks import Task
 
@@ -146,7 +146,9 @@ class _Pipeline:
     def _load(self) -> Any:
         from easydl.studies import load
 
-        return load(self.config.source, **self.config.arguments(LoadOptions))
+        study = load(self.config.source, **self.config.arguments(LoadOptions))
+        check_study(self.config, study)
+        return study
 
     def _write_split(self, study: Any, parts: tuple[Any, ...]) -> None:
         from easydl.studies.plots import counts, ranges

@@ -15,13 +15,12 @@ import numpy as np
 from easydl.augmentation import preset as find_preset
 from easydl.augmentation import suggest
 from easydl.errors import InputError
-from easydl.images.resampling import NORMALISE
 from easydl.networks import attach, metadata_of
 from easydl.networks.metadata import ModelMetadata
 from easydl.options import FitOptions, documented
 from easydl.studies import Study
 from easydl.tasks import Task
-from easydl.training.argument_checks import check_datasets, check_options, check_parts
+from easydl.training.argument_checks import check_datasets, check_names, check_options, check_parts
 from easydl.training.plan import Plan, Settings, described_task
 from easydl.traps import refuse_leakage
 
@@ -103,6 +102,7 @@ def fit(
             "Use train, val, test = study.split(seed=0).",
         )
     task = Task(metadata.task)
+    check_names(metadata, train, given)
     check_options(metadata, fine_tune, class_weight)
     check_parts(metadata, train, val)
     overrides = refuse_leakage(train, val, override)
@@ -174,8 +174,6 @@ def _with_values_and_grid(
     model: Any, metadata: ModelMetadata, train: Study, normalise: str, spacing_mm: Sequence[float] | None
 ) -> ModelMetadata:
     """The metadata with the user's choice of values and grid, which every later prediction follows."""
-    if normalise not in NORMALISE:
-        raise InputError(f"normalise={normalise!r} is not known.", f"one of {', '.join(NORMALISE)}.", "Choose one.")
     if normalise == "z-score" and train.units == "HU":
         raise InputError(
             'normalise="z-score" was asked for CT.',
