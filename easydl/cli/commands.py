@@ -80,6 +80,7 @@ def evaluate(
     """Test a model on a study it has not seen: every number with n and a 95% interval."""
     import easydl
 
+    _check_paths(model, source)
     study = easydl.load(source, **options.model_dump())
     metrics = easydl.evaluate(easydl.load_model(model), study, seed=seed, **masks.model_dump())
     text = "\n".join([metrics.table.to_string(index=False), *metrics.notes])
@@ -101,6 +102,7 @@ def predict(
     """Apply a model: a table of probabilities or values, or a mask on the source grid."""
     import easydl
 
+    _check_paths(model, source)
     prediction = easydl.predict(
         easydl.load_model(model), source, covariates=_covariates(covariate), **masks.model_dump()
     )
@@ -124,6 +126,7 @@ def saliency(
     """Show where a model looks, next to the original, with a verdict on whether to believe it."""
     import easydl
 
+    _check_paths(model, source)
     heatmap = easydl.saliency(
         easydl.load_model(model), source, method=method, target=target, covariates=_covariates(covariate)
     )
@@ -269,6 +272,15 @@ def _new_folder(model: str) -> Path:
     from easydl.runs import new_folder
 
     return new_folder(workspace(), model)
+
+
+def _check_paths(model: Path, source: str) -> None:
+    """What is wrong with the paths is said at once: TensorFlow takes seconds to load."""
+    from easydl._tf import load_tensorflow_for_a_command
+    from easydl.prediction.cascades import check_paths
+
+    check_paths(model, source)
+    load_tensorflow_for_a_command()
 
 
 def _covariates(texts: list[str] | None) -> dict[str, str] | None:

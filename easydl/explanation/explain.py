@@ -11,7 +11,6 @@ import pandas as pd
 
 from easydl.errors import InputError, unknown_name
 from easydl.explanation.checks import upsampled
-from easydl.explanation.gradcam import network_of
 from easydl.explanation.heatmap import Heatmap
 from easydl.explanation.occlusion import occlusion
 from easydl.explanation.targets import head_of, target_of
@@ -19,7 +18,7 @@ from easydl.explanation.verdict import judge
 from easydl.images import Scan
 from easydl.networks.metadata import ModelMetadata
 from easydl.prediction import inputs
-from easydl.prediction.cascades import open_model
+from easydl.prediction.cascades import check_paths, open_model
 from easydl.prediction.covariates import case_covariates, covariate_notes, study_covariates
 from easydl.prediction.predicting import as_source
 from easydl.prediction.segmentation import segment_scan
@@ -74,9 +73,12 @@ def saliency(
     """
     if method not in METHODS:
         raise unknown_name(f"`method` is {method!r}.", method, METHODS)
+    check_paths(model, source)
     model, metadata = open_model(model)
     head, index = head_of(metadata, target)
     scan, encoded, notes = _image(model, metadata, source, row, covariates)
+    from easydl.explanation.gradcam import network_of  # loads TensorFlow, which a model brings with it
+
     shown = _shown(model, metadata, scan, index)
     network = network_of(model, shown.size, head.name)
     network.set_covariates(encoded)

@@ -15,7 +15,7 @@ from easydl.images import Scan, read
 from easydl.networks.metadata import ModelMetadata
 from easydl.options import SegmentationOptions, documented
 from easydl.prediction.calling import check_dimension, compiled
-from easydl.prediction.cascades import open_model, predict_mask
+from easydl.prediction.cascades import check_paths, open_model, predict_mask
 from easydl.prediction.covariates import case_covariates
 from easydl.prediction.image_results import Reconstruction, Segmentation
 from easydl.prediction.image_to_image import reconstruct
@@ -68,6 +68,7 @@ def predict(
     Example:
         >>> easydl.predict(model, "case.dcm").frame  # doctest: +SKIP
     """
+    check_paths(model, source)
     model, metadata = open_model(model)
     task = Task(metadata.task)
     options = mask_options(task, mirror=mirror, largest_component=largest_component, fill_holes=fill_holes)
