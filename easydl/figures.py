@@ -46,9 +46,13 @@ def figure_of(ax: Axes) -> Figure:
 
 def sign(figure: Figure, text: str = RESEARCH_USE) -> None:
     """Write the research-use sentence under a figure, in as many lines as its width asks for."""
+    figure.supxlabel(signed(figure, text), fontsize=7, color=GREY)
+
+
+def signed(figure: Figure, text: str = RESEARCH_USE) -> str:
+    """The sentence as `sign` writes it."""
     letters_per_inch = 17  # at 7 points
-    lines = textwrap.wrap(text, int(figure.get_figwidth() * letters_per_inch))
-    figure.supxlabel("\n".join(lines), fontsize=7, color=GREY)
+    return "\n".join(textwrap.wrap(text, int(figure.get_figwidth() * letters_per_inch)))
 
 
 def literal(text: str) -> str:

@@ -98,11 +98,16 @@ def predict(
     *,
     masks: SegmentationOptions,
     covariate: Covariate = None,
+    page: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write a page about one case here.")] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Write a page about one case, and show it.")] = False,
 ) -> None:
-    """Apply a model: a table of probabilities or values, or a mask on the source grid."""
+    """Apply a model: a table of probabilities or values, a mask on the source grid, or a page about one case."""
     import easydl
 
     _check_paths(model, source)
+    if page or open_page:
+        _show_case(model, source, page, open_page, covariates=_covariates(covariate), **masks.model_dump())
+        return
     prediction = easydl.predict(
         easydl.load_model(model), source, covariates=_covariates(covariate), **masks.model_dump()
     )
@@ -272,6 +277,19 @@ def _new_folder(model: str) -> Path:
     from easydl.runs import new_folder
 
     return new_folder(workspace(), model)
+
+
+def _show_case(model: Path, source: str, page: Path | None, browser: bool, **options: Any) -> None:
+    """Write the page of one case; its path is printed in any case, for a computer may have no display."""
+    import tempfile
+    import webbrowser
+
+    from easydl.reporting.case_page import case_page
+
+    written = case_page(model, source, page or tempfile.mkdtemp(prefix="easydl_case_"), **options).resolve()
+    typer.echo(f"Written: {written}\n{RESEARCH_USE}")
+    if browser and not webbrowser.open(written.as_uri()):
+        typer.echo("No browser could be opened here: open that file in one.")
 
 
 def _check_paths(model: Path, source: str) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from easydl.images import Scan
 
-DPI = 150
+DPI, BELOW = 150, "Rows of text below"
 _METHODS = {"occlusion": "occlusion", "gradcam": "Grad-CAM"}
 
 
@@ -76,11 +76,15 @@ class Heatmap:
         caption = Caption(
             title=f"{self.prediction()}\n{method}: what {'makes it larger' if task.is_value else 'speaks for it'}",
             level=self.verdict.level if self.verdict else "",
-            text=" ".join(
-                [self.verdict.sentence if self.verdict else "No test was run on this map (verdict=False).", *self.notes]
-            ),
+            text=self._text,
         )
         return draw(self.scan, self.array, caption, window=self.window, ax=ax)
+
+    @property
+    def _text(self) -> str:
+        """What stands below the figure."""
+        verdict = self.verdict.sentence if self.verdict else "No test was run on this map (verdict=False)."
+        return " ".join([verdict, *self.notes])
 
     def save(self, path: str | Path) -> Path:
         """Write the figure as PNG; a file that is there is replaced in one step.
@@ -121,8 +125,12 @@ class Heatmap:
         return f"<Heatmap of {shape} for {self.prediction()}; verdict {level}>"
 
     def _repr_png_(self) -> bytes:
+        from easydl.explanation.drawing import height_below
+
         buffer = io.BytesIO()
-        self.show().savefig(buffer, format="png", dpi=DPI)
+        # A page that has the verdict and the sentence as its own text may leave out so many rows at the foot.
+        facts = {"Comment": RESEARCH_USE, BELOW: str(round(height_below(self._text) * DPI))}
+        self.show().savefig(buffer, format="png", dpi=DPI, metadata=facts)
         return buffer.getvalue()
 
     def _repr_html_(self) -> str:

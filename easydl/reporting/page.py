@@ -71,7 +71,7 @@ def report(folder: str | os.PathLike[str], path: str | os.PathLike[str] | None =
 def page(record: RunRecord) -> str:
     """The page of a run, as HTML."""
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             research_use=RESEARCH_USE,
@@ -99,7 +99,8 @@ def page(record: RunRecord) -> str:
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """The templates of the pages."""
     return jinja2.Environment(
         loader=jinja2.PackageLoader("easydl.reporting"),
         autoescape=True,

@@ -18,6 +18,7 @@ from easydl.errors import InputError
 from easydl.networks import attach, metadata_of
 from easydl.networks.metadata import ModelMetadata
 from easydl.options import FitOptions, documented
+from easydl.prediction.likeness import likeness_of
 from easydl.studies import Study
 from easydl.tasks import Task
 from easydl.training.argument_checks import check_datasets, check_names, check_options, check_parts
@@ -166,6 +167,7 @@ def _record(train: Study, val: Study, plan: Plan) -> dict[str, Any]:
         "mirrors": list(plan.mirrors),
         "plan": list(plan.why),
         "fingerprint": fingerprint(train),
+        "likeness": likeness_of(train).model_dump(mode="json"),
         "keras": keras.version(),
     }
 
