@@ -29,6 +29,10 @@ class EasyDLError(Exception):
         self.found, self.expected, self.do = found, expected, do
         super().__init__(f"{found}\nExpected: {expected}\nWhat to do: {do}")
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows instead of sixty lines of traceback; a debugger and ``raise`` elsewhere are as ever."""
+        return str(self).splitlines()
+
 
 class InputError(EasyDLError, ValueError):
     """A file, a table or an argument that cannot be used as it is."""

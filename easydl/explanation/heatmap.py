@@ -37,6 +37,8 @@ class Heatmap:
         probability: What the model gives this class, 0..1; for a segmentation model the mean over the segmented pixels;
             for a regression the value.
         verdict: Whether to believe it; None when it was not tested.
+        reference: What the study's table says of this image; empty where it is not known.
+        right: Whether the answer is the reference; None for values, and where it is not known.
         method: ``"gradcam"`` or ``"occlusion"``.
         layer: The layer whose feature map was explained.
         task: The task of the model, or of the head.
@@ -54,6 +56,8 @@ class Heatmap:
     target: str
     probability: float
     verdict: Verdict | None = None
+    reference: str = ""
+    right: bool | None = None
     method: str = "gradcam"
     layer: str = ""
     task: str = "classification"
@@ -84,7 +88,12 @@ class Heatmap:
     def _text(self) -> str:
         """What stands below the figure."""
         verdict = self.verdict.sentence if self.verdict else "No test was run on this map (verdict=False)."
-        return " ".join([verdict, *self.notes])
+        known = [f"Reference: {self.reference}{self._judgement}."] if self.reference else []
+        return " ".join([*known, verdict, *self.notes])
+
+    @property
+    def _judgement(self) -> str:
+        return {True: "; the answer is right", False: "; the answer is wrong", None: ""}[self.right]
 
     def save(self, path: str | Path) -> Path:
         """Write the figure as PNG; a file that is there is replaced in one step.
@@ -110,6 +119,7 @@ class Heatmap:
             "probability": None if is_value else float(self.probability),
             "verdict": None if self.verdict is None else self.verdict.to_dict(),
             **({"value": float(self.probability)} if is_value else {}),
+            **({"reference": self.reference, "right": self.right} if self.reference else {}),
             **({"notes": list(self.notes)} if self.notes else {}),
         }
 

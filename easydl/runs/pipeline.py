@@ -18,6 +18,7 @@ from easydl.errors import RESEARCH_USE, EasyDLError, InputError, LeakageError, S
 from easydl.fileio import csv_text, write_status, write_text
 from easydl.options import FitOptions, LoadOptions, ModelOptions, SplitOptions
 from easydl.reporting.record import PARTS
+from easydl.runs.cases import cases_to_show
 from easydl.runs.config import RunConfig, check_study
 from easydl.runs.folder import locked
 from easydl.tasks import Task
@@ -233,13 +234,11 @@ class _Pipeline:
 
     def _explain(self, model: Any, test: Any) -> None:
         index = []
-        rows = _spread(test)[: self.config.heatmaps]
-        tasks = list(test.heads) or [""]
-        for number, row in enumerate(rows):
+        chosen = cases_to_show(test, self._predictions, self.config.heatmaps)
+        for number, (row, head) in enumerate(chosen):
             self.go_on()
-            # Several tasks take turns.
-            index.append(self._heatmap(model, test, row, number, tasks[number % len(tasks)]))
-            self.status(message=f"Heatmap {number + 1} of {len(rows)}")
+            index.append(self._heatmap(model, test, row, number, head))
+            self.status(message=f"Heatmap {number + 1} of {len(chosen)}")
         write_text(self.folder / "heatmaps" / "index.json", json.dumps(index, indent=1))
 
     def _heatmap(self, model: Any, test: Any, row: int, number: int, head: str) -> dict[str, Any]:
@@ -288,23 +287,6 @@ class _Pipeline:
             "research_use": RESEARCH_USE,
         }
         write_text(self.folder / "run.json", json.dumps(facts, indent=1))
-
-
-def _spread(test: Any) -> list[int]:
-    """Rows of a test set such that the first of them are of different classes, or values far apart."""
-    import pandas as pd
-
-    task, labels = test.schema.stratified_by(test.frame)
-    labels = labels.reset_index(drop=True)
-    if Task(task).has_masks or not len(labels):
-        return list(range(len(test)))
-    if Task(task).is_value:
-        order = pd.to_numeric(labels).sort_values(kind="stable").index
-        # The lowest, the highest, the middle, then the quarters: always the middle of the widest gap.
-        places = [0.0, 1.0, *((2 * k + 1) / 2**depth for depth in range(1, 8) for k in range(2 ** (depth - 1)))]
-        chosen = [int(order[round(place * (len(order) - 1))]) for place in places]
-        return list(dict.fromkeys([*chosen, *map(int, order)]))
-    return [int(row) for row in labels.groupby(labels).cumcount().sort_values(kind="stable").index]
 
 
 def build(config: RunConfig, study: Any) -> Any:
