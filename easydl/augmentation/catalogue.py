@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import pandas as pd
 
 from easydl.augmentation.artefacts import bias_field, colour, ghosting, motion, speckle, stain
 from easydl.augmentation.definition import Preset
-from easydl.augmentation.extras import cutmix, cutout, gridmask, mixup, randaugment
+from easydl.augmentation.extras import KERAS_CV, cutmix, cutout, gridmask, mixup, randaugment
 from easydl.augmentation.operations import (
     brightness,
     contrast,
@@ -188,7 +189,7 @@ def presets(study: Any = None) -> pd.DataFrame:
     """All augmentation presets and extras, one a row.
 
     Args:
-        study: A `Study`, to leave out the extras that cannot work with its images and its task.
+        study: A `Study`, to leave out the extras that cannot work with its images, its task or what is installed.
 
     Returns:
         Columns ``name``, ``kind`` (``"preset"`` or ``"extra"``), ``for what``, ``what it does`` and ``anatomy rule``.
@@ -198,7 +199,7 @@ def presets(study: Any = None) -> pd.DataFrame:
         >>> list(table["name"][table["kind"] == "extra"])
         ['mixup', 'cutmix', 'cutout', 'gridmask', 'randaugment']
     """
-    everything = {**_PRESETS, **_EXTRAS}
+    everything = {name: one for name, one in {**_PRESETS, **_EXTRAS}.items() if _is_installed(name)}
     if study is not None:
         everything = {name: one for name, one in everything.items() if _works(one, study)}
     return pd.DataFrame(
@@ -210,6 +211,10 @@ def presets(study: Any = None) -> pd.DataFrame:
             "anatomy rule": [" ".join(preset.rules) for preset in everything.values()],
         }
     )
+
+
+def _is_installed(name: str) -> bool:
+    return name not in KERAS_CV or find_spec("keras_cv") is not None
 
 
 def _works(one: Preset, study: Any) -> bool:

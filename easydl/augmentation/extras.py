@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from easydl.augmentation.operations import Operation, Range, active, either_way, often
 
+KERAS_CV = frozenset({"randaugment", "cutout", "cutmix"})
+"""The extras whose pixel functions are those of keras-cv."""
 _PLACE = Range("even", 0.0, 1.0)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from easydl.augmentation.extras import KERAS_CV
 from easydl.augmentation.operations import Operation
 from easydl.augmentation.pixels import Drawn, only, wide
 from easydl.errors import missing_package
@@ -51,7 +52,7 @@ def layers() -> dict[str, Any]:
 
 def needs_keras_cv(operations: Sequence[Operation]) -> bool:
     """Whether keras-cv will be asked for, so that it can be imported (or missed) before the first batch."""
-    return any(operation.name in ("randaugment", "cutout", "cutmix") for operation in operations)
+    return any(operation.name in KERAS_CV for operation in operations)
 
 
 def hide_and_shade(images: tf.Tensor, operations: Sequence[Operation], drawn: Drawn) -> tf.Tensor:

@@ -28,7 +28,7 @@ def png(content: bytes) -> str:
             below = str(picture.info.get(BELOW, ""))
             if below.isdigit() and 0 < int(below) < picture.height:
                 cut = io.BytesIO()
-                picture.crop((0, 0, picture.width, picture.height - int(below))).save(cut, "PNG")
+                picture.crop((0, 0, picture.width, picture.height - int(below))).save(cut, "PNG", compress_level=3)
                 content = cut.getvalue()
     except (UnidentifiedImageError, OSError, ValueError):  # a damaged picture is embedded as it is
         return _address(content)
