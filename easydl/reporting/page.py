@@ -338,7 +338,8 @@ def _heatmap(entry: dict[str, Any]) -> dict[str, Any]:
     if _real(probability):
         answer.append(f"probability {number(probability)}")
     if entry.get("label"):
-        right = {True: " (the answer is right)", False: " (the answer is wrong)"}.get(entry.get("right"), "")
+        right = entry.get("right")
+        right = f" (the answer is {'right' if right else 'wrong'})" if isinstance(right, bool) else ""
         answer.append(f"reference {entry['label']}{right}")
     return {
         "image_data": figures.png(entry["path"].read_bytes()) if entry["path"] else "",
