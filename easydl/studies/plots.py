@@ -118,6 +118,6 @@ def figure(panels: Sequence[Panel], columns: int) -> Any:
         axis.axis("off")
     for axis, (scan, mask, text) in zip(axes, panels, strict=False):
         panel(axis, scan, mask, index=scan.shape[0] // 2 if scan.dimension == 3 else None)
-        axis.set_title(text, fontsize=8, parse_math=False)
+        axis.set_title(text, fontsize=9, parse_math=False)
     sign(drawn)
     return drawn
