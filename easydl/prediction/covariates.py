@@ -175,7 +175,9 @@ def _numbers(column: pd.Series) -> np.ndarray:
         raise InputError(
             f"The column {column.name!r} holds {int(odd.sum()) or 'infinite'} value(s) that are not numbers.",
             "numbers, or empty cells where they are not known.",
-            "Correct these cells.",
+            "Correct these cells."
+            if numbers.notna().any()
+            else f"If it has categories, build the model with study=, or with covariates={{{column.name!r}: [...]}}.",
         )
     return numbers.to_numpy(float)
 

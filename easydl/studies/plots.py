@@ -117,7 +117,7 @@ def figure(panels: Sequence[Panel], columns: int) -> Any:
     for axis in axes:
         axis.axis("off")
     for axis, (scan, mask, text) in zip(axes, panels, strict=False):
-        panel(axis, scan, mask, index=scan.shape[0] // 2 if scan.dimension == 3 else None)
+        panel(axis, scan, mask)  # of a volume the slice with the largest mask, else the middle one
         axis.set_title(text, fontsize=9, parse_math=False)
     sign(drawn)
     return drawn
