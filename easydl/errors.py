@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import SequenceMatcher
+from typing import TypeVar
 
 RESEARCH_USE = (
     "Research use only. Not a medical device. Not for diagnosis or treatment decisions. "
@@ -58,6 +59,9 @@ class Stopped(Exception):
     """A run was stopped on request. Not an error: what was finished is kept."""
 
 
+Kind = TypeVar("Kind", bound=EasyDLError)
+
+
 def did_you_mean(given: object, choices: Iterable[object]) -> str:
     """``'Did you mean "mobilenet"? '`` for what is nearly one of the choices, or a part of it; otherwise nothing."""
     word = str(given).strip().casefold()
@@ -78,11 +82,12 @@ def unknown_name(
     *,
     do: str = "Choose one of them.",
     expected: str = "one of {}.",
-) -> InputError:
+    kind: type[Kind] = InputError,  # type: ignore[assignment]
+) -> Kind:
     """The error for a name that is none of the choices, with the one that was probably meant."""
     names = list(choices)
     listed = ", ".join(str(name) for name in names)
-    return InputError(found, expected.replace("{}", listed), did_you_mean(given, names) + do)
+    return kind(found, expected.replace("{}", listed), did_you_mean(given, names) + do)
 
 
 def _quoted(text: str) -> str:

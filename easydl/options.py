@@ -64,11 +64,13 @@ def settings_error(problem: ValidationError, fields: Iterable[str] = ()) -> Easy
         word for one in problem.errors() for word in re.findall(r"'([^']*)'", one.get("ctx", {}).get("expected", ""))
     ]
     if words:
-        return unknown_name(f"The setting {where} is {first.get('input')!r}.", first.get("input"), words)
+        given = first.get("input")
+        return unknown_name(f"The setting {where} is {given!r}.", given, words, do=f"Correct {where}.", kind=RunError)
     if first["type"] == "extra_forbidden":
         return unknown_name(
-            f"There is no setting {where!r}.", where, fields, do="Correct the name.", expected="a setting of easydl."
-        )
+            f"There is no setting {where!r}.", where, fields, do=f"Correct {where}.", expected="a setting of easydl.",
+            kind=RunError,
+        )  # fmt: skip
     return RunError(
         f"The setting {where} is {first.get('input')!r}.",
         f"{first['msg'][0].lower()}{first['msg'][1:]}.",
