@@ -13,7 +13,8 @@ from lazy_loader import attach_stub
 
 _lazy, __dir__, __all__ = attach_stub(__name__, __file__)
 _BUILDERS = {"classifier", "image_to_image", "segmenter", "unet", "unet3d"}
-_NEED_TENSORFLOW = {*_BUILDERS, "cascade", "fit", "load_model", "predict", "preset", "saliency", "save_model"}
+# The others load it when they are called, after what needs none of it was checked.
+_NEED_TENSORFLOW = {*_BUILDERS, "fit", "save_model"}
 
 
 def __getattr__(name: str) -> Any:

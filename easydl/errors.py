@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterable
+from difflib import SequenceMatcher
+from typing import TypeVar
 
 RESEARCH_USE = (
     "Research use only. Not a medical device. Not for diagnosis or treatment decisions. "
@@ -31,6 +34,10 @@ class EasyDLError(Exception):
         self.found, self.expected, self.do = found, expected, do
         super().__init__(f"{found}\nExpected: {expected}\nWhat to do: {do}")
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows instead of sixty lines of traceback; a debugger and ``raise`` elsewhere are as ever."""
+        return str(self).splitlines()
+
 
 class InputError(EasyDLError, ValueError):
     """A file, a table or an argument that cannot be used as it is."""
@@ -58,6 +65,41 @@ class DiskFullError(RunError, OSError):
 
 class Stopped(Exception):
     """A run was stopped on request. Not an error: what was finished is kept."""
+
+
+Kind = TypeVar("Kind", bound=EasyDLError)
+
+
+def did_you_mean(given: object, choices: Iterable[object]) -> str:
+    """``'Did you mean "mobilenet"? '`` for what is nearly one of the choices, or a part of it; otherwise nothing."""
+    word = str(given).strip().casefold()
+    likeness = {}
+    for name in map(str, choices):
+        other = name.casefold()
+        part = 0.3 if len(word) >= 3 and word in other else 0.0  # "xray" is meant for chest_xray
+        likeness[name] = SequenceMatcher(None, word, other).ratio() + part
+    least = max(0.6, max(likeness.values(), default=0.0) - 0.09)
+    near = sorted((name for name, like in likeness.items() if like >= least), key=lambda name: -likeness[name])[:2]
+    return f"Did you mean {' or '.join(map(_quoted, near))}? " if near else ""
+
+
+def unknown_name(
+    found: str,
+    given: object,
+    choices: Iterable[object],
+    *,
+    do: str = "Choose one of them.",
+    expected: str = "one of {}.",
+    kind: type[Kind] = InputError,  # type: ignore[assignment]
+) -> Kind:
+    """The error for a name that is none of the choices, with the one that was probably meant."""
+    names = list(choices)
+    listed = ", ".join(str(name) for name in names)
+    return kind(found, expected.replace("{}", listed), did_you_mean(given, names) + do)
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"'
 
 
 class MissingPackageError(EasyDLError, ImportError):

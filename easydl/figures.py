@@ -46,9 +46,13 @@ def figure_of(ax: Axes) -> Figure:
 
 def sign(figure: Figure, text: str = RESEARCH_USE) -> None:
     """Write the research-use sentence under a figure, in as many lines as its width asks for."""
-    letters_per_inch = 17  # at 7 points
-    lines = textwrap.wrap(text, int(figure.get_figwidth() * letters_per_inch))
-    figure.supxlabel("\n".join(lines), fontsize=7, color=GREY)
+    figure.supxlabel(signed(figure, text), fontsize=8, color=GREY)
+
+
+def signed(figure: Figure, text: str = RESEARCH_USE) -> str:
+    """The sentence as `sign` writes it."""
+    letters_per_inch = 15  # at 8 points
+    return "\n".join(textwrap.wrap(text, int(figure.get_figwidth() * letters_per_inch)))
 
 
 def literal(text: str) -> str:
@@ -120,7 +124,7 @@ def _contours(ax: Axes, mask: np.ndarray, classes: tuple[str, ...]) -> None:
             if name:
                 ax.plot([], [], color=colour, label=literal(name))
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(fontsize=7, loc="lower right")
+        ax.legend(fontsize=8.5, loc="lower right")
 
 
 def _show_in_notebooks(kind: type) -> None:

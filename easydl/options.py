@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from easydl.errors import RunError
+from easydl.errors import EasyDLError, RunError, unknown_name
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -26,12 +26,12 @@ class Options(BaseModel):
         """The options with these settings.
 
         Raises:
-            RunError: A setting is unknown or not valid.
+            EasyDLError: A setting is unknown or not valid.
         """
         try:
             return cls(**settings)
         except ValidationError as problem:
-            raise settings_error(problem) from problem
+            raise settings_error(problem, cls.model_fields) from problem
 
     @classmethod
     def changed(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,10 +53,24 @@ class Options(BaseModel):
         return self.model_dump(include=set(of.model_fields))
 
 
-def settings_error(problem: ValidationError) -> RunError:
+def settings_error(problem: ValidationError, fields: Iterable[str] = ()) -> EasyDLError:
     """The first setting that is not valid, and what it may be."""
     first = problem.errors()[0]
+    own = first.get("ctx", {}).get("error")
+    if isinstance(own, EasyDLError):  # raised by a check of ours, within pydantic's
+        return own
     where = str(first["loc"][0]) if first["loc"] else "settings"
+    words = [
+        word for one in problem.errors() for word in re.findall(r"'([^']*)'", one.get("ctx", {}).get("expected", ""))
+    ]
+    if words:
+        given = first.get("input")
+        return unknown_name(f"The setting {where} is {given!r}.", given, words, do=f"Correct {where}.", kind=RunError)
+    if first["type"] == "extra_forbidden":
+        return unknown_name(
+            f"There is no setting {where!r}.", where, fields, do=f"Correct {where}.", expected="a setting of easydl.",
+            kind=RunError,
+        )  # fmt: skip
     return RunError(
         f"The setting {where} is {first.get('input')!r}.",
         f"{first['msg'][0].lower()}{first['msg'][1:]}.",
@@ -339,8 +353,8 @@ class FitOptions(Options):
     )
     loss: str = Field(
         "auto",
-        description='``"auto"``, or for segmentation models a name of `easydl.training.losses.MASK_LOSSES`, for others '
-        'of `easydl.training.objective.LOSSES`: ``"focal"`` for classes and labels, ``"absolute_error"`` for values...',
+        description='``"auto"``, or a name of the task in `easydl.training.loss_names.LOSSES`: for segmentation models '
+        '``"tversky"``, ``"boundary"``..., for others ``"focal"`` for classes and labels, ``"absolute_error"`` for values...',
     )
     seed: int = Field(
         0,

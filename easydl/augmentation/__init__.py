@@ -1,8 +1,8 @@
 """Realistic variation of training images by modality, image and mask together, with anatomy rules."""
 
-from easydl.augmentation.catalogue import preset, presets
+from easydl.augmentation.catalogue import check_augment, preset, presets
 from easydl.augmentation.definition import Preset
 from easydl.augmentation.laterality import sided_names
 from easydl.augmentation.suggestion import suggest
 
-__all__ = ["Preset", "preset", "presets", "sided_names", "suggest"]
+__all__ = ["Preset", "check_augment", "preset", "presets", "sided_names", "suggest"]

@@ -229,6 +229,8 @@ class Augmenter:
         with tf.init_scope(), tf.device("CPU:0"):
             self._calls = tf.Variable(-1, dtype=tf.int64, trainable=False)
 
+    # Its conditions are tf.cond: rewriting the code for others costs three seconds.
+    @tf.autograph.experimental.do_not_convert
     def __call__(
         self, images: Any, masks: Any = None, counter: int | tf.Tensor | None = None, *, targets: Any = None
     ) -> tuple[tf.Tensor, Any]:

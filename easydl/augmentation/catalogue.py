@@ -22,7 +22,7 @@ from easydl.augmentation.operations import (
     scale,
     shift,
 )
-from easydl.errors import InputError
+from easydl.errors import InputError, unknown_name
 
 # fmt: off
 _PRESETS = {preset.name: preset for preset in (
@@ -132,6 +132,16 @@ _EXTRAS = {extra.name: extra for extra in (
 # fmt: on
 
 
+def check_augment(augment: str) -> None:
+    """Refuse a choice of augmentation that is neither ``"auto"`` nor a preset, alone or with extras.
+
+    Raises:
+        InputError: As `preset`.
+    """
+    first, *extras = str(augment).split("+")
+    preset("+".join([*extras] if first.strip() == "auto" else [first, *extras]) or "none")
+
+
 def preset(name: str) -> Preset:
     """The augmentation preset of this name, or a preset joined with extras.
 
@@ -155,11 +165,8 @@ def preset(name: str) -> Preset:
     known = {**_PRESETS, **_EXTRAS}
     for part in names:
         if part not in known:
-            raise InputError(
-                f'There is no augmentation preset called "{part}".',
-                "one of " + ", ".join(f'"{one}"' for one in known) + ".",
-                "Choose one of these; easydl.presets() says what each of them does.",
-            )
+            do = "Choose one of these; easydl.presets() says what each of them does."
+            raise unknown_name(f'There is no augmentation preset called "{part}".', part, ("auto", *known), do=do)
     if len(set(names)) < len(names) or sum(part in _PRESETS for part in names) > 1:
         raise InputError(
             f'augment="{name}" joins two presets, or one thing with itself.',

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from easydl._tf import load_tensorflow
 from easydl.augmentation.laterality import sided_names
 from easydl.augmentation.operations import Operation, flip, rotation
 from easydl.errors import InputError
@@ -141,6 +142,7 @@ class Preset:
         Returns:
             Parameter name -> float32 ``(count,)``, and seeds such as ``"noise_seed"`` for the fields themselves.
         """
+        load_tensorflow()
         from easydl.augmentation.augmenter import draw
 
         return draw(self.operations, count, seed=seed, counter=counter)
@@ -170,6 +172,7 @@ class Preset:
             float32 images of the same shape, and masks of their own type, whose values are all old ones or 0
             (background).
         """
+        load_tensorflow()
         from easydl.augmentation.augmenter import Values, apply
 
         return apply(self, images, masks, drawn=drawn, values=Values(units, window, spacing_mm))
@@ -187,6 +190,7 @@ class Preset:
         """
         if not any(operation.mixes for operation in self.operations):
             return images, targets
+        load_tensorflow()
         from easydl.augmentation.mixing import mix
 
         return mix(images, targets, drawn)
@@ -223,6 +227,7 @@ class Preset:
             InputError: As `adapted`.
             MissingPackageError: Something of keras-cv was asked for, which is not installed.
         """
+        load_tensorflow()
         from easydl.augmentation.augmenter import Augmenter, Values
 
         adapted = self.adapted(

@@ -45,7 +45,7 @@ def demo(
     folder: Folder = None,
     seed: Seed = 7,
 ) -> None:
-    """The whole way on a simulated study: make it, check, train, test, explain, report. About a minute, no network."""
+    """The whole way on a simulated study: make it, check, train, test, explain, report. About 45 seconds on two cores, no network."""
     from easydl import runs
 
     target = folder or _new_folder("demo")
@@ -89,6 +89,7 @@ def evaluate(
     """Test a model on a study it has not seen: every number with n and a 95% interval."""
     import easydl
 
+    _check_paths(model, source)
     study = easydl.load(source, **options.model_dump())
     given = {"seed": seed, "override": options.override, **masks.model_dump()}
     metrics = easydl.evaluate(easydl.load_model(model), study, **given)
@@ -108,10 +109,17 @@ def predict(
     masks: SegmentationOptions,
     covariate: Covariate = None,
     units: Units = "auto",
+    page: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write a page about one case here.")] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Write a page about one case, and show it.")] = False,
 ) -> None:
-    """Apply a model: a table of probabilities or values, or a mask on the source grid."""
+    """Apply a model: a table of probabilities or values, a mask on the source grid, or a page about one case."""
     import easydl
 
+    _check_paths(model, source)
+    if page or open_page:
+        given = {"covariates": _covariates(covariate), "units": units, **masks.model_dump()}
+        _show_case(model, source, page, open_page, **given)
+        return
     prediction = easydl.predict(
         easydl.load_model(model), source, covariates=_covariates(covariate), units=units, **masks.model_dump()
     )
@@ -137,6 +145,7 @@ def saliency(
     """Show where a model looks, next to the original, with a verdict on whether to believe it."""
     import easydl
 
+    _check_paths(model, source)
     network, given = easydl.load_model(model), _covariates(covariate)
     heatmap = easydl.saliency(network, source, method=method, target=target, covariates=given, units=units)
     verdict = f"{heatmap.verdict.level}: {heatmap.verdict.sentence}\n" if heatmap.verdict else ""
@@ -288,6 +297,28 @@ def _new_folder(model: str) -> Path:
     from easydl.runs import new_folder
 
     return new_folder(workspace(), model)
+
+
+def _show_case(model: Path, source: str, page: Path | None, browser: bool, **options: Any) -> None:
+    """Write the page of one case; its path is printed in any case, for a computer may have no display."""
+    import tempfile
+    import webbrowser
+
+    from easydl.reporting.case_page import case_page
+
+    written = case_page(model, source, page or tempfile.mkdtemp(prefix="easydl_case_"), **options).resolve()
+    typer.echo(f"Written: {written}\n{RESEARCH_USE}")
+    if browser and not webbrowser.open(written.as_uri()):
+        typer.echo("No browser could be opened here: open that file in one.")
+
+
+def _check_paths(model: Path, source: str) -> None:
+    """What is wrong with the paths is said at once: TensorFlow takes seconds to load."""
+    from easydl._tf import load_tensorflow_for_a_command
+    from easydl.prediction.cascades import check_paths
+
+    check_paths(model, source)
+    load_tensorflow_for_a_command()
 
 
 def _covariates(texts: list[str] | None) -> dict[str, str] | None:

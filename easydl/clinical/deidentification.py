@@ -21,7 +21,7 @@ from easydl.clinical.deid_report import REPORT, Deidentified, earlier_rows, file
 from easydl.clinical.objects import UIDS, Refused, kind_of_object
 from easydl.clinical.profile import clean, identity_of
 from easydl.clinical.pseudonyms import Pseudonyms
-from easydl.errors import EasyDLError, InputError
+from easydl.errors import EasyDLError, InputError, unknown_name
 from easydl.fileio import DRAFT, replacing, write_text
 from easydl.images.headers import open_dicom
 from easydl.images.limits import is_dicom
@@ -100,7 +100,7 @@ def deidentify(
     secret = Path(secret).expanduser() if secret is not None else default_secret()
     _check_paths(source, output, secret)
     if dates not in ("shift", "remove"):
-        raise InputError(f'`dates` is "{dates}".', '"shift" or "remove".', "Choose one of them.")
+        raise unknown_name(f'`dates` is "{dates}".', dates, ("shift", "remove"))
     if len(black_out) != 4 or any(not isinstance(side, int) or side < 0 for side in black_out):
         raise InputError(
             "`black_out` is not four numbers of pixels.",

@@ -59,7 +59,7 @@ def _roc(ax: Axes, curves: dict[str, dict[str, list[float]]]) -> None:
     ax.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     ax.set_aspect("equal")
     if curves:
-        ax.legend(loc="lower right", frameon=False, fontsize=8)
+        ax.legend(loc="lower right", frameon=False, fontsize=9.5)
     else:
         ax.text(0.5, 0.5, "no curve: one class only", ha="center", color=GREY)
     _bare(ax)
@@ -77,8 +77,8 @@ def _confusion(ax: Axes, counts: np.ndarray | None, classes: Sequence[str]) -> N
         text, colour = f"{counts[i, j]}\n{100 * fractions[i, j]:.0f}%", "white" if fractions[i, j] > 0.7 else "#1d2730"
         ax.text(j, i, text, ha="center", va="center", fontsize=size, color=colour)
     names = [_short(name, 18) for name in classes]
-    ax.set_xticks(range(len(names)), names, rotation=0 if len(names) < 4 else 40, fontsize=9)
-    ax.set_yticks(range(len(names)), names, fontsize=9)
+    ax.set_xticks(range(len(names)), names, rotation=0 if len(names) < 4 else 40, fontsize=9.5)
+    ax.set_yticks(range(len(names)), names, fontsize=9.5)
     ax.set(xlabel="prediction", ylabel="reference")
     ax.tick_params(length=0)
     _bare(ax, ("top", "right", "bottom", "left"))
@@ -90,7 +90,7 @@ def _misses(ax: Axes, steps: np.ndarray, fractions: np.ndarray) -> None:
     ax.bar(steps, 100 * fractions, color=colours, width=0.8)
     for step, fraction in zip(steps.tolist(), fractions.tolist(), strict=True):
         if fraction:
-            ax.text(step, 100 * fraction + 1, f"{100 * fraction:.0f}%", ha="center", fontsize=9)
+            ax.text(step, 100 * fraction + 1, f"{100 * fraction:.0f}%", ha="center", fontsize=9.5)
     ax.set(xlabel="classes too low (-) or too high (+)", ylabel="images, %", ylim=(0, max(10.0, 112 * fractions.max())))
     ax.set_xticks(steps, [f"{step:+d}" if step else "exact" for step in steps])
     _bare(ax)
@@ -100,14 +100,14 @@ def _forest(ax: Axes, estimates: dict[str, dict[str, Any] | None], guessing: dic
     """A number of every label with its 95% interval; and what guessing would give, where that differs by label."""
     for place, row in enumerate(estimates.values()):
         if row is None or not np.isfinite(row["value"]):
-            ax.text(0.5, place, "not computable", ha="center", va="center", fontsize=8, color=GREY)
+            ax.text(0.5, place, "not computable", ha="center", va="center", fontsize=9.5, color=GREY)
             continue
         if np.isfinite(row["low"]):
             ax.plot([row["low"], row["high"]], [place] * 2, color=BLUE, linewidth=2)
         ax.plot(row["value"], place, "o", color=BLUE, markersize=6)
         text = f"{number(row['value'])} ({interval_text(row)})"
-        ax.annotate(text, (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
-    ax.set_yticks(range(len(estimates)), [_short(name, 24) for name in estimates], fontsize=9)
+        ax.annotate(text, (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=9.5)
+    ax.set_yticks(range(len(estimates)), [_short(name, 24) for name in estimates], fontsize=9.5)
     ax.set(xlim=(-0.02, 1.02), ylim=(len(estimates) - 0.4, -0.6))
     if guessing is None:
         ax.axvline(0.5, color=GREY, linewidth=0.8, linestyle=DOTTED)
@@ -115,7 +115,7 @@ def _forest(ax: Axes, estimates: dict[str, dict[str, Any] | None], guessing: dic
         for place, fraction in enumerate(guessing.values()):
             label = "_" if place else "guessing"
             ax.plot([fraction] * 2, [place - 0.3, place + 0.3], color=GREY, linewidth=1.4, label=label)
-        ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), frameon=False, fontsize=8, borderpad=0.1)
+        ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), frameon=False, fontsize=9.5, borderpad=0.1)
         ax.set_title(ax.get_title(loc="left"), fontsize=11, loc="right")
         ax.set_title("", loc="left")
         ax.set_yticklabels([])
@@ -138,7 +138,7 @@ def _calibration(ax: Axes, reference: np.ndarray, prediction: np.ndarray, name: 
     name = _short(name, 30)
     ax.set(xlabel=f"reference, {name}", ylabel=f"prediction, {name}", xlim=ends, ylim=ends)
     ax.set_aspect("equal")
-    ax.legend(loc="upper left", frameon=False, fontsize=8)
+    ax.legend(loc="upper left", frameon=False, fontsize=9.5)
     _bare(ax)
 
 
@@ -163,7 +163,7 @@ def _bland_altman(
             textcoords="offset points",
             ha="right",
             va="bottom",
-            fontsize=8,
+            fontsize=9.5,
             color=colour,
         )
     ax.axhline(0.0, color=GREY, linewidth=0.8, linestyle=DOTTED)
@@ -186,7 +186,7 @@ def _dice(ax: Axes, values: dict[str, np.ndarray], means: dict[str, dict[str, An
     ax.plot([], [], "D-", color=ORANGE, markersize=6, label="mean, 95% CI")
     ax.set_xticks(range(len(values)), [_short(name, 24) for name in values])
     ax.set(xlim=(-0.6, len(values) - 0.3), ylim=(-0.03, 1.03), ylabel="Dice")
-    ax.legend(loc="lower right", frameon=False, fontsize=8)
+    ax.legend(loc="lower right", frameon=False, fontsize=9.5)
     ax.grid(axis="y", **GRID)
     ax.set_axisbelow(True)
     _bare(ax)

@@ -19,6 +19,7 @@ from easydl.explanation.targets import Target
 ALIKE, SAME_MAP, NOTICED = 0.5, 0.9, 0.1
 TOP, LEVEL_P, UNTRAINED, NEAR_CHANCE = 0.1, 0.05, 0.2, 0.1
 EDGE, BORDER = 0.1, 2.0
+HOT, MOSTLY = 0.3, 0.5
 OCCLUSION_DRAWS = 3
 
 
@@ -183,6 +184,21 @@ def border(fine: np.ndarray, results: Results) -> None:
         results.cautions.append(
             f"{fraction:.0%} of it lies in the outer border ({area:.0%} of the area), so it may be looking at markers"
         )
+
+
+def text(heat: np.ndarray, written: np.ndarray, results: Results) -> None:
+    """A map that is hot on letters shows what somebody wrote on the image, not what was imaged.
+
+    ``heat`` (0..1) and ``written`` (bool) lie on the grid of the scan's plane, where letters can be recognised.
+    """
+    if not written.any() or heat.sum() <= 0:
+        return
+    peak, fraction, area = float(heat[written].max()), float(heat[written].sum() / heat.sum()), float(written.mean())
+    results.note(text_peak=peak, text_energy=fraction, text_area=area)
+    if fraction > MOSTLY:
+        results.fails.append(f"{fraction:.0%} of it lies on text in the image ({area:.0%} of the area)")
+    elif peak >= HOT:
+        results.cautions.append(f"it is hot on text in the image ({peak:.0%} of its maximum), which is no anatomy")
 
 
 def edges(target: Target, fine: np.ndarray, results: Results) -> None:

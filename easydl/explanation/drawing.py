@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
     from easydl.images import Scan
 
-WIDTH, GAP, BAR, MARGIN = 9.0, 0.25, 0.75, 0.2
-TITLE, LINE, STRIP = 0.44, 0.175, 0.3
+WIDTH, GAP, BAR, MARGIN = 9.0, 0.25, 0.8, 0.2
+TITLE, LINE, STRIP = 0.52, 0.21, 0.32
+# Points; a report shows the figure at two thirds of its size.
+TEXT, SMALL = 10.5, 8.5
+LETTERS_PER_INCH, BADGE = 12.6, 1.15
 # Okabe and Ito's colours, which readers who do not see red and green can tell apart; the level is there as well.
 COLOURS = {"PASS": "#0072b2", "CAUTION": "#b37400", "FAIL": "#b03a00", "": "#555555"}
 INK, FAINT = "#1a1a1a", "#555555"
@@ -43,20 +46,20 @@ def draw(
     rows, columns = scan.shape[-2:]
     ratio = rows / columns * scan.aspect
     if ax is None:
-        below = LINE * (len(_wrapped(caption.text, WIDTH)) + 1) + STRIP
+        below = height_below(caption.text)
         side = _panel_width(WIDTH)
         figure = new_figure(WIDTH, min(side * ratio, 1.4 * side) + TITLE + below + MARGIN, layout=None)
         ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     canvas = _Canvas(ax)
     lines = _wrapped(caption.text, canvas.width)
-    below, side = LINE * (len(lines) + 1) + STRIP, _panel_width(canvas.width)
+    below, side = height_below(caption.text, canvas.width), _panel_width(canvas.width)
     room = max(canvas.height - below - TITLE, 0.5)
     original, overlay = (canvas.axes(MARGIN + k * (side + GAP), below, side, room) for k in (0, 1))
     panel(original, scan, index=index, window=window)
     panel(overlay, scan, heat=heat, index=index, window=window)
     for axes in (original, overlay):
         _mark_sides(axes, scan)
-    style: dict[str, Any] = {"fontsize": 8.5, "color": INK, "loc": "left"}
+    style: dict[str, Any] = {"fontsize": TEXT - 1, "color": INK, "loc": "left"}
     original.set_title(_original(scan, index, window), **style)
     overlay.set_title(caption.title, **style)
     if caption.level == "FAIL":
@@ -82,9 +85,14 @@ def draw(
         fontweight="bold",
         bbox={"facecolor": COLOURS[caption.level], "edgecolor": "none", "pad": 2.5},
     )
-    canvas.text(MARGIN + 1.0, below - 0.1, "\n".join(lines), color=INK, linespacing=1.3)
-    canvas.text(canvas.width / 2, 0.08, RESEARCH_USE, fontsize=7, color=FAINT, ha="center", va="bottom")
+    canvas.text(MARGIN + BADGE, below - 0.1, "\n".join(lines), color=INK, linespacing=1.3)
+    canvas.text(canvas.width / 2, 0.08, RESEARCH_USE, fontsize=SMALL, color=FAINT, ha="center", va="bottom")
     return canvas.figure
+
+
+def height_below(text: str, width: float = WIDTH) -> float:
+    """Inches below the panels: the verdict's text and the research-use sentence."""
+    return LINE * (len(_wrapped(text, width)) + 1) + STRIP
 
 
 class _Canvas:
@@ -100,7 +108,7 @@ class _Canvas:
         return self.ax.inset_axes((left / self.width, bottom / self.height, width / self.width, height / self.height))
 
     def text(self, left: float, bottom: float, text: str, **style: Any) -> None:
-        options: dict[str, Any] = {"fontsize": 8.5, "va": "top", **style}
+        options: dict[str, Any] = {"fontsize": TEXT, "va": "top", **style}
         self.ax.text(left / self.width, bottom / self.height, text, transform=self.ax.transAxes, **options)
 
 
@@ -114,7 +122,15 @@ def _mark_sides(ax: Axes, scan: Scan) -> None:
         return
     for left, side, letter in ((0.02, "left", "R"), (0.98, "right", "L")):
         ax.text(
-            left, 0.98, letter, transform=ax.transAxes, fontsize=9, color="white", ha=side, va="top", fontweight="bold"
+            left,
+            0.98,
+            letter,
+            transform=ax.transAxes,
+            fontsize=TEXT,
+            color="white",
+            ha=side,
+            va="top",
+            fontweight="bold",
         )
 
 
@@ -124,8 +140,8 @@ def _colour_bar(ax: Axes) -> None:
     from matplotlib.colors import Normalize
 
     bar = figure_of(ax).colorbar(ScalarMappable(Normalize(0, 1), "inferno"), cax=ax, ticks=[0, 0.5, 1])
-    bar.ax.tick_params(labelsize=7, colors=INK, length=2)
-    bar.set_label("evidence, relative to its maximum here", fontsize=7, color=INK)
+    bar.ax.tick_params(labelsize=SMALL, colors=INK, length=2)
+    bar.set_label("evidence, relative to its maximum here", fontsize=SMALL, color=INK)
     bar.outline.set_visible(False)
 
 
@@ -153,4 +169,4 @@ def _height(scan: Scan, index: int) -> str:
 
 
 def _wrapped(text: str, width: float) -> list[str]:
-    return textwrap.wrap(text, max(30, int((width - 2 * MARGIN - 1.0) * 15.2)))
+    return textwrap.wrap(text, max(30, int((width - 2 * MARGIN - BADGE) * LETTERS_PER_INCH)))

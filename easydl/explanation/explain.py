@@ -10,21 +10,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from easydl.errors import InputError
+from easydl.errors import InputError, unknown_name
 from easydl.explanation.checks import upsampled
-from easydl.explanation.gradcam import network_of
 from easydl.explanation.heatmap import Heatmap
 from easydl.explanation.occlusion import occlusion
-from easydl.explanation.targets import head_of, target_of
+from easydl.explanation.targets import Target, head_of, target_of
 from easydl.explanation.verdict import judge
+from easydl.figures import key_slice
 from easydl.images import Scan
+from easydl.images.burned_in_text import where_text
 from easydl.networks.metadata import ModelMetadata
 from easydl.prediction import inputs
-from easydl.prediction.cascades import open_model
+from easydl.prediction.cascades import check_paths, open_model
 from easydl.prediction.covariates import case_covariates, covariate_notes, study_covariates
 from easydl.prediction.predicting import as_source
 from easydl.prediction.segmentation import segment_scan
 from easydl.studies import Study
+from easydl.studies.labels import JOIN
 from easydl.tasks import Task
 
 METHODS = ("gradcam", "occlusion")
@@ -77,15 +79,14 @@ def saliency(
         arXiv:2409.20287; Zeiler and Fergus 2014, arXiv:1311.2901.
     """
     if method not in METHODS:
-        raise InputError(
-            f"`method` must be one of {METHODS}. Received: method={method!r}.",
-            " or ".join(METHODS) + ".",
-            'Use method="gradcam".',
-        )
+        raise unknown_name(f"`method` is {method!r}.", method, METHODS)
+    check_paths(model, source)
     model, metadata = open_model(model)
+    head, index = head_of(metadata, target)
     given, encoded, notes = _image(model, metadata, source, row, covariates, units)
     scan = given.oriented()
-    head, index = head_of(metadata, target)
+    from easydl.explanation.gradcam import network_of  # loads TensorFlow, which a model brings with it
+
     shown = _shown(model, metadata, scan, index)
     network = network_of(model, shown.size, head.name)
     network.set_covariates(encoded)
@@ -94,13 +95,18 @@ def saliency(
         coarse, _ = explained.cam()
     else:
         coarse = occlusion(network, shown.batch, explained.index, explained.region)
-    fine = upsampled(coarse, shown.size)
+    fine, on_scan = upsampled(coarse, shown.size), shown.on_scan(coarse, scan.shape)
+    judged = judge(explained, coarse, fine, method=method, seed=seed, text=_text(scan, on_scan)) if verdict else None
+    chosen = explained if index is None else target_of(network, metadata, head, shown.batch, None)
+    reference = _reference(source, row, head.name, metadata)
     return Heatmap(
-        array=scan.as_in(given, shown.on_scan(coarse, scan.shape)),
+        array=scan.as_in(given, on_scan),
         scan=given,
         target=explained.name,
         probability=explained.probability,
-        verdict=judge(explained, coarse, fine, method=method, seed=seed) if verdict else None,
+        verdict=judged,
+        reference=reference,
+        right=_is_right(chosen, explained, head.classes[chosen.index], reference),
         method=method,
         layer=network.layer if method == "gradcam" else "",
         task=head.task,
@@ -127,6 +133,33 @@ def _image(
         return source.on_source() if from_file else source, case_covariates(metadata, covariates), notes
     one = _one_row(source, row)
     return one.scan(0), study_covariates(model, one), covariate_notes(metadata, one.frame)
+
+
+def _text(scan: Scan, heat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The map and where letters are; of a volume in the slice with most evidence."""
+    if scan.dimension == 2:
+        return heat, where_text(scan.pixels)
+    index = key_slice(scan, heat=heat)
+    return heat[index], where_text(scan.pixels[index])
+
+
+def _reference(source: Any, row: int, head: str, metadata: ModelMetadata) -> str:
+    """The label of a row of a study, where there is one and it is of the model's task."""
+    if not isinstance(source, Study) or source.task != metadata.task or Task(metadata.task).per_pixel:
+        return ""
+    column = head or "label"
+    return str(source.frame[column].iloc[row]) if column in source.frame.columns else ""
+
+
+def _is_right(chosen: Target, explained: Target, answer: str, reference: str) -> bool | None:
+    """Whether the answer is the reference; None for values, and where it is not known."""
+    task = chosen.task
+    if not reference or not task.has_classes or task.has_masks:
+        return None
+    if task.exclusive:
+        return answer == reference
+    present = explained.probability >= getattr(explained, "threshold", 0.5)
+    return present == (explained.name in reference.split(JOIN))
 
 
 def _one_row(study: Study, row: int) -> Study:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from easydl.images import Scan
 
-DPI = 150
+DPI, BELOW = 150, "Rows of text below"
 _METHODS = {"occlusion": "occlusion", "gradcam": "Grad-CAM"}
 
 
@@ -37,6 +37,8 @@ class Heatmap:
         probability: What the model gives this class, 0..1; for a segmentation model the mean over the segmented pixels;
             for a regression the value.
         verdict: Whether to believe it; None when it was not tested.
+        reference: What the study's table says of this image; empty where it is not known.
+        right: Whether the answer is the reference; None for values, and where it is not known.
         method: ``"gradcam"`` or ``"occlusion"``.
         layer: The layer whose feature map was explained.
         task: The task of the model, or of the head.
@@ -54,6 +56,8 @@ class Heatmap:
     target: str
     probability: float
     verdict: Verdict | None = None
+    reference: str = ""
+    right: bool | None = None
     method: str = "gradcam"
     layer: str = ""
     task: str = "classification"
@@ -76,11 +80,20 @@ class Heatmap:
         caption = Caption(
             title=f"{self.prediction()}\n{method}: what {'makes it larger' if task.is_value else 'speaks for it'}",
             level=self.verdict.level if self.verdict else "",
-            text=" ".join(
-                [self.verdict.sentence if self.verdict else "No test was run on this map (verdict=False).", *self.notes]
-            ),
+            text=self._text,
         )
         return draw(self.scan, self.array, caption, window=self.window, ax=ax)
+
+    @property
+    def _text(self) -> str:
+        """What stands below the figure."""
+        verdict = self.verdict.sentence if self.verdict else "No test was run on this map (verdict=False)."
+        known = [f"Reference: {self.reference}{self._judgement}."] if self.reference else []
+        return " ".join([*known, verdict, *self.notes])
+
+    @property
+    def _judgement(self) -> str:
+        return {True: "; the answer is right", False: "; the answer is wrong", None: ""}[self.right]
 
     def save(self, path: str | Path) -> Path:
         """Write the figure as PNG; a file that is there is replaced in one step.
@@ -106,6 +119,7 @@ class Heatmap:
             "probability": None if is_value else float(self.probability),
             "verdict": None if self.verdict is None else self.verdict.to_dict(),
             **({"value": float(self.probability)} if is_value else {}),
+            **({"reference": self.reference, "right": self.right} if self.reference else {}),
             **({"notes": list(self.notes)} if self.notes else {}),
         }
 
@@ -121,8 +135,12 @@ class Heatmap:
         return f"<Heatmap of {shape} for {self.prediction()}; verdict {level}>"
 
     def _repr_png_(self) -> bytes:
+        from easydl.explanation.drawing import height_below
+
         buffer = io.BytesIO()
-        self.show().savefig(buffer, format="png", dpi=DPI)
+        # A page that has the verdict and the sentence as its own text may leave out so many rows at the foot.
+        facts = {"Comment": RESEARCH_USE, BELOW: str(round(height_below(self._text) * DPI))}
+        self.show().savefig(buffer, format="png", dpi=DPI, metadata=facts)
         return buffer.getvalue()
 
     def _repr_html_(self) -> str:

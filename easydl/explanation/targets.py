@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.special import expit, logit, softmax
 
-from easydl.errors import InputError, ModelError
+from easydl.errors import ModelError, unknown_name
 from easydl.networks.decision import EVEN, Decision
 from easydl.networks.metadata import ModelMetadata
 from easydl.tasks import Task
@@ -95,10 +95,12 @@ def _split(metadata: ModelMetadata, target: str | int | None) -> tuple[str, str 
     for name in metadata.heads:
         if isinstance(target, str) and target.startswith(f"{name}: "):
             return name, target.removeprefix(f"{name}: ")
-    raise InputError(
+    raise unknown_name(
         f"The model has no head {target!r}.",
-        f"one of {', '.join(metadata.heads)}, or one with a class, such as 'cancer: yes'.",
-        "Choose one of these, or leave target out for the first.",
+        target,
+        metadata.heads,
+        do="Choose one of these, or leave target out for the first.",
+        expected="one of {}, or one with a class, such as 'cancer: yes'.",
     )
 
 
@@ -109,10 +111,12 @@ def _index(head: Head, target: str | int | None) -> int | None:
         return head.classes.index(target)
     if isinstance(target, (int, np.integer)) and 0 <= target < len(head.classes):
         return int(target)
-    raise InputError(
+    raise unknown_name(
         f"The model has no class {target!r}.",
-        "one of " + ", ".join(head.classes) + f", or a number from 0 to {len(head.classes) - 1}.",
-        "Choose one of these, or leave target out for the class the model chose.",
+        target,
+        head.classes,
+        do="Choose one of these, or leave target out for the class the model chose.",
+        expected=f"one of {{}}, or a number from 0 to {len(head.classes) - 1}.",
     )
 
 

@@ -35,7 +35,15 @@ class Verdict:
         return {"level": self.level, "sentence": self.sentence, "numbers": self.numbers}
 
 
-def judge(target: Target, coarse: np.ndarray, fine: np.ndarray, *, method: str, seed: int) -> Verdict:
+def judge(
+    target: Target,
+    coarse: np.ndarray,
+    fine: np.ndarray,
+    *,
+    method: str,
+    seed: int,
+    text: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Verdict:
     """Test a heatmap on the image it was made for.
 
     A map fails when it hardly changes under random weights, when untrained networks are as confident, when the prediction
@@ -48,6 +56,7 @@ def judge(target: Target, coarse: np.ndarray, fine: np.ndarray, *, method: str, 
         fine: The same on the grid of the input, 0..1.
         method: ``"gradcam"`` or ``"occlusion"``.
         seed: Of the random networks and blobs.
+        text: The map and where letters are, both on the scan's plane.
 
     References:
         Adebayo et al. 2018, arXiv:1810.03292; Arun et al. 2021, doi:10.1148/ryai.2021200267; Petsiuk et al. 2018,
@@ -69,6 +78,8 @@ def judge(target: Target, coarse: np.ndarray, fine: np.ndarray, *, method: str, 
     checks.agreement(target, fine, method, results)
     checks.faithfulness(results)
     checks.border(fine, results)
+    if text is not None:
+        checks.text(*text, results)
     checks.edges(target, fine, results)
     if method == "gradcam":
         checks.other_class(target, coarse, results)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
-from easydl.errors import InputError
+from easydl.errors import InputError, unknown_name
 from easydl.networks.metadata import Covariate, Head
 from easydl.networks.registry import Entry
 from easydl.studies.summary import StudySummary
@@ -240,10 +240,12 @@ def _looked_up(covariates: Sequence[Any], summary: StudySummary | None) -> dict[
     known = summary.covariates if summary else None
     unknown = [name for name in covariates if known is not None and name not in known]
     if unknown:
-        raise InputError(
+        raise unknown_name(
             f"`covariates` names {unknown[0]!r}, which is not a usable column of the study.",
-            f"columns with numbers or with few categories: {', '.join(known or {}) or 'none'}.",
-            "Correct the name, or leave it out.",
+            unknown[0],
+            known or (),
+            do="Correct the name, or leave it out.",
+            expected="columns with numbers or with few categories: {}.",
         )
     if len(set(covariates)) < len(covariates):
         raise InputError("`covariates` names a column twice.", "each column once.", "Leave one out.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from easydl._tf import load_tensorflow
 from easydl.networks.metadata import ModelMetadata
 from easydl.networks.model_file.load import opened
 
@@ -33,6 +34,7 @@ def load_network(path: str | Path) -> Any:
 
 def build(metadata: ModelMetadata) -> Any:
     """The network that metadata describe, without its weights."""
+    load_tensorflow()
     from easydl.networks import classifiers, denoisers, segmenters
 
     builders: dict[str, Any] = {

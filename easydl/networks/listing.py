@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from easydl.errors import InputError
+from easydl.errors import unknown_name
 from easydl.networks.registry import ENTRIES, SOURCES, STEP_CLASSES, Entry, weights_entry
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def names(kind: str) -> list[str]:
     return [entry.name for entry in ENTRIES.values() if entry.kind == kind]
 
 
-def find(name: str, kind: str, dimension: int | None = None) -> Entry:
+def find(name: str, kind: str | tuple[str, ...], dimension: int | None = None) -> Entry:
     """The entry with a name, or with another name that people use for it.
 
     Raises:
@@ -30,16 +30,14 @@ def find(name: str, kind: str, dimension: int | None = None) -> Entry:
         'resnet'
     """
     entry = _named(name) if isinstance(name, str) else None
-    if entry is None or entry.kind != kind:
+    kinds = (kind,) if isinstance(kind, str) else kind
+    if entry is None or entry.kind not in kinds:
         hint = ""
         if entry is not None:
             hint = f' {entry.name} is a {entry.kind}: build it with easydl.{entry.kind}("{entry.name}").'
-        choices = [one for one in names(kind) if dimension is None or ENTRIES[one].dimension == dimension]
-        raise InputError(
-            f"Unknown {kind} {name!r}.{hint}",
-            f"one of {', '.join(choices)}.",
-            "Choose one of these names; the command `easydl models` lists them with their size.",
-        )
+        choices = [one for each in kinds for one in names(each) if dimension in (None, ENTRIES[one].dimension)]
+        do = "Choose one of these names; the command `easydl models` lists them with their size."
+        raise unknown_name(f"Unknown {' or '.join(kinds)} {name!r}.{hint}", name, choices, do=do)
     return entry
 
 
@@ -93,11 +91,7 @@ def models(
         ("cost", cost, tuple(name for name, _ in STEP_CLASSES)),
     ):
         if value is not None and value not in choices:
-            raise InputError(
-                f"`{argument}` is {value!r}.",
-                f"one of {', '.join(map(repr, choices))}.",
-                "Choose one, or leave it out.",
-            )
+            raise unknown_name(f"`{argument}` is {value!r}.", value, choices, do="Choose one, or leave it out.")
     rows = [
         {
             "name": entry.name,

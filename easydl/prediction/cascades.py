@@ -14,11 +14,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from easydl import networks
-from easydl.errors import RESEARCH_USE, InputError, ModelError
+from easydl.errors import RESEARCH_USE, InputError, ModelError, unknown_name
 from easydl.fileio import sha256
 from easydl.images import Scan, prepare
+from easydl.images.file_errors import missing
 from easydl.networks import metadata_of, save_model
 from easydl.networks.metadata import ModelMetadata
+from easydl.networks.model_file.load import metadata_in
 from easydl.prediction.segmentation import segment_scan
 from easydl.tasks import Task
 
@@ -211,10 +213,12 @@ def cascade(find_organ: Any, find_lesion: Any, *, organ: str | int | None = None
     elif isinstance(organ, int) and not isinstance(organ, bool) and 1 <= organ < len(classes):
         organs = (classes[organ],)
     else:
-        raise InputError(
+        raise unknown_name(
             f"`organ` is {organ!r}.",
-            f"one of {', '.join(map(repr, classes[1:]))}, or its index.",
-            "Correct it, or leave it out.",
+            organ,
+            classes[1:],
+            do="Correct it, or leave it out.",
+            expected="one of {}, or its index.",
         )
     is_number = isinstance(margin_mm, int | float) and not isinstance(margin_mm, bool)
     if not is_number or not 0 <= margin_mm <= MAX_MARGIN_MM:
@@ -264,6 +268,23 @@ def load_model(path: str | Path) -> Any:
             "Get the folder again from where it was made.",
         ) from problem
     return replace(loaded, organs=tuple(metadata.organs))
+
+
+def check_paths(model: Any, source: Any = None) -> None:
+    """Refuse the path of a model or of an image that is not there, before TensorFlow is loaded.
+
+    Raises:
+        ModelError: No model file there, or one that easydl did not make.
+        InputError: Nothing at the path of the source.
+    """
+    if isinstance(model, (str, Path)) and not (Path(model).expanduser() / METADATA).is_file():
+        metadata_in(model)
+    if isinstance(source, (str, Path)):
+        parts = str(source).split(
+            "#"
+        )  # of a file with several frames or series, the part after the last one says which
+        if not any(Path("#".join(parts[:end])).exists() for end in range(1, len(parts) + 1)):
+            raise missing(source)
 
 
 def open_model(model: Any) -> tuple[Any, ModelMetadata]:

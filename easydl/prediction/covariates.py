@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from easydl.errors import InputError
+from easydl.errors import InputError, unknown_name
 from easydl.networks.metadata import ModelMetadata, attach, metadata_of
 from easydl.studies import Study
 from easydl.studies.covariates import known
@@ -113,10 +113,12 @@ def case_covariates(metadata: ModelMetadata, values: Mapping[str, Any] | None) -
     names = [covariate.name for covariate in metadata.covariates]
     strange = [name for name in values if name not in names]
     if strange:
-        raise InputError(
+        raise unknown_name(
             f"The model takes no covariate {strange[0]!r}.",
-            f"one of {', '.join(names)}." if names else "images alone.",
-            "Correct covariates=, or leave it out.",
+            strange[0],
+            names,
+            do="Correct covariates=, or leave it out.",
+            expected="one of {}." if names else "images alone.",
         )
     if not names:
         return None
@@ -124,10 +126,12 @@ def case_covariates(metadata: ModelMetadata, values: Mapping[str, Any] | None) -
     for covariate in metadata.covariates:
         value = frame[covariate.name].iloc[0]
         if covariate.categories is not None and value and value not in covariate.categories:
-            raise InputError(
+            raise unknown_name(
                 f"The covariate {covariate.name!r} is {value!r}.",
-                f"one of {', '.join(map(repr, covariate.categories))}, as the model was trained with.",
-                "Correct the value, or leave it out when it is not known.",
+                value,
+                covariate.categories,
+                do="Correct the value, or leave it out when it is not known.",
+                expected="one of {}, as the model was trained with.",
             )
     return encode_covariates(metadata, frame)
 
@@ -171,7 +175,9 @@ def _numbers(column: pd.Series) -> np.ndarray:
         raise InputError(
             f"The column {column.name!r} holds {int(odd.sum()) or 'infinite'} value(s) that are not numbers.",
             "numbers, or empty cells where they are not known.",
-            "Correct these cells.",
+            "Correct these cells."
+            if numbers.notna().any()
+            else f"If it has categories, build the model with study=, or with covariates={{{column.name!r}: [...]}}.",
         )
     return numbers.to_numpy(float)
 

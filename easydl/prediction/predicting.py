@@ -16,7 +16,8 @@ from easydl.images.values import UNKNOWN_UNITS, in_hounsfield
 from easydl.networks.metadata import ModelMetadata
 from easydl.options import SegmentationOptions, documented
 from easydl.prediction.calling import check_dimension, compiled
-from easydl.prediction.cascades import open_model, predict_mask
+from easydl.prediction.cascades import check_paths, open_model, predict_mask
+from easydl.prediction.covariates import case_covariates
 from easydl.prediction.image_results import Reconstruction, Segmentation
 from easydl.prediction.image_to_image import reconstruct
 from easydl.prediction.results import Predictions
@@ -76,9 +77,11 @@ def predict(
     Example:
         >>> easydl.predict(model, "case.dcm").frame  # doctest: +SKIP
     """
+    check_paths(model, source)
     model, metadata = open_model(model)
     task = Task(metadata.task)
     options = mask_options(task, mirror=mirror, largest_component=largest_component, fill_holes=fill_holes)
+    case_covariates(metadata, covariates)  # a wrong name is refused before an image is read
     from_file = isinstance(source, (str, Path))
     source = as_source(source, metadata, units)
     if not task.per_pixel:

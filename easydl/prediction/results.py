@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from easydl.errors import RESEARCH_USE, InputError
+from easydl.errors import RESEARCH_USE, unknown_name
 from easydl.fileio import csv_text, write_text
 from easydl.networks.decision import Decision, Threshold
 from easydl.studies.labels import JOIN
@@ -64,10 +64,9 @@ class Predictions:
             InputError: There is no such head.
         """
         if name not in self.heads:
-            raise InputError(
-                f"The predictions have no head {name!r}.",
-                f"one of {', '.join(map(repr, self.heads)) or 'none: the model has a single task'}.",
-                "Correct the name.",
+            expected = "one of {}." if self.heads else "a model of several tasks."
+            raise unknown_name(
+                f"The predictions have no head {name!r}.", name, self.heads, do="Correct the name.", expected=expected
             )
         start = f"{name}: "
         own = {column: column.removeprefix(start) for column in self.frame.columns if column.startswith(start)}

@@ -1,7 +1,5 @@
 """A run folder becomes one page that opens anywhere, offline. It computes no number."""
 
-from easydl.reporting.page import report
-from easydl.reporting.progress import status
-from easydl.reporting.record import RunRecord
+from lazy_loader import attach_stub
 
-__all__ = ["RunRecord", "report", "status"]
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from easydl.figures import BLUE, GREY, ORANGE, new_figure, sign
+from easydl.explanation.heatmap import BELOW
+from easydl.figures import BLUE, GREY, ORANGE, new_figure, sign, signed
 from easydl.reporting.record import curve_title, followed
 
 if TYPE_CHECKING:
@@ -19,14 +20,34 @@ if TYPE_CHECKING:
 
 
 def png(content: bytes) -> str:
-    """A PNG file as a ``data:`` address."""
+    """A PNG file as a ``data:`` address; without the text below, where the file says how high that is: the page has it."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            below = str(picture.info.get(BELOW, ""))
+            if below.isdigit() and 0 < int(below) < picture.height:
+                cut = io.BytesIO()
+                picture.crop((0, 0, picture.width, picture.height - int(below))).save(cut, "PNG", compress_level=3)
+                content = cut.getvalue()
+    except (UnidentifiedImageError, OSError, ValueError):  # a damaged picture is embedded as it is
+        return _address(content)
+    return _address(content)
+
+
+def _address(content: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
 
 
 def svg(figure: Figure) -> str:
-    """A figure as a ``data:`` address, sharp at any size, text drawn as paths; the same figure gives the same address."""
+    """A figure as a ``data:`` address, sharp at any size, text drawn as paths; the same figure gives the same address.
+
+    Without the research-use sentence below, which the page has at its head.
+    """
     import matplotlib
 
+    if figure.get_supxlabel() == signed(figure):
+        figure.supxlabel("")
     drawn = io.BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "easydl"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a name in another script; the tables hold it as text

@@ -72,7 +72,7 @@ def report(folder: str | os.PathLike[str], path: str | os.PathLike[str] | None =
 def page(record: RunRecord) -> str:
     """The page of a run, as HTML."""
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             research_use=RESEARCH_USE,
@@ -100,7 +100,8 @@ def page(record: RunRecord) -> str:
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """The templates of the pages."""
     return jinja2.Environment(
         loader=jinja2.PackageLoader("easydl.reporting"),
         autoescape=True,
@@ -341,7 +342,9 @@ def _heatmap(place: int, entry: dict[str, Any]) -> dict[str, Any]:
     if _real(probability):
         answer.append(f"probability {number(probability)}")
     if entry.get("label"):
-        answer.append(f"reference {entry['label']}")
+        right = entry.get("right")
+        right = f" (the answer is {'right' if right else 'wrong'})" if isinstance(right, bool) else ""
+        answer.append(f"reference {entry['label']}{right}")
     return {
         "image_data": figures.png(entry["path"].read_bytes()) if entry["path"] else "",
         "problem": entry["problem"],

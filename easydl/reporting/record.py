@@ -171,12 +171,6 @@ class RunRecord:
         return [f"On the validation part: {one}" for one in found] if isinstance(found, list) else []
 
     @cached_property
-    def warnings(self) -> list[str]:
-        """What must be read before the numbers of ``metrics.json``, as sentences."""
-        given = self._dictionary("metrics.json").get("warnings")
-        return [str(one) for one in given] if isinstance(given, list) else []
-
-    @cached_property
     def shared_patients(self) -> int | None:
         """How many patients of ``table.csv`` are in more than one part; None when it is not known."""
         table = self._table("table.csv", dtype=str, keep_default_na=False)

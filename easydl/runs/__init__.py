@@ -1,7 +1,5 @@
 """The pipeline and the run folder: settings, status, start in a child process, stop, resume. It draws nothing."""
 
-from easydl.runs.config import RunConfig
-from easydl.runs.folder import listing, new_folder, resume, start, status, stop
-from easydl.runs.pipeline import demo, run
+from lazy_loader import attach_stub
 
-__all__ = ["RunConfig", "demo", "listing", "new_folder", "resume", "run", "start", "status", "stop"]
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

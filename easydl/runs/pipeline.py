@@ -18,13 +18,15 @@ from easydl.fileio import csv_text, disk_full, is_disk_full, private_log, remove
 from easydl.options import FitOptions, LoadOptions, ModelOptions, SplitOptions
 from easydl.reporting.names import Names
 from easydl.reporting.record import PARTS
-from easydl.runs.config import RunConfig
+from easydl.runs.cases import cases_to_show
+from easydl.runs.config import RunConfig, check_study
 from easydl.runs.folder import locked
 from easydl.runs.resuming import CHECKPOINT, check_same_rows, digest_of, times_resumed
 from easydl.tasks import Task
 
 Progress = Callable[[str], None]
-DEMO_EPOCHS = 24
+DEMO_EPOCHS, DEMO_SIDE = 16, 96
+"""What two cores do in the time that the command promises; a nodule of 8 mm is two pixels wide then."""
 
 
 def run(config: RunConfig, folder: str | Path, *, train: bool = True, progress: Progress = print) -> Path:
@@ -83,6 +85,7 @@ def demo(folder: str | Path, *, seed: int = 7, progress: Progress = print) -> Pa
         model="tiny",
         seed=seed,
         epochs=DEMO_EPOCHS,
+        size=DEMO_SIDE,
         name="simulated chest CT (demonstration)",
     )
     return run(config, folder, progress=progress)
@@ -156,7 +159,9 @@ class _Pipeline:
     def _load(self) -> Any:
         from easydl.studies import load
 
-        return load(self.config.source, **self.config.arguments(LoadOptions))
+        study = load(self.config.source, **self.config.arguments(LoadOptions))
+        check_study(self.config, study)
+        return study
 
     def _write_split(self, study: Any, parts: tuple[Any, ...]) -> None:
         from easydl.studies.plots import counts, ranges
@@ -257,13 +262,11 @@ class _Pipeline:
 
     def _explain(self, model: Any, test: Any) -> None:
         index = []
-        rows = _spread(test)[: self.config.heatmaps]
-        tasks = list(test.heads) or [""]
-        for number, row in enumerate(rows):
+        chosen = cases_to_show(test, self._predictions, self.config.heatmaps)
+        for number, (row, head) in enumerate(chosen):
             self.go_on()
-            # Several tasks take turns.
-            index.append(self._heatmap(model, test, row, number, tasks[number % len(tasks)]))
-            self.status(message=f"Heatmap {number + 1} of {len(rows)}")
+            index.append(self._heatmap(model, test, row, number, head))
+            self.status(message=f"Heatmap {number + 1} of {len(chosen)}")
         write_text(self.folder / "heatmaps" / "index.json", json.dumps(index, indent=1))
 
     def _heatmap(self, model: Any, test: Any, row: int, number: int, head: str) -> dict[str, Any]:
@@ -315,23 +318,6 @@ class _Pipeline:
             "research_use": RESEARCH_USE,
         }
         write_text(self.folder / "run.json", json.dumps(facts, indent=1), mode=0o600)
-
-
-def _spread(test: Any) -> list[int]:
-    """Rows of a test set such that the first of them are of different classes, or values far apart."""
-    import pandas as pd
-
-    task, labels = test.schema.stratified_by(test.frame)
-    labels = labels.reset_index(drop=True)
-    if Task(task).has_masks or not len(labels):
-        return list(range(len(test)))
-    if Task(task).is_value:
-        order = pd.to_numeric(labels).sort_values(kind="stable").index
-        # The lowest, the highest, the middle, then the quarters: always the middle of the widest gap.
-        places = [0.0, 1.0, *((2 * k + 1) / 2**depth for depth in range(1, 8) for k in range(2 ** (depth - 1)))]
-        chosen = [int(order[round(place * (len(order) - 1))]) for place in places]
-        return list(dict.fromkeys([*chosen, *map(int, order)]))
-    return [int(row) for row in labels.groupby(labels).cumcount().sort_values(kind="stable").index]
 
 
 def build(config: RunConfig, study: Any) -> Any:

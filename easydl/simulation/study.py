@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from easydl.errors import RESEARCH_USE, InputError
+from easydl.errors import RESEARCH_USE, InputError, unknown_name
 from easydl.simulation import cohort, files
 from easydl.simulation.cohort import Acquisition
 from easydl.simulation.imaging import DIAMETER_MM, DOSE, Settings, make_image
@@ -78,7 +78,7 @@ def simulate(
         Kak and Slaney, Principles of Computerized Tomographic Imaging, IEEE Press 1988, chapter 3.
     """
     if kind not in _SIZE:
-        raise _wrong("kind", kind, 'must be one of {"slices", "volumes"}')
+        raise unknown_name(f"`kind` is {kind!r}.", kind, _SIZE)
     images = images_per_patient if images_per_patient is not None else _IMAGES[kind]
     size = size if size is not None else _SIZE[kind]
     traps = _known(traps)
@@ -184,7 +184,7 @@ def _known(traps: Sequence[str]) -> tuple[str, ...]:
     chosen = (traps,) if isinstance(traps, str) else tuple(dict.fromkeys(traps))
     for trap in chosen:
         if trap not in cohort.TRAPS:
-            raise _wrong("traps", trap, f"each must be one of {{{', '.join(map(repr, cohort.TRAPS))}}}")
+            raise unknown_name(f"There is no trap {trap!r}.", trap, cohort.TRAPS)
     return chosen
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from easydl.errors import InputError
+from easydl.errors import InputError, unknown_name
 from easydl.options import LoadOptions
 from easydl.studies.tables import pick
 from easydl.tasks import STUDY_TASKS, Task
@@ -85,11 +85,7 @@ def _task(options: LoadOptions, labels: list[str], masks: list[str], raters: lis
     elif asked in STUDY_TASKS:
         task = Task(asked)
     else:
-        raise InputError(
-            f"task={asked!r}.",
-            f"one of {', '.join(repr(str(name)) for name in ('auto', *STUDY_TASKS))}.",
-            "Correct task= (--task).",
-        )
+        raise unknown_name(f"task={asked!r}.", asked, ("auto", *STUDY_TASKS), do="Correct task= (--task).")
     if several != (task == Task.MULTILABEL):
         raise InputError(
             f"task={str(task)!r} does not go with {len(labels)} label columns and label_separator={separator!r}.",

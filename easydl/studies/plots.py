@@ -118,8 +118,8 @@ def figure(panels: Sequence[Panel], columns: int) -> Any:
         axis.axis("off")
     for axis, (scan, mask, text) in zip(axes, panels, strict=False):
         shown = scan.in_its_plane()
-        mask = None if mask is None else scan.as_in(shown, mask)
-        panel(axis, shown, mask, index=shown.shape[0] // 2 if shown.dimension == 3 else None)
-        axis.set_title(text, fontsize=8, parse_math=False)
+        # Of a volume the slice with the largest mask, else the middle one.
+        panel(axis, shown, None if mask is None else scan.as_in(shown, mask))
+        axis.set_title(text, fontsize=9, parse_math=False)
     sign(drawn)
     return drawn

@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 
 import pandas as pd
 
-from easydl.errors import EasyDLError, InputError
+from easydl.errors import EasyDLError, InputError, unknown_name
 from easydl.images.file_errors import refuse_special
 from easydl.studies.names import composed
 from easydl.studies.row_errors import many
@@ -125,6 +125,14 @@ def as_text(frame: pd.DataFrame) -> pd.DataFrame:
     return text
 
 
+def unknown_column(frame: pd.DataFrame, wanted: str, do: str) -> InputError:
+    """The error for a column that a table does not have; it lists the first columns and the one that was meant."""
+    listed = f"one of its columns: {', '.join(map(str, frame.columns[:20]))}."
+    return unknown_name(
+        f"The table has no column {wanted!r}.", wanted, frame.columns, do=do, expected=listed.replace("{}", "")
+    )
+
+
 def pick(frame: pd.DataFrame, role: str, wanted: str | None, *, required: bool = False) -> str | None:
     """The column that plays a role (image, label, mask, patient): the one asked for, or a recognised name.
 
@@ -138,11 +146,7 @@ def pick(frame: pd.DataFrame, role: str, wanted: str | None, *, required: bool =
             return wanted
         if wanted.strip().lower() in by_name:
             return by_name[wanted.strip().lower()]
-        raise InputError(
-            f"The table has no column {wanted!r}.",
-            f"one of its columns: {', '.join(map(str, frame.columns[:20]))}.",
-            f"Pass {role}= (--{role}) the name of the column that holds the {role}.",
-        )
+        raise unknown_column(frame, wanted, f"Pass {role}= (--{role}) the name of the column that holds the {role}.")
     for name in NAMES[role]:
         if name in by_name:
             return by_name[name]
@@ -167,11 +171,7 @@ def column_of(frame: pd.DataFrame, name: str) -> pd.Series:
         InputError: There is no such column.
     """
     if name not in frame.columns:
-        raise InputError(
-            f"The study has no column {name!r}.",
-            f"one of its columns: {', '.join(map(str, frame.columns[:20]))}.",
-            "Correct the name of the column.",
-        )
+        raise unknown_column(frame, name, "Correct the name of the column.")
     return frame[name]
 
 

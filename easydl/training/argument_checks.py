@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from easydl.errors import InputError, ModelError
+from easydl.augmentation import check_augment
+from easydl.errors import InputError, ModelError, unknown_name
+from easydl.images.resampling import NORMALISE
 from easydl.networks.metadata import ModelMetadata
 from easydl.options import FitOptions
 from easydl.prediction import check_classes
 from easydl.studies import Study
 from easydl.tasks import Task
+from easydl.training.class_weights import check_weighted
+from easydl.training.loss_names import check_loss
+from easydl.training.plan import named_window
 
 DATASET_OPTIONS = ("epochs", "learning_rate", "seed")
 # What to build instead of a network of the other dimension.
@@ -49,6 +54,25 @@ def check_parts(metadata: ModelMetadata, train: Study, val: Study) -> None:
             )
         if not task.makes_images:
             check_classes(metadata, part, same=part is train)
+
+
+def check_names(metadata: ModelMetadata, train: Study, given: Mapping[str, Any]) -> None:
+    """Refuse the name of a preset, window, loss, normalisation or class that there is not, before any image is read.
+
+    Raises:
+        InputError: Such a name, with the one that was probably meant.
+    """
+    task, weights = Task(metadata.task), given["class_weight"]
+    check_augment(given["augment"])
+    if given["normalise"] not in NORMALISE:
+        found = f"normalise={given['normalise']!r} is not known."
+        raise unknown_name(found, given["normalise"], NORMALISE)
+    if isinstance(given["window"], str):
+        named_window(given["window"], train.units)
+    if not task.makes_images:
+        check_loss(given["loss"], task)
+    if isinstance(weights, Mapping) and task.has_classes and not task.has_masks:
+        check_weighted(weights, metadata.classes)
 
 
 def check_options(metadata: ModelMetadata, fine_tune: bool | str, class_weight: dict[str, float] | str | None) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
-from easydl.errors import InputError
+from easydl.errors import InputError, unknown_name
 from easydl.studies import Study
 from easydl.tasks import Task
 
@@ -49,11 +51,7 @@ def _weights_of_one(given: Given, train: Study) -> tuple[Weights, str]:
     if given is None:
         return None, ""
     if isinstance(given, dict):
-        unknown = sorted(set(given) - set(classes))
-        if unknown:
-            raise InputError(
-                f"class_weight names {unknown[0]!r}.", f"the classes {', '.join(classes)}.", "Correct the name."
-            )
+        check_weighted(given, classes)
         return {k: float(given.get(name, 1.0)) for k, name in enumerate(classes)}, "Class weights were given."
     counts = [int(count) for count in train.targets().sum(axis=0)]
     if Task(train.task).exclusive:
@@ -69,6 +67,18 @@ def _weights_of_one(given: Given, train: Study) -> tuple[Weights, str]:
         return None, ""
     listing = ", ".join(f"{classes[k]} {weight:.2f}" for k, weight in weights.items())
     return {k: weights.get(k, 1.0) for k in range(len(classes))}, f"{what}: {listing}."
+
+
+def check_weighted(given: Mapping[str, float], classes: Sequence[str]) -> None:
+    """Refuse a weight for a class that is not there.
+
+    Raises:
+        InputError: A name is none of the classes.
+    """
+    for name in sorted(set(given) - set(classes)):
+        raise unknown_name(
+            f"class_weight names {name!r}.", name, classes, do="Correct the name.", expected="the classes {}."
+        )
 
 
 def _positive_weight(images: int, positive: int) -> float:

@@ -14,14 +14,14 @@ import numpy as np
 from easydl.augmentation import preset as find_preset
 from easydl.augmentation import suggest
 from easydl.errors import InputError
-from easydl.images.resampling import NORMALISE
 from easydl.networks import attach, metadata_of
 from easydl.networks.metadata import ModelMetadata
 from easydl.options import FitOptions, documented
+from easydl.prediction.likeness import likeness_of
 from easydl.prediction.seen import with_training
 from easydl.studies import Study
 from easydl.tasks import Task
-from easydl.training.argument_checks import check_datasets, check_options, check_parts
+from easydl.training.argument_checks import check_datasets, check_names, check_options, check_parts
 from easydl.training.judging import judged
 from easydl.training.plan import Plan, Settings, described_task
 from easydl.traps import refuse_leakage
@@ -106,6 +106,7 @@ def fit(
             "Use train, val, test = study.split(seed=0).",
         )
     task = Task(metadata.task)
+    check_names(metadata, train, given)
     check_options(metadata, fine_tune, class_weight)
     check_parts(metadata, train, val)
     overrides = refuse_leakage(train, val, override)
@@ -183,6 +184,7 @@ def _record(train: Study, val: Study, plan: Plan, warnings: list[str]) -> dict[s
         "plan": list(plan.why),
         "warnings": warnings,
         "fingerprint": fingerprint(train),
+        "likeness": likeness_of(train).model_dump(mode="json"),
         "keras": keras.version(),
     }
 
@@ -191,8 +193,6 @@ def _with_values_and_grid(
     model: Any, metadata: ModelMetadata, train: Study, normalise: str, spacing_mm: Sequence[float] | None
 ) -> ModelMetadata:
     """The metadata with the user's choice of values and grid, which every later prediction follows."""
-    if normalise not in NORMALISE:
-        raise InputError(f"normalise={normalise!r} is not known.", f"one of {', '.join(NORMALISE)}.", "Choose one.")
     if normalise == "z-score" and train.units == "HU":
         raise InputError(
             'normalise="z-score" was asked for CT.',

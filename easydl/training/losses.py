@@ -13,7 +13,8 @@ import tensorflow as tf
 from keras import losses, ops
 from scipy.ndimage import distance_transform_edt
 
-from easydl.errors import InputError
+from easydl.tasks import Task
+from easydl.training.loss_names import check_loss
 
 Loss = Callable[[Any, Any], Any]
 SMOOTH = 1e-5
@@ -31,11 +32,8 @@ def mask_loss(name: str) -> Loss:
     Raises:
         InputError: No such loss.
     """
-    if name not in MASK_LOSSES:
-        raise InputError(
-            f"loss={name!r} is not known for a segmentation model.", f"one of {', '.join(MASK_LOSSES)}.", "Choose one."
-        )
-    return MASK_LOSSES[name]()
+    check_loss(name, Task.SEGMENTATION)
+    return MASK_LOSSES["dice_cross_entropy" if name == "auto" else name]()
 
 
 def _overlap(kind: Any, *values: float) -> Loss:

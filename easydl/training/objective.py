@@ -9,11 +9,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from easydl.errors import InputError
 from easydl.networks import set_target_scale
 from easydl.networks.metadata import ModelMetadata
 from easydl.studies import Study
 from easydl.tasks import Task
+from easydl.training.loss_names import LOSSES, check_loss
 from easydl.training.losses import ordinal_error, ordinal_loss, scaled_error, weighted_binary_cross_entropy
 
 KERAS_LOSSES = {
@@ -25,13 +25,6 @@ KERAS_LOSSES = {
     Task.RECONSTRUCTION: "mean_absolute_error",
 }
 """The loss of each task under a name that plain Keras knows, so that ``model.save`` opens anywhere without easydl."""
-LOSSES = {
-    Task.CLASSIFICATION: ("cross_entropy", "focal"),
-    Task.MULTILABEL: ("cross_entropy", "focal"),
-    Task.ORDINAL: ("earth_mover", "cross_entropy"),
-    Task.REGRESSION: ("huber", "squared_error", "absolute_error"),
-}
-"""The losses that can be asked for by name, the default first."""
 GAMMA = 2.0
 """How much more the hard images count in the focal loss (Lin 2017, arXiv:1708.02002)."""
 METRICS: Mapping[Task, Callable[[int], list[Any]]] = {
@@ -105,13 +98,7 @@ def classifier_objective(
     Raises:
         InputError: The task has no loss of this name.
     """
-    known = LOSSES.get(Task(metadata.task), ())
-    if loss != "auto" and loss not in known:
-        raise InputError(
-            f"loss={loss!r} is not known for {metadata.task}.",
-            f"one of {', '.join(known)}." if known else 'loss="auto": each head has its own.',
-            "Choose one, or leave it out.",
-        )
+    check_loss(loss, Task(metadata.task))
     tasks = tasks_of(metadata)
     outputs = {name: len(head.classes) for name, head in metadata.heads.items()} or {"": len(metadata.classes)}
     losses: dict[str, Any] = {}

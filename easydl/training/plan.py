@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from easydl.errors import InputError
+from easydl.errors import InputError, unknown_name
 from easydl.images.ct_windows import CT_WINDOWS_HU
 from easydl.networks.cost import advice
 from easydl.networks.metadata import ModelMetadata
@@ -106,13 +106,7 @@ def choose_window(window: str | Sequence[float] | None, train: Study, values: np
     if train.units != "HU" and window is None:
         return Window((0.0, 255.0), "Images are used from 0 to 255.")
     if isinstance(window, str):
-        if window not in CT_WINDOWS_HU or train.units != "HU":
-            raise InputError(
-                f"window={window!r} is not known for this study.",
-                f"for CT one of {', '.join(CT_WINDOWS_HU)}; otherwise (low, high).",
-                "Choose one, or leave it out.",
-            )
-        low, high = CT_WINDOWS_HU[window]
+        low, high = named_window(window, train.units)
         return Window((low, high), f"The {window} window was asked for: {low:g} to {high:g} HU.")
     if window is not None:
         low, high = (float(value) for value in window)
@@ -124,6 +118,23 @@ def choose_window(window: str | Sequence[float] | None, train: Study, values: np
     if low >= high:
         low, high = CT_WINDOWS_HU["wide"]
     return Window((low, high), f"The window {low:g} to {high:g} HU holds 99% of the training pixels.")
+
+
+def named_window(name: str, units: str = "HU") -> tuple[float, float]:
+    """The CT window of this name, (low, high) in HU.
+
+    Raises:
+        InputError: An unknown name, or one for images that are not CT.
+    """
+    if name in CT_WINDOWS_HU and units == "HU":
+        return CT_WINDOWS_HU[name]
+    raise unknown_name(
+        f"window={name!r} is not known{'' if units == 'HU' else ': the images are not CT'}.",
+        name,
+        CT_WINDOWS_HU if units == "HU" else (),
+        do="Choose one, or leave it out.",
+        expected="for CT one of {}; otherwise (low, high)." if units == "HU" else "(low, high) in 0-255.",
+    )
 
 
 def described_task(metadata: ModelMetadata) -> str:

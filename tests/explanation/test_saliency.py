@@ -202,3 +202,22 @@ def test_the_models_weights_are_as_before(planted):
     for now, then in zip(planted.model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(now, then)
     assert metadata_of(planted.model).classes == ("plain", "square")
+
+
+def test_a_heatmap_of_a_study_says_the_reference_and_whether_the_answer_is_right(tmp_path):
+    rng = np.random.default_rng(0)
+    for k in range(4):
+        Image.fromarray(rng.integers(0, 255, (32, 32)).astype(np.uint8)).save(tmp_path / f"{k}.png")
+    frame = pd.DataFrame({"image": [str(tmp_path / f"{k}.png") for k in range(4)], "label": list("abab")})
+    study = easydl.load(frame.assign(patient=list("wxyz")))
+    model = easydl.classifier("tiny", study, size=32)
+    answers = easydl.predict(model, study).frame["prediction"].tolist()
+    for row, answer in enumerate(answers):
+        heatmap = easydl.saliency(model, study, row=row, verdict=False)
+        assert heatmap.reference == "abab"[row] and heatmap.right == (answer == "abab"[row])
+        assert heatmap.to_dict()["right"] == heatmap.right
+        assert f"the answer is {'right' if heatmap.right else 'wrong'}" in heatmap._text
+        # Whatever is explained: it is the model's own answer that is right or wrong.
+        assert easydl.saliency(model, study, row=row, target="a", verdict=False).right == heatmap.right
+    alone = easydl.saliency(model, frame["image"][0], verdict=False)
+    assert alone.reference == "" and alone.right is None

@@ -234,3 +234,51 @@ def test_upsampling_keeps_the_place_and_the_range():
     assert np.unravel_index(fine.argmax(), fine.shape)[0] // 16 == 1
     assert np.unravel_index(fine.argmax(), fine.shape)[1] // 16 == 2
     assert upsampled(np.array([[np.nan, -1.0], [np.inf, 0.5]]), (2, 2)).max() == 1
+
+
+def written(side=128):
+    """A film with a line of text, and where the letters are, by the pixels that drawing it changed."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    plain = np.random.default_rng(3).normal(90, 6, (side, side)).clip(0, 200).astype(np.uint8)
+    picture = Image.fromarray(plain)
+    ImageDraw.Draw(picture).text((20, 50), "PORTABLE 12", fill=255, font=ImageFont.load_default(14))
+    return np.asarray(picture), np.asarray(picture) != plain
+
+
+@pytest.mark.parametrize(
+    ("on_text", "elsewhere", "level"), [(1.0, 0.0, "FAIL"), (0.5, 1.0, "CAUTION"), (0.0, 1.0, "PASS")]
+)
+def test_a_map_that_is_hot_on_text_never_passes(on_text, elsewhere, level):
+    from easydl.images.burned_in_text import where_text
+
+    pixels, letters = written()
+    found = where_text(pixels)
+    assert found[letters].mean() > 0.9 and found.mean() < 0.2
+    heat = np.zeros((128, 128), np.float32)
+    heat[letters] = on_text
+    heat[90:120, 90:120] = elsewhere
+    results = Results()
+    checks.text(heat, found, results)
+    assert ("FAIL" if results.fails else "CAUTION" if results.cautions else "PASS") == level
+    if level != "PASS":
+        assert "text in the image" in " ".join(results.fails + results.cautions)
+
+
+def test_where_there_is_no_text_none_is_found():
+    from easydl.images.burned_in_text import where_text
+
+    assert not where_text(np.random.default_rng(3).normal(90, 6, (128, 128))).any()
+    results = Results()
+    checks.text(np.ones((8, 8)), np.zeros((8, 8), bool), results)
+    assert not (results.fails or results.cautions or results.numbers)
+
+
+def test_the_verdict_of_a_model_that_reads_the_text_is_no_pass(planted, monkeypatch):
+    """The corner that this network goes by is called text."""
+    image = planted.images[0]
+    letters = np.zeros(image.shape[:2], bool)
+    letters[: planted.square, : planted.square] = True
+    monkeypatch.setattr("easydl.explanation.explain.where_text", lambda pixels: letters)
+    verdict = easydl.saliency(planted.model, image).verdict
+    assert verdict.level == "FAIL" and "text in the image" in verdict.sentence

@@ -13,7 +13,7 @@ import easydl
 from easydl import runs
 from easydl.options import LoadOptions
 from easydl.reporting import RunRecord
-from easydl.runs.pipeline import _spread
+from easydl.runs.cases import spread
 from easydl.workspace.tables import classes, numbers, split
 
 TASKS = {
@@ -118,11 +118,11 @@ def test_heads_on_the_command_line(monkeypatch, tmp_path):
 def test_the_first_heatmaps_are_of_values_far_apart(table):
     study = easydl.load(table, label="size_mm", task="regression")
     order = study.targets()[:, 0].argsort(kind="stable").tolist()
-    chosen = _spread(study)
+    chosen = spread(study)
     assert chosen[:3] == [order[0], order[-1], order[round(0.5 * 59)]]
     assert sorted(chosen) == list(range(60))
     both = easydl.load(table, label=["corner", "stripes"])
-    assert len({both.frame["label"].iloc[row] for row in _spread(both)[:4]}) == both.frame["label"].nunique()
+    assert len({both.frame["label"].iloc[row] for row in spread(both)[:4]}) == both.frame["label"].nunique()
 
 
 def test_the_screen_counts_what_every_task_has(table):

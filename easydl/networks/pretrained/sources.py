@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from easydl.errors import InputError, WeightsError
+from easydl.errors import InputError, WeightsError, did_you_mean, unknown_name
 from easydl.networks.pretrained.download import TIMEOUT_S, NotDownloaded, download
 from easydl.networks.pretrained.weights_file import digest, read, room
 from easydl.networks.registry import ENTRIES, SOURCES, TITLES, Entry, weights_entry
@@ -99,7 +99,7 @@ def locate(entry: Entry, pretrained: bool | str | Path) -> Path | None:
         f"`pretrained` is {pretrained!r}{why}",
         'True or "imagenet", "radimagenet", False, the path of a .keras file or run folder of easydl or of an .h5 '
         "weights file, or an https address with its checksum.",
-        "Correct it, or use pretrained=True.",
+        f"{did_you_mean(pretrained, SOURCES)}Correct it, or use pretrained=True.",
     )
 
 
@@ -120,7 +120,7 @@ def fetch(entry: Entry, source: str = "imagenet", *, timeout_s: float = TIMEOUT_
         Mei et al. 2022, RadImageNet, 10.1148/ryai.210315.
     """
     if source not in SOURCES:
-        raise InputError(f"The source is {source!r}.", f"one of {', '.join(SOURCES)}.", "Choose one of them.")
+        raise unknown_name(f"The source is {source!r}.", source, SOURCES)
     known = published(entry, source)
     if known is None:
         having = ", ".join(one.name for one in ENTRIES.values() if published(one, source))

@@ -1,0 +1,192 @@
+"""One new case put to a model, as a page that holds everything it shows. It trains nothing and compares with no test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from easydl.errors import RESEARCH_USE, InputError
+from easydl.fileio import replacing, write_text
+from easydl.reporting import figures
+
+PAGE, FACTS = "case.html", "case.json"
+EVEN = 0.5
+
+
+@dataclass
+class _Shown:
+    """What the page says; the fields of ``case.json`` and the pictures of the page."""
+
+    answer: str
+    probabilities: dict[str, float] = field(default_factory=dict)
+    threshold: float | dict[str, float] | None = None
+    rules: list[str] = field(default_factory=list)
+    sizes: dict[str, tuple[float, str]] = field(default_factory=dict)
+    verdict: dict[str, str] | None = None
+    notes: list[str] = field(default_factory=list)
+    pictures: dict[str, str] = field(default_factory=dict)  # by file name, as in the page
+
+
+def case_page(
+    model: Any,
+    source: Any,
+    folder: str | Path,
+    *,
+    covariates: Mapping[str, Any] | None = None,
+    units: str = "auto",
+    seed: int = 0,
+    **masks: bool,
+) -> Path:
+    """Put one image, volume or series to a model and write what came of it: ``case.html``, ``case.json``, pictures.
+
+    Neither holds the name of a file or of a patient. ``case.json`` has the keys ``answer``, ``probabilities`` (by class or
+    label), ``threshold`` (a number for two classes, one for each label, else None), ``reference`` (None unless a table
+    gives it), ``verdict`` (on the heatmap: level and sentence), ``unlike`` (sentences), ``volumes_ml`` and ``images``.
+
+    Args:
+        model: A model of easydl or its ``.keras`` file; a cascade or its folder.
+        source: A path, a `Scan`, an array, or a `Study` of one image.
+        folder: Where to write; it is made when it is not there.
+        covariates: As for `easydl.predict`.
+        units: As for `easydl.predict`.
+        seed: Of the verdict on the heatmap.
+        **masks: Options for masks, as for `easydl.predict`.
+
+    Returns:
+        The path of ``case.html``.
+
+    Raises:
+        InputError: Nothing readable there, or more than one case.
+        ModelError: The model does not fit the image.
+
+    Example:
+        >>> case_page("model.keras", "case.dcm", "case")  # doctest: +SKIP
+        PosixPath('case/case.html')
+    """
+    from easydl.images import Scan
+    from easydl.prediction import predict
+    from easydl.prediction.cascades import check_paths, open_model
+    from easydl.prediction.likeness import unlike
+    from easydl.prediction.predicting import as_source
+    from easydl.tasks import Task
+
+    check_paths(model, source)
+    model, metadata = open_model(model)
+    case = as_source(source, metadata, units)
+    if not isinstance(case, Scan) and len(case) != 1:
+        raise InputError(
+            f"There are {len(case)} images there.", "one case: an image, a volume or a series.", "Choose one of them."
+        )
+    scan = case if isinstance(case, Scan) else case.scan(0)
+    reference = None if isinstance(case, Scan) else _reference(case)
+    task = Task(metadata.task)
+    given: Any = scan if isinstance(case, Scan) or task.per_pixel else case
+    result = predict(model, given, covariates=covariates, **masks)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    shown = _of_pixels(result, folder) if task.per_pixel else _of_the_image(result, metadata)
+    if not task.per_pixel:
+        _explained(shown, model, given, covariates, seed, folder)
+    differences = unlike(metadata.training, scan)
+    volumes = {name: round(size, 3) for name, (size, unit) in shown.sizes.items() if unit == "mL"}
+    facts = {
+        "answer": shown.answer,
+        "probabilities": shown.probabilities,
+        "threshold": shown.threshold,
+        "reference": reference,
+        "verdict": shown.verdict,
+        "unlike": differences,
+        "volumes_ml": volumes,
+        "images": list(shown.pictures),
+        "notes": shown.notes,
+        "research_use": RESEARCH_USE,
+    }
+    write_text(folder / FACTS, json.dumps(facts, indent=1))
+    return write_text(folder / PAGE, _page(shown, reference, differences, metadata))
+
+
+def _reference(study: Any) -> str | None:
+    """The reference of the only row of a study, as text."""
+    row = study.frame.iloc[0]
+    if study.heads:
+        return "; ".join(f"{name}: {row[name]}" for name in study.heads if str(row[name]))
+    return str(row["label"]) if "label" in study.frame.columns and str(row["label"]) else None
+
+
+def _of_the_image(predictions: Any, metadata: Any) -> _Shown:
+    """The answer of a classifier, with what it was decided by."""
+    shown = _Shown("", notes=list(predictions.notes))
+    answers, thresholds = [], {}
+    for head in predictions.heads or [""]:
+        one = predictions.head(head) if head else predictions
+        start = f"{head}: " if head else ""
+        row, own = one.frame.iloc[0], getattr(one, "thresholds", {})
+        if "value" in row:
+            answers.append(f"{start}{_number(row['value'])}")
+            continue
+        answers.append(f"{start}{row['prediction'] or 'none of the labels'}")
+        shown.probabilities |= {start + name: round(float(row[f"p({name})"]), 4) for name in one.classes}
+        yes_or_no = one.classes[1:] if len(one.classes) == 2 and one.task == "classification" else ()
+        for name in one.classes if one.task == "multilabel" else yes_or_no:
+            value = float(getattr(own.get(name), "value", EVEN))
+            thresholds[start + name] = value
+            shown.rules.append(f"{start}{name} is called from a score of {_number(value)} on.")
+    shown.answer = "; ".join(answers)
+    single = metadata.task == "classification" and len(thresholds) == 1
+    shown.threshold = next(iter(thresholds.values())) if single else thresholds or None
+    return shown
+
+
+def _of_pixels(result: Any, folder: Path) -> _Shown:
+    """A mask with the size of every structure, or an image."""
+    sizes = result.sizes() if hasattr(result, "sizes") else {}
+    listed = ", ".join(f"{name} {_number(size)} {unit}" for name, (size, unit) in sizes.items())
+    shown = _Shown(listed or "an image made by the network", sizes=sizes, notes=list(result.notes))
+    name, figure = ("segmentation.png" if sizes else "image.png"), result.show()
+    with replacing(folder / name) as draft:
+        figure.savefig(draft, format="png", dpi=150)
+    shown.pictures[name] = figures.svg(figure)
+    return shown
+
+
+def _explained(
+    shown: _Shown, model: Any, source: Any, covariates: Mapping[str, Any] | None, seed: int, folder: Path
+) -> None:
+    """Add the heatmap of the answer, with its verdict."""
+    from easydl.explanation import saliency
+
+    heatmap = saliency(model, source, covariates=covariates, seed=seed)
+    path = heatmap.save(folder / "heatmap.png")
+    shown.pictures[path.name] = figures.png(path.read_bytes())
+    if heatmap.verdict is not None:
+        shown.verdict = {"level": heatmap.verdict.level, "sentence": heatmap.verdict.sentence}
+    shown.notes += [note for note in heatmap.notes if note not in shown.notes]
+
+
+def _page(shown: _Shown, reference: str | None, differences: list[str], metadata: Any) -> str:
+    from easydl.reporting.page import environment
+
+    likeness = metadata.training.get("likeness") or {}
+    rows = [
+        {"name": name, "score": _number(score), "width": round(100 * score, 1)}
+        for name, score in shown.probabilities.items()
+    ]
+    sizes = [{"name": name, "size": f"{_number(size)} {unit}"} for name, (size, unit) in shown.sizes.items()]
+    return environment().get_template("case.html.j2").render(
+        research_use=RESEARCH_USE,
+        shown=shown,
+        reference=reference,
+        unlike=differences,
+        compared=likeness.get("n", 0),
+        rows=rows,
+        sizes=sizes,
+        model=str(metadata.arguments.get("name") or "model"),
+        trained_on=metadata.training.get("images"),
+    )  # fmt: skip
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}" if abs(value) < 10 else f"{value:,.1f}"

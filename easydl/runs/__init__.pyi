@@ -1,0 +1,9 @@
+from .config import RunConfig as RunConfig
+from .folder import listing as listing
+from .folder import new_folder as new_folder
+from .folder import resume as resume
+from .folder import start as start
+from .folder import status as status
+from .folder import stop as stop
+from .pipeline import demo as demo
+from .pipeline import run as run
