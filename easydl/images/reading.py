@@ -51,7 +51,13 @@ def _read(address: str, labels: bool) -> Scan:
         from easydl.images.volumes import read_series
 
         series = one_series(address)
-        scan = read_series(series.files, Path(address).name)
+        try:
+            scan = read_series(series.files, Path(address).name)
+        except InputError as problem:
+            if not series.notes:
+                raise
+            found = f"{problem.found} {'. '.join(series.notes)}."  # the missing slice may be one of these
+            raise InputError(found, problem.expected, problem.do) from problem
         notes = (f"one volume of several in its series: {series.part}",) if series.part else ()
         return replace(scan, source=address, notes=(*scan.notes, *notes, *series.notes))
     return _read_file(address, None, labels)

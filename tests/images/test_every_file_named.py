@@ -124,6 +124,15 @@ def test_the_end_of_a_series_does_not_vanish_without_a_word(tmp_path):
     assert not any("missing" in note for note in read(tmp_path / "s").notes)
 
 
+def test_a_gap_names_the_damaged_file_that_may_fill_it(tmp_path):
+    dicom_series(tmp_path / "s", VOLUME)
+    heights = {path: pydicom.dcmread(path).ImagePositionPatient[2] for path in (tmp_path / "s").iterdir()}
+    middle = sorted(heights, key=heights.get)[4]
+    middle.write_bytes(b"")
+    with pytest.raises(InputError, match=f"a slice is missing(.|\n)*{middle.name} is empty"):
+        read(tmp_path / "s")
+
+
 def test_files_in_class_folders_that_are_no_images_are_named(tmp_path):
     for label in "ab":
         (tmp_path / label).mkdir()
