@@ -95,7 +95,9 @@ class Names:
     def _within(self, path: str) -> str:
         if self._base is None or not path.startswith(f"{self._base}{os.sep}"):
             return path
-        return Path(path).relative_to(self._base).as_posix()
+        inner = Path(path).relative_to(self._base).as_posix()
+        # A cell that begins as a formula would get an apostrophe, and the path be another one.
+        return f"./{inner}" if inner.startswith(("=", "+", "-", "@")) else inner
 
     def _from_table(self, frame: pd.DataFrame) -> dict[str, str]:
         words: dict[str, str] = {}
@@ -160,4 +162,4 @@ def _base_of(config: Mapping[str, Any]) -> tuple[Path | None, bool]:
 def _is_identifier(name: str) -> bool:
     """Whether a patient's name in the table can be told from the other words and numbers of a text."""
     digits = sum(letter.isdigit() for letter in name)
-    return len(name) >= 5 or (len(name) > 2 and 0 < digits < len(name))
+    return len(name) >= 5 or (len(name) > 1 and 0 < digits < len(name))
