@@ -84,7 +84,7 @@ def case_page(
     reference = None if isinstance(case, Scan) else _reference(case)
     task = Task(metadata.task)
     given: Any = scan if isinstance(case, Scan) or task.per_pixel else case
-    result = predict(model, given, covariates=covariates, **masks)
+    result = predict(model, given, covariates=covariates, units=units, **masks)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     shown = _of_pixels(result, folder) if task.per_pixel else _of_the_image(result, metadata)

@@ -31,9 +31,9 @@ def numbered(study: Study) -> Study:
 def table(study: Study, rows: int) -> pd.DataFrame:
     """The first rows of a study's table with numbered patients and bare file names."""
     frame = numbered(study).frame.head(rows)
-    frame = frame if study.patients_known else frame.drop(columns="patient")
     for column in [*study.image_columns, *(name for name in study.mask_columns if name in frame.columns)]:
         frame = frame.assign(**{column: [Path(address.split("#")[0]).name for address in frame[column]]})
+    frame = frame if study.patients_known else frame.drop(columns="patient")
     return frame.map(inert)  # the table on the screen can be downloaded as CSV
 
 
