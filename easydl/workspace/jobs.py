@@ -68,7 +68,7 @@ class Runs:
         config = runs.RunConfig.checked(source=entry.source, name=entry.name, **given)
         with self._only_one():
             for run in self.all():
-                if run.running and runs.RunConfig.open(run.folder) == config:
+                if run.running and runs.RunConfig.open(run.folder) == config.with_absolute_paths():
                     return run.folder  # the second click of a double click
                 if run.running:
                     raise RunError(
