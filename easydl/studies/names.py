@@ -6,6 +6,10 @@ import os
 import unicodedata
 
 
+LONGEST = 4096
+"""Characters of a path; no system takes more."""
+
+
 def composed(text: str) -> str:
     """Text in Unicode's composed form: a name from a Mac ("u" and two dots) becomes what Excel writes ("ü")."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
@@ -61,6 +65,8 @@ class Disk:
         return sorted(name for key, same in names.items() if key.casefold() == wanted for name in same)
 
     def _find(self, path: str) -> str | None:
+        if len(path) > LONGEST or "\0" in path:
+            return None
         if os.path.lexists(path):
             return path
         head, tail = os.path.split(path)
