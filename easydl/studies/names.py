@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import unicodedata
 
-
 LONGEST = 4096
 """Characters of a path; no system takes more."""
 
