@@ -15,6 +15,7 @@ import pandas as pd
 
 from easydl.errors import RESEARCH_USE, EasyDLError, InputError
 from easydl.images.limits import is_nifti, is_raster
+from easydl.images.patients import patient_key
 from easydl.images.series import Series, find_series
 from easydl.options import SplitOptions
 from easydl.studies.folders import file_facts
@@ -204,7 +205,7 @@ def _table(place: Path) -> Inspection:
         _series([]),
         _no_images(),
         {"rows": len(frame), "columns": columns, "all": [str(name) for name in frame.columns]},
-        int(frame[patient].str.strip().nunique()) if patient else None,
+        int(frame[patient].map(patient_key).nunique()) if patient else None,
         missing,
         notes,
         task,
