@@ -163,7 +163,7 @@ def _folder(place: Path, progress: Callable[[int, int], None] | None) -> Inspect
     notes = []
     if any("patient" not in one.facts for one in found.series):
         notes.append("some DICOM headers name no patient")
-    listing = next((file for file in tables if Path(file).parent == place.absolute()), None)
+    listing = next((file for file in tables if Path(file).parent == place.absolute() and _lists_images(file)), None)
     task = f"easydl inspect {quote(listing)}" if listing else ""
     if (dicom or kinds) and not listing:
         task, more = _recommended(place)
@@ -212,6 +212,14 @@ def _table(place: Path) -> Inspection:
     )
 
 
+def _lists_images(table: str) -> bool:
+    """Whether a table has a column of images, unlike a list of patients."""
+    try:
+        return pick(read_table(table)[0], "image", None) is not None
+    except EasyDLError:
+        return False
+
+
 def _recommended(place: Path, patient: str | None = "auto") -> tuple[str, list[str]]:
     """The command that trains on a study, tried as far as its split but for the pixels; or what stands in its way."""
     from easydl.studies import splits
@@ -222,8 +230,10 @@ def _recommended(place: Path, patient: str | None = "auto") -> tuple[str, list[s
     try:
         study = load(place, patient=patient)
         if not (study.heads or study.task.has_masks or "label" in study.frame.columns):
+            joined = [note for note in study.notes if "joined by its column" in note]
             return "", [
-                "no labels and no masks are found: name them with --label or --mask, or load a table that has them"
+                *joined,
+                "no labels and no masks are found: name them with --label or --mask, or load a table that has them",
             ]
         rows = cohort(study.frame, study.schema, list(map(str, study.frame.index)), patients_known=study.patients_known)
         splits.by_seed(rows, SplitOptions().sizes, 0)
