@@ -15,6 +15,7 @@ import pandas as pd
 
 from easydl.errors import RESEARCH_USE, EasyDLError, InputError
 from easydl.images.limits import is_nifti, is_raster
+from easydl.images.patients import patient_key
 from easydl.images.series import Series, find_series
 from easydl.options import SplitOptions
 from easydl.studies.folders import file_facts
@@ -162,7 +163,7 @@ def _folder(place: Path, progress: Callable[[int, int], None] | None) -> Inspect
     notes = []
     if any("patient" not in one.facts for one in found.series):
         notes.append("some DICOM headers name no patient")
-    listing = next((file for file in tables if Path(file).parent == place.absolute()), None)
+    listing = next((file for file in tables if Path(file).parent == place.absolute() and _lists_images(file)), None)
     task = f"easydl inspect {quote(listing)}" if listing else ""
     if (dicom or kinds) and not listing:
         task, more = _recommended(place)
@@ -204,11 +205,19 @@ def _table(place: Path) -> Inspection:
         _series([]),
         _no_images(),
         {"rows": len(frame), "columns": columns, "all": [str(name) for name in frame.columns]},
-        int(frame[patient].str.strip().nunique()) if patient else None,
+        int(frame[patient].map(patient_key).nunique()) if patient else None,
         missing,
         notes,
         task,
     )
+
+
+def _lists_images(table: str) -> bool:
+    """Whether a table has a column of images, unlike a list of patients."""
+    try:
+        return pick(read_table(table)[0], "image", None) is not None
+    except EasyDLError:
+        return False
 
 
 def _recommended(place: Path, patient: str | None = "auto") -> tuple[str, list[str]]:
@@ -221,8 +230,10 @@ def _recommended(place: Path, patient: str | None = "auto") -> tuple[str, list[s
     try:
         study = load(place, patient=patient)
         if not (study.heads or study.task.has_masks or "label" in study.frame.columns):
+            joined = [note for note in study.notes if "joined by its column" in note]
             return "", [
-                "no labels and no masks are found: name them with --label or --mask, or load a table that has them"
+                *joined,
+                "no labels and no masks are found: name them with --label or --mask, or load a table that has them",
             ]
         rows = cohort(study.frame, study.schema, list(map(str, study.frame.index)), patients_known=study.patients_known)
         splits.by_seed(rows, SplitOptions().sizes, 0)

@@ -59,7 +59,8 @@ def load(
     Args:
         source: A CSV or Excel file or a DataFrame with one row per image; a folder with one sub-folder per class
             (also below ``train``, ``val`` and ``test`` folders); a folder with the folders ``images`` and ``masks``
-            (or ``imagesTr`` and ``labelsTr``, ...), paired by file name; or a folder of DICOM files (one row per series).
+            (or ``imagesTr`` and ``labelsTr``, ...), paired by file name; a BIDS folder, or one with a folder of volumes
+            for each patient; or a folder of DICOM files (one row per series).
         {options}
 
     Returns:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import unicodedata
 
+LONGEST = 4096
+"""Characters of a path; no system takes more."""
+
 
 def composed(text: str) -> str:
     """Text in Unicode's composed form: a name from a Mac ("u" and two dots) becomes what Excel writes ("ü")."""
@@ -61,6 +64,8 @@ class Disk:
         return sorted(name for key, same in names.items() if key.casefold() == wanted for name in same)
 
     def _find(self, path: str) -> str | None:
+        if len(path) > LONGEST or "\0" in path:
+            return None
         if os.path.lexists(path):
             return path
         head, tail = os.path.split(path)

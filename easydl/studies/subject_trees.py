@@ -237,7 +237,7 @@ def _rows(found: Sequence[Volume], image: Sequence[str], mask: Sequence[str], ro
     """One row for each examination, its kinds of image in columns; of a single kind, one for each volume."""
     groups = _grouped(found)
     kinds = _kinds(found, groups, image)
-    masks = _chosen([one for one in found if one.mask], mask, "mask", root)
+    masks = _chosen([one for one in found if one.mask], mask, "mask")
     notes = []
     columns = ["image"] if len(kinds) == 1 else [_column(kind) for kind in kinds]
     mask_columns = ["mask"] if len(masks) == 1 and not mask else [_column(name) for name in masks]
@@ -290,11 +290,10 @@ def _said(found: Sequence[Volume], kinds: Sequence[str], masks: Sequence[str], n
 def _kinds(found: Sequence[Volume], groups: dict[Any, list[Volume]], named: Sequence[str]) -> list[str]:
     """The kinds of image to use: those named, or those that most examinations have, if they lie on one grid."""
     images = [one for one in found if not one.mask]
-    if named:
-        return _chosen(images, named, "image", None)
     usual = [one for one in images if one.usual] or images
     counts = Counter(kind for group in groups.values() for kind in {one.kind for one in group if one in usual})
     kinds = sorted(kind for kind, count in counts.items() if 2 * count >= max(counts.values()))
+    kinds = _chosen(images, named, "image") if named else kinds
     apart = _grids(groups, kinds) if len(kinds) > 1 else []
     if len(apart) > 1:
         raise InputError(
@@ -340,7 +339,7 @@ def _same(grid: tuple[tuple[int, ...], np.ndarray], other: tuple[tuple[int, ...]
     return bool(apart <= 0.1 * np.linalg.norm(affine[:3, :3], axis=0).min())
 
 
-def _chosen(found: Sequence[Volume], named: Sequence[str], role: str, root: Path | None) -> list[str]:
+def _chosen(found: Sequence[Volume], named: Sequence[str], role: str) -> list[str]:
     """The kinds that were named, as they are written; without names the only one, or none.
 
     Raises:

@@ -199,6 +199,8 @@ def test_kinds_on_different_grids_are_asked_about(tmp_path):
     with pytest.raises(InputError, match="2 kinds on different grids: T1w; T2w") as caught:
         easydl.load(tmp_path)
     assert "image=" in caught.value.do
+    with pytest.raises(InputError, match="different grids"):
+        easydl.load(tmp_path, image=["T1w", "T2w"])
     study = easydl.load(tmp_path, image="T2w")
     assert (study.scan(0).shape[0], study.n_patients) == (7, 4)
     assert any("task-rest_bold" in note for note in study.notes)
