@@ -119,6 +119,7 @@ KILLS = {"classification": 8, "fine-tuning": 6, "3D": 6}
 
 
 @pytest.mark.everything
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("way", WAYS)
 def test_killed_at_random_moments_it_still_ends_with_the_same_weights(way, tmp_path):
     """Killed, not asked: also while it reads, between two files, and while it writes the model."""
