@@ -15,7 +15,10 @@ from easydl.evaluation.sample import FEW_IN_A_CLASS, ClassSample, class_rows, ro
 from easydl.networks.decision import Threshold
 from easydl.tasks import Task
 
-AT_THE_DECISION = "Sensitivity, specificity and accuracy are at the model's own decision ({}). Predictive values and accuracy hold only at the prevalence of each class in this test set."
+AT_THE_DECISION = (
+    "Sensitivity, specificity and accuracy are at the model's own decision ({}). Predictive values and accuracy hold "
+    "only at the prevalence of each class in this test set."
+)
 
 
 def classification_metrics(

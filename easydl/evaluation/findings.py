@@ -144,7 +144,8 @@ def _one_answer(sample: Any) -> str:
     if np.ptp(sample.scores, axis=0).max() < EQUAL:
         return f"One answer for every image: all {sample.images} got the same probabilities, whatever they show."
     name, right = sample.names[called[0]], int(sample.images_of[called[0]])
-    return f"One answer for every image: all {sample.images} were called {name}, also the {sample.images - right} that are not."
+    others = sample.images - right
+    return f"One answer for every image: all {sample.images} were called {name}, also the {others} that are not."
 
 
 def _worse_than_prevalence(sample: Any, ranks: bool) -> str:

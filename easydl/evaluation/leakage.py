@@ -1,4 +1,4 @@
-"""What a test becomes whose images a model has seen: smaller, refused, or counted for a reason. It compares no image."""
+"""What becomes of a test whose images a model has seen: smaller, refused, counted for a reason. It compares no image."""
 
 from __future__ import annotations
 

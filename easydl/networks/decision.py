@@ -1,4 +1,4 @@
-"""Which class, or which labels, a model's probabilities amount to: the one place that decides. It computes no probability."""
+"""Which class, or which labels, a model's probabilities amount to: the one place that decides. It runs no model."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Decision:
         return np.asarray(probabilities >= self.values)
 
     def classes_of(self, probabilities: np.ndarray) -> np.ndarray:
-        """The one class of every image, int ``(images,)``: the most probable, of two by threshold, the median of ordered."""
+        """The class of every image, int ``(images,)``: the most probable, of two by threshold, the median of ordered."""
         if self.task.ordered:
             return median_class(probabilities)
         if self.positive in self.thresholds:

@@ -25,16 +25,16 @@ NOT_COMPLETE = (
     "The model was also trained on images that it does not list: they may be among these although they are not counted."
 )
 READ_OTHERWISE = (
-    "The model was trained by another version of easydl, which may have read the same files as other pixels: images of its "
-    "training may be among these although they are not counted."
+    "The model was trained by another version of easydl, which may have read the same files as other pixels: images of "
+    "its training may be among these although they are not counted."
 )
 ELSEWHERE = (
     "The model was trained on another computer: its images could be compared with these, its patients could not. Other "
     "images of the same patients may have been in its training."
 )
 IMAGES_ONLY = (
-    "Only the images of its training are known to the model, not their patients: other images of the same patients may have "
-    "been in its training."
+    "Only the images of its training are known to the model, not their patients: other images of the same patients may "
+    "have been in its training."
 )
 
 
@@ -105,9 +105,10 @@ def sentence(rows: Sequence[str]) -> str:
     return "; ".join(parts) and f"{'; '.join(parts)}."
 
 
+_CHOSEN_BY = "in the validation part, by which the model was chosen"
 _TEXTS = (
     ("were in the training", "was in the training"),
-    ("were in the validation part, by which the model was chosen", "was in the validation part, by which the model was chosen"),
+    (f"were {_CHOSEN_BY}", f"was {_CHOSEN_BY}"),
     ("are other images of patients in the training", "is another image of a patient in the training"),
     ("are other images of patients in the validation part", "is another image of a patient in the validation part"),
 )  # fmt: skip

@@ -241,7 +241,7 @@ def _fit_dataset(
 
 
 def _after_a_dataset(metadata: ModelMetadata) -> ModelMetadata:
-    """What a dataset holds is not known: what is known of earlier trainings is no longer all, and what they found is old."""
+    """The metadata after a dataset, whose images nobody knows: what it has seen is not all, what was found is old."""
     seen = metadata.learned_from
     changes: dict[str, Any] = {
         "thresholds": {},
