@@ -362,7 +362,7 @@ class Study:
         return dataset(images, targets, batch_size, weights=self.target_weights(), shuffle=shuffle, seed=seed)
 
     def show(self, n: int = 9) -> Any:
-        """A figure with some images of every class (of volumes the slice with the largest mask, else the middle one)."""
+        """A figure with some images of every class (for volumes the middle slice)."""
         panels = []
         for row in plots.examples(self.frame, self.schema, n):
             scan = self.scan(row)
