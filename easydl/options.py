@@ -55,27 +55,20 @@ class Options(BaseModel):
 
 def settings_error(problem: ValidationError, fields: Iterable[str] = ()) -> EasyDLError:
     """The first setting that is not valid, and what it may be."""
-    first = problem.errors()[0]
+    errors = problem.errors()
+    first, given = errors[0], errors[0].get("input")
     own = first.get("ctx", {}).get("error")
     if isinstance(own, EasyDLError):  # raised by a check of ours, within pydantic's
         return own
     where = str(first["loc"][0]) if first["loc"] else "settings"
-    words = [
-        word for one in problem.errors() for word in re.findall(r"'([^']*)'", one.get("ctx", {}).get("expected", ""))
-    ]
+    words = [word for one in errors for word in re.findall(r"'([^']*)'", one.get("ctx", {}).get("expected", ""))]
+    found, do = f"The setting {where} is {given!r}.", f"Correct {where}."
     if words:
-        given = first.get("input")
-        return unknown_name(f"The setting {where} is {given!r}.", given, words, do=f"Correct {where}.", kind=RunError)
+        return unknown_name(found, given, words, do=do, kind=RunError)
     if first["type"] == "extra_forbidden":
-        return unknown_name(
-            f"There is no setting {where!r}.", where, fields, do=f"Correct {where}.", expected="a setting of easydl.",
-            kind=RunError,
-        )  # fmt: skip
-    return RunError(
-        f"The setting {where} is {first.get('input')!r}.",
-        f"{first['msg'][0].lower()}{first['msg'][1:]}.",
-        f"Correct {where}.",
-    )
+        expected, found = "a setting of easydl.", f"There is no setting {where!r}."
+        return unknown_name(found, where, fields, do=do, expected=expected, kind=RunError)
+    return RunError(found, f"{first['msg'][0].lower()}{first['msg'][1:]}.", do)
 
 
 def validator(option: FieldInfo) -> TypeAdapter[Any]:

@@ -48,7 +48,7 @@ def test_public_names_are_no_module_names():
 
 def _loaded(code):
     out = subprocess.run(
-        [sys.executable, "-c", f"{code}; import sys, json; print(json.dumps(sorted(sys.modules)))"],
+        [sys.executable, "-c", f"{code}\nimport sys, json; print(json.dumps(sorted(sys.modules)))"],
         capture_output=True, text=True, check=True, cwd=ROOT,
     )  # fmt: skip
     return set(json.loads(out.stdout.splitlines()[-1]))
@@ -68,6 +68,45 @@ def test_looking_loads_no_tensorflow(code):
     assert not loaded & {"tensorflow", "keras", "streamlit", "torch"}
     if code == "import easydl":
         assert not loaded & {"numpy", "pandas", "pydicom", "matplotlib"}
+
+
+def test_wrong_paths_are_said_before_tensorflow_is_loaded(tmp_path):
+    (tmp_path / "other.keras").write_text("not a model")
+    commands = [
+        "predict gone.keras x.png", "predict other.keras x.png", "evaluate gone.keras x.csv", "saliency gone.keras x.png",
+        "resume gone", "report gone", "train gone.csv", "audit gone.csv", "inspect gone",
+    ]  # fmt: skip
+    code = f"""
+import os, sys
+from easydl import cli
+os.chdir({str(tmp_path)!r})
+for words in {commands!r}:
+    sys.argv = ["easydl", *words.split()]
+    try:
+        cli.main()
+    except SystemExit as ended:
+        assert ended.code == 1, words
+import easydl
+for call in (easydl.predict, easydl.saliency):
+    try:
+        call("gone.keras", "x.png")
+    except easydl.EasyDLError:
+        continue
+    raise AssertionError(call)
+"""
+    assert not _loaded(code) & {"tensorflow", "keras"}
+
+
+def test_help_loads_no_tables_and_no_pictures():
+    assert not _loaded("import easydl.cli") & {"numpy", "pandas", "matplotlib", "pydicom"}
+
+
+def test_a_command_loads_tensorflow_without_what_keras_imports_on_the_side():
+    code = (
+        "import sys; from easydl._tf import load_tensorflow_for_a_command as load; load(); "
+        "assert not {'sklearn', 'matplotlib', 'IPython'} & set(sys.modules); import sklearn"
+    )
+    assert {"tensorflow", "sklearn"} <= _loaded(code)
 
 
 def test_the_module_runs_as_a_command():

@@ -229,8 +229,6 @@ class Augmenter:
         with tf.init_scope(), tf.device("CPU:0"):
             self._calls = tf.Variable(-1, dtype=tf.int64, trainable=False)
 
-    # Its conditions are tf.cond: rewriting the code for others costs three seconds.
-    @tf.autograph.experimental.do_not_convert
     def __call__(
         self, images: Any, masks: Any = None, counter: int | tf.Tensor | None = None, *, targets: Any = None
     ) -> tuple[tf.Tensor, Any]:
@@ -246,6 +244,15 @@ class Augmenter:
         Returns:
             float32 images and masks of their own type (None without masks), shapes unchanged; or images and targets.
         """
+        call = self._augmented
+        if not needs_keras_cv(self.preset.operations):
+            # Our own conditions are tf.cond: that TensorFlow rewrites the code for others costs three seconds.
+            call = tf.autograph.experimental.do_not_convert(call)
+        return call(images, masks, counter, targets)
+
+    def _augmented(
+        self, images: Any, masks: Any, counter: int | tf.Tensor | None, targets: Any
+    ) -> tuple[tf.Tensor, Any]:
         number = self._calls.assign_add(1) if counter is None else counter
         drawn = self.preset.draw(tf.shape(images)[0], seed=self.seed, counter=number)
         images, masks = apply(self.preset, images, masks, drawn=drawn, values=self.values)

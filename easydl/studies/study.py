@@ -146,9 +146,8 @@ class Study:
             <Task.CLASSIFICATION: 'classification'>
         """
         if name not in self.heads:
-            expected = "one of {}." if self.heads else "a study of several tasks."
             do = "Correct the name, or load with heads=."
-            raise unknown_name(f"The study has no head {name!r}.", name, self.heads, do=do, expected=expected)
+            raise unknown_name(f"The study has no head {name!r}.", name, self.heads or ("none",), do=do)
         schema = self.schema.head(name)
         rows = self.schema.head_rows(self.frame, name).reset_index(drop=True)
         return replace(self, frame=rows, heads={}, task=schema.task, class_names=list(schema.classes), parent=self)
@@ -283,9 +282,8 @@ class Study:
         """The study with a ready-made split, as `easydl.load` returns it with ``split=``; refused when it leaks."""
         column = "given_split" if column == "split" else column
         if column not in self.frame.columns:
-            missing = f"There is no column {column!r} with a split."
-            expected = "a column of train, val and test."
-            raise unknown_name(missing, column, self.frame.columns, do="Use study.split(seed=0).", expected=expected)
+            found, expected = f"There is no column {column!r} with a split.", "a column of train, val and test."
+            raise unknown_name(found, column, self.frame.columns, do="Use study.split(seed=0).", expected=expected)
         return self._divided(lambda rows: splits.ready_made(rows, self.frame[column], column, override))
 
     def folds(self, k: int = 5, *, seed: int = 0, site: str | None = None) -> list[tuple[Study, Study, Study]]:
@@ -365,7 +363,7 @@ class Study:
         return dataset(images, targets, batch_size, weights=self.target_weights(), shuffle=shuffle, seed=seed)
 
     def show(self, n: int = 9) -> Any:
-        """A figure with some images of every class (of volumes the slice with the largest mask, else the middle one)."""
+        """A figure with some images of every class (for volumes the middle slice)."""
         panels = []
         for row in plots.examples(self.frame, self.schema, n):
             scan = self.scan(row)
