@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from easydl.errors import InputError
-from easydl.options import validator
+from easydl.option_model import validator
 
 Form = Literal["flag", "switch", "named", "list", "numbers", "text"]
 

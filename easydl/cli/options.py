@@ -11,8 +11,8 @@ import typer
 from pydantic.fields import FieldInfo
 
 from easydl import option_text
+from easydl.option_model import Options
 from easydl.option_text import help_text, limits, none_text, title
-from easydl.options import Options
 
 LONGEST_HELP = 110
 _NONE, _TEXT = "_is_none", "_as_text"

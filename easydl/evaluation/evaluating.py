@@ -12,7 +12,8 @@ from easydl.evaluation.reconstruction import reconstruction_metrics
 from easydl.evaluation.results import Metrics
 from easydl.evaluation.segmentation import segmentation_metrics
 from easydl.evaluation.tables import table_metrics
-from easydl.options import EvaluationOptions, documented
+from easydl.option_model import documented
+from easydl.options import EvaluationOptions
 from easydl.prediction.grid import scale_notes
 from easydl.prediction.image_to_image import corruption_of
 from easydl.prediction.results import Predictions

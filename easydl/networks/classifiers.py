@@ -16,7 +16,8 @@ from easydl.networks.listing import find
 from easydl.networks.metadata import Covariate, Head, ModelMetadata, attach
 from easydl.networks.pretrained import sources, transfer
 from easydl.networks.registry import Entry
-from easydl.options import BuilderOptions, documented
+from easydl.option_model import documented
+from easydl.options import BuilderOptions
 
 if TYPE_CHECKING:
     from easydl.studies import Study, StudySummary

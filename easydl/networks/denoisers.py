@@ -13,7 +13,8 @@ from easydl.networks.common_layers import WHITE, front, laid_out, prepared, seed
 from easydl.networks.listing import find
 from easydl.networks.metadata import ModelMetadata, attach
 from easydl.networks.segmenters import filters_of
-from easydl.options import BuilderOptions, documented
+from easydl.option_model import documented
+from easydl.options import BuilderOptions
 from easydl.tasks import Task
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from easydl.networks.pooling import Strides, multiples_of, pooling_strides
 from easydl.networks.pretrained import sources, transfer
 from easydl.networks.registry import TAKE_ENCODER, Entry
 from easydl.networks.surgery import freeze_statistics
-from easydl.options import BuilderOptions, documented
+from easydl.option_model import documented
+from easydl.options import BuilderOptions
 from easydl.tasks import Task
 
 if TYPE_CHECKING:

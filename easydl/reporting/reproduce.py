@@ -10,9 +10,11 @@ from typing import Any
 
 from easydl import option_text
 from easydl.errors import RESEARCH_USE
-from easydl.options import FitOptions, LoadOptions, ModelOptions, Options, RunOptions, SplitOptions
+from easydl.option_model import Options
+from easydl.options import FitOptions, LoadOptions, ModelOptions, RunOptions, SplitOptions
 
 STUDY = "path/to/your/study"
+IMAGE = "an_image_of_your_study"
 """What stands for the study's path in all that may be passed on."""
 
 
@@ -54,7 +56,9 @@ def notebook(config: dict[str, Any], builder: str, name: str, *, title: str) -> 
 
 def without_places(config: dict[str, Any]) -> dict[str, Any]:
     """The settings without the paths of this computer, whose names may name patients."""
-    return {**config, "source": STUDY, "root": None} if config.get("source") else {**config, "root": None}
+    source = {"source": STUDY} if config.get("source") else {}
+    excluded = config.get("exclude") and [str(one) if str(one).isdigit() else IMAGE for one in config["exclude"]]
+    return {**config, **source, "root": None, "exclude": excluded}
 
 
 def command(config: dict[str, Any]) -> str:

@@ -11,7 +11,8 @@ from pydantic import ValidationError, model_validator
 
 from easydl.errors import RunError, unknown_name
 from easydl.fileio import write_text
-from easydl.options import RunOptions, settings_error
+from easydl.option_model import settings_error
+from easydl.options import RunOptions
 from easydl.tasks import Task
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import pandas as pd
 
 from easydl.errors import InputError
 from easydl.images.values import UNKNOWN_UNITS
-from easydl.options import LoadOptions, documented
+from easydl.option_model import documented
+from easydl.options import LoadOptions
 from easydl.studies import files, folders, pairing, tables
 from easydl.studies import labels as labels_
 from easydl.studies import raters as raters_

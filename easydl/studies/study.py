@@ -12,7 +12,8 @@ import pandas as pd
 
 from easydl.errors import unknown_name
 from easydl.images import Scan
-from easydl.options import SplitOptions, documented
+from easydl.option_model import documented
+from easydl.options import SplitOptions
 from easydl.studies import plots, splits
 from easydl.studies.agreement import Agreement
 from easydl.studies.cohort import Cohort, cohort

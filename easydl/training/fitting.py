@@ -16,7 +16,8 @@ from easydl.augmentation import suggest
 from easydl.errors import InputError
 from easydl.networks import attach, metadata_of
 from easydl.networks.metadata import ModelMetadata
-from easydl.options import FitOptions, documented
+from easydl.option_model import documented
+from easydl.options import FitOptions
 from easydl.prediction.likeness import likeness_of
 from easydl.prediction.seen import with_training
 from easydl.studies import Study

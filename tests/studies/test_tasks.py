@@ -138,7 +138,7 @@ def test_a_run_takes_classes_and_root(table, tmp_path):
     elsewhere.mkdir()
     (elsewhere / "scans.csv").write_bytes(table.read_bytes())
     config = RunConfig(source=str(elsewhere / "scans.csv"), root=str(table.parent), classes=["healthy", "disease"])
-    study = _Pipeline(config, tmp_path, print)._load()
+    study = _Pipeline(config, tmp_path, print, True)._load()
     assert list(study.classes) == ["healthy", "disease"]
 
 
