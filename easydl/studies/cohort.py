@@ -12,6 +12,7 @@ import pandas as pd
 
 from easydl.errors import InputError
 from easydl.studies.labels import JOIN
+from easydl.studies.near_copies import NearCopy
 from easydl.studies.schema import LabelSchema
 
 LEAST = 2
@@ -103,8 +104,15 @@ def shared_patients(frame: pd.DataFrame, column: str) -> list[str]:
     return sorted(frame.loc[crossing(persons(frame["patient"]), frame[column]), "patient"].unique())
 
 
-def cohort(frame: pd.DataFrame, schema: LabelSchema, digests: Sequence[str], *, patients_known: bool) -> Cohort:
-    """What a split needs to know of a study.
+def cohort(
+    frame: pd.DataFrame,
+    schema: LabelSchema,
+    digests: Sequence[str],
+    near: Sequence[NearCopy] = (),
+    *,
+    patients_known: bool,
+) -> Cohort:
+    """What a split needs to know of a study. Identical and nearly identical images stay together.
 
     Raises:
         InputError: It has no patients.
@@ -119,7 +127,10 @@ def cohort(frame: pd.DataFrame, schema: LabelSchema, digests: Sequence[str], *, 
         classes, has = _held(labels, several=not task.exclusive)
     person = pd.factorize(persons(frame["patient"]))[0]
     image = pd.factorize(np.asarray(digests, dtype=object))[0]
-    names, group = np.unique(_groups(frame["patient"].tolist(), person, image), return_inverse=True)
+    like = np.arange(len(frame))
+    for pair in near:
+        like[like == like[pair.second]] = like[pair.first]
+    names, group = np.unique(_groups(frame["patient"].tolist(), person, image, like), return_inverse=True)
     return Cohort(
         person,
         image,
@@ -134,7 +145,7 @@ def cohort(frame: pd.DataFrame, schema: LabelSchema, digests: Sequence[str], *, 
     )
 
 
-def _groups(patients: list[str], person: np.ndarray, image: np.ndarray) -> list[str]:
+def _groups(patients: list[str], *codes: np.ndarray) -> list[str]:
     """For every row the first name, by alphabet, of the patients it must stay with: one person, or identical images."""
     parent = {patient: patient for patient in patients}
 
@@ -143,9 +154,9 @@ def _groups(patients: list[str], person: np.ndarray, image: np.ndarray) -> list[
             parent[patient] = patient = parent[parent[patient]]
         return patient
 
-    for codes in (person, image):
+    for several in codes:
         holder: dict[int, str] = {}
-        for patient, code in zip(patients, codes.tolist(), strict=True):
+        for patient, code in zip(patients, several.tolist(), strict=True):
             one, other = top(patient), top(holder.setdefault(code, patient))
             if one != other:
                 parent[max(one, other)] = min(one, other)

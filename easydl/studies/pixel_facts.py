@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -18,8 +19,10 @@ from easydl import cache
 from easydl.errors import EasyDLError, InputError
 from easydl.images import Scan, read
 from easydl.images.burned_in_text import has_text
+from easydl.images.glance import SIDE, glance
+from easydl.studies.near_copies import NearCopy, near_copies, together
 
-DECODER = 5
+DECODER = 6
 """Counts up whenever the same file would be read as other pixels, or described otherwise, than before."""
 COLOUR_DIFFERENCE = 12.0
 """Mean difference of red and blue, of 255, from which an image counts as coloured (grey films: up to 10)."""
@@ -44,6 +47,10 @@ class PixelFacts:
         dimension: 2 or 3.
         coloured: Really coloured, not grey stored as RGB.
         burned_in_text: Whether text seems to be burned into the image.
+        thumbnail: 64 x 64 bytes, in base 64 for the database (`easydl.images.glance`).
+        peaks: The same of the values farthest from their surroundings.
+        grey: What the grey levels are.
+        noise: How sharp and noisy it is.
     """
 
     digest: str
@@ -53,6 +60,10 @@ class PixelFacts:
     dimension: int
     coloured: bool
     burned_in_text: bool
+    thumbnail: str
+    peaks: str
+    grey: Sequence[float]
+    noise: Sequence[float]
 
 
 class ImageFiles:
@@ -65,6 +76,7 @@ class ImageFiles:
     def __init__(self) -> None:
         self._keys: dict[Address, str | None] = {}
         self._facts: dict[Row, PixelFacts] = {}
+        self._near: tuple[str, list[NearCopy]] = ("", [])
 
     def key(self, address: Address) -> str | None:
         """A SHA-256 that changes with the bytes behind an address; None when there is nothing."""
@@ -132,6 +144,15 @@ class ImageFiles:
             _known.keep(fresh)
         return [self._facts[row] for row in rows]
 
+    def near_copies(self, facts: Sequence[PixelFacts], persons: Sequence[str] | None) -> list[NearCopy]:
+        """Nearly identical images of different persons; those of the last rows asked for are remembered."""
+        digests = [one.digest for one in facts]
+        key = _hash("|".join([*digests, *(persons if persons is not None else ())]))
+        if key != self._near[0]:
+            group = together(digests, persons if persons is not None else range(len(digests)))
+            self._near = (key, near_copies(thumbnails(facts), group))
+        return self._near[1]
+
     def _learn(self, addresses: Iterable[Address]) -> None:
         """Hash the bytes behind addresses that are new."""
         behind: dict[Address, list[Path]] = {}
@@ -198,6 +219,12 @@ class Decoded:
         return (len(self), *self.row(0).shape)
 
 
+def thumbnails(facts: Sequence[PixelFacts], *, peaks: bool = False) -> np.ndarray:
+    """uint8 ``(images, 64, 64)``."""
+    joined = b"".join(base64.b64decode(one.peaks if peaks else one.thumbnail) for one in facts)
+    return np.frombuffer(joined, np.uint8).reshape(-1, SIDE, SIDE)
+
+
 def remarks(facts: Sequence[PixelFacts]) -> list[str]:
     """What was assumed or repaired while reading, with the number of images each applies to."""
     counts = Counter(note for one in facts for note in set(one.notes))
@@ -231,6 +258,7 @@ def _packed(scan: Scan) -> tuple[np.ndarray, dict[str, Any]]:
 
 
 def _look(scan: Scan) -> PixelFacts:
+    seen = glance(scan.pixels)
     return PixelFacts(
         digest=_digest(scan.pixels),
         notes=list(scan.notes),
@@ -239,6 +267,10 @@ def _look(scan: Scan) -> PixelFacts:
         dimension=scan.dimension,
         coloured=_coloured(scan.pixels),
         burned_in_text=bool(scan.dimension == 2 and has_text(scan.pixels)),
+        thumbnail=base64.b64encode(seen.thumbnail.tobytes()).decode(),
+        peaks=base64.b64encode(seen.peaks.tobytes()).decode(),
+        grey=seen.grey,
+        noise=seen.noise,
     )
 
 
