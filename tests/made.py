@@ -33,6 +33,20 @@ def png_study(folder: Path, per_class: int = 8, side: int = 32, seed: int = 0, i
     return folder / "scans.csv"
 
 
+def films(count: int, seed: int = 0) -> list[Image.Image]:
+    """Images of one anatomy (the same slow pattern) with their own fine structure."""
+    from scipy import ndimage
+
+    rng = np.random.default_rng(seed)
+    anatomy = ndimage.gaussian_filter(rng.normal(size=(160, 160)), 24)
+    made = []
+    for _ in range(count):
+        own = ndimage.gaussian_filter(rng.normal(size=(160, 160)), 4)
+        image = anatomy / anatomy.std() + 0.5 * own / own.std()
+        made.append(Image.fromarray((40 * image + 120).clip(0, 255).astype(np.uint8)))
+    return made
+
+
 def dicom_slice(path: Path, pixels: np.ndarray, **changes) -> Path:
     """Write one valid CT slice; keyword arguments change or (None) delete elements."""
     from pydicom.dataset import FileDataset, FileMetaDataset

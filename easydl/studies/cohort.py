@@ -11,6 +11,7 @@ import pandas as pd
 from easydl.errors import InputError
 from easydl.images.patients import patient_key
 from easydl.studies.labels import JOIN
+from easydl.studies.near_copies import NearCopy
 from easydl.studies.schema import LabelSchema
 
 LEAST = 2
@@ -106,8 +107,15 @@ def shared_patients(frame: pd.DataFrame, column: str) -> list[str]:
     return sorted(frame.loc[crossing(persons(frame["patient"]), frame[column]), "patient"].unique())
 
 
-def cohort(frame: pd.DataFrame, schema: LabelSchema, digests: Sequence[str], *, patients_known: bool) -> Cohort:
-    """What a split needs to know of a study.
+def cohort(
+    frame: pd.DataFrame,
+    schema: LabelSchema,
+    digests: Sequence[str],
+    near: Sequence[NearCopy] = (),
+    *,
+    patients_known: bool,
+) -> Cohort:
+    """What a split needs to know of a study. Identical and nearly identical images stay together.
 
     Raises:
         InputError: It has no patients.
@@ -122,7 +130,10 @@ def cohort(frame: pd.DataFrame, schema: LabelSchema, digests: Sequence[str], *, 
         classes, has = _held(labels, several=not task.exclusive)
     person = pd.factorize(persons(frame["patient"]))[0]
     image = pd.factorize(np.asarray(digests, dtype=object))[0]
-    held = pd.Series(_groups(frame["patient"].tolist(), person, image), dtype=object)
+    like = np.arange(len(frame))
+    for pair in near:
+        like[like == like[pair.second]] = like[pair.first]
+    held = pd.Series(_groups(frame["patient"].tolist(), person, image, like), dtype=object)
     if frame["patient"].astype(str).str.fullmatch(PSEUDONYM).all():
         # Pseudonyms follow the secret of a computer; the same split on all computers must not follow them.
         held = pd.Series(np.asarray(digests, dtype=object)).groupby(held.to_numpy()).transform("min")
@@ -141,7 +152,7 @@ def cohort(frame: pd.DataFrame, schema: LabelSchema, digests: Sequence[str], *, 
     )
 
 
-def _groups(patients: list[str], person: np.ndarray, image: np.ndarray) -> list[str]:
+def _groups(patients: list[str], *codes: np.ndarray) -> list[str]:
     """For every row the first name, by alphabet, of the patients it must stay with: one person, or identical images."""
     parent = {patient: patient for patient in patients}
 
@@ -150,9 +161,9 @@ def _groups(patients: list[str], person: np.ndarray, image: np.ndarray) -> list[
             parent[patient] = patient = parent[parent[patient]]
         return patient
 
-    for codes in (person, image):
+    for several in codes:
         holder: dict[int, str] = {}
-        for patient, code in zip(patients, codes.tolist(), strict=True):
+        for patient, code in zip(patients, several.tolist(), strict=True):
             one, other = top(patient), top(holder.setdefault(code, patient))
             if one != other:
                 parent[max(one, other)] = min(one, other)

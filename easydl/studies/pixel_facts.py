@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,12 +21,14 @@ from easydl.errors import EasyDLError, InputError
 from easydl.images import Scan, read
 from easydl.images.burned_in_text import has_text
 from easydl.images.channels import stacked
+from easydl.images.glance import SIDE, glance
 from easydl.images.limits import is_nifti, is_raster
 from easydl.images.scan import SourceGrid
 from easydl.images.values import in_hounsfield
 from easydl.secret import computer_secret
+from easydl.studies.near_copies import NearCopy, near_copies, together
 
-DECODER = 10
+DECODER = 11
 """Counts up whenever the same file would be read as other pixels, or described otherwise, than before."""
 COLOUR_DIFFERENCE = 12.0
 """Mean difference of red and blue, of 255, from which an image counts as coloured (grey films: up to 10)."""
@@ -50,6 +53,10 @@ class PixelFacts:
         dimension: 2 or 3.
         coloured: Really coloured, not grey stored as RGB.
         burned_in_text: Whether text seems to be burned into the image.
+        thumbnail: 64 x 64 bytes, in base 64 for the database (`easydl.images.glance`).
+        peaks: The same of the values farthest from their surroundings.
+        grey: What the grey levels are.
+        noise: How sharp and noisy it is.
     """
 
     digest: str
@@ -59,6 +66,10 @@ class PixelFacts:
     dimension: int
     coloured: bool
     burned_in_text: bool
+    thumbnail: str
+    peaks: str
+    grey: Sequence[float]
+    noise: Sequence[float]
 
 
 class ImageFiles:
@@ -74,6 +85,7 @@ class ImageFiles:
         self._keys: dict[Address, str | None] = {}
         self._facts: dict[Row, PixelFacts] = {}
         self._digests: dict[Row, str] = {}
+        self._near: tuple[str, list[NearCopy]] = ("", [])
 
     def key(self, address: Address) -> str | None:
         """A SHA-256 that changes with the bytes behind an address; None when there is nothing."""
@@ -145,6 +157,15 @@ class ImageFiles:
 
         each(look, missing)
         return [self._facts[row].digest if row in self._facts else self._digests[row] for row in rows]
+
+    def near_copies(self, facts: Sequence[PixelFacts], persons: Sequence[str] | None) -> list[NearCopy]:
+        """Nearly identical images of different persons; those of the last rows asked for are remembered."""
+        digests = [one.digest for one in facts]
+        key = _hash("|".join([*digests, *(persons if persons is not None else ())]))
+        if key != self._near[0]:
+            group = together(digests, persons if persons is not None else range(len(digests)))
+            self._near = (key, near_copies(thumbnails(facts), group))
+        return self._near[1]
 
     def _learn(self, addresses: Iterable[Address]) -> None:
         """Hash the bytes behind addresses that are new."""
@@ -242,6 +263,12 @@ def declared_units(table: pd.DataFrame, image_columns: Sequence[str], units: str
     return dict.fromkeys((str(one) for column in image_columns for one in chosen[column]), "HU")
 
 
+def thumbnails(facts: Sequence[PixelFacts], *, peaks: bool = False) -> np.ndarray:
+    """uint8 ``(images, 64, 64)``."""
+    joined = b"".join(base64.b64decode(one.peaks if peaks else one.thumbnail) for one in facts)
+    return np.frombuffer(joined, np.uint8).reshape(-1, SIDE, SIDE)
+
+
 def remarks(facts: Sequence[PixelFacts]) -> list[str]:
     """What was assumed or repaired while reading, with the number of images each applies to."""
     notes = counted([one.notes for one in facts])
@@ -281,6 +308,7 @@ def _packed(scan: Scan) -> tuple[np.ndarray, dict[str, Any]]:
 
 
 def _look(scan: Scan) -> PixelFacts:
+    seen = glance(scan.pixels)
     return PixelFacts(
         digest=digest_of(scan.pixels),
         notes=list(scan.notes),
@@ -289,6 +317,10 @@ def _look(scan: Scan) -> PixelFacts:
         dimension=scan.dimension,
         coloured=_coloured(scan.pixels),
         burned_in_text=bool(scan.dimension == 2 and has_text(scan.pixels)),
+        thumbnail=base64.b64encode(seen.thumbnail.tobytes()).decode(),
+        peaks=base64.b64encode(seen.peaks.tobytes()).decode(),
+        grey=seen.grey,
+        noise=seen.noise,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html as escaping
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,9 @@ from easydl.figures import new_figure, panel, sign
 from easydl.images import Scan
 from easydl.studies.labels import JOIN
 from easydl.studies.schema import LabelSchema
+
+if TYPE_CHECKING:
+    from easydl.studies.study import Study
 
 
 class Panel(NamedTuple):
@@ -107,6 +110,16 @@ def title(row: pd.Series, schema: LabelSchema) -> str:
     """What stands above an image: its labels and its patient."""
     columns = list(schema.heads) or ["label"]
     return f"{', '.join(str(row[name]) for name in columns if name in row)}\n{row.get('patient', '')}"
+
+
+def gallery(study: Study, n: int) -> Any:
+    """A figure with some images of every class (for volumes the middle slice), and their masks."""
+    panels = []
+    for row in examples(study.frame, study.schema, n):
+        scan = study.scan(row)
+        mask = study.reference(row, scan=scan) if study.task.has_masks and study.has_mask(row) else None
+        panels.append(Panel(scan, mask, title(study.frame.iloc[row], study.schema)))
+    return figure(panels, min(len(panels), 6 if n > 9 else 3))
 
 
 def figure(panels: Sequence[Panel], columns: int) -> Any:

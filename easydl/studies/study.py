@@ -16,8 +16,9 @@ from easydl.option_model import documented
 from easydl.options import SplitOptions
 from easydl.studies import plots, splits
 from easydl.studies.agreement import Agreement
-from easydl.studies.cohort import Cohort, cohort
+from easydl.studies.cohort import Cohort, cohort, persons
 from easydl.studies.mask_labels import LabelMap, MaskLabels
+from easydl.studies.near_copies import NearCopy
 from easydl.studies.pixel_facts import Decoded, ImageFiles, PixelFacts, remarks
 from easydl.studies.references import mask_addresses, read_label_map, reference_of
 from easydl.studies.row_errors import for_rows
@@ -233,6 +234,13 @@ class Study:
         self._note(*remarks(facts))
         return [one.digest for one in facts]
 
+    @property
+    def near_copies(self) -> list[NearCopy]:
+        """Pairs of images, of different patients where these are known, that are nearly the same; not identical ones."""
+        return self.files.near_copies(
+            self.facts(), persons(self.frame["patient"]).tolist() if self.patients_known else None
+        )
+
     def decoded(self, settings: str, make: Callable[[int], np.ndarray]) -> Decoded:
         """The arrays that ``make`` makes of every row, kept in the cache; ``settings`` is all else they depend on."""
         return Decoded(self.files.keys(self._rows()), settings, make)
@@ -365,18 +373,14 @@ class Study:
 
     def show(self, n: int = 9) -> Any:
         """A figure with some images of every class (for volumes the middle slice)."""
-        panels = []
-        for row in plots.examples(self.frame, self.schema, n):
-            scan = self.scan(row)
-            mask = self.reference(row, scan=scan) if self.task.has_masks and self.has_mask(row) else None
-            panels.append(plots.Panel(scan, mask, plots.title(self.frame.iloc[row], self.schema)))
-        return plots.figure(panels, min(len(panels), 6 if n > 9 else 3))
+        return plots.gallery(self, n)
 
     def _rows(self) -> list[tuple[str, ...]]:
         return list(zip(*(self.frame[column].astype(str) for column in self.image_columns), strict=True))
 
     def _cohort(self) -> Cohort:
-        return cohort(self.frame, self.schema, self.digests(), patients_known=self.patients_known)
+        digests, near = self.digests(), self.near_copies
+        return cohort(self.frame, self.schema, digests, near, patients_known=self.patients_known)
 
     def _divided(self, divide: Callable[[Cohort], splits.Assignment], seed: int | None = None) -> Study:
         """This study with another column ``split``."""

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any
 
 from easydl.errors import RESEARCH_USE
 
 SEVERITIES = ("BLOCK", "WARN", "UNTESTED", "NOTE", "OK")
 """From the worst down. UNTESTED is a result: what could not be tested is said."""
+DRAWERS = {
+    "Issues": ("BLOCK", "WARN"),
+    "Worth knowing": ("NOTE",),
+    "Not testable": ("UNTESTED",),
+    "Passed": ("OK",),
+}
+"""How a reader wants them: what to act on, what to keep in mind, what could not be tested, what is fine."""
 COLOURS = dict(zip(SEVERITIES, ("#b3261e", "#a15c00", "#5b5b5b", "#2b5c8a", "#2e6b3a"), strict=True))
 
 
@@ -43,6 +52,14 @@ class Issue:
     rows: tuple[int, ...] = ()
 
 
+MOST_ROWS = 20
+
+
+def shown(index: Iterable[Any]) -> tuple[int, ...]:
+    """The first rows an issue is about."""
+    return tuple(int(row) for row in islice(index, MOST_ROWS))
+
+
 @dataclass(frozen=True, repr=False)
 class Audit:
     """All issues of a study, the worst first. Shows itself as a table in a notebook.
@@ -70,16 +87,30 @@ class Audit:
         issues = [{key: plain(value) for key, value in asdict(issue).items()} for issue in self.issues]
         return {"issues": issues, "research_use": self.research_use}
 
+    def drawers(self) -> dict[str, tuple[Issue, ...]]:
+        """The issues as a reader wants them: ``Issues``, ``Worth knowing``, ``Not testable``, ``Passed``; empty ones left out."""
+        sorted_in = {
+            name: tuple(issue for issue in self.issues if issue.severity in severities)
+            for name, severities in DRAWERS.items()
+        }
+        return {name: issues for name, issues in sorted_in.items() if issues}
+
     def __repr__(self) -> str:
-        lines = [f"{issue.severity:8} {issue.sentence} {issue.fix}".rstrip() for issue in self.issues]
-        return "\n".join([f"Audit of {self.name}", *lines, self.research_use])
+        lines = [f"Audit of {self.name}"]
+        for name, issues in self.drawers().items():
+            lines += [name, *(f"  {issue.id:4}{issue.sentence} {issue.fix}".rstrip() for issue in issues)]
+        return "\n".join([*lines, self.research_use])
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f'<tr><td style="color:{COLOURS[issue.severity]};font-weight:600">{issue.severity}</td>'
-            f'<td style="text-align:left">{html.escape(issue.sentence)}</td>'
-            f'<td style="text-align:left">{html.escape(issue.fix)}</td></tr>'
-            for issue in self.issues
+            f'<tr><th colspan="3" style="text-align:left">{html.escape(name)}</th></tr>'
+            + "".join(
+                f'<tr><td style="color:{COLOURS[issue.severity]};font-weight:600">{issue.id}</td>'
+                f'<td style="text-align:left">{html.escape(issue.sentence)}</td>'
+                f'<td style="text-align:left">{html.escape(issue.fix)}</td></tr>'
+                for issue in issues
+            )
+            for name, issues in self.drawers().items()
         )
         return (
             f"<table><thead><tr><th></th><th style='text-align:left'>What was found</th>"

@@ -1,0 +1,197 @@
+"""Images that are nearly the same: saved again, resized, cropped, mirrored, turned, brighter or inverted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import fft, ndimage
+
+from easydl.images.glance import SIDE
+
+COARSE = 16
+CANDIDATES = 3
+"""For each image, how many others that look most like it are compared in detail."""
+LEAST_COARSE = 0.5
+LEAST, CERTAIN = 0.75, 0.9
+"""No pair below the first correlation of fine structure is a copy, however different the other images are; all above
+the second are, however alike."""
+SPREADS = 3.5
+"""How far above the correlations of different patients' most similar images a copy lies, in their robust spreads."""
+FINE = 2.0
+ZOOMS = (1.0, 1.04, 1.08, 1.12)
+"""How much of a border may have been cropped away: 1.12 is five of a hundred pixels on each side."""
+MARGIN = 6
+SHIFTS = 3
+BLOCK = 1024
+AT_ONCE = 512
+ENOUGH = 8
+
+
+@dataclass(frozen=True)
+class NearCopy:
+    """Two images of which one seems to have been made from the other.
+
+    Attributes:
+        first: Position of one.
+        second: Position of the other; larger.
+        correlation: Of their fine structure, 0 to 1, after the change was undone.
+        change: ``""``, ``"mirrored"``, ``"turned"``, ``"inverted"``, ...
+    """
+
+    first: int
+    second: int
+    correlation: float
+    change: str
+
+
+_TURNS: tuple[tuple[str, Callable[[np.ndarray], np.ndarray]], ...] = (
+    ("", lambda a: a),
+    ("mirrored", lambda a: a[:, :, ::-1]),
+    ("upside down", lambda a: a[:, ::-1]),
+    ("turned by 180 degrees", lambda a: a[:, ::-1, ::-1]),
+    ("turned", lambda a: np.rot90(a, 1, (1, 2))),
+    ("turned", lambda a: np.rot90(a, 3, (1, 2))),
+    ("mirrored and turned", lambda a: np.swapaxes(a, 1, 2)),
+    ("mirrored and turned", lambda a: np.rot90(np.swapaxes(a, 1, 2), 2, (1, 2))),
+)
+
+
+def near_copies(thumbnails: np.ndarray, group: np.ndarray) -> list[NearCopy]:
+    """Pairs of images of different groups (patients; identical images) that are nearly the same.
+
+    Coarse patterns, less what all images share, name candidates; the correlation of their fine structure decides, with a
+    threshold from these very images: the most similar images of different patients, which in anatomy are all alike.
+
+    Args:
+        thumbnails: uint8 ``(images, 64, 64)``.
+        group: int per image; pairs within a group are not looked for.
+    """
+    if len(thumbnails) < 2:
+        return []
+    pairs = _candidates(thumbnails, group)
+    if not len(pairs):
+        return []
+    values = np.concatenate(
+        [_correlations(thumbnails, part) for part in np.array_split(pairs, len(pairs) // AT_ONCE + 1)]
+    )
+    threshold = _threshold(np.abs(values))
+    found: dict[tuple[int, int], NearCopy] = {}
+    for (first, second, turn), value in zip(pairs.tolist(), values.tolist(), strict=True):
+        if abs(value) < threshold:
+            continue
+        change = " and ".join(word for word in (_TURNS[turn][0], "inverted" if value < 0 else "") if word)
+        key = (min(first, second), max(first, second))
+        if key not in found or abs(value) > found[key].correlation:
+            found[key] = NearCopy(*key, round(abs(value), 3), change)
+    return [found[key] for key in sorted(found)]
+
+
+def together(*codes: Iterable[Hashable]) -> np.ndarray:
+    """int per row: rows that share any of several codes (a person, a digest, ...), directly or through others, are one."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    numbered = [pd.factorize(np.array([*code, None], dtype=object)[:-1])[0] for code in codes]
+    rows = len(numbered[0])
+    offsets = np.cumsum([rows, *(int(code.max(initial=-1)) + 1 for code in numbered)])
+    row = np.tile(np.arange(rows), len(numbered))
+    node = np.concatenate([code + offset for code, offset in zip(numbered, offsets, strict=False)])
+    links = coo_matrix((np.ones(len(row)), (row, node)), shape=(offsets[-1], offsets[-1]))
+    return np.asarray(connected_components(links, directed=False)[1][:rows])
+
+
+def _threshold(values: np.ndarray) -> float:
+    """Between what surely is and what surely is no copy, from the most similar images that are not copies."""
+    others = values[values < CERTAIN]
+    if len(others) < ENOUGH:
+        return LEAST
+    low, middle = np.quantile(others, [0.16, 0.5])
+    return float(np.clip(middle + SPREADS * (middle - low), LEAST, CERTAIN))
+
+
+def _candidates(thumbnails: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """For every image the few that look most like it under any turn: rows of (position, other, turn)."""
+    small = thumbnails.reshape(len(thumbnails), COARSE, SIDE // COARSE, COARSE, SIDE // COARSE)
+    small = small.mean(axis=(2, 4), dtype=np.float32)
+    small -= small.mean(axis=(1, 2), keepdims=True)
+    small /= np.maximum(small.std(axis=(1, 2), keepdims=True), 1e-6)
+    shared = small.mean(axis=0) if len(small) >= ENOUGH else np.zeros(small.shape[1:], np.float32)
+
+    def pattern(images: np.ndarray) -> np.ndarray:
+        rest = (images - shared).reshape(len(images), -1)
+        return rest / np.maximum(np.linalg.norm(rest, axis=1, keepdims=True), 1e-6)
+
+    known, count = pattern(small), min(CANDIDATES, len(small) - 1)
+    variants = [(turn, pattern(sign * change(small))) for turn, (_, change) in enumerate(_TURNS) for sign in (1, -1)]
+    found = []
+    for start in range(0, len(known), BLOCK):
+        part = np.arange(start, min(start + BLOCK, len(known)))
+        same = group[part, None] == group[None]
+        likes, others, turns = [], [], []
+        for turn, changed in variants:
+            like = known[part] @ changed.T
+            like[same] = -1
+            best = np.argpartition(-like, count - 1, axis=1)[:, :count]
+            likes.append(np.take_along_axis(like, best, axis=1))
+            others.append(best)
+            turns.append(np.full(best.shape, turn))
+        like, other, turn_of = (np.concatenate(parts, axis=1) for parts in (likes, others, turns))
+        best = np.argsort(-like, axis=1)[:, :count]
+        chosen = np.take_along_axis(like, best, axis=1) > LEAST_COARSE
+        rows = np.stack(
+            [
+                np.broadcast_to(part[:, None], best.shape),
+                *(np.take_along_axis(one, best, 1) for one in (other, turn_of)),
+            ],
+            axis=-1,
+        )
+        found.append(rows[chosen])
+    return np.unique(np.concatenate(found), axis=0)
+
+
+def _correlations(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Normalised cross-correlation (Lewis 1995) of each first image with the turned second one.
+
+    The value of largest size over small shifts and over how far the first is zoomed in; negative for an inverted one.
+    """
+    first, second, turn = pairs.T
+    inner = np.zeros((len(pairs), SIDE, SIDE), np.float32)
+    for one in np.unique(turn):
+        rows = np.flatnonzero(turn == one)
+        inner[rows] = _TURNS[one][1](_fine(thumbnails[second[rows]]))
+    inner = inner[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
+    inner -= inner.mean(axis=(1, 2), keepdims=True)
+    inner /= np.maximum(inner.std(axis=(1, 2), keepdims=True), 1e-6)
+    size = inner[0].size
+    template = np.zeros((len(pairs), SIDE, SIDE), np.float32)
+    template[:, MARGIN:-MARGIN, MARGIN:-MARGIN] = inner
+    window = np.zeros((SIDE, SIDE), np.float32)
+    window[MARGIN:-MARGIN, MARGIN:-MARGIN] = 1
+    template, window = np.conj(fft.rfft2(template)), np.conj(fft.rfft2(window))
+    best = np.zeros(len(pairs), np.float32)
+    for zoom in ZOOMS:
+        fine = _fine(thumbnails[first], zoom)
+        mean, square = (_shifted(fft.rfft2(power) * window) / size for power in (fine, fine**2))
+        spread = np.sqrt(np.maximum(square - mean**2, 1e-6))
+        value = (_shifted(fft.rfft2(fine) * template) / size / spread).reshape(len(pairs), -1)
+        largest = np.take_along_axis(value, np.abs(value).argmax(axis=1)[:, None], axis=1)[:, 0]
+        best = np.where(np.abs(largest) > np.abs(best), largest, best)
+    return best
+
+
+def _shifted(transformed: np.ndarray) -> np.ndarray:
+    """The part of a cross-correlation that belongs to small shifts: ``(images, 7, 7)``."""
+    places = np.arange(-SHIFTS, SHIFTS + 1)
+    return fft.irfft2(transformed, s=(SIDE, SIDE))[:, places[:, None], places]
+
+
+def _fine(thumbnails: np.ndarray, zoom: float = 1.0) -> np.ndarray:
+    """Edges and spots without the slow changes of brightness, which all films of a body part share."""
+    images = thumbnails.astype(np.float32)
+    if zoom != 1:
+        offset = (SIDE - 1) / 2 * (1 - 1 / zoom)
+        images = ndimage.affine_transform(images, [1, 1 / zoom, 1 / zoom], [0, offset, offset], order=1, mode="nearest")
+    return images - ndimage.gaussian_filter(images, (0, FINE, FINE))

@@ -1,0 +1,174 @@
+"""A4, A5 and A19: whether anything but the patient tells the classes apart, in the table, the files or the pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from easydl.images.glance import border_pixels, ring, segments
+from easydl.studies.pixel_facts import thumbnails
+from easydl.traps.association import MIN_PATIENTS, Association, Evidence, Features, Labels, Spots, benjamini_hochberg
+from easydl.traps.fields import Field, fields, says_the_label
+from easydl.traps.issues import Issue, shown
+
+if TYPE_CHECKING:
+    from easydl.studies import Study
+
+WARN_LOW, STRONG_LOW = 0.60, 0.75
+SIGNIFICANT = 0.05
+THUMBNAIL = 8
+_BALANCE = (
+    "A model may learn this instead of the disease. Balance it between the classes, or test on data where it differs."
+)
+_LOOK = "Look at these images. Crop the border away, or take images of both classes from the same source."
+_BASELINE = "No fault in itself. A model is worth something only if it does better than this."
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A question of the audit: does this alone tell the classes apart?
+
+    Attributes:
+        id: Its number in the list of traps.
+        name: The subject of its sentence.
+        evidence: What is tested.
+        severity: Of the issue if it does.
+        fix: What to do then.
+        place: Tells where in the image, from the scores' classes; for the border.
+    """
+
+    id: str
+    name: str
+    evidence: Evidence
+    severity: str
+    fix: str
+    located: bool = False
+
+
+def confounders(study: Study, seed: int) -> list[Issue]:
+    """Every field of the table and file and every probe of the pixels, tested together (false discovery rate 5%)."""
+    labels = Labels(study.frame["label"], study.frame["patient"], seed=seed)
+    if not labels.testable:
+        return [_too_few(study)]
+    same = says_the_label(study)
+    known = [field for field in fields(study) if field.name not in {f"the column {column!r}" for column in same}]
+    probes = [*_of_fields(known), *_joint(known), *_of_pixels(study)]
+    found = [labels.associate(probe.evidence) for probe in probes]
+    told = list(zip(probes, found, benjamini_hochberg([one.p for one in found]), strict=True))
+    issues = [_issue(study, labels, *one) for one in told if one[2] < SIGNIFICANT and one[1].low > WARN_LOW]
+    issues += [_label_column(study, column) for column in same]
+    return issues + list(_passed(study, told))
+
+
+def _issue(study: Study, labels: Labels, probe: Probe, found: Association, q: float) -> Issue:
+    what = "patients" if study.patients_known else "images"
+    strength = "alone separates the classes" if found.low > STRONG_LOW else "alone predicts the class"
+    of = f" ({found.label!r} against the others)" if len(labels.classes) > 1 else ""
+    place = f", most of all at the {_place(study, labels, found)}" if probe.located else ""
+    auc = f"AUC {found.auc:.2f} (95% CI {found.low:.2f}-{found.high:.2f}), {found.n} {what}"
+    return Issue(
+        probe.id,
+        probe.severity,
+        f"{probe.name[0].upper()}{probe.name[1:]} {strength}{of}{place}: {auc}.",
+        probe.fix,
+        value=found.auc,
+        low=found.low,
+        high=found.high,
+        p=found.p,
+        n=found.n,
+        rows=shown(np.argsort(-found.scores, kind="stable")) if probe.id == "A5" else (),
+    )
+
+
+def _of_fields(known: list[Field]) -> Iterator[Probe]:
+    for field in known:
+        if field.kind == "order":
+            fix = (
+                "Check how the list was made. Images that were exported class by class often differ in other ways, too."
+            )
+            yield Probe("A4", field.name, field.evidence, "WARN" if "rows" not in field.name else "NOTE", fix)
+        else:
+            yield Probe("A4", field.name, field.evidence, "WARN", _BALANCE)
+
+
+def _joint(known: list[Field]) -> Iterator[Probe]:
+    """All columns and facts of the files at once: together they may tell what none tells alone."""
+    parts = [field.features for field in known if field.kind != "order" and field.features.shape[1]]
+    if len(parts) > 1:
+        evidence = Features(np.concatenate(parts, axis=1))
+        yield Probe("A4", "everything in the table and the files' headers together", evidence, "WARN", _BALANCE)
+
+
+def _of_pixels(study: Study) -> Iterator[Probe]:
+    facts = study.facts()
+    coloured = np.array([[one.coloured] for one in facts], float)
+    lettered = np.array([[one.burned_in_text] for one in facts], float)
+    for name, values in (("colour or grey", coloured), ("text in the image", lettered)):
+        if np.ptp(values):
+            yield Probe("A4", name, Features(values), "WARN", _BALANCE)
+    small = thumbnails(facts).astype(np.float32)
+    # Grey levels in the image's own units, so that a film that is brighter as a whole shows it.
+    low, high = (np.array([one.grey[place] for one in facts], np.float32) for place in (0, 8))
+    scaled = low[:, None, None] + small / 255 * (high - low)[:, None, None]
+    yield Probe("A5", "the border of the image", Features(ring(scaled)), "WARN", _LOOK, located=True)
+    spots = thumbnails(facts, peaks=True)[:, border_pixels()]
+    yield Probe("A5", "something at one place of the border", Spots(spots), "WARN", _LOOK, located=True)
+    # Only the finest structure: coarser ones are what diseases are made of.
+    noise = np.array([one.noise[:1] for one in facts], np.float32)
+    yield Probe("A5", "sharpness and noise", Features(_squared(noise)), "WARN", _BALANCE)
+    grey = np.array([one.grey for one in facts], np.float32)
+    darkest = grey[:, [0, 11]]  # the lowest value, and how many pixels have it; a lesion may well be the brightest
+    yield Probe("A5", "the lowest grey value (the background)", Features(_squared(darkest)), "WARN", _BALANCE)
+    yield Probe("A5", "the grey levels, without any shape,", Features(_squared(grey)), "NOTE", _BASELINE)
+    size = scaled.shape[1] // THUMBNAIL
+    tiny = scaled.reshape(len(scaled), THUMBNAIL, size, THUMBNAIL, size).mean(axis=(2, 4)).reshape(len(scaled), -1)
+    yield Probe("A5", f"a thumbnail of {THUMBNAIL} x {THUMBNAIL} pixels", Features(tiny), "NOTE", _BASELINE)
+
+
+def _squared(values: np.ndarray) -> np.ndarray:
+    """The numbers and their squares about the mean: too sharp and too blurred are both unlike the middle."""
+    centred = (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-6)
+    return np.concatenate([centred, centred**2], axis=1)
+
+
+def _place(study: Study, labels: Labels, found: Association) -> str:
+    """The segment of the border in which the class differs most from the others, in standard deviations."""
+    images = thumbnails(study.facts(), peaks=True).astype(np.float32)
+    positive = labels.truth[:, labels.classes.index(found.label)]
+    best, place = -1.0, ""
+    for words, where in segments():
+        values = images[(slice(None), *where)].reshape(len(images), -1)
+        spread = np.maximum(values.std(axis=0), 1.0)
+        distance = float((np.abs(values[positive].mean(axis=0) - values[~positive].mean(axis=0)) / spread).max())
+        if distance > best:
+            best, place = distance, words
+    return place
+
+
+def _label_column(study: Study, column: str) -> Issue:
+    sentence = f"The column {column!r} says the same as the label, in other words; it was not tested as a confounder."
+    return Issue("A4", "NOTE", sentence, "Do not give it to a model as a covariate.", n=study.n_patients)
+
+
+def _passed(study: Study, told: list[tuple[Probe, Association, float]]) -> Iterator[Issue]:
+    quiet = [probe for probe, found, q in told if not (q < SIGNIFICANT and found.low > WARN_LOW)]
+    for number, fields_of in (("A4", "the table and the files"), ("A5", "the pixels")):
+        names = [probe.name.removeprefix("the column ").rstrip(",") for probe in quiet if probe.id == number]
+        if names:
+            sentence = f"None of these in {fields_of} predicts the class: {', '.join(names)}."
+            yield Issue(number, "OK", sentence, n=study.n_patients)
+
+
+def _too_few(study: Study) -> Issue:
+    what = "patients" if study.patients_known else "images"
+    return Issue(
+        "A4",
+        "UNTESTED",
+        f"Whether anything but the disease tells the classes apart was not tested: it takes {MIN_PATIENTS} {what}, and "
+        f"{MIN_PATIENTS // 2} of every class.",
+        f"Compare scanners, sites, dates and sexes between the classes by hand; this study has {study.n_patients} {what}.",
+        n=study.n_patients,
+    )
