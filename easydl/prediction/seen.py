@@ -116,7 +116,7 @@ _TEXTS = (
 
 def scan_notes(models: Sequence[ModelMetadata], scan: Scan) -> list[str]:
     """Whether one image has been in the training of a model, by its pixels."""
-    digest = digest_of(scan.pixels)
+    digest = digest_of(scan.oriented().pixels)  # as a study reads it
     places = [one.learned_from.images.where(one.learned_from.image(digest)) for one in models if one.learned_from]
     part = next((where for where in ("training", "validation") if where in places), "")
     return [f"This image was in the {part} of the model, so its answer shows memory, not skill."] if part else []

@@ -73,7 +73,9 @@ def test_a_trap_in_the_pixels_is_found_with_its_place(tmp_path, trap):
     assert all("95% CI" in issue.sentence and issue.n == N for issue in found)
 
 
-@pytest.mark.parametrize("trap", PLANTED)
+@pytest.mark.parametrize(
+    "trap", [pytest.param(trap, marks=() if trap in ("letter", "blur") else pytest.mark.everything) for trap in PLANTED]
+)
 def test_the_same_in_half_of_both_classes_is_no_confounder(tmp_path, trap):
     assert not alarms(study_of(tmp_path / "s", PLANTED[trap][0], share=0.5))
 
