@@ -137,7 +137,7 @@ def test_the_command_line_understands_and_a_report_repeats_it(name, example, ask
 def test_a_run_keeps_it_as_a_file(name, example, tmp_path):
     config = RunConfig(source="t.csv", **{name: example[0]})
     config.save(tmp_path)
-    assert RunConfig.open(tmp_path) == config
+    assert RunConfig.open(tmp_path) == config.with_absolute_paths()
 
 
 @pytest.mark.parametrize(("name", "example"), CASES)

@@ -184,7 +184,7 @@ def _known(traps: Sequence[str]) -> tuple[str, ...]:
     chosen = (traps,) if isinstance(traps, str) else tuple(dict.fromkeys(traps))
     for trap in chosen:
         if trap not in cohort.TRAPS:
-            raise unknown_name(f"There is no trap {trap!r}.", trap, cohort.TRAPS)
+            raise unknown_name(f"`traps` names {trap!r}, and there is no such trap.", trap, cohort.TRAPS)
     return chosen
 
 

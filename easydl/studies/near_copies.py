@@ -24,6 +24,8 @@ FINE = 2.0
 ZOOMS = (1.0, 1.04, 1.08, 1.12)
 """How much of a border may have been cropped away: 1.12 is five of a hundred pixels on each side."""
 MARGIN = 6
+PLACES, PLAIN = 4, 0.1
+"""The correlation is that of most of 4 x 4 places; those with less than a tenth of the strongest structure do not count."""
 SHIFTS = 3
 BLOCK = 1024
 AT_ONCE = 512
@@ -171,15 +173,37 @@ def _correlations(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     window = np.zeros((SIDE, SIDE), np.float32)
     window[MARGIN:-MARGIN, MARGIN:-MARGIN] = 1
     template, window = np.conj(fft.rfft2(template)), np.conj(fft.rfft2(window))
-    best = np.zeros(len(pairs), np.float32)
+    best, aligned = np.zeros(len(pairs), np.float32), np.zeros_like(inner)
     for zoom in ZOOMS:
         fine = _fine(thumbnails[first], zoom)
         mean, square = (_shifted(fft.rfft2(power) * window) / size for power in (fine, fine**2))
         spread = np.sqrt(np.maximum(square - mean**2, 1e-6))
         value = (_shifted(fft.rfft2(fine) * template) / size / spread).reshape(len(pairs), -1)
-        largest = np.take_along_axis(value, np.abs(value).argmax(axis=1)[:, None], axis=1)[:, 0]
-        best = np.where(np.abs(largest) > np.abs(best), largest, best)
-    return best
+        place = np.abs(value).argmax(axis=1)
+        largest = np.take_along_axis(value, place[:, None], axis=1)[:, 0]
+        for row in np.flatnonzero(np.abs(largest) > np.abs(best)):
+            down, right = divmod(int(place[row]), 2 * SHIFTS + 1)
+            top, left = MARGIN + down - SHIFTS, MARGIN + right - SHIFTS
+            aligned[row] = fine[row, top : top + inner.shape[1], left : left + inner.shape[2]]
+            best[row] = largest[row]
+    return np.sign(best) * _in_most_places(aligned * np.sign(best)[:, None, None], inner)
+
+
+def _in_most_places(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The median of the correlations of places: what two machines print on every image agrees in few of them."""
+    places = [np.stack([_blocks(image) for image in images]) for images in (one, other)]
+    centred = [place - place.mean(axis=2, keepdims=True) for place in places]
+    spreads = [place.std(axis=2) for place in centred]
+    plain = [spread > PLAIN * np.maximum(spread.max(axis=1, keepdims=True), 1e-6) for spread in spreads]
+    values = (centred[0] * centred[1]).mean(axis=2) / np.maximum(spreads[0] * spreads[1], 1e-9)
+    held = plain[0] | plain[1]  # a place with structure in one image only speaks against a copy
+    return np.nan_to_num(np.nanmedian(np.where(held, values, np.nan), axis=1)).clip(0, 1)
+
+
+def _blocks(image: np.ndarray) -> np.ndarray:
+    """``(16, pixels)``: four by four places."""
+    side = image.shape[0] // PLACES
+    return image.reshape(PLACES, side, PLACES, side).swapaxes(1, 2).reshape(PLACES**2, -1)
 
 
 def _shifted(transformed: np.ndarray) -> np.ndarray:

@@ -60,6 +60,11 @@ def shown(index: Iterable[Any]) -> tuple[int, ...]:
     return tuple(int(row) for row in islice(index, MOST_ROWS))
 
 
+def _marked(issue: Issue) -> str:
+    """Its sentence; one that makes a test meaningless says so."""
+    return f"BLOCK: {issue.sentence}" if issue.severity == "BLOCK" else issue.sentence
+
+
 @dataclass(frozen=True, repr=False)
 class Audit:
     """All issues of a study, the worst first. Shows itself as a table in a notebook.
@@ -98,7 +103,7 @@ class Audit:
     def __repr__(self) -> str:
         lines = [f"Audit of {self.name}"]
         for name, issues in self.drawers().items():
-            lines += [name, *(f"  {issue.id:4}{issue.sentence} {issue.fix}".rstrip() for issue in issues)]
+            lines += [name, *(f"  {issue.id:4}{_marked(issue)} {issue.fix}".rstrip() for issue in issues)]
         return "\n".join([*lines, self.research_use])
 
     def _repr_html_(self) -> str:
@@ -106,7 +111,7 @@ class Audit:
             f'<tr><th colspan="3" style="text-align:left">{html.escape(name)}</th></tr>'
             + "".join(
                 f'<tr><td style="color:{COLOURS[issue.severity]};font-weight:600">{issue.id}</td>'
-                f'<td style="text-align:left">{html.escape(issue.sentence)}</td>'
+                f'<td style="text-align:left">{html.escape(_marked(issue))}</td>'
                 f'<td style="text-align:left">{html.escape(issue.fix)}</td></tr>'
                 for issue in issues
             )

@@ -26,6 +26,9 @@ class Studied:
     def scan(self, row):
         return self.scans[row]
 
+    def has_mask(self, row):
+        return self.masks is not None
+
     def reference(self, row):
         return self.masks[row]
 

@@ -53,13 +53,17 @@ def test_all_in_one_run_add_up_and_only_known_reasons_are_given(real, tmp_path):
     assert again.counts == {**n, "already_there": n["written"] + n["quarantined"]}
 
 
+def syntax(dataset):
+    return dataset.file_meta.get("TransferSyntaxUID", pydicom.uid.ImplicitVRLittleEndian)  # a file without its head
+
+
 def test_pixels_are_equal_in_every_transfer_syntax(zoo):
     compared = set()
     for path, _, output in zoo:
         if output is None:
             continue
         before, after = read(path), read(output)
-        assert before.file_meta.TransferSyntaxUID == after.file_meta.TransferSyntaxUID, path.name
+        assert syntax(before) == syntax(after), path.name
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -67,7 +71,7 @@ def test_pixels_are_equal_in_every_transfer_syntax(zoo):
         except Exception:
             continue
         np.testing.assert_array_equal(pixels, after.pixel_array, err_msg=path.name)
-        compared.add(before.file_meta.TransferSyntaxUID.name)
+        compared.add(syntax(before).name)
     assert len(compared) >= 11
 
 

@@ -178,7 +178,8 @@ def test_fit_learns_to_take_noise_away_without_labels(parts, tmp_path):
     ]
     again = Metrics.from_dict(json.loads(metrics.save(tmp_path / "metrics.json").read_text("utf-8")))
     pd.testing.assert_frame_equal(again.table, metrics.table)
-    pd.testing.assert_frame_equal(again.cases, metrics.cases, check_dtype=False)
+    saved, own = (one.drop(columns=["image", "patient"], errors="ignore") for one in (again.cases, metrics.cases))
+    pd.testing.assert_frame_equal(saved, own, check_dtype=False)  # images are numbered, not named
     metrics.plot().savefig(tmp_path / "psnr.png")
     easydl.evaluate(save_model(model, tmp_path / "m.keras"), test)
 

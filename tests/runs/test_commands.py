@@ -105,7 +105,7 @@ BAD = {
     "no option": (["train", "GOOD", "--speed", "9"], "--speed"),
     "not a run": (["resume", "."], "run folder"),
 }
-BEFORE_THE_RUN = ("bad setting", "no option")
+BEFORE_THE_RUN = ("bad setting", "no option", "unknown model", "unknown preset")
 
 
 @pytest.fixture
@@ -152,7 +152,8 @@ def test_what_nobody_expected_is_two_lines_and_a_file(table, monkeypatch, tmp_pa
 
 
 def test_a_covariate_without_a_value_is_refused(finished):
-    result = command("predict", finished / "run/model.keras", "x.png", "--covariate", "age")
+    image = next((finished / "study").rglob("*.png"))
+    result = command("predict", finished / "run/model.keras", image, "--covariate", "age")
     assert result.returncode == 1
     assert "--covariate 'age' has no value" in result.stderr
 

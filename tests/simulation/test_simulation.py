@@ -344,7 +344,7 @@ def test_a_wrong_argument_is_refused_by_name_before_anything_is_written(tmp_path
     with pytest.raises(InputError) as caught:
         simulate(tmp_path / "study", **wrong)
     name = next(iter(wrong))
-    assert f"`{name}`" in caught.value.expected
+    assert f"`{name}`" in caught.value.expected + caught.value.found
     assert caught.value.found
     assert caught.value.do
     assert not list(tmp_path.iterdir())

@@ -41,6 +41,8 @@ def random_study(seed):
 class Fileless(Study):
     """A study whose images are only what the column ``content`` says."""
 
+    near_copies = ()
+
     def digests(self):
         return self.frame["content"].tolist()
 

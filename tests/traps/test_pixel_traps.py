@@ -45,7 +45,7 @@ def study_of(folder, plant, share=1.0):
     y = rng.permutation(np.arange(N) % 2)
     folder.mkdir()
     for number, (image, k) in enumerate(zip(films(N, seed=2), y, strict=True)):
-        grain = rng.normal(0, 4, (160, 160))
+        grain = rng.normal(0, rng.uniform(3, 5), (160, 160))
         image = with_grey(image, lambda grey, grain=grain: grey * rng.uniform(0.8, 1) + grain)
         chosen = rng.random() < (share if k else 1 - share)
         (plant(image) if chosen else image).save(folder / f"{number:03d}.png")

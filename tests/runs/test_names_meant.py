@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -115,12 +114,14 @@ def test_a_ct_window_is_refused_before_an_image_is_decoded(tmp_path, monkeypatch
         easydl.fit(model, train, val, window="lunge", verbose=False)
 
 
-def test_the_target_of_a_heatmap_is_refused_before_the_image_is_looked_for():
+def test_the_target_of_a_heatmap_is_refused_before_the_image_is_read(tmp_path):
+    image = tmp_path / "x.png"
+    image.write_text("not an image")
     model = easydl.classifier("tiny", classes=["healthy", "disease"], size=32)
     with pytest.raises(EasyDLError, match='Did you mean "disease"'):
-        easydl.saliency(model, Path("gone.png"), target="diseas")
+        easydl.saliency(model, image, target="diseas")
     with pytest.raises(EasyDLError, match='Did you mean "occlusion"'):
-        easydl.saliency(model, Path("gone.png"), method="oclusion")
+        easydl.saliency(model, image, method="oclusion")
     with pytest.raises(EasyDLError, match="takes no covariate 'ag'"):
         easydl.predict(model, np.zeros((32, 32), np.float32), covariates={"ag": 61})
 
