@@ -13,15 +13,14 @@ from easydl.images.glance import SIDE
 
 COARSE = 16
 CANDIDATES = 3
-"""For each image, how many others that look most like it are compared in detail."""
-LEAST_COARSE = 0.5
-LEAST, CERTAIN = 0.75, 0.9
+"""For each image, how many others that look most like it are compared in detail: a copy, and what no copy looks like."""
+LEAST, CERTAIN = 0.75, 0.98
 """No pair below the first correlation of fine structure is a copy, however different the other images are; all above
 the second are, however alike."""
 SPREADS = 3.5
 """How far above the correlations of different patients' most similar images a copy lies, in their robust spreads."""
 FINE = 2.0
-ZOOMS = (1.0, 1.04, 1.08, 1.12)
+ZOOMS = (1.0, 1.02, 1.04, 1.08, 1.12)
 """How much of a border may have been cropped away: 1.12 is five of a hundred pixels on each side."""
 MARGIN = 6
 PLACES, PLAIN = 4, 0.1
@@ -142,7 +141,7 @@ def _candidates(thumbnails: np.ndarray, group: np.ndarray) -> np.ndarray:
             turns.append(np.full(best.shape, turn))
         like, other, turn_of = (np.concatenate(parts, axis=1) for parts in (likes, others, turns))
         best = np.argsort(-like, axis=1)[:, :count]
-        chosen = np.take_along_axis(like, best, axis=1) > LEAST_COARSE
+        chosen = np.take_along_axis(like, best, axis=1) > -1  # not of the same group
         rows = np.stack(
             [
                 np.broadcast_to(part[:, None], best.shape),

@@ -63,7 +63,8 @@ def test_a_run_of_every_task_ends_in_a_report(once, table, task, heatmaps):
     assert FIGURES[task] in page
     assert ("with the covariates age, sex" in page) == (task == "multitask")
     assert ("(median " in page) == (task in ("regression", "multitask"))
-    assert ["value" in entry for entry in record.heatmaps] == VALUES.get(task, [False, False])[:heatmaps]
+    # The most confident wrong answers come first, whichever task they are of.
+    assert sorted("value" in entry for entry in record.heatmaps) == sorted(VALUES.get(task, [False, False])[:heatmaps])
     assert list(record.split_table["part"]) == ["training", "validation", "test"]
     assert next(iter(record.curves)) == "Loss" and len(record.curves) >= 2
     compile(record.code, "code", "exec")
