@@ -154,7 +154,8 @@ def test_from_a_zip_to_a_model_a_report_and_heatmaps(page: Page, browser: Browse
     expect(phone.get_by_text("tiny").first).to_be_visible()
     phone.context.close()
 
-    expect(page.get_by_text("Finished: trained, tested and explained.")).to_be_visible(timeout=4 * MINUTES)
+    # What speaks against the model is said instead of "trained, tested and explained", and does with so few patients.
+    expect(page.get_by_text(re.compile(r"Finished[:.]")).first).to_be_visible(timeout=4 * MINUTES)
     page.get_by_role("button", name="Continue to Results").click()
     expect(page.get_by_role("heading", name=re.compile(r"AUC .*95% CI .* patients"))).to_be_visible()
     expect(page.get_by_role("cell", name="sensitivity", exact=True)).to_be_visible()
