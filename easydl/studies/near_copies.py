@@ -173,17 +173,19 @@ def _correlations(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     window[MARGIN:-MARGIN, MARGIN:-MARGIN] = 1
     template, window = np.conj(fft.rfft2(template)), np.conj(fft.rfft2(window))
     best, aligned = np.zeros(len(pairs), np.float32), np.zeros_like(inner)
+    images, of = np.unique(first, return_inverse=True)  # each image is in several pairs
     for zoom in ZOOMS:
-        fine = _fine(thumbnails[first], zoom)
-        mean, square = (_shifted(fft.rfft2(power) * window) / size for power in (fine, fine**2))
-        spread = np.sqrt(np.maximum(square - mean**2, 1e-6))
-        value = (_shifted(fft.rfft2(fine) * template) / size / spread).reshape(len(pairs), -1)
+        fine = _fine(thumbnails[images], zoom)
+        changed = fft.rfft2(fine)
+        mean, square = (_shifted(power * window) / size for power in (changed, fft.rfft2(fine**2)))
+        spread = np.sqrt(np.maximum(square - mean**2, 1e-6))[of]
+        value = (_shifted(changed[of] * template) / size / spread).reshape(len(pairs), -1)
         place = np.abs(value).argmax(axis=1)
         largest = np.take_along_axis(value, place[:, None], axis=1)[:, 0]
         for row in np.flatnonzero(np.abs(largest) > np.abs(best)):
             down, right = divmod(int(place[row]), 2 * SHIFTS + 1)
             top, left = MARGIN + down - SHIFTS, MARGIN + right - SHIFTS
-            aligned[row] = fine[row, top : top + inner.shape[1], left : left + inner.shape[2]]
+            aligned[row] = fine[of[row], top : top + inner.shape[1], left : left + inner.shape[2]]
             best[row] = largest[row]
     return np.sign(best) * _in_most_places(aligned * np.sign(best)[:, None, None], inner)
 

@@ -248,8 +248,9 @@ def test_mixed_ct_and_films_are_refused(tmp_path):
 @pytest.mark.real
 def test_nih_split_never_leaks_and_the_given_one_is_refused(real):
     path = real / "nih1000_cxr/metadata.csv"
+    study = easydl.load(path)
     for seed in range(5):
-        parts = easydl.load(path).split(seed=seed)
+        parts = study.split(seed=seed)
         patients = [set(part.frame["patient"]) for part in parts]
         assert sum(map(len, patients)) == len(set.union(*patients)) == 264
     with pytest.raises(LeakageError, match="30 of 264 patients"):

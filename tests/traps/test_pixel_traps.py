@@ -93,6 +93,7 @@ def test_a_lesion_in_the_middle_is_no_trap_but_the_baseline_is_told(tmp_path):
     assert notes[0].value > 0.9
 
 
+@pytest.mark.everything
 def test_the_marker_of_the_simulated_study_is_found(tmp_path):
     for traps, found in (((), False), (("marker",), True)):
         path = easydl.simulate(tmp_path / "_".join(("s", *traps)), patients=60, size=96, traps=traps, seed=3)
