@@ -45,7 +45,7 @@ def demo(
     folder: Folder = None,
     seed: Seed = 7,
 ) -> None:
-    """The whole way on a simulated study: make it, check, train, test, explain, report. About 45 seconds on two cores, no network."""
+    """The whole way on a simulated study: make it, check, train, test, explain, report. Less than a minute on two cores, no network."""
     from easydl import runs
 
     target = folder or _new_folder("demo")
