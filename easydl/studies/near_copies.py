@@ -198,6 +198,7 @@ def _in_most_places(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     plain = [spread > PLAIN * np.maximum(spread.max(axis=1, keepdims=True), 1e-6) for spread in spreads]
     values = (centred[0] * centred[1]).mean(axis=2) / np.maximum(spreads[0] * spreads[1], 1e-9)
     held = plain[0] | plain[1]  # a place with structure in one image only speaks against a copy
+    held |= ~held.any(axis=1, keepdims=True)  # two images without any structure are no evidence
     return np.nan_to_num(np.nanmedian(np.where(held, values, np.nan), axis=1)).clip(0, 1)
 
 

@@ -81,3 +81,8 @@ def test_split_keeps_near_copies_together_and_the_audit_names_them(tmp_path):
     leaking = study.split(seed=0)[0].parent
     leaking.frame["split"] = ["train"] * 40 + ["test"] * 6
     assert any("6 pairs" in issue.sentence and "two parts" in issue.sentence for issue in easydl.audit(leaking).issues)
+
+
+@pytest.mark.filterwarnings("error")
+def test_images_without_structure_are_no_copies():
+    assert near_copies(np.full((6, 64, 64), 7, np.uint8), np.arange(6)) == []
