@@ -63,7 +63,9 @@ def alarms(study):
     ]
 
 
-@pytest.mark.parametrize("trap", PLANTED)
+@pytest.mark.parametrize(
+    "trap", [pytest.param(trap, marks=() if trap in ("letter", "blur") else pytest.mark.slow) for trap in PLANTED]
+)
 def test_a_trap_in_the_pixels_is_found_with_its_place(tmp_path, trap):
     plant, place = PLANTED[trap]
     found = alarms(study_of(tmp_path / "s", plant))
