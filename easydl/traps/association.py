@@ -1,4 +1,4 @@
-"""How well something that is not the image tells the classes apart: an out-of-fold AUC, its interval, a permutation p."""
+"""How well something that is not the image predicts the class: an out-of-fold AUC, its interval, a permutation p."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ MOST_SPOTS = 3
 
 @dataclass(frozen=True)
 class Association:
-    """How well the classes are told apart by something alone.
+    """How well something alone predicts the class.
 
     Attributes:
-        auc: Out-of-fold AUC of the class that is told apart best.
+        auc: Out-of-fold AUC of the class that is predicted best.
         low: Lower end of its 95% interval, by patient.
         high: Upper end.
         p: Permutation p value of the largest AUC over classes.
@@ -54,7 +54,7 @@ class Association:
 
 
 class Evidence(Protocol):
-    """Something that might tell the classes apart. It is asked for many labels at once."""
+    """Something that might predict the class. It is asked for many labels at once."""
 
     def aucs(self, labels: np.ndarray, fold: np.ndarray) -> np.ndarray:
         """The AUC of each column of 0 and 1 in ``labels`` (rows, columns), predicted from the other folds."""
@@ -135,7 +135,7 @@ class Features:
 
 
 class Spots:
-    """Many numbers for each row of which few may tell: those that differ most in the other folds.
+    """Many numbers for each row of which few may be predictive: those that differ most in the other folds.
 
     What is always at one place (a marker, a letter) differs there by far; a regression on all places would lose it.
 
@@ -157,7 +157,7 @@ class Spots:
             inside = fold == one
             target = labels[~inside].astype(np.float32)
             differ = self.values[~inside].T @ (target - target.mean(axis=0))
-            places = np.argpartition(-np.abs(differ), MOST_SPOTS, axis=0)[:MOST_SPOTS]
+            places = np.argsort(-np.abs(differ), axis=0, kind="stable")[:MOST_SPOTS]  # of a black border few vary
             weights = np.take_along_axis(differ, places, axis=0) / max(1, (~inside).sum())
             for place, weight in zip(places, weights, strict=True):
                 scores[inside] += self.values[inside][:, place] * weight

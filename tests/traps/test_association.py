@@ -98,3 +98,13 @@ def test_few_patients_are_not_testable():
     assert not labels_of(["a"] * 20).testable
     assert not labels_of(["a"] * 20 + ["b"] * 4).testable
     assert labels_of(["a", "b"] * 5).testable
+
+
+@pytest.mark.parametrize("varying", [0, 1, 2, 4])
+@pytest.mark.parametrize("kind", [Features, Spots])
+def test_a_border_that_hardly_varies_is_tested_all_the_same(kind, varying):
+    values = np.zeros((40, 6))
+    y = np.arange(40) % 2
+    values[:, :varying] = y[:, None]
+    found = labels_of(np.where(y, "b", "a")).associate(kind(values))
+    assert found.auc == (1.0 if varying else 0.5)
