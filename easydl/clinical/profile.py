@@ -263,10 +263,18 @@ def _code(value: str, scheme: str, meaning: str) -> Dataset:
 
 
 @cache
+def _json(name: str) -> dict[str, Any]:
+    """A table beside this file."""
+    found: dict[str, Any] = json.loads(files("easydl.clinical").joinpath(name).read_text(encoding="utf-8"))
+    return found
+
+
 def _table() -> dict[str, Any]:
-    text = files("easydl.clinical").joinpath("attributes.json").read_text(encoding="utf-8")
-    table: dict[str, Any] = json.loads(text)
-    return table
+    return _json("attributes.json")
+
+
+def _lists() -> dict[str, Any]:
+    return _json("allowed.json")
 
 
 @cache
@@ -292,13 +300,6 @@ def _rules() -> dict[int, str]:
 @cache
 def _vocabulary() -> frozenset[str]:
     return frozenset(_table()["vocabulary"])
-
-
-@cache
-def _lists() -> dict[str, Any]:
-    text = files("easydl.clinical").joinpath("allowed.json").read_text(encoding="utf-8")
-    lists: dict[str, Any] = json.loads(text)
-    return lists
 
 
 @cache

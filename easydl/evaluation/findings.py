@@ -6,6 +6,7 @@ It computes no metric: it reads those that were computed, and the answers they a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,21 +35,13 @@ def findings(task: Task, rows: Sequence[Mapping[str, Any]], sample: Any) -> list
     return [sentence for sentence in _FINDINGS[task]({row["name"]: row for row in rows}, sample) if sentence]
 
 
-def _classes(rows: Rows, sample: Any) -> list[str]:
+def _classes(rows: Rows, sample: Any, chance: float = 0.5) -> list[str]:
+    """Of classes; ``chance`` is the headline of guessing: an AUC of 0.5, a weighted kappa of 0."""
     headline = next(iter(rows.values()))
     return [
         _one_answer(sample),
-        _no_better(headline, CHANCE, 0.5) + _sure(headline, 0.5, sample.scores.max(axis=1)),
-        _worse_than_prevalence(sample, headline["low"] > 0.5),
-    ]
-
-
-def _ordered(rows: Rows, sample: Any) -> list[str]:
-    headline = next(iter(rows.values()))
-    return [
-        _one_answer(sample),
-        _no_better(headline, CHANCE, 0.0) + _sure(headline, 0.0, sample.scores.max(axis=1)),
-        _worse_than_prevalence(sample, headline["low"] > 0),
+        _no_better(headline, CHANCE, chance) + _sure(headline, chance, sample.scores.max(axis=1)),
+        _worse_than_prevalence(sample, headline["low"] > chance),
     ]
 
 
@@ -96,18 +89,18 @@ def _masks(rows: Rows, sample: Any) -> list[str]:
     return found
 
 
-def _pictures(rows: Rows, sample: Any) -> list[str]:
+def _reconstructions(rows: Rows, sample: Any) -> list[str]:
     gain = rows.get("gain in PSNR")
     return [] if gain is None else [_no_better(gain, "the corrupted images themselves", 0.0)]
 
 
 _FINDINGS: dict[Task, Callable[[Rows, Any], list[str]]] = {
     Task.CLASSIFICATION: _classes,
-    Task.ORDINAL: _ordered,
+    Task.ORDINAL: partial(_classes, chance=0.0),
     Task.MULTILABEL: _labels,
     Task.REGRESSION: _values,
     Task.SEGMENTATION: _masks,
-    Task.RECONSTRUCTION: _pictures,
+    Task.RECONSTRUCTION: _reconstructions,
 }
 
 
