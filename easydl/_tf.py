@@ -7,7 +7,7 @@ import sys
 import tempfile
 
 UNUSED_BY_COMMANDS = ("IPython", "matplotlib", "sklearn")
-"""What Keras imports for wrappers and pictures of its own, if it is installed: a quarter of the time it takes to load."""
+"""What Keras imports for wrappers and plots of its own, if it is installed: a quarter of the time it takes to load."""
 
 
 def load_tensorflow_for_a_command() -> None:

@@ -78,14 +78,14 @@ def on_grid(labels: np.ndarray, affine: np.ndarray, scan: Scan, name: str) -> np
 
 
 def _overlapping(path: str | Path) -> str:
-    """The names of two segments that share a voxel; "" when that cannot be told."""
+    """The names of two segments that share a voxel; "" when that is not known."""
     from highdicom.seg import Segmentation
 
     try:
         seg = Segmentation.from_dataset(open_dicom(path), copy=False)  # the one that failed holds its database
         labels = [str(seg.get_segment_description(number).segment_label) for number in seg.segment_numbers]
         held = np.asarray(seg.get_volume(combine_segments=False).array) > 0
-    except Exception:  # the error of the combination is told instead
+    except Exception:  # the error of the combination is raised instead
         return ""
     counts = [(int((held[..., a] & held[..., b]).sum()), a, b) for a, b in combinations(range(len(labels)), 2)]
     most, a, b = max(counts, default=(0, 0, 0))

@@ -180,10 +180,10 @@ def no_image(dataset: Any, name: str) -> InputError:
 
 
 def refuse_mosaic(dataset: Any, name: str) -> None:
-    """Refuse a Siemens mosaic: the slices of a volume as the tiles of one picture, without their positions."""
+    """Refuse a Siemens mosaic: the slices of a volume as the tiles of one image, without their positions."""
     if "MOSAIC" in [str(value).strip().upper() for value in (dataset.get("ImageType") or [])]:
         raise InputError(
-            f"{name} is a mosaic: all slices of a volume as tiles of one picture.",
+            f"{name} is a mosaic: all slices of a volume as tiles of one image.",
             "one slice in each file, or NIfTI.",
             "Convert the series with dcm2niix, or export it from the scanner as separate or enhanced images.",
         )

@@ -96,7 +96,7 @@ def _aligned(raw: np.ndarray, kept: int, dataset: Any, name: str, notes: list[st
 
 
 def _in_type(value: float, dtype: np.dtype) -> int:
-    """A whole number as pixels of this type hold it: the same bits, whatever sign it was written with."""
+    """An integer as pixels of this type hold it: the same bits, whatever sign it was written with."""
     number, bits = int(value), dtype.itemsize * 8
     if np.iinfo(dtype).min <= number <= np.iinfo(dtype).max:
         return number

@@ -33,7 +33,7 @@ class Threshold(BaseModel):
 
     @property
     def number(self) -> str:
-        """The probability, in two decimals where they tell it."""
+        """The probability, in two decimals where these are enough."""
         return f"{self.value:.2f}" if 0.01 <= self.value <= 0.99 else f"{self.value:.3g}"
 
     @property

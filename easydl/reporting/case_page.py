@@ -18,7 +18,7 @@ EVEN = 0.5
 
 @dataclass
 class _Shown:
-    """What the page says; the fields of ``case.json`` and the pictures of the page."""
+    """What the page says; the fields of ``case.json`` and the figures of the page."""
 
     answer: str
     probabilities: dict[str, float] = field(default_factory=dict)
@@ -27,7 +27,7 @@ class _Shown:
     sizes: dict[str, tuple[float, str]] = field(default_factory=dict)
     verdict: dict[str, str] | None = None
     notes: list[str] = field(default_factory=list)
-    pictures: dict[str, str] = field(default_factory=dict)  # by file name, as in the page
+    figures_of_page: dict[str, str] = field(default_factory=dict)  # by file name, as in the page
 
 
 def case_page(
@@ -40,7 +40,7 @@ def case_page(
     seed: int = 0,
     **masks: bool,
 ) -> Path:
-    """Put one image, volume or series to a model and write what came of it: ``case.html``, ``case.json``, pictures.
+    """Put one image, volume or series to a model and write what came of it: ``case.html``, ``case.json``, figures.
 
     Neither holds the name of a file or of a patient. ``case.json`` has the keys ``answer``, ``probabilities`` (by class or
     label), ``threshold`` (a number for two classes, one for each label, else None), ``reference`` (None unless a table
@@ -100,7 +100,7 @@ def case_page(
         "verdict": shown.verdict,
         "unlike": differences,
         "volumes_ml": volumes,
-        "images": list(shown.pictures),
+        "images": list(shown.figures_of_page),
         "notes": shown.notes,
         "research_use": RESEARCH_USE,
     }
@@ -148,7 +148,7 @@ def _of_pixels(result: Any, folder: Path) -> _Shown:
     name, figure = ("segmentation.png" if sizes else "image.png"), result.show()
     with replacing(folder / name) as draft:
         figure.savefig(draft, format="png", dpi=150)
-    shown.pictures[name] = figures.svg(figure)
+    shown.figures_of_page[name] = figures.svg(figure)
     return shown
 
 
@@ -160,7 +160,7 @@ def _explained(
 
     heatmap = saliency(model, source, covariates=covariates, seed=seed)
     path = heatmap.save(folder / "heatmap.png")
-    shown.pictures[path.name] = figures.png(path.read_bytes())
+    shown.figures_of_page[path.name] = figures.png(path.read_bytes())
     if heatmap.verdict is not None:
         shown.verdict = {"level": heatmap.verdict.level, "sentence": heatmap.verdict.sentence}
     shown.notes += [note for note in heatmap.notes if note not in shown.notes]

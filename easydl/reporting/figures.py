@@ -24,13 +24,13 @@ def png(content: bytes) -> str:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            below = str(picture.info.get(BELOW, ""))
-            if below.isdigit() and 0 < int(below) < picture.height:
+        with Image.open(io.BytesIO(content)) as image:
+            below = str(image.info.get(BELOW, ""))
+            if below.isdigit() and 0 < int(below) < image.height:
                 cut = io.BytesIO()
-                picture.crop((0, 0, picture.width, picture.height - int(below))).save(cut, "PNG", compress_level=3)
+                image.crop((0, 0, image.width, image.height - int(below))).save(cut, "PNG", compress_level=3)
                 content = cut.getvalue()
-    except (UnidentifiedImageError, OSError, ValueError):  # a damaged picture is embedded as it is
+    except (UnidentifiedImageError, OSError, ValueError):  # a damaged image is embedded as it is
         return _address(content)
     return _address(content)
 

@@ -160,6 +160,6 @@ def _base_of(config: Mapping[str, Any]) -> tuple[Path | None, bool]:
 
 
 def _is_identifier(name: str) -> bool:
-    """Whether a patient's name in the table can be told from the other words and numbers of a text."""
+    """Whether a patient's name in the table can be distinguished from the other words and numbers of a text."""
     digits = sum(letter.isdigit() for letter in name)
     return len(name) >= 5 or (len(name) > 1 and 0 < digits < len(name))

@@ -216,7 +216,7 @@ class RunRecord:
 
     @cached_property
     def names(self) -> Names:
-        """Its images and patients under numbered names, as far as ``table.csv`` tells them."""
+        """Its images and patients under numbered names, as far as ``table.csv`` has them."""
         table, known = self._table("table.csv", dtype=str, keep_default_na=False), self.patients_known is not False
         classes = self.split.get("classes")
         listed = classes if isinstance(classes, list) else []

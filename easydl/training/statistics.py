@@ -1,7 +1,7 @@
 """The statistics of batch normalisation, measured over training images before each validation instead of averaged.
 
-A moving average lags behind the weights: after some tens of steps, or while the learning rate is high, a network that tells
-its training images apart calls them all the same as soon as it infers. Statistics of the images themselves cannot lag
+A moving average lags behind the weights: after some tens of steps, or while the learning rate is high, a network that separates
+its training images calls them all the same as soon as it infers. Statistics of the images themselves cannot lag
 ("precise batch norm": Wu and Johnson 2021, arXiv:2105.07576, section 3).
 """
 

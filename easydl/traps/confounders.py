@@ -1,4 +1,4 @@
-"""A4, A5 and A19: whether anything but the patient tells the classes apart, in the table, the files or the pixels."""
+"""A4, A5 and A19: whether anything but the disease predicts the class, in the table, the files or the pixels."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BASELINE = "No fault in itself. A model is worth something only if it does bett
 
 @dataclass(frozen=True)
 class Probe:
-    """A question of the audit: does this alone tell the classes apart?
+    """A question of the audit: does this alone predict the class?
 
     Attributes:
         id: Its number in the list of traps.
@@ -57,10 +57,10 @@ def confounders(study: Study, seed: int) -> list[Issue]:
     known = [field for field in fields(study) if field.name not in {f"the column {column!r}" for column in same}]
     probes = [*_of_fields(known), *_joint(known), *_of_pixels(study)]
     found = [labels.associate(probe.evidence) for probe in probes]
-    told = list(zip(probes, found, benjamini_hochberg([one.p for one in found]), strict=True))
-    issues = [_issue(study, labels, *one) for one in told if one[2] < SIGNIFICANT and one[1].low > WARN_LOW]
+    tested = list(zip(probes, found, benjamini_hochberg([one.p for one in found]), strict=True))
+    issues = [_issue(study, labels, *one) for one in tested if one[2] < SIGNIFICANT and one[1].low > WARN_LOW]
     issues += [_label_column(study, column) for column in same]
-    return issues + list(_passed(study, told))
+    return issues + list(_passed(study, tested))
 
 
 def _issue(study: Study, labels: Labels, probe: Probe, found: Association, q: float) -> Issue:
@@ -95,7 +95,7 @@ def _of_fields(known: list[Field]) -> Iterator[Probe]:
 
 
 def _joint(known: list[Field]) -> Iterator[Probe]:
-    """All columns and facts of the files at once: together they may tell what none tells alone."""
+    """All columns and facts of the files at once: together they may predict what none predicts alone."""
     parts = [field.features for field in known if field.kind != "order" and field.features.shape[1]]
     if len(parts) > 1:
         evidence = Features(np.concatenate(parts, axis=1))
@@ -153,8 +153,8 @@ def _label_column(study: Study, column: str) -> Issue:
     return Issue("A4", "NOTE", sentence, "Do not give it to a model as a covariate.", n=study.n_patients)
 
 
-def _passed(study: Study, told: list[tuple[Probe, Association, float]]) -> Iterator[Issue]:
-    quiet = [probe for probe, found, q in told if not (q < SIGNIFICANT and found.low > WARN_LOW)]
+def _passed(study: Study, tested: list[tuple[Probe, Association, float]]) -> Iterator[Issue]:
+    quiet = [probe for probe, found, q in tested if not (q < SIGNIFICANT and found.low > WARN_LOW)]
     for number, fields_of in (("A4", "the table and the files"), ("A5", "the pixels")):
         names = [probe.name.removeprefix("the column ").rstrip(",") for probe in quiet if probe.id == number]
         if names:
@@ -167,7 +167,7 @@ def _too_few(study: Study) -> Issue:
     return Issue(
         "A4",
         "UNTESTED",
-        f"Whether anything but the disease tells the classes apart was not tested: it takes {MIN_PATIENTS} {what}, and "
+        f"Whether anything but the disease predicts the class was not tested: it takes {MIN_PATIENTS} {what}, and "
         f"{MIN_PATIENTS // 2} of every class.",
         f"Compare scanners, sites, dates and sexes between the classes by hand; this study has {study.n_patients} {what}.",
         n=study.n_patients,

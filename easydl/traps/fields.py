@@ -38,7 +38,7 @@ _NUMBER_IN_TEXT = re.compile(r"\D*(\d{1,15})\D*")
 
 @dataclass(frozen=True)
 class Field:
-    """Something that is known of every image and might tell its class.
+    """Something that is known of every image and might predict its class.
 
     Attributes:
         name: What to call it in a sentence: ``the column 'scanner'``.

@@ -77,7 +77,7 @@ class Case:
 
     @property
     def images(self) -> list[Path]:
-        """Its pictures, of those that lie in its folder."""
+        """Its images, of those that lie in its folder."""
         folder = self.folder / RESULT
         paths = [folder / str(name) for name in self.found.get("images") or ()]
         return [path for path in paths if path.parent == folder and path.is_file()]
@@ -120,7 +120,7 @@ class Case:
 
     @property
     def unlike(self) -> list[str]:
-        """What tells it from the training images, as sentences."""
+        """How it differs from the training images, as sentences."""
         return self._sentences("unlike")
 
     @property

@@ -20,7 +20,7 @@ SMALL_GFLOPS = {2: 2.0, 3: 12.0}
 # MobileNetV2's training step on two processor cores, to which the steps of facts.json are ratios (model_costs.py --time).
 STEP_SECONDS, STEP_CORES, STEP_IMAGES = 0.2, 2, {2: 8, 3: 2}
 EPOCHS = 30
-"""Epochs for which the time is told; early stopping often ends before, fine-tuning adds some."""
+"""Epochs for which the time is given; early stopping often ends before, fine-tuning adds some."""
 TRAINING_PART = 0.7
 RUNS_TIMED = 5
 
@@ -58,7 +58,7 @@ def training_seconds(name: str, images: int, epochs: int = EPOCHS) -> float:
 
 
 def pace(runs: Iterable[RunRecord]) -> float:
-    """How many times longer than told the last finished runs of this computer took; 1 before the first."""
+    """How many times longer than predicted the last finished runs of this computer took; 1 before the first."""
     from easydl.networks.listing import ENTRIES
 
     ratios: list[float] = []
@@ -123,8 +123,8 @@ def _time(row: Mapping[Any, Any], images: int, pace: float | None) -> str:
     if pace is None:
         return ""
     minutes = training_seconds(str(row["name"]), round(TRAINING_PART * images)) * pace / 60
-    told = f"{minutes / 60:.0f} h" if minutes >= 90 else f"{max(1, round(minutes))} min"
-    return f"roughly {told} here"
+    time = f"{minutes / 60:.0f} h" if minutes >= 90 else f"{max(1, round(minutes))} min"
+    return f"roughly {time} here"
 
 
 def _need(row: Mapping[Any, Any], images: int) -> str:

@@ -27,7 +27,7 @@ class Door:
     """ASGI middleware before every route of the app: pages, sockets, uploads, downloads.
 
     The first page asked for with the token gets a cookie of this browser session and its address without the token, so
-    that it stands in no history and on no picture of the screen.
+    that it stands in no history and in no screenshot.
 
     Args:
         app: What lies behind the door.

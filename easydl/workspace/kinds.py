@@ -36,7 +36,7 @@ _PICTURES = (
     Kind("breast", "mammograms", "mammography"),
     Kind("ultrasound", "ultrasound", "ultrasound", weights="radimagenet"),
     Kind("mr", "MR", "mri", weights="radimagenet"),
-    Kind("ct", "CT saved as pictures", "chest_xray", weights="radimagenet"),
+    Kind("ct", "CT saved as images", "chest_xray", weights="radimagenet"),
     Kind("fundus", "photographs of the retina", "fundus"),
     Kind("oct", "OCT of the retina", "oct"),
     Kind("skin", "photographs of the skin or of wounds", "dermoscopy"),

@@ -85,8 +85,8 @@ def wrong(run: RunRecord) -> tuple[str, pd.DataFrame]:
         return "", pd.DataFrame()
     try:
         with open(path, encoding="utf-8") as file:
-            told = file.readline().startswith("# ")
-        frame = pd.read_csv(path, skiprows=int(told), dtype=str, keep_default_na=False)
+            has_note = file.readline().startswith("# ")
+        frame = pd.read_csv(path, skiprows=int(has_note), dtype=str, keep_default_na=False)
     except (OSError, ValueError):
         return "", pd.DataFrame()
     frame = frame.assign(image=[Path(str(address).split("#")[0]).name for address in frame.get("image", "")])
