@@ -80,6 +80,8 @@ def show_answer(case: Case) -> None:
     """What came of it: first what speaks against the answer, then the answer."""
     for sentence in case.unlike:
         st.warning(f"**Unlike the training images.** {plain(sentence)}", icon=":material/warning:")
+    for note in case.notes:  # such as: this image was in the training of the model
+        st.markdown(plain(note))
     st.subheader("Mask" if case.volumes else f"Answer: {plain(case.found.get('answer', ''))}", anchor=False)
     if case.threshold:
         st.markdown(plain(case.threshold))
@@ -94,8 +96,6 @@ def show_answer(case: Case) -> None:
         st.markdown(plain(case.verdict["sentence"]))
     for number, path in enumerate(case.images, start=1):
         st.image(str(path), width="stretch", alt=f"Picture {number}: the case with its heatmap or mask")
-    for note in case.notes:
-        st.caption(plain(note))
     if case.page is not None:
         st.download_button(
             "Download this page",
