@@ -49,11 +49,12 @@ class Patient:
     age_years: int
     scanner: str
     date: datetime.date
+    seed: int = 0
 
     @property
     def name(self) -> str:
-        """The identifier, ``SIM-0001``."""
-        return f"SIM-{self.number:04d}"
+        """The identifier, such as ``SIM7-0001`` for seed 7: people of two studies are not taken for the same."""
+        return f"SIM{self.seed}-{self.number:04d}"
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,9 @@ def draw_patients(count: int, positive_rate: float, traps: Sequence[str], seed: 
             scanners = _nearly_all(n, (first, second) if label else (second, first), rng)
         for index, number in enumerate(numbers):
             date = _FIRST_DAY + datetime.timedelta(days=int(days[index]))
-            drawn[int(number)] = Patient(int(number) + 1, label, sexes[index], int(ages[index]), scanners[index], date)
+            drawn[int(number)] = Patient(
+                int(number) + 1, label, sexes[index], int(ages[index]), scanners[index], date, seed
+            )
     return [drawn[number] for number in range(count)]
 
 

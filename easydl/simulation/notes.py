@@ -13,7 +13,7 @@ projections at one energy (70 keV); {dose:.0f} photons per ray with Poisson nois
 _PELVIS = """How it was made: a pelvis of ellipsoids of tissue, different in every patient; the signal of a T2-weighted
 spin echo (TR 4000 ms, TE 100 ms); finite k-space, Rician noise, uneven coil. Every patient has a mass of
 {low:.0f} to {high:.0f} mm in the muscles of the hip or the fat beside them: malignant ones are lobed, uneven and of
-intermediate signal, benign ones smooth, even, and dark or bright. Men have a prostate gland that grows with
+intermediate signal, benign ones are cysts: smooth, even, bright. Men have a prostate gland that grows with
 age, women a vagina and a uterus."""
 
 

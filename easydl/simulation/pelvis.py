@@ -195,8 +195,7 @@ _SITES = ((72, 57), (104, 44), (118, -22), (78, -50), (36, 40), (92, 62), (104, 
 def mass(rng: np.random.Generator, z: float, diameter_mm: tuple[float, float], malignant: bool) -> Mass:
     """Draw a mass with its middle near the plane at height z (mm); both classes have the same sites and sizes.
 
-    A malignant one is lobed, uneven, of intermediate signal; a benign one is smooth and even, and dark (fibrous) or bright
-    (cystic).
+    A malignant one is lobed, uneven, of intermediate signal; a benign one is a cyst: smooth, even, and as bright as urine.
     """
     low, high = diameter_mm
     radius = rng.uniform(low, high) / 2
@@ -204,15 +203,15 @@ def mass(rng: np.random.Generator, z: float, diameter_mm: tuple[float, float], m
     centre = np.append(site, z + rng.uniform(-0.2, 0.2) * radius)
     axes = rng.uniform(0.85, 1.15, 3)
     axes *= radius / axes.mean()
-    angle, drawn = rng.uniform(0, 180), rng.uniform(size=2)
+    angle, drawn = rng.uniform(0, 180), rng.uniform()
     structures = list(_malignant(rng, centre, axes, angle, drawn) if malignant else _benign(centre, axes, angle, drawn))
     return Mass(tuple(structures), 2 * radius)
 
 
 def _malignant(
-    rng: np.random.Generator, centre: np.ndarray, axes: np.ndarray, angle: float, drawn: np.ndarray
+    rng: np.random.Generator, centre: np.ndarray, axes: np.ndarray, angle: float, drawn: float
 ) -> Iterator[Structure]:
-    tissue = Tissue(0.85, (1100, 1500), 75 + 30 * drawn[0])
+    tissue = Tissue(0.85, (1100, 1500), 75 + 30 * drawn)
     for _ in range(4):  # lobes reach over the edge
         out = rng.normal(size=3) * [1, 1, 0.4]
         where = centre + 0.75 * axes * out / np.linalg.norm(out)
@@ -223,7 +222,6 @@ def _malignant(
         yield Structure(ellipsoid(where, axes * rng.uniform(0.25, 0.4)), replace(tissue, t2_ms=t2), "mass")
 
 
-def _benign(centre: np.ndarray, axes: np.ndarray, angle: float, drawn: np.ndarray) -> Iterator[Structure]:
-    t2 = 48 + 8 * drawn[0] if drawn[1] < 0.5 else 250 + 250 * drawn[0]
+def _benign(centre: np.ndarray, axes: np.ndarray, angle: float, drawn: float) -> Iterator[Structure]:
     yield Structure(ellipsoid(centre, axes + 1.2, angle), mr.CORTEX, "mass")  # a capsule
-    yield Structure(ellipsoid(centre, axes, angle), Tissue(0.9, (1200, 1600), t2), "mass")
+    yield Structure(ellipsoid(centre, axes, angle), Tissue(0.9, (1200, 1600), 250 + 250 * drawn), "mass")

@@ -47,7 +47,7 @@ _PELVIS = ("mass", "gland", "bladder", "rectum", "femurs")
 KINDS = {
     "slices": Kind("chest", False, _NODULE, _CHEST, (6, 20), (-60, 60), 160, 340, 128, 2),
     "volumes": Kind("chest", True, _NODULE, _CHEST, (12, 30), (-60, 60), 160, 340, 64, 1),
-    "pelvis": Kind("pelvis", False, _MASS, _PELVIS, (18, 40), (-2, 22), 120, 400, 128, 2),
+    "pelvis": Kind("pelvis", False, _MASS, _PELVIS, (20, 42), (-2, 22), 120, 400, 128, 2),
     "pelvis_volumes": Kind("pelvis", True, _MASS, _PELVIS, (24, 44), (-15, 40), 120, 400, 64, 1),
 }
 """The kinds of study by name."""

@@ -301,7 +301,7 @@ def test_a_later_scan_shows_the_same_anatomy_with_other_noise(tmp_path):
     path = simulate(tmp_path / "s", patients=6, images_per_patient=1, size=48, traps=("same_patient",), seed=1)
     frame = table(path)
     assert "split" in frame.columns
-    frame["person"] = frame.patient.str.extract(r"(\d+)")[0]
+    frame["person"] = frame.patient.str.extract(r"(\d{4})$")[0]
     frame["pixels"] = [pydicom.dcmread(path.parent / image).pixel_array.ravel().astype(float) for image in frame.image]
     pairs = [group for _, group in frame.groupby("person") if len(group) == 2]
     assert len(pairs) == 4
