@@ -38,7 +38,8 @@ def trained(study: easydl.studies.Study, sizes: tuple[float, float, float], seed
 
 def auc(model: Any, test: Any) -> tuple[float, float, float]:
     """The AUC and its 95% interval by patient."""
-    one = easydl.evaluate(model, test)["auc"]
+    one = easydl.evaluate(model, test).rows[0]
+    assert one.name == "AUC"
     return one.value, one.low, one.high
 
 

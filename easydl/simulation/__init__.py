@@ -2,7 +2,7 @@
 
 from easydl.simulation.cohort import TRAPS
 from easydl.simulation.plan import KINDS
-from easydl.simulation.seal import Seal, unseal
+from easydl.simulation.seal import SEALED, Seal, unseal
 from easydl.simulation.study import simulate
 
-__all__ = ["KINDS", "TRAPS", "Seal", "simulate", "unseal"]
+__all__ = ["KINDS", "SEALED", "TRAPS", "Seal", "simulate", "unseal"]

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from easydl import cli
 from easydl.errors import InputError
+from easydl.options import SimulationOptions
 from easydl.simulation import TRAPS, simulate, unseal
 from easydl.simulation.seal import SEAL_FILE, hidden_trap
 
@@ -113,3 +114,19 @@ def test_a_seal_that_is_missing_or_was_changed_is_refused(tmp_path):
     seal.unlink()
     with pytest.raises(InputError, match=r"has no seal.txt"):
         unseal(folder)
+
+
+def test_the_command_takes_every_option_of_simulate(tmp_path, monkeypatch):
+    asked: dict = {}
+    monkeypatch.setattr("easydl.simulate", lambda folder, **options: asked.update(options) or folder)
+    words = (
+        "--kind pelvis_volumes --patients 3 --images-per-patient 2 --size 40 --depth 9 --nodule-rate 0.25 --dose 500"
+    )
+    words += " --traps sex --traps marker --masks gland --masks mass --seed 6"
+    made = CliRunner().invoke(cli.app, ["simulate", str(tmp_path), *words.split()])
+    assert made.exit_code == 0, made.output
+    assert asked == {
+        "kind": "pelvis_volumes", "patients": 3, "images_per_patient": 2, "size": 40, "depth": 9, "nodule_rate": 0.25,
+        "dose": 500.0, "traps": ["sex", "marker"], "masks": ["gland", "mass"], "seed": 6,
+    }  # fmt: skip
+    assert set(asked) == set(SimulationOptions.model_fields)
