@@ -36,15 +36,15 @@ def trained(study: easydl.studies.Study, sizes: tuple[float, float, float], seed
     return model, test
 
 
-def auc(model: Any, test: Any) -> tuple[float, float, float]:
+def auc(model: Any, test: Any) -> dict[str, float]:
     """The AUC and its 95% interval by patient."""
     one = easydl.evaluate(model, test).rows[0]
     assert one.name == "AUC"
-    return one.value, one.low, one.high
+    return {"auc": round(one.value, 3), "low": round(one.low, 3), "high": round(one.high, 3), "patients": one.n}
 
 
-def in_the_gland(model: Any, test: Any, method: str) -> tuple[float, float]:
-    """How often the peak lies in the gland, and how much denser the map is there than elsewhere (1: no denser)."""
+def in_the_gland(model: Any, test: Any, method: str) -> dict[str, float]:
+    """How often the peak lies in the gland, and how much denser the map is there than on average (1: no denser)."""
     men = [row for row in range(len(test)) if test.frame.sex.iloc[row] == "M"][:HEATMAPS]
     hits, densities = [], []
     for row in men:
@@ -54,7 +54,7 @@ def in_the_gland(model: Any, test: Any, method: str) -> tuple[float, float]:
         if gland.any():
             hits.append(bool(gland[np.unravel_index(heat.argmax(), heat.shape)]))
             densities.append(heat[gland].mean() / heat.mean())
-    return float(np.mean(hits)), float(np.median(densities))
+    return {"peak in the gland": float(np.mean(hits)), "times denser there": round(float(np.median(densities)), 1)}
 
 
 def figures(seed: int, folder: Path) -> dict[str, Any]:
@@ -65,9 +65,10 @@ def figures(seed: int, folder: Path) -> dict[str, Any]:
     fooled, inside = trained(trapped, (0.6, 0.2, 0.2), seed)
     mended, outside = trained(balanced, (0.5, 0.1, 0.4), seed)
     facts: dict[str, Any] = {
-        "trapped": auc(fooled, inside), "balanced": auc(fooled, outside), "mended": auc(mended, outside),
-        "patients": (inside.n_patients, outside.n_patients),
-    }  # fmt: skip
+        "trapped": auc(fooled, inside),
+        "balanced": auc(fooled, outside),
+        "mended": auc(mended, outside),
+    }
     for method in ("gradcam", "occlusion"):
         facts[method] = in_the_gland(fooled, outside, method)
     facts["occlusion of the mended"] = in_the_gland(mended, outside, "occlusion")
@@ -81,7 +82,7 @@ def main(seeds: int) -> None:
         with tempfile.TemporaryDirectory() as folder:
             found.append(figures(seed, Path(folder)))
             print(found[-1], flush=True)
-    loss = [one["trapped"][0] - one["balanced"][0] for one in found]
+    loss = [one["trapped"]["auc"] - one["balanced"]["auc"] for one in found]
     write("pelvis", {"by_seed": found, "loss of AUC": interval(loss), "seeds": seeds})
 
 
