@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -58,11 +59,11 @@ class _Builder:
             self.structures.append(Structure(ellipsoid(middle, size + rim[1], angle), rim[0], organ))
         self.structures.append(Structure(ellipsoid(middle, size, angle), tissue, organ))
 
-    def pair(self, tissue: Tissue, centre: tuple, axes: tuple, angle: float = 0.0, **more: object) -> None:
+    def pair(self, tissue: Tissue, centre: tuple, axes: tuple, angle: float = 0.0, **more: Any) -> None:
         """The same on the left (as given) and on the right."""
         x, y, z = centre
-        self.add(tissue, (x, y, z), axes, angle, **more)  # type: ignore[arg-type]
-        self.add(tissue, (-x, y, z), axes, -angle, **more)  # type: ignore[arg-type]
+        self.add(tissue, (x, y, z), axes, angle, **more)
+        self.add(tissue, (-x, y, z), axes, -angle, **more)
 
     def rods(
         self, tissue: Tissue, start: tuple, end: tuple, radius: float, *, organ: str = "", rim: tuple | None = None
@@ -165,7 +166,7 @@ def _gland(build: _Builder, age_years: int) -> None:
     grown = np.cbrt(1 + max(0.0, age_years - 40) / 40 * rng.uniform(0.4, 1.5))
     a, b, c = 23.5 * grown, 17.5 * min(grown, 1.25), 21 * grown
     y = 19 - b  # the back of the gland rests on the rectum
-    build.add(mr.VESICLES, (0, 12, c + 3), (5, 4, 7), organ="")
+    build.add(mr.VESICLES, (0, 12, c + 3), (5, 4, 7))
     build.pair(mr.VESICLES, (15, 14, c + 4), (14, 5, 6), -12)
     build.add(mr.PERIPHERAL_ZONE, (0, y, 0), (a, b, c), organ="gland", rim=(mr.CORTEX, 1.2))
     inner = (0.74 * a, 0.62 * b, 0.8 * c)
