@@ -21,6 +21,7 @@ import easydl
 
 SIZE, EPOCHS, HEATMAPS = 64, 24, 20
 CLASSES = ["benign", "malignant"]
+SIZES = (0.5, 0.1, 0.4)
 
 
 def study_of(table: Path) -> easydl.studies.Study:
@@ -28,9 +29,9 @@ def study_of(table: Path) -> easydl.studies.Study:
     return easydl.load(table, label="label", classes=CLASSES, mask=None)
 
 
-def trained(study: easydl.studies.Study, sizes: tuple[float, float, float], seed: int) -> tuple[Any, Any]:
+def trained(study: easydl.studies.Study, seed: int) -> tuple[Any, Any]:
     """A model, and the test part that it has not seen."""
-    train, val, test = study.split(sizes=sizes, seed=seed)
+    train, val, test = study.split(sizes=SIZES, seed=seed)
     model = easydl.classifier("tiny", study)
     easydl.fit(model, train, val, epochs=EPOCHS, seed=seed, verbose=False)
     return model, test
@@ -60,10 +61,10 @@ def in_the_gland(model: Any, test: Any, method: str) -> dict[str, float]:
 def figures(seed: int, folder: Path) -> dict[str, Any]:
     """All figures of one seed."""
     options = {"kind": "pelvis", "size": SIZE, "masks": "gland"}
-    trapped = study_of(easydl.simulate(folder / "trapped", patients=160, traps="sex", seed=seed, **options))
+    trapped = study_of(easydl.simulate(folder / "trapped", patients=200, traps="sex", seed=seed, **options))
     balanced = study_of(easydl.simulate(folder / "balanced", patients=200, seed=seed + 1000, **options))
-    fooled, inside = trained(trapped, (0.6, 0.2, 0.2), seed)
-    mended, outside = trained(balanced, (0.5, 0.1, 0.4), seed)
+    fooled, inside = trained(trapped, seed)
+    mended, outside = trained(balanced, seed)
     facts: dict[str, Any] = {
         "trapped": auc(fooled, inside),
         "balanced": auc(fooled, outside),
