@@ -17,7 +17,7 @@ import easydl
 from easydl import cli, runs
 from easydl.errors import RunError
 from easydl.option_text import help_text
-from easydl.options import FitOptions, LoadOptions, ModelOptions, RunOptions, SplitOptions
+from easydl.options import FitOptions, LoadOptions, ModelOptions, RunOptions, SimulationOptions, SplitOptions
 from easydl.reporting import reproduce
 from easydl.runs import RunConfig
 from easydl.studies import Study
@@ -104,11 +104,17 @@ def test_the_tasks_of_the_options_are_the_tasks():
 
 @pytest.mark.parametrize(
     ("function", "options"),
-    [("load", LoadOptions), ("split", SplitOptions), ("fit", FitOptions), ("builders", ModelOptions)],
+    [
+        ("load", LoadOptions),
+        ("split", SplitOptions),
+        ("fit", FitOptions),
+        ("builders", ModelOptions),
+        ("simulate", SimulationOptions),
+    ],
 )
 def test_options_are_the_arguments_of_the_function_with_the_same_defaults(function, options):
     functions = {
-        "load": [easydl.load], "split": [Study.split], "fit": [easydl.fit],
+        "load": [easydl.load], "split": [Study.split], "fit": [easydl.fit], "simulate": [easydl.simulate],
         "builders": [easydl.classifier, easydl.segmenter],
     }[function]  # fmt: skip
     parameters = {name: one for each in functions for name, one in inspect.signature(each).parameters.items()}
@@ -116,7 +122,7 @@ def test_options_are_the_arguments_of_the_function_with_the_same_defaults(functi
     for name, option in options.model_fields.items():
         assert parameters[name].default == option.default, name
         assert f"{name}: " in documented, name
-    own = {"self", "source", "model", "train", "val", "run", "verbose"}
+    own = {"self", "source", "model", "train", "val", "run", "verbose", "folder", "progress"}
     assert function == "builders" or set(parameters) - own == set(options.model_fields)
 
 

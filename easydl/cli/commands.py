@@ -13,7 +13,7 @@ from easydl.cli.options import with_options
 from easydl.cli.weights import Json, weights
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.fileio import write_text
-from easydl.options import LoadOptions, SegmentationOptions
+from easydl.options import LoadOptions, SegmentationOptions, SimulationOptions
 from easydl.runs import RunConfig
 
 app = typer.Typer(
@@ -196,19 +196,17 @@ def report(
 
 
 @app.command()
+@with_options
 def simulate(
     folder: Annotated[Path, typer.Argument(help="A new folder for the study.")],
-    kind: Annotated[str, typer.Option(help="slices or volumes.")] = "slices",
-    patients: Annotated[int, typer.Option(help="How many.")] = 80,
-    trap: Annotated[
-        list[str] | None, typer.Option(help="scanner, sex, marker, same_patient or duplicates; repeatable.")
-    ] = None,
-    seed: Seed = 0,
+    options: SimulationOptions,
+    unseal: Annotated[bool, typer.Option("--unseal", help="Simulate nothing: say what is planted in FOLDER.")] = False,
 ) -> None:
-    """Make a simulated CT study as DICOM files, with or without the classic traps."""
+    """Make a simulated study (chest CT or pelvis MR) as DICOM files, with or without the classic traps."""
     import easydl
+    from easydl import simulation
 
-    typer.echo(easydl.simulate(folder, kind=kind, patients=patients, traps=tuple(trap or ()), seed=seed))
+    typer.echo(simulation.unseal(folder) if unseal else easydl.simulate(folder, **options.model_dump()))
 
 
 @app.command()
