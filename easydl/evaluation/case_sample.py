@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from easydl.evaluation.intervals import mean_interval, not_computable
+from easydl.evaluation.intervals import bounded_mean_interval, mean_interval, not_computable
 from easydl.evaluation.metric import Estimate, Resampling
 
 UNIT = "unit of n"
@@ -19,16 +19,19 @@ class CaseSample:
         units = frame["patient" if resampling.patients_known else "image"].astype(str)
         self.frame, self.resampling = frame.assign(**{UNIT: units}), resampling
         self.classes = list(dict.fromkeys(frame["class"]))
-        self.bootstrap = resampling.bootstrap(units)
+        self.bootstrap = resampling.bootstrap(units, content=frame.drop(columns="case").select_dtypes("number"))
         self.images, self.patients = int(frame["case"].nunique()), len(self.bootstrap.names)
 
-    def mean(self, rows: pd.DataFrame, column: str, note: str = "") -> Estimate:
-        """The mean of a column over some rows where it is defined; with several classes the mean of their means."""
+    def mean(self, rows: pd.DataFrame, column: str, note: str = "", *, bounded: bool = False) -> Estimate:
+        """The mean of a column over some rows where it is defined; with several classes the mean of their means.
+
+        ``bounded`` where the numbers lie between 0 and 1.
+        """
         rows = rows[rows[column].notna()]
         n, images = rows[UNIT].nunique(), rows["case"].nunique()
         if not n:
             return Estimate(np.nan, not_computable("no case to measure"), 0, 0, note)
-        index = np.searchsorted(self.bootstrap.names, rows[UNIT].to_numpy(str))
+        index = pd.Index(self.bootstrap.names).get_indexer(rows[UNIT].to_numpy(str))
         values, parts = rows[column].to_numpy(float), []
         for name in self.classes:
             inside = (rows["class"] == name).to_numpy()
@@ -45,4 +48,9 @@ class CaseSample:
 
         totals = sums.sum(axis=0)
         value = float((totals[::2][measured] / totals[1::2][measured]).mean())
-        return Estimate(value, mean_interval(self.bootstrap.run(statistic)[:, 0], n), n, images, note)
+        if bounded:
+            parted = sums[:, ::2][:, measured], sums[:, 1::2][:, measured]
+            interval = bounded_mean_interval(*parted, seed=self.resampling.seed, resamples=self.resampling.resamples)
+        else:
+            interval = mean_interval(self.bootstrap.run(statistic)[:, 0], n)
+        return Estimate(value, interval, n, images, note)

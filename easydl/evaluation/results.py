@@ -54,6 +54,7 @@ class Row(_Part):
     note: str = ""
     images: Count = 0
     unit: str = ""
+    more: bool = False
 
 
 class CaseRow(_Part):
@@ -75,8 +76,8 @@ class Metrics(BaseModel):
         task: ``classification``, ``multilabel``, ``ordinal``, ``regression``, ``multitask``, ``segmentation`` or
             ``reconstruction``.
         classes: Class names in the model's order.
-        table: DataFrame with one row per number: name, value, low, high, n, unit_of_n, note, images, unit. The first row
-            is the headline.
+        table: DataFrame with one row per number: name, value, low, high, n, unit_of_n, note, images, unit, and ``more``,
+            true for numbers to be read after the first ones. The first row is the headline.
         warnings: What makes the numbers worth nothing, or less than they look, as sentences; shown before the first
             number. Empty when nothing of the kind was found.
         notes: What must be read with the numbers.

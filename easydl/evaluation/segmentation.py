@@ -18,6 +18,8 @@ from easydl.prediction.results import Case
 from easydl.tasks import Task
 
 TINY = 10
+BOUNDED = ("dice", "iou", "surface_dice")
+"""Columns of cases with numbers between 0 and 1."""
 
 
 def segmentation_metrics(
@@ -139,8 +141,11 @@ def _summary(sample: CaseSample, classes: tuple[str, ...]) -> Metrics:
     )
 
 
-def _mean(name: str, rows: pd.DataFrame, column: str, unit: str = "", note: str = "") -> Metric[CaseSample]:
-    return Metric(name, partial(CaseSample.mean, rows=rows, column=column, note=note), unit)
+def _mean(
+    name: str, rows: pd.DataFrame, column: str, unit: str = "", note: str = "", *, more: bool = False
+) -> Metric[CaseSample]:
+    measure = partial(CaseSample.mean, rows=rows, column=column, note=note, bounded=column in BOUNDED)
+    return Metric(name, measure, unit, more)
 
 
 def _metrics_of(structure: str, rows: pd.DataFrame, ending: str) -> list[Metric[CaseSample]]:
