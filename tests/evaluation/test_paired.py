@@ -70,7 +70,7 @@ def test_clustered_errors_agree_with_the_bootstrap():
     people = np.repeat(np.arange(80), rng.integers(1, 5, 80))
     truth = (people % 2).astype(bool)
     score = truth + rng.normal(size=80)[people] + rng.normal(size=len(people))
-    plan = PatientBootstrap(people, truth, resamples=3000)
+    plan = PatientBootstrap(people, truth, resamples=500)
     for influence, value in ((auc_influence, roc_auc_score), (average_precision_influence, average_precision_score)):
         drawn = plan.run(lambda w: np.array([[value(truth, score, sample_weight=x[plan.index])] for x in w]))  # noqa: B023
         assert standard_error(influence(score, truth), plan.index, plan.strata)[0] == pytest.approx(
