@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from easydl.evaluation.intervals import bounded_mean_interval, mean_interval, not_computable
+from easydl.evaluation.intervals import (
+    LEVEL,
+    Interval,
+    bounded_mean_interval,
+    mean_interval,
+    not_computable,
+    proportion_interval,
+)
 from easydl.evaluation.metric import Estimate, Resampling
 
 UNIT = "unit of n"
@@ -54,3 +61,32 @@ class CaseSample:
         else:
             interval = mean_interval(self.bootstrap.run(statistic)[:, 0], n)
         return Estimate(value, interval, n, images, note)
+
+    def pooled(self, rows: pd.DataFrame, hits: str, among: str, note: str = "") -> Estimate:
+        """A fraction of all lesions or objects: the sum of one column over that of another."""
+        rows = rows[rows[among] > 0]
+        n, images = rows[UNIT].nunique(), rows["case"].nunique()
+        if not n:
+            return Estimate(np.nan, not_computable("nothing to find"), 0, 0, note)
+        index = pd.Index(self.bootstrap.names).get_indexer(rows[UNIT].to_numpy(str))
+        sums = np.stack([np.bincount(index, rows[one].to_numpy(float), self.patients) for one in (hits, among)], axis=1)
+        value = float(sums[:, 0].sum() / sums[:, 1].sum())
+
+        def fraction(weights: np.ndarray) -> np.ndarray:
+            drawn = weights @ sums
+            return np.divide(drawn[:, :1], drawn[:, 1:], out=np.full((len(drawn), 1), np.nan), where=drawn[:, 1:] > 0)
+
+        resampled = self.bootstrap.run(fraction)[:, 0]
+        return Estimate(value, proportion_interval(value, resampled, sums[sums[:, 1] > 0, 1]), n, images, note)
+
+    def rate(self, rows: pd.DataFrame, column: str, note: str = "") -> Estimate:
+        """A mean count per case; where nothing at all was counted, with Poisson's upper limit for as many patients.
+
+        References:
+            Garwood F. Fiducial limits for the Poisson distribution. Biometrika 1936;28:437-442.
+        """
+        estimate = self.mean(rows, column, note)
+        if estimate.value != 0 or not estimate.interval.computable:
+            return estimate
+        high = float(-np.log((1 - LEVEL) / 2)) / estimate.patients
+        return estimate._replace(interval=Interval(0.0, high, "Poisson limit on patients"))

@@ -218,11 +218,7 @@ def _sentence(gap: GroupRow, metrics: Metrics) -> str:
     best, worst = gap.note.split("; ")[0].split(" less ")
     row = gap.model_dump()
     shown = f"{number(gap.value, gap.unit)} (95% CI {interval_text(row)})"
-    chance = (
-        "groups made by chance differ as much rarely"
-        if (gap.p or 0) < 0.05
-        else "groups made by chance often differ as much"
-    )
+    chance = "chance alone rarely makes such a gap" if (gap.p or 0) < 0.05 else "chance alone often makes such a gap"
     return (
         f"By {gap.by}: {metrics.rows[0].name} is highest in {best} and lowest in {worst}, a gap of {shown}, p = "
         f"{gap.p:.3f}: {chance}."
