@@ -184,7 +184,7 @@ def _by_swapping(
     """Of sums over images: bootstrap of the patients' sums, and exchange of the two models within patients."""
     parts_of, value_of = _SUMMED[measure]
     a, b = parts_of(truth, first, second)
-    plan = PatientBootstrap(people, resamples=resamples, seed=seed)
+    plan = PatientBootstrap(people, content=np.column_stack([a, b]), resamples=resamples, seed=seed)
     n, images = len(plan.names), len(people)
     sums_a, sums_b = np.zeros((n, a.shape[1])), np.zeros((n, b.shape[1]))
     np.add.at(sums_a, plan.index, a)

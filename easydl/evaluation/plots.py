@@ -65,6 +65,21 @@ def _roc(ax: Axes, curves: dict[str, dict[str, list[float]]]) -> None:
     _bare(ax)
 
 
+def _readers(ax: Axes, curve: dict[str, list[float]], points: Sequence[Mapping[str, Any]]) -> None:
+    """The ROC curve of a model, and readers as crosses whose arms are the 95% intervals."""
+    _roc(ax, {"model": curve} if curve else {})
+    for position, row in enumerate(points, 1):
+        own = row["reader"] == "model"
+        colour = COLOURS[0] if own else COLOURS[position % (len(COLOURS) - 1) + 1]
+        x, y = 1 - row["specificity"], row["sensitivity"]
+        arms: dict[str, Any] = {"color": colour, "linewidth": 1.2, "alpha": 0.7}
+        ax.plot([1 - row["specificity high"], 1 - row["specificity low"]], [y, y], **arms)
+        ax.plot([x, x], [row["sensitivity low"], row["sensitivity high"]], **arms)
+        label = "model's decision" if own else _short(str(row["reader"]), 24)
+        ax.plot(x, y, "s" if own else "o", color=colour, markersize=7, label=label)
+    ax.legend(loc="lower right", frameon=False, fontsize=9.5)
+
+
 def _confusion(ax: Axes, counts: np.ndarray | None, classes: Sequence[str]) -> None:
     """The confusion matrix: counts, shaded by the fraction of each reference class."""
     if counts is None:
@@ -229,6 +244,7 @@ def _psnr(ax: Axes, columns: dict[str, np.ndarray]) -> None:
 
 _KINDS: dict[str, Callable[..., None]] = {
     "roc": _roc,
+    "readers": _readers,
     "confusion": _confusion,
     "misses": _misses,
     "forest": _forest,

@@ -146,6 +146,14 @@ def test_pairs_with_a_missing_number_are_left_out():
     assert (row.n, row.difference) == (2, pytest.approx(0.15))
 
 
+def test_pseudonyms_change_no_limit_and_no_p():
+    rng = np.random.default_rng(8)
+    a, b, people = rng.random(40), rng.random(40), np.arange(40) // 2
+    plain = paired_difference(None, a, b, people, measure="dice", resamples=300)
+    renamed = paired_difference(None, a, b, rng.permutation(20)[people], measure="dice", resamples=300)
+    assert (plain.low, plain.high, plain.p) == (renamed.low, renamed.high, renamed.p)
+
+
 def test_equal_models_have_no_interval_and_a_p_of_one():
     truth, a, _ = scores()
     same = paired_difference(truth, a, a, np.arange(60))
