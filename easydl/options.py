@@ -307,7 +307,25 @@ class SegmentationOptions(Options):
     fill_holes: bool = Field(False, description="For a segmentation model: fill background that a structure encloses.")
 
 
-class EvaluationOptions(SegmentationOptions):
+class GroupOptions(Options):
+    """What the numbers of a test are asked for: keyword arguments of `easydl.evaluate`, kept by a run."""
+
+    by: list[str] | str | None = Field(
+        None,
+        title="Groups to compare",
+        description="Columns of the table, such as scanner, sex, age or view: the test is also shown group by group, with "
+        "the largest gap and its interval. Numbers are cut into three bands.",
+    )
+    prevalence: float | dict[str, float] | None = Field(
+        None,
+        title="Prevalence where the model is to be used",
+        examples=["0.02", "nodule=0.02"],
+        description="How common the positive class is where the model is to be used, above 0 and below 1; of several "
+        "classes or labels by name. PPV and NPV are then given for it.",
+    )
+
+
+class EvaluationOptions(GroupOptions, SegmentationOptions):
     """How a model is tested: keyword arguments of `easydl.evaluate`."""
 
     override: str | None = Field(
@@ -317,7 +335,7 @@ class EvaluationOptions(SegmentationOptions):
     )
 
 
-class RunOptions(FitOptions, ModelOptions, SplitOptions, LoadOptions):
+class RunOptions(GroupOptions, FitOptions, ModelOptions, SplitOptions, LoadOptions):
     """All that repeats a run: the options above, and those of the run itself, which go to several functions or none."""
 
     source: str = Field(description="A table (CSV, Excel), a folder of class folders, or a folder of DICOM.")

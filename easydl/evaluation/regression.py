@@ -70,7 +70,7 @@ class ValueSample:
                 "Test on a study that was loaded with task='regression'.",
             )
         self.value = table["value"].to_numpy(float)
-        bootstrap = resampling.bootstrap(table["patient"])
+        bootstrap = resampling.bootstrap(table["patient"], content=np.column_stack([self.reference, self.value]))
         self.images, self.patients = len(table), len(bootstrap.names)
         # Large numbers lose digits when they are squared; a common shift changes no difference and no R².
         shifted = self.reference - self.reference.mean()
