@@ -1,0 +1,116 @@
+"""The inverse power law of a learning curve: fitted, and refused where the points do not support it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import curve_fit
+from scipy.stats import chi2
+
+DRAWS = 200
+LEVELS = (2.5, 97.5)
+FEWEST = 4
+"""Sizes: three would fit any law."""
+STEEPEST = 2.0
+MISFIT = 0.001
+MOST_DRAWS_LOST = 0.1
+
+
+class Law(NamedTuple):
+    """``limit - loss * (n / unit) ** -rate``: the measure with n patients; with infinitely many it is ``limit``."""
+
+    limit: float
+    loss: float
+    rate: float
+    unit: float
+
+    def at(self, patients: float | np.ndarray) -> float | np.ndarray:
+        """The measure with so many patients."""
+        return self.limit - self.loss * (np.asarray(patients, float) / self.unit) ** -self.rate
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted law and the laws of resampled curves, or why there is none.
+
+    Attributes:
+        law: The law; None where it was refused.
+        draws: Laws of resampled curves.
+        refusal: Why there is none; empty where there is one.
+    """
+
+    law: Law | None
+    draws: tuple[Law, ...] = ()
+    refusal: str = ""
+
+    def band(self, patients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The 95% band of the law at some numbers of patients."""
+        values = np.stack([np.asarray(law.at(patients)) for law in self.draws])
+        low, high = np.percentile(values, LEVELS, axis=0)
+        return low, high
+
+
+def fit_law(sizes: np.ndarray, values: np.ndarray, shared: float, ceiling: float, seed: int = 0) -> Fit:
+    """Fit an inverse power law to the repeats of a learning curve.
+
+    Args:
+        sizes: Patients trained on, ascending.
+        values: float ``(repeats, sizes)``, higher being better.
+        shared: What repeats have in common, as a fraction of a repeat's variance: patients tested over patients trained
+            on, for repeats that draw anew from the same patients (Nadeau and Bengio).
+        ceiling: The best value there can be, such as 1 for an AUC.
+        seed: Of the resampling.
+
+    Returns:
+        A `Fit`; refused with fewer than four sizes, where no rise is shown, and where the points do not lie on such a law.
+
+    References:
+        Figueroa RL et al. Predicting sample size required for classification performance. BMC Med Inform Decis Mak
+        2012;12:8. Nadeau C, Bengio Y. Mach Learn 2003;52:239-281.
+    """
+    repeats = len(values)
+    if len(sizes) < FEWEST or repeats < 2:
+        return Fit(None, refusal=f"{len(sizes)} sizes are too few: it takes {FEWEST}")
+    mean = values.mean(axis=0)
+    alone = np.maximum(values.std(axis=0, ddof=1) / np.sqrt(repeats), 1e-4)
+    # Patients are the same in all repeats: the mean varies more than independent repeats would say.
+    wider = np.sqrt(1 + repeats * shared)
+    drawn = values[np.random.default_rng(seed).integers(0, repeats, (DRAWS, repeats))].mean(axis=1)
+    drawn = mean + (drawn - mean) * wider * np.sqrt(repeats / (repeats - 1))
+    if np.percentile(drawn[:, -1] - drawn[:, 0], LEVELS[0]) <= 0:
+        return Fit(None, refusal="no rise with more patients is shown, so none can be extrapolated")
+    law = _fitted(sizes, mean, alone, ceiling)
+    if law is None:
+        return Fit(None, refusal="the points do not lie on an inverse power law")
+    misfit = float((((mean - law.at(sizes)) / alone) ** 2).sum())
+    if chi2.sf(misfit, len(sizes) - 3) < MISFIT:
+        return Fit(None, refusal="the points do not lie on an inverse power law")
+    laws = [_fitted(sizes, one, alone, ceiling, law) for one in drawn]
+    good = tuple(one for one in laws if one is not None)
+    if len(good) < (1 - MOST_DRAWS_LOST) * DRAWS:
+        return Fit(None, refusal="the points leave the law undetermined")
+    return Fit(law, good)
+
+
+def _fitted(
+    sizes: np.ndarray, values: np.ndarray, errors: np.ndarray, ceiling: float, near: Law | None = None
+) -> Law | None:
+    unit = float(sizes[-1])
+
+    def law(n: np.ndarray, limit: float, loss: float, rate: float) -> np.ndarray:
+        return limit - loss * (n / unit) ** -rate
+
+    spread = max(float(np.ptp(values)), 1e-3)
+    highest = ceiling if np.isfinite(ceiling) else float(values.max()) + 10 * spread
+    start = [min(highest, float(values[-1]) + spread / 2), spread / 2, 0.5]
+    if near is not None:  # resampled curves are like the curve itself: a third of the steps
+        start = [min(near.limit, highest), max(near.loss, 1e-4), near.rate]
+    bounds = ([float(values.min()) - 1e-6, 0.0, 0.05], [max(highest, float(values.max()) + 1e-6), np.inf, STEEPEST])
+    try:
+        found, _ = curve_fit(law, sizes, values, start, sigma=errors, bounds=bounds, max_nfev=400, ftol=1e-6)
+    except RuntimeError:  # it did not converge
+        return None
+    limit, loss, rate = (float(one) for one in found)
+    return Law(limit, loss, rate, unit)
