@@ -332,7 +332,8 @@ class TrialOptions(Options):
     pretrained: bool | str = Field(
         False,
         title="Start from pretrained weights",
-        description="What networks start from, as in `easydl.classifier`; the frozen features are then of these weights.",
+        description="What networks start from, as in `easydl.classifier`. Frozen features are then of the first network named; "
+        "otherwise of the smallest whose weights are on this computer.",
     )
     size: int | None = Field(
         None, ge=16, le=2048, title="Size of the input", description="Side of a network's input in pixels."

@@ -12,7 +12,7 @@ import numpy as np
 
 from easydl.comparison.baselines import BASELINES, LeftOut, Looks, problem_of
 from easydl.comparison.frozen import Backbone
-from easydl.comparison.measuring import RESAMPLES, gap, headline, measure_of
+from easydl.comparison.measuring import RESAMPLES, Gap, gap, headline, measure_of
 from easydl.comparison.results import Comparison, Contestant, sorted_rows, with_gaps
 from easydl.errors import RESEARCH_USE, EasyDLError, InputError
 from easydl.evaluation.leakage import without_seen
@@ -187,9 +187,11 @@ def side_by_side(
     if against is not None:
         ordered = (*(row for row in ordered if row.name == against), *(row for row in ordered if row.name != against))
     compared = ordered[0].name
+    options = {"seed": seed, "resamples": resamples}
     gaps = {
-        row.name: gap(entries[compared], entries[row.name], seed=seed, resamples=resamples) for row in ordered[1:]
-    }  # fmt: skip
+        row.name: _with_limits(gap(entries[compared], entries[row.name], **options), ordered[0], row)
+        for row in ordered[1:]
+    }
     unit_of_n = "patients" if first.patients_known else "images"
     return Comparison(
         with_gaps(ordered, gaps),
@@ -200,6 +202,19 @@ def side_by_side(
         unit_of_n=unit_of_n,
         **dict(facts or {}),
     )
+
+
+def _with_limits(found: Gap, first: Contestant, second: Contestant) -> Gap:
+    """A difference with an interval also where no resample differs, as that of two perfect numbers.
+
+    Then it is made of the two intervals as if the numbers were independent, which is wider than the truth (MOVER; Zou GY,
+    Donner A. Stat Med 2008;27:1693-1702).
+    """
+    if np.isfinite(found.low) and found.low < found.high:
+        return found
+    low = found.difference - float(np.hypot(first.value - first.low, second.high - second.value))
+    high = found.difference + float(np.hypot(first.high - first.value, second.value - second.low))
+    return Gap(found.difference, low, high)
 
 
 def backbone_of(metadata: Any, pretrained: bool | str | Path) -> Backbone | None:

@@ -14,6 +14,7 @@ from scipy.stats import rankdata
 from easydl.comparison.baselines import BASELINES, LeftOut
 from easydl.comparison.beside import as_predictions, side_by_side
 from easydl.comparison.entrants import Arena, check_names, without_test
+from easydl.comparison.frozen import Backbone
 from easydl.comparison.results import Comparison
 from easydl.errors import InputError, ModelError
 from easydl.evaluation.leakage import without_seen
@@ -86,7 +87,9 @@ def compare(
         return _trained(study, models, seed)
     check_names(models, study)
     kept, notes = without_test(study)
-    arena = Arena(kept, seed, epochs, pretrained, size)
+    networks = [name for name in models if name not in BASELINES]
+    backbone = Backbone(networks[0], pretrained, size) if pretrained and networks else None
+    arena = Arena(kept, seed, epochs, pretrained, size, backbone)
     return _on_folds(arena, models, folds, notes)
 
 

@@ -29,7 +29,9 @@ class Arena:
         epochs: As of `easydl.fit`.
         pretrained: As of `easydl.classifier`.
         size: As of `easydl.classifier`.
+        backbone: Of the frozen features; None for the smallest that is on this computer.
         texts: What each entrant is, filled as they are used.
+        seconds: What each has taken so far.
     """
 
     study: Study
@@ -37,9 +39,9 @@ class Arena:
     epochs: int | None = None
     pretrained: bool | str = False
     size: int | None = None
+    backbone: Backbone | None = None
     texts: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-    _looks: Looks | None = None
 
     def __post_init__(self) -> None:
         task = Task(self.study.task)
@@ -52,7 +54,7 @@ class Arena:
                 "a study with one label, several labels or one value for each image.",
                 f"Use {head} for it.",
             )
-        self._looks = Looks(self.study)
+        self._looks = Looks(self.study, self.backbone)
         self._problem = problem_of(self.study)
 
     def outputs(self, name: str, train: np.ndarray, val: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
@@ -78,11 +80,8 @@ class Arena:
         return found
 
     def _of_baseline(self, name: str, train: np.ndarray, val: np.ndarray, seed: int) -> np.ndarray:
-        assert self._looks is not None
         rows = np.zeros(len(self.study), bool)
         rows[train] = rows[val] = True
-        if name == "features" and self._looks.backbone is None and self.pretrained is not False:
-            self._looks.backbone = Backbone("resnet", self.pretrained, self.size)
         found = BASELINES[name].outputs(self._looks, self._problem, rows, seed)
         self.texts[name] = BASELINES[name].title(self._looks)
         return found

@@ -117,7 +117,7 @@ class Comparison:
         best = f"the best baseline ({other.name})" if other.baseline and not first.baseline else other.name
         n = f"{first.n} {self.unit_of_n if first.n != 1 else self.unit_of_n.rstrip('s')}"
         if not math.isfinite(other.difference_low) and self._gain(other)[0] > 0:
-            text = f"Whether {who} adds anything over {best} cannot be said: the interval is not computable, {n}"
+            text = f"whether {who} adds anything over {best} cannot be said: the interval is not computable, {n}"
         elif self._gain(other)[1] > 0:
             value, low, high = (self._amount(one) for one in self._gain(other))
             if self.lower_is_better:
@@ -129,7 +129,8 @@ class Comparison:
         else:
             shown = f"difference in {self._short} {self.gap_text(other)}, {n}"
             text = f"{who} adds nothing that can be shown over {best}: {shown}"
-        return f"{text.replace('the network', 'The network', 1)}{self._of_head}."
+        begins = text.startswith(("the network", "whether"))  # a model's name keeps its letters
+        return f"{text[0].upper() if begins else text[0]}{text[1:]}{self._of_head}."
 
     @property
     def _of_head(self) -> str:
