@@ -14,6 +14,8 @@ FEWEST = 4
 """Sizes: three would fit any law."""
 RATES = np.geomspace(0.05, 2.0, 200)
 """A rate of 0.05 hardly saturates, one of 2 has at once."""
+CHANCE = 0.5
+"""Percentile of the resampled rise that has to be above zero."""
 MISFIT = 0.001
 
 
@@ -77,13 +79,14 @@ def fit_law(sizes: np.ndarray, values: np.ndarray, shared: float, ceiling: float
     # Patients are the same in all repeats: the mean varies more than independent repeats would say.
     wider = np.sqrt(1 + repeats * shared)
     drawn = values[np.random.default_rng(seed).integers(0, repeats, (DRAWS, repeats))].mean(axis=1)
-    drawn = mean + (drawn - mean) * wider * np.sqrt(repeats / (repeats - 1))
-    if np.percentile(drawn[:, -1] - drawn[:, 0], LEVELS[0]) <= 0:
+    # First and last size are tested on the same patients: in their difference that part cancels.
+    if np.percentile(drawn[:, -1] - drawn[:, 0], CHANCE) <= 0:
         return Fit(None, refusal="no rise with more patients is shown, so none can be extrapolated")
     law = _fitted(sizes, mean[None], alone, ceiling)[0]
     misfit = float((((mean - law.at(sizes)) / alone) ** 2).sum())
     if chi2.sf(misfit, len(sizes) - 3) < MISFIT:
         return Fit(None, refusal="the points do not lie on an inverse power law")
+    drawn = mean + (drawn - mean) * wider * np.sqrt(repeats / (repeats - 1))
     return Fit(law, tuple(_fitted(sizes, drawn, alone, ceiling)))
 
 
