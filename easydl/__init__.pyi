@@ -7,6 +7,11 @@ from .augmentation import presets as presets
 # clinic
 from .clinical import deidentify as deidentify
 
+# choosing and planning
+from .comparison import compare as compare
+from .comparison import interval_width as interval_width
+from .comparison import learning_curve as learning_curve
+
 # words
 from .errors import RESEARCH_USE as RESEARCH_USE
 from .errors import EasyDLError as EasyDLError

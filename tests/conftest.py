@@ -22,7 +22,7 @@ from easydl.fileio import locked
 MOST_PROCESSES = 4
 """Each loads TensorFlow: about 1.5 GB."""
 WITHOUT_TENSORFLOW = {
-    "bad_inputs", "clinical", "evaluation", "images", "reporting", "simulation", "studies", "traps", "workspace",
+    "bad_inputs", "clinical", "comparison", "evaluation", "images", "reporting", "simulation", "studies", "traps", "workspace",
 }  # fmt: skip
 """Folders whose tests are quick unless a mark says otherwise."""
 

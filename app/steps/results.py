@@ -7,11 +7,31 @@ import streamlit as st
 from shared import choose_run, heading, needs, onward, plain, show_curves, show_issues, show_table
 
 from easydl.evaluation.formatting import interval_text, number
+from easydl.reporting import RunRecord
 from easydl.workspace.screen import on_page
 from easydl.workspace.tables import wrong
 
 CASES_SHOWN = 12
 FIGURES_PX = 860
+
+
+def show_baselines(run: RunRecord) -> None:
+    """The network beside its baselines on the test patients."""
+    for one in run.baselines.of("test"):
+        st.subheader(plain(f"Beside baselines{f': {one.head}' if one.head else ''}"), anchor=False)
+        table = pd.DataFrame(
+            {
+                "model": [row.name for row in one.rows],
+                one.measure: [one.value_text(row) for row in one.rows],
+                "network less this": [one.gap_text(row) for row in one.rows],
+                "n": [f"{row.n} {one.unit_of_n}" for row in one.rows],
+                "what it is": [row.text for row in one.rows],
+            }
+        )
+        show_table(table, "The network and its baselines on the test patients")
+        for note in [*(f"{name} left out: {why}." for name, why in one.left_out.items()), *one.notes]:
+            st.caption(plain(note))
+
 
 heading("results", "How the model does on patients it has not seen.")
 run = choose_run()
@@ -25,6 +45,8 @@ else:
     for sentence in run.warnings:
         st.warning(f"**{plain(sentence)}**", icon=":material/warning:")
     st.subheader(plain(metrics.headline), anchor=False)
+    for sentence in run.baselines.sentences:
+        st.markdown(f"**{plain(sentence)}**")
     for note in metrics.notes:
         st.markdown(f":material/info: {plain(note)}")
     table = pd.DataFrame(
@@ -38,6 +60,7 @@ else:
     )
     show_table(table, "The numbers of the test with n and interval")
     st.pyplot(on_page(metrics.plot(), FIGURES_PX), alt="The figures of the test", width=FIGURES_PX)
+    show_baselines(run)
     sentence, cases = wrong(run)
     if sentence:
         st.subheader("Cases to look at first", anchor=False)

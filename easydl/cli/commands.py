@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from easydl.cli.comparing import compare, interval_width, learning_curve
 from easydl.cli.options import with_options
 from easydl.cli.weights import Json, weights
 from easydl.errors import RESEARCH_USE, InputError
@@ -26,6 +27,8 @@ app = typer.Typer(
     f"{RESEARCH_USE}",
 )
 app.add_typer(weights, name="weights")
+for one in (compare, learning_curve, interval_width):
+    app.command()(one)
 
 Source = Annotated[str, typer.Argument(help="A table (CSV, Excel), a folder of class folders, or a folder of DICOM.")]
 Model = Annotated[Path, typer.Argument(help="A model file (.keras) of easydl.")]

@@ -85,6 +85,7 @@ def page(record: RunRecord) -> str:
             read_first=_read_first(record),
             overrides=record.overrides,
             result=_result(record.metrics),
+            baselines=_baselines(record),
             study=_study(record),
             separation=_separation(record),
             issues=_issues(record),
@@ -182,6 +183,30 @@ def _rows(metrics: Metrics) -> list[dict[str, Any]]:
             "note": row["note"],
         }
         for row in metrics.table.to_dict("records")
+    ]
+
+
+def _baselines(record: RunRecord) -> list[dict[str, Any]]:
+    """The network beside its baselines, a table for each part (and task)."""
+    return [
+        {
+            "title": f"{one.measure} of {one.where}{f': {one.head}' if one.head else ''}",
+            "sentence": one.sentence,
+            "on_test": one.part == "test",
+            "rows": [
+                {
+                    "name": row.name,
+                    "text": row.text,
+                    "value": number(row.value, one.unit),
+                    "interval": interval_text({**vars(row), "unit": one.unit}),
+                    "gap": one.gap_text(row),
+                    "n": text.many(row.n, one.unit_of_n.removesuffix("s")),
+                }
+                for row in one.rows
+            ],
+            "notes": [*(f"{name} left out: {why}." for name, why in one.left_out.items()), *one.notes],
+        }
+        for one in record.baselines.comparisons
     ]
 
 

@@ -15,6 +15,7 @@ STAGES = {
     "checking": ("looking for traps", 0.06),
     "training": ("training", 0.1),
     "testing": ("testing on patients it has not seen", 0.8),
+    "comparing": ("comparing it with baselines", 0.84),
     "explaining": ("drawing the heatmaps", 0.87),
     "reporting": ("writing the report", 0.95),
     "done": ("done", 1.0),

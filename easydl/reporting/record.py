@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from easydl.comparison import Beside
 from easydl.errors import InputError, RunError
 from easydl.evaluation import Metrics
 from easydl.reporting import progress, reproduce
@@ -68,6 +69,7 @@ class RunRecord:
             "audit",
             "history",
             "metrics",
+            "baselines",
             "shared_patients",
             "heatmaps",
         ):
@@ -161,6 +163,16 @@ class RunRecord:
         except InputError:
             self.problems.append("metrics.json does not hold what it should.")
             return None
+
+    @cached_property
+    def baselines(self) -> Beside:
+        """``baselines.json``: the network beside its baselines; without comparisons where there are none."""
+        content = self._dictionary("baselines.json")
+        try:
+            return Beside.from_dict(content) if content else Beside(())
+        except InputError:
+            self.problems.append("baselines.json does not hold what it should.")
+            return Beside(())
 
     @property
     def warnings(self) -> list[str]:

@@ -98,6 +98,7 @@ class _Pipeline:
         self.config, self.folder, self.progress, self.train = config, folder, progress, train
         self.seconds: dict[str, float] = {}
         self.resumed = times_resumed(folder)
+        self.tested: Any = None
 
     def status(self, **changes: Any) -> None:
         write_status(self.folder, **changes)
@@ -144,6 +145,7 @@ class _Pipeline:
         self.step("testing", f"Testing on {who} the model has not seen")
         metrics = self._test(model, test)
         self.progress(repr(metrics).strip("<>"))
+        added = self._compare(model, study, val)
         self.step("explaining", "Drawing heatmaps of test images")
         self._explain(model, test)
         self.step("reporting", "Writing the report")
@@ -154,6 +156,8 @@ class _Pipeline:
         # that the report itself says finished.
         written = report(self.folder)
         self.status(state="finished", stage="done", message="Finished")
+        for sentence in added:
+            self.progress(sentence)
         return report(self.folder, written)
 
     def _load(self) -> Any:
@@ -255,11 +259,32 @@ class _Pipeline:
             table = "" if metrics.cases is None else csv_text(self.names.relative(metrics.cases))
         else:
             predictions: Any = predict(model, test)
+            self.tested = predictions
             table = csv_text(self.names.relative(predictions.frame))
             metrics = evaluate(predictions, test, seed=self.config.seed, override=self.config.override, **asked)
         write_text(self.folder / "predictions.csv", f"# {RESEARCH_USE}\n{table}", mode=0o600)
         Metrics.from_dict(self.names.cases(metrics.to_dict())).save(self.folder / "metrics.json")
         return metrics
+
+    def _compare(self, model: Any, study: Any, val: Any) -> list[str]:
+        """Baselines beside the network, on the predictions that the test was made of: the test part is not looked at again."""
+        if self.tested is None:
+            return []
+        from easydl.comparison import backbone_of, beside
+        from easydl.networks import metadata_of
+        from easydl.prediction import predict
+
+        self.step("comparing", "Comparing with baselines: metadata, a thumbnail, readable and frozen features")
+        backbone = backbone_of(metadata_of(model), self.config.pretrained)
+        predictions = {"test": self.tested, "val": predict(model, val)}
+        options: dict[str, Any] = {"seed": self.config.seed, "override": self.config.override}
+        found = beside(study, predictions, backbone=backbone, **options)
+        content = found.to_dict()
+        for one in content["comparisons"]:
+            reasons = self.names.clean(one["left_out"].values(), disk=True)
+            one["left_out"] = dict(zip(one["left_out"], reasons, strict=True))
+        write_text(self.folder / "baselines.json", json.dumps(content, indent=1, allow_nan=False))
+        return found.sentences
 
     def _explain(self, model: Any, test: Any) -> None:
         index = []

@@ -18,7 +18,7 @@ from easydl import runs
 ROOT = Path(__file__).parents[2]
 FILES = ("config.json", "table.csv", "split.json", "audit.json", "status.json", "history.csv", "model.keras",
          "predictions.csv", "metrics.json", "run.json", "report.html", "heatmaps/index.json")  # fmt: skip
-STAGES = {"loading", "splitting", "checking", "training", "testing", "explaining", "reporting"}
+STAGES = {"loading", "splitting", "checking", "training", "testing", "comparing", "explaining", "reporting"}
 
 
 def test_a_run_folder_holds_everything(finished):

@@ -1,0 +1,226 @@
+"""Baselines beside a trained network: fitted on its training patients, measured on its validation and test patients."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from easydl.comparison.baselines import BASELINES, LeftOut, Looks, problem_of
+from easydl.comparison.frozen import Backbone
+from easydl.comparison.measuring import RESAMPLES, Gap, gap, headline, measure_of
+from easydl.comparison.results import Comparison, Contestant, sorted_rows, with_gaps
+from easydl.errors import RESEARCH_USE, EasyDLError, InputError
+from easydl.evaluation.leakage import without_seen
+from easydl.networks.decision import Decision
+from easydl.prediction.results import Predictions, output_columns
+from easydl.prediction.seen import COLUMN
+from easydl.tasks import Task
+
+if TYPE_CHECKING:
+    from easydl.studies import Study
+
+NETWORK = "network"
+PARTS = {"test": "test", "val": "validation"}
+"""In the order of the report."""
+AFTER_THE_FACT = (
+    "The best baseline is the best on these very images, which favours the baselines. They were fitted on the training "
+    "patients only."
+)
+CHOSEN = "The network was chosen by its loss on the validation part, which favours it there."
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A network and its baselines on each part: of several tasks one comparison for each.
+
+    Attributes:
+        comparisons: Those of the test first.
+    """
+
+    comparisons: tuple[Comparison, ...]
+
+    def of(self, part: str) -> tuple[Comparison, ...]:
+        """Those of one part: ``"test"`` or ``"validation"``."""
+        return tuple(one for one in self.comparisons if one.part == part)
+
+    @property
+    def sentences(self) -> list[str]:
+        """Whether the network adds anything on the test patients, one sentence for each task."""
+        return [one.sentence for one in self.of("test")]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of ``baselines.json``."""
+        return {"research_use": RESEARCH_USE, "comparisons": [one.to_dict() for one in self.comparisons]}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Beside:
+        """Read it back.
+
+        Raises:
+            InputError: It is something else.
+        """
+        found = content.get("comparisons")
+        if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
+            raise InputError("This is not the content of a baselines.json.", "a list of comparisons.", "Run again.")
+        return cls(tuple(Comparison.from_dict(one) for one in found))
+
+
+def beside(
+    study: Study,
+    predictions: Mapping[str, Predictions],
+    *,
+    backbone: Backbone | None = None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    override: str | None = None,
+) -> Beside:
+    """Fit every baseline on the training rows of a study and measure it where the network was measured.
+
+    Args:
+        study: The whole study with its column ``split``.
+        predictions: The network's, by part (``"test"``, ``"val"``): of all rows of the part, in their order. The test
+            rows that the network has seen are left out, as `easydl.evaluate` does.
+        backbone: Of the frozen features; None for the smallest whose weights are on this computer.
+        seed: Of folds, trees and intervals.
+        resamples: Of the bootstrap.
+        override: A reason for counting seen rows.
+
+    Returns:
+        A `Beside`.
+    """
+    looks = Looks(study, backbone)
+    split = study.frame["split"].to_numpy()
+    found: list[Comparison] = []
+    for head in list(study.heads) or [""]:
+        outputs, seconds, left_out = _fitted(looks, head, split == "train", seed)
+        for part in (name for name in PARTS if name in predictions):
+            mine = predictions[part].head(head) if head else predictions[part]
+            kept = _unseen(mine, override) if part == "test" else np.ones(len(mine.frame), bool)
+            rows = np.flatnonzero(split == part)[kept]
+            network = replace(mine, frame=mine.frame[kept])
+            entries = {NETWORK: network}
+            entries |= {name: as_predictions(network, values[rows]) for name, values in outputs.items()}
+            texts = {NETWORK: "the trained network"} | {name: BASELINES[name].title(looks) for name in outputs}
+            notes = [AFTER_THE_FACT] if part == "test" else [AFTER_THE_FACT, CHOSEN]
+            facts = {"part": PARTS[part], "head": head, "left_out": left_out, "notes": notes}
+            found.append(
+                side_by_side(
+                    entries, texts, seconds, against=NETWORK, seed=seed, resamples=resamples, facts=facts
+                )
+            )  # fmt: skip
+    order = list(PARTS.values())
+    return Beside(tuple(sorted(found, key=lambda one: order.index(one.part))))
+
+
+def _fitted(
+    looks: Looks, head: str, train: np.ndarray, seed: int
+) -> tuple[dict[str, np.ndarray], dict[str, float], dict[str, str]]:
+    """The outputs of every baseline for all rows, the seconds each took, and which are left out and why."""
+    problem = problem_of(looks.study, head)
+    outputs, seconds, left_out = {}, {}, {}
+    for name, baseline in BASELINES.items():
+        begun = time.perf_counter()
+        try:
+            outputs[name] = baseline.outputs(looks, problem, train, seed)
+        except LeftOut as reason:
+            left_out[name] = str(reason)
+        except EasyDLError as problem_found:
+            left_out[name] = problem_found.found
+        seconds[name] = time.perf_counter() - begun
+    return outputs, seconds, left_out
+
+
+def _unseen(predictions: Predictions, override: str | None) -> np.ndarray:
+    frame = predictions.frame
+    if COLUMN not in frame.columns:
+        return np.ones(len(frame), bool)
+    units = frame["patient"] if predictions.patients_known else frame.index.to_series()
+    return without_seen(frame[COLUMN].tolist(), units, override).kept
+
+
+def as_predictions(like: Predictions, outputs: np.ndarray) -> Predictions:
+    """Outputs ``(rows, classes)`` as predictions of the images of other predictions."""
+    columns = output_columns(outputs, Decision(Task(like.task), tuple(like.classes), {}))
+    return replace(like, frame=like.frame.assign(**columns), thresholds={}, notes=[])
+
+
+def side_by_side(
+    entries: Mapping[str, Predictions],
+    texts: Mapping[str, str],
+    seconds: Mapping[str, float],
+    *,
+    against: str | None = None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    facts: Mapping[str, Any] | None = None,
+) -> Comparison:
+    """Predictions of the same images by several models, measured and compared with one of them.
+
+    Args:
+        entries: By name, all of the same rows in the same order.
+        texts: What each is.
+        seconds: What each took, where that is known.
+        against: The one that the others are compared with; None for the best.
+        seed: Of the bootstrap.
+        resamples: Of the bootstrap.
+        facts: Further fields of the `Comparison`.
+    """
+    first = next(iter(entries.values()))
+    measure = measure_of(Task(first.task), tuple(first.classes))
+    rows = []
+    for name, one in entries.items():
+        line = headline(one, seed=seed, resamples=resamples)
+        value, low, high = (float(line[key]) for key in ("value", "low", "high"))
+        if name == "prevalence" and measure.short == "AUC":  # ties alone: 0.5 whatever patients are drawn
+            low = high = value
+        n, images = int(line["n"]), int(line["images"])
+        spent = float(seconds.get(name, np.nan))
+        baseline = name in BASELINES
+        row = Contestant(name, texts[name], value, low, high, n, images, seconds=spent, baseline=baseline)
+        rows.append(row)
+    ordered = sorted_rows(rows, measure.lower_is_better)
+    if against is not None:
+        ordered = (*(row for row in ordered if row.name == against), *(row for row in ordered if row.name != against))
+    compared = ordered[0].name
+    options = {"seed": seed, "resamples": resamples}
+    gaps = {
+        row.name: _with_limits(gap(entries[compared], entries[row.name], **options), ordered[0], row)
+        for row in ordered[1:]
+    }
+    unit_of_n = "patients" if first.patients_known else "images"
+    return Comparison(
+        with_gaps(ordered, gaps),
+        measure.name,
+        measure.unit,
+        measure.lower_is_better,
+        against=compared,
+        unit_of_n=unit_of_n,
+        **dict(facts or {}),
+    )
+
+
+def _with_limits(found: Gap, first: Contestant, second: Contestant) -> Gap:
+    """A difference with an interval also where no resample differs, as that of two perfect numbers.
+
+    Then it is made of the two intervals as if the numbers were independent, which is wider than the truth (MOVER; Zou GY,
+    Donner A. Stat Med 2008;27:1693-1702).
+    """
+    if np.isfinite(found.low) and found.low < found.high:
+        return found
+    low = found.difference - float(np.hypot(first.value - first.low, second.high - second.value))
+    high = found.difference + float(np.hypot(first.high - first.value, second.value - second.low))
+    return Gap(found.difference, low, high)
+
+
+def backbone_of(metadata: Any, pretrained: bool | str | Path) -> Backbone | None:
+    """The pretrained start of a network, shown the images as the network is; None where it started from random."""
+    if not pretrained or not metadata.pretrained:
+        return None
+    size = tuple(int(side) for side in metadata.size if side is not None)
+    source = pretrained if isinstance(pretrained, bool) else str(pretrained)
+    return Backbone(str(metadata.arguments["name"]), source, size, metadata.window, metadata.normalise)

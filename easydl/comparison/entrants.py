@@ -1,0 +1,159 @@
+"""What can be compared on a study: a baseline or a network by name, fitted on some rows and asked about others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from easydl.comparison.baselines import BASELINES, Looks, problem_of
+from easydl.comparison.frozen import Backbone
+from easydl.errors import InputError, unknown_name
+from easydl.prediction.results import Predictions
+from easydl.tasks import Task
+
+if TYPE_CHECKING:
+    from easydl.studies import Study
+
+
+@dataclass(eq=False)
+class Arena:
+    """A study whose baselines and networks are compared: what baselines see is made once, networks are built as asked.
+
+    Attributes:
+        study: All rows that may be used.
+        seed: Of folds within training, trees and weights.
+        epochs: As of `easydl.fit`.
+        pretrained: As of `easydl.classifier`.
+        size: As of `easydl.classifier`.
+        backbone: Of the frozen features; None for the smallest that is on this computer.
+        texts: What each entrant is, filled as they are used.
+        seconds: What each has taken so far.
+    """
+
+    study: Study
+    seed: int = 0
+    epochs: int | None = None
+    pretrained: bool | str = False
+    size: int | None = None
+    backbone: Backbone | None = None
+    texts: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        task = Task(self.study.task)
+        if not task.per_image:
+            head = (
+                f"study.head({next(iter(self.study.heads))!r})" if task.is_multiple else "easydl.evaluate(model, test)"
+            )
+            raise InputError(
+                f"The study's task is {task}.",
+                "a study with one label, several labels or one value for each image.",
+                f"Use {head} for it.",
+            )
+        self._looks = Looks(self.study, self.backbone)
+        self._problem = problem_of(self.study)
+
+    def outputs(self, name: str, train: np.ndarray, val: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
+        """What a model that was fitted on some rows says of others.
+
+        Args:
+            name: A baseline or a network.
+            train: Positions of the rows to learn from.
+            val: Rows that stop a network's training; a baseline learns from them, too.
+            test: Rows to ask about.
+            seed: Of this fit.
+
+        Returns:
+            float ``(test rows, classes)``, or ``(test rows, 1)`` values.
+
+        Raises:
+            LeftOut: The study does not allow this baseline.
+        """
+        begun = time.perf_counter()
+        found = self._of_baseline(name, train, val, seed)[test] if name in BASELINES else None
+        found = self._of_network(name, train, val, test, seed) if found is None else found
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
+        return found
+
+    def _of_baseline(self, name: str, train: np.ndarray, val: np.ndarray, seed: int) -> np.ndarray:
+        rows = np.zeros(len(self.study), bool)
+        rows[train] = rows[val] = True
+        found = BASELINES[name].outputs(self._looks, self._problem, rows, seed)
+        self.texts[name] = BASELINES[name].title(self._looks)
+        return found
+
+    def _of_network(self, name: str, train: np.ndarray, val: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
+        from easydl._tf import load_tensorflow
+
+        load_tensorflow()
+        from easydl.networks import classifier, metadata_of
+        from easydl.prediction.tables import predict_study
+        from easydl.training import fit
+
+        parts = [self.study.rows(self.study.frame.index[rows], name) for name, rows in
+                 (("train", train), ("val", val), ("test", test))]  # fmt: skip
+        model: Any = classifier(name, self.study, pretrained=self.pretrained, size=self.size, seed=seed)
+        history = fit(model, parts[0], parts[1], epochs=self.epochs, seed=seed, verbose=False)
+        predictions = predict_study(model, metadata_of(model), parts[2])
+        start = f", pretrained ({metadata_of(model).pretrained})" if self.pretrained else ""
+        epochs = len(history.epoch) or len(next(iter(history.history.values()), []))
+        self.texts[name] = f"network of {model.count_params():,} parameters{start}, up to {epochs} epochs"
+        return outputs_of(predictions)
+
+
+def outputs_of(predictions: Predictions) -> np.ndarray:
+    """The numbers in predictions: ``(rows, classes)``, or ``(rows, 1)`` values."""
+    value = Task(predictions.task).is_value
+    columns = ["value"] if value else [f"p({name})" for name in predictions.classes]
+    return predictions.frame[columns].to_numpy(float)
+
+
+def check_names(names: Sequence[str], study: Study) -> None:
+    """Refuse a name that is neither a baseline nor a network for the study's images, before anything is fitted.
+
+    Raises:
+        InputError: Such a name, with the one that was probably meant, or one that is there twice.
+    """
+    from easydl.networks.listing import names as networks
+    from easydl.networks.registry import ENTRIES
+
+    fitting = [name for name in networks("classifier") if ENTRIES[name].dimension == study.dimension]
+    for name in names:
+        if name not in BASELINES and name not in fitting:
+            raise unknown_name(
+                f"{name!r} cannot be compared on this study.",
+                name,
+                [*BASELINES, *fitting],
+                do="Correct the name; easydl.models() lists the networks.",
+                expected=f"a baseline ({', '.join(BASELINES)}) or a classifier for these images.",
+            )
+    if twice := sorted({name for name in names if list(names).count(name) > 1}):
+        raise InputError(f"{', '.join(twice)} is there twice.", "every name once.", "Leave one of them out.")
+
+
+def without_test(study: Study) -> tuple[Study, list[str]]:
+    """The rows of a study that may be used for choosing, and a note if its test part was left untouched.
+
+    Raises:
+        InputError: It is the test part of a split.
+    """
+    if "split" not in study.frame.columns:
+        return study, []
+    tested = (study.frame["split"] == "test").to_numpy()
+    if tested.all():
+        raise InputError(
+            "This is the test part of a split study: what is chosen on it cannot be tested on it.",
+            "the whole study, or its training part.",
+            "Compare on the study itself; its test part is left untouched. Trained models are compared on a test part: "
+            "easydl.compare(test, [model_a, model_b]).",
+        )
+    if not tested.any():
+        return study, []
+    kept = study.rows(study.frame.index[~tested], study.name)
+    what = "patients" if study.patients_known else "images"
+    count = study.frame.loc[tested, "patient"].nunique() if study.patients_known else int(tested.sum())
+    return kept, [f"The test part ({count} {what}) was left untouched."]

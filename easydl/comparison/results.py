@@ -1,0 +1,317 @@
+"""Models and baselines side by side: a table, a sentence, a figure, JSON. It computes no number."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from easydl.errors import RESEARCH_USE, InputError
+from easydl.evaluation.formatting import interval_text, number
+from easydl.fileio import write_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One line of a comparison.
+
+    Attributes:
+        name: What the user typed, or the model's name.
+        text: What it is.
+        value: The measure on the compared images; NaN where undefined.
+        low: Lower end of its 95% interval, by patient.
+        high: Upper end.
+        n: Patients (images where patients are not known).
+        images: Images.
+        difference: The number of the line that others are compared with less this one, on the same images; NaN for
+            that line itself.
+        difference_low: Lower end of its 95% interval, paired by patient.
+        difference_high: Upper end.
+        seconds: Time to fit and apply it; NaN where it was not measured.
+        baseline: Whether it is a baseline.
+    """
+
+    name: str
+    text: str
+    value: float
+    low: float
+    high: float
+    n: int
+    images: int
+    difference: float = math.nan
+    difference_low: float = math.nan
+    difference_high: float = math.nan
+    seconds: float = math.nan
+    baseline: bool = False
+
+
+_NUMBERS = tuple(one.name for one in fields(Contestant) if one.type == "float")
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """Models and baselines on the same images of the same patients.
+
+    Attributes:
+        rows: The best first; the network before its baselines where it is compared with them.
+        measure: What is compared.
+        unit: Its unit; empty for a number without.
+        lower_is_better: Whether it is an error.
+        against: The name of the line that the differences are of: that line's number less each other's.
+        unit_of_n: ``patients``, or ``images`` where patients are not known.
+        part: Which images: ``test``, ``validation``, or ``folds`` (every patient, by models that have not seen them).
+        head: Of several tasks, which.
+        left_out: What could not be compared, and why, by name.
+        notes: What must be read with the numbers.
+
+    Example:
+        >>> row = Contestant("forest", "random forest", 0.81, 0.72, 0.88, 90, 90)
+        >>> Comparison((row,), "AUC", against="forest")
+        AUC of 90 test patients
+          forest  0.81 (95% CI 0.72-0.88)
+        ...
+    """
+
+    rows: tuple[Contestant, ...]
+    measure: str
+    unit: str = ""
+    lower_is_better: bool = False
+    against: str = ""
+    unit_of_n: str = "patients"
+    part: str = "test"
+    head: str = ""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row for each: name, text, value, low, high, n, images, the difference with its interval, seconds."""
+        return pd.DataFrame([asdict(row) for row in self.rows], columns=[one.name for one in fields(Contestant)])
+
+    @property
+    def best_baseline(self) -> Contestant | None:
+        """The baseline with the best number on these very images; a tie goes to the simplest."""
+        known = [row for row in self.rows if row.baseline and math.isfinite(row.value)]
+        return max(known, key=lambda row: -row.value if self.lower_is_better else row.value, default=None)
+
+    @property
+    def sentence(self) -> str:
+        """Whether the first line adds anything over the best baseline (or the second line), with the interval."""
+        first = self.rows[0] if self.rows else None
+        others = [row for row in self.rows if row is not first]
+        other = self.best_baseline if first is not None and not first.baseline else next(iter(others), None)
+        if first is None or other is None:
+            return f"There is no baseline to compare with{self._of_head}."
+        who = "the network" if first.name == "network" else first.name
+        best = f"the best baseline ({other.name})" if other.baseline and not first.baseline else other.name
+        n = f"{first.n} {self.unit_of_n if first.n != 1 else self.unit_of_n.rstrip('s')}"
+        if not math.isfinite(other.difference_low) and self._gain(other)[0] > 0:
+            text = f"whether {who} adds anything over {best} cannot be said: the interval is not computable, {n}"
+        elif self._gain(other)[1] > 0:
+            value, low, high = (self._amount(one) for one in self._gain(other))
+            if self.lower_is_better:
+                text = f"{who} lowers the {self.measure} by {value} (95% CI {low} to {high}) compared with {best}, {n}"
+            else:
+                text = f"{who} adds {value} {self._short} (95% CI {low}-{high}) over {best}, {n}"
+        elif self._gain(other)[2] < 0:
+            text = f"{who} is worse than {best}: difference in {self._short} {self.gap_text(other)}, {n}"
+        else:
+            shown = f"difference in {self._short} {self.gap_text(other)}, {n}"
+            text = f"{who} adds nothing that can be shown over {best}: {shown}"
+        begins = text.startswith(("the network", "whether"))  # a model's name keeps its letters
+        return f"{text[0].upper() if begins else text[0]}{text[1:]}{self._of_head}."
+
+    @property
+    def _of_head(self) -> str:
+        return f" [{self.head}]" if self.head else ""
+
+    @property
+    def _short(self) -> str:
+        return self.measure.split(",")[0]
+
+    def _gain(self, row: Contestant) -> tuple[float, float, float]:
+        """How much better than ``row`` the compared line is: value, low, high."""
+        if self.lower_is_better:
+            return -row.difference, -row.difference_high, -row.difference_low
+        return row.difference, row.difference_low, row.difference_high
+
+    def _amount(self, value: float) -> str:
+        # Two decimals of a fraction hide a difference of 0.004, three do not.
+        return number(value, self.unit) if self.unit else f"{value:.2f}" if abs(value) >= 0.01 else f"{value:.3f}"
+
+    def value_text(self, row: Contestant) -> str:
+        """A line's number with its interval, as in "0.81 (95% CI 0.72-0.88)"."""
+        cells = {"value": row.value, "low": row.low, "high": row.high, "unit": self.unit}
+        return f"{number(row.value, self.unit)} (95% CI {interval_text(cells)})"
+
+    def gap_text(self, row: Contestant) -> str:
+        """The difference of the compared line and this one, with its interval; empty for that line itself."""
+        if not math.isfinite(row.difference):
+            return ""
+        if not math.isfinite(row.difference_low):
+            return f"{self._amount(row.difference)} (interval not computable)"
+        low, high = self._amount(row.difference_low), self._amount(row.difference_high)
+        return f"{self._amount(row.difference)} (95% CI {low} to {high})"
+
+    @property
+    def where(self) -> str:
+        """On which patients, as text."""
+        n = max((row.n for row in self.rows), default=0)
+        kind = {"test": " test", "validation": " validation"}.get(self.part, "")
+        folds = ", each tested out of fold" if self.part == "folds" else ""
+        return f"{n}{kind} {self.unit_of_n}{folds}"
+
+    def __repr__(self) -> str:
+        wide = max((len(row.name) for row in self.rows), default=0)
+        lines = [f"{self.measure} of {self.where}{self._of_head}"]
+        for row in self.rows:
+            gap = self.gap_text(row)
+            said = f"; {self.against} less {row.name}: {gap}" if gap else ""
+            time = f"; {row.seconds:.1f} s" if math.isfinite(row.seconds) else ""
+            lines.append(f"  {row.name:{wide}}  {self.value_text(row)}{said}{time}")
+        if len(self.rows) > 1:
+            lines.append(self.sentence)
+        lines += [f"{name} left out: {why}" for name, why in self.left_out.items()]
+        return "\n".join([*lines, *self.notes, RESEARCH_USE])
+
+    def _repr_html_(self) -> str:
+        heads = ("", self.measure, "95% CI", self.unit_of_n, f"{self.against} less this", "95% CI", "seconds")
+        cells = [
+            "<tr>"
+            + "".join(f"<td style='text-align:left'>{html.escape(cell)}</td>" for cell in self._cells(row))
+            + "</tr>"
+            for row in self.rows
+        ]
+        said = [self.sentence if len(self.rows) > 1 else "", *self.notes]
+        said += [f"{name} left out: {why}" for name, why in self.left_out.items()]
+        return (
+            f"<p><b>{html.escape(self.measure)} of {html.escape(self.where)}</b></p><table><thead><tr>"
+            + "".join(f"<th style='text-align:left'>{html.escape(head)}</th>" for head in heads)
+            + f"</tr></thead><tbody>{''.join(cells)}</tbody></table>"
+            + "".join(f"<p>{html.escape(one)}</p>" for one in said if one)
+            + f"<p><small>{html.escape(RESEARCH_USE)}</small></p>"
+        )
+
+    def _cells(self, row: Contestant) -> tuple[str, ...]:
+        limits = {"value": row.value, "low": row.low, "high": row.high, "unit": self.unit}
+        known = math.isfinite(row.difference_low)
+        paired = f"{self._amount(row.difference_low)} to {self._amount(row.difference_high)}" if known else ""
+        return (
+            f"{row.name}: {row.text}" if row.text != row.name else row.name,
+            number(row.value, self.unit),
+            interval_text(limits),
+            str(row.n),
+            self._amount(row.difference) if math.isfinite(row.difference) else "",
+            paired,
+            f"{row.seconds:.1f}" if math.isfinite(row.seconds) else "",
+        )
+
+    def plot(self, ax: Axes | None = None) -> Figure:
+        """A forest plot: every number with its interval, the best at the top; baselines are hollow."""
+        from easydl.figures import BLUE, GREY, figure_of, literal, new_figure, sign
+
+        own = new_figure(7.5, 1.4 + 0.42 * len(self.rows)) if ax is None else None
+        ax = own.subplots() if own is not None else ax
+        assert ax is not None
+        for place, row in enumerate(self.rows):
+            colour = GREY if row.baseline else BLUE
+            if math.isfinite(row.low):
+                ax.plot([row.low, row.high], [place, place], color=colour, linewidth=2, solid_capstyle="butt")
+            ax.plot(
+                [row.value],
+                [place],
+                "o",
+                markersize=7,
+                color=colour,
+                markerfacecolor="white" if row.baseline else colour,
+            )
+        ax.set_yticks(range(len(self.rows)), [literal(row.name) for row in self.rows])
+        ax.set_ylim(len(self.rows) - 0.5, -0.5)
+        if self.measure.startswith("AUC"):
+            ax.axvline(0.5, color=GREY, linewidth=0.8, linestyle=(0, (2, 3)))
+        ax.set_xlabel(f"{self.measure}{f' ({self.unit})' if self.unit else ''}, 95% CI, {self.where}", fontsize=9)
+        ax.set_title("Filled: networks; hollow: baselines", fontsize=10, loc="left")
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(axis="x", color="#dfe4e8", linewidth=0.7)
+        ax.set_axisbelow(True)
+        if own is not None:
+            sign(own)
+        return figure_of(ax)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, without paths or names of images and patients; what is not a number is None."""
+        rows = [
+            {
+                key: None if isinstance(value, float) and not math.isfinite(value) else value
+                for key, value in one.items()
+            }
+            for one in (asdict(row) for row in self.rows)
+        ]
+        own = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "rows"}
+        said = {"left_out": dict(self.left_out), "notes": list(self.notes), "sentence": self.sentence}
+        return {"research_use": RESEARCH_USE, **own, **said, "rows": rows}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Comparison:
+        """Read back what ``to_dict`` wrote.
+
+        Raises:
+            InputError: It is something else.
+        """
+        try:
+            rows = tuple(_contestant(one) for one in content["rows"])
+            own = {one.name: content[one.name] for one in fields(cls) if one.name in content and one.name != "rows"}
+            found = cls(rows, **own)
+            _ = found.sentence, found.table, [found.value_text(row) for row in rows]
+        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+            raise InputError(
+                "This is not the content of a comparison.",
+                "what to_dict() of one gave.",
+                "Compare again, or run the training again.",
+            ) from problem
+        return found
+
+    def save(self, path: str | Path) -> Path:
+        """Write it as JSON, or as a table if the name ends in ``.csv``; all or nothing. Returns the path."""
+        if str(path).endswith(".csv"):
+            return write_text(path, f"# {RESEARCH_USE}\n{self.table.to_csv(index=False)}")
+        return write_text(path, json.dumps(self.to_dict(), indent=1, allow_nan=False))
+
+
+def _contestant(content: Mapping[str, Any]) -> Contestant:
+    cells: dict[str, Any] = {
+        key: math.nan if key in _NUMBERS and cell is None else cell for key, cell in content.items()
+    }  # fmt: skip
+    return Contestant(**cells)
+
+
+def sorted_rows(rows: Sequence[Contestant], lower_is_better: bool) -> tuple[Contestant, ...]:
+    """The best first; what has no number last."""
+
+    def key(row: Contestant) -> float:
+        if not math.isfinite(row.value):
+            return np.inf
+        return row.value if lower_is_better else -row.value
+
+    return tuple(sorted(rows, key=key))
+
+
+def with_gaps(rows: Sequence[Contestant], gaps: Mapping[str, tuple[float, float, float]]) -> tuple[Contestant, ...]:
+    """The rows with their differences, by name."""
+    return tuple(
+        replace(row, difference=gaps[row.name][0], difference_low=gaps[row.name][1], difference_high=gaps[row.name][2])
+        if row.name in gaps
+        else row
+        for row in rows
+    )
