@@ -19,7 +19,8 @@ from easydl.comparison.measuring import Measure, headline, measure_of
 from easydl.comparison.power_law import Fit, fit_law
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.evaluation.formatting import interval_text, number
-from easydl.evaluation.intervals import LEVEL, MINIMUM_RESAMPLES
+from easydl.evaluation.bootstrap import MINIMUM_RESAMPLES
+from easydl.evaluation.intervals import LEVEL
 from easydl.fileio import write_text
 from easydl.option_model import documented
 from easydl.options import CurveOptions

@@ -133,7 +133,9 @@ def _of_labels(
     seed: int,
 ) -> Gap:
     """Of the mean AUC over labels: patients are drawn for all labels and both models together."""
-    bootstrap = Resampling(True, seed, resamples).bootstrap(patients)
+    columns = [f"p({name})" for name in names]
+    content = np.column_stack([frame[columns].to_numpy(float) for frame in (a, b)])
+    bootstrap = Resampling(True, seed, resamples).bootstrap(patients, content=content)
     pairs = []
     for name in names:
         present = np.array([name in cell.split(JOIN) for cell in label])
