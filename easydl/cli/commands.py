@@ -292,6 +292,17 @@ def doctor(as_json: Json = False) -> None:
     _print(facts if as_json else text, as_json)
 
 
+@app.command()
+def ledger(as_json: Json = False) -> None:
+    """List every look at a test part on this computer, and check that no line was changed or lost. Exit code 2 when one was."""
+    from easydl.evaluation.ledger import Ledger, account
+
+    facts, text = account(found := Ledger.open())
+    _print(facts if as_json else text, as_json)
+    if found.damage:
+        raise typer.Exit(2)
+
+
 def _new_folder(model: str) -> Path:
     from easydl.fileio import workspace
     from easydl.runs import new_folder

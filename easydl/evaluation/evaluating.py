@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from easydl.errors import InputError, ModelError
 from easydl.evaluation.leakage import without_seen
+from easydl.evaluation.looking import looked
 from easydl.evaluation.reconstruction import reconstruction_metrics
 from easydl.evaluation.results import Metrics
 from easydl.evaluation.segmentation import segmentation_metrics
@@ -38,6 +40,10 @@ def evaluate(
     A model of easydl knows the images and patients it was trained and validated on. Those among the test images are left
     out, which the first line of the result says; where fewer than 10 patients remain, the test is refused.
 
+    Every test is counted in the ledger of this computer (``easydl ledger``). From the second look at a test part on, by
+    another model or with other options, the first line says how often it has been looked at, and the intervals are wider:
+    those of all looks hold together at 95%.
+
     Args:
         model: A model from easydl, or a cascade; or the Predictions of a test set, and then no ``test``.
         test: A Study with labels or masks: the third part of ``study.split()``.
@@ -65,6 +71,7 @@ def evaluate(
         >>> easydl.evaluate(model, test)  # doctest: +SKIP
         AUC 0.91 (95% CI 0.84-0.96), 71 patients
     """
+    from easydl.prediction.provenance import provenance
     from easydl.prediction.seen import metadata_of_all, seen_rows
     from easydl.prediction.segmentation import mask_options
     from easydl.prediction.tables import against, predict_study
@@ -97,7 +104,14 @@ def evaluate(
     unseen = without_seen(seen, _units(test.frame, test.patients_known), _reason(override, test))
     if not unseen.kept.all():
         test = test.rows(test.frame.index[unseen.kept])
-    metrics = _PER_PIXEL[Task(metadata.task)](model, metadata, test, options, seed=seed, resamples=resamples)
+    measured = partial(_PER_PIXEL[Task(metadata.task)], model, metadata, test, options, seed=seed, resamples=resamples)
+    metrics = looked(
+        test.frame,
+        provenance(model, metadata, test),
+        measured,
+        patients_known=test.patients_known,
+        options=options,
+    )
     metrics.notes.extend([*notes, *(note for one in models for note in against(one))])
     return unseen.said(metrics)
 
@@ -115,11 +129,21 @@ def _of_table(predictions: Predictions, override: str | None, **bootstrap: int) 
     """The metrics of the images that the model has not seen."""
     frame = predictions.frame
     if COLUMN not in frame.columns:
-        return table_metrics(predictions, **bootstrap)
+        return _looked(predictions, **bootstrap)
     seen = frame[COLUMN].tolist()
     unseen = without_seen(seen, _units(frame, predictions.patients_known), override)
     notes = [note for note in predictions.notes if note != sentence(seen)]
-    return unseen.said(table_metrics(replace(predictions, frame=frame[unseen.kept], notes=notes), **bootstrap))
+    return unseen.said(_looked(replace(predictions, frame=frame[unseen.kept], notes=notes), **bootstrap))
+
+
+def _looked(predictions: Predictions, **bootstrap: int) -> Metrics:
+    """The metrics of a table of predictions, counted as a look at its images."""
+    return looked(
+        predictions.frame,
+        predictions.provenance,
+        partial(table_metrics, predictions, **bootstrap),
+        patients_known=predictions.patients_known,
+    )
 
 
 def _masks(model: Any, metadata: Any, test: Any, options: dict[str, bool], **bootstrap: int) -> Metrics:

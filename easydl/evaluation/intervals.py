@@ -13,7 +13,9 @@ collapses to no width:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +29,34 @@ LEVEL = 0.95
 MINIMUM_PATIENTS = 2
 MINIMUM_RESAMPLES = 100
 _CELLS_AT_ONCE = 2_000_000  # resamples x images held in memory together: 16 MB of float64
+_level: ContextVar[float] = ContextVar("level", default=LEVEL)
+
+
+def level() -> float:
+    """The level of every interval that is made now: `LEVEL`, or more within `over_looks`."""
+    return _level.get()
+
+
+@contextmanager
+def over_looks(looks: int) -> Iterator[None]:
+    """Make intervals that hold at `LEVEL` for all of several looks at one test part together (Bonferroni).
+
+    Args:
+        looks: How often the part has been looked at, this time included; 1 changes nothing.
+
+    Example:
+        >>> with over_looks(2):
+        ...     round(level(), 4)
+        0.975
+
+    References:
+        Dunn OJ. Multiple comparisons among means. J Am Stat Assoc 1961;56:52-64.
+    """
+    token = _level.set(1 - (1 - LEVEL) / max(1, looks))
+    try:
+        yield
+    finally:
+        _level.reset(token)
 
 
 @dataclass(frozen=True)
@@ -181,13 +211,13 @@ def auc_statistic(scores: np.ndarray, positive: np.ndarray, index: np.ndarray) -
     return statistic
 
 
-def wilson(proportion: float, n: float, quantile: float = 1.959963984540054) -> Interval:
+def wilson(proportion: float, n: float, quantile: float | None = None) -> Interval:
     """Wilson's score interval of a proportion.
 
     Args:
         proportion: 0 to 1.
         n: Number of independent cases behind it, above 0; may be fractional.
-        quantile: Standard normal quantile of the level; 1.96 for 95%.
+        quantile: Standard normal quantile; that of the level (1.96 for 95%) when not given.
 
     Returns:
         The interval, within 0 and 1.
@@ -199,6 +229,7 @@ def wilson(proportion: float, n: float, quantile: float = 1.959963984540054) -> 
     References:
         Wilson EB. J Am Stat Assoc 1927;22:209-212.
     """
+    quantile = float(norm.ppf((1 + level()) / 2)) if quantile is None else quantile
     square = quantile**2 / n
     centre = (proportion + square / 2) / (1 + square)
     half = quantile / (1 + square) * np.sqrt(proportion * (1 - proportion) / n + square / (4 * n))
@@ -230,7 +261,7 @@ def proportion_interval(proportion: float, resampled: np.ndarray, images_per_pat
     if images == patients:
         return wilson(proportion, patients)
     variance = _spread(resampled) ** 2 * patients / (patients - 1)
-    few = float(t.ppf((1 + LEVEL) / 2, patients - 1))
+    few = float(t.ppf((1 + level()) / 2, patients - 1))
     if proportion in (0.0, 1.0) or variance < 1e-12:
         interval = wilson(proportion, images**2 / (counts**2).sum())
         return Interval(interval.low, interval.high, "Wilson interval on patients")
@@ -256,7 +287,7 @@ def logit_interval(value: float, resampled: np.ndarray, patients: int) -> Interv
     spread = _spread(resampled)
     if not 0 < value < 1 or spread < 1e-12:
         return not_computable("every bootstrap resample gives the same value")
-    half = t.ppf((1 + LEVEL) / 2, max(1, patients - 2)) * spread / (value * (1 - value))
+    half = t.ppf((1 + level()) / 2, max(1, patients - 2)) * spread / (value * (1 - value))
     centre = np.log(value / (1 - value))
     low, high = expit(centre - half), expit(centre + half)
     return Interval(float(low), float(high), "patient-level bootstrap")
@@ -292,7 +323,7 @@ def auc_interval(value: float, resampled: np.ndarray, positives: int, negatives:
 
     def excess(theta: float) -> float:
         variance = theta * (1 - theta) * (1 + size * ((1 - theta) / (2 - theta) + theta / (1 + theta)))
-        return (value - theta) ** 2 - norm.ppf((1 + LEVEL) / 2) ** 2 * variance / (positives * negatives)
+        return (value - theta) ** 2 - norm.ppf((1 + level()) / 2) ** 2 * variance / (positives * negatives)
 
     edge = 1e-12
     low = brentq(excess, edge, value - edge) if value > 0 and excess(edge) > 0 else 0.0
@@ -317,7 +348,7 @@ def mean_interval(resampled: np.ndarray, patients: int) -> Interval:
     if patients < MINIMUM_PATIENTS:
         return not_computable(f"fewer than {MINIMUM_PATIENTS} patients")
     values = resampled[np.isfinite(resampled)]
-    tail = norm.cdf(-np.sqrt(patients / (patients - 1)) * t.ppf((1 + LEVEL) / 2, patients - 1))
+    tail = norm.cdf(-np.sqrt(patients / (patients - 1)) * t.ppf((1 + level()) / 2, patients - 1))
     low, high = np.quantile(values, [tail, 1 - tail])
     collapsed = "; no width: every resample gives the same value" if low == high else ""
     return Interval(float(low), float(high), f"patient-level bootstrap{collapsed}")
