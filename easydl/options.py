@@ -317,6 +317,17 @@ class EvaluationOptions(SegmentationOptions):
     )
 
 
+class ReportOptions(Options):
+    """What is written of a run: keyword arguments of `easydl.report`."""
+
+    checklist: Literal["claim", "tripod", "stard", "modelcard"] | None = Field(
+        None,
+        description='A reporting checklist instead of the report, filled from the run: ``"claim"`` (CLAIM 2024), '
+        '``"tripod"`` (TRIPOD+AI), ``"stard"`` (STARD 2015), or ``"modelcard"``. What the run cannot know is marked '
+        "``TODO (you)``.",
+    )
+
+
 class RunOptions(FitOptions, ModelOptions, SplitOptions, LoadOptions):
     """All that repeats a run: the options above, and those of the run itself, which go to several functions or none."""
 

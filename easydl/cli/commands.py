@@ -13,7 +13,7 @@ from easydl.cli.options import with_options
 from easydl.cli.weights import Json, weights
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.fileio import write_text
-from easydl.options import LoadOptions, SegmentationOptions
+from easydl.options import LoadOptions, ReportOptions, SegmentationOptions
 from easydl.runs import RunConfig
 
 app = typer.Typer(
@@ -182,15 +182,19 @@ def inspect(
 
 
 @app.command()
+@with_options
 def report(
     folder: Annotated[Path, typer.Argument(help="A run folder.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The file: .html, or .md for a list.")] = None,
     notebook: Annotated[Path | None, typer.Option(help="Also write the run's lines of Python: run.ipynb.")] = None,
+    *,
+    options: ReportOptions,
 ) -> None:
-    """Write report.html of a run again."""
+    """Write report.html of a run again, or a reporting checklist filled from it."""
     import easydl
     from easydl.reporting import RunRecord
 
-    typer.echo(easydl.report(folder))
+    typer.echo(easydl.report(folder, output, **options.model_dump()))
     if notebook is not None:
         typer.echo(write_text(notebook, RunRecord(folder).notebook))
 
