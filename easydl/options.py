@@ -317,6 +317,24 @@ class EvaluationOptions(SegmentationOptions):
     )
 
 
+class AcceptOptions(Options):
+    """How a model is put to a hospital's own cases: keyword arguments of `easydl.accept`."""
+
+    k: int = Field(
+        12,
+        ge=1,
+        le=500,
+        title="Cases to look at",
+        description="How many cases are named to look at: those where the reader disagrees first, then those the model is "
+        "least sure of.",
+    )
+    override: str | None = Field(
+        None,
+        description="A reason, in writing, for counting images that the model was trained or validated on. It stands "
+        "before the numbers.",
+    )
+
+
 class ReportOptions(Options):
     """What is written of a run: keyword arguments of `easydl.report`."""
 

@@ -13,9 +13,7 @@ collapses to no width:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,39 +22,11 @@ from scipy.special import expit
 from scipy.stats import norm, t
 
 from easydl.errors import InputError
+from easydl.evaluation.level import level
 
-LEVEL = 0.95
 MINIMUM_PATIENTS = 2
 MINIMUM_RESAMPLES = 100
 _CELLS_AT_ONCE = 2_000_000  # resamples x images held in memory together: 16 MB of float64
-_level: ContextVar[float] = ContextVar("level", default=LEVEL)
-
-
-def level() -> float:
-    """The level of every interval that is made now: `LEVEL`, or more within `over_looks`."""
-    return _level.get()
-
-
-@contextmanager
-def over_looks(looks: int) -> Iterator[None]:
-    """Make intervals that hold at `LEVEL` for all of several looks at one test part together (Bonferroni).
-
-    Args:
-        looks: How often the part has been looked at, this time included; 1 changes nothing.
-
-    Example:
-        >>> with over_looks(2):
-        ...     round(level(), 4)
-        0.975
-
-    References:
-        Dunn OJ. Multiple comparisons among means. J Am Stat Assoc 1961;56:52-64.
-    """
-    token = _level.set(1 - (1 - LEVEL) / max(1, looks))
-    try:
-        yield
-    finally:
-        _level.reset(token)
 
 
 @dataclass(frozen=True)

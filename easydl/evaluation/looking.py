@@ -10,8 +10,8 @@ import pandas as pd
 from filelock import Timeout
 
 from easydl.errors import EasyDLError
-from easydl.evaluation.intervals import LEVEL, over_looks
 from easydl.evaluation.ledger import Ledger, Look, Part, unrecorded
+from easydl.evaluation.level import LEVEL, over_looks
 from easydl.evaluation.results import LookRecord, Metrics
 from easydl.prediction.provenance import Provenance
 

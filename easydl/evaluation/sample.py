@@ -11,10 +11,10 @@ from easydl.evaluation.intervals import (
     MINIMUM_PATIENTS,
     auc_interval,
     auc_statistic,
-    level,
     not_computable,
     proportion_interval,
 )
+from easydl.evaluation.level import level
 from easydl.evaluation.metric import PATIENTS_UNKNOWN, Estimate, Resampling
 
 FEW_IN_A_CLASS = f"fewer than {MINIMUM_PATIENTS} patients in a class"

@@ -17,8 +17,9 @@ from typer.testing import CliRunner
 from easydl import cli
 from easydl.errors import RESEARCH_USE
 from easydl.evaluation import Metrics, classification_metrics, evaluate, segmentation_metrics
-from easydl.evaluation.intervals import level, logit_interval, mean_interval, over_looks, wilson
+from easydl.evaluation.intervals import logit_interval, mean_interval, wilson
 from easydl.evaluation.ledger import HEAD, NAME, Ledger, listing
+from easydl.evaluation.level import level, over_looks
 from easydl.evaluation.looking import looked
 from easydl.fileio import workspace
 from easydl.prediction.provenance import Provenance
