@@ -317,8 +317,8 @@ class EvaluationOptions(SegmentationOptions):
     )
 
 
-class AcceptOptions(Options):
-    """How a model is put to a hospital's own cases: keyword arguments of `easydl.accept`."""
+class CasesOptions(Options):
+    """Which cases a reader is asked to look at."""
 
     k: int = Field(
         12,
@@ -328,6 +328,11 @@ class AcceptOptions(Options):
         description="How many cases are named to look at: those where the reader disagrees first, then those the model is "
         "least sure of.",
     )
+
+
+class AcceptOptions(CasesOptions):
+    """How a model is put to a hospital's own cases: keyword arguments of `easydl.accept`."""
+
     override: str | None = Field(
         None,
         description="A reason, in writing, for counting images that the model was trained or validated on. It stands "

@@ -13,7 +13,7 @@ from easydl.cli.options import with_options
 from easydl.cli.weights import Json, weights
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.fileio import write_text
-from easydl.options import LoadOptions, ReportOptions, SegmentationOptions
+from easydl.options import CasesOptions, LoadOptions, ReportOptions, SegmentationOptions
 from easydl.runs import RunConfig
 
 app = typer.Typer(
@@ -95,6 +95,30 @@ def evaluate(
     metrics = easydl.evaluate(easydl.load_model(model), study, **given)
     text = "\n".join([*metrics.warnings, metrics.table.to_string(index=False), *metrics.notes])
     _print(metrics.to_dict() if as_json else text, as_json)
+
+
+@app.command()
+@with_options
+def accept(
+    model: Model,
+    cases: Annotated[str, typer.Argument(help="A hospital's own cases: a table, class folders, a folder of DICOM.")],
+    folder: Annotated[
+        Path | None, typer.Option(help="Where the sheet is kept, one for each model; in the workspace when not given.")
+    ] = None,
+    *,
+    options: LoadOptions,
+    chosen: CasesOptions,
+    as_json: Json = False,
+) -> None:
+    """Ask whether a model is ready for a hospital's own cases: alike, right, calibrated. Later calls add to the sheet."""
+    import easydl
+    from easydl.fileio import workspace
+
+    _check_paths(model, cases)
+    given = {"override": options.override, **chosen.model_dump()}
+    found = easydl.accept(model, easydl.load(cases, **options.model_dump()), **given)
+    written = found.save(folder or workspace() / "acceptance" / found.fingerprint[:12])
+    _print(found.to_dict() if as_json else f"{found}\nWritten: {written}", as_json)
 
 
 @app.command()
