@@ -1,6 +1,7 @@
 # The whole public face. Everything is loaded when it is first used (PEP 562).
 # data
 # training
+from .acceptance import accept as accept
 from .augmentation import preset as preset
 from .augmentation import presets as presets
 

@@ -397,6 +397,40 @@ class PlanOptions(Options):
     )
 
 
+class CasesOptions(Options):
+    """Which cases a reader is asked to look at."""
+
+    k: int = Field(
+        12,
+        ge=1,
+        le=500,
+        title="Cases to look at",
+        description="How many cases are named to look at: those where the reader disagrees first, then those the model is "
+        "least sure of.",
+    )
+
+
+class AcceptOptions(CasesOptions):
+    """How a model is put to a hospital's own cases: keyword arguments of `easydl.accept`."""
+
+    override: str | None = Field(
+        None,
+        description="A reason, in writing, for counting images that the model was trained or validated on. It stands "
+        "before the numbers.",
+    )
+
+
+class ReportOptions(Options):
+    """What is written of a run: keyword arguments of `easydl.report`."""
+
+    checklist: Literal["claim", "tripod", "stard", "modelcard"] | None = Field(
+        None,
+        description='A reporting checklist instead of the report, filled from the run: ``"claim"`` (CLAIM 2024), '
+        '``"tripod"`` (TRIPOD+AI), ``"stard"`` (STARD 2015), or ``"modelcard"``. What the run cannot know is marked '
+        "``TODO (you)``.",
+    )
+
+
 class RunOptions(GroupOptions, FitOptions, ModelOptions, SplitOptions, LoadOptions):
     """All that repeats a run: the options above, and those of the run itself, which go to several functions or none."""
 

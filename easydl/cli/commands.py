@@ -14,7 +14,14 @@ from easydl.cli.options import with_options
 from easydl.cli.weights import Json, weights
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.fileio import write_text
-from easydl.options import GroupOptions, LoadOptions, SegmentationOptions, SimulationOptions
+from easydl.options import (
+    CasesOptions,
+    GroupOptions,
+    LoadOptions,
+    ReportOptions,
+    SegmentationOptions,
+    SimulationOptions,
+)
 from easydl.runs import RunConfig
 
 app = typer.Typer(
@@ -105,6 +112,30 @@ def evaluate(
 
 @app.command()
 @with_options
+def accept(
+    model: Model,
+    cases: Annotated[str, typer.Argument(help="A hospital's own cases: a table, class folders, a folder of DICOM.")],
+    folder: Annotated[
+        Path | None, typer.Option(help="Where the sheet is kept, one for each model; in the workspace when not given.")
+    ] = None,
+    *,
+    options: LoadOptions,
+    chosen: CasesOptions,
+    as_json: Json = False,
+) -> None:
+    """Ask whether a model is ready for a hospital's own cases: alike, right, calibrated. Later calls add to the sheet."""
+    import easydl
+    from easydl.fileio import workspace
+
+    _check_paths(model, cases)
+    given = {"override": options.override, **chosen.model_dump()}
+    found = easydl.accept(model, easydl.load(cases, **options.model_dump()), **given)
+    written = found.save(folder or workspace() / "acceptance" / found.fingerprint[:12])
+    _print(found.to_dict() if as_json else f"{found}\nWritten: {written}", as_json)
+
+
+@app.command()
+@with_options
 def predict(
     model: Model,
     source: Annotated[str, typer.Argument(help="An image, a volume, a folder or a table.")],
@@ -188,15 +219,19 @@ def inspect(
 
 
 @app.command()
+@with_options
 def report(
     folder: Annotated[Path, typer.Argument(help="A run folder.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The file: .html, or .md for a list.")] = None,
     notebook: Annotated[Path | None, typer.Option(help="Also write the run's lines of Python: run.ipynb.")] = None,
+    *,
+    options: ReportOptions,
 ) -> None:
-    """Write report.html of a run again."""
+    """Write report.html of a run again, or a reporting checklist filled from it."""
     import easydl
     from easydl.reporting import RunRecord
 
-    typer.echo(easydl.report(folder))
+    typer.echo(easydl.report(folder, output, **options.model_dump()))
     if notebook is not None:
         typer.echo(write_text(notebook, RunRecord(folder).notebook))
 
@@ -294,6 +329,17 @@ def doctor(as_json: Json = False) -> None:
     lines = [f"{key}: {value}" for key, value in {**facts["versions"], **facts["folders"]}.items()]
     text = "\n".join([facts["device"], *facts["advice"], *lines])
     _print(facts if as_json else text, as_json)
+
+
+@app.command()
+def ledger(as_json: Json = False) -> None:
+    """List every look at a test part on this computer, and check that no line was changed or lost. Exit code 2 when one was."""
+    from easydl.evaluation.ledger import Ledger, account
+
+    facts, text = account(found := Ledger.open())
+    _print(facts if as_json else text, as_json)
+    if found.damage:
+        raise typer.Exit(2)
 
 
 def _new_folder(model: str) -> Path:

@@ -10,7 +10,8 @@ import pandas as pd
 
 from easydl.evaluation import classification, multilabel, ordinal
 from easydl.evaluation.formatting import unit_of
-from easydl.evaluation.intervals import LEVEL, auc_statistic
+from easydl.evaluation.intervals import auc_statistic
+from easydl.evaluation.level import level
 from easydl.evaluation.metric import Resampling
 from easydl.evaluation.multilabel import LabelsSample
 from easydl.evaluation.paired import paired_difference
@@ -81,7 +82,8 @@ def headline(predictions: Predictions, *, seed: int = 0, resamples: int = RESAMP
     classes = ClassSample(class_rows(frame, names, known)[0], names, resampling)
     if task.ordered:
         return ordinal.ORDINAL[0].row(classes)
-    return (classification.BINARY if len(names) == 2 else classification.OVERALL)[0].row(classes)
+    metrics = classification.two_classes(names[1], {}) if len(names) == 2 else classification.OVERALL
+    return metrics[0].row(classes)
 
 
 def gap(first: Predictions, second: Predictions, *, seed: int = 0, resamples: int = RESAMPLES) -> Gap:
@@ -155,5 +157,5 @@ def _of_labels(
         return Gap(value, np.nan, np.nan)
     from scipy.stats import t
 
-    half = float(t.ppf((1 + LEVEL) / 2, len(bootstrap.names) - 1) * drawn.std())
+    half = float(t.ppf((1 + level()) / 2, len(bootstrap.names) - 1) * drawn.std())
     return Gap(value, value - half, value + half)

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from easydl.images.resampling import stretch
+from easydl.prediction.profile import Profile, profile_of
 
 if TYPE_CHECKING:
     from easydl.images import Scan
@@ -47,6 +48,7 @@ class Likeness(BaseModel):
         sides: Lowest and highest of each spatial axis, in pixels.
         spacing_mm: The same of the spacing; None where it is not known.
         values: Lowest and highest of each statistic of `VALUES`.
+        profile: How all of it was spread, for `easydl.accept`; None in a model of an earlier version.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -57,12 +59,13 @@ class Likeness(BaseModel):
     sides: tuple[tuple[int, int], ...]
     spacing_mm: tuple[tuple[float, float], ...] | None = None
     values: dict[str, tuple[float, float]]
+    profile: Profile | None = None
 
 
 def likeness_of(study: Study) -> Likeness:
     """Describe a study by some of its images."""
     rows = sorted({int(row) for row in np.linspace(0, len(study) - 1, LOOKED_AT[study.dimension])})
-    scans = study.each(lambda row: _described(study.scan(row)), rows)
+    scans = study.each(lambda row: described(study.scan(row)), rows)
     spacings = [one["spacing_mm"] for one in scans]
     column = study.frame["modality"] if "modality" in study.frame.columns else ()
     return Likeness(
@@ -72,6 +75,7 @@ def likeness_of(study: Study) -> Likeness:
         sides=_ranges(one["shape"] for one in scans),
         spacing_mm=None if None in spacings else _ranges(spacings),
         values={name: _ranges([(one["values"][name],) for one in scans])[0] for name in VALUES},
+        profile=profile_of(study, scans),
     )
 
 
@@ -83,7 +87,7 @@ def unlike(training: Any, scan: Scan) -> list[str]:
     stored = training.get("likeness") if isinstance(training, dict) else None
     if not stored or (known := Likeness.model_validate(stored)).n < FEWEST:
         return []
-    one, found = _described(scan), []
+    one, found = described(scan), []
     if known.modalities and one["modality"] and one["modality"] not in known.modalities:
         found.append(f"Its modality is {one['modality']}; the training images are {', '.join(known.modalities)}.")
     if len(one["shape"]) == len(known.sides) and _apart(one["shape"], known.sides):
@@ -107,7 +111,8 @@ def unlike(training: Any, scan: Scan) -> list[str]:
     ]
 
 
-def _described(scan: Scan) -> dict[str, Any]:
+def described(scan: Scan) -> dict[str, Any]:
+    """Modality, shape, spacing and the statistics of `VALUES` of one image."""
     pixels = scan.pixels[tuple(slice(None, None, max(1, side // 128)) for side in scan.shape)]
     # Values without a unit are compared after the stretch that the network sees, as fractions.
     pixels = stretch(pixels) / 255 if scan.units == "relative" else pixels

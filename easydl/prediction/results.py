@@ -19,6 +19,7 @@ from easydl.tasks import Task
 
 if TYPE_CHECKING:
     from easydl.networks.metadata import Head
+    from easydl.prediction.provenance import Provenance
 
 _SHOWN = 50
 
@@ -40,6 +41,7 @@ class Predictions:
         heads: For several tasks, what each head predicts, by name.
         notes: What was assumed, as text; first what speaks against the model.
         thresholds: From which probability on the second of two classes, or a label, is called present, by name.
+        provenance: Which model they are of and which images, for the ledger of test looks; None for a table made otherwise.
     """
 
     frame: pd.DataFrame
@@ -50,6 +52,7 @@ class Predictions:
     heads: dict[str, Head] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     thresholds: dict[str, Threshold] = field(default_factory=dict)
+    provenance: Provenance | None = field(default=None, repr=False)
 
     def head(self, name: str) -> Predictions:
         """The predictions of one of several heads, with the columns of a single task.

@@ -13,6 +13,7 @@ from easydl.images import Scan
 from easydl.networks.metadata import ModelMetadata
 from easydl.prediction.calling import check_classes, compiled, inputs, with_covariates
 from easydl.prediction.covariates import case_covariates, covariate_notes, study_covariates
+from easydl.prediction.provenance import provenance
 from easydl.prediction.results import Predictions, output_columns
 from easydl.prediction.seen import COLUMN, scan_notes, seen_rows, sentence
 from easydl.studies import Study
@@ -81,6 +82,7 @@ def predict_study(
             *covariate_notes(metadata, study.frame),
         ],
         dict(metadata.thresholds),
+        provenance(model, metadata, study) if labelled else None,
     )
 
 
