@@ -13,6 +13,7 @@ from scipy.stats import t
 
 from easydl.evaluation.influence import standard_error
 from easydl.evaluation.intervals import Interval, mean_interval, not_computable
+from easydl.evaluation.level import level
 
 LEAST_FOR_CALIBRATION = 50
 """Patients below which calibration cannot be tested."""
