@@ -20,7 +20,9 @@ if study is None:
 kept = st.session_state.get("split", {"seed": 7})
 given = {"seed": option_widget("seed", value=kept["seed"], width=200)}
 with st.expander("More options"):
-    given |= widgets(("sizes", "time"), kept, columns=[str(column) for column in study.frame.columns])
+    given |= widgets(
+        ("sizes", "time", "group", "balance"), kept, columns=[str(column) for column in study.frame.columns]
+    )
 settings = st.session_state["split"] = chosen(given)
 if st.session_state.get("audited", (None,))[0] != settings:
     with st.spinner("Splitting by patient and looking for traps"):
