@@ -4,12 +4,32 @@ from __future__ import annotations
 
 import streamlit as st
 from option_widgets import OPTIONS, chosen, option_widget, widgets
-from shared import current_study, heading, needs, onward, plain, show_issues, show_table
+from shared import (
+    current_entry,
+    current_study,
+    heading,
+    needs,
+    onward,
+    plain,
+    show_issues,
+    show_table,
+    workspace,
+)
 
 import easydl
 from easydl.option_text import help_text
 from easydl.options import SplitOptions
 from easydl.workspace.tables import split
+
+
+def leave_out(images: list[str]) -> None:
+    """Read the study again without these images."""
+    entry = current_entry()
+    if entry is not None:
+        workspace().studies.change(entry, exclude=[*(entry.load.exclude or []), *images])
+        st.session_state.pop("audited", None)
+        st.rerun()
+
 
 heading("check", "Traps that would make a model look better than it is, and how the patients are split.")
 study = current_study()
@@ -41,7 +61,7 @@ st.caption(
 
 st.subheader("Issues", anchor=False)
 issues = [vars(issue) for issue in audit.issues]
-show_issues(issues)
+show_issues(issues, leave_out)
 if not issues:
     st.write("No trap was found among those that were looked for.")
 if audit.blocking:

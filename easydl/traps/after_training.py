@@ -11,7 +11,7 @@ import pandas as pd
 from easydl.evaluation.intervals import Interval, PatientBootstrap, auc_interval, auc_statistic, wilson
 from easydl.traps.issues import Issue, shown
 from easydl.traps.looks import small_looks, standardised
-from easydl.traps.uses import IN_GROUP, PERMUTATIONS, SIGNIFICANT, uses
+from easydl.traps.uses import uses
 
 if TYPE_CHECKING:
     from easydl.prediction.views import ModelView
@@ -23,6 +23,10 @@ FEWEST = 10
 CLUSTERED = 40
 """Patients that a search for clusters takes."""
 CLUSTERS = 6
+IN_CLUSTER = 5
+"""Images of a cluster whose share of errors is looked at."""
+SHUFFLES = 999
+SIGNIFICANT = 0.05
 COMPONENTS = 10
 _SAME = 1e-9
 
@@ -129,8 +133,8 @@ def hidden_strata(study: Study, view: ModelView, held: np.ndarray, seed: int) ->
     _, index = np.unique(patient, return_inverse=True)
     share = np.bincount(index, wrong) / np.bincount(index)
     rng = np.random.default_rng(seed)
-    drawn = np.stack([rng.permutation(share)[index] for _ in range(PERMUTATIONS)], axis=1)
-    p = (1 + int((np.nanmax(_rates(drawn, cluster), axis=0) >= rates[worst] - _SAME).sum())) / (1 + PERMUTATIONS)
+    drawn = np.stack([rng.permutation(share)[index] for _ in range(SHUFFLES)], axis=1)
+    p = (1 + int((np.nanmax(_rates(drawn, cluster), axis=0) >= rates[worst] - _SAME).sum())) / (1 + SHUFFLES)
     inside = cluster == worst
     patients = len(np.unique(patient[inside]))
     interval = wilson(float(rates[worst]), patients)
@@ -147,7 +151,7 @@ def hidden_strata(study: Study, view: ModelView, held: np.ndarray, seed: int) ->
     sentence = f"Images that look alike are wrong more often: {numbers}. No column of the table need name them."
     fix = "Look at them: what do they share (a device, a projection, a subtype)? Tell their result apart, and add such patients."
     chosen = rows[inside]
-    order = np.argsort(-wrong[inside], kind="stable")
+    order = np.argsort(~wrong[inside], kind="stable")
     return Issue(
         "A22", "NOTE", sentence, fix, float(rates[worst]), interval.low, interval.high, p, n, shown(chosen[order])
     )  # fmt: skip
@@ -213,4 +217,4 @@ def _rates(wrong: np.ndarray, cluster: np.ndarray) -> np.ndarray:
     """The share of errors, ``(clusters, columns)``; NaN for those of fewer than five images."""
     inside = cluster[None] == np.arange(int(cluster.max()) + 1)[:, None]
     count = inside.sum(axis=1)[:, None]
-    return np.where(count >= IN_GROUP, inside @ wrong.astype(float) / np.maximum(1, count), np.nan)
+    return np.where(count >= IN_CLUSTER, inside @ wrong.astype(float) / np.maximum(1, count), np.nan)

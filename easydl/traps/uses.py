@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from easydl.prediction.views import ModelView
     from easydl.studies import Study
 
-SIGNIFICANT = 0.05
+SIGNIFICANT = 0.02
+"""False discovery rate of all questions of a model together: beside them a study has those of the audit before."""
 LEAST_GAP = 0.05
 """A smaller difference of AUC is not worth an issue, however certain."""
-IN_GROUP = 5
-"""Patients of every class that a group needs."""
-PERMUTATIONS = 999
+IN_GROUP, IN_WORST = 3, 10
+"""Patients of every class that a group needs to be compared with others, and to be called the worst."""
+PERMUTATIONS = 2999
 ENOUGH = 10
 MOST_CLASSES = 4
 _SAME = 1e-9
@@ -64,16 +65,18 @@ def uses(study: Study, view: ModelView, held: np.ndarray, seed: int) -> list[Iss
                 untestable.append(name)
                 continue
             rng = np.random.default_rng(seed)
-            tests.append((name, question, codes, names, _follows(question, codes, rng), _unequal(question, codes, rng)))
+            large = _codes(groups[question.first], question.positive, IN_WORST)
+            unequal = _unequal(question, large[0], rng) if len(large[1]) > 1 else 1.0
+            tests.append((name, question, codes, large, _follows(question, codes, rng), unequal))
     adjusted = benjamini_hochberg([p for test in tests for p in test[4:]])
     issues, quiet = [], []
-    for place, (name, question, codes, names, follows, unequal) in enumerate(tests):
+    for place, (name, question, codes, large, follows, unequal) in enumerate(tests):
         q_follows, q_unequal = adjusted[2 * place : 2 * place + 2]
         found = []
         if q_follows < SIGNIFICANT:
             found.append(_within(name, question, codes, follows, seed, several=len(questions) > 1))
         if q_unequal < SIGNIFICANT:
-            found.append(_worst(name, question, codes, names, unequal, seed))
+            found.append(_worst(name, question, *large, unequal, seed))
         issues += [one for one in found if one is not None]
         if not any(found):
             quiet.append(name)
@@ -117,11 +120,11 @@ def _questions(study: Study, view: ModelView, rows: np.ndarray) -> Iterator[Ques
         yield Question(str(name), **arrays)
 
 
-def _codes(groups: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, list[str]]:
+def _codes(groups: np.ndarray, positive: np.ndarray, least: int = IN_GROUP) -> tuple[np.ndarray, list[str]]:
     """int per unit, -1 in groups too small to have an AUC, and the names of the others."""
     names, code = np.unique(groups.astype(str), return_inverse=True)
     kept = [
-        k for k in range(len(names)) if min((positive & (code == k)).sum(), (~positive & (code == k)).sum()) >= IN_GROUP
+        k for k in range(len(names)) if min((positive & (code == k)).sum(), (~positive & (code == k)).sum()) >= least
     ]
     renamed = np.full(len(names), -1)
     renamed[kept] = np.arange(len(kept))
