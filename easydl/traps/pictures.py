@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MOST = 8
 SIDE = 96
 SPACE = 4
+NEAR = 4
+"""How far around its place an issue is framed, in pixels of the small look: markers are seldom cut at a border of ours."""
 MARK = (217, 95, 2)
 """Orange: seen on black and on white, and by colour-blind readers."""
 
@@ -29,15 +31,21 @@ def strip(study: Study, issue: Issue) -> bytes:
         return b""
     from PIL import Image, ImageDraw
 
-    small = thumbnails(study.facts(list(issue.rows[:MOST])))
+    facts = study.facts(list(issue.rows[:MOST]))
+    small = thumbnails(facts).copy()
+    if issue.place is not None:  # a thin letter is gone in local means, and seen in local extremes
+        top, bottom, left, right = (round(small.shape[1] * end) for end in issue.place)
+        around = (slice(None), slice(max(0, top - NEAR), bottom + NEAR), slice(max(0, left - NEAR), right + NEAR))
+        small[around] = thumbnails(facts, peaks=True)[around]
     canvas = Image.new("RGB", (len(small) * (SIDE + SPACE) - SPACE, SIDE), "white")
     for number, values in enumerate(small):
         image = Image.fromarray(np.asarray(values)).resize((SIDE, SIDE), Image.Resampling.BICUBIC).convert("RGB")
         if issue.place is not None:
             top, bottom, left, right = (round(SIDE * end) for end in issue.place)
             # A little outside, so that the frame does not hide what it shows.
-            box = (max(0, left - 2), max(0, top - 2), min(SIDE - 1, right + 1), min(SIDE - 1, bottom + 1))
-            ImageDraw.Draw(image).rectangle(box, outline=MARK, width=2)
+            edge = round(SIDE * NEAR / small.shape[1])
+            box = (max(0, left - edge), max(0, top - edge), min(SIDE - 1, right + edge), min(SIDE - 1, bottom + edge))
+            ImageDraw.Draw(image).rectangle(box, outline=MARK, width=1)
         canvas.paste(image, (number * (SIDE + SPACE), 0))
     file = io.BytesIO()
     canvas.save(file, "PNG", compress_level=3)

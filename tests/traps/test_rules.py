@@ -95,7 +95,7 @@ def test_an_issue_shows_its_images_and_frames_its_place(images):
     shown = np.asarray(Image.open(io.BytesIO(strip(study(images), placed))))
     assert shown.shape == (96, 8 * 100 - 4, 3)
     framed = (shown == MARK).all(axis=2)
-    assert framed[:14, 46:76].any() and not framed[20:].any() and not framed[:, 80:100].any()
+    assert framed[:18, 40:80].any() and not framed[20:].any() and not framed[:, 82:100].any()
     assert (
         strip(study(images), Issue("A5", "OK", "x", rows=(1,))) == b"" == strip(study(images), Issue("A5", "WARN", "x"))
     )
