@@ -286,8 +286,8 @@ class Study:
         check_options(group=group, balance=balance, time=time, column=column, stays=stays)
         together = None if group is None else column_of(self.frame, group)
         if time is not None:
-            cells = column_of(self.frame, time)
-            return self._divided(lambda rows: splits.by_time(rows, cells, time, sizes), together=together)._parts()
+            dates = column_of(self.frame, time)
+            return self._divided(lambda rows: splits.by_time(rows, dates, time, sizes), together=together)._parts()
         if column is not None:
             return self.with_split(column, override)._parts()
         if stays:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from easydl.studies import Study
 
 OVERFIT = 0.10
+AS_GOOD = 0.02
+"""A model has to be better by this much than the best of what is not the image (Zech 2018: 0.861 by hospital alone)."""
 FEWEST = 10
 """Patients of every class that the model has not seen; below, an AUC has a standard deviation of 0.13."""
 CLUSTERED = 40
@@ -84,6 +86,32 @@ def after_training(study: Study, seen: Seen, seed: int = 0) -> list[Issue]:
         gap(study, seen.view, seen.held, seen.learned, seed),
         hidden_strata(study, seen.view, seen.held, seed),
     ]
+
+
+def no_better(study: Study, seen: Seen, others: list[Issue], seed: int = 0) -> list[Issue]:
+    """A4: whether something that is not the image predicts the class as well as the model does.
+
+    Args:
+        study: All of it.
+        seen: What `look` returns.
+        others: What the audit found without the model.
+        seed: Of the interval.
+    """
+    alone = [
+        issue for issue in others if issue.id in ("A4", "A19") and issue.severity == "WARN" and issue.value is not None
+    ]
+    if not alone:
+        return []
+    best = max(alone, key=lambda issue: issue.value or 0.0)
+    auc, interval, n = _mean_auc(study, seen.view, np.flatnonzero(seen.held), seed)
+    if (best.value or 0.0) < auc - AS_GOOD:
+        return []
+    what = best.sentence.split(" alone ")[0]
+    sentence = (
+        f"{what} alone does as well as the model: AUC {best.value:.2f} against {auc:.2f} (95% CI {interval.low:.2f}-"
+        f"{interval.high:.2f}) on {n} patients that the model has not seen."
+    )
+    return [Issue("A4", "BLOCK", sentence, best.fix, best.value, best.low, best.high, n=n)]
 
 
 def gap(study: Study, view: ModelView, held: np.ndarray, learned: np.ndarray, seed: int) -> Issue:

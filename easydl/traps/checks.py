@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from easydl.errors import LeakageError
-from easydl.traps.after_training import Seen, after_training, look
+from easydl.traps.after_training import Seen, after_training, look, no_better
 from easydl.traps.confounders import confounders
 from easydl.traps.copies import copies
 from easydl.traps.counts import counts
@@ -86,10 +86,12 @@ def _by_task(study: Study, looks: np.ndarray, model: Any, seed: int) -> Iterator
                 yield replace(issue, sentence=f"{name}: {issue.sentence}", rows=shown(rows[list(issue.rows)]))
     elif task.per_image and task.exclusive and "label" in study.frame.columns:
         yield from counts(study)
-        yield from confounders(study, seed)
+        found = confounders(study, seed)
+        yield from found
         seen = None if model is None else look(study, model)
         doubted: list[Issue] = []
         if isinstance(seen, Seen):
+            yield from no_better(study, seen, found, seed)
             yield from after_training(study, seen, seed)
             doubted = doubted_by(study, seen.view, seen.held)
             looks = looks if seen.view.features is None else standardised(seen.view.features)

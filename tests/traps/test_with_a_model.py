@@ -11,6 +11,7 @@ from easydl.prediction.views import ModelView, without_border
 from easydl.studies import Study
 from easydl.traps import after_training, model_issues
 from easydl.traps.after_training import gap, hidden_strata
+from easydl.traps.issues import Issue
 from easydl.traps.uses import uses
 
 
@@ -131,6 +132,25 @@ def test_overfitting_is_told_with_its_interval_and_a_healthy_model_is_left_alone
     assert issue.value == pytest.approx(aucs[0] - aucs[1]) and 0.1 < issue.low < issue.value < issue.high
     assert f"AUC {aucs[0]:.2f} on 100 training patients, {aucs[1]:.2f} on 100 others" in issue.sentence
     assert sum(told(1.5, 1.5)[0].severity == "WARN" for _ in range(20)) == 0
+
+
+def test_a_column_that_does_as_well_as_the_model_blocks():
+    study, seen = answers(skill=1.0)
+    auc = roc_auc_score(study.frame["label"] == "ill", seen.probabilities[:, 1])
+    found = after_training.Seen(seen, every(study), ~every(study))
+
+    def column(value, severity="WARN"):
+        return [
+            Issue("A4", severity, "The column 'site' alone predicts the class: AUC ...", "Balance it.", value, 0.6, 0.9)
+        ]
+
+    (issue,) = after_training.no_better(study, found, column(auc - 0.01))
+    assert (
+        issue.severity == "BLOCK"
+        and f"does as well as the model: AUC {auc - 0.01:.2f} against {auc:.2f}" in issue.sentence
+    )
+    assert after_training.no_better(study, found, column(auc - 0.05)) == []
+    assert after_training.no_better(study, found, column(auc, "NOTE")) == []
 
 
 def hidden(seed, errs):
