@@ -139,6 +139,19 @@ class SplitOptions(Options):
         description="Split by the dates (or years, or numbers) in this column instead: trained on the earlier patients, "
         "tested on the later ones. A patient with several dates goes by the last.",
     )
+    group: str | None = Field(
+        None,
+        title="Column of what stays together",
+        description="A column, such as the family or the series: rows with the same value in it stay in one part, beside "
+        "those of one patient and copies of one image, which always do.",
+    )
+    balance: str | None = Field(
+        None,
+        title="Column to balance",
+        description="A column, such as the scanner: of each of its values the classes keep equal proportions of their "
+        "patients, so that it no longer tells them apart, and all parts get their share of each. Patients that are too "
+        "many, drawn by the seed, are in no part. Numbers are balanced by thirds.",
+    )
     override: str | None = Field(
         None, description="A reason, in writing, for using a leaking split. It is repeated in every report."
     )

@@ -52,6 +52,8 @@ EXAMPLES = {
     "sizes": ((0.5, 0.25, 0.25), "--sizes 0.5 0.25 0.25"),
     "column": ("part", "--column part"),
     "time": ("date", "--time date"),
+    "group": ("family", "--group family"),
+    "balance": ("scanner", "--balance scanner"),
     "model": ("resnet", "--model resnet"),
     "encoder": ("mobilenet_025", "--encoder mobilenet_025"),
     "pretrained": ("radimagenet", "--weights radimagenet"),

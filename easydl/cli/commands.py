@@ -195,12 +195,16 @@ def audit(
     source: Source,
     *,
     options: LoadOptions,
+    model: Annotated[
+        Path | None, typer.Option(help="A trained model: also what it rests on, how much it overfits, where it errs.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Look for traps before training. Exit code 2 when one of them blocks."""
+    """Look for traps before training, and with --model for those it fell into. Exit code 2 when one of them blocks."""
     import easydl
 
-    result = easydl.audit(easydl.load(source, **options.model_dump()))
+    study = easydl.load(source, **options.model_dump())
+    result = easydl.audit(study, model=None if model is None else easydl.load_model(model))
     _print(result.to_dict() if as_json else repr(result), as_json)
     if result.blocking:
         raise typer.Exit(2)

@@ -318,11 +318,17 @@ def _issues(record: RunRecord) -> list[dict[str, Any]]:
         found = [issue for issue in issues if issue.get("severity") == severity]
         found += strange if severity == "NOTE" else []
         if found:
-            groups.append({"severity": severity, "meaning": meaning, "entries": [_issue(one) for one in found]})
+            groups.append(
+                {
+                    "severity": severity,
+                    "meaning": meaning,
+                    "entries": [_issue(one, record.picture(one)) for one in found],
+                }
+            )
     return groups
 
 
-def _issue(issue: dict[str, Any]) -> dict[str, str]:
+def _issue(issue: dict[str, Any], picture: bytes) -> dict[str, str]:
     value, low, high, p, n = (issue.get(key) for key in ("value", "low", "high", "p", "n"))
     facts = []
     if _real(value) and (_real(low) or _real(p)):  # a bare count is in the sentence already
@@ -337,6 +343,7 @@ def _issue(issue: dict[str, Any]) -> dict[str, str]:
         "sentence": str(issue.get("sentence") or "(no sentence)"),
         "fix": str(issue.get("fix") or ""),
         "facts": ", ".join(facts),
+        "picture": figures.png(picture) if picture else "",
     }
 
 

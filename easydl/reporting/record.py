@@ -124,6 +124,12 @@ class RunRecord:
         """The issues of the audit; empty before it."""
         return _entries(self.audit.get("issues"))
 
+    def picture(self, issue: dict[str, Any]) -> bytes:
+        """The PNG of an issue's images from the folder ``audit``; empty where there is none."""
+        name = str(issue.get("picture") or "")
+        path = _image(self.folder / "audit", name)["path"] if name else None
+        return b"" if path is None else Path(path).read_bytes()
+
     @cached_property
     def overrides(self) -> list[str]:
         """Reasons given in writing for going against a refusal, from all files, each once."""
