@@ -45,7 +45,7 @@ def option_widget(name: str, place: Any = st, *, value: Any = None, columns: Seq
     held = [] if value is None or value == option.default else option_text.texts(option, value)
     choices = shown.pop("choices", None) or option_text.choices(option) or (list(YES_NO) if form == "switch" else None)
     if form == "flag":
-        return place.checkbox(value=bool(value), **shown)
+        return place.checkbox(value=bool(option.default if value is None else value), **shown)
     if choices and form != "list":
         shown = {"format_func": lambda choice: YES_NO.get(choice, choice)} | shown
         return place.selectbox(options=choices, index=position(choices, value), **shown)

@@ -1,6 +1,7 @@
 from .classification import classification_metrics as classification_metrics
 from .evaluating import evaluate as evaluate
 from .multilabel import multilabel_metrics as multilabel_metrics
+from .operating import operating_point as operating_point
 from .ordinal import ordinal_metrics as ordinal_metrics
 from .reconstruction import reconstruction_metrics as reconstruction_metrics
 from .regression import regression_metrics as regression_metrics

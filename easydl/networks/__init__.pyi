@@ -18,5 +18,6 @@ from .surgery import freeze_backbone as freeze_backbone
 from .surgery import head as head
 from .surgery import set_classes as set_classes
 from .surgery import set_target_scale as set_target_scale
+from .surgery import set_temperature as set_temperature
 from .surgery import set_window as set_window
 from .surgery import unfreeze as unfreeze

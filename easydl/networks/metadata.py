@@ -147,6 +147,11 @@ class ModelMetadata(BaseModel):
         found = self.training.get("warnings")
         return [str(one) for one in found] if isinstance(found, list) else []
 
+    @property
+    def decided_by_threshold(self) -> bool:
+        """Whether a threshold decides any answer: of two classes, or of labels."""
+        return any(self.decision(head).decided_by_threshold for head in (self.heads or [""]))
+
     def decision(self, head: str = "") -> Decision:
         """How an output becomes a class or labels; of several heads that of one."""
         if not head:

@@ -196,6 +196,42 @@ def set_target_scale(model: Any, mean: float, std: float, *, head: str = "") -> 
     return attach(model, metadata.model_copy(update={"target": {**metadata.target, head: (float(mean), float(std))}}))
 
 
+def set_temperature(model: Any, temperature: float, *, head: str = "") -> Any:
+    """Divide the logits of a classifier by a temperature, in the weights of its last layer: no layer is added.
+
+    Above 1 probabilities become less extreme, below 1 more; the order of the classes stays. Thresholds that were chosen
+    before are of the old probabilities.
+
+    Args:
+        model: A classifier of easydl for classes or labels.
+        temperature: Above 0; it is applied on top of an earlier one.
+        head: Which output, for a model with several heads.
+
+    Returns:
+        The same model.
+
+    Raises:
+        InputError: Not a finite number above 0.
+        ModelError: The model has no such logits.
+
+    Example:
+        >>> import easydl, numpy as np
+        >>> model, images = easydl.classifier("tiny", size=32), np.ones((1, 32, 32, 1))
+        >>> before = np.log(model(images))
+        >>> after = np.log(set_temperature(model, 2.0)(images))
+        >>> bool(np.allclose(np.diff(after), np.diff(before) / 2, atol=1e-5))
+        True
+
+    References:
+        Guo et al. 2017, On calibration of modern neural networks, arXiv:1706.04599.
+    """
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise InputError(f"`temperature` is {temperature}.", "a finite number above 0.", "Use 1.5, for instance.")
+    layer = _layer(model, f"{arguments.layer_name(head)}_logits" if head else "logits", "a classifier")
+    layer.set_weights([weights / temperature for weights in layer.get_weights()])
+    return model
+
+
 def set_classes(model: Any, classes: Sequence[str]) -> Any:
     """Name the outputs of a model that was built with a number of classes only.
 

@@ -14,6 +14,7 @@ import numpy as np
 from easydl.augmentation import preset as find_preset
 from easydl.augmentation import suggest
 from easydl.errors import InputError
+from easydl.evaluation.thresholds import Aim
 from easydl.networks import attach, metadata_of
 from easydl.networks.metadata import ModelMetadata
 from easydl.option_model import documented
@@ -50,6 +51,11 @@ def fit(
     normalise: str = "percentile",
     spacing_mm: Sequence[float] | None = None,
     loss: str = "auto",
+    calibrate: bool = True,
+    sensitivity: float | None = None,
+    specificity: float | None = None,
+    cost: float | None = None,
+    confidence: float = 0.9,
     seed: int = 0,
     run: str | Path | None = None,
     override: str | None = None,
@@ -109,6 +115,7 @@ def fit(
     task = Task(metadata.task)
     check_names(metadata, train, given)
     check_options(metadata, fine_tune, class_weight)
+    aim = Aim(sensitivity, specificity, cost, confidence).check(metadata.decided_by_threshold, metadata.task)
     check_parts(metadata, train, val)
     overrides = refuse_leakage(train, val, override)
     # Before the first step, so that a training that is broken off has left its mark, too.
@@ -127,13 +134,12 @@ def fit(
         sentence = f"The training diverged in epoch {epoch}; the best one before is kept. A lower learning_rate may go further."
         plan = plan.because(sentence)
         progress.say(sentence)
-    thresholds, warnings = judged(model, val, progress.rows, seed)
-    plan = plan.because(*(f"{name}: {threshold.text}." for name, threshold in thresholds.items()))
-    progress.say(
-        *plan.why[-len(thresholds) :] if thresholds else (), *(f"On the validation part: {one}" for one in warnings)
-    )
-    attach(model, metadata_of(model).model_copy(update={"thresholds": thresholds}))
-    record = _record(train, val, plan, warnings)
+    judgement = judged(model, val, progress.rows, seed, aim=aim, calibrate=calibrate)
+    warnings = judgement.warnings
+    plan = plan.because(*judgement.sentences)
+    progress.say(*judgement.sentences, *(f"On the validation part: {one}" for one in warnings))
+    attach(model, metadata_of(model).model_copy(update={"thresholds": judgement.thresholds}))
+    record = _record(train, val, plan, warnings) | judgement.record
     record |= {"seed": seed, "overrides": overrides, "seconds": progress.seconds, "resumed": progress.resumed}
     record |= {"stopped": progress.stopped, "epochs": len(progress.rows)}
     attach(model, metadata_of(model).model_copy(update={"training": record}))

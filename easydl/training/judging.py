@@ -1,46 +1,116 @@
-"""What the validation part says of a trained model: the thresholds of its answers, and what speaks against it."""
+"""What the validation part says of a trained model: its temperature, its thresholds, and what speaks against it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from easydl.errors import EasyDLError
 from easydl.evaluation.findings import NO_OVERLAP
 from easydl.evaluation.formatting import number
 from easydl.evaluation.tables import table_metrics
-from easydl.evaluation.thresholds import chosen
-from easydl.networks import metadata_of
+from easydl.evaluation.temperature import Calibration, calibration
+from easydl.evaluation.thresholds import BEST, Aim, chosen
+from easydl.networks import metadata_of, set_temperature
 from easydl.networks.decision import Threshold
+from easydl.prediction.results import Predictions
 from easydl.prediction.tables import predict_study
 from easydl.studies import Study
+from easydl.studies.labels import JOIN
 from easydl.tasks import Task
 
 RESAMPLES = 500
 
 
-def judged(model: Any, val: Study, rows: Sequence[dict[str, Any]], seed: int) -> tuple[dict[str, Threshold], list[str]]:
-    """The thresholds chosen on the validation part, and the warnings of `easydl.evaluation` about it.
+@dataclass(frozen=True)
+class Judgement:
+    """What was found on the validation part.
+
+    Attributes:
+        thresholds: Of the positive class or the labels, by name.
+        warnings: As those of `easydl.evaluate`.
+        calibrations: Of the heads, by name; that of a single output is "".
+    """
+
+    thresholds: dict[str, Threshold] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    calibrations: dict[str, Calibration] = field(default_factory=dict)
+
+    @property
+    def sentences(self) -> list[str]:
+        """What was chosen, and on what grounds."""
+        calibrated = [f"{name}: {one.text}" if name else one.text for name, one in self.calibrations.items()]
+        return [*calibrated, *(f"{name}: {threshold.text}." for name, threshold in self.thresholds.items())]
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """For the record of the training."""
+        return {"calibration": {name: one.facts() for name, one in self.calibrations.items()}}
+
+
+def judged(
+    model: Any,
+    val: Study,
+    rows: Sequence[dict[str, Any]],
+    seed: int,
+    *,
+    aim: Aim = BEST,
+    calibrate: bool = True,
+) -> Judgement:
+    """Calibrate the model on the validation part, choose its thresholds there, and say what speaks against it.
 
     Args:
-        model: Trained.
+        model: Trained. Its last layer is changed where a temperature helps.
         val: The validation part.
         rows: One for each epoch, as in history.csv.
         seed: Of the intervals.
+        aim: What the thresholds are chosen for.
+        calibrate: Whether a temperature is fitted.
     """
     task = Task(metadata_of(model).task)
     if task.per_pixel:
-        return {}, _by_epochs(task, rows, val)
+        return Judgement(warnings=_by_epochs(task, rows, val))
     # The metadata hold the thresholds and warnings of an earlier training.
     metadata = metadata_of(model).model_copy(update={"thresholds": {}, "training": {}})
     try:
         predictions = predict_study(model, metadata, val)
-        thresholds = chosen(predictions, seed=seed)
+        calibrations = calibrated(model, [predictions], seed) if calibrate else {}
+        if any(one.temperature != 1 for one in calibrations.values()):
+            predictions = predict_study(model, metadata, val)
+        thresholds = chosen(predictions, aim=aim, seed=seed)
         metrics = table_metrics(predictions.decided(thresholds), seed=seed, resamples=RESAMPLES)
     except EasyDLError as problem:
         # A trained model is not lost because its validation part cannot be tested.
-        return {}, [f"It could not be tested: {problem.found}"]
-    return thresholds, metrics.warnings
+        return Judgement(warnings=[f"It could not be tested: {problem.found}"])
+    missed = [f"{name}: {one.reason}." for name, one in thresholds.items() if aim.rate and one.reason]
+    return Judgement(thresholds, [*metrics.warnings, *missed], calibrations)
+
+
+def calibrated(model: Any, members: Sequence[Predictions], seed: int) -> dict[str, Calibration]:
+    """Fit the temperature of every head that has classes, and put it into the model.
+
+    ``members`` are the predictions of the validation part: one table, or one for each member of an ensemble.
+    """
+    found = {}
+    for head in members[0].heads or [""]:
+        tables = [one.head(head) if head else one for one in members]
+        task = Task(tables[0].task)
+        if not task.has_classes:
+            continue
+        labels = tables[0].frame["label"].astype(str).str.strip()
+        kept = (labels != "").to_numpy() | (not task.exclusive)
+        classes = list(tables[0].classes)
+        cells = [set(cell.split(JOIN)) if not task.exclusive else {cell} for cell in labels[kept]]
+        targets = np.array([[name in cell for name in classes] for cell in cells], float).reshape(-1, len(classes))
+        outputs = [one.frame[[f"p({name})" for name in classes]].to_numpy(float)[kept] for one in tables]
+        patients = tables[0].frame["patient"][kept].tolist() if tables[0].patients_known else None
+        found[head] = calibration(outputs, targets, patients, exclusive=task.exclusive, seed=seed)
+        if found[head].temperature != 1:
+            set_temperature(model, found[head].temperature, head=head)
+    return found
 
 
 def _by_epochs(task: Task, rows: Sequence[dict[str, Any]], val: Study) -> list[str]:
