@@ -281,6 +281,13 @@ class FitOptions(Options):
         description='``"auto"``, or a name of the task in `easydl.training.loss_names.LOSSES`: for segmentation models '
         '``"tversky"``, ``"boundary"``..., for others ``"focal"`` for classes and labels, ``"absolute_error"`` for values...',
     )
+    members: int = Field(
+        1,
+        ge=1,
+        le=20,
+        description="How many networks are trained, from as many seeds; the model becomes the average of their answers, and "
+        "predictions say how far they disagree.",
+    )
     calibrate: bool = Field(
         True,
         title="Calibrate the probabilities",
@@ -338,6 +345,25 @@ class SegmentationOptions(Options):
         description="For a segmentation model: keep only the largest connected piece of every structure.",
     )
     fill_holes: bool = Field(False, description="For a segmentation model: fill background that a structure encloses.")
+
+
+class PredictOptions(SegmentationOptions):
+    """How a model is applied: keyword arguments of `easydl.predict`."""
+
+    uncertainty: Literal["mc_dropout", "augmentation"] | None = Field(
+        None,
+        description='Several answers to each image, for the column ``spread``: ``"mc_dropout"`` (20 passes with dropout '
+        'on) or ``"augmentation"`` (the mirror images that the model was trained with). An ensemble has the spread of its '
+        "members without it.",
+    )
+    coverage: float | None = Field(
+        None,
+        ge=0.5,
+        lt=1,
+        title="Coverage of the sets",
+        description="For the column ``set``: the classes of which the right one is among them for so large a fraction of "
+        "new patients of every class, such as 0.9; several mean that the model is unsure.",
+    )
 
 
 class EvaluationOptions(SegmentationOptions):

@@ -59,6 +59,7 @@ EXAMPLES = {
     "normalise": ("z-score", "--normalise z-score"),
     "spacing_mm": ((5.0, 1.0, 1.0), "--spacing-mm 5.0 --spacing-mm 1.0 --spacing-mm 1.0"),
     "loss": ("focal", "--loss focal"),
+    "members": (5, "--members 5"),
     "calibrate": (False, "--no-calibrate"),
     "sensitivity": (0.95, "--sensitivity 0.95"),
     "specificity": (0.9, "--specificity 0.9"),

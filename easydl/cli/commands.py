@@ -13,7 +13,7 @@ from easydl.cli.options import with_options
 from easydl.cli.weights import Json, weights
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.fileio import write_text
-from easydl.options import LoadOptions, SegmentationOptions
+from easydl.options import LoadOptions, PredictOptions, SegmentationOptions
 from easydl.runs import RunConfig
 
 app = typer.Typer(
@@ -106,7 +106,7 @@ def predict(
         Path | None, typer.Option("--output", "-o", help="predictions.csv, or mask.nii.gz / mask.png.")
     ] = None,
     *,
-    masks: SegmentationOptions,
+    answers: PredictOptions,
     covariate: Covariate = None,
     units: Units = "auto",
     page: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write a page about one case here.")] = None,
@@ -117,11 +117,11 @@ def predict(
 
     _check_paths(model, source)
     if page or open_page:
-        given = {"covariates": _covariates(covariate), "units": units, **masks.model_dump()}
+        given = {"covariates": _covariates(covariate), "units": units, **answers.model_dump()}
         _show_case(model, source, page, open_page, **given)
         return
     prediction = easydl.predict(
-        easydl.load_model(model), source, covariates=_covariates(covariate), units=units, **masks.model_dump()
+        easydl.load_model(model), source, covariates=_covariates(covariate), units=units, **answers.model_dump()
     )
     # What speaks against the answers is read before them.
     for note in getattr(prediction, "notes", ()):

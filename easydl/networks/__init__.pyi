@@ -2,6 +2,8 @@ from .builders import load_network as load_network
 from .classifiers import classifier as classifier
 from .deep_supervision import supervised as supervised
 from .denoisers import image_to_image as image_to_image
+from .ensembles import ensembled as ensembled
+from .ensembles import members_of as members_of
 from .listing import models as models
 from .metadata import Covariate as Covariate
 from .metadata import Head as Head

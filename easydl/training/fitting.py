@@ -25,6 +25,7 @@ from easydl.studies import Study
 from easydl.tasks import Task
 from easydl.training.argument_checks import check_datasets, check_names, check_options, check_parts
 from easydl.training.judging import judged
+from easydl.training.members import check_members, train_members
 from easydl.training.plan import Plan, Settings, described_task
 from easydl.traps import refuse_leakage
 
@@ -51,6 +52,7 @@ def fit(
     normalise: str = "percentile",
     spacing_mm: Sequence[float] | None = None,
     loss: str = "auto",
+    members: int = 1,
     calibrate: bool = True,
     sensitivity: float | None = None,
     specificity: float | None = None,
@@ -117,6 +119,7 @@ def fit(
     check_options(metadata, fine_tune, class_weight)
     aim = Aim(sensitivity, specificity, cost, confidence).check(metadata.decided_by_threshold, metadata.task)
     check_parts(metadata, train, val)
+    members = check_members(metadata, members)
     overrides = refuse_leakage(train, val, override)
     # Before the first step, so that a training that is broken off has left its mark, too.
     metadata = metadata.model_copy(update={"seen": with_training(metadata.learned_from, train, val)})
@@ -129,7 +132,13 @@ def fit(
     settings = Settings(find_preset(name), reason, **chosen)
     # What cannot work is refused before anything is decoded.
     settings.preset.adapted(dimension=metadata.dimension, units=train.units, task=described_task(metadata))
-    plan = _feeder(task)(model, (train, val), metadata, settings, progress).run()
+    feeder, parts = _feeder(task), (train, val)
+    if members == 1:
+        plan = feeder(model, parts, metadata, settings, progress).run()
+    else:
+        plan = train_members(
+            model, members, settings, progress, lambda one, its, own: feeder(one, parts, its, own, progress)
+        )
     if (epoch := _diverged(progress.rows)) is not None:
         sentence = f"The training diverged in epoch {epoch}; the best one before is kept. A lower learning_rate may go further."
         plan = plan.because(sentence)

@@ -14,8 +14,9 @@ from easydl.evaluation.formatting import number
 from easydl.evaluation.tables import table_metrics
 from easydl.evaluation.temperature import Calibration, calibration
 from easydl.evaluation.thresholds import BEST, Aim, chosen
-from easydl.networks import metadata_of, set_temperature
+from easydl.networks import members_of, metadata_of, set_temperature
 from easydl.networks.decision import Threshold
+from easydl.prediction.conformal import conformal_scores
 from easydl.prediction.results import Predictions
 from easydl.prediction.tables import predict_study
 from easydl.studies import Study
@@ -33,11 +34,13 @@ class Judgement:
         thresholds: Of the positive class or the labels, by name.
         warnings: As those of `easydl.evaluate`.
         calibrations: Of the heads, by name; that of a single output is "".
+        conformal: By what sets of classes are made, in the same way.
     """
 
     thresholds: dict[str, Threshold] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     calibrations: dict[str, Calibration] = field(default_factory=dict)
+    conformal: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
     @property
     def sentences(self) -> list[str]:
@@ -48,7 +51,8 @@ class Judgement:
     @property
     def record(self) -> dict[str, Any]:
         """For the record of the training."""
-        return {"calibration": {name: one.facts() for name, one in self.calibrations.items()}}
+        calibrations = {name: one.facts() for name, one in self.calibrations.items()}
+        return {"calibration": calibrations, "conformal": self.conformal}
 
 
 def judged(
@@ -77,7 +81,7 @@ def judged(
     metadata = metadata_of(model).model_copy(update={"thresholds": {}, "training": {}})
     try:
         predictions = predict_study(model, metadata, val)
-        calibrations = calibrated(model, [predictions], seed) if calibrate else {}
+        calibrations = calibrated(model, _by_member(model, val, predictions), seed) if calibrate else {}
         if any(one.temperature != 1 for one in calibrations.values()):
             predictions = predict_study(model, metadata, val)
         thresholds = chosen(predictions, aim=aim, seed=seed)
@@ -86,7 +90,15 @@ def judged(
         # A trained model is not lost because its validation part cannot be tested.
         return Judgement(warnings=[f"It could not be tested: {problem.found}"])
     missed = [f"{name}: {one.reason}." for name, one in thresholds.items() if aim.rate and one.reason]
-    return Judgement(thresholds, [*metrics.warnings, *missed], calibrations)
+    sets = conformal_scores(predictions, seed=seed)
+    return Judgement(thresholds, [*metrics.warnings, *missed], calibrations, sets)
+
+
+def _by_member(model: Any, val: Study, predictions: Predictions) -> list[Predictions]:
+    members = members_of(model)
+    if len(members) == 1:
+        return [predictions]
+    return [predict_study(one, metadata_of(one).model_copy(update={"thresholds": {}}), val) for one in members]
 
 
 def calibrated(model: Any, members: Sequence[Predictions], seed: int) -> dict[str, Calibration]:
