@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from easydl.errors import InputError, ModelError
+from easydl.evaluation.coverage import coverage_note
 from easydl.evaluation.leakage import without_seen
 from easydl.evaluation.reconstruction import reconstruction_metrics
 from easydl.evaluation.results import Metrics
@@ -115,11 +116,19 @@ def _of_table(predictions: Predictions, override: str | None, **bootstrap: int) 
     """The metrics of the images that the model has not seen."""
     frame = predictions.frame
     if COLUMN not in frame.columns:
-        return table_metrics(predictions, **bootstrap)
+        return _with_coverage(table_metrics(predictions, **bootstrap), predictions)
     seen = frame[COLUMN].tolist()
     unseen = without_seen(seen, _units(frame, predictions.patients_known), override)
     notes = [note for note in predictions.notes if note != sentence(seen)]
-    return unseen.said(table_metrics(replace(predictions, frame=frame[unseen.kept], notes=notes), **bootstrap))
+    rest = replace(predictions, frame=frame[unseen.kept], notes=notes)
+    return unseen.said(_with_coverage(table_metrics(rest, **bootstrap), rest))
+
+
+def _with_coverage(metrics: Metrics, predictions: Predictions) -> Metrics:
+    """With a note on what the sets of ``coverage=`` held, where there are any."""
+    if note := coverage_note(predictions):
+        metrics.notes.insert(0, note)
+    return metrics
 
 
 def _masks(model: Any, metadata: Any, test: Any, options: dict[str, bool], **bootstrap: int) -> Metrics:

@@ -119,7 +119,7 @@ def _frozen(norms: list[Any]) -> Iterator[None]:
 def _seeded(dropouts: list[Any]) -> Iterator[None]:
     """The generators of the layers begin anew inside, and are as before afterwards."""
     states = [layer.seed_generator.state for layer in dropouts]
-    before = [np.array(state) for state in states]
+    before = [np.asarray(state).copy() for state in states]
     try:
         for number, state in enumerate(states):
             state.assign(np.array([number, 0], before[number].dtype))
