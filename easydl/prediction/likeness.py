@@ -9,12 +9,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from easydl.images.resampling import stretch
+from easydl.prediction.appearance import Appearance, appearance_of, described
 
 if TYPE_CHECKING:
     from easydl.images import Scan
     from easydl.studies import Study
 
-LOOKED_AT = {2: 50, 3: 12}
+LOOKED_AT = {2: 100, 3: 12}
 """Training images that are described, spread over the study."""
 FEWEST = 5
 """With fewer there is no range to compare with."""
@@ -47,6 +48,7 @@ class Likeness(BaseModel):
         sides: Lowest and highest of each spatial axis, in pixels.
         spacing_mm: The same of the spacing; None where it is not known.
         values: Lowest and highest of each statistic of `VALUES`.
+        appearance: What they look like as a whole; None where they were too few.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -57,12 +59,13 @@ class Likeness(BaseModel):
     sides: tuple[tuple[int, int], ...]
     spacing_mm: tuple[tuple[float, float], ...] | None = None
     values: dict[str, tuple[float, float]]
+    appearance: Appearance | None = None
 
 
 def likeness_of(study: Study) -> Likeness:
     """Describe a study by some of its images."""
     rows = sorted({int(row) for row in np.linspace(0, len(study) - 1, LOOKED_AT[study.dimension])})
-    scans = study.each(lambda row: _described(study.scan(row)), rows)
+    scans = study.each(lambda row: _described(study.scan(row), looks=True), rows)
     spacings = [one["spacing_mm"] for one in scans]
     column = study.frame["modality"] if "modality" in study.frame.columns else ()
     return Likeness(
@@ -72,6 +75,7 @@ def likeness_of(study: Study) -> Likeness:
         sides=_ranges(one["shape"] for one in scans),
         spacing_mm=None if None in spacings else _ranges(spacings),
         values={name: _ranges([(one["values"][name],) for one in scans])[0] for name in VALUES},
+        appearance=appearance_of([one["looks"] for one in scans]),
     )
 
 
@@ -97,6 +101,11 @@ def unlike(training: Any, scan: Scan) -> list[str]:
     if scan.units != known.units:
         units = {"HU": "Hounsfield units", "0-255": "grey values from 0 to 255", "relative": "values without a unit"}
         return [*found, f"It holds {units[scan.units]}; the training images hold {units[known.units]}."]
+    if known.appearance is not None and (times := known.appearance.distance(scan)) > 1:
+        found.append(
+            f"It looks unlike the training images: it is {times:.1f} times as far from them as 97 of 100 of them are from the "
+            f"others (n = {known.appearance.n} images)."
+        )
     return found + [
         f"{VALUES[name].capitalize()} ({_number(value, scan.units)}) lie outside those of the training images "
         f"({_number(low, scan.units)} to {_number(high, scan.units)}, n = {known.n} images)."
@@ -107,7 +116,20 @@ def unlike(training: Any, scan: Scan) -> list[str]:
     ]
 
 
-def _described(scan: Scan) -> dict[str, Any]:
+def unlike_note(found: list[list[str]]) -> list[str]:
+    """How many of some images are unlike the training images; of a single one in what."""
+    strange = [one for one in found if one]
+    if not strange:
+        return []
+    if len(found) == 1:
+        return [f"Not like the training images, so the answer may mean nothing: {' '.join(strange[0])}"]
+    return [
+        f"{len(strange)} of these {len(found)} images are unlike the training images, so their answers may mean nothing: the "
+        "column unlike says in what."
+    ]
+
+
+def _described(scan: Scan, *, looks: bool = False) -> dict[str, Any]:
     pixels = scan.pixels[tuple(slice(None, None, max(1, side // 128)) for side in scan.shape)]
     # Values without a unit are compared after the stretch that the network sees, as fractions.
     pixels = stretch(pixels) / 255 if scan.units == "relative" else pixels
@@ -119,6 +141,7 @@ def _described(scan: Scan) -> dict[str, Any]:
         "shape": scan.shape,
         "spacing_mm": scan.spacing_mm,
         "values": {name: round(float(value), 4) for name, value in values.items()},
+        "looks": described(scan) if looks else None,
     }
 
 

@@ -10,12 +10,13 @@ import pandas as pd
 
 from easydl.errors import InputError
 from easydl.images import Scan
-from easydl.networks.metadata import ModelMetadata
+from easydl.networks.metadata import ModelMetadata, metadata_of
 from easydl.prediction.calling import check_classes, compiled, inputs, with_covariates
 from easydl.prediction.conformal import with_sets
 from easydl.prediction.covariates import case_covariates, covariate_notes, study_covariates
 from easydl.prediction.doubt import Passes, passes_of, spread_columns
-from easydl.prediction.results import Predictions, output_columns
+from easydl.prediction.likeness import unlike, unlike_note
+from easydl.prediction.results import UNLIKE, Predictions, output_columns
 from easydl.prediction.seen import COLUMN, scan_notes, seen_rows, sentence
 from easydl.studies import Study
 from easydl.studies.pixel_facts import counted
@@ -37,6 +38,9 @@ def predict_image(
     passes, meaning = _passes(model, metadata, uncertainty, coverage)
     stack = _stacked([passes(with_covariates(inputs(model, scan), encoded))])
     rows = pd.DataFrame({"image": [scan.source], "patient": [scan.patient or ""]})
+    strange = [unlike(metadata.training, scan.oriented())]
+    if any(strange):
+        rows[UNLIKE] = [" ".join(one) for one in strange]
     notes = [*scan.notes, *covariate_notes(metadata, pd.DataFrame([dict(covariates or {})]))]
     predictions = Predictions(
         _table(rows, stack, metadata),
@@ -45,7 +49,7 @@ def predict_image(
         scan.source,
         metadata.task,
         dict(metadata.heads),
-        [*scan_notes([metadata], scan), *against(metadata), *notes, *meaning],
+        [*scan_notes([metadata], scan), *unlike_note(strange), *against(metadata), *notes, *meaning],
         dict(metadata.thresholds),
     )
     return _with_sets(predictions, metadata, coverage)
@@ -75,7 +79,7 @@ def predict_study(
         check_classes(metadata, study)
     notes: list[tuple[str, ...]] = []
     passes, meaning = _passes(model, metadata, uncertainty, coverage)
-    stack = _outputs(model, study, notes, passes)
+    stack, strange = _outputs(model, study, notes, passes)
     kept = [*study.image_columns, "patient", *(["label"] if labelled and not metadata.heads else [])]
     rows = study.frame[[column for column in kept if column in study.frame.columns]].copy()
     for name in metadata.heads if labelled else ():
@@ -83,6 +87,8 @@ def predict_study(
     seen, unknown = seen_rows([metadata], study)
     if any(seen):
         rows[COLUMN] = seen
+    if any(strange):
+        rows[UNLIKE] = [" ".join(one) for one in strange]
     predictions = Predictions(
         _table(rows, stack, metadata),
         metadata.classes,
@@ -92,6 +98,7 @@ def predict_study(
         dict(metadata.heads),
         [
             *filter(None, [sentence(seen)]),
+            *unlike_note(strange),
             *against(metadata),
             *unknown,
             *counted(notes),
@@ -127,21 +134,27 @@ def _with_sets(predictions: Predictions, metadata: ModelMetadata, coverage: floa
     return predictions if coverage is None else with_sets(predictions, metadata.training.get("conformal"), coverage)
 
 
-def _outputs(model: Any, study: Study, notes: list[tuple[str, ...]], passes: Passes) -> Any:
-    """The outputs of every pass for every row; a dict by head where there are several. Adds the notes of every image."""
+def _outputs(model: Any, study: Study, notes: list[tuple[str, ...]], passes: Passes) -> tuple[Any, list[list[str]]]:
+    """The outputs of every pass for every row (a dict by head where there are several), and in what each is unlike.
 
-    def one(row: int) -> np.ndarray:
+    Adds the notes of every image.
+    """
+    training = metadata_of(model).training
+
+    def one(row: int) -> tuple[np.ndarray, list[str]]:
         scan = study.scan(row)
         notes.append(scan.notes)
-        return inputs(model, scan)
+        return inputs(model, scan), unlike(training, scan)
 
     covariates = study_covariates(model, study)
-    parts = []
+    parts, strange = [], []
     for begin in range(0, len(study), BATCH):
         rows = list(range(begin, min(begin + BATCH, len(study))))
-        batch = np.concatenate(study.each(one, rows))
+        read = study.each(one, rows)
+        batch = np.concatenate([image for image, _ in read])
+        strange += [found for _, found in read]
         parts.append(passes(with_covariates(batch, None if covariates is None else covariates[rows])))
-    return _stacked(parts)
+    return _stacked(parts), strange
 
 
 def _stacked(parts: list[list[Any]]) -> Any:

@@ -16,7 +16,10 @@ from easydl.evaluation.temperature import Calibration, calibration
 from easydl.evaluation.thresholds import BEST, Aim, chosen
 from easydl.networks import members_of, metadata_of, set_temperature
 from easydl.networks.decision import Threshold
+from easydl.prediction.calling import compiled
 from easydl.prediction.conformal import conformal_scores
+from easydl.prediction.grid import working_grid
+from easydl.prediction.image_to_image import error_limit, reconstruct_pixels, reconstruction_error
 from easydl.prediction.results import Predictions
 from easydl.prediction.tables import predict_study
 from easydl.studies import Study
@@ -35,12 +38,14 @@ class Judgement:
         warnings: As those of `easydl.evaluate`.
         calibrations: Of the heads, by name; that of a single output is "".
         conformal: By what sets of classes are made, in the same way.
+        error_limit: Of an image-to-image model: a larger error of reconstruction says that an image is of another kind.
     """
 
     thresholds: dict[str, Threshold] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     calibrations: dict[str, Calibration] = field(default_factory=dict)
     conformal: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    error_limit: float | None = None
 
     @property
     def sentences(self) -> list[str]:
@@ -52,7 +57,8 @@ class Judgement:
     def record(self) -> dict[str, Any]:
         """For the record of the training."""
         calibrations = {name: one.facts() for name, one in self.calibrations.items()}
-        return {"calibration": calibrations, "conformal": self.conformal}
+        found = {"calibration": calibrations, "conformal": self.conformal, "error_limit": self.error_limit}
+        return {name: value for name, value in found.items() if value}
 
 
 def judged(
@@ -75,6 +81,8 @@ def judged(
         calibrate: Whether a temperature is fitted.
     """
     task = Task(metadata_of(model).task)
+    if task.makes_images:
+        return Judgement(error_limit=error_limit(_errors(model, val)))
     if task.per_pixel:
         return Judgement(warnings=_by_epochs(task, rows, val))
     # The metadata hold the thresholds and warnings of an earlier training.
@@ -92,6 +100,17 @@ def judged(
     missed = [f"{name}: {one.reason}." for name, one in thresholds.items() if aim.rate and one.reason]
     sets = conformal_scores(predictions, seed=seed)
     return Judgement(thresholds, [*metrics.warnings, *missed], calibrations, sets)
+
+
+def _errors(model: Any, val: Study) -> list[float]:
+    """How badly each validation image, as it is, comes out of an image-to-image model."""
+    metadata, call, size = metadata_of(model), compiled(model), tuple(model.input_shape[1:-1])
+
+    def pixels(row: int) -> np.ndarray:
+        return working_grid(metadata, val.scan(row))
+
+    images = (pixels(row) for row in range(len(val)))
+    return [reconstruction_error(one, reconstruct_pixels(call, size, metadata, one)) for one in images]
 
 
 def _by_member(model: Any, val: Study, predictions: Predictions) -> list[Predictions]:
