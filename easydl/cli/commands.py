@@ -13,7 +13,7 @@ from easydl.cli.options import with_options
 from easydl.cli.weights import Json, weights
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.fileio import write_text
-from easydl.options import LoadOptions, PredictOptions, SegmentationOptions
+from easydl.options import DecisionOptions, LoadOptions, PredictOptions, SegmentationOptions
 from easydl.runs import RunConfig
 
 app = typer.Typer(
@@ -94,6 +94,31 @@ def evaluate(
     given = {"seed": seed, "override": options.override, **masks.model_dump()}
     metrics = easydl.evaluate(easydl.load_model(model), study, **given)
     text = "\n".join([*metrics.warnings, metrics.table.to_string(index=False), *metrics.notes])
+    _print(metrics.to_dict() if as_json else text, as_json)
+
+
+@app.command()
+@with_options
+def operating_point(
+    model: Model,
+    source: Source,
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The model file to write; the old one stays.")],
+    options: LoadOptions,
+    aim: DecisionOptions,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Choose from which probability on a class is called, on cases the model was not trained on, and write a new model file."""
+    import easydl
+
+    _check_paths(model, source)
+    network = easydl.load_model(model)
+    metrics = easydl.operating_point(
+        network, easydl.load(source, **options.model_dump()), **aim.model_dump(), seed=seed
+    )
+    easydl.save_model(network, output)
+    text = "\n".join([*metrics.warnings, *metrics.notes, metrics.table.to_string(index=False), f"Written: {output}"])
     _print(metrics.to_dict() if as_json else text, as_json)
 
 

@@ -8,6 +8,8 @@ from easydl.errors import InputError, LeakageError
 from easydl.evaluation.results import Metrics
 from easydl.evaluation.tables import table_metrics
 from easydl.evaluation.thresholds import Aim, chosen
+from easydl.option_model import documented
+from easydl.options import DecisionOptions
 
 SAME_IMAGES = "These numbers are of the very images that the threshold was chosen on; those of the test part count."
 CHOSEN_BY = (
@@ -16,6 +18,7 @@ CHOSEN_BY = (
 )
 
 
+@documented(DecisionOptions)
 def operating_point(
     model: Any,
     validation: Any,
@@ -37,11 +40,7 @@ def operating_point(
     Args:
         model: A model of easydl for two classes or for several labels.
         validation: A Study that the model was not trained on, with labels.
-        sensitivity: The sensitivity to guarantee, above 0 and below 1.
-        specificity: The specificity to guarantee, instead.
-        cost: How many false alarms a missed image is worth, instead; the threshold with the lowest cost at the prevalence
-            of the validation part is chosen. Without any of the three it is Youden's, as after `fit`.
-        confidence: Of the guarantee, 0.5 to 1.
+        {options}
         seed: Of the intervals.
         resamples: Number of bootstrap resamples.
 

@@ -52,7 +52,7 @@ def mean_heatmap(
     note = f"The map is the mean of {len(each)} members', and their worst verdict is its verdict."
     return replace(
         first,
-        array=np.mean([one.array for one in each], axis=0, dtype=np.float32),
+        array=np.asarray(np.mean([one.array for one in each], axis=0), np.float32),
         probability=float(np.mean([one.probability for one in each])),
         verdict=_worst(verdicts),
         right=right,

@@ -7,8 +7,10 @@ import pytest
 from made_tasks import discs
 from sklearn.linear_model import LogisticRegression
 from small_models import tiny
+from typer.testing import CliRunner
 
 import easydl
+from easydl.cli import app as cli
 from easydl.errors import InputError, LeakageError
 from easydl.evaluation.temperature import log_loss
 from easydl.networks import metadata_of, set_temperature
@@ -88,6 +90,8 @@ def test_the_operating_point_is_written_into_the_model_and_every_answer_follows(
     model = tiny(train)
     easydl.fit(model, train, val, augment="none", verbose=False)
     assert metadata_of(model).thresholds["yes"].rule in ("by Youden's index", "")
+    val_table = tmp_path / "val.csv"
+    val.frame.assign(outcome=val.frame["label"])[["image", "patient", "outcome"]].to_csv(val_table, index=False)
     found = easydl.operating_point(model, val, sensitivity=0.9, confidence=0.95, resamples=200)
     threshold = metadata_of(model).thresholds["yes"]
     assert f"yes: {threshold.text}." == found.notes[0] and "0.9 with 95% confidence" in threshold.text
@@ -97,6 +101,20 @@ def test_the_operating_point_is_written_into_the_model_and_every_answer_follows(
     again = easydl.load_model(easydl.save_model(model, tmp_path / "m.keras"))
     answers = easydl.predict(again, test).frame
     np.testing.assert_array_equal(answers["prediction"] == "yes", answers["p(yes)"] >= threshold.value)
+    words = [
+        "operating-point",
+        str(tmp_path / "m.keras"),
+        str(val_table),
+        "--root",
+        "/",
+        "--label",
+        "outcome",
+        "--cost",
+        "5",
+    ]
+    result = CliRunner().invoke(cli, [*words, "-o", str(tmp_path / "new.keras")])
+    assert result.exit_code == 0 and "a missed image counting as 5 false alarms" in result.output, result.output
+    assert "5 false alarms" in metadata_of(easydl.load_model(tmp_path / "new.keras")).thresholds["yes"].text
     row = easydl.evaluate(again, test, resamples=200).table.set_index("name").loc["sensitivity"]
     assert threshold.text in row["note"]
 
