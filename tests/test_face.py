@@ -14,7 +14,7 @@ import easydl
 ROOT = Path(__file__).parents[1]
 FACE = [
     "EasyDLError", "RESEARCH_USE", "audit", "cascade", "classifier", "deidentify", "evaluate", "fit", "inspect", "load",
-    "load_model", "models", "predict",
+    "load_model", "models", "operating_point", "predict", "refer",
     "preset", "presets", "read", "report", "saliency", "save_model", "segmenter", "simulate", "image_to_image", "unet",
     "unet3d",
 ]  # fmt: skip
