@@ -10,10 +10,10 @@ from easydl.errors import ModelError
 from easydl.networks import attach, ensembled, members_of, metadata_of
 from easydl.networks.metadata import ModelMetadata
 from easydl.tasks import Task
-from easydl.training.callbacks import Progress
 from easydl.training.plan import Plan, Settings
 
 if TYPE_CHECKING:
+    from easydl.training.callbacks import Progress
     from easydl.training.feeder import Feeder
 
 LAST_LAYERS = ("logits",)

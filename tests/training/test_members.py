@@ -121,9 +121,9 @@ def test_members_of_a_pretrained_model_share_its_backbone_to_begin_with(parts, s
 @pytest.mark.slow
 def test_a_member_that_was_trained_is_not_trained_again(parts, tmp_path, monkeypatch):
     train, val, _ = parts
-    from easydl.training import members
+    from easydl.training.callbacks import Progress
 
-    begun, real = [], members.Progress.begin_member
+    begun, real = [], Progress.begin_member
 
     def interrupted(self, number, of):
         real(self, number, of)
