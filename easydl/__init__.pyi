@@ -19,6 +19,8 @@ from .errors import EasyDLError as EasyDLError
 
 # results
 from .evaluation import evaluate as evaluate
+from .evaluation import operating_point as operating_point
+from .evaluation import refer as refer
 from .explanation import saliency as saliency
 from .images import read as read
 

@@ -249,7 +249,39 @@ class BuilderOptions(ModelOptions):
     )
 
 
-class FitOptions(Options):
+class DecisionOptions(Options):
+    """What the threshold of a class is chosen for: keyword arguments of `easydl.operating_point` and `easydl.fit`."""
+
+    sensitivity: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        title="Sensitivity to guarantee",
+        description="The sensitivity that the threshold of the second of two classes, or of every label, is to guarantee, "
+        "such as 0.95. Not given, nor one of the next two, the threshold has the largest sensitivity plus specificity on "
+        "the validation part (Youden's index).",
+    )
+    specificity: float | None = Field(
+        None, gt=0, lt=1, title="Specificity to guarantee", description="The same for the specificity."
+    )
+    cost: float | None = Field(
+        None,
+        gt=0,
+        le=10_000,
+        title="Cost of a missed image",
+        description="How many false alarms a missed image is worth: the threshold with the lowest total cost on the "
+        "validation part is chosen, which holds at its prevalence.",
+    )
+    confidence: float = Field(
+        0.9,
+        ge=0.5,
+        lt=1,
+        title="Confidence of the guarantee",
+        description="How sure the guaranteed sensitivity or specificity is to be.",
+    )
+
+
+class FitOptions(DecisionOptions):
     """How a model is trained: the keyword arguments of `easydl.fit`."""
 
     augment: str = Field(
@@ -294,6 +326,19 @@ class FitOptions(Options):
         description='``"auto"``, or a name of the task in `easydl.training.loss_names.LOSSES`: for segmentation models '
         '``"tversky"``, ``"boundary"``..., for others ``"focal"`` for classes and labels, ``"absolute_error"`` for values...',
     )
+    members: int = Field(
+        1,
+        ge=1,
+        le=20,
+        description="How many networks are trained, from as many seeds; the model becomes the average of their answers, and "
+        "predictions say how far they disagree.",
+    )
+    calibrate: bool = Field(
+        True,
+        title="Calibrate the probabilities",
+        description="Divide the logits by a temperature that is fitted on the validation part, where this lowers the "
+        "log-loss; from 30 validation patients on. Not for values and masks.",
+    )
     seed: int = Field(
         0,
         ge=0,
@@ -335,6 +380,25 @@ class GroupOptions(Options):
         examples=["0.02", "nodule=0.02"],
         description="How common the positive class is where the model is to be used, above 0 and below 1; of several "
         "classes or labels by name. PPV and NPV are then given for it.",
+    )
+
+
+class PredictOptions(SegmentationOptions):
+    """How a model is applied: keyword arguments of `easydl.predict`."""
+
+    uncertainty: Literal["mc_dropout", "augmentation"] | None = Field(
+        None,
+        description='Several answers to each image, for the column ``spread``: ``"mc_dropout"`` (20 passes with dropout '
+        'on) or ``"augmentation"`` (the mirror images that the model was trained with). An ensemble has the spread of its '
+        "members without it.",
+    )
+    coverage: float | None = Field(
+        None,
+        ge=0.5,
+        lt=1,
+        title="Coverage of the sets",
+        description="For the column ``set``: the classes of which the right one is among them for so large a fraction of "
+        "new patients of every class, such as 0.9; several mean that the model is unsure.",
     )
 
 

@@ -16,8 +16,10 @@ from easydl.errors import RESEARCH_USE, InputError
 from easydl.fileio import write_text
 from easydl.options import (
     CasesOptions,
+    DecisionOptions,
     GroupOptions,
     LoadOptions,
+    PredictOptions,
     ReportOptions,
     SegmentationOptions,
     SimulationOptions,
@@ -136,6 +138,31 @@ def accept(
 
 @app.command()
 @with_options
+def operating_point(
+    model: Model,
+    source: Source,
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The model file to write; the old one stays.")],
+    options: LoadOptions,
+    aim: DecisionOptions,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Choose from which probability on a class is called, on cases the model was not trained on, and write a new model file."""
+    import easydl
+
+    _check_paths(model, source)
+    network = easydl.load_model(model)
+    metrics = easydl.operating_point(
+        network, easydl.load(source, **options.model_dump()), **aim.model_dump(), seed=seed
+    )
+    easydl.save_model(network, output)
+    text = "\n".join([*metrics.warnings, *metrics.notes, metrics.table.to_string(index=False), f"Written: {output}"])
+    _print(metrics.to_dict() if as_json else text, as_json)
+
+
+@app.command()
+@with_options
 def predict(
     model: Model,
     source: Annotated[str, typer.Argument(help="An image, a volume, a folder or a table.")],
@@ -143,7 +170,7 @@ def predict(
         Path | None, typer.Option("--output", "-o", help="predictions.csv, or mask.nii.gz / mask.png.")
     ] = None,
     *,
-    masks: SegmentationOptions,
+    answers: PredictOptions,
     covariate: Covariate = None,
     units: Units = "auto",
     page: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write a page about one case here.")] = None,
@@ -154,11 +181,11 @@ def predict(
 
     _check_paths(model, source)
     if page or open_page:
-        given = {"covariates": _covariates(covariate), "units": units, **masks.model_dump()}
+        given = {"covariates": _covariates(covariate), "units": units, **answers.model_dump()}
         _show_case(model, source, page, open_page, **given)
         return
     prediction = easydl.predict(
-        easydl.load_model(model), source, covariates=_covariates(covariate), units=units, **masks.model_dump()
+        easydl.load_model(model), source, covariates=_covariates(covariate), units=units, **answers.model_dump()
     )
     # What speaks against the answers is read before them.
     for note in getattr(prediction, "notes", ()):

@@ -9,6 +9,7 @@ from typing import Any
 
 from easydl.errors import InputError, ModelError
 from easydl.evaluation.by_case import by_case
+from easydl.evaluation.coverage import coverage_note
 from easydl.evaluation.leakage import without_seen
 from easydl.evaluation.looking import looked
 from easydl.evaluation.reconstruction import reconstruction_metrics
@@ -158,13 +159,16 @@ def _of_table(
 
 
 def _looked(predictions: Predictions, **options: Any) -> Metrics:
-    """The metrics of a table of predictions, counted as a look at its images."""
-    return looked(
+    """The metrics of a table of predictions, counted as a look at its images; with what its sets of classes held."""
+    metrics = looked(
         predictions.frame,
         predictions.provenance,
         partial(table_metrics, predictions, **options),
         patients_known=predictions.patients_known,
     )
+    if note := coverage_note(predictions):
+        metrics.notes.insert(0, note)
+    return metrics
 
 
 def _same_rows(test: Any, frame: Any) -> Any:

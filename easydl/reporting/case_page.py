@@ -38,7 +38,7 @@ def case_page(
     covariates: Mapping[str, Any] | None = None,
     units: str = "auto",
     seed: int = 0,
-    **masks: bool,
+    **options: Any,
 ) -> Path:
     """Put one image, volume or series to a model and write what came of it: ``case.html``, ``case.json``, figures.
 
@@ -53,7 +53,7 @@ def case_page(
         covariates: As for `easydl.predict`.
         units: As for `easydl.predict`.
         seed: Of the verdict on the heatmap.
-        **masks: Options for masks, as for `easydl.predict`.
+        **options: Further ones of `easydl.predict`.
 
     Returns:
         The path of ``case.html``.
@@ -84,7 +84,7 @@ def case_page(
     reference = None if isinstance(case, Scan) else _reference(case)
     task = Task(metadata.task)
     given: Any = scan if isinstance(case, Scan) or task.per_pixel else case
-    result = predict(model, given, covariates=covariates, units=units, **masks)
+    result = predict(model, given, covariates=covariates, units=units, **options)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     shown = _of_pixels(result, folder) if task.per_pixel else _of_the_image(result, metadata)
