@@ -79,18 +79,18 @@ class Kernel:
         self.open.append(pid)
         return pid << 2
 
-    def GetProcessTimes(self, handle, created, ended, kernel, user) -> int:  # noqa: N802
+    def GetProcessTimes(self, handle, created, ended, kernel, user) -> int:
         start = self.programs[handle.value >> 2][0]
         if start:
             for place, value in ((created, start), (ended, 1), (kernel, 2), (user, 3)):
                 ctypes.cast(place, ctypes.POINTER(ctypes.c_uint64))[0] = value
         return int(bool(start))
 
-    def GetExitCodeProcess(self, handle, code) -> int:  # noqa: N802
+    def GetExitCodeProcess(self, handle, code) -> int:
         ctypes.cast(code, ctypes.POINTER(ctypes.c_uint32))[0] = self.programs[handle.value >> 2][1]
         return 1
 
-    def CloseHandle(self, handle) -> int:  # noqa: N802
+    def CloseHandle(self, handle) -> int:
         self.open.remove(handle.value >> 2)
         return 1
 
