@@ -233,7 +233,7 @@ def test_a_table_names_the_row_of_an_odd_element_or_a_pipe(tmp_path):
         easydl.load(tmp_path / "pipe.csv")
 
 
-@pytest.mark.parametrize("levels", [1500, 101])
+@pytest.mark.parametrize("levels", [300, 101])
 def test_folders_in_one_another_without_end_are_refused(tmp_path, levels):
     top = tmp_path / "in"
     top.mkdir()

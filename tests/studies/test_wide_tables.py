@@ -28,7 +28,7 @@ def test_a_table_of_very_many_columns_is_refused_before_it_is_parsed(tmp_path, m
     names = ["image", "label", *(f"c{k}" for k in range(19_999))]
     (tmp_path / "t.csv").write_text(f"{','.join(names)}\n" + ",".join(["a.png", "x"] + ["0"] * 19_999) + "\n")
     monkeypatch.setattr(pd, "read_csv", lambda *args, **options: pytest.fail("it was parsed"))
-    with pytest.raises(InputError, match="t.csv has 20,001 columns") as caught:
+    with pytest.raises(InputError, match="has 20,001 columns") as caught:
         read_table(tmp_path / "t.csv")
     assert "at most 20,000" in caught.value.expected
 
