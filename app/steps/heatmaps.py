@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import streamlit as st
-from shared import VERDICTS, choose_run, heading, needs, onward, plain, show_verdict
+from shared import VERDICTS, choose_run, heading, needs, onward, plain, show_figure, show_verdict
 
 from easydl.workspace.tables import by_error, is_right
 
@@ -52,9 +52,7 @@ for number, entry in enumerate(heatmaps[:shown], start=1):
         about.markdown(" &nbsp;&nbsp; ".join(facts))
         if verdict:
             show_verdict(verdict.get("level", ""), mark)
-        st.image(
-            str(entry["path"]), width="stretch", alt=f"Image {number}: the original next to the overlay of the heatmap"
-        )
+        show_figure(entry["path"], f"Image {number}: the original next to the overlay of the heatmap")
         if verdict:
             st.markdown(plain(verdict.get("sentence", "")))
         for note in entry.get("notes") or ():
