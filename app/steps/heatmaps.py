@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 from shared import VERDICTS, choose_run, heading, needs, onward, plain, show_figure, show_verdict
 
+from easydl.reporting.names import shown as shown_name
 from easydl.workspace.tables import by_error, is_right
 
 AT_ONCE = 6
@@ -36,7 +37,7 @@ for number, entry in enumerate(heatmaps[:shown], start=1):
     verdict = entry.get("verdict") or {}
     with st.container(border=True):
         about, mark = st.columns([5, 1], vertical_alignment="center")
-        facts = [f"**Image {number}**", plain(entry.get("image", ""))]
+        facts = [f"**{plain(shown_name(entry.get('image'), f'test image {number}').capitalize())}**"]
         if entry.get("label"):
             facts.append(f"reference: {plain(entry['label'])}")
         if is_right(entry) is not None:

@@ -7,6 +7,7 @@ import streamlit as st
 from shared import choose_run, heading, needs, onward, plain, show_curves, show_issues, show_table
 
 from easydl.evaluation.formatting import interval_text, number
+from easydl.reporting.text import many
 from easydl.workspace.screen import on_page
 from easydl.workspace.tables import wrong
 
@@ -25,6 +26,12 @@ else:
     for sentence in run.warnings:
         st.warning(f"**{plain(sentence)}**", icon=":material/warning:")
     st.subheader(plain(metrics.headline), anchor=False)
+    warned = sum(issue["severity"] in ("BLOCK", "WARN") for issue in run.issues)
+    if warned:
+        st.markdown(
+            f":material/warning: The check of the data gave {many(warned, 'warning')}, below on this page. A number is worth "
+            "no more than the data it comes from."
+        )
     for note in metrics.notes:
         st.markdown(f":material/info: {plain(note)}")
     table = pd.DataFrame(

@@ -227,7 +227,8 @@ class RunRecord:
         """Its model and when it began."""
         started = progress.moment(self.status["started"])
         time = f"{started.astimezone():%d %b %H:%M}" if started else self.id
-        return f"{self.config.get('model', 'model')}, {time}"
+        name = self.config.get("model", "model")
+        return f"{self._built()[1] if name == 'auto' else name}, {time}"
 
     @property
     def title(self) -> str:
