@@ -228,7 +228,8 @@ class RunRecord:
         started = progress.moment(self.status["started"])
         time = f"{started.astimezone():%d %b %H:%M}" if started else self.id
         name = self.config.get("model", "model")
-        return f"{self._built()[1] if name == 'auto' else name}, {time}"
+        chosen = name == "auto" and (self.folder / "model.keras").is_file()
+        return f"{self._built()[1] if chosen else name}, {time}"
 
     @property
     def title(self) -> str:
