@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pandas as pd
@@ -205,6 +206,13 @@ def show_verdict(level: str, place: Any = st) -> None:
     """The verdict on a heatmap as a badge."""
     name, colour, icon = VERDICTS.get(level, ("Not tested", "gray", "help"))
     place.badge(name, color=colour, icon=f":material/{icon}:")
+
+
+def show_figure(path: Path, about: str) -> None:
+    """A figure of the run folder without the text at its foot, which the page says itself."""
+    from easydl.reporting.figures import without_text_below
+
+    st.image(without_text_below(path.read_bytes()), width="stretch", alt=about)
 
 
 def show_issues(issues: list[dict[str, Any]], leave_out: Callable[[list[str]], None] | None = None) -> None:

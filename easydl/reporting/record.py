@@ -259,7 +259,9 @@ class RunRecord:
         """Its model and when it began."""
         started = progress.moment(self.status["started"])
         time = f"{started.astimezone():%d %b %H:%M}" if started else self.id
-        return f"{self.config.get('model', 'model')}, {time}"
+        name = self.config.get("model", "model")
+        chosen = name == "auto" and (self.folder / "model.keras").is_file()
+        return f"{self._built()[1] if chosen else name}, {time}"
 
     @property
     def title(self) -> str:

@@ -143,7 +143,8 @@ class _Pipeline:
         self.step("loading", f"Reading {config.name or config.source}")
         study = self._load()
         self.progress(repr(study).strip("<>"))
-        self.step("splitting", "Splitting by patient")
+        by = "by patient" if study.patients_known else "by image: patients are not known"
+        self.step("splitting", f"Splitting {by}")
         train, val, test = study.split(**config.arguments(SplitOptions))
         study = train.parent  # with the column split
         self._write_split(study, (train, val, test))
