@@ -25,7 +25,7 @@ from easydl import option_text
 from easydl.errors import EasyDLError
 from easydl.launch import UPLOAD_MB
 from easydl.option_text import help_text
-from easydl.options import SimulationOptions
+from easydl.options_of_planning import SimulationOptions
 from easydl.simulation import SEALED, TRAPS
 from easydl.studies import Study
 from easydl.tasks import Task

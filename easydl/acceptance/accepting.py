@@ -15,7 +15,7 @@ from easydl.errors import InputError
 from easydl.evaluation import Metrics, evaluate
 from easydl.evaluation.intervals import PatientBootstrap, mean_interval
 from easydl.option_model import documented
-from easydl.options import AcceptOptions
+from easydl.options_of_use import AcceptOptions
 from easydl.tasks import Task
 
 NO_PROFILE = (

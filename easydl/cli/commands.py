@@ -14,16 +14,9 @@ from easydl.cli.options import with_options
 from easydl.cli.weights import Json, weights
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.fileio import write_text
-from easydl.options import (
-    CasesOptions,
-    DecisionOptions,
-    GroupOptions,
-    LoadOptions,
-    PredictOptions,
-    ReportOptions,
-    SegmentationOptions,
-    SimulationOptions,
-)
+from easydl.options import DecisionOptions, LoadOptions
+from easydl.options_of_planning import SimulationOptions
+from easydl.options_of_use import CasesOptions, GroupOptions, PredictOptions, ReportOptions, SegmentationOptions
 from easydl.runs import RunConfig
 
 app = typer.Typer(

@@ -19,7 +19,7 @@ from easydl.comparison.results import Comparison
 from easydl.errors import InputError, ModelError
 from easydl.evaluation.leakage import without_seen
 from easydl.option_model import documented
-from easydl.options import CompareOptions
+from easydl.options_of_planning import CompareOptions
 from easydl.prediction.results import Predictions
 from easydl.prediction.seen import COLUMN
 from easydl.tasks import Task

@@ -23,7 +23,7 @@ from easydl.evaluation.formatting import interval_text, number
 from easydl.evaluation.level import level
 from easydl.fileio import write_text
 from easydl.option_model import documented
-from easydl.options import CurveOptions
+from easydl.options_of_planning import CurveOptions
 from easydl.prediction.results import Predictions
 from easydl.tasks import Task
 

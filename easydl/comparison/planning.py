@@ -14,7 +14,7 @@ from easydl.errors import RESEARCH_USE, InputError
 from easydl.evaluation.intervals import wilson
 from easydl.evaluation.level import level
 from easydl.option_model import documented
-from easydl.options import PlanOptions
+from easydl.options_of_planning import PlanOptions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,7 +18,7 @@ from easydl.evaluation.segmentation import segmentation_metrics
 from easydl.evaluation.subgroups import columns_of
 from easydl.evaluation.tables import table_metrics
 from easydl.option_model import documented
-from easydl.options import EvaluationOptions
+from easydl.options_of_use import EvaluationOptions
 from easydl.prediction.grid import scale_notes
 from easydl.prediction.image_to_image import corruption_of
 from easydl.prediction.results import Predictions

@@ -15,7 +15,7 @@ from easydl.images import Scan, read
 from easydl.images.values import UNKNOWN_UNITS, in_hounsfield
 from easydl.networks.metadata import ModelMetadata
 from easydl.option_model import documented
-from easydl.options import PredictOptions
+from easydl.options_of_use import PredictOptions
 from easydl.prediction.calling import check_dimension, compiled
 from easydl.prediction.cascades import check_paths, open_model, predict_mask
 from easydl.prediction.covariates import case_covariates

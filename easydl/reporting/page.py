@@ -16,7 +16,7 @@ from easydl.evaluation import Metrics
 from easydl.evaluation.formatting import interval_text, number
 from easydl.fileio import write_text
 from easydl.option_model import documented
-from easydl.options import ReportOptions
+from easydl.options_of_use import ReportOptions
 from easydl.reporting import figures, reproduce, text
 from easydl.reporting.checklist import write_checklist
 from easydl.reporting.names import shown

@@ -24,7 +24,8 @@ from easydl.fileio import (
     write_status,
     write_text,
 )
-from easydl.options import FitOptions, GroupOptions, LoadOptions, ModelOptions, SplitOptions
+from easydl.options import FitOptions, LoadOptions, ModelOptions, SplitOptions
+from easydl.options_of_use import GroupOptions
 from easydl.reporting.names import Names
 from easydl.reporting.record import PARTS
 from easydl.runs.cases import cases_to_show

@@ -12,7 +12,7 @@ import numpy as np
 
 from easydl.errors import InputError, unknown_name
 from easydl.option_model import documented
-from easydl.options import SimulationOptions
+from easydl.options_of_planning import SimulationOptions
 from easydl.simulation import cohort, files
 from easydl.simulation.cohort import Acquisition
 from easydl.simulation.imaging import make_image

@@ -6,7 +6,7 @@ import pytest
 from pages import assert_calm, field, press, text
 
 from easydl import simulation
-from easydl.options import SimulationOptions
+from easydl.options_of_planning import SimulationOptions
 from easydl.simulation import KINDS, SEALED, TRAPS, unseal
 
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from easydl import cli
 from easydl.errors import InputError
-from easydl.options import SimulationOptions
+from easydl.options_of_planning import SimulationOptions
 from easydl.simulation import TRAPS, simulate, unseal
 from easydl.simulation.seal import SEAL_FILE, hidden_trap
 
