@@ -1,6 +1,6 @@
 """How often the 95% intervals hold the truth, in simulated cohorts of patients with several images each.
 
-usage: python benchmarks/coverage.py [COHORTS]
+usage: python benchmarks/coverage.py [COHORTS [WORD]]: with a word only the settings whose name begins with it.
 
 Beside each stands what an interval by image, as most software computes it, would have held. Coverage is given with its
 own 95% interval (Wilson). The figures are kept in ``results/coverage.json``.
@@ -8,6 +8,7 @@ own 95% interval (Wilson). The figures are kept in ``results/coverage.json``.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,7 +25,7 @@ from easydl.evaluation.intervals import (
     blended,
     bounded_mean_interval,
     logit_limits,
-    mean_interval,
+    positive_mean_interval,
     proportion_interval,
     wilson,
 )
@@ -79,7 +80,8 @@ def distance(patients: int) -> Callable[[int], Held]:
             lambda w: (w @ _in_order(sums, bootstrap))[:, :1] / (w @ _in_order(sums, bootstrap))[:, 1:]
         )
         half = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
-        return mean_interval(drawn[:, 0], patients), bool(abs(values.mean() - truth) <= half), truth
+        interval = positive_mean_interval(float(values.mean()), drawn[:, 0], patients)
+        return interval, bool(abs(values.mean() - truth) <= half), truth
 
     return one
 
@@ -178,11 +180,17 @@ def coverage(one: Callable[[int], Held], cohorts: int) -> dict[str, Any]:
 
 def main() -> None:
     """Simulate all settings."""
-    from common import write
+    from common import RESULTS, write
 
     cohorts = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    found = {}
+    word = sys.argv[2] if len(sys.argv) > 2 else ""
+    kept = json.loads((RESULTS / "coverage.json").read_text("utf-8")) if word else {"cohorts": cohorts, "settings": {}}
+    if kept["cohorts"] != cohorts:
+        raise SystemExit(f"The kept figures are of {kept['cohorts']} cohorts.")
+    found = {name: kept["settings"].get(name) for name, _ in settings()}
     for name, one in settings():
+        if not name.startswith(word):
+            continue
         found[name] = coverage(one, cohorts)
         print(name, found[name], flush=True)
     write("coverage", {"cohorts": cohorts, "settings": found})

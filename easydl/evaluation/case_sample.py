@@ -10,6 +10,7 @@ from easydl.evaluation.intervals import (
     bounded_mean_interval,
     mean_interval,
     not_computable,
+    positive_mean_interval,
     proportion_interval,
 )
 from easydl.evaluation.level import level
@@ -29,10 +30,12 @@ class CaseSample:
         self.bootstrap = resampling.bootstrap(units, content=frame.drop(columns="case").select_dtypes("number"))
         self.images, self.patients = int(frame["case"].nunique()), len(self.bootstrap.names)
 
-    def mean(self, rows: pd.DataFrame, column: str, note: str = "", *, bounded: bool = False) -> Estimate:
+    def mean(
+        self, rows: pd.DataFrame, column: str, note: str = "", *, bounded: bool = False, positive: bool = False
+    ) -> Estimate:
         """The mean of a column over some rows where it is defined; with several classes the mean of their means.
 
-        ``bounded`` where the numbers lie between 0 and 1.
+        ``bounded`` where the numbers lie between 0 and 1, ``positive`` where they are distances.
         """
         rows = rows[rows[column].notna()]
         n, images = rows[UNIT].nunique(), rows["case"].nunique()
@@ -58,6 +61,8 @@ class CaseSample:
         if bounded:
             parted = sums[:, ::2][:, measured], sums[:, 1::2][:, measured]
             interval = bounded_mean_interval(*parted, seed=self.resampling.seed, resamples=self.resampling.resamples)
+        elif positive:
+            interval = positive_mean_interval(value, self.bootstrap.run(statistic)[:, 0], n)
         else:
             interval = mean_interval(self.bootstrap.run(statistic)[:, 0], n)
         return Estimate(value, interval, n, images, note)

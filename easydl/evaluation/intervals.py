@@ -1,13 +1,14 @@
 """95% intervals that respect patients: images of one patient stay together when the test set is resampled.
 
-It knows nothing of tables, files or figures. Four shapes of number, four intervals, chosen because
+It knows nothing of tables, files or figures. Five shapes of number, five intervals, chosen because
 simulation (5 to 80 patients, one to six images each) keeps their coverage near 95% where the plain
 percentile interval drops to 75-90%, and because they stay honest at 0 and 100%, where the plain bootstrap
 collapses to no width (``benchmarks/coverage.py`` measures it):
 
 - means between 0 and 1 (Dice, IoU): the Bayesian bootstrap with a fifth of a patient at 0 and at 1, for failures
   that a small test happens not to hold;
-- means of any unit (distances, volumes): bootstrap percentiles, widened for few patients (Hesterberg 2015);
+- means of numbers above 0 with a long tail (distances, absolute errors): the bootstrap error on the logarithmic scale;
+- means of any sign (volume error, bias): bootstrap percentiles, widened for few patients (Hesterberg 2015);
 - AUC and other averages between 0 and 1: the standard error on the logit scale; Newcombe's interval when
   it is zero;
 - proportions: Wilson, with the effective number of independent cases taken from the bootstrap.
@@ -227,6 +228,28 @@ def mean_interval(resampled: np.ndarray, patients: int) -> Interval:
     low, high = np.quantile(values, [tail, 1 - tail])
     collapsed = "; no width: every resample gives the same value" if low == high else ""
     return Interval(float(low), float(high), f"patient-level bootstrap{collapsed}")
+
+
+def positive_mean_interval(value: float, resampled: np.ndarray, patients: int) -> Interval:
+    """The interval of a mean of numbers above 0 with a long tail (distances, absolute errors): symmetric as a ratio.
+
+    Args:
+        value: The mean, 0 or more.
+        resampled: Its values in the bootstrap resamples.
+        patients: Number of patients behind it.
+
+    Returns:
+        The bootstrap error on the logarithmic scale with Student's t; percentiles where the mean is 0.
+
+    References:
+        Zhou XH, Gao S. Confidence intervals for the log-normal mean. Stat Med 1997;16:783-790.
+    """
+    plain = mean_interval(resampled, patients)
+    if not plain.computable or not value > 0 or plain.low == plain.high:
+        return plain
+    error = _spread(resampled) * np.sqrt(patients / (patients - 1)) / value
+    factor = float(np.exp(t.ppf((1 + LEVEL) / 2, patients - 1) * error))
+    return Interval(value / factor, value * factor, "patient-level bootstrap, logarithmic scale")
 
 
 def newcombe_variance(area: float, positives: int, negatives: int) -> float:

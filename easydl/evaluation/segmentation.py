@@ -25,6 +25,8 @@ MANY = 3
 """Objects in a case, on the average, from which on they are also matched and counted."""
 BOUNDED = ("dice", "iou", "surface_dice")
 """Columns of cases with numbers between 0 and 1."""
+POSITIVE = ("hd95", "assd", "size", "distance", "false_positive_volume")
+"""Columns of cases with numbers of 0 or more and a long tail."""
 
 
 def segmentation_metrics(
@@ -153,7 +155,9 @@ def _summary(sample: CaseSample, classes: tuple[str, ...]) -> Metrics:
 def _mean(
     name: str, rows: pd.DataFrame, column: str, unit: str = "", note: str = "", *, more: bool = False
 ) -> Metric[CaseSample]:
-    measure = partial(CaseSample.mean, rows=rows, column=column, note=note, bounded=column in BOUNDED)
+    measure = partial(
+        CaseSample.mean, rows=rows, column=column, note=note, bounded=column in BOUNDED, positive=column in POSITIVE
+    )
     return Metric(name, measure, unit, more)
 
 
