@@ -248,7 +248,7 @@ def positive_mean_interval(value: float, resampled: np.ndarray, patients: int) -
     if not plain.computable or not value > 0 or plain.low == plain.high:
         return plain
     error = _spread(resampled) * np.sqrt(patients / (patients - 1)) / value
-    factor = float(np.exp(t.ppf((1 + LEVEL) / 2, patients - 1) * error))
+    factor = float(np.exp(t.ppf((1 + level()) / 2, patients - 1) * error))
     return Interval(value / factor, value * factor, "patient-level bootstrap, logarithmic scale")
 
 
