@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from easydl.errors import ModelError
 from easydl.training.averaging import Averaged
@@ -131,8 +132,10 @@ def run_stage(stage: Stage, objective: Objective, data: Data, progress: Progress
         # Last, so that the epoch is in the history it saves, and the weights are those that training goes on from.
         callbacks.append(Checkpoint(progress, early, key, state, averaged))
     epochs = first if state is not None and state.ended else stage.epochs
+    feed = objective.adapt(data.feed(first_epoch=first))
+    _build_state(model, feed)
     done = model.fit(
-        objective.adapt(data.feed(first_epoch=first)),
+        feed,
         validation_data=objective.adapt(data.validation),
         epochs=epochs,
         initial_epoch=first,
@@ -147,6 +150,27 @@ def run_stage(stage: Stage, objective: Objective, data: Data, progress: Progress
         if folder is not None:
             (folder / NAME).unlink(missing_ok=True)
         raise
+
+
+def _build_state(model: keras.Model, feed: tf.data.Dataset) -> None:
+    """Make the variables of optimizer, loss and metrics. Keras makes them in the first step, and then traces it again."""
+    _, targets, weights = tf.nest.map_structure(
+        lambda spec: None if spec is None else tf.ones([side or 1 for side in spec.shape], spec.dtype),
+        keras.utils.unpack_x_y_sample_weight(feed.element_spec),
+    )
+
+    def answer(output: Any, target: tf.Tensor) -> tf.Tensor:
+        sides = [known or side for known, side in zip(output.shape, target.shape, strict=False)]
+        return tf.fill([*sides[:-1], output.shape[-1]], 0.5)
+
+    if isinstance(model.output, dict):
+        answers = {name: answer(output, targets[name]) for name, output in model.output.items()}
+    else:
+        answers = answer(model.output, targets)
+    model.compute_loss(None, targets, answers, weights, training=False)
+    model.compute_metrics(None, targets, answers, weights)
+    model.reset_metrics()
+    model.optimizer.build(model.trainable_variables)
 
 
 def _check_finite(model: keras.Model, stage: Stage, epoch: int, rows: Sequence[dict[str, Any]]) -> None:
@@ -168,6 +192,4 @@ def _begin_with(early: keras.callbacks.EarlyStopping, best: float | None) -> Non
 
 def jit() -> bool | str:
     """XLA only where there is a GPU: on a CPU it makes a step 2-9 times slower."""
-    import tensorflow as tf
-
     return "auto" if tf.config.list_physical_devices("GPU") else False

@@ -41,6 +41,19 @@ def built(study, **options):
     return easydl.classifier("tiny", study, size=32, **options)
 
 
+@pytest.fixture
+def traced(monkeypatch):
+    """The names of the networks whose training step Keras traced."""
+    names, step = [], keras.Model.train_step
+
+    def counted(model, data):
+        names.append(model.name)
+        return step(model, data)
+
+    monkeypatch.setattr(keras.Model, "train_step", counted)
+    return names
+
+
 def learnt(task, metrics):
     value = metrics.table.set_index("name")["value"]
     if task == "multilabel":
@@ -54,11 +67,12 @@ def learnt(task, metrics):
 
 @pytest.mark.parametrize("task", list(LOAD))
 @pytest.mark.parametrize("epochs", [1, pytest.param(25, marks=pytest.mark.everything)])
-def test_a_small_network_learns_every_task(table, task, epochs, tmp_path):
+def test_a_small_network_learns_every_task(table, task, epochs, tmp_path, traced):
     study = loaded(table, task)
     train, val, test = study.split(seed=1)
     model = built(study)
     history = easydl.fit(model, train, val, augment="none", epochs=epochs, verbose=False)
+    assert len(traced) == 1, "tracing a step takes as long as many steps"
     predictions = easydl.predict(model, test)
     assert (predictions.task, len(predictions.frame)) == (task, len(test))
     metrics = easydl.evaluate(model, test, resamples=200)
