@@ -19,7 +19,7 @@ import pandas as pd
 from PIL import Image
 
 import easydl
-from easydl.comparison import beside
+from easydl.comparison import compare_with_baselines
 from easydl.networks.decision import Decision
 from easydl.prediction.results import Predictions, output_columns
 from easydl.tasks import Task
@@ -60,7 +60,7 @@ def main(repeats: int, save: bool) -> None:
         wall, processor = [], []
         for _ in range(repeats + 1):
             begun, used = time.perf_counter(), time.process_time()
-            found = beside(train.parent, predictions)
+            found = compare_with_baselines(train.parent, predictions)
             wall.append(time.perf_counter() - begun)
             processor.append(time.process_time() - used)
     test_rows = found.comparisons[0]

@@ -1,9 +1,9 @@
-from .beside import Beside as Beside
-from .beside import backbone_of as backbone_of
-from .beside import beside as beside
 from .comparing import compare as compare
 from .learning_curves import LearningCurve as LearningCurve
 from .learning_curves import learning_curve as learning_curve
 from .planning import PlannedInterval as PlannedInterval
 from .planning import interval_width as interval_width
 from .results import Comparison as Comparison
+from .with_baselines import BaselineComparisons as BaselineComparisons
+from .with_baselines import backbone_of as backbone_of
+from .with_baselines import compare_with_baselines as compare_with_baselines

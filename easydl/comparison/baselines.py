@@ -31,7 +31,7 @@ class LeftOut(Exception):
 
 
 @dataclass(eq=False)
-class Looks:
+class BaselineInputs:
     """What baselines are shown of every image of a study, each made when it is first asked for. No label is looked at.
 
     Args:
@@ -103,20 +103,20 @@ class Baseline:
     Attributes:
         name: What the user types.
         text: What it is, as text.
-        look: What it is shown: a kind of `Looks`.
+        needs: What it is shown: a kind of `BaselineInputs`.
         learn: How it learns: a function of features, problem, training rows and seed.
     """
 
     name: str
     text: str
-    look: str
+    needs: str
     learn: Callable[[np.ndarray, Problem, np.ndarray, int], np.ndarray]
 
-    def outputs(self, looks: Looks, problem: Problem, train: np.ndarray, seed: int) -> np.ndarray:
+    def outputs(self, inputs: BaselineInputs, problem: Problem, train: np.ndarray, seed: int) -> np.ndarray:
         """What it says of every row, having learnt from the training rows.
 
         Args:
-            looks: Of all rows.
+            inputs: Of all rows.
             problem: The labels of all rows; those outside ``train`` are not looked at.
             train: bool ``(rows,)``.
             seed: Of folds and trees.
@@ -127,11 +127,11 @@ class Baseline:
         Raises:
             LeftOut: The study does not allow it.
         """
-        return self.learn(looks.values(self.look), problem, train, seed)
+        return self.learn(inputs.values(self.needs), problem, train, seed)
 
-    def title(self, looks: Looks | None = None) -> str:
+    def title(self, inputs: BaselineInputs | None = None) -> str:
         """What it is, with what it was shown where that differs between studies."""
-        said = looks.notes.get(self.look) if looks is not None else None
+        said = inputs.notes.get(self.needs) if inputs is not None else None
         return f"{self.text} ({said})" if said else self.text
 
 

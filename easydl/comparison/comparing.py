@@ -12,10 +12,10 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from easydl.comparison.baselines import BASELINES, LeftOut
-from easydl.comparison.beside import as_predictions, side_by_side
-from easydl.comparison.entrants import Arena, check_names, without_test
+from easydl.comparison.candidates import Candidates, check_names, without_test
 from easydl.comparison.frozen import Backbone
 from easydl.comparison.results import Comparison
+from easydl.comparison.with_baselines import as_predictions, side_by_side
 from easydl.errors import InputError, ModelError
 from easydl.evaluation.leakage import without_seen
 from easydl.option_model import documented
@@ -89,16 +89,16 @@ def compare(
     kept, notes = without_test(study)
     networks = [name for name in models if name not in BASELINES]
     backbone = Backbone(networks[0], pretrained, size) if pretrained and networks else None
-    arena = Arena(kept, seed, epochs, pretrained, size, backbone)
-    return _on_folds(arena, models, folds, notes)
+    candidates = Candidates(kept, seed, epochs, pretrained, size, backbone)
+    return _on_folds(candidates, models, folds, notes)
 
 
 def _is_trained(model: Any) -> bool:
     return not isinstance(model, str) or model.endswith(".keras") or (Path(model).is_dir() and model not in BASELINES)
 
 
-def _on_folds(arena: Arena, names: Sequence[str], folds: int, notes: list[str]) -> Comparison:
-    study, seed = arena.study, arena.seed
+def _on_folds(candidates: Candidates, names: Sequence[str], folds: int, notes: list[str]) -> Comparison:
+    study, seed = candidates.study, candidates.seed
     parts = [_split(train) for train, _, _ in study.folds(folds, seed=seed)]
     task, classes = Task(study.task), tuple(study.classes)
     width = 1 if task.is_value else len(classes)
@@ -109,7 +109,7 @@ def _on_folds(arena: Arena, names: Sequence[str], folds: int, notes: list[str]) 
         try:
             for split in parts:
                 train, val, test = (np.flatnonzero(split == part) for part in ("train", "val", "test"))
-                one = arena.outputs(name, train, val, test, seed)
+                one = candidates.outputs(name, train, val, test, seed)
                 outputs[test] = rankdata(one, axis=0) / (len(one) + 1) if ranked else one
         except LeftOut as reason:
             left_out[name] = str(reason)
@@ -134,7 +134,7 @@ def _on_folds(arena: Arena, names: Sequence[str], folds: int, notes: list[str]) 
         "left_out": left_out,
         "notes": [*notes, f"{folds} folds by patient, seed {seed}.", LEARNT, *([RANKED] if ranked else [])],
     }
-    return side_by_side(entries, arena.texts, arena.seconds, seed=seed, facts=facts)
+    return side_by_side(entries, candidates.texts, candidates.seconds, seed=seed, facts=facts)
 
 
 def _split(part: Study) -> np.ndarray:

@@ -13,10 +13,10 @@ import pandas as pd
 from scipy.stats import t
 
 from easydl.comparison.baselines import BASELINES, LeftOut
-from easydl.comparison.beside import as_predictions
-from easydl.comparison.entrants import Arena, check_names, without_test
+from easydl.comparison.candidates import Candidates, check_names, without_test
 from easydl.comparison.measuring import Measure, headline, measure_of
 from easydl.comparison.power_law import Fit, fit_law
+from easydl.comparison.with_baselines import as_predictions
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.evaluation.bootstrap import MINIMUM_RESAMPLES
 from easydl.evaluation.formatting import interval_text, number
@@ -249,7 +249,7 @@ def learning_curve(
     CurveOptions.checked(**given)
     check_names([model], study)
     kept, notes = without_test(study)
-    arena = Arena(kept, seed, epochs, pretrained, size)
+    candidates = Candidates(kept, seed, epochs, pretrained, size)
     times = repeats or REPEATS[model in BASELINES]
     task = Task(kept.task)
     measure = measure_of(task, tuple(kept.classes))
@@ -265,7 +265,7 @@ def learning_curve(
             val = np.concatenate(order[:stop]) if stop else np.empty(0, int)
             train = np.concatenate(order[stop:count])
             try:
-                outputs = arena.outputs(model, train, val, test, seed + repeat)
+                outputs = candidates.outputs(model, train, val, test, seed + repeat)
             except LeftOut as reason:
                 raise InputError(
                     f"{model}: {reason}.", "a baseline that this study allows.", "Choose another."
@@ -281,7 +281,7 @@ def learning_curve(
     unit = "patients" if kept.patients_known else "images"
     if model not in BASELINES:
         notes.append(f"A fifth of the training {unit} stop the training.")
-    return LearningCurve(model, arena.texts[model], points, measure, held, fit.refusal, tuple(notes), unit, fit)
+    return LearningCurve(model, candidates.texts[model], points, measure, held, fit.refusal, tuple(notes), unit, fit)
 
 
 def _order(study: Study, seed: int) -> list[np.ndarray]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Contestant:
+class ComparedModel:
     """One line of a comparison.
 
     Attributes:
@@ -56,7 +56,7 @@ class Contestant:
     baseline: bool = False
 
 
-_NUMBERS = tuple(one.name for one in fields(Contestant) if one.type == "float")
+_NUMBERS = tuple(one.name for one in fields(ComparedModel) if one.type == "float")
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,14 +76,14 @@ class Comparison:
         notes: What must be read with the numbers.
 
     Example:
-        >>> row = Contestant("forest", "random forest", 0.81, 0.72, 0.88, 90, 90)
+        >>> row = ComparedModel("forest", "random forest", 0.81, 0.72, 0.88, 90, 90)
         >>> Comparison((row,), "AUC", against="forest")
         AUC of 90 test patients
           forest  0.81 (95% CI 0.72-0.88)
         ...
     """
 
-    rows: tuple[Contestant, ...]
+    rows: tuple[ComparedModel, ...]
     measure: str
     unit: str = ""
     lower_is_better: bool = False
@@ -97,10 +97,10 @@ class Comparison:
     @property
     def table(self) -> pd.DataFrame:
         """One row for each: name, text, value, low, high, n, images, the difference with its interval, seconds."""
-        return pd.DataFrame([asdict(row) for row in self.rows], columns=[one.name for one in fields(Contestant)])
+        return pd.DataFrame([asdict(row) for row in self.rows], columns=[one.name for one in fields(ComparedModel)])
 
     @property
-    def best_baseline(self) -> Contestant | None:
+    def best_baseline(self) -> ComparedModel | None:
         """The baseline with the best number on these very images; a tie goes to the simplest."""
         known = [row for row in self.rows if row.baseline and math.isfinite(row.value)]
         return max(known, key=lambda row: -row.value if self.lower_is_better else row.value, default=None)
@@ -140,7 +140,7 @@ class Comparison:
     def _short(self) -> str:
         return self.measure.split(",")[0]
 
-    def _gain(self, row: Contestant) -> tuple[float, float, float]:
+    def _gain(self, row: ComparedModel) -> tuple[float, float, float]:
         """How much better than ``row`` the compared line is: value, low, high."""
         if self.lower_is_better:
             return -row.difference, -row.difference_high, -row.difference_low
@@ -150,12 +150,12 @@ class Comparison:
         # Two decimals of a fraction hide a difference of 0.004, three do not.
         return number(value, self.unit) if self.unit else f"{value:.2f}" if abs(value) >= 0.01 else f"{value:.3f}"
 
-    def value_text(self, row: Contestant) -> str:
+    def value_text(self, row: ComparedModel) -> str:
         """A line's number with its interval, as in "0.81 (95% CI 0.72-0.88)"."""
         cells = {"value": row.value, "low": row.low, "high": row.high, "unit": self.unit}
         return f"{number(row.value, self.unit)} (95% CI {interval_text(cells)})"
 
-    def gap_text(self, row: Contestant) -> str:
+    def gap_text(self, row: ComparedModel) -> str:
         """The difference of the compared line and this one, with its interval; empty for that line itself."""
         if not math.isfinite(row.difference):
             return ""
@@ -203,7 +203,7 @@ class Comparison:
             + f"<p><small>{html.escape(RESEARCH_USE)}</small></p>"
         )
 
-    def _cells(self, row: Contestant) -> tuple[str, ...]:
+    def _cells(self, row: ComparedModel) -> tuple[str, ...]:
         limits = {"value": row.value, "low": row.low, "high": row.high, "unit": self.unit}
         known = math.isfinite(row.difference_low)
         paired = f"{self._amount(row.difference_low)} to {self._amount(row.difference_high)}" if known else ""
@@ -270,7 +270,7 @@ class Comparison:
             InputError: It is something else.
         """
         try:
-            rows = tuple(_contestant(one) for one in content["rows"])
+            rows = tuple(_compared_model(one) for one in content["rows"])
             own = {one.name: content[one.name] for one in fields(cls) if one.name in content and one.name != "rows"}
             found = cls(rows, **own)
             _ = found.sentence, found.table, [found.value_text(row) for row in rows]
@@ -289,17 +289,17 @@ class Comparison:
         return write_text(path, json.dumps(self.to_dict(), indent=1, allow_nan=False))
 
 
-def _contestant(content: Mapping[str, Any]) -> Contestant:
+def _compared_model(content: Mapping[str, Any]) -> ComparedModel:
     cells: dict[str, Any] = {
         key: math.nan if key in _NUMBERS and cell is None else cell for key, cell in content.items()
     }  # fmt: skip
-    return Contestant(**cells)
+    return ComparedModel(**cells)
 
 
-def sorted_rows(rows: Sequence[Contestant], lower_is_better: bool) -> tuple[Contestant, ...]:
+def sorted_rows(rows: Sequence[ComparedModel], lower_is_better: bool) -> tuple[ComparedModel, ...]:
     """The best first; what has no number last."""
 
-    def key(row: Contestant) -> float:
+    def key(row: ComparedModel) -> float:
         if not math.isfinite(row.value):
             return np.inf
         return row.value if lower_is_better else -row.value
@@ -307,7 +307,9 @@ def sorted_rows(rows: Sequence[Contestant], lower_is_better: bool) -> tuple[Cont
     return tuple(sorted(rows, key=key))
 
 
-def with_gaps(rows: Sequence[Contestant], gaps: Mapping[str, tuple[float, float, float]]) -> tuple[Contestant, ...]:
+def with_gaps(
+    rows: Sequence[ComparedModel], gaps: Mapping[str, tuple[float, float, float]]
+) -> tuple[ComparedModel, ...]:
     """The rows with their differences, by name."""
     return tuple(
         replace(row, difference=gaps[row.name][0], difference_low=gaps[row.name][1], difference_high=gaps[row.name][2])

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from easydl.comparison import Beside
+from easydl.comparison import BaselineComparisons
 from easydl.errors import InputError, RunError
 from easydl.evaluation import Metrics
 from easydl.reporting import progress, reproduce
@@ -171,14 +171,14 @@ class RunRecord:
             return None
 
     @cached_property
-    def baselines(self) -> Beside:
+    def baselines(self) -> BaselineComparisons:
         """``baselines.json``: the network beside its baselines; without comparisons where there are none."""
         content = self._dictionary("baselines.json")
         try:
-            return Beside.from_dict(content) if content else Beside(())
+            return BaselineComparisons.from_dict(content) if content else BaselineComparisons(())
         except InputError:
             self.problems.append("baselines.json does not hold what it should.")
-            return Beside(())
+            return BaselineComparisons(())
 
     @property
     def warnings(self) -> list[str]:

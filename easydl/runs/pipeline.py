@@ -302,7 +302,7 @@ class _Pipeline:
         """Baselines beside the network, on the predictions that the test was made of: the test part is not looked at again."""
         if self.tested is None:
             return []
-        from easydl.comparison import backbone_of, beside
+        from easydl.comparison import backbone_of, compare_with_baselines
         from easydl.networks import metadata_of
         from easydl.prediction import predict
 
@@ -310,7 +310,7 @@ class _Pipeline:
         backbone = backbone_of(metadata_of(model), self.config.pretrained)
         predictions = {"test": self.tested, "val": predict(model, val)}
         options: dict[str, Any] = {"seed": self.config.seed, "override": self.config.override}
-        found = beside(study, predictions, backbone=backbone, **options)
+        found = compare_with_baselines(study, predictions, backbone=backbone, **options)
         content = found.to_dict()
         for one in content["comparisons"]:
             reasons = self.names.clean(one["left_out"].values(), disk=True)

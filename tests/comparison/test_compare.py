@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 import easydl
 from easydl import cli
 from easydl.comparison import Comparison
-from easydl.comparison.baselines import BASELINES, Looks, problem_of
-from easydl.comparison.results import Contestant
+from easydl.comparison.baselines import BASELINES, BaselineInputs, problem_of
+from easydl.comparison.results import ComparedModel
 from easydl.errors import EasyDLError, InputError, LeakageError
 from easydl.studies import Study
 
@@ -44,7 +44,7 @@ def test_the_auc_is_that_of_scores_ranked_within_each_fold(films, compared):
     ranks, truth = np.zeros(len(study)), (study.frame["label"] == "yes").to_numpy()
     for train, _, test in study.folds(3, seed=0):
         split = train.parent.frame["split"].to_numpy()
-        outputs = BASELINES["thumbnail"].outputs(Looks(study), problem_of(study), split != "test", 0)
+        outputs = BASELINES["thumbnail"].outputs(BaselineInputs(study), problem_of(study), split != "test", 0)
         ranks[split == "test"] = pd.Series(outputs[split == "test", 1]).rank(pct=True)
         assert not set(train.frame["patient"]) & set(test.frame["patient"])
     row = next(row for row in compared.rows if row.name == "thumbnail")
@@ -112,8 +112,8 @@ def test_a_study_of_masks_or_of_several_tasks_is_sent_elsewhere(films):
 def test_sentences_say_better_worse_and_not_shown():
     def two(low, high, **more):
         rows = (
-            Contestant("network", "", 0.8, 0.7, 0.9, 40, 50),
-            Contestant("forest", "", 0.7, 0.6, 0.8, 40, 50, (low + high) / 2, low, high, baseline=True),
+            ComparedModel("network", "", 0.8, 0.7, 0.9, 40, 50),
+            ComparedModel("forest", "", 0.7, 0.6, 0.8, 40, 50, (low + high) / 2, low, high, baseline=True),
         )
         return Comparison(rows, **({"measure": "AUC"} | more), against="network").sentence
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import easydl
 from easydl import cli
-from easydl.comparison.entrants import Arena
+from easydl.comparison.candidates import Candidates
 from easydl.comparison.power_law import Law, fit_law
 from easydl.errors import EasyDLError, InputError
 
@@ -79,7 +79,7 @@ def rising(monkeypatch):
         said = np.clip(truth + rng.normal(0, noise, truth.shape), 1e-3, None)
         return said if self.study.task.is_value else said / said.sum(axis=1, keepdims=True)
 
-    monkeypatch.setattr(Arena, "outputs", outputs)
+    monkeypatch.setattr(Candidates, "outputs", outputs)
     return given
 
 

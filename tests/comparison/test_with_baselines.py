@@ -8,10 +8,10 @@ from conftest import predicted, split_study
 from sklearn.metrics import cohen_kappa_score, mean_absolute_error, roc_auc_score
 
 import easydl
-from easydl.comparison import Beside, beside
+from easydl.comparison import BaselineComparisons, compare_with_baselines
 from easydl.comparison import baselines as room
-from easydl.comparison.baselines import Looks, problem_of
-from easydl.comparison.beside import side_by_side
+from easydl.comparison.baselines import BaselineInputs, problem_of
+from easydl.comparison.with_baselines import side_by_side
 from easydl.errors import InputError
 from easydl.evaluation.paired import paired_difference
 from easydl.evaluation.tables import table_metrics
@@ -21,7 +21,11 @@ from easydl.studies import pixel_facts
 def beside_of(films, task, noise=0.3, **options):
     options = {"resamples": 200} | options
     study, parts = split_study(films, task)
-    return study, parts, beside(study, {name: predicted(part, noise) for name, part in parts.items()}, **options)
+    return (
+        study,
+        parts,
+        compare_with_baselines(study, {name: predicted(part, noise) for name, part in parts.items()}, **options),
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -75,8 +79,8 @@ def test_numbers_and_differences_are_those_of_scikit_learn(films, task, classifi
     network = predicted(test, 0.3)
     columns = ["value"] if task == "regression" else [f"p({name})" for name in test.classes]
     mine = _oracle(task, test, network.frame[columns].to_numpy(), test.frame["label"])
-    looks, problem, train = Looks(study), problem_of(study), (study.frame["split"] == "train").to_numpy()
-    thumbnail = room.BASELINES["thumbnail"].outputs(looks, problem, train, 0)[
+    inputs, problem, train = BaselineInputs(study), problem_of(study), (study.frame["split"] == "train").to_numpy()
+    thumbnail = room.BASELINES["thumbnail"].outputs(inputs, problem, train, 0)[
         (study.frame["split"] == "test").to_numpy()
     ]
     theirs = _oracle(task, test, thumbnail, test.frame["label"])
@@ -110,20 +114,20 @@ def test_a_network_that_sees_more_adds_and_one_that_guesses_does_not(films):
     study = easydl.load(films, label="sign")
     bare = easydl.load(study.frame[["image", "label", "patient"]], patient="patient")
     train, _, test = bare.split(seed=1)
-    good = beside(train.parent, {"test": predicted(test, 0.3)})
+    good = compare_with_baselines(train.parent, {"test": predicted(test, 0.3)})
     assert good.sentences[0].startswith("The network adds 0.") and "over the best baseline" in good.sentences[0]
     best = good.comparisons[0].best_baseline
     assert best.difference_low > 0 and f"({best.name})" in good.sentences[0]
     # The trap: the column in the table tells it, and a network that is nearly as good adds nothing.
     train, _, test = study.split(seed=1)
-    trapped = beside(train.parent, {"test": predicted(test, 0.6)})
+    trapped = compare_with_baselines(train.parent, {"test": predicted(test, 0.6)})
     assert trapped.comparisons[0].best_baseline.name == "metadata"
     assert "adds nothing that can be shown over the best baseline (metadata)" in trapped.sentences[0] or (
         "is worse than the best baseline (metadata)" in trapped.sentences[0]
     )
     # Two perfect numbers differ in no resample, and still there is an interval.
     assert all(np.isfinite(row.difference_low) for row in trapped.comparisons[0].rows[1:])
-    guessing = beside(train.parent, {"test": predicted(test, 50.0)})
+    guessing = compare_with_baselines(train.parent, {"test": predicted(test, 50.0)})
     assert "is worse than the best baseline (metadata)" in guessing.sentences[0]
 
 
@@ -138,7 +142,7 @@ def test_no_image_is_decoded_a_second_time(films, monkeypatch):
     study.facts()
     monkeypatch.setattr(pixel_facts, "read", lambda *_: pytest.fail("an image was read again"))
     monkeypatch.setattr(study.files, "scan", lambda *_: pytest.fail("an image was read again"))
-    beside(study, {"test": predicted(parts["test"], 0.3)})
+    compare_with_baselines(study, {"test": predicted(parts["test"], 0.3)})
 
 
 def test_what_the_network_has_seen_is_left_out_as_in_the_test(films):
@@ -146,16 +150,16 @@ def test_what_the_network_has_seen_is_left_out_as_in_the_test(films):
     network = predicted(parts["test"], 0.3)
     seen = ["training image"] * 4 + [""] * (len(network.frame) - 4)
     network.frame["seen"] = seen
-    row = beside(study, {"test": network}).comparisons[0].rows[-1]
+    row = compare_with_baselines(study, {"test": network}).comparisons[0].rows[-1]
     assert row.images == len(seen) - 4
-    counted = beside(study, {"test": network}, override="they are others").comparisons[0].rows[-1]
+    counted = compare_with_baselines(study, {"test": network}, override="they are others").comparisons[0].rows[-1]
     assert counted.images == len(seen)
 
 
 def test_patients_that_are_not_known_count_as_images(films):
     frame = easydl.load(films, label="outcome").frame[["image", "label"]]
     train, _, test = easydl.load(frame, patient=None).split(seed=1)
-    found = beside(train.parent, {"test": replace_patients(predicted(test, 0.3))})
+    found = compare_with_baselines(train.parent, {"test": replace_patients(predicted(test, 0.3))})
     assert found.comparisons[0].unit_of_n == "images" and found.sentences[0].endswith(f"{len(test)} images.")
 
 
@@ -167,7 +171,7 @@ def replace_patients(predictions):
 def test_it_is_read_back_as_it_was_written(classified):
     _, _, found = classified
     text = json.dumps(found.to_dict(), allow_nan=False)
-    again = Beside.from_dict(json.loads(text))
+    again = BaselineComparisons.from_dict(json.loads(text))
     assert [repr(one) for one in again.comparisons] == [repr(one) for one in found.comparisons]
     assert "p1" not in {word.strip('",') for word in text.split()}  # no patient
     for broken in (
@@ -177,14 +181,14 @@ def test_it_is_read_back_as_it_was_written(classified):
         {"comparisons": [{"rows": 3}]},
     ):
         with pytest.raises(InputError):
-            Beside.from_dict(broken)
+            BaselineComparisons.from_dict(broken)
 
 
 def test_frozen_features_learn_when_weights_are_here(films, monkeypatch):
     study, parts = split_study(films, "classification")
     monkeypatch.setattr(room, "frozen_features", lambda *_: np.asarray(study.targets())[:, [1, 1]] * 3.0)
     monkeypatch.setattr(room, "backbone_here", lambda _: room.Backbone("mobilenet_025", "imagenet"))
-    found = beside(study, {"test": predicted(parts["test"], 0.3)})
+    found = compare_with_baselines(study, {"test": predicted(parts["test"], 0.3)})
     row = next(row for row in found.comparisons[0].rows if row.name == "features")
     assert (
         row.value == 1.0 and row.text == "logistic regression on frozen features (mobilenet_025, imagenet, 2 features)"

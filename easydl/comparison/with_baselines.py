@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from easydl.comparison.baselines import BASELINES, LeftOut, Looks, problem_of
+from easydl.comparison.baselines import BASELINES, BaselineInputs, LeftOut, problem_of
 from easydl.comparison.frozen import Backbone
 from easydl.comparison.measuring import RESAMPLES, Gap, gap, headline, measure_of
-from easydl.comparison.results import Comparison, Contestant, sorted_rows, with_gaps
+from easydl.comparison.results import ComparedModel, Comparison, sorted_rows, with_gaps
 from easydl.errors import RESEARCH_USE, EasyDLError, InputError
 from easydl.evaluation.leakage import without_seen
 from easydl.networks.decision import Decision
@@ -35,7 +35,7 @@ CHOSEN = "The network was chosen by its loss on the validation part, which favou
 
 
 @dataclass(frozen=True)
-class Beside:
+class BaselineComparisons:
     """A network and its baselines on each part: of several tasks one comparison for each.
 
     Attributes:
@@ -58,7 +58,7 @@ class Beside:
         return {"research_use": RESEARCH_USE, "comparisons": [one.to_dict() for one in self.comparisons]}
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Beside:
+    def from_dict(cls, content: Mapping[str, Any]) -> BaselineComparisons:
         """Read it back.
 
         Raises:
@@ -70,7 +70,7 @@ class Beside:
         return cls(tuple(Comparison.from_dict(one) for one in found))
 
 
-def beside(
+def compare_with_baselines(
     study: Study,
     predictions: Mapping[str, Predictions],
     *,
@@ -78,7 +78,7 @@ def beside(
     seed: int = 0,
     resamples: int = RESAMPLES,
     override: str | None = None,
-) -> Beside:
+) -> BaselineComparisons:
     """Fit every baseline on the training rows of a study and measure it where the network was measured.
 
     Args:
@@ -91,13 +91,13 @@ def beside(
         override: A reason for counting seen rows.
 
     Returns:
-        A `Beside`.
+        A `BaselineComparisons`.
     """
-    looks = Looks(study, backbone)
+    inputs = BaselineInputs(study, backbone)
     split = study.frame["split"].to_numpy()
     found: list[Comparison] = []
     for head in list(study.heads) or [""]:
-        outputs, seconds, left_out = _fitted(looks, head, split == "train", seed)
+        outputs, seconds, left_out = _fitted(inputs, head, split == "train", seed)
         for part in (name for name in PARTS if name in predictions):
             mine = predictions[part].head(head) if head else predictions[part]
             kept = _unseen(mine, override) if part == "test" else np.ones(len(mine.frame), bool)
@@ -105,7 +105,7 @@ def beside(
             network = replace(mine, frame=mine.frame[kept])
             entries = {NETWORK: network}
             entries |= {name: as_predictions(network, values[rows]) for name, values in outputs.items()}
-            texts = {NETWORK: "the trained network"} | {name: BASELINES[name].title(looks) for name in outputs}
+            texts = {NETWORK: "the trained network"} | {name: BASELINES[name].title(inputs) for name in outputs}
             notes = [AFTER_THE_FACT] if part == "test" else [AFTER_THE_FACT, CHOSEN]
             facts = {"part": PARTS[part], "head": head, "left_out": left_out, "notes": notes}
             found.append(
@@ -114,19 +114,19 @@ def beside(
                 )
             )  # fmt: skip
     order = list(PARTS.values())
-    return Beside(tuple(sorted(found, key=lambda one: order.index(one.part))))
+    return BaselineComparisons(tuple(sorted(found, key=lambda one: order.index(one.part))))
 
 
 def _fitted(
-    looks: Looks, head: str, train: np.ndarray, seed: int
+    inputs: BaselineInputs, head: str, train: np.ndarray, seed: int
 ) -> tuple[dict[str, np.ndarray], dict[str, float], dict[str, str]]:
     """The outputs of every baseline for all rows, the seconds each took, and which are left out and why."""
-    problem = problem_of(looks.study, head)
+    problem = problem_of(inputs.study, head)
     outputs, seconds, left_out = {}, {}, {}
     for name, baseline in BASELINES.items():
         begun = time.perf_counter()
         try:
-            outputs[name] = baseline.outputs(looks, problem, train, seed)
+            outputs[name] = baseline.outputs(inputs, problem, train, seed)
         except LeftOut as reason:
             left_out[name] = str(reason)
         except EasyDLError as problem_found:
@@ -181,7 +181,7 @@ def side_by_side(
         n, images = int(line["n"]), int(line["images"])
         spent = float(seconds.get(name, np.nan))
         baseline = name in BASELINES
-        row = Contestant(name, texts[name], value, low, high, n, images, seconds=spent, baseline=baseline)
+        row = ComparedModel(name, texts[name], value, low, high, n, images, seconds=spent, baseline=baseline)
         rows.append(row)
     ordered = sorted_rows(rows, measure.lower_is_better)
     if against is not None:
@@ -204,7 +204,7 @@ def side_by_side(
     )
 
 
-def _with_limits(found: Gap, first: Contestant, second: Contestant) -> Gap:
+def _with_limits(found: Gap, first: ComparedModel, second: ComparedModel) -> Gap:
     """A difference with an interval also where no resample differs, as that of two perfect numbers.
 
     Then it is made of the two intervals as if the numbers were independent, which is wider than the truth (MOVER; Zou GY,

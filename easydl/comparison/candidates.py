@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from easydl.comparison.baselines import BASELINES, Looks, problem_of
+from easydl.comparison.baselines import BASELINES, BaselineInputs, problem_of
 from easydl.comparison.frozen import Backbone
 from easydl.errors import InputError, unknown_name
 from easydl.prediction.results import Predictions
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False)
-class Arena:
-    """A study whose baselines and networks are compared: what baselines see is made once, networks are built as asked.
+class Candidates:
+    """The baselines and networks of a study that are compared: what baselines see is made once, networks are built as asked.
 
     Attributes:
         study: All rows that may be used.
@@ -30,7 +30,7 @@ class Arena:
         pretrained: As of `easydl.classifier`.
         size: As of `easydl.classifier`.
         backbone: Of the frozen features; None for the smallest that is on this computer.
-        texts: What each entrant is, filled as they are used.
+        texts: What each candidate is, filled as they are used.
         seconds: What each has taken so far.
     """
 
@@ -54,7 +54,7 @@ class Arena:
                 "a study with one label, several labels or one value for each image.",
                 f"Use {head} for it.",
             )
-        self._looks = Looks(self.study, self.backbone)
+        self._inputs = BaselineInputs(self.study, self.backbone)
         self._problem = problem_of(self.study)
 
     def outputs(self, name: str, train: np.ndarray, val: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
@@ -82,8 +82,8 @@ class Arena:
     def _of_baseline(self, name: str, train: np.ndarray, val: np.ndarray, seed: int) -> np.ndarray:
         rows = np.zeros(len(self.study), bool)
         rows[train] = rows[val] = True
-        found = BASELINES[name].outputs(self._looks, self._problem, rows, seed)
-        self.texts[name] = BASELINES[name].title(self._looks)
+        found = BASELINES[name].outputs(self._inputs, self._problem, rows, seed)
+        self.texts[name] = BASELINES[name].title(self._inputs)
         return found
 
     def _of_network(self, name: str, train: np.ndarray, val: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
