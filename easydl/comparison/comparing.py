@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +13,13 @@ from scipy.stats import rankdata
 from easydl.comparison.baselines import BASELINES, LeftOut
 from easydl.comparison.candidates import Candidates, check_names, without_test
 from easydl.comparison.frozen import Backbone
+from easydl.comparison.paired_rows import as_predictions, side_by_side
 from easydl.comparison.results import Comparison
-from easydl.comparison.with_baselines import as_predictions, side_by_side
-from easydl.errors import InputError, ModelError
-from easydl.evaluation.leakage import without_seen
+from easydl.comparison.trained import compare_trained
+from easydl.errors import InputError
 from easydl.option_model import documented
 from easydl.options_of_planning import CompareOptions
 from easydl.prediction.results import Predictions
-from easydl.prediction.seen import COLUMN
 from easydl.tasks import Task
 
 if TYPE_CHECKING:
@@ -48,7 +46,8 @@ def compare(
     """Compare baselines and networks on folds by patient, or trained models on one test set.
 
     With names, each is fitted anew for every fold. A study that is split is compared without its test part: what is
-    chosen here can still be tested there. With trained models nothing is fitted: all predict the same test set.
+    chosen here can still be tested there. With trained models nothing is fitted: all predict the same test set, of whatever
+    task they are, and each is counted as a look at it, as by `easydl.evaluate`.
 
     Args:
         study: A `Study`; with trained models the third part of ``study.split()``.
@@ -58,9 +57,10 @@ def compare(
         {options}
 
     Returns:
-        A `Comparison`, the best first, with the number that the task is judged by (AUC, kappa, mean absolute error), its
-        95% interval by patient, the paired difference of the best and each other, and the time. ``.table`` is a
-        DataFrame, ``.plot()`` a figure.
+        A `Comparison`, the best first, with the number that the task is judged by (AUC, kappa, mean absolute error; of trained
+        models also Dice, PSNR), its 95% interval by patient, the paired difference of the best and each other, and the time.
+        ``.table`` is a DataFrame, ``.plot()`` a figure; of trained models ``.details`` has every number compared, with p
+        (DeLong's test, McNemar's, paired bootstrap). Readers stand beside a model with `easydl.evaluation.compare_readers`.
 
     Raises:
         InputError: An unknown name, names and trained models in one list, too few patients for the folds, or a test part
@@ -84,7 +84,7 @@ def compare(
             "Compare names on the study, and trained models on its test part.",
         )
     if all(trained):
-        return _trained(study, models, seed)
+        return compare_trained(study, models, seed)
     check_names(models, study)
     kept, notes = without_test(study)
     networks = [name for name in models if name not in BASELINES]
@@ -141,58 +141,3 @@ def _split(part: Study) -> np.ndarray:
     """The column of the fold that a part is of, for all rows."""
     assert part.parent is not None
     return part.parent.frame["split"].to_numpy()
-
-
-def _trained(test: Study, models: Sequence[Any], seed: int) -> Comparison:
-    """Trained models on the images of a test set that none of them has seen."""
-    from easydl.networks.pretrained.sources import MODEL_FILE
-    from easydl.prediction.cascades import open_model
-    from easydl.prediction.tables import against, predict_study
-
-    entries: dict[str, Predictions] = {}
-    texts: dict[str, str] = {}
-    notes: list[str] = []
-    for given in models:
-        path = Path(given) if isinstance(given, (str, Path)) else None
-        file = path / MODEL_FILE if path is not None and path.is_dir() else path
-        model, metadata = open_model(file if file is not None else given)
-        task = Task(metadata.task)
-        if not task.per_image or metadata.task != test.task:
-            raise ModelError(
-                f"A model's task is {metadata.task}; the test set's is {test.task}.",
-                "models of the test set's task, with one answer for each image.",
-                "Test it alone with easydl.evaluate(model, test).",
-            )
-        name = _name(path, model, entries)
-        entries[name] = predict_study(model, metadata, test)
-        texts[name] = f"{model.name}, {model.count_params():,} parameters"
-        notes += [f"{name}: {note}" for note in against(metadata)]
-    first = next(iter(entries.values()))
-    if len({tuple(sorted(one.classes)) for one in entries.values()}) > 1 and not Task(first.task).is_value:
-        raise ModelError("The models have different classes.", "the same classes.", "Compare models of one question.")
-    seen = _seen(list(entries.values()))
-    units = test.frame["patient"] if test.patients_known else test.frame.index.to_series()
-    unseen = without_seen(seen, units, " ".join(test.overrides))
-    order = first.classes
-    entries = {
-        name: replace(one, frame=one.frame[unseen.kept], classes=order if not Task(one.task).is_value else one.classes)
-        for name, one in entries.items()
-    }
-    facts = {"part": "test", "notes": [*filter(None, [unseen.warning]), *dict.fromkeys(notes)]}
-    return side_by_side(entries, texts, {}, seed=seed, facts=facts)
-
-
-def _seen(predictions: Sequence[Predictions]) -> list[str]:
-    """For every row what any of the models has seen of it."""
-    columns = [one.frame[COLUMN].tolist() for one in predictions if COLUMN in one.frame.columns]
-    return [next(filter(None, row), "") for row in zip(*columns, strict=True)] or [""] * len(predictions[0].frame)
-
-
-def _name(path: Path | None, model: Any, taken: dict[str, Predictions]) -> str:
-    """The run folder's or the file's name, or the network's; numbered where it is taken."""
-    if path is None:
-        name = str(model.name)
-    else:
-        name = path.parent.name if path.name == "model.keras" else path.stem if path.suffix else path.name
-    numbered = (f"{name} ({count})" for count in range(2, len(taken) + 3))
-    return name if name not in taken else next(one for one in numbered if one not in taken)

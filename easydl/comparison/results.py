@@ -6,7 +6,7 @@ import html
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import pandas as pd
 
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.evaluation.formatting import interval_text, number
+from easydl.evaluation.paired import Difference
 from easydl.fileio import write_text
 
 if TYPE_CHECKING:
@@ -56,9 +57,6 @@ class ComparedModel:
     baseline: bool = False
 
 
-_NUMBERS = tuple(one.name for one in fields(ComparedModel) if one.type == "float")
-
-
 @dataclass(frozen=True, repr=False)
 class Comparison:
     """Models and baselines on the same images of the same patients.
@@ -73,6 +71,7 @@ class Comparison:
         part: Which images: ``test``, ``validation``, or ``folds`` (every patient, by models that have not seen them).
         head: Of several tasks, which.
         left_out: What could not be compared, and why, by name.
+        differences: Of trained models by name every number of ``against`` less theirs, the first that of the line.
         notes: What must be read with the numbers.
 
     Example:
@@ -93,6 +92,14 @@ class Comparison:
     head: str = ""
     left_out: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    differences: Mapping[str, Sequence[Difference]] = field(default_factory=dict)
+
+    @property
+    def details(self) -> pd.DataFrame:
+        """Of trained models one row per number: model, measure, first (the number of ``against``), second (the model's),
+        difference (first less second), low, high, p, n, images, note."""
+        rows = [{"model": name, **asdict(one)} for name, found in self.differences.items() for one in found]
+        return pd.DataFrame(rows, columns=["model", *(one.name for one in fields(Difference))])
 
     @property
     def table(self) -> pd.DataFrame:
@@ -182,6 +189,8 @@ class Comparison:
             lines.append(f"  {row.name:{wide}}  {self.value_text(row)}{said}{time}")
         if len(self.rows) > 1:
             lines.append(self.sentence)
+        for name, found in self.differences.items():
+            lines += [f"  {self.against} less {name}: {one!r}" for one in found[1:]]
         lines += [f"{name} left out: {why}" for name, why in self.left_out.items()]
         return "\n".join([*lines, *self.notes, RESEARCH_USE])
 
@@ -199,9 +208,19 @@ class Comparison:
             f"<p><b>{html.escape(self.measure)} of {html.escape(self.where)}</b></p><table><thead><tr>"
             + "".join(f"<th style='text-align:left'>{html.escape(head)}</th>" for head in heads)
             + f"</tr></thead><tbody>{''.join(cells)}</tbody></table>"
+            + self._details_html
             + "".join(f"<p>{html.escape(one)}</p>" for one in said if one)
             + f"<p><small>{html.escape(RESEARCH_USE)}</small></p>"
         )
+
+    @property
+    def _details_html(self) -> str:
+        if not self.differences:
+            return ""
+        table = self.details.rename(columns={"first": self.against}).to_html(
+            index=False, border=0, float_format="{:.3f}".format
+        )
+        return f"<details><summary>Every number, paired by patient</summary>{table}</details>"
 
     def _cells(self, row: ComparedModel) -> tuple[str, ...]:
         limits = {"value": row.value, "low": row.low, "high": row.high, "unit": self.unit}
@@ -251,16 +270,11 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without paths or names of images and patients; what is not a number is None."""
-        rows = [
-            {
-                key: None if isinstance(value, float) and not math.isfinite(value) else value
-                for key, value in one.items()
-            }
-            for one in (asdict(row) for row in self.rows)
-        ]
-        own = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "rows"}
+        rows = [_plain(asdict(row)) for row in self.rows]
+        own = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("rows", "differences")}
         said = {"left_out": dict(self.left_out), "notes": list(self.notes), "sentence": self.sentence}
-        return {"research_use": RESEARCH_USE, **own, **said, "rows": rows}
+        differences = {name: [_plain(asdict(one)) for one in found] for name, found in self.differences.items()}
+        return {"research_use": RESEARCH_USE, **own, **said, "rows": rows, "differences": differences}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Comparison:
@@ -270,10 +284,15 @@ class Comparison:
             InputError: It is something else.
         """
         try:
-            rows = tuple(_compared_model(one) for one in content["rows"])
-            own = {one.name: content[one.name] for one in fields(cls) if one.name in content and one.name != "rows"}
-            found = cls(rows, **own)
-            _ = found.sentence, found.table, [found.value_text(row) for row in rows]
+            rows = tuple(ComparedModel(**_read(one, ComparedModel)) for one in content["rows"])
+            plain = {one.name for one in fields(cls)} - {"rows", "differences"}
+            own = {name: cell for name, cell in content.items() if name in plain}
+            differences = {
+                name: [Difference(**_read(one, Difference)) for one in found]
+                for name, found in content.get("differences", {}).items()
+            }
+            found = cls(rows, **own, differences=differences)
+            _ = found.sentence, found.table, found.details, [found.value_text(row) for row in rows]
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise InputError(
                 "This is not the content of a comparison.",
@@ -289,11 +308,17 @@ class Comparison:
         return write_text(path, json.dumps(self.to_dict(), indent=1, allow_nan=False))
 
 
-def _compared_model(content: Mapping[str, Any]) -> ComparedModel:
-    cells: dict[str, Any] = {
-        key: math.nan if key in _NUMBERS and cell is None else cell for key, cell in content.items()
+def _plain(cells: Mapping[str, Any]) -> dict[str, Any]:
+    """Cells for JSON, which has no NaN."""
+    return {
+        key: None if isinstance(cell, float) and not math.isfinite(cell) else cell for key, cell in cells.items()
     }  # fmt: skip
-    return ComparedModel(**cells)
+
+
+def _read(content: Mapping[str, Any], kind: type) -> dict[str, Any]:
+    """The cells that `_plain` gave, as they were."""
+    numbers = {one.name for one in fields(kind) if one.type == "float"}
+    return {key: math.nan if key in numbers and cell is None else cell for key, cell in content.items()}
 
 
 def sorted_rows(rows: Sequence[ComparedModel], lower_is_better: bool) -> tuple[ComparedModel, ...]:
@@ -305,15 +330,3 @@ def sorted_rows(rows: Sequence[ComparedModel], lower_is_better: bool) -> tuple[C
         return row.value if lower_is_better else -row.value
 
     return tuple(sorted(rows, key=key))
-
-
-def with_gaps(
-    rows: Sequence[ComparedModel], gaps: Mapping[str, tuple[float, float, float]]
-) -> tuple[ComparedModel, ...]:
-    """The rows with their differences, by name."""
-    return tuple(
-        replace(row, difference=gaps[row.name][0], difference_low=gaps[row.name][1], difference_high=gaps[row.name][2])
-        if row.name in gaps
-        else row
-        for row in rows
-    )

@@ -12,14 +12,13 @@ import numpy as np
 
 from easydl.comparison.baselines import BASELINES, BaselineInputs, LeftOut, problem_of
 from easydl.comparison.frozen import Backbone
-from easydl.comparison.measuring import RESAMPLES, Gap, gap, headline, measure_of
-from easydl.comparison.results import ComparedModel, Comparison, sorted_rows, with_gaps
+from easydl.comparison.measuring import RESAMPLES
+from easydl.comparison.paired_rows import as_predictions, side_by_side
+from easydl.comparison.results import Comparison
 from easydl.errors import RESEARCH_USE, EasyDLError, InputError
 from easydl.evaluation.leakage import without_seen
-from easydl.networks.decision import Decision
-from easydl.prediction.results import Predictions, output_columns
+from easydl.prediction.results import Predictions
 from easydl.prediction.seen import COLUMN
-from easydl.tasks import Task
 
 if TYPE_CHECKING:
     from easydl.studies import Study
@@ -141,80 +140,6 @@ def _unseen(predictions: Predictions, override: str | None) -> np.ndarray:
         return np.ones(len(frame), bool)
     units = frame["patient"] if predictions.patients_known else frame.index.to_series()
     return without_seen(frame[COLUMN].tolist(), units, override).kept
-
-
-def as_predictions(like: Predictions, outputs: np.ndarray) -> Predictions:
-    """Outputs ``(rows, classes)`` as predictions of the images of other predictions."""
-    columns = output_columns(outputs, Decision(Task(like.task), tuple(like.classes), {}))
-    return replace(like, frame=like.frame.assign(**columns), thresholds={}, notes=[])
-
-
-def side_by_side(
-    entries: Mapping[str, Predictions],
-    texts: Mapping[str, str],
-    seconds: Mapping[str, float],
-    *,
-    against: str | None = None,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-    facts: Mapping[str, Any] | None = None,
-) -> Comparison:
-    """Predictions of the same images by several models, measured and compared with one of them.
-
-    Args:
-        entries: By name, all of the same rows in the same order.
-        texts: What each is.
-        seconds: What each took, where that is known.
-        against: The one that the others are compared with; None for the best.
-        seed: Of the bootstrap.
-        resamples: Of the bootstrap.
-        facts: Further fields of the `Comparison`.
-    """
-    first = next(iter(entries.values()))
-    measure = measure_of(Task(first.task), tuple(first.classes))
-    rows = []
-    for name, one in entries.items():
-        line = headline(one, seed=seed, resamples=resamples)
-        value, low, high = (float(line[key]) for key in ("value", "low", "high"))
-        if name == "prevalence" and measure.short == "AUC":  # ties alone: 0.5 whatever patients are drawn
-            low = high = value
-        n, images = int(line["n"]), int(line["images"])
-        spent = float(seconds.get(name, np.nan))
-        baseline = name in BASELINES
-        row = ComparedModel(name, texts[name], value, low, high, n, images, seconds=spent, baseline=baseline)
-        rows.append(row)
-    ordered = sorted_rows(rows, measure.lower_is_better)
-    if against is not None:
-        ordered = (*(row for row in ordered if row.name == against), *(row for row in ordered if row.name != against))
-    compared = ordered[0].name
-    options = {"seed": seed, "resamples": resamples}
-    gaps = {
-        row.name: _with_limits(gap(entries[compared], entries[row.name], **options), ordered[0], row)
-        for row in ordered[1:]
-    }
-    unit_of_n = "patients" if first.patients_known else "images"
-    return Comparison(
-        with_gaps(ordered, gaps),
-        measure.name,
-        measure.unit,
-        measure.lower_is_better,
-        against=compared,
-        unit_of_n=unit_of_n,
-        **dict(facts or {}),
-    )
-
-
-def _with_limits(found: Gap, first: ComparedModel, second: ComparedModel) -> Gap:
-    """A difference with an interval also where no resample differs, as that of two perfect numbers.
-
-    Then it is made of the two intervals as if the numbers were independent, which is wider than the truth (MOVER; Zou GY,
-    Donner A. Stat Med 2008;27:1693-1702).
-    """
-    if np.isfinite(found.low) and found.low < found.high:
-        return found
-    low = found.difference - float(np.hypot(first.value - first.low, second.high - second.value))
-    high = found.difference + float(np.hypot(first.high - first.value, second.value - second.low))
-    return Gap(found.difference, low, high)
 
 
 def backbone_of(metadata: Any, pretrained: bool | str | Path) -> Backbone | None:

@@ -1,11 +1,11 @@
 from .classification import classification_metrics as classification_metrics
-from .comparison import compare_predictions as compare_predictions
-from .comparison import compare_readers as compare_readers
 from .evaluating import evaluate as evaluate
 from .multilabel import multilabel_metrics as multilabel_metrics
 from .operating import operating_point as operating_point
 from .ordinal import ordinal_metrics as ordinal_metrics
 from .paired import paired_difference as paired_difference
+from .paired_models import paired_differences as paired_differences
+from .readers import compare_readers as compare_readers
 from .reconstruction import reconstruction_metrics as reconstruction_metrics
 from .referral import Referral as Referral
 from .referral import refer as refer

@@ -119,7 +119,7 @@ def evaluate(
     unseen = without_seen(seen, _units(test.frame, test.patients_known), _reason(override, test))
     if not unseen.kept.all():
         test = test.rows(test.frame.index[unseen.kept])
-    measured = partial(_PER_PIXEL[Task(metadata.task)], model, metadata, test, options, seed=seed, resamples=resamples)
+    measured = partial(case_metrics, model, metadata, test, options, seed=seed, resamples=resamples)
     metrics = looked(
         test.frame,
         provenance(model, metadata, test),
@@ -205,6 +205,19 @@ def _images(model: Any, metadata: Any, test: Any, options: dict[str, bool], **bo
         patients_known=test.patients_known,
         **bootstrap,
     )
+
+
+def case_metrics(model: Any, metadata: Any, test: Any, options: dict[str, bool], **bootstrap: int) -> Metrics:
+    """The metrics of a model's masks or images, without a look at what it has seen or at the ledger.
+
+    Args:
+        model: Its task is one of the pixels.
+        metadata: Its own.
+        test: All rows that are tested.
+        options: As `easydl.prediction.segmentation.mask_options` gives them; empty for none.
+        **bootstrap: ``seed`` and ``resamples``.
+    """
+    return _PER_PIXEL[Task(metadata.task)](model, metadata, test, options, **bootstrap)
 
 
 _PER_PIXEL: dict[Task, Callable[..., Metrics]] = {Task.SEGMENTATION: _masks, Task.RECONSTRUCTION: _images}

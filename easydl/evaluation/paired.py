@@ -55,9 +55,9 @@ class Difference:
     def __repr__(self) -> str:
         if not np.isfinite(self.low):
             return f"difference in {self.measure} {number(self.difference)} ({self.note}), {self.n} patients"
-        p = "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}"
+        p = "" if not np.isfinite(self.p) else ", p < 0.001" if self.p < 0.001 else f", p = {self.p:.3f}"
         return (
-            f"difference in {self.measure} {self.difference:.3f} (95% CI {self.low:.3f} to {self.high:.3f}), {p}, "
+            f"difference in {self.measure} {self.difference:.3f} (95% CI {self.low:.3f} to {self.high:.3f}){p}, "
             f"{self.n} patients"
         )
 
