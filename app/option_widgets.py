@@ -34,7 +34,7 @@ def option_widget(name: str, place: Any = st, *, value: Any = None, columns: Seq
         place: Where it goes, such as a column of the page.
         value: What it holds at first, as the option's value.
         columns: The columns of the table at hand.
-        shown: What this page shows otherwise, such as ``choices`` or ``placeholder``.
+        shown: What this page shows otherwise, such as ``choices`` or ``placeholder``; ``by_name`` for a number of each class.
 
     Returns:
         What the person chose, for `chosen`.
@@ -49,7 +49,9 @@ def option_widget(name: str, place: Any = st, *, value: Any = None, columns: Seq
     if choices and form != "list":
         shown = {"format_func": lambda choice: YES_NO.get(choice, choice)} | shown
         return place.selectbox(options=choices, index=position(choices, value), **shown)
-    if int in types or float in types:
+    by_name = shown.pop("by_name", False)
+    if (int in types or float in types) and not by_name:
+        value = None if isinstance(value, dict) else value  # of another study, with more classes
         return _number(option, place, value, shown)
     nothing = "found by name" if "Found by name" in shown["help"] else "not given"
     shown = {"placeholder": "chosen from the images" if tuple in types else option.default or nothing} | shown
@@ -57,6 +59,7 @@ def option_widget(name: str, place: Any = st, *, value: Any = None, columns: Seq
         return place.text_input(value=", ".join(held), **shown | {"placeholder": _usual(option)})
     if form in ("list", "named"):
         options = list(choices or dict.fromkeys([*held, *columns]))
+        shown |= {"placeholder": f"such as {option.examples[-1]}"} if by_name and option.examples else {}
         kept = [one for one in held if one in options]
         return place.multiselect(options=options, default=kept, accept_new_options=choices is None, **shown)
     if name in COLUMNS:

@@ -6,7 +6,10 @@ from functools import partial
 from pathlib import Path
 
 import streamlit as st
-from shared import choose_run, heading, needs, onward
+from shared import choose_run, heading, needs, onward, plain
+
+from easydl.reporting.checklist import CHECKLISTS, checklist, title_of
+from easydl.reporting.checklist import page as checklist_page
 
 FILES = {
     "model.keras": ("The model", "Opens in easydl and in plain Keras. Classes and scaling are inside."),
@@ -48,6 +51,22 @@ for name, (title, sentence) in FILES.items():
             width="stretch",
         )
         action.caption(size(path))
+with st.container(border=True):
+    about, action = st.columns([3, 1], vertical_alignment="center")
+    about.markdown(
+        "**A reporting checklist, or the model card**\n\nFilled from this run; `TODO (you)` where only you know."
+    )
+    chosen = about.selectbox("Which", CHECKLISTS, format_func=title_of, label_visibility="collapsed", width=320)
+    filled = checklist(run, chosen)
+    action.download_button(
+        "Download checklist",
+        data=checklist_page(filled),
+        file_name=f"{chosen}.html",
+        mime="text/html",
+        on_click="ignore",
+        width="stretch",
+    )
+    about.caption(plain(filled.summary))
 st.caption(f"All files of this run lie in {run.folder}")
 
 st.subheader("Show the code", anchor=False)

@@ -8,7 +8,7 @@ from shared import choose_run, heading, needs, onward, plain, show_curves, show_
 
 from easydl.evaluation.formatting import interval_text, number
 from easydl.reporting import RunRecord
-from easydl.reporting.text import many
+from easydl.reporting.text import looks, many
 from easydl.workspace.screen import on_page
 from easydl.workspace.tables import wrong
 
@@ -56,6 +56,8 @@ else:
         )
     for note in metrics.notes:
         st.markdown(f":material/info: {plain(note)}")
+    if counted := looks(metrics):
+        st.caption(plain(counted))
     table = pd.DataFrame(
         {
             "measure": metrics.table["name"],

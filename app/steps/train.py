@@ -95,7 +95,7 @@ def settings_form() -> None:
             given |= widgets(MORE_OPTIONS, kept)
             given |= widgets(("by",), kept, columns=list(study.summary.covariates))
             given["prevalence"] = option_widget(
-                "prevalence", value=kept.get("prevalence"), placeholder="as in the test"
+                "prevalence", value=kept.get("prevalence"), placeholder="as in the test", by_name=len(study.classes) > 2
             )
         reason = blocked()
         pressed = st.form_submit_button("Train", type="primary", disabled=bool(reason))

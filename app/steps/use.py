@@ -1,4 +1,4 @@
-"""Use on a new case: one image or series, the model's answer, and whether the case is like those it learnt from."""
+"""Use on a new case: the model's answer, and whether the case is like those it learnt from; or on many: is it ready here?"""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from shared import (
     workspace,
 )
 
+from easydl.reporting.text import many
 from easydl.workspace import Case
 
 EVERY_SECONDS = 1
@@ -60,6 +61,46 @@ def ask(model: Path) -> None:
         for case in ended:
             workspace().cases.remove(case.id)
         st.rerun()
+
+
+def ask_about_many(model: Path) -> None:
+    """Whether the model is ready for the cases of a study of the workspace."""
+    entries = {entry.id: entry for entry in workspace().studies.all() if entry.source}
+    st.markdown(
+        "Cases of your own hospital, best with labels: do they look like the training images, do the numbers hold, and "
+        "which cases should somebody look at?"
+    )
+    if not entries:
+        needs("No study has been opened yet. Your cases are opened like any study.", "data")
+        return
+    chosen = st.selectbox("Our cases", list(entries), format_func=lambda one: entries[one].name, width=520)
+    if st.button("Is the model ready for these cases?", icon=":material/rule:"):
+        case = workspace().cases.accept(model, chosen)
+        remember("case", case.id)
+        st.rerun()
+    st.caption(
+        "Other cases are opened on the page Data. Each call counts as a look at these cases and adds to the sheet."
+    )
+
+
+def show_ready(case: Case) -> None:
+    """Whether the model is ready for many cases, what that rests on, and what to look at."""
+    st.subheader(plain(case.ready), anchor=False)
+    for reason in case.reasons:
+        st.markdown(f"- {plain(reason)}")
+    if case.sheet is not None:
+        st.download_button(
+            "Download the sheet",
+            data=partial(case.sheet.open, "rb"),
+            file_name="acceptance.html",
+            mime="text/html",
+            on_click="ignore",
+        )
+    if not case.to_look_at.empty:
+        with st.expander(f"{many(len(case.to_look_at), 'case')} to look at"):
+            show_table(case.to_look_at, "The cases to look at")
+            if case.sheet is not None:
+                st.caption(plain(f"Which images they are stands in {case.sheet.parent / 'cases.csv'}"))
 
 
 @st.fragment(run_every=EVERY_SECONDS)
@@ -113,7 +154,7 @@ def show_case(case: Case) -> None:
         watch(case.id)
         return
     if case.state == "finished":
-        show_answer(case)
+        show_ready(case) if case.ready else show_answer(case)
     elif case.state == "stopped":
         st.info("Stopped by you.", icon=":material/stop_circle:")
     else:
@@ -123,13 +164,18 @@ def show_case(case: Case) -> None:
             error.get("expected") or "a process that runs to its end.",
             error.get("do") or f"Try it again. The details are in {case.folder / 'log.txt'}.",
         )
-    if st.button("Another case", type="primary", help="This case is removed: its files and what came of it."):
+    about = (
+        "What was asked is removed; the sheet stays."
+        if case.ready
+        else "This case is removed: its files and what came of it."
+    )
+    if st.button("Another case", type="primary", help=about):
         workspace().cases.remove(case.id)
         remember("case", None)
         st.rerun()
 
 
-heading("use", "One new image or series: what the model says, and whether it has learnt from images like it.")
+heading("use", "New cases: what the model says, and whether it has learnt from images like them.")
 chosen = st.session_state.get("case")
 case = workspace().cases.find(str(chosen)) if chosen else None
 if case is not None:
@@ -140,4 +186,8 @@ else:
         remember("case", None)
     model = choose_model()
     if model is not None:
-        ask(model)
+        one, many_cases = st.tabs(["One new case", "Many cases: is the model ready here?"])
+        with one:
+            ask(model)
+        with many_cases:
+            ask_about_many(model)

@@ -25,7 +25,7 @@ def as_predictions(like: Predictions, outputs: np.ndarray) -> Predictions:
 
 
 def side_by_side(
-    entries: Mapping[str, Predictions] | Mapping[str, Metrics],
+    entries: Mapping[str, Predictions | Metrics],
     texts: Mapping[str, str],
     seconds: Mapping[str, float],
     *,

@@ -142,8 +142,9 @@ def _of_labels(
     yield _mean_of_labels(a, b, truth, patients, **options)
     for measure in MEASURES[Task.MULTILABEL]:
         for name in names:
-            pair = (each[f"p({name})"].to_numpy(float) for each in (a, b))
-            yield _titled(paired_difference(truth[name], *pair, patients, measure=measure, **options), measure, name)
+            one, other = (each[f"p({name})"].to_numpy(float) for each in (a, b))
+            row = paired_difference(truth[name], one, other, patients, measure=measure, **options)
+            yield _titled(row, measure, name)
 
 
 def _mean_of_labels(
@@ -154,7 +155,10 @@ def _mean_of_labels(
     content = np.column_stack([frame[columns].to_numpy(float) for frame in (a, b)])
     bootstrap = Resampling(True, seed, resamples).bootstrap(patients, content=content)
     known = [name for name, present in truth.items() if 0 < present.sum() < len(present)]
-    pairs = [[auc_statistic(frame[f"p({name})"], truth[name], bootstrap.index) for name in known] for frame in (a, b)]
+    pairs = [
+        [auc_statistic(frame[f"p({name})"].to_numpy(float), truth[name], bootstrap.index) for name in known]
+        for frame in (a, b)
+    ]
     n, images, title = len(bootstrap.names), len(a), "AUC, mean over labels"
     nan = float("nan")
     if not known:

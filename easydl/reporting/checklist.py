@@ -94,10 +94,20 @@ def checklist(record: RunRecord, name: str) -> Checklist:
         raise unknown_name(
             f"There is no checklist {name!r}.", name, CHECKLISTS, do="Correct the name.", kind=InputError
         )
-    content = json.loads(files("easydl.reporting").joinpath("checklists", f"{name}.json").read_text(encoding="utf-8"))
-    known = facts(record)
+    content, known = _content(name), facts(record)
     items = tuple(_filled(one, known) for one in content.pop("items"))
     return Checklist(**content, run=record.given_name or "A run of easydl", items=items)
+
+
+def title_of(name: str) -> str:
+    """What a checklist is called."""
+    return str(_content(name)["title"])
+
+
+def _content(name: str) -> dict[str, Any]:
+    text = files("easydl.reporting").joinpath("checklists", f"{name}.json").read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return found
 
 
 def write_checklist(record: RunRecord, name: str, path: Path | None = None) -> Path:

@@ -1,4 +1,4 @@
-"""New cases: kept while they are looked at, and put to a model in a process of their own. It loads no TensorFlow."""
+"""New cases, one or a study of them: put to a model in a process of their own, and kept meanwhile. It loads no TensorFlow."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _ID = re.compile(r"[0-9a-f]{16}")
 REQUEST, RESULT = "request.json", "result"
+SHEETS = "acceptance"
+"""The folder of the workspace with one folder for each model that was asked whether it is ready; deleting cases keeps it."""
 
 
 @dataclass
@@ -74,6 +76,30 @@ class Case:
         """The page of the case that can be taken away."""
         path = self.folder / RESULT / "case.html"
         return path if path.is_file() else None
+
+    @property
+    def sheet(self) -> Path | None:
+        """The sheet of all calls, where many cases were asked about."""
+        path = Path(str(self.found.get("sheet") or ""))
+        return path if path.is_file() and path.is_relative_to(self.folder.parents[1] / SHEETS) else None
+
+    @property
+    def ready(self) -> str:
+        """Whether the model is ready for many cases, in a few words; empty for one case."""
+        return str(self.found.get("ready") or "")
+
+    @property
+    def reasons(self) -> list[str]:
+        """What that rests on."""
+        return self._sentences("reasons")
+
+    @property
+    def to_look_at(self) -> pd.DataFrame:
+        """Of many cases those that a reader should look at."""
+        import pandas as pd
+
+        rows = self.found.get("to_look_at")
+        return pd.DataFrame(rows if isinstance(rows, list) else [])
 
     @property
     def images(self) -> list[Path]:
@@ -161,11 +187,20 @@ class Cases:
                 source, _ = keep(chain([first], given), home / "files")
             inside = list(source.iterdir())
             request = {"model": str(model.resolve()), "source": str(inside[0] if len(inside) == 1 else source)}
-            write_text(home / REQUEST, json.dumps(request))
-            self._start(home)
+            return self._begun(home, request)
         except BaseException:
             shutil.rmtree(home, ignore_errors=True)
             raise
+
+    def accept(self, model: Path, study_id: str) -> Case:
+        """Ask whether a model is ready for the cases of a study of this workspace (`easydl.accept`)."""
+        home = self.folder / secrets.token_hex(8)
+        home.mkdir(parents=True, mode=0o700)
+        return self._begun(home, {"model": str(model.resolve()), "study": study_id})
+
+    def _begun(self, home: Path, request: dict[str, str]) -> Case:
+        write_text(home / REQUEST, json.dumps(request))
+        self._start(home)
         return Case(home)
 
     def _start(self, home: Path) -> None:

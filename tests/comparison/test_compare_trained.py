@@ -70,7 +70,14 @@ def test_the_mean_over_structures_is_that_of_the_tests(tmp_path):
             for k in range(12)
             for name, value in (("liver", 0.8 + shift + 0.05 * rng.random()), ("spleen", 0.6 + 0.1 * rng.random()))
         ]  # fmt: skip
-        line = {"name": "Dice, mean over classes", "value": 0.7, "low": 0.6, "high": 0.8, "n": 6, "unit_of_n": "patients"}
+        line = {
+            "name": "Dice, mean over classes",
+            "value": 0.7,
+            "low": 0.6,
+            "high": 0.8,
+            "n": 6,
+            "unit_of_n": "patients",
+        }
         return Metrics(
             task="segmentation", classes=("background", "liver", "spleen"), table=[line], cases=rows, images=12
         )
