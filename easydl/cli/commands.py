@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from easydl.cli.comparing import compare, interval_width, learning_curve
+from easydl.cli.listing import doctor, ledger, models, presets, show
 from easydl.cli.options import with_options
 from easydl.cli.weights import Json, weights
 from easydl.errors import RESEARCH_USE, InputError
@@ -102,7 +103,7 @@ def evaluate(
     tables = [metrics.table.drop(columns="more"), metrics.groups]
     shown = [table.to_string(index=False) for table in tables if table is not None]
     text = "\n".join([*metrics.warnings, "\n\n".join(shown), *metrics.notes])
-    _print(metrics.to_dict() if as_json else text, as_json)
+    show(metrics.to_dict() if as_json else text, as_json)
 
 
 @app.command()
@@ -126,7 +127,7 @@ def accept(
     given = {"override": options.override, **chosen.model_dump()}
     found = easydl.accept(model, easydl.load(cases, **options.model_dump()), **given)
     written = found.save(folder or workspace() / "acceptance" / found.fingerprint[:12])
-    _print(found.to_dict() if as_json else f"{found}\nWritten: {written}", as_json)
+    show(found.to_dict() if as_json else f"{found}\nWritten: {written}", as_json)
 
 
 @app.command()
@@ -151,7 +152,7 @@ def operating_point(
     )
     easydl.save_model(network, output)
     text = "\n".join([*metrics.warnings, *metrics.notes, metrics.table.to_string(index=False), f"Written: {output}"])
-    _print(metrics.to_dict() if as_json else text, as_json)
+    show(metrics.to_dict() if as_json else text, as_json)
 
 
 @app.command()
@@ -225,7 +226,7 @@ def audit(
 
     study = easydl.load(source, **options.model_dump())
     result = easydl.audit(study, model=None if model is None else easydl.load_model(model))
-    _print(result.to_dict() if as_json else repr(result), as_json)
+    show(result.to_dict() if as_json else repr(result), as_json)
     if result.blocking:
         raise typer.Exit(2)
 
@@ -239,7 +240,7 @@ def inspect(
     import easydl
 
     contents = easydl.inspect(path)
-    _print(contents.to_dict() if as_json else contents.text, as_json)
+    show(contents.to_dict() if as_json else contents.text, as_json)
 
 
 @app.command()
@@ -317,53 +318,8 @@ def open_app(
     raise typer.Exit(launch(port=port, workspace=workspace, open_browser=browser))
 
 
-@app.command()
-def models(
-    kind: Annotated[str | None, typer.Option(help="classifier, segmenter or image_to_image.")] = None,
-    dimension: Annotated[int | None, typer.Option(help="2 for images, 3 for volumes.")] = None,
-    pretrained: Annotated[str | None, typer.Option(help="Weights from imagenet or radimagenet.")] = None,
-    at_most_megabytes: Annotated[float | None, typer.Option(help="Size of the weights.")] = None,
-    cost: Annotated[str | None, typer.Option(help="Time of a training step: light, medium or heavy.")] = None,
-    as_json: Json = False,
-) -> None:
-    """List the networks: size, cost, pretrained weights, paper."""
-    import easydl
-
-    listed = easydl.models(
-        kind=kind, dimension=dimension, pretrained=pretrained, at_most_megabytes=at_most_megabytes, cost=cost
-    )
-    _print(listed.to_dict("records") if as_json else listed.to_string(index=False), as_json)
-
-
-@app.command()
-def presets(as_json: Json = False) -> None:
-    """List the augmentation presets and their anatomy rules."""
-    import easydl
-
-    listed = easydl.presets()
-    _print(listed.to_dict("records") if as_json else listed.to_string(index=False), as_json)
-
-
-@app.command()
-def doctor(as_json: Json = False) -> None:
-    """Say what this computer has: versions, GPU, weights, and what to do about what is missing."""
-    from easydl import machine
-
-    facts = machine.doctor()
-    lines = [f"{key}: {value}" for key, value in {**facts["versions"], **facts["folders"]}.items()]
-    text = "\n".join([facts["device"], *facts["advice"], *lines])
-    _print(facts if as_json else text, as_json)
-
-
-@app.command()
-def ledger(as_json: Json = False) -> None:
-    """List every look at a test part on this computer, and check that no line was changed or lost. Exit code 2 when one was."""
-    from easydl.evaluation.ledger import Ledger, account
-
-    facts, text = account(found := Ledger.open())
-    _print(facts if as_json else text, as_json)
-    if found.damage:
-        raise typer.Exit(2)
+for one in (models, presets, doctor, ledger):
+    app.command()(one)
 
 
 def _new_folder(model: str) -> Path:
@@ -406,10 +362,6 @@ def _covariates(texts: list[str] | None) -> dict[str, str] | None:
 
 def _table(prediction: Any) -> str:
     return prediction.frame.to_string(index=False) if hasattr(prediction, "frame") else repr(prediction)
-
-
-def _print(content: Any, as_json: bool) -> None:
-    typer.echo(json.dumps(content, indent=1, default=str) if as_json else f"{content}\n{RESEARCH_USE}")
 
 
 def _done(path: Path) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from easydl.explanation.heatmap import BELOW
 from easydl.figures import BLUE, GREY, ORANGE, new_figure, sign, signed
-from easydl.reporting.record import curve_title, followed
+from easydl.reporting.curves import curve_title, followed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,6 +17,7 @@ from easydl.comparison import BaselineComparisons
 from easydl.errors import InputError, RunError
 from easydl.evaluation import Metrics
 from easydl.reporting import progress, reproduce
+from easydl.reporting.curves import curve_title, followed
 from easydl.reporting.names import Names
 
 _MEGABYTE = 2**20
@@ -25,7 +26,6 @@ _FILES = ("config.json", "status.json", "audit.json", "split.json", "history.csv
 
 PARTS = {"train": "training", "val": "validation", "test": "test"}
 """The parts of a split, as text."""
-_METRICS = ("auc", "dice", "ordinal_error", "mean_absolute_error", "accuracy")
 
 
 @dataclass
@@ -363,24 +363,6 @@ class RunRecord:
         except (OSError, ValueError):  # a half-written or empty table is a ValueError for pandas
             self.problems.append(f"{name} could not be read.")
             return pd.DataFrame()
-
-
-def followed(history: pd.DataFrame) -> list[str]:
-    """What was followed in training and validation: the loss, then the metrics, the main one first."""
-    names = [str(name) for name in history.columns if f"val_{name}" in history.columns]
-    return sorted((name for name in names if history[f"val_{name}"].notna().any()), key=_rank)
-
-
-def curve_title(name: str) -> str:
-    """What a figure calls a column of the history."""
-    return {"auc": "AUC"}.get(name, name.replace("_", " ").capitalize())
-
-
-def _rank(name: str) -> int:
-    if name == "loss":
-        return -1
-    # With several tasks each has its own metrics, with its name before theirs.
-    return next((rank for rank, end in enumerate(_METRICS) if name == end or name.endswith(f"_{end}")), len(_METRICS))
 
 
 def _entries(content: Any) -> list[dict[str, Any]]:

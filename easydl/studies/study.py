@@ -17,7 +17,8 @@ from easydl.options import SplitOptions
 from easydl.studies import plots, splits
 from easydl.studies.agreement import Agreement
 from easydl.studies.balancing import by_class, check_options
-from easydl.studies.cohort import Cohort, cohort, persons
+from easydl.studies.cohort import persons
+from easydl.studies.dividing import assigned, cohort_of, divided
 from easydl.studies.mask_labels import LabelMap, MaskLabels
 from easydl.studies.near_copies import NearCopy
 from easydl.studies.pixel_facts import Decoded, ImageFiles, PixelFacts, remarks
@@ -287,13 +288,13 @@ class Study:
         together = None if group is None else column_of(self.frame, group)
         if time is not None:
             dates = column_of(self.frame, time)
-            return self._divided(lambda rows: splits.by_time(rows, dates, time, sizes), together=together)._parts()
+            return divided(self, lambda rows: splits.by_time(rows, dates, time, sizes), together=together)._parts()
         if column is not None:
             return self.with_split(column, override)._parts()
         if stays:
             return self._parts()
         cells = None if balance is None else column_of(self.frame, balance)
-        return self._divided(lambda rows: by_class(rows, cells, sizes, seed or 0), seed or 0, together)._parts()
+        return divided(self, lambda rows: by_class(rows, cells, sizes, seed or 0), seed or 0, together)._parts()
 
     def with_split(self, column: str, override: str | None = None) -> Study:
         """The study with a ready-made split, as `easydl.load` returns it with ``split=``; refused when it leaks."""
@@ -301,7 +302,7 @@ class Study:
         if column not in self.frame.columns:
             found, expected = f"There is no column {column!r} with a split.", "a column of train, val and test."
             raise unknown_name(found, column, self.frame.columns, do="Use study.split(seed=0).", expected=expected)
-        return self._divided(lambda rows: splits.ready_made(rows, self.frame[column], column, override))
+        return divided(self, lambda rows: splits.ready_made(rows, self.frame[column], column, override))
 
     def folds(self, k: int = 5, *, seed: int = 0, site: str | None = None) -> list[tuple[Study, Study, Study]]:
         """Cross-validation by patient, or with one site left out at a time. The study itself is not split.
@@ -325,9 +326,9 @@ class Study:
         """
         cells = None if site is None else column_of(self.frame, site)
         base = replace(self, parent=self)
-        rows = base._cohort()
+        rows = cohort_of(base)
         folds = splits.k_folds(rows, k, seed) if cells is None else splits.leave_site_out(rows, cells, str(site), seed)
-        return [base._assigned(fold, seed)._parts() for fold in folds]
+        return [assigned(base, fold, seed)._parts() for fold in folds]
 
     def part(self, name: str) -> Study:
         """The rows of one part of the split (``"train"``, ``"val"`` or ``"test"``) as a study."""
@@ -385,22 +386,6 @@ class Study:
 
     def _rows(self) -> list[tuple[str, ...]]:
         return list(zip(*(self.frame[column].astype(str) for column in self.image_columns), strict=True))
-
-    def _cohort(self, together: pd.Series | None = None) -> Cohort:
-        digests, near, known = self.digests(), self.near_copies, self.patients_known
-        return cohort(self.frame, self.schema, digests, near, patients_known=known, together=together)
-
-    def _divided(
-        self, divide: Callable[[Cohort], splits.Assignment], seed: int | None = None, together: pd.Series | None = None
-    ) -> Study:
-        """This study with another column ``split``."""
-        base = replace(self, parent=self)  # what is noted while reading is noted there
-        return base._assigned(divide(base._cohort(together)), seed)
-
-    def _assigned(self, split: splits.Assignment, seed: int | None) -> Study:
-        notes = [note for note in self.notes if not note.startswith("Split by")]  # of an earlier split
-        frame, notes = self.frame.assign(split=split.part), [*notes, *split.notes, split.note]
-        return replace(self, frame=frame, seed=seed, notes=notes, overrides=[*self.overrides, *split.overrides])
 
     def _parts(self) -> tuple[Study, Study, Study]:
         return self.part("train"), self.part("val"), self.part("test")

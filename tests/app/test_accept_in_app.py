@@ -17,7 +17,9 @@ from easydl.workspace import Workspace, cases
 FOUND = {
     "ready": "Look before using it here",
     "reasons": ["Here, at the model's own threshold: AUC 0.81 (95% CI 0.70-0.90), 60 patients."],
-    "to_look_at": [{"case": "case 1", "answer": "nodule", "reference": "normal", "score": 0.97, "why": "the reference says"}],
+    "to_look_at": [
+        {"case": "case 1", "answer": "nodule", "reference": "normal", "score": 0.97, "why": "the reference says"}
+    ],
 }
 READY = f"""
 import json, sys

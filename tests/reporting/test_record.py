@@ -8,8 +8,8 @@ import pytest
 from finished_runs import write
 
 from easydl.reporting import RunRecord, figures, report
+from easydl.reporting.curves import followed
 from easydl.reporting.page import page
-from easydl.reporting.record import followed
 
 RUBBISH = [
     *(b"", b"{", b"[]", b"null", b"3", b'"text"', b"\xff\xfe\x00", b"[" * 100_000),

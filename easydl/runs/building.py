@@ -1,0 +1,44 @@
+"""The model that a run's settings name. It trains nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from easydl.errors import InputError
+from easydl.options import ModelOptions
+from easydl.runs.config import RunConfig
+from easydl.tasks import Task
+
+
+def build(config: RunConfig, study: Any) -> Any:
+    """The model that a run's settings name, built for its study.
+
+    Raises:
+        InputError: The named model does not fit the task.
+    """
+    from easydl.networks import classifier, models, segmenter
+
+    options, name = config.arguments(ModelOptions), config.model
+    encoder, covariates = options.pop("encoder"), options.pop("covariates")
+    if Task(study.task).has_masks:
+        if covariates:
+            raise InputError(
+                f"covariates={covariates!r} were given for a study with masks.",
+                "covariates for a classifier: a segmentation model sees the image only.",
+                "Leave them out.",
+            )
+        name = {2: "unet", 3: "unet3d"}[study.dimension] if name == "auto" else name
+        return segmenter(name, study, encoder=encoder, seed=config.seed, **options)
+    if encoder is not None:
+        raise InputError(
+            f"encoder={encoder!r} was given for a study without masks.",
+            "an encoder for a segmentation model.",
+            "Leave it out, or name the classifier itself with model=.",
+        )
+    if name in set(models(kind="segmenter")["name"]):
+        raise InputError(
+            f"model={name!r} needs masks.", "a mask column.", "Pass mask= its name, or choose a classifier."
+        )
+    if name == "auto":
+        name = "tiny3d" if study.dimension == 3 else "resnet" if config.pretrained else "tiny"
+    return classifier(name, study, covariates=covariates, seed=config.seed, **options)
