@@ -83,6 +83,7 @@ def page(record: RunRecord) -> str:
             overrides=record.overrides,
             result=numbers.result(record.metrics),
             baselines=numbers.baselines(record),
+            overfitting=record.overfitting,
             study=_study(record),
             separation=text.separation(record),
             issues=_issues(record),

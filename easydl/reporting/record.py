@@ -124,6 +124,13 @@ class RunRecord:
         """The issues of the audit; empty before it."""
         return _entries(self.audit.get("issues"))
 
+    @property
+    def overfitting(self) -> str:
+        """How much better the model is on its training patients than on the test's, with the interval; empty where that is not shown."""
+        shown = ("WARN", "NOTE")
+        found = (one for one in self.issues if one.get("id") == "A12" and one.get("severity") in shown)
+        return next((str(one.get("sentence") or "") for one in found), "")
+
     def picture(self, issue: dict[str, Any]) -> bytes:
         """The PNG of an issue's images from the folder ``audit``; empty where there is none."""
         name = str(issue.get("picture") or "")

@@ -48,3 +48,12 @@ def test_the_command_hands_the_model_on(monkeypatch):
         result = CliRunner().invoke(cli.app, ["audit", *words])
         assert result.exit_code == 0, result.output
     assert asked == {"a.csv": None, "b.csv": "model of m.keras"}
+
+
+@pytest.mark.parametrize(("severity", "said"), [("WARN", True), ("NOTE", True), ("OK", False), ("UNTESTED", False)])
+def test_the_gap_of_training_and_test_stands_with_the_result_where_there_is_one(run, severity, said):
+    gap = "The model is overfitted: AUC 0.99 on 60 training patients, 0.71 on 20 others; difference 0.28 (95% CI 0.15 to 0.41)."
+    write(run / "audit.json", {"issues": [issue("A12", severity, gap, "Train fewer epochs.")]})
+    page = report(run).read_text(encoding="utf-8")
+    result = page[page.index("<h2>Result</h2>") :]
+    assert (f'<p class="added">{gap}</p>' in result) is said
