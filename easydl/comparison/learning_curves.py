@@ -15,8 +15,9 @@ from scipy.stats import t
 from easydl.comparison.baselines import BASELINES, LeftOut
 from easydl.comparison.candidates import Candidates, check_names, without_test
 from easydl.comparison.measuring import Measure, headline, measure_of
+from easydl.comparison.paired_rows import as_predictions
 from easydl.comparison.power_law import Fit, fit_law
-from easydl.comparison.with_baselines import as_predictions
+from easydl.comparison.results import plain
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.evaluation.bootstrap import MINIMUM_RESAMPLES
 from easydl.evaluation.formatting import interval_text, number
@@ -200,7 +201,7 @@ class LearningCurve:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        points = [{key: None if cell != cell else cell for key, cell in asdict(one).items()} for one in self.points]
+        points = [plain(asdict(one)) for one in self.points]
         own = {"name": self.name, "text": self.text, "tested": self.tested, "unit_of_n": self.unit_of_n}
         said = {"sentence": self.sentence, "refusal": self.refusal, "notes": list(self.notes)}
         return {"research_use": RESEARCH_USE, **own, "measure": asdict(self.measure), **said, "points": points}

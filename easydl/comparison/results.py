@@ -270,10 +270,10 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without paths or names of images and patients; what is not a number is None."""
-        rows = [_plain(asdict(row)) for row in self.rows]
+        rows = [plain(asdict(row)) for row in self.rows]
         own = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("rows", "differences")}
         said = {"left_out": dict(self.left_out), "notes": list(self.notes), "sentence": self.sentence}
-        differences = {name: [_plain(asdict(one)) for one in found] for name, found in self.differences.items()}
+        differences = {name: [plain(asdict(one)) for one in found] for name, found in self.differences.items()}
         return {"research_use": RESEARCH_USE, **own, **said, "rows": rows, "differences": differences}
 
     @classmethod
@@ -308,7 +308,7 @@ class Comparison:
         return write_text(path, json.dumps(self.to_dict(), indent=1, allow_nan=False))
 
 
-def _plain(cells: Mapping[str, Any]) -> dict[str, Any]:
+def plain(cells: Mapping[str, Any]) -> dict[str, Any]:
     """Cells for JSON, which has no NaN."""
     return {
         key: None if isinstance(cell, float) and not math.isfinite(cell) else cell for key, cell in cells.items()
@@ -316,7 +316,7 @@ def _plain(cells: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read(content: Mapping[str, Any], kind: type) -> dict[str, Any]:
-    """The cells that `_plain` gave, as they were."""
+    """The cells that `plain` gave, as they were."""
     numbers = {one.name for one in fields(kind) if one.type == "float"}
     return {key: math.nan if key in numbers and cell is None else cell for key, cell in content.items()}
 
