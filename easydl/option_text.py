@@ -132,6 +132,8 @@ def value_of(name: str, option: FieldInfo, given: Sequence[str]) -> Any:
         InputError: A ``NAME=VALUE`` lacks its name or its value, or the value is of another type.
     """
     origins = {origin(one) for one in members(option)}
+    if float in origins and dict in origins and len(given) == 1 and _is_number(given[0]):
+        return _number(given[0])
     if (
         dict in origins
         and list(given) != [option.default]

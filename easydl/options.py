@@ -307,7 +307,25 @@ class SegmentationOptions(Options):
     fill_holes: bool = Field(False, description="For a segmentation model: fill background that a structure encloses.")
 
 
-class EvaluationOptions(SegmentationOptions):
+class GroupOptions(Options):
+    """What the numbers of a test are asked for: keyword arguments of `easydl.evaluate`, kept by a run."""
+
+    by: list[str] | str | None = Field(
+        None,
+        title="Groups to compare",
+        description="Columns of the table, such as scanner, sex, age or view: the test is also shown group by group, with "
+        "the largest gap and its interval. Numbers are cut into three bands.",
+    )
+    prevalence: float | dict[str, float] | None = Field(
+        None,
+        title="Prevalence where the model is to be used",
+        examples=["0.02", "nodule=0.02"],
+        description="How common the positive class is where the model is to be used, above 0 and below 1; of several "
+        "classes or labels by name. PPV and NPV are then given for it.",
+    )
+
+
+class EvaluationOptions(GroupOptions, SegmentationOptions):
     """How a model is tested: keyword arguments of `easydl.evaluate`."""
 
     override: str | None = Field(
@@ -317,69 +335,7 @@ class EvaluationOptions(SegmentationOptions):
     )
 
 
-class TrialOptions(Options):
-    """How networks are trained on parts of a study to compare them."""
-
-    seed: int = Field(
-        0,
-        ge=0,
-        le=2**31 - 1,
-        description="Fixes the folds (the draws of a learning curve), the trainings and the intervals.",
-    )
-    epochs: int | None = Field(
-        None, ge=1, le=10_000, description="Maximum number of epochs of a network in each stage."
-    )
-    pretrained: bool | str = Field(
-        False,
-        title="Start from pretrained weights",
-        description="What networks start from, as in `easydl.classifier`. Frozen features are then of the first network named; "
-        "otherwise of the smallest whose weights are on this computer.",
-    )
-    size: int | None = Field(
-        None, ge=16, le=2048, title="Size of the input", description="Side of a network's input in pixels."
-    )
-
-
-class CompareOptions(TrialOptions):
-    """How networks and baselines are compared: keyword arguments of `easydl.compare`."""
-
-    folds: int = Field(
-        5, ge=3, le=20, description="Folds by patient: every patient is tested once, by models that have not seen them."
-    )
-
-
-class CurveOptions(TrialOptions):
-    """How a learning curve is made: keyword arguments of `easydl.learning_curve`."""
-
-    sizes: int = Field(5, ge=4, le=10, description="How many numbers of training patients are tried.")
-    repeats: int | None = Field(
-        None,
-        ge=3,
-        le=100,
-        description="How often training and test patients are drawn anew; 20 for a baseline and 3 for a network when not "
-        "given.",
-    )
-
-
-class PlanOptions(Options):
-    """What a planned test will show: keyword arguments of `easydl.interval_width`."""
-
-    patients: int = Field(ge=4, le=10_000_000, description="How many patients will be tested.")
-    auc: float | None = Field(None, gt=0, lt=1, title="AUC", description="The AUC that is expected.")
-    positive: float = Field(0.5, gt=0, lt=1, description="For an AUC: the fraction of the patients with the disease.")
-    proportion: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        description="The proportion that is expected, such as a sensitivity; patients are then those with the disease.",
-    )
-    dice: float | None = Field(None, ge=0, le=1, description="The mean Dice that is expected.")
-    sd: float | None = Field(
-        None, gt=0, le=0.5, title="Standard deviation", description="For Dice: its standard deviation between patients."
-    )
-
-
-class RunOptions(FitOptions, ModelOptions, SplitOptions, LoadOptions):
+class RunOptions(GroupOptions, FitOptions, ModelOptions, SplitOptions, LoadOptions):
     """All that repeats a run: the options above, and those of the run itself, which go to several functions or none."""
 
     source: str = Field(description="A table (CSV, Excel), a folder of class folders, or a folder of DICOM.")

@@ -17,7 +17,7 @@ import easydl
 from easydl import cli, runs
 from easydl.errors import RunError
 from easydl.option_text import help_text
-from easydl.options import FitOptions, LoadOptions, ModelOptions, RunOptions, SplitOptions
+from easydl.options import FitOptions, GroupOptions, LoadOptions, ModelOptions, RunOptions, SplitOptions
 from easydl.reporting import reproduce
 from easydl.runs import RunConfig
 from easydl.studies import Study
@@ -59,6 +59,8 @@ EXAMPLES = {
     "normalise": ("z-score", "--normalise z-score"),
     "spacing_mm": ((5.0, 1.0, 1.0), "--spacing-mm 5.0 --spacing-mm 1.0 --spacing-mm 1.0"),
     "loss": ("focal", "--loss focal"),
+    "by": (["scanner", "sex"], "--by scanner --by sex"),
+    "prevalence": ({"nodule": 0.02}, "--prevalence nodule=0.02"),
     "seed": (11, "--seed 11"),
     "override": ("it's known", '''--override "it's known"'''),
     "heatmaps": (2, "--heatmaps 2"),
@@ -74,10 +76,18 @@ OTHERS = {
     "fine_tune": (True, "--fine-tune"),
     "class_weight": (None, "--no-class-weight"),
     "window": ("lung", "--window lung"),
+    "by": ("scanner", "--by scanner"),
+    "prevalence": (0.02, "--prevalence 0.02"),
 }
 """Second values of options that have several forms."""
 CASES = [*EXAMPLES.items(), *OTHERS.items()]
-FUNCTIONS = {"load": LoadOptions, "split": SplitOptions, "classifier": ModelOptions, "fit": FitOptions}
+FUNCTIONS = {
+    "load": LoadOptions,
+    "split": SplitOptions,
+    "classifier": ModelOptions,
+    "fit": FitOptions,
+    "evaluate": GroupOptions,
+}
 
 
 @pytest.fixture

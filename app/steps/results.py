@@ -58,7 +58,11 @@ else:
             "note": metrics.table["note"],
         }
     )
-    show_table(table, "The numbers of the test with n and interval")
+    later = metrics.table["more"].astype(bool)
+    show_table(table[~later], "The numbers of the test with n and interval")
+    if later.any():
+        with st.expander(f"{later.sum()} more numbers"):
+            show_table(table[later], "Further numbers of the test with n and interval")
     st.pyplot(on_page(metrics.plot(), FIGURES_PX), alt="The figures of the test", width=FIGURES_PX)
     show_baselines(run)
     sentence, cases = wrong(run)

@@ -92,6 +92,10 @@ def settings_form() -> None:
         given |= main_options(study, start, kept)
         with st.expander("More options"):
             given |= widgets(MORE_OPTIONS, kept)
+            given |= widgets(("by",), kept, columns=list(study.summary.covariates))
+            given["prevalence"] = option_widget(
+                "prevalence", value=kept.get("prevalence"), placeholder="as in the test"
+            )
         reason = blocked()
         pressed = st.form_submit_button("Train", type="primary", disabled=bool(reason))
     if reason:

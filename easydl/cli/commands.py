@@ -14,7 +14,7 @@ from easydl.cli.options import with_options
 from easydl.cli.weights import Json, weights
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.fileio import write_text
-from easydl.options import LoadOptions, SegmentationOptions
+from easydl.options import GroupOptions, LoadOptions, SegmentationOptions
 from easydl.runs import RunConfig
 
 app = typer.Typer(
@@ -85,6 +85,7 @@ def evaluate(
     source: Source,
     *,
     options: LoadOptions,
+    groups: GroupOptions,
     masks: SegmentationOptions,
     seed: Seed = 0,
     as_json: Json = False,
@@ -94,9 +95,11 @@ def evaluate(
 
     _check_paths(model, source)
     study = easydl.load(source, **options.model_dump())
-    given = {"seed": seed, "override": options.override, **masks.model_dump()}
+    given = {"seed": seed, "override": options.override, **groups.model_dump(), **masks.model_dump()}
     metrics = easydl.evaluate(easydl.load_model(model), study, **given)
-    text = "\n".join([*metrics.warnings, metrics.table.to_string(index=False), *metrics.notes])
+    tables = [metrics.table.drop(columns="more"), metrics.groups]
+    shown = [table.to_string(index=False) for table in tables if table is not None]
+    text = "\n".join([*metrics.warnings, "\n\n".join(shown), *metrics.notes])
     _print(metrics.to_dict() if as_json else text, as_json)
 
 

@@ -16,13 +16,14 @@ from easydl.comparison.baselines import BASELINES, LeftOut
 from easydl.comparison.beside import as_predictions
 from easydl.comparison.entrants import Arena, check_names, without_test
 from easydl.comparison.measuring import Measure, headline, measure_of
+from easydl.comparison.options import CurveOptions
 from easydl.comparison.power_law import Fit, fit_law
 from easydl.errors import RESEARCH_USE, InputError
+from easydl.evaluation.bootstrap import MINIMUM_RESAMPLES
 from easydl.evaluation.formatting import interval_text, number
-from easydl.evaluation.intervals import LEVEL, MINIMUM_RESAMPLES
+from easydl.evaluation.intervals import LEVEL
 from easydl.fileio import write_text
 from easydl.option_model import documented
-from easydl.options import CurveOptions
 from easydl.prediction.results import Predictions
 from easydl.tasks import Task
 

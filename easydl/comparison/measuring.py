@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from easydl.evaluation import classification, multilabel, ordinal
+from easydl.evaluation.bootstrap import PatientBootstrap, auc_statistic
 from easydl.evaluation.formatting import unit_of
-from easydl.evaluation.intervals import LEVEL, auc_statistic
+from easydl.evaluation.intervals import LEVEL
 from easydl.evaluation.metric import Resampling
 from easydl.evaluation.multilabel import LabelsSample
 from easydl.evaluation.paired import paired_difference
@@ -81,7 +82,8 @@ def headline(predictions: Predictions, *, seed: int = 0, resamples: int = RESAMP
     classes = ClassSample(class_rows(frame, names, known)[0], names, resampling)
     if task.ordered:
         return ordinal.ORDINAL[0].row(classes)
-    return (classification.BINARY if len(names) == 2 else classification.OVERALL)[0].row(classes)
+    metrics = classification.two_classes(names[1], {}) if len(names) == 2 else classification.OVERALL
+    return metrics[0].row(classes)
 
 
 def gap(first: Predictions, second: Predictions, *, seed: int = 0, resamples: int = RESAMPLES) -> Gap:
@@ -133,7 +135,10 @@ def _of_labels(
     seed: int,
 ) -> Gap:
     """Of the mean AUC over labels: patients are drawn for all labels and both models together."""
-    bootstrap = Resampling(True, seed, resamples).bootstrap(patients)
+    columns = [f"p({name})" for name in names]
+    # In the order of what is measured, so that pseudonyms in the place of names change no limit.
+    content = np.column_stack([a[columns], b[columns]])
+    bootstrap = PatientBootstrap(patients, content=content, resamples=resamples, seed=seed)
     pairs = []
     for name in names:
         present = np.array([name in cell.split(JOIN) for cell in label])

@@ -10,10 +10,10 @@ import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import multivariate_normal, norm, t
 
+from easydl.comparison.options import PlanOptions
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.evaluation.intervals import LEVEL, wilson
 from easydl.option_model import documented
-from easydl.options import PlanOptions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

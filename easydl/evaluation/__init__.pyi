@@ -1,7 +1,10 @@
 from .classification import classification_metrics as classification_metrics
+from .comparison import compare_predictions as compare_predictions
+from .comparison import compare_readers as compare_readers
 from .evaluating import evaluate as evaluate
 from .multilabel import multilabel_metrics as multilabel_metrics
 from .ordinal import ordinal_metrics as ordinal_metrics
+from .paired import paired_difference as paired_difference
 from .reconstruction import reconstruction_metrics as reconstruction_metrics
 from .regression import regression_metrics as regression_metrics
 from .results import Metrics as Metrics

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from easydl.evaluation.intervals import mean_interval, not_computable
+from easydl.evaluation.intervals import (
+    LEVEL,
+    Interval,
+    bounded_mean_interval,
+    mean_interval,
+    not_computable,
+    positive_mean_interval,
+    proportion_interval,
+)
 from easydl.evaluation.metric import Estimate, Resampling
 
 UNIT = "unit of n"
@@ -19,16 +27,21 @@ class CaseSample:
         units = frame["patient" if resampling.patients_known else "image"].astype(str)
         self.frame, self.resampling = frame.assign(**{UNIT: units}), resampling
         self.classes = list(dict.fromkeys(frame["class"]))
-        self.bootstrap = resampling.bootstrap(units)
+        self.bootstrap = resampling.bootstrap(units, content=frame.drop(columns="case").select_dtypes("number"))
         self.images, self.patients = int(frame["case"].nunique()), len(self.bootstrap.names)
 
-    def mean(self, rows: pd.DataFrame, column: str, note: str = "") -> Estimate:
-        """The mean of a column over some rows where it is defined; with several classes the mean of their means."""
+    def mean(
+        self, rows: pd.DataFrame, column: str, note: str = "", *, bounded: bool = False, positive: bool = False
+    ) -> Estimate:
+        """The mean of a column over some rows where it is defined; with several classes the mean of their means.
+
+        ``bounded`` where the numbers lie between 0 and 1, ``positive`` where they are distances.
+        """
         rows = rows[rows[column].notna()]
         n, images = rows[UNIT].nunique(), rows["case"].nunique()
         if not n:
             return Estimate(np.nan, not_computable("no case to measure"), 0, 0, note)
-        index = np.searchsorted(self.bootstrap.names, rows[UNIT].to_numpy(str))
+        index = pd.Index(self.bootstrap.names).get_indexer(rows[UNIT].to_numpy(str))
         values, parts = rows[column].to_numpy(float), []
         for name in self.classes:
             inside = (rows["class"] == name).to_numpy()
@@ -45,4 +58,40 @@ class CaseSample:
 
         totals = sums.sum(axis=0)
         value = float((totals[::2][measured] / totals[1::2][measured]).mean())
-        return Estimate(value, mean_interval(self.bootstrap.run(statistic)[:, 0], n), n, images, note)
+        if bounded:
+            parted = sums[:, ::2][:, measured], sums[:, 1::2][:, measured]
+            interval = bounded_mean_interval(*parted, seed=self.resampling.seed, resamples=self.resampling.resamples)
+        elif positive:
+            interval = positive_mean_interval(value, self.bootstrap.run(statistic)[:, 0], n)
+        else:
+            interval = mean_interval(self.bootstrap.run(statistic)[:, 0], n)
+        return Estimate(value, interval, n, images, note)
+
+    def pooled(self, rows: pd.DataFrame, hits: str, among: str, note: str = "") -> Estimate:
+        """A fraction of all lesions or objects: the sum of one column over that of another."""
+        rows = rows[rows[among] > 0]
+        n, images = rows[UNIT].nunique(), rows["case"].nunique()
+        if not n:
+            return Estimate(np.nan, not_computable("nothing to find"), 0, 0, note)
+        index = pd.Index(self.bootstrap.names).get_indexer(rows[UNIT].to_numpy(str))
+        sums = np.stack([np.bincount(index, rows[one].to_numpy(float), self.patients) for one in (hits, among)], axis=1)
+        value = float(sums[:, 0].sum() / sums[:, 1].sum())
+
+        def fraction(weights: np.ndarray) -> np.ndarray:
+            drawn = weights @ sums
+            return np.divide(drawn[:, :1], drawn[:, 1:], out=np.full((len(drawn), 1), np.nan), where=drawn[:, 1:] > 0)
+
+        resampled = self.bootstrap.run(fraction)[:, 0]
+        return Estimate(value, proportion_interval(value, resampled, sums[sums[:, 1] > 0, 1]), n, images, note)
+
+    def rate(self, rows: pd.DataFrame, column: str, note: str = "") -> Estimate:
+        """A mean count per case; where nothing at all was counted, with Poisson's upper limit for as many patients.
+
+        References:
+            Garwood F. Fiducial limits for the Poisson distribution. Biometrika 1936;28:437-442.
+        """
+        estimate = self.mean(rows, column, note)
+        if estimate.value != 0 or not estimate.interval.computable:
+            return estimate
+        high = float(-np.log((1 - LEVEL) / 2)) / estimate.patients
+        return estimate._replace(interval=Interval(0.0, high, "Poisson limit on patients"))

@@ -7,10 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from easydl.errors import InputError, ModelError
+from easydl.evaluation.by_case import by_case
 from easydl.evaluation.leakage import without_seen
 from easydl.evaluation.reconstruction import reconstruction_metrics
 from easydl.evaluation.results import Metrics
 from easydl.evaluation.segmentation import segmentation_metrics
+from easydl.evaluation.subgroups import columns_of
 from easydl.evaluation.tables import table_metrics
 from easydl.option_model import documented
 from easydl.options import EvaluationOptions
@@ -26,6 +28,8 @@ def evaluate(
     model: Any,
     test: Any = None,
     *,
+    by: list[str] | str | None = None,
+    prevalence: float | dict[str, float] | None = None,
     seed: int = 0,
     resamples: int = 2000,
     mirror: bool = False,
@@ -39,8 +43,9 @@ def evaluate(
     out, which the first line of the result says; where fewer than 10 patients remain, the test is refused.
 
     Args:
-        model: A model from easydl, or a cascade; or the Predictions of a test set, and then no ``test``.
-        test: A Study with labels or masks: the third part of ``study.split()``.
+        model: A model from easydl, or a cascade; or the Predictions of a test set.
+        test: A Study with labels or masks: the third part of ``study.split()``. With Predictions it is not needed, but for
+            ``by``: it holds the columns, and is the study that was predicted.
         seed: Seed of the bootstrap.
         resamples: Number of bootstrap resamples.
         {options}
@@ -48,16 +53,16 @@ def evaluate(
     What is on of the options for masks is in the notes, for the numbers hold for masks made in the same way.
 
     Returns:
-        Metrics: AUC, sensitivity, specificity, accuracy and predictive values for classes; AUC, average precision,
-        sensitivity and specificity of each of several labels; mean absolute error, bias and limits of agreement for a
-        value; weighted kappa and error in classes for ordered classes; all of these for each of several heads; Dice, HD95
-        and volume error for masks; PSNR and SSIM for reconstructed images, with those of the corrupted ones. Each with
+        Metrics: AUC, sensitivity, specificity and predictive values for classes and for each of several labels, then
+        accuracy, average precision, F1, MCC, Brier score, log loss and calibration; mean absolute error, ICC, bias and
+        limits of agreement for a value; weighted kappa and error in classes for ordered classes; all of these for each of
+        several heads; Dice, HD95 and volume error, then IoU, surface distances and lesions for masks; PSNR and SSIM for reconstructed images, with those of the corrupted ones. Each with
         the number of patients and a patient-level 95% interval. What makes them worth nothing stands in ``warnings`` and
         before the first number: one answer for every image, or no better than chance.
 
     Raises:
         LeakageError: The model has seen these images, or nearly all of them.
-        InputError: The test set has no labels or is missing, an option for masks was given with a model that makes none,
+        InputError: The test set has no labels or is missing, it has no column ``by``, an option for masks was given with a model that makes none,
             or `mirror` with a model that was trained without mirror images.
         ModelError: The model's task or classes are not the study's.
 
@@ -70,9 +75,10 @@ def evaluate(
     from easydl.prediction.tables import against, predict_study
 
     given = {"mirror": mirror, "largest_component": largest_component, "fill_holes": fill_holes}
+    asked: dict[str, Any] = {"by": by, "prevalence": prevalence}
     if isinstance(model, Predictions):
         mask_options(model.task, **given)
-        return _of_table(model, override, seed=seed, resamples=resamples)
+        return _of_table(model, test, override, **asked, seed=seed, resamples=resamples)
     if test is None or isinstance(test, Predictions):
         raise InputError(
             "There is no study to test the model on.",
@@ -91,7 +97,15 @@ def evaluate(
         )
     if not Task(metadata.task).per_pixel:
         predictions = predict_study(model, metadata, test)
-        return _of_table(predictions, _reason(override, test), seed=seed, resamples=resamples)
+        return _of_table(predictions, test, _reason(override, test), **asked, seed=seed, resamples=resamples)
+    if prevalence is not None:
+        raise InputError(
+            f"prevalence={prevalence!r} for a model of the task {metadata.task}.",
+            "a model of classes or labels: only they have predictive values.",
+            "Leave it out.",
+        )
+    if by is not None:
+        columns_of(test.frame, by)
     models = metadata_of_all(model, metadata)
     seen, notes = seen_rows(models, test)
     unseen = without_seen(seen, _units(test.frame, test.patients_known), _reason(override, test))
@@ -99,6 +113,8 @@ def evaluate(
         test = test.rows(test.frame.index[unseen.kept])
     metrics = _PER_PIXEL[Task(metadata.task)](model, metadata, test, options, seed=seed, resamples=resamples)
     metrics.notes.extend([*notes, *(note for one in models for note in against(one))])
+    if by is not None:
+        metrics = by_case(metrics, test, columns_of(test.frame, by), seed=seed)
     return unseen.said(metrics)
 
 
@@ -111,15 +127,31 @@ def _units(frame: Any, patients_known: bool) -> Any:
     return frame["patient"] if patients_known else frame.index.to_series()
 
 
-def _of_table(predictions: Predictions, override: str | None, **bootstrap: int) -> Metrics:
+def _of_table(
+    predictions: Predictions, test: Any, override: str | None, *, by: Any, prevalence: Any, **bootstrap: int
+) -> Metrics:
     """The metrics of the images that the model has not seen."""
     frame = predictions.frame
+    groups = None if by is None else columns_of(frame if test is None else _same_rows(test, frame), by)
     if COLUMN not in frame.columns:
-        return table_metrics(predictions, **bootstrap)
+        return table_metrics(predictions, groups=groups, prevalence=prevalence, **bootstrap)
     seen = frame[COLUMN].tolist()
     unseen = without_seen(seen, _units(frame, predictions.patients_known), override)
     notes = [note for note in predictions.notes if note != sentence(seen)]
-    return unseen.said(table_metrics(replace(predictions, frame=frame[unseen.kept], notes=notes), **bootstrap))
+    kept = replace(predictions, frame=frame[unseen.kept], notes=notes)
+    rows = groups and {name: column[unseen.kept] for name, column in groups.items()}
+    return unseen.said(table_metrics(kept, groups=rows, prevalence=prevalence, **bootstrap))
+
+
+def _same_rows(test: Any, frame: Any) -> Any:
+    """The table of the study that was predicted, with the rows of the predictions."""
+    if len(test.frame) != len(frame) or list(test.frame["patient"]) != list(frame["patient"]):
+        raise InputError(
+            f"{len(frame)} predictions and a study of {len(test.frame)} images that are not the same.",
+            "the study that was predicted, in the same order.",
+            "Pass predictions and study of one test set, or the model and the study.",
+        )
+    return test.frame
 
 
 def _masks(model: Any, metadata: Any, test: Any, options: dict[str, bool], **bootstrap: int) -> Metrics:

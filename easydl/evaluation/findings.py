@@ -146,16 +146,15 @@ def _worse_than_prevalence(sample: Any, ranks: bool) -> str:
 
     Training with weights for rare classes moves probabilities towards equal ones, which is no fault.
     """
-    images_of, given = sample.images_of, sample.scores[np.arange(sample.images), sample.reference]
+    images_of = sample.images_of
     prevalence = images_of[images_of > 0] / images_of.sum()
     free = max(float(-(prevalence * np.log(prevalence)).sum()), float(np.log(len(images_of))))
-    loss = -np.log(np.clip(given, 1e-7, 1))
-    sums, counts = (np.bincount(sample.bootstrap.index, each, sample.patients) for each in (loss, np.ones(len(loss))))
-    drawn = sample.bootstrap.run(lambda weights: ((weights @ sums) / (weights @ counts))[:, None])[:, 0]
-    interval = mean_interval(drawn, sample.patients)
+    loss = sample.probability.log_loss
+    value = float(loss(sample.probability.columns.sum(axis=0)[None])[0])
+    interval = mean_interval(loss(sample.resampled_probability), sample.patients)
     if not interval.low > free:
         return ""
-    row = {"name": "log loss", "value": float(loss.mean()), "low": interval.low, "high": interval.high}
+    row = {"name": "log loss", "value": value, "low": interval.low, "high": interval.high}
     said = _said({**row, "unit": "", "n": sample.patients, "unit_of_n": sample.resampling.unit_of_n})
     return (
         f"The probabilities are worse than none: {said}; answering every image with how common each class is has "

@@ -31,9 +31,9 @@ class Resampling:
         """What is counted and drawn."""
         return "patients" if self.patients_known else "images"
 
-    def bootstrap(self, patients: object, labels: object = None) -> PatientBootstrap:
-        """The bootstrap over these patients, drawn within their labels."""
-        return PatientBootstrap(patients, labels, resamples=self.resamples, seed=self.seed)
+    def bootstrap(self, patients: object, labels: object = None, *, content: object) -> PatientBootstrap:
+        """The bootstrap over these patients, drawn within their labels, in the order of what is measured of them."""
+        return PatientBootstrap(patients, labels, content=content, resamples=self.resamples, seed=self.seed)
 
 
 class Estimate(NamedTuple):
@@ -63,11 +63,12 @@ S = TypeVar("S", bound=Sample)
 
 @dataclass(frozen=True)
 class Metric(Generic[S]):
-    """One line of a test's table: ``unit`` is empty for a fraction between 0 and 1."""
+    """One line of a test's table: ``unit`` is empty for a fraction; ``more`` are those to be read after the first."""
 
     name: str
     measure: Callable[[S], Estimate]
     unit: str = ""
+    more: bool = False
 
     def row(self, sample: S) -> dict[str, Any]:
         """The line for a sample."""
@@ -87,12 +88,13 @@ class Metric(Generic[S]):
             "note": "; ".join(part for part in (estimate.note, made) if part),
             "images": int(estimate.images),
             "unit": self.unit,
+            "more": self.more,
         }
 
 
 def run(task: Task, classes: Sequence[str], metrics: Sequence[Metric[S]], sample: S, **more: Any) -> Metrics:
     """Measure a sample by every metric, the headline first; ``more`` are further fields of `Metrics`."""
-    rows = [metric.row(sample) for metric in metrics]
+    rows = [metric.row(sample) for metric in sorted(metrics, key=lambda metric: metric.more)]
     resampling = sample.resampling
     return Metrics(
         task=task,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import average_precision_score
 
 from easydl.errors import InputError
-from easydl.evaluation.average_precision import average_precision_statistic
-from easydl.evaluation.classification import averaged
-from easydl.evaluation.intervals import MINIMUM_PATIENTS, auc_statistic, logit_interval, not_computable
+from easydl.evaluation.classification import Prevalence, averaged, called_rightly, of_probabilities, prevalences
+from easydl.evaluation.decided import f1
+from easydl.evaluation.influence import standard_error
+from easydl.evaluation.intervals import blended, logit_limits, newcombe_variance, not_computable
 from easydl.evaluation.metric import Estimate, Metric, Resampling, run, size_notes
 from easydl.evaluation.results import Metrics
 from easydl.evaluation.sample import ClassSample, roc_curves, rows_to_test
@@ -21,7 +21,6 @@ from easydl.studies.labels import JOIN
 from easydl.tasks import Task
 
 ABSENT, PRESENT = "absent", "present"
-Statistic = Callable[[np.ndarray], np.ndarray]
 
 
 def multilabel_metrics(
@@ -30,6 +29,7 @@ def multilabel_metrics(
     *,
     patients_known: bool = True,
     thresholds: Mapping[str, Threshold] | None = None,
+    prevalence: Prevalence = None,
     seed: int = 0,
     resamples: int = 2000,
 ) -> Metrics:
@@ -42,6 +42,7 @@ def multilabel_metrics(
         classes: The labels in the order of the model's outputs.
         patients_known: As for `classification_metrics`.
         thresholds: From which probability on each label is present; 0.5 where not given.
+        prevalence: How common labels are where the model is to be used, by name; PPV and NPV are then given for it.
         seed: Seed of the bootstrap.
         resamples: Number of bootstrap resamples, at least 100.
 
@@ -66,6 +67,7 @@ def multilabel_metrics(
     names = [str(name) for name in classes]
     table, notes = rows_to_test(frame, [f"p({name})" for name in names], patients_known, empty_is_label=True)
     decision = Decision(Task.MULTILABEL, tuple(names), thresholds or {})
+    common = prevalences(prevalence, names, names[0] if len(names) == 1 else None)
     sample = LabelsSample(table, decision, Resampling(patients_known, seed, resamples))
     never = [label.name for label in sample.labels if not label.patients_of[1]]
     always = [label.name for label in sample.labels if not label.patients_of[0]]
@@ -82,11 +84,11 @@ def multilabel_metrics(
     return run(
         Task.MULTILABEL,
         names,
-        [*OVERALL, *(metric for k, name in enumerate(names) for metric in one_label(k, name))],
+        [*OVERALL, *(metric for k, name in enumerate(names) for metric in one_label(k, name, common))],
         sample,
         notes=notes,
         per_class={label.name: label.per_class[PRESENT] for label in sample.labels},
-        curves={label.name: roc_curves(label)[PRESENT] for label in sample.labels if label.ranked},
+        curves={label.name: roc_curves(label, band=False)[PRESENT] for label in sample.labels if label.ranked},
     )
 
 
@@ -107,21 +109,6 @@ class LabelSample(ClassSample):
         """The fraction of images with the label."""
         return self.images_of[1] / self.images
 
-    @cached_property
-    def precision(self) -> Estimate:
-        """The average precision."""
-        n, images, note = self.patients, self.images, f"guessing gives {self.prevalence:.2f}"
-        if not self.ranked:
-            return Estimate(np.nan, not_computable("the label is in none or in all of the images"), n, images, note)
-        positive, score = self.reference == 1, self.scores[:, 1]
-        value = float(average_precision_score(positive, score))
-        if min(self.patients_of) < MINIMUM_PATIENTS:
-            reason = not_computable(f"fewer than {MINIMUM_PATIENTS} patients with or without it")
-            return Estimate(value, reason, n, images, note)
-        statistic = average_precision_statistic(score, positive, self.bootstrap.index)
-        drawn = self.bootstrap.run(lambda weights: statistic(weights)[:, None])[:, 0]
-        return Estimate(value, logit_interval(value, drawn, n), n, images, note)
-
 
 class LabelsSample:
     """All labels of a test; patients are drawn for all of them together, because they share them."""
@@ -138,47 +125,66 @@ class LabelsSample:
         self.resampling = resampling
         thresholds = [decision.thresholds.get(name, Threshold()) for name in names]
         self.labels = [LabelSample(table, *each, resampling) for each in zip(names, thresholds, strict=True)]
-        self.bootstrap = resampling.bootstrap(table["patient"])
+        content = table[[f"p({name})" for name in names]].assign(
+            **{f"has {each.name}": each.reference for each in self.labels}
+        )
+        self.bootstrap = resampling.bootstrap(table["patient"], content=content)
         self.images, self.patients = len(table), len(self.bootstrap.names)
 
-    def mean(self, statistic_of: Callable[..., Statistic], measure: Callable[[LabelSample], Estimate]) -> Estimate:
-        """The mean of a number over the labels that are both absent and present."""
+    def mean(self, *, precision: bool = False) -> Estimate:
+        """The mean AUC, or average precision, over the labels that are both absent and present."""
         ranked = [label for label in self.labels if label.ranked]
         note = f"over {len(ranked)} label{'s' if len(ranked) != 1 else ''}"
         if not ranked:
             reason = not_computable("no label is both absent and present")
             return Estimate(np.nan, reason, self.patients, self.images, note)
-        estimates = [measure(label) for label in ranked]
-        statistics = [statistic_of(label.scores[:, 1], label.reference == 1, self.bootstrap.index) for label in ranked]
-        value = float(np.mean([estimate.value for estimate in estimates]))
-        drawn = self.bootstrap.run(partial(_mean, statistics))[:, 0]
-        interval, parts = logit_interval(value, drawn, self.patients), [estimate.interval for estimate in estimates]
-        if not interval.computable and all(part.computable for part in parts):
+        each = [label.average_precision(1) if precision else label.auc(1) for label in ranked]
+        value, parts = float(np.mean([one.value for one in each])), [one.interval for one in each]
+        # The labels of an image come from one patient: what they add to the error of the mean is added up first.
+        moved = np.mean([label.influence(1, precision=precision) for label in ranked], axis=0)
+        error = float(standard_error(moved, self.bootstrap.index, self.bootstrap.strata)[0])
+        if error > 1e-12 and 0 < value < 1:
+            sides = [label.sides(1) for label in ranked]
+            modelled = [
+                value * (1 - value) / max(1, side[0]) if precision else newcombe_variance(value, *side)
+                for side in sides
+            ]
+            interval = logit_limits(value, blended(error, float(np.mean(modelled)) / len(ranked)), self.patients)
+        elif all(part.computable for part in parts):
             interval = averaged(parts, "mean of the labels' intervals")
+        else:
+            interval = not_computable("fewer than 2 patients with or without a label")
         return Estimate(value, interval, self.patients, self.images, note)
 
 
-def _mean(statistics: list[Statistic], weights: np.ndarray) -> np.ndarray:
-    """The mean of statistics in every resample ``(resamples, 1)``; NaN where one of them is undefined."""
-    return np.mean([statistic(weights) for statistic in statistics], axis=0)[:, None]
-
-
 OVERALL: tuple[Metric[LabelsSample], ...] = (
-    Metric("AUC, mean over labels", lambda sample: sample.mean(auc_statistic, lambda label: label.auc(1))),
-    Metric(
-        "average precision, mean over labels",
-        lambda sample: sample.mean(average_precision_statistic, lambda label: label.precision),
-    ),
+    Metric("AUC, mean over labels", LabelsSample.mean),
+    Metric("average precision, mean over labels", partial(LabelsSample.mean, precision=True)),
 )
 
 
-def one_label(k: int, name: str) -> tuple[Metric[LabelsSample], ...]:
+def one_label(k: int, name: str, common: Mapping[str, float]) -> tuple[Metric[LabelsSample], ...]:
     """The metrics of one label."""
+    stated = common.get(name)
+
+    def of(metric: Metric[ClassSample]) -> Metric[LabelsSample]:
+        return Metric(metric.name, lambda sample: metric.measure(sample.labels[k]), metric.unit, metric.more)
+
+    predictive = partial(called_rightly, c=1, prevalence=stated, positive=1)
     return (
         Metric(f"AUC, {name}", lambda sample: _auc(sample.labels[k])),
-        Metric(f"average precision, {name}", lambda sample: sample.labels[k].precision),
+        Metric(f"average precision, {name}", lambda sample: sample.labels[k].average_precision(1)),
         Metric(f"sensitivity, {name}", lambda sample: sample.labels[k].recall(1).noted(sample.labels[k].threshold)),
         Metric(f"specificity, {name}", lambda sample: sample.labels[k].recall(0).noted(sample.labels[k].threshold)),
+        *(
+            of(metric)
+            for metric in (
+                Metric(f"PPV, {name}", partial(predictive, called=True), more=True),
+                Metric(f"NPV, {name}", partial(predictive, called=False), more=True),
+                Metric(f"F1, {name}", partial(f1, c=1), more=True),
+                *of_probabilities(f", {name}", intercept=True),
+            )
+        ),
     )
 
 

@@ -147,9 +147,10 @@ def _by_influence(
 
     if not present:
         undefined = "interval not computable: one class only"
-        return Difference(measure, *[np.nan] * 6, n, images, undefined)
+        return Difference(measure, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, n, images, undefined)
     values = [float(np.mean([value_of(codes == c, score(each, c)) for c in present])) for each in (first, second)]
-    change = values[0] - values[1]
+    of_first, of_second = values
+    change = of_first - of_second
     moved = np.mean(
         [influence_of(score(first, c), codes == c) - influence_of(score(second, c), codes == c) for c in present],
         axis=0,
@@ -158,17 +159,17 @@ def _by_influence(
     fewest = min(len(np.unique(people[codes == c])) for c in np.unique(codes))
     if fewest < MINIMUM_PATIENTS:
         reason = f"interval not computable: fewer than {MINIMUM_PATIENTS} patients in a class"
-        return Difference(measure, *values, change, np.nan, np.nan, np.nan, n, images, reason)
+        return Difference(measure, of_first, of_second, change, np.nan, np.nan, np.nan, n, images, reason)
     if error < 1e-12:
         reason = "interval not computable: both models rank all patients alike"
         same = 1.0 if abs(change) < 1e-12 else np.nan
-        return Difference(measure, *values, change, np.nan, np.nan, same, n, images, reason)
+        return Difference(measure, of_first, of_second, change, np.nan, np.nan, same, n, images, reason)
     freedom = max(1, n - 2)
     reach = float(t.ppf((1 + LEVEL) / 2, freedom)) * error
     p = float(2 * t.sf(abs(change) / error, freedom))
     how = "DeLong's test" if measure == "auc" else "influence of each patient"
     note = how if n == images else f"{how}, by patient"
-    return Difference(measure, *values, change, change - reach, change + reach, p, n, images, note)
+    return Difference(measure, of_first, of_second, change, change - reach, change + reach, p, n, images, note)
 
 
 def _by_swapping(
@@ -183,18 +184,19 @@ def _by_swapping(
     """Of sums over images: bootstrap of the patients' sums, and exchange of the two models within patients."""
     parts_of, value_of = _SUMMED[measure]
     a, b = parts_of(truth, first, second)
-    plan = PatientBootstrap(people, resamples=resamples, seed=seed)
+    plan = PatientBootstrap(people, content=np.column_stack([a, b]), resamples=resamples, seed=seed)
     n, images = len(plan.names), len(people)
     sums_a, sums_b = np.zeros((n, a.shape[1])), np.zeros((n, b.shape[1]))
     np.add.at(sums_a, plan.index, a)
     np.add.at(sums_b, plan.index, b)
     values = [float(value_of(sums.sum(axis=0)[None])[0]) for sums in (sums_a, sums_b)]
-    change = values[0] - values[1]
+    of_first, of_second = values
+    change = of_first - of_second
     if n < MINIMUM_PATIENTS or not np.isfinite(change):
         reason = "interval not computable: " + (
             f"fewer than {MINIMUM_PATIENTS} patients" if n < MINIMUM_PATIENTS else "one of the numbers is not defined"
         )
-        return Difference(measure, *values, change, np.nan, np.nan, np.nan, n, images, reason)
+        return Difference(measure, of_first, of_second, change, np.nan, np.nan, np.nan, n, images, reason)
     drawn = plan.run(lambda weights: (value_of(weights @ sums_a) - value_of(weights @ sums_b))[:, None])[:, 0]
     interval = mean_interval(drawn, n)
     if measure == "accuracy" and n == images:
@@ -204,7 +206,7 @@ def _by_swapping(
     else:
         p = _exchanged(sums_a, sums_b, value_of, change, seed, resamples)
         note = "paired bootstrap by patient; p by exchanging the models within patients"
-    return Difference(measure, *values, change, interval.low, interval.high, float(p), n, images, note)
+    return Difference(measure, of_first, of_second, change, interval.low, interval.high, float(p), n, images, note)
 
 
 def _exchanged(

@@ -82,6 +82,21 @@ def _precision_forest(metrics: Any) -> Panel:
     return _forest(metrics, "average precision", "average precision", guessing)
 
 
+def group_panels(metrics: Any) -> list[Panel]:
+    """A forest for each column of groups: the headline of every group below that of all images."""
+    if metrics.groups is None:
+        return []
+    everyone = metrics.table.iloc[0].to_dict()
+    panels = []
+    for by, rows in metrics.groups.groupby("by", sort=False):
+        named = rows[rows["name"] == everyone["name"]].to_dict("records")
+        estimates = {f"all ({everyone['n']})": everyone} | {f"{row['group']} ({row['n']})": row for row in named}
+        size = (5.6, max(2.2, 1.3 + 0.34 * len(estimates)))
+        data = {"estimates": estimates, "guessing": None, "line": everyone["value"]}
+        panels.append(Panel("forest", f"{everyone['name']} by {by} ({everyone['unit_of_n']})", data, size))
+    return panels
+
+
 def _calibration(metrics: Any) -> Panel:
     reference, prediction = _thinned(metrics)
     data = {"reference": reference, "prediction": prediction, "name": metrics.classes[0]}

@@ -65,6 +65,21 @@ def _roc(ax: Axes, curves: dict[str, dict[str, list[float]]]) -> None:
     _bare(ax)
 
 
+def _readers(ax: Axes, curve: dict[str, list[float]], points: Sequence[Mapping[str, Any]]) -> None:
+    """The ROC curve of a model, and readers as crosses whose arms are the 95% intervals."""
+    _roc(ax, {"model": curve} if curve else {})
+    for position, row in enumerate(points, 1):
+        own = row["reader"] == "model"
+        colour = COLOURS[0] if own else COLOURS[position % (len(COLOURS) - 1) + 1]
+        x, y = 1 - row["specificity"], row["sensitivity"]
+        arms: dict[str, Any] = {"color": colour, "linewidth": 1.2, "alpha": 0.7}
+        ax.plot([1 - row["specificity high"], 1 - row["specificity low"]], [y, y], **arms)
+        ax.plot([x, x], [row["sensitivity low"], row["sensitivity high"]], **arms)
+        label = "model's decision" if own else _short(str(row["reader"]), 24)
+        ax.plot(x, y, "s" if own else "o", color=colour, markersize=7, label=label)
+    ax.legend(loc="lower right", frameon=False, fontsize=9.5)
+
+
 def _confusion(ax: Axes, counts: np.ndarray | None, classes: Sequence[str]) -> None:
     """The confusion matrix: counts, shaded by the fraction of each reference class."""
     if counts is None:
@@ -96,20 +111,32 @@ def _misses(ax: Axes, steps: np.ndarray, fractions: np.ndarray) -> None:
     _bare(ax)
 
 
-def _forest(ax: Axes, estimates: dict[str, dict[str, Any] | None], guessing: dict[str, float] | None) -> None:
-    """A number of every label with its 95% interval; and what guessing would give, where that differs by label."""
+def _forest(
+    ax: Axes,
+    estimates: dict[str, dict[str, Any] | None],
+    guessing: dict[str, float] | None,
+    line: float | None = None,
+) -> None:
+    """A number of every label with its 95% interval; and what guessing would give, where that differs by label.
+
+    ``line`` is the number of all, for groups; the axis then follows the numbers where they have a unit.
+    """
+    ends = _ends(estimates) if line is not None else (-0.02, 1.02)
     for place, row in enumerate(estimates.values()):
         if row is None or not np.isfinite(row["value"]):
-            ax.text(0.5, place, "not computable", ha="center", va="center", fontsize=9.5, color=GREY)
+            why = "not computable" if line is None else "not testable"
+            ax.text(sum(ends) / 2, place, why, ha="center", va="center", fontsize=9.5, color=GREY)
             continue
         if np.isfinite(row["low"]):
             ax.plot([row["low"], row["high"]], [place] * 2, color=BLUE, linewidth=2)
         ax.plot(row["value"], place, "o", color=BLUE, markersize=6)
-        text = f"{number(row['value'])} ({interval_text(row)})"
+        text = f"{number(row['value'], row['unit'])} ({interval_text(row)})"
         ax.annotate(text, (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=9.5)
     ax.set_yticks(range(len(estimates)), [_short(name, 24) for name in estimates], fontsize=9.5)
-    ax.set(xlim=(-0.02, 1.02), ylim=(len(estimates) - 0.4, -0.6))
-    if guessing is None:
+    ax.set(xlim=ends, ylim=(len(estimates) - 0.4, -0.6))
+    if line is not None:
+        ax.axvline(line, color=GREY, linewidth=0.8, linestyle=DOTTED)
+    elif guessing is None:
         ax.axvline(0.5, color=GREY, linewidth=0.8, linestyle=DOTTED)
     else:
         for place, fraction in enumerate(guessing.values()):
@@ -122,6 +149,19 @@ def _forest(ax: Axes, estimates: dict[str, dict[str, Any] | None], guessing: dic
     ax.grid(axis="x", **GRID)
     ax.set_axisbelow(True)
     _bare(ax)
+
+
+def _ends(estimates: dict[str, dict[str, Any] | None]) -> tuple[float, float]:
+    """The ends of the axis: a little beyond the intervals, and within 0 and 1 for fractions."""
+    rows = [row for row in estimates.values() if row is not None]
+    values = np.array([row[side] for row in rows for side in ("value", "low", "high") if row[side] is not None], float)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return -0.02, 1.02
+    room = 0.08 * (float(np.ptp(values)) or 1.0)
+    low, high = float(values.min()) - room, float(values.max()) + room
+    fraction = not rows[0]["unit"] and values.min() >= 0 and values.max() <= 1
+    return (max(-0.02, low), min(1.02, high)) if fraction else (low, high)
 
 
 def _calibration(ax: Axes, reference: np.ndarray, prediction: np.ndarray, name: str) -> None:
@@ -204,6 +244,7 @@ def _psnr(ax: Axes, columns: dict[str, np.ndarray]) -> None:
 
 _KINDS: dict[str, Callable[..., None]] = {
     "roc": _roc,
+    "readers": _readers,
     "confusion": _confusion,
     "misses": _misses,
     "forest": _forest,

@@ -7,12 +7,14 @@ import pandas as pd
 
 from easydl.errors import InputError
 from easydl.evaluation.formatting import number, unit_of
-from easydl.evaluation.intervals import Interval, mean_interval, not_computable
+from easydl.evaluation.intervals import Interval, mean_interval, not_computable, positive_mean_interval
 from easydl.evaluation.metric import Estimate, Metric, Resampling, run, size_notes
 from easydl.evaluation.results import Metrics
 from easydl.evaluation.sample import rows_to_test
 from easydl.studies.agreement import agreement
 from easydl.tasks import Task
+
+MAE, RMSE = 0, 1
 
 
 def regression_metrics(
@@ -70,7 +72,7 @@ class ValueSample:
                 "Test on a study that was loaded with task='regression'.",
             )
         self.value = table["value"].to_numpy(float)
-        bootstrap = resampling.bootstrap(table["patient"])
+        bootstrap = resampling.bootstrap(table["patient"], content=np.column_stack([self.reference, self.value]))
         self.images, self.patients = len(table), len(bootstrap.names)
         # Large numbers lose digits when they are squared; a common shift changes no difference and no R².
         shifted = self.reference - self.reference.mean()
@@ -85,7 +87,12 @@ class ValueSample:
         """The number in column ``k`` of `_statistics`."""
         defined = np.isfinite(self._values[k]) and np.isfinite(self._drawn[:, k]).any()
         reason = not_computable("it is not defined for this test set")
-        interval = mean_interval(self._drawn[:, k], self.patients) if defined else reason
+        if not defined:
+            interval = reason
+        elif k in (MAE, RMSE):
+            interval = positive_mean_interval(float(self._values[k]), self._drawn[:, k], self.patients)
+        else:
+            interval = mean_interval(self._drawn[:, k], self.patients)
         return Estimate(self._values[k], interval, self.patients, self.images, note)
 
     def icc(self) -> Estimate:

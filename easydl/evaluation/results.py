@@ -18,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.evaluation.formatting import interval_text, number
-from easydl.evaluation.panels import Panel, panels_of
+from easydl.evaluation.panels import Panel, group_panels, panels_of
 from easydl.fileio import write_text
 from easydl.tasks import Task
 
@@ -54,6 +54,15 @@ class Row(_Part):
     note: str = ""
     images: Count = 0
     unit: str = ""
+    more: bool = False
+
+
+class GroupRow(Row):
+    """A number of one group of a column; without a group the largest gap of the column, with its ``p``."""
+
+    by: str
+    group: str
+    p: Number = None
 
 
 class CaseRow(_Part):
@@ -75,8 +84,8 @@ class Metrics(BaseModel):
         task: ``classification``, ``multilabel``, ``ordinal``, ``regression``, ``multitask``, ``segmentation`` or
             ``reconstruction``.
         classes: Class names in the model's order.
-        table: DataFrame with one row per number: name, value, low, high, n, unit_of_n, note, images, unit. The first row
-            is the headline.
+        table: DataFrame with one row per number: name, value, low, high, n, unit_of_n, note, images, unit, and ``more``,
+            true for numbers to be read after the first ones. The first row is the headline.
         warnings: What makes the numbers worth nothing, or less than they look, as sentences; shown before the first
             number. Empty when nothing of the kind was found.
         notes: What must be read with the numbers.
@@ -89,6 +98,8 @@ class Metrics(BaseModel):
         confusion: DataFrame of images counted by reference (rows) and prediction (columns), or None.
         curves: For each class the ROC curve: ``fpr``, ``tpr``, and a 95% band ``low``, ``high`` over ``grid``.
         cases: Segmentation: DataFrame with one row per case and class. Reconstruction: one row per image.
+        groups: DataFrame with the numbers of each group that was asked for with ``by``: the columns of ``table``, ``by`` and
+            ``group``; and for each column a row without a group, the largest gap, with its ``p``. None if nothing was.
         points: Regression: ``reference`` and ``prediction`` of every image.
         heads: Several tasks: the Metrics of each head, by name.
         seed: Seed of the bootstrap.
@@ -116,6 +127,7 @@ class Metrics(BaseModel):
     counts: list[list[Count]] | None = Field(default=None, alias="confusion")
     curves: dict[str, dict[str, list[float]]] = {}
     case_rows: list[CaseRow] | None = Field(default=None, alias="cases")
+    group_rows: list[GroupRow] = Field(default=[], alias="groups")
     points: dict[str, list[float]] = {}
     heads: dict[str, Metrics] = {}
     seed: int = 0
@@ -163,6 +175,15 @@ class Metrics(BaseModel):
         rows = [row.model_dump(by_alias=True, exclude_unset=True) for row in self.case_rows]
         return pd.DataFrame(rows).replace({None: np.nan}).infer_objects()
 
+    @cached_property
+    def groups(self) -> pd.DataFrame | None:
+        """One row per group and number, and one for each column's largest gap; or None."""
+        if not self.group_rows:
+            return None
+        columns = ["by", "group", *Row.model_fields, "p"]
+        frame = pd.DataFrame([row.model_dump() for row in self.group_rows], columns=columns)
+        return frame.astype({"value": float, "low": float, "high": float, "p": float})
+
     @property
     def headline(self) -> str:
         """The first number in one line, with its interval and n; with several tasks, that of each."""
@@ -194,25 +215,28 @@ class Metrics(BaseModel):
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th style='text-align:left'>{name}</th>" for name in ("", "value", "95% CI", "n", "note"))
-        rows = "".join(
-            f"<tr><td style='text-align:left'>{html.escape(str(row['name']))}</td>"
-            f"<td>{html.escape(number(row['value'], row['unit']))}</td>"
-            f"<td>{html.escape(interval_text(row))}</td>"
-            f"<td>{row['n']} {html.escape(str(row['unit_of_n']))}</td>"
-            f"<td style='text-align:left'>{html.escape(str(row['note']))}</td></tr>"
-            for row in self.table.to_dict("records")
-        )
+
+        def table(rows: list[dict[Any, Any]]) -> str:
+            return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(map(_line, rows))}</tbody></table>"
+
+        rows = self.table.to_dict("records")
+        later = [row for row in rows if row["more"]]
+        more = f"<details><summary>{len(later)} more numbers</summary>{table(later)}</details>" if later else ""
+        if self.groups is not None:
+            named = self.groups.assign(name=self.groups["by"] + " " + self.groups["group"] + ": " + self.groups["name"])
+            more += f"<p>By group</p>{table(named.to_dict('records'))}"
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
         first = "".join(f"<p style='color:{WARNING}'><b>{html.escape(one)}</b></p>" for one in self.warnings)
         return (
-            f"{first}<p><strong>{html.escape(self.headline)}</strong></p><table><thead><tr>{head}</tr></thead>"
-            f"<tbody>{rows}</tbody></table><ul>{notes}</ul><p><small>{html.escape(RESEARCH_USE)}</small></p>"
+            f"{first}<p><strong>{html.escape(self.headline)}</strong></p>{table([row for row in rows if not row['more']])}"
+            f"{more}<ul>{notes}</ul><p><small>{html.escape(RESEARCH_USE)}</small></p>"
         )
 
     @property
     def panels(self) -> list[Panel]:
         """The test's plots as data, the main one first; with several tasks those of each head in turn."""
-        return [panel for head in self.heads.values() for panel in head.panels] or panels_of(self)
+        of_heads = [panel for head in self.heads.values() for panel in head.panels]
+        return [*(of_heads or panels_of(self)), *group_panels(self)]
 
     def plot(self, ax: Axes | None = None) -> Figure:
         """Draw the test: the ROC curve beside the confusion matrix, one Dice dot per case, or what fits the task.
@@ -225,7 +249,9 @@ class Metrics(BaseModel):
         """
         from easydl.evaluation.plots import draw
 
-        return draw({name: head.panels for name, head in self.heads.items()} or {"": self.panels}, ax)
+        parts = {name: head.panels for name, head in self.heads.items()} or {"": panels_of(self)}
+        groups = group_panels(self)
+        return draw(parts | ({"Groups": groups} if groups else {}), ax)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values: the content of ``metrics.json``. Undefined numbers are null.
@@ -238,6 +264,8 @@ class Metrics(BaseModel):
         content["cases"] = (
             None if cases is None else [row.model_dump(by_alias=True, exclude_unset=True) for row in cases]
         )
+        if not self.group_rows:
+            content.pop("groups")
         if self.points:
             content["points"] = self.points
         if self.heads:
@@ -282,6 +310,17 @@ class Metrics(BaseModel):
         for what in ("image", "patient"):
             _number(content["cases"] or [], what, known=what == "image" or self.patients_known)
         return write_text(target, json.dumps(content, indent=1, allow_nan=False))
+
+
+def _line(row: Mapping[Any, Any]) -> str:
+    """A row of the table in HTML."""
+    return (
+        f"<tr><td style='text-align:left'>{html.escape(str(row['name']))}</td>"
+        f"<td>{html.escape(number(row['value'], row['unit']))}</td>"
+        f"<td>{html.escape(interval_text(row))}</td>"
+        f"<td>{row['n']} {html.escape(str(row['unit_of_n']))}</td>"
+        f"<td style='text-align:left'>{html.escape(str(row['note']))}</td></tr>"
+    )
 
 
 def _number(cases: list[dict[str, Any]], what: str, *, known: bool) -> None:

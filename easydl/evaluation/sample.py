@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import pandas as pd
-from sklearn.metrics import confusion_matrix, roc_auc_score, roc_curve
+from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score, roc_curve
 
 from easydl.errors import InputError
+from easydl.evaluation.influence import auc_influence, average_precision_influence, standard_error
 from easydl.evaluation.intervals import (
     MINIMUM_PATIENTS,
+    Interval,
     auc_interval,
-    auc_statistic,
+    blended,
+    logit_limits,
     not_computable,
     proportion_interval,
+    wilson,
 )
 from easydl.evaluation.metric import PATIENTS_UNKNOWN, Estimate, Resampling
+from easydl.evaluation.probabilities import ProbabilitySums, calibration_line
 
 FEW_IN_A_CLASS = f"fewer than {MINIMUM_PATIENTS} patients in a class"
 _GRID = np.linspace(0, 1, 101)
@@ -35,11 +42,13 @@ class ClassSample:
         self.reference = table["label"].map(code).to_numpy(int)
         self.predicted = table["prediction"].map(code).to_numpy(int)
         self.scores = table[[f"p({name})" for name in names]].to_numpy(float)
-        self.bootstrap = resampling.bootstrap(table["patient"], self.reference)
+        content = np.column_stack([self.scores, self.predicted])
+        self.bootstrap = resampling.bootstrap(table["patient"], self.reference, content=content)
         self.images, self.patients = len(table), len(self.bootstrap.names)
         self.confusion = confusion_matrix(self.reference, self.predicted, labels=range(len(names)))
         self.images_of = np.bincount(self.reference, minlength=len(names))
         self.patients_of = [self._patients(self.reference == k) for k in range(len(names))]
+        self._influences: dict[tuple[int, bool], np.ndarray] = {}
         self._resample()
 
     @property
@@ -60,32 +69,74 @@ class ClassSample:
         return np.bincount(self.bootstrap.index[images], minlength=self.patients).astype(float)
 
     def _resample(self) -> None:
+        """Draw once, and keep of every resample the confusion matrix, Brier score, log loss and calibration bins."""
         k = len(self.names)
         pairs = [(self.reference == i) & (self.predicted == j) for i in range(k) for j in range(k)]
         cells = np.stack([self._per_patient(pair) for pair in pairs], axis=1)
         binary = k == 2
         self.ranked = [c for c in range(k) if 0 < self.images_of[c] < self.images and (c == 1 or not binary)]
-        ranks = [auc_statistic(self.scores[:, c], self.reference == c, self.bootstrap.index) for c in self.ranked]
-
-        def statistic(weights: np.ndarray) -> np.ndarray:
-            return np.column_stack([weights @ cells, *[rank(weights) for rank in ranks]])
-
-        values = self.bootstrap.run(statistic)
+        self.probability = ProbabilitySums(self.scores, self.reference)
+        sums = np.zeros((self.patients, self.probability.columns.shape[1]))
+        np.add.at(sums, self.bootstrap.index, self.probability.columns)
+        values = self.bootstrap.run(lambda weights: np.column_stack([weights @ cells, weights @ sums]))
         self.resampled_confusion = values[:, : k * k].reshape(-1, k, k)
-        self.resampled_auc = dict(zip(self.ranked, values[:, k * k :].T, strict=True))
+        self.resampled_probability = values[:, k * k :]
+
+    def influence(self, c: int, *, precision: bool = False) -> np.ndarray:
+        """What each image adds to the error of the AUC (or the average precision) of a class, float64 ``(images,)``."""
+        key = (c, precision)
+        if key not in self._influences:
+            of = average_precision_influence if precision else auc_influence
+            self._influences[key] = of(self.scores[:, c], self.reference == c)
+        return self._influences[key]
+
+    def error(self, influence: np.ndarray) -> float:
+        """The standard error that belongs to the influence of every image, by patient."""
+        return float(standard_error(influence, self.bootstrap.index, self.bootstrap.strata)[0])
+
+    @cached_property
+    def calibration_line(self) -> dict[str, tuple[float, Interval]]:
+        """Slope and intercept of the calibration, as `probabilities.calibration_line`."""
+        return calibration_line(self.scores, self.reference, self.bootstrap.index, self.bootstrap.strata)
+
+    def sides(self, c: int) -> tuple[int, int]:
+        """Patients with a class, and with another."""
+        positive = self.reference == c
+        return self._patients(positive), self._patients(~positive)
 
     def auc(self, c: int) -> Estimate:
         """AUC of one class against the rest."""
         if c not in self.ranked:
             return Estimate(np.nan, not_computable("the test set holds one class only"), self.patients, self.images)
-        positive = self.reference == c
-        value = float(roc_auc_score(positive, self.scores[:, c]))
-        sides = self._patients(positive), self._patients(~positive)
-        return Estimate(value, auc_interval(value, self.resampled_auc[c], *sides), self.patients, self.images)
+        value = float(roc_auc_score(self.reference == c, self.scores[:, c]))
+        interval = auc_interval(value, self.error(self.influence(c)), *self.sides(c))
+        return Estimate(value, interval, self.patients, self.images)
+
+    def average_precision(self, c: int) -> Estimate:
+        """The average precision of one class against the rest: the area under the precision-recall curve."""
+        n, images = self.patients, self.images
+        note = f"guessing gives {self.images_of[c] / images:.2f}"
+        if c not in self.ranked:
+            return Estimate(np.nan, not_computable("it is in none or in all of the images"), n, images, note)
+        value = float(average_precision_score(self.reference == c, self.scores[:, c]))
+        with_it, without = self.sides(c)
+        if min(with_it, without) < MINIMUM_PATIENTS:
+            reason = not_computable(f"fewer than {MINIMUM_PATIENTS} patients with or without it")
+            return Estimate(value, reason, n, images, note)
+        error = self.error(self.influence(c, precision=True))
+        if error < 1e-12:  # every positive image stands above all others
+            return Estimate(value, wilson(value, with_it), n, images, note)
+        interval = logit_limits(value, blended(error, value * (1 - value) / with_it), n)
+        return Estimate(value, interval, n, images, note)
 
     def recall(self, c: int) -> Estimate:
         """The fraction of a class's images that are predicted as such."""
         return self.ratio(self.cells([c]), self.cells([c], [c]), [c])
+
+    def spared(self, c: int) -> Estimate:
+        """The fraction of the images of other classes that are not called ``c``: its specificity."""
+        others = [k for k in range(len(self.names)) if k != c]
+        return self.ratio(self.cells(others), self.cells(others, others), [])
 
     def ratio(self, counted: np.ndarray, hits: np.ndarray, classes: list[int]) -> Estimate:
         """A proportion of images.
@@ -120,8 +171,8 @@ class ClassSample:
         return mask
 
 
-def roc_curves(sample: ClassSample) -> dict[str, dict[str, list[float]]]:
-    """The ROC curve of every ranked class: ``fpr``, ``tpr``, and the band ``low``, ``high`` over ``grid``."""
+def roc_curves(sample: ClassSample, *, band: bool = True) -> dict[str, dict[str, list[float]]]:
+    """The ROC curve of every ranked class: ``fpr``, ``tpr``, and with ``band`` its ``low``, ``high`` over ``grid``."""
     curves = {}
     for c in sample.ranked:
         positive = sample.reference == c
@@ -130,15 +181,14 @@ def roc_curves(sample: ClassSample) -> dict[str, dict[str, list[float]]]:
         curves[sample.names[c]] = {
             "fpr": false[keep].round(5).tolist(),
             "tpr": true[keep].round(5).tolist(),
-            **_band(sample, c, positive),
+            **(_band(sample, c, positive) if band else {"grid": [], "low": [], "high": []}),
         }
     return curves
 
 
 def _band(sample: ClassSample, c: int, positive: np.ndarray) -> dict[str, list[float]]:
     """Pointwise 95% band of the sensitivity at each false-positive rate; empty where it has no width."""
-    drawn = sample.resampled_auc[c]
-    if not sample.auc(c).interval.computable or np.ptp(drawn[np.isfinite(drawn)]) < 1e-12:
+    if not sample.auc(c).interval.computable or sample.error(sample.influence(c)) < 1e-12:
         return {"grid": [], "low": [], "high": []}
     order = np.argsort(-sample.scores[:, c], kind="stable")
     ends = np.flatnonzero(np.append(np.diff(sample.scores[order, c]) != 0, True))
@@ -210,8 +260,8 @@ def rows_to_test(
         )
     patient = table["patient"].astype(object).where(table["patient"].notna(), "") if patients_known else ""
     table["patient"] = pd.Series(patient, index=table.index).astype(str).str.strip()
-    by = [column for column in ("image", "patient", "label", *numbers) if column in table.columns]
-    # Sorted, so that the order of the rows in the file does not matter.
+    by = [column for column in ("label", *numbers, "image", "patient") if column in table.columns]
+    # Sorted by what is measured, so that neither the order of the rows nor names matter, not even to the last digit.
     table = table.sort_values(by, kind="stable").reset_index(drop=True)
     alone = table["patient"] == ""
     table["patient"] = table["patient"].mask(alone, [f"(image {row})" for row in range(len(table))])

@@ -1,4 +1,4 @@
-"""The metrics of a segmentation model, case by case and in summary: Dice, HD95, volume error. It runs no model."""
+"""The metrics of a segmentation model, case by case and in summary: overlap, distance, volume, lesions. It runs no model."""
 
 from __future__ import annotations
 
@@ -11,13 +11,22 @@ import pandas as pd
 
 from easydl.errors import InputError
 from easydl.evaluation.case_sample import UNIT, CaseSample
+from easydl.evaluation.lesions import lesion_counts
 from easydl.evaluation.metric import PATIENTS_UNKNOWN, Metric, Resampling, run, size_notes
 from easydl.evaluation.results import Metrics
-from easydl.evaluation.surfaces import dice, hd95
+from easydl.evaluation.surfaces import dice, distances_summary, iou, surface_distances
 from easydl.prediction.results import Case
 from easydl.tasks import Task
 
 TINY = 10
+TOLERANCE = 2.0
+"""How far a surface may lie off in the surface Dice, in mm (pixels or voxels without a spacing)."""
+MANY = 3
+"""Objects in a case, on the average, from which on they are also matched and counted."""
+BOUNDED = ("dice", "iou", "surface_dice")
+"""Columns of cases with numbers between 0 and 1."""
+POSITIVE = ("hd95", "assd", "size", "distance", "false_positive_volume")
+"""Columns of cases with numbers of 0 or more and a long tail."""
 
 
 def segmentation_metrics(
@@ -32,7 +41,9 @@ def segmentation_metrics(
         resamples: Number of bootstrap resamples.
 
     Returns:
-        Metrics whose first row is the mean Dice. ``cases`` holds one row per case and class. Where the
+        Metrics whose first row is the mean Dice, with HD95 and volume error; then IoU, average surface distance, surface
+        Dice at 2 mm, sensitivity for single lesions and false finds, and with three or more objects in a case their F1
+        and count. ``cases`` holds one row per case and class. Where the
         reference is empty Dice has no meaning: such cases are left out of the means and counted, with the
         volume wrongly marked. Volumes are in mL (areas in mm² for 2D); in voxels or pixels when the spacing
         is unknown.
@@ -105,7 +116,8 @@ def _measured(case: Case, position: int, k: int, name: str) -> dict[str, Any]:
         "case": position,
         "class": name,
         "dice": dice(predicted, reference),
-        "hd95": hd95(predicted, reference, spacing),
+        "iou": iou(predicted, reference),
+        **distances_summary(surface_distances(predicted, reference, spacing), TOLERANCE),
         "hd95_unit": length,
         "predicted_volume": volumes[0],
         "reference_volume": volumes[1],
@@ -114,6 +126,7 @@ def _measured(case: Case, position: int, k: int, name: str) -> dict[str, Any]:
         "volume_unit": unit,
         "reference_voxels": int(reference.sum()),
         "predicted_voxels": int(predicted.sum()),
+        **lesion_counts(predicted, reference),
     }
 
 
@@ -139,8 +152,13 @@ def _summary(sample: CaseSample, classes: tuple[str, ...]) -> Metrics:
     )
 
 
-def _mean(name: str, rows: pd.DataFrame, column: str, unit: str = "", note: str = "") -> Metric[CaseSample]:
-    return Metric(name, partial(CaseSample.mean, rows=rows, column=column, note=note), unit)
+def _mean(
+    name: str, rows: pd.DataFrame, column: str, unit: str = "", note: str = "", *, more: bool = False
+) -> Metric[CaseSample]:
+    measure = partial(
+        CaseSample.mean, rows=rows, column=column, note=note, bounded=column in BOUNDED, positive=column in POSITIVE
+    )
+    return Metric(name, measure, unit, more)
 
 
 def _metrics_of(structure: str, rows: pd.DataFrame, ending: str) -> list[Metric[CaseSample]]:
@@ -159,7 +177,39 @@ def _metrics_of(structure: str, rows: pd.DataFrame, ending: str) -> list[Metric[
         if len(empty):
             note = "marked where the reference is empty"
             metrics.append(_mean(f"false-positive {what}{ending}", empty, "false_positive_volume", unit, note))
-    return metrics
+    return [*metrics, *_further(rows, ending)]
+
+
+def _further(rows: pd.DataFrame, ending: str) -> list[Metric[CaseSample]]:
+    """Numbers to be read after the first: other overlaps and distances, single lesions, and objects where they are many."""
+    metrics = [_mean(f"IoU{ending}", rows, "iou", more=True)]
+    for unit, part in rows.groupby("hd95_unit"):
+        unit = str(unit)
+        metrics.append(_mean(f"ASSD{ending}", part, "assd", unit, "average distance of both surfaces", more=True))
+        note = f"fraction of both surfaces within {TOLERANCE:g} {unit} of the other"
+        metrics.append(_mean(f"surface Dice{ending}", part, "surface_dice", note=note, more=True))
+    touched = "fraction of the reference's connected pieces that the prediction touches"
+    found = partial(CaseSample.pooled, rows=rows, hits="lesions_found", among="lesions", note=touched)
+    metrics.append(Metric(f"lesion sensitivity{ending}", found, more=True))
+    note = "connected pieces that touch no lesion"
+    false = partial(CaseSample.rate, rows=rows, column="false_finds", note=note)
+    metrics.append(Metric(f"false finds per image{ending}", false, "pieces", more=True))
+    if rows["lesions"].mean() < MANY:
+        return metrics
+    objects = rows.assign(
+        twice=2 * rows["objects_matched"],
+        both=rows["objects_predicted"] + rows["lesions"],
+        excess=rows["objects_predicted"] - rows["lesions"],
+    )
+    objects["distance"] = objects["excess"].abs()
+    note = "objects matched where overlap over union is above a half"
+    matched = partial(CaseSample.pooled, rows=objects, hits="twice", among="both", note=note)
+    return [
+        *metrics,
+        Metric(f"object F1{ending}", matched, more=True),
+        _mean(f"object count error{ending}", objects, "excess", "objects", "predicted minus reference", more=True),
+        _mean(f"absolute object count error{ending}", objects, "distance", "objects", more=True),
+    ]
 
 
 def _missed(rows: pd.DataFrame) -> int:

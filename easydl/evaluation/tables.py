@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from easydl.evaluation.classification import classification_metrics
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from easydl.errors import InputError
+from easydl.evaluation.classification import Prevalence, classification_metrics
 from easydl.evaluation.multilabel import multilabel_metrics
-from easydl.evaluation.ordinal import ordinal_metrics
+from easydl.evaluation.ordinal import ordinal_metrics, weighted_kappa
 from easydl.evaluation.regression import regression_metrics
 from easydl.evaluation.results import Metrics
+from easydl.evaluation.subgroups import BESIDE, subgroups
+from easydl.studies.labels import JOIN
 from easydl.tasks import Task
 
 if TYPE_CHECKING:
@@ -23,21 +30,101 @@ _METRICS: dict[Task, Callable[..., Metrics]] = {
 }
 
 
-def table_metrics(predictions: Predictions, **bootstrap: int) -> Metrics:
-    """Test a table of predictions, with ``seed`` and ``resamples``; each of several heads on the images labelled for it."""
+def table_metrics(
+    predictions: Predictions,
+    *,
+    groups: Mapping[str, pd.Series] | None = None,
+    prevalence: Prevalence = None,
+    **bootstrap: int,
+) -> Metrics:
+    """Test a table of predictions; each of several heads on the images labelled for it.
+
+    Args:
+        predictions: Of a test set.
+        groups: Columns by which the test is also shown group by group, with the index of the predictions.
+        prevalence: As for `classification_metrics`.
+        bootstrap: ``seed`` and ``resamples``.
+    """
     task = Task(predictions.task)
     if task.is_multiple:
-        heads = {name: table_metrics(predictions.head(name), **bootstrap) for name in predictions.heads}
+        if prevalence is not None:
+            raise InputError(
+                f"prevalence={prevalence!r} with a model of several tasks.",
+                "a model of one task with classes or labels.",
+                "Test one task by itself: evaluate(predictions.head(name), prevalence=...).",
+            )
+        heads = {name: table_metrics(predictions.head(name), groups=groups, **bootstrap) for name in predictions.heads}
         return _together(predictions, heads)
-    metrics = _METRICS[task](
-        predictions.frame,
-        predictions.classes,
-        patients_known=predictions.patients_known,
-        thresholds=predictions.thresholds,
-        **bootstrap,
-    )
+    stated = {} if prevalence is None else {"prevalence": prevalence}
+    if stated and task not in (Task.CLASSIFICATION, Task.MULTILABEL):
+        raise InputError(
+            f"prevalence={prevalence!r} for a model of the task {task}.",
+            "a model of classes or labels: only they have predictive values.",
+            "Leave it out.",
+        )
+
+    def measured(frame: pd.DataFrame, **options: Any) -> Metrics:
+        return _METRICS[task](
+            frame,
+            predictions.classes,
+            patients_known=predictions.patients_known,
+            thresholds=predictions.thresholds,
+            **options,
+        )
+
+    metrics = measured(predictions.frame, **stated, **bootstrap)
     metrics.notes.extend(predictions.notes)
-    return metrics
+    if not groups:
+        return metrics
+    labelled = predictions.frame["label"].notna()
+    if task is not Task.MULTILABEL:
+        labelled &= predictions.frame["label"].astype(str).str.strip() != ""
+    frame = predictions.frame[labelled]
+    units = (
+        frame["patient"].astype(str) if predictions.patients_known else pd.Series(frame.index.astype(str), frame.index)
+    )
+
+    def lines(inside: np.ndarray) -> list[dict[str, Any]]:
+        rows = measured(frame[inside], **bootstrap).rows
+        return [row.model_dump() for row in rows[:1] + [row for row in rows[1:] if row.name in BESIDE]]
+
+    headline = headline_of(task, tuple(map(str, predictions.classes)), frame)
+    columns = {name: column[labelled.to_numpy()] for name, column in groups.items()}
+    return subgroups(metrics, columns, units, lines, headline, seed=bootstrap.get("seed", 0))
+
+
+def headline_of(task: Task, classes: tuple[str, ...], frame: pd.DataFrame) -> Callable[[np.ndarray], float]:
+    """A function from a mask over the images to their headline number, without interval: NaN where it is not defined."""
+    label = frame["label"].to_numpy(object)
+    if task is Task.REGRESSION:
+        distance = np.abs(frame["value"].to_numpy(float) - label.astype(float))
+        return lambda inside: float(distance[inside].mean())
+    if task is Task.ORDINAL:
+        code = {name: k for k, name in enumerate(classes)}
+        truth, called = (np.array([code[str(one)] for one in each]) for each in (label, frame["prediction"]))
+        cells = np.eye(len(classes) ** 2)[truth * len(classes) + called].reshape(-1, len(classes), len(classes))
+        return lambda inside: float(weighted_kappa(cells[inside].sum(axis=0)[None])[0])
+    named = classes[1:] if task is Task.CLASSIFICATION and len(classes) == 2 else classes
+    labels = [{str(one)} if task is Task.CLASSIFICATION else set(str(one).split(JOIN)) for one in label]
+    positive = [np.array([name in one for one in labels], bool) for name in named]
+    scores = [frame[f"p({name})"].to_numpy(float) for name in named]
+
+    def mean_area(inside: np.ndarray) -> float:
+        areas = [
+            area(score[inside], here)
+            for score, of in zip(scores, positive, strict=True)
+            if 0 < (here := of[inside]).sum() < len(here)
+        ]
+        return float(np.mean(areas)) if areas else np.nan
+
+    return mean_area
+
+
+def area(scores: np.ndarray, positive: np.ndarray) -> float:
+    """The AUC by the sum of ranks (Mann and Whitney), ties counting half; many times faster than by a curve."""
+    positives = int(positive.sum())
+    ranks = float(rankdata(scores)[positive].sum())
+    return (ranks - positives * (positives + 1) / 2) / (positives * (len(scores) - positives))
 
 
 def _together(predictions: Predictions, heads: dict[str, Metrics]) -> Metrics:
@@ -54,6 +141,9 @@ def _together(predictions: Predictions, heads: dict[str, Metrics]) -> Metrics:
         classes=tuple(heads),
         table=rows,
         notes=_notes(heads),
+        groups=[
+            row.model_copy(update={"by": f"{name}: {row.by}"}) for name, one in heads.items() for row in one.group_rows
+        ],
         warnings=[f"{name}: {warning}" for name, metrics in heads.items() for warning in metrics.warnings],
         patients_known=predictions.patients_known,
         images=images,

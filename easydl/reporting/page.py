@@ -181,6 +181,7 @@ def _rows(metrics: Metrics) -> list[dict[str, Any]]:
             "images": row["images"],
             "images_text": text.many(int(row["images"]), "image"),
             "note": row["note"],
+            "more": bool(row["more"]),
         }
         for row in metrics.table.to_dict("records")
     ]

@@ -11,7 +11,7 @@ from typing import Any
 from easydl import option_text
 from easydl.errors import RESEARCH_USE
 from easydl.option_model import Options
-from easydl.options import FitOptions, LoadOptions, ModelOptions, RunOptions, SplitOptions
+from easydl.options import FitOptions, GroupOptions, LoadOptions, ModelOptions, RunOptions, SplitOptions
 
 STUDY = "path/to/your/study"
 IMAGE = "an_image_of_your_study"
@@ -98,5 +98,8 @@ def _cells(config: dict[str, Any], builder: str, name: str) -> list[list[str]]:
             f"model = {call(f'easydl.{builder}', *network, 'study', options=ModelOptions, **seed)}",
             call("easydl.fit", "model", "train", "val", options=FitOptions, **seed),
         ],
-        [f"print({call('easydl.evaluate', 'model', 'test', **seed)})", "easydl.saliency(model, test).show()"],
+        [
+            f"print({call('easydl.evaluate', 'model', 'test', options=GroupOptions, **seed)})",
+            "easydl.saliency(model, test).show()",
+        ],
     ]

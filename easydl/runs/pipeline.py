@@ -15,7 +15,7 @@ from typing import Any
 
 from easydl.errors import RESEARCH_USE, DiskFullError, EasyDLError, InputError, LeakageError, Stopped, frames_of
 from easydl.fileio import csv_text, disk_full, is_disk_full, private_log, remove_drafts, write_status, write_text
-from easydl.options import FitOptions, LoadOptions, ModelOptions, SplitOptions
+from easydl.options import FitOptions, GroupOptions, LoadOptions, ModelOptions, SplitOptions
 from easydl.reporting.names import Names
 from easydl.reporting.record import PARTS
 from easydl.runs.cases import cases_to_show
@@ -253,14 +253,15 @@ class _Pipeline:
         from easydl.evaluation import Metrics, evaluate
         from easydl.prediction import predict
 
+        asked = self.config.arguments(GroupOptions)
         if Task(test.task).has_masks:
-            metrics = evaluate(model, test, seed=self.config.seed, override=self.config.override)
+            metrics = evaluate(model, test, seed=self.config.seed, override=self.config.override, **asked)
             table = "" if metrics.cases is None else csv_text(self.names.relative(metrics.cases))
         else:
             predictions: Any = predict(model, test)
             self.tested = predictions
             table = csv_text(self.names.relative(predictions.frame))
-            metrics = evaluate(predictions, seed=self.config.seed, override=self.config.override)
+            metrics = evaluate(predictions, test, seed=self.config.seed, override=self.config.override, **asked)
         write_text(self.folder / "predictions.csv", f"# {RESEARCH_USE}\n{table}", mode=0o600)
         Metrics.from_dict(self.names.cases(metrics.to_dict())).save(self.folder / "metrics.json")
         return metrics

@@ -33,13 +33,22 @@ def test_two_classes_agree_with_scikit_learn(frame, binary):
         "AUC": oracle.roc_auc_score(truth == "effusion", frame["p(effusion)"]),
         "sensitivity": oracle.recall_score(truth, called, pos_label="effusion"),
         "specificity": oracle.recall_score(truth, called, pos_label="normal"),
-        "accuracy": oracle.accuracy_score(truth, called),
-        "balanced accuracy": oracle.balanced_accuracy_score(truth, called),
         "PPV": oracle.precision_score(truth, called, pos_label="effusion"),
         "NPV": oracle.precision_score(truth, called, pos_label="normal"),
+        "accuracy": oracle.accuracy_score(truth, called),
+        "balanced accuracy": oracle.balanced_accuracy_score(truth, called),
+        "average precision": oracle.average_precision_score(truth == "effusion", frame["p(effusion)"]),
+        "F1": oracle.f1_score(truth, called, pos_label="effusion"),
+        "MCC": oracle.matthews_corrcoef(truth, called),
+        "Brier score": oracle.brier_score_loss(truth == "effusion", frame["p(effusion)"]),
+        "log loss": oracle.log_loss(truth == "effusion", frame["p(effusion)"]),
     }
-    assert binary.table["name"].tolist() == list(expected)
-    assert binary.table["value"].tolist() == pytest.approx(list(expected.values()))
+    names = binary.table["name"].tolist()
+    assert names[: len(expected)] == list(expected)
+    assert names[len(expected) :] == ["ECE", "calibration slope", "calibration intercept"]
+    assert names.index("balanced accuracy") == 6
+    assert binary.table["more"].tolist() == [False] * 7 + [True] * 8
+    assert binary.table["value"].tolist()[: len(expected)] == pytest.approx(list(expected.values()))
     assert (binary.confusion.to_numpy() == oracle.confusion_matrix(truth, called, labels=BINARY)).all()
 
 
@@ -79,7 +88,16 @@ def test_the_order_of_rows_changes_nothing_and_the_seed_is_kept(frame, binary):
     assert classification_metrics(shuffled, BINARY, resamples=400).to_dict() == binary.to_dict()
     other = classification_metrics(frame, BINARY, resamples=400, seed=1).to_dict()
     assert other["table"][0]["value"] == binary.to_dict()["table"][0]["value"]
-    assert other["table"][0]["low"] != binary.to_dict()["table"][0]["low"]
+    assert other["table"][10]["name"] == "Brier score"
+    assert other["table"][10]["low"] != binary.to_dict()["table"][10]["low"]
+
+
+def test_pseudonyms_in_the_place_of_names_change_no_limit(frame, binary):
+    """Patients are drawn in the order of what is measured of them, not of what they are called."""
+    names = frame["patient"].unique()
+    others = np.random.default_rng(5).permutation(len(names)).astype(str)
+    renamed = frame.assign(patient=frame["patient"].map(dict(zip(names, others, strict=True))), image="x")
+    assert classification_metrics(renamed, BINARY, resamples=400).to_dict() == binary.to_dict()
 
 
 def test_the_order_of_classes_decides_which_is_positive(frame, binary):
@@ -142,9 +160,12 @@ def test_a_perfect_model_on_few_patients_is_not_certain():
         }
     )
     result = classification_metrics(frame, ["abdomen", "chest"])
-    assert (result.table["value"] == 1).all()
-    assert (result.table["high"] == 1).all()
-    assert result.table["low"].between(0.5, 0.9).all()
+    perfect = result.table.set_index("name").loc[:"MCC"]
+    assert len(perfect) == 10
+    assert (perfect["value"] == 1).all()
+    assert (perfect["high"] == 1).all()
+    assert perfect["low"].drop("MCC").between(0.5, 0.9).all()
+    assert perfect.loc["MCC", "low"] == pytest.approx(2 * perfect.loc["sensitivity", "low"] - 1, abs=0.1)
     assert "Newcombe" in result.table["note"].iloc[0]
     assert repr(result) == "AUC 1.00 (95% CI 0.74-1.00), 15 patients"
     assert result.curves["chest"]["grid"] == []

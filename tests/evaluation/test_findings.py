@@ -143,7 +143,7 @@ def test_masks():
     assert empty.warnings == ["nodule was marked in none of 8 images, although 7 have it."]
     beside = segmentation_metrics([case(ball(shape, (3, 3), 2), truth, f"P{k}") for k in range(8)])
     assert beside.warnings == [
-        "Hardly any overlap with the reference is shown: Dice 0.00 (95% CI 0.00-0.00), 8 patients."
+        "Hardly any overlap with the reference is shown: Dice 0.00 (95% CI 0.00-0.20), 8 patients."
     ]
     # Nothing to find and nothing marked is right.
     assert segmentation_metrics([case(nothing, nothing, f"P{k}") for k in range(8)]).warnings == []

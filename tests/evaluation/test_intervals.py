@@ -104,7 +104,7 @@ def test_the_seed_decides_and_the_order_of_rows_does_not():
 
 def test_chunks_of_resamples_change_nothing_but_memory(monkeypatch):
     def draws(cells):
-        monkeypatch.setattr("easydl.evaluation.intervals._CELLS_AT_ONCE", cells)
+        monkeypatch.setattr("easydl.evaluation.bootstrap.CELLS_AT_ONCE", cells)
         return PatientBootstrap(np.arange(30), resamples=250).run(lambda w: w.sum(axis=1, keepdims=True))
 
     assert draws(30 * 100).shape == draws(10**9).shape == (250, 1)

@@ -70,7 +70,7 @@ def test_clustered_errors_agree_with_the_bootstrap():
     people = np.repeat(np.arange(80), rng.integers(1, 5, 80))
     truth = (people % 2).astype(bool)
     score = truth + rng.normal(size=80)[people] + rng.normal(size=len(people))
-    plan = PatientBootstrap(people, truth, resamples=3000)
+    plan = PatientBootstrap(people, truth, resamples=500)
     for influence, value in ((auc_influence, roc_auc_score), (average_precision_influence, average_precision_score)):
         drawn = plan.run(lambda w: np.array([[value(truth, score, sample_weight=x[plan.index])] for x in w]))  # noqa: B023
         assert standard_error(influence(score, truth), plan.index, plan.strata)[0] == pytest.approx(
@@ -144,6 +144,14 @@ def test_several_classes_are_averaged_one_versus_rest():
 def test_pairs_with_a_missing_number_are_left_out():
     row = paired_difference(None, [0.5, np.nan, 0.8], [0.4, 0.9, 0.6], ["a", "b", "c"], measure="dice")
     assert (row.n, row.difference) == (2, pytest.approx(0.15))
+
+
+def test_pseudonyms_change_no_limit_and_no_p():
+    rng = np.random.default_rng(8)
+    a, b, people = rng.random(40), rng.random(40), np.arange(40) // 2
+    plain = paired_difference(None, a, b, people, measure="dice", resamples=300)
+    renamed = paired_difference(None, a, b, rng.permutation(20)[people], measure="dice", resamples=300)
+    assert (plain.low, plain.high, plain.p) == (renamed.low, renamed.high, renamed.p)
 
 
 def test_equal_models_have_no_interval_and_a_p_of_one():

@@ -10,9 +10,7 @@ from sklearn import metrics as oracle
 
 from easydl.errors import InputError
 from easydl.evaluation import Metrics, multilabel_metrics, ordinal_metrics, regression_metrics
-from easydl.evaluation.average_precision import average_precision_statistic
 from easydl.evaluation.formatting import unit_of
-from easydl.evaluation.intervals import PatientBootstrap
 from easydl.evaluation.ordinal import weighted_kappa
 from easydl.evaluation.tables import table_metrics
 from easydl.networks.decision import Decision, median_class
@@ -105,20 +103,6 @@ def test_an_empty_cell_is_an_image_without_labels_and_nan_is_unlabelled():
         multilabel_metrics(frame.assign(label="mass"), LABELS)
     with pytest.raises(InputError, match="p\\(nodule\\)"):
         multilabel_metrics(frame.drop(columns="p(nodule)"), LABELS)
-
-
-def test_average_precision_counts_patients_as_often_as_they_are_drawn():
-    rng = np.random.default_rng(1)
-    scores, positive = rng.integers(0, 8, 60) / 8, rng.random(60) < 0.3
-    bootstrap = PatientBootstrap([f"{k:02d}" for k in range(60)], resamples=100, seed=3)
-    statistic = average_precision_statistic(scores, positive, bootstrap.index)
-    weights = rng.integers(0, 4, (5, 60)).astype(float)
-    expected = [
-        oracle.average_precision_score(np.repeat(positive, w.astype(int)), np.repeat(scores, w.astype(int)))
-        for w in weights
-    ]
-    np.testing.assert_allclose(statistic(weights), expected)
-    assert np.isnan(statistic((~positive)[None].astype(float))).all()
 
 
 def test_values_are_measured_as_textbooks_do():
