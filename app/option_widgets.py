@@ -13,7 +13,7 @@ from easydl.option_text import help_text, limits, none_text, title
 from easydl.options import RunOptions
 
 OPTIONS = RunOptions.model_fields
-COLUMNS = ("mask", "patient", "split", "time")
+COLUMNS = ("mask", "patient", "split", "time", "group", "balance")
 """The options, beside lists, that name a column of the table."""
 YES_NO = {"auto": "auto", True: "yes", False: "no"}
 NONE = object()
@@ -45,7 +45,7 @@ def option_widget(name: str, place: Any = st, *, value: Any = None, columns: Seq
     held = [] if value is None or value == option.default else option_text.texts(option, value)
     choices = shown.pop("choices", None) or option_text.choices(option) or (list(YES_NO) if form == "switch" else None)
     if form == "flag":
-        return place.checkbox(value=bool(value), **shown)
+        return place.checkbox(value=bool(option.default if value is None else value), **shown)
     if choices and form != "list":
         shown = {"format_func": lambda choice: YES_NO.get(choice, choice)} | shown
         return place.selectbox(options=choices, index=position(choices, value), **shown)
@@ -70,7 +70,9 @@ def _number(option: FieldInfo, place: Any, value: Any, shown: Mapping[str, Any])
     integer = int in option_text.members(option)
     low, high = (None if end is None else int(end) if integer else float(end) for end in limits(option))
     steps = {} if integer else {"step": 0.0001, "format": "%.5f"}
-    shown = {"placeholder": "chosen from the images", **steps, **shown}
+    # What the images do not settle has a limit or a price that only a person can name.
+    unset = "not given" if {"guarantee", "cost"} & set(title("", option).lower().split()) else "chosen from the images"
+    shown = {"placeholder": unset, **steps, **shown}
     return place.number_input(min_value=low, max_value=high, value=option.default if value is None else value, **shown)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pandas as pd
@@ -207,13 +208,23 @@ def show_verdict(level: str, place: Any = st) -> None:
     place.badge(name, color=colour, icon=f":material/{icon}:")
 
 
-def show_issues(issues: list[dict[str, Any]]) -> None:
-    """The audit's issues, the gravest first, each with what to do; what is fine lies folded below."""
+def show_figure(path: Path, about: str) -> None:
+    """A figure of the run folder without the text at its foot, which the page says itself."""
+    from easydl.reporting.figures import without_text_below
+
+    st.image(without_text_below(path.read_bytes()), width="stretch", alt=about)
+
+
+def show_issues(issues: list[dict[str, Any]], leave_out: Callable[[list[str]], None] | None = None) -> None:
+    """The audit's issues, the gravest first, each with what to do; what is fine lies folded below.
+
+    ``leave_out`` takes the images of an issue out of the study, on a click.
+    """
     order = list(SEVERITIES)
     ranked = sorted(issues, key=lambda f: order.index(f["severity"]) if f["severity"] in order else len(order))
     for issue in ranked:
         if issue["severity"] != "OK":
-            show_issue(issue)
+            show_issue(issue, leave_out)
     fine = [issue for issue in ranked if issue["severity"] == "OK"]
     if fine:
         with st.expander(f"Looked for and fine ({len(fine)})"):
@@ -221,17 +232,24 @@ def show_issues(issues: list[dict[str, Any]]) -> None:
                 st.markdown(f":material/check: {plain(issue['sentence'])} :gray[{plain(evidence(issue))}]")
 
 
-def show_issue(issue: dict[str, Any]) -> None:
+def show_issue(issue: dict[str, Any], leave_out: Callable[[list[str]], None] | None = None) -> None:
     """One issue: its severity, what was found, what to do, and the numbers behind it."""
     label, colour, icon = _SEVERITY.get(issue["severity"], (issue["severity"], "gray", "info"))
     with st.container(border=True):
         mark, text = st.columns([1, 6], vertical_alignment="center")
         mark.badge(plain(label), color=colour, icon=f":material/{icon}:")
         text.markdown(f"**{plain(issue['sentence'])}**")
+        if issue.get("picture"):
+            text.image(issue["picture"], alt="The first images of this issue, side by side")
         if issue.get("fix"):
             text.markdown(f"What to do: {plain(issue['fix'])}")
-        if numbers := evidence(issue):
+        if numbers := ", ".join(filter(None, (str(issue.get("id") or ""), evidence(issue)))):
             text.caption(plain(numbers))
+        images = list(issue.get("exclude") or ())
+        if images and leave_out is not None:
+            words = "this image" if len(images) == 1 else f"these {len(images)} images"
+            if text.button(f"Leave {words} out", key=f"leave-{issue['id']}-{issue['sentence']}"):
+                leave_out(images)
 
 
 def show_table(frame: pd.DataFrame, alt: str, **options: Any) -> None:

@@ -1,6 +1,7 @@
 # The whole public face. Everything is loaded when it is first used (PEP 562).
 # data
 # training
+from .acceptance import accept as accept
 from .augmentation import preset as preset
 from .augmentation import presets as presets
 
@@ -18,6 +19,8 @@ from .errors import EasyDLError as EasyDLError
 
 # results
 from .evaluation import evaluate as evaluate
+from .evaluation import operating_point as operating_point
+from .evaluation import refer as refer
 from .explanation import saliency as saliency
 from .images import read as read
 

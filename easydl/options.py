@@ -1,4 +1,4 @@
-"""Every option of load, split, the builders and fit, described once: docstrings, commands, runs and the app read it here."""
+"""Every option of load, split, the builders, fit and a run, described once: docstrings, commands and the app read it here."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from easydl.option_model import Options
+from easydl.options_of_use import GroupOptions
 
 
 class LoadOptions(Options):
@@ -139,6 +140,19 @@ class SplitOptions(Options):
         description="Split by the dates (or years, or numbers) in this column instead: trained on the earlier patients, "
         "tested on the later ones. A patient with several dates goes by the last.",
     )
+    group: str | None = Field(
+        None,
+        title="Column of what stays together",
+        description="A column, such as the family or the series: rows with the same value in it stay in one part, beside "
+        "those of one patient and copies of one image, which always do.",
+    )
+    balance: str | None = Field(
+        None,
+        title="Column to balance",
+        description="A column, such as the scanner: of each of its values the classes keep equal proportions of their "
+        "patients, so that it no longer tells them apart, and all parts get their share of each. Patients that are too "
+        "many, drawn by the seed, are in no part. Numbers are balanced by thirds.",
+    )
     override: str | None = Field(
         None, description="A reason, in writing, for using a leaking split. It is repeated in every report."
     )
@@ -236,7 +250,39 @@ class BuilderOptions(ModelOptions):
     )
 
 
-class FitOptions(Options):
+class DecisionOptions(Options):
+    """What the threshold of a class is chosen for: keyword arguments of `easydl.operating_point` and `easydl.fit`."""
+
+    sensitivity: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        title="Sensitivity to guarantee",
+        description="The sensitivity that the threshold of the second of two classes, or of every label, is to guarantee, "
+        "such as 0.95. Not given, nor one of the next two, the threshold has the largest sensitivity plus specificity on "
+        "the validation part (Youden's index).",
+    )
+    specificity: float | None = Field(
+        None, gt=0, lt=1, title="Specificity to guarantee", description="The same for the specificity."
+    )
+    cost: float | None = Field(
+        None,
+        gt=0,
+        le=10_000,
+        title="Cost of a missed image",
+        description="How many false alarms a missed image is worth: the threshold with the lowest total cost on the "
+        "validation part is chosen, which holds at its prevalence.",
+    )
+    confidence: float = Field(
+        0.9,
+        ge=0.5,
+        lt=1,
+        title="Confidence of the guarantee",
+        description="How sure the guaranteed sensitivity or specificity is to be.",
+    )
+
+
+class FitOptions(DecisionOptions):
     """How a model is trained: the keyword arguments of `easydl.fit`."""
 
     augment: str = Field(
@@ -281,6 +327,19 @@ class FitOptions(Options):
         description='``"auto"``, or a name of the task in `easydl.training.loss_names.LOSSES`: for segmentation models '
         '``"tversky"``, ``"boundary"``..., for others ``"focal"`` for classes and labels, ``"absolute_error"`` for values...',
     )
+    members: int = Field(
+        1,
+        ge=1,
+        le=20,
+        description="How many networks are trained, from as many seeds; the model becomes the average of their answers, and "
+        "predictions say how far they disagree.",
+    )
+    calibrate: bool = Field(
+        True,
+        title="Calibrate the probabilities",
+        description="Divide the logits by a temperature that is fitted on the validation part, where this lowers the "
+        "log-loss; from 30 validation patients on. Not for values and masks.",
+    )
     seed: int = Field(
         0,
         ge=0,
@@ -289,49 +348,6 @@ class FitOptions(Options):
     )
     override: str | None = Field(
         None, description="A reason, in writing, for training although patients or images are in both parts."
-    )
-
-
-class SegmentationOptions(Options):
-    """How masks are made: keyword arguments of `easydl.predict` and `easydl.evaluate` for segmentation models."""
-
-    mirror: bool = Field(
-        False,
-        description="For a segmentation model: average over the mirror images that it was trained with; the work doubles "
-        "with each axis.",
-    )
-    largest_component: bool = Field(
-        False,
-        description="For a segmentation model: keep only the largest connected piece of every structure.",
-    )
-    fill_holes: bool = Field(False, description="For a segmentation model: fill background that a structure encloses.")
-
-
-class GroupOptions(Options):
-    """What the numbers of a test are asked for: keyword arguments of `easydl.evaluate`, kept by a run."""
-
-    by: list[str] | str | None = Field(
-        None,
-        title="Groups to compare",
-        description="Columns of the table, such as scanner, sex, age or view: the test is also shown group by group, with "
-        "the largest gap and its interval. Numbers are cut into three bands.",
-    )
-    prevalence: float | dict[str, float] | None = Field(
-        None,
-        title="Prevalence where the model is to be used",
-        examples=["0.02", "nodule=0.02"],
-        description="How common the positive class is where the model is to be used, above 0 and below 1; of several "
-        "classes or labels by name. PPV and NPV are then given for it.",
-    )
-
-
-class EvaluationOptions(GroupOptions, SegmentationOptions):
-    """How a model is tested: keyword arguments of `easydl.evaluate`."""
-
-    override: str | None = Field(
-        None,
-        description="A reason, in writing, for counting images that the model was trained or validated on, or whose "
-        "patients have the names of its patients. It stands before the numbers.",
     )
 
 

@@ -49,8 +49,11 @@ def end(pid: Any, noted: Any) -> bool:
     """End the process that was noted down, and never another one, nor this one; whether it was there."""
     if pid == os.getpid() or not same(pid, noted):
         return False
-    with suppress(ProcessLookupError):
+    try:
         os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+    except OSError:  # it ended in between: each system has its own error for that
+        if same(pid, noted):
+            raise
     return True
 
 

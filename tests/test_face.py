@@ -13,9 +13,8 @@ import easydl
 
 ROOT = Path(__file__).parents[1]
 FACE = [
-    "EasyDLError", "RESEARCH_USE", "audit", "cascade", "classifier", "compare", "deidentify", "evaluate", "fit", "inspect", "interval_width",
-    "learning_curve", "load",
-    "load_model", "models", "predict",
+    "EasyDLError", "RESEARCH_USE", "accept", "audit", "cascade", "classifier", "compare", "deidentify", "evaluate", "fit", "inspect",
+    "interval_width", "learning_curve", "load", "load_model", "models", "operating_point", "predict", "refer",
     "preset", "presets", "read", "report", "saliency", "save_model", "segmenter", "simulate", "image_to_image", "unet",
     "unet3d",
 ]  # fmt: skip

@@ -17,7 +17,9 @@ import easydl
 from easydl import cli, runs
 from easydl.errors import RunError
 from easydl.option_text import help_text
-from easydl.options import FitOptions, GroupOptions, LoadOptions, ModelOptions, RunOptions, SplitOptions
+from easydl.options import FitOptions, LoadOptions, ModelOptions, RunOptions, SplitOptions
+from easydl.options_of_planning import SimulationOptions
+from easydl.options_of_use import GroupOptions
 from easydl.reporting import reproduce
 from easydl.runs import RunConfig
 from easydl.studies import Study
@@ -44,6 +46,8 @@ EXAMPLES = {
     "sizes": ((0.5, 0.25, 0.25), "--sizes 0.5 0.25 0.25"),
     "column": ("part", "--column part"),
     "time": ("date", "--time date"),
+    "group": ("family", "--group family"),
+    "balance": ("scanner", "--balance scanner"),
     "model": ("resnet", "--model resnet"),
     "encoder": ("mobilenet_025", "--encoder mobilenet_025"),
     "pretrained": ("radimagenet", "--weights radimagenet"),
@@ -61,6 +65,12 @@ EXAMPLES = {
     "loss": ("focal", "--loss focal"),
     "by": (["scanner", "sex"], "--by scanner --by sex"),
     "prevalence": ({"nodule": 0.02}, "--prevalence nodule=0.02"),
+    "members": (5, "--members 5"),
+    "calibrate": (False, "--no-calibrate"),
+    "sensitivity": (0.95, "--sensitivity 0.95"),
+    "specificity": (0.9, "--specificity 0.9"),
+    "cost": (12.5, "--cost 12.5"),
+    "confidence": (0.95, "--confidence 0.95"),
     "seed": (11, "--seed 11"),
     "override": ("it's known", '''--override "it's known"'''),
     "heatmaps": (2, "--heatmaps 2"),
@@ -114,11 +124,17 @@ def test_the_tasks_of_the_options_are_the_tasks():
 
 @pytest.mark.parametrize(
     ("function", "options"),
-    [("load", LoadOptions), ("split", SplitOptions), ("fit", FitOptions), ("builders", ModelOptions)],
+    [
+        ("load", LoadOptions),
+        ("split", SplitOptions),
+        ("fit", FitOptions),
+        ("builders", ModelOptions),
+        ("simulate", SimulationOptions),
+    ],
 )
 def test_options_are_the_arguments_of_the_function_with_the_same_defaults(function, options):
     functions = {
-        "load": [easydl.load], "split": [Study.split], "fit": [easydl.fit],
+        "load": [easydl.load], "split": [Study.split], "fit": [easydl.fit], "simulate": [easydl.simulate],
         "builders": [easydl.classifier, easydl.segmenter],
     }[function]  # fmt: skip
     parameters = {name: one for each in functions for name, one in inspect.signature(each).parameters.items()}
@@ -126,7 +142,7 @@ def test_options_are_the_arguments_of_the_function_with_the_same_defaults(functi
     for name, option in options.model_fields.items():
         assert parameters[name].default == option.default, name
         assert f"{name}: " in documented, name
-    own = {"self", "source", "model", "train", "val", "run", "verbose"}
+    own = {"self", "source", "model", "train", "val", "run", "verbose", "folder", "progress"}
     assert function == "builders" or set(parameters) - own == set(options.model_fields)
 
 

@@ -4,12 +4,32 @@ from __future__ import annotations
 
 import streamlit as st
 from option_widgets import OPTIONS, chosen, option_widget, widgets
-from shared import current_study, heading, needs, onward, plain, show_issues, show_table
+from shared import (
+    current_entry,
+    current_study,
+    heading,
+    needs,
+    onward,
+    plain,
+    show_issues,
+    show_table,
+    workspace,
+)
 
 import easydl
 from easydl.option_text import help_text
 from easydl.options import SplitOptions
 from easydl.workspace.tables import split
+
+
+def leave_out(images: list[str]) -> None:
+    """Read the study again without these images."""
+    entry = current_entry()
+    if entry is not None:
+        workspace().studies.change(entry, exclude=[*(entry.load.exclude or []), *images])
+        st.session_state.pop("audited", None)
+        st.rerun()
+
 
 heading("check", "Traps that would make a model look better than it is, and how the patients are split.")
 study = current_study()
@@ -20,7 +40,9 @@ if study is None:
 kept = st.session_state.get("split", {"seed": 7})
 given = {"seed": option_widget("seed", value=kept["seed"], width=200)}
 with st.expander("More options"):
-    given |= widgets(("sizes", "time"), kept, columns=[str(column) for column in study.frame.columns])
+    given |= widgets(
+        ("sizes", "time", "group", "balance"), kept, columns=[str(column) for column in study.frame.columns]
+    )
 settings = st.session_state["split"] = chosen(given)
 if st.session_state.get("audited", (None,))[0] != settings:
     with st.spinner("Splitting by patient and looking for traps"):
@@ -39,7 +61,7 @@ st.caption(
 
 st.subheader("Issues", anchor=False)
 issues = [vars(issue) for issue in audit.issues]
-show_issues(issues)
+show_issues(issues, leave_out)
 if not issues:
     st.write("No trap was found among those that were looked for.")
 if audit.blocking:

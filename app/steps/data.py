@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 import streamlit as st
@@ -20,8 +21,12 @@ from shared import (
     workspace,
 )
 
+from easydl import option_text
 from easydl.errors import EasyDLError
 from easydl.launch import UPLOAD_MB
+from easydl.option_text import help_text
+from easydl.options_of_planning import SimulationOptions
+from easydl.simulation import SEALED, TRAPS
 from easydl.studies import Study
 from easydl.tasks import Task
 from easydl.workspace import KINDS, StudyEntry, columns_of, question
@@ -42,6 +47,7 @@ MORE_OPTIONS = (
     "merge_labels", "resample_masks", "collapse_instances",
 )  # fmt: skip
 PICTURES_PX = 450
+SIMULATED_PATIENTS = {"volumes": 24, "pelvis_volumes": 24}
 DOORS = ("On this computer", "Upload a zip", "Upload images", "Simulated study")
 
 
@@ -117,20 +123,34 @@ def door_images() -> None:
 
 
 def door_simulated() -> None:
-    """The embedded study."""
+    """An embedded study, with or without a trap."""
     st.write(
-        "Simulated chest CT slices with and without a nodule: computed from physics, no patient in them. Good for a "
-        "first try and for teaching."
+        "Simulated images, computed from physics: no patient is in them. Good for a first try and for teaching. Chest CT has "
+        "a nodule or none, pelvis MR a malignant or a benign mass."
     )
+    options = SimulationOptions.model_fields
+    left, right = st.columns(2)
+    kind = left.selectbox("Kind", option_text.choices(options["kind"]), help=help_text(options["kind"]))
+    traps = right.multiselect("Traps", [*TRAPS, SEALED], help=help_text(options["traps"]))
     if st.button("Make the simulated study", type="primary"):
         bar = st.progress(0.0, text="Simulating")
         open_entry(
             workspace().studies.simulate(
-                patients=80,
-                seed=7,
+                kind=kind,
+                traps=traps,
+                patients=SIMULATED_PATIENTS.get(kind, 80),
+                seed=7 if SEALED not in traps else secrets.randbelow(2**31),
                 progress=lambda done, total: bar.progress(done / total, text=f"Simulating {done} of {total}"),
             )
         )
+
+
+def open_seal(entry: StudyEntry) -> None:
+    """What was planted in a sealed study, for a person who asks."""
+    if (seal := workspace().studies.seal(entry)) and st.button(
+        "Open the seal", help="Says what was planted, if anything."
+    ):
+        st.info(str(seal), icon=":material/key:")
 
 
 def uploader_key(name: str) -> str:
@@ -226,6 +246,7 @@ def show_study(entry: StudyEntry, study: Study) -> None:
     """The opened study: counts, classes, notes, first images, the table."""
     if entry.kind == "simulated":
         st.badge("Simulated images", icon=":material/science:", color="violet")
+        open_seal(entry)
     reason = ask_what(entry, study)
     counts = st.columns(4)
     counts[0].metric("Images", len(study))

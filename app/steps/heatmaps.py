@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import streamlit as st
-from shared import VERDICTS, choose_run, heading, needs, onward, plain, show_verdict
+from shared import VERDICTS, choose_run, heading, needs, onward, plain, show_figure, show_verdict
 
+from easydl.reporting.names import shown as shown_name
 from easydl.workspace.tables import by_error, is_right
 
 AT_ONCE = 6
@@ -36,7 +37,7 @@ for number, entry in enumerate(heatmaps[:shown], start=1):
     verdict = entry.get("verdict") or {}
     with st.container(border=True):
         about, mark = st.columns([5, 1], vertical_alignment="center")
-        facts = [f"**Image {number}**", plain(entry.get("image", ""))]
+        facts = [f"**{plain(shown_name(entry.get('image'), f'test image {number}').capitalize())}**"]
         if entry.get("label"):
             facts.append(f"reference: {plain(entry['label'])}")
         if is_right(entry) is not None:
@@ -52,9 +53,7 @@ for number, entry in enumerate(heatmaps[:shown], start=1):
         about.markdown(" &nbsp;&nbsp; ".join(facts))
         if verdict:
             show_verdict(verdict.get("level", ""), mark)
-        st.image(
-            str(entry["path"]), width="stretch", alt=f"Image {number}: the original next to the overlay of the heatmap"
-        )
+        show_figure(entry["path"], f"Image {number}: the original next to the overlay of the heatmap")
         if verdict:
             st.markdown(plain(verdict.get("sentence", "")))
         for note in entry.get("notes") or ():

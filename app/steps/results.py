@@ -8,6 +8,7 @@ from shared import choose_run, heading, needs, onward, plain, show_curves, show_
 
 from easydl.evaluation.formatting import interval_text, number
 from easydl.reporting import RunRecord
+from easydl.reporting.text import many
 from easydl.workspace.screen import on_page
 from easydl.workspace.tables import wrong
 
@@ -47,6 +48,12 @@ else:
     st.subheader(plain(metrics.headline), anchor=False)
     for sentence in run.baselines.sentences:
         st.markdown(f"**{plain(sentence)}**")
+    warned = sum(issue["severity"] in ("BLOCK", "WARN") for issue in run.issues)
+    if warned:
+        st.markdown(
+            f":material/warning: The check of the data gave {many(warned, 'warning')}, below on this page. A number is worth "
+            "no more than the data it comes from."
+        )
     for note in metrics.notes:
         st.markdown(f":material/info: {plain(note)}")
     table = pd.DataFrame(
@@ -84,6 +91,6 @@ if not run.split_table.empty:
         st.caption("No patient is in two parts.")
 if run.issues:
     st.subheader("Issues of the check", anchor=False)
-    show_issues(run.issues)
+    show_issues([{**issue, "picture": run.picture(issue)} for issue in run.issues])
 if metrics is not None:
     onward("heatmaps")

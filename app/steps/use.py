@@ -17,6 +17,7 @@ from shared import (
     recall,
     remember,
     show_error,
+    show_figure,
     show_table,
     show_verdict,
     workspace,
@@ -83,19 +84,19 @@ def show_answer(case: Case) -> None:
     for note in case.notes:  # such as: this image was in the training of the model
         st.markdown(plain(note))
     st.subheader("Mask" if case.volumes else f"Answer: {plain(case.found.get('answer', ''))}", anchor=False)
-    if case.threshold:
-        st.markdown(plain(case.threshold))
     if case.found.get("reference"):
         st.markdown(f"Reference: {plain(case.found['reference'])}")
     if not case.scores.empty:
         show_table(case.scores, "The score of each class", width="content")
     for line in case.volumes:
         st.markdown(f"**{plain(line)}**")
+    for rule in case.rules:
+        st.caption(plain(rule))
     if case.verdict:
         show_verdict(case.verdict["level"])
         st.markdown(plain(case.verdict["sentence"]))
     for number, path in enumerate(case.images, start=1):
-        st.image(str(path), width="stretch", alt=f"Picture {number}: the case with its heatmap or mask")
+        show_figure(path, f"Figure {number}: the case with its heatmap or mask")
     if case.page is not None:
         st.download_button(
             "Download this page",

@@ -14,7 +14,9 @@ from easydl.cli.options import with_options
 from easydl.cli.weights import Json, weights
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.fileio import write_text
-from easydl.options import GroupOptions, LoadOptions, SegmentationOptions
+from easydl.options import DecisionOptions, LoadOptions
+from easydl.options_of_planning import SimulationOptions
+from easydl.options_of_use import CasesOptions, GroupOptions, PredictOptions, ReportOptions, SegmentationOptions
 from easydl.runs import RunConfig
 
 app = typer.Typer(
@@ -105,6 +107,55 @@ def evaluate(
 
 @app.command()
 @with_options
+def accept(
+    model: Model,
+    cases: Annotated[str, typer.Argument(help="A hospital's own cases: a table, class folders, a folder of DICOM.")],
+    folder: Annotated[
+        Path | None, typer.Option(help="Where the sheet is kept, one for each model; in the workspace when not given.")
+    ] = None,
+    *,
+    options: LoadOptions,
+    chosen: CasesOptions,
+    as_json: Json = False,
+) -> None:
+    """Ask whether a model is ready for a hospital's own cases: alike, right, calibrated. Later calls add to the sheet."""
+    import easydl
+    from easydl.fileio import workspace
+
+    _check_paths(model, cases)
+    given = {"override": options.override, **chosen.model_dump()}
+    found = easydl.accept(model, easydl.load(cases, **options.model_dump()), **given)
+    written = found.save(folder or workspace() / "acceptance" / found.fingerprint[:12])
+    _print(found.to_dict() if as_json else f"{found}\nWritten: {written}", as_json)
+
+
+@app.command()
+@with_options
+def operating_point(
+    model: Model,
+    source: Source,
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The model file to write; the old one stays.")],
+    options: LoadOptions,
+    aim: DecisionOptions,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Choose from which probability on a class is called, on cases the model was not trained on, and write a new model file."""
+    import easydl
+
+    _check_paths(model, source)
+    network = easydl.load_model(model)
+    metrics = easydl.operating_point(
+        network, easydl.load(source, **options.model_dump()), **aim.model_dump(), seed=seed
+    )
+    easydl.save_model(network, output)
+    text = "\n".join([*metrics.warnings, *metrics.notes, metrics.table.to_string(index=False), f"Written: {output}"])
+    _print(metrics.to_dict() if as_json else text, as_json)
+
+
+@app.command()
+@with_options
 def predict(
     model: Model,
     source: Annotated[str, typer.Argument(help="An image, a volume, a folder or a table.")],
@@ -112,7 +163,7 @@ def predict(
         Path | None, typer.Option("--output", "-o", help="predictions.csv, or mask.nii.gz / mask.png.")
     ] = None,
     *,
-    masks: SegmentationOptions,
+    answers: PredictOptions,
     covariate: Covariate = None,
     units: Units = "auto",
     page: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write a page about one case here.")] = None,
@@ -123,11 +174,11 @@ def predict(
 
     _check_paths(model, source)
     if page or open_page:
-        given = {"covariates": _covariates(covariate), "units": units, **masks.model_dump()}
+        given = {"covariates": _covariates(covariate), "units": units, **answers.model_dump()}
         _show_case(model, source, page, open_page, **given)
         return
     prediction = easydl.predict(
-        easydl.load_model(model), source, covariates=_covariates(covariate), units=units, **masks.model_dump()
+        easydl.load_model(model), source, covariates=_covariates(covariate), units=units, **answers.model_dump()
     )
     # What speaks against the answers is read before them.
     for note in getattr(prediction, "notes", ()):
@@ -164,12 +215,16 @@ def audit(
     source: Source,
     *,
     options: LoadOptions,
+    model: Annotated[
+        Path | None, typer.Option(help="A trained model: also what it rests on, how much it overfits, where it errs.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Look for traps before training. Exit code 2 when one of them blocks."""
+    """Look for traps before training, and with --model for those it fell into. Exit code 2 when one of them blocks."""
     import easydl
 
-    result = easydl.audit(easydl.load(source, **options.model_dump()))
+    study = easydl.load(source, **options.model_dump())
+    result = easydl.audit(study, model=None if model is None else easydl.load_model(model))
     _print(result.to_dict() if as_json else repr(result), as_json)
     if result.blocking:
         raise typer.Exit(2)
@@ -188,33 +243,35 @@ def inspect(
 
 
 @app.command()
+@with_options
 def report(
     folder: Annotated[Path, typer.Argument(help="A run folder.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The file: .html, or .md for a list.")] = None,
     notebook: Annotated[Path | None, typer.Option(help="Also write the run's lines of Python: run.ipynb.")] = None,
+    *,
+    options: ReportOptions,
 ) -> None:
-    """Write report.html of a run again."""
+    """Write report.html of a run again, or a reporting checklist filled from it."""
     import easydl
     from easydl.reporting import RunRecord
 
-    typer.echo(easydl.report(folder))
+    typer.echo(easydl.report(folder, output, **options.model_dump()))
     if notebook is not None:
         typer.echo(write_text(notebook, RunRecord(folder).notebook))
 
 
 @app.command()
+@with_options
 def simulate(
     folder: Annotated[Path, typer.Argument(help="A new folder for the study.")],
-    kind: Annotated[str, typer.Option(help="slices or volumes.")] = "slices",
-    patients: Annotated[int, typer.Option(help="How many.")] = 80,
-    trap: Annotated[
-        list[str] | None, typer.Option(help="scanner, sex, marker, same_patient or duplicates; repeatable.")
-    ] = None,
-    seed: Seed = 0,
+    options: SimulationOptions,
+    unseal: Annotated[bool, typer.Option("--unseal", help="Simulate nothing: say what is planted in FOLDER.")] = False,
 ) -> None:
-    """Make a simulated CT study as DICOM files, with or without the classic traps."""
+    """Make a simulated study (chest CT or pelvis MR) as DICOM files, with or without the classic traps."""
     import easydl
+    from easydl import simulation
 
-    typer.echo(easydl.simulate(folder, kind=kind, patients=patients, traps=tuple(trap or ()), seed=seed))
+    typer.echo(simulation.unseal(folder) if unseal else easydl.simulate(folder, **options.model_dump()))
 
 
 @app.command()
@@ -296,6 +353,17 @@ def doctor(as_json: Json = False) -> None:
     lines = [f"{key}: {value}" for key, value in {**facts["versions"], **facts["folders"]}.items()]
     text = "\n".join([facts["device"], *facts["advice"], *lines])
     _print(facts if as_json else text, as_json)
+
+
+@app.command()
+def ledger(as_json: Json = False) -> None:
+    """List every look at a test part on this computer, and check that no line was changed or lost. Exit code 2 when one was."""
+    from easydl.evaluation.ledger import Ledger, account
+
+    facts, text = account(found := Ledger.open())
+    _print(facts if as_json else text, as_json)
+    if found.damage:
+        raise typer.Exit(2)
 
 
 def _new_folder(model: str) -> Path:

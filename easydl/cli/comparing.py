@@ -10,9 +10,9 @@ import typer
 
 from easydl.cli.options import with_options
 from easydl.cli.weights import Json
-from easydl.comparison.options import CompareOptions, CurveOptions, PlanOptions
 from easydl.fileio import write_text
 from easydl.options import LoadOptions
+from easydl.options_of_planning import CompareOptions, CurveOptions, PlanOptions
 
 Source = Annotated[str, typer.Argument(help="A table (CSV, Excel), a folder of class folders, or a folder of DICOM.")]
 Output = Annotated[

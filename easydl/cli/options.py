@@ -61,7 +61,8 @@ def _faces(name: str, option: FieldInfo) -> Iterator[tuple[str, Any, Any]]:
         yield "", Annotated[str, typer.Argument(help=text)], inspect.Parameter.empty
     elif form == "flag":
         short = f"{title(name, option)}." if name in option_text.TEXT_FLAGS else text
-        yield "", Annotated[bool, typer.Option(flag, help=short)], False
+        flags = f"{flag}/{option_text.none_flag(name)}" if option.default else flag
+        yield "", Annotated[bool, typer.Option(flags, help=short)], option.default
     elif form == "switch":
         yield "", Annotated[bool | None, typer.Option(f"{flag}/{option_text.none_flag(name)}", help=text)], None
     elif form in ("named", "list"):

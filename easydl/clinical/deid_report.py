@@ -59,7 +59,8 @@ class Deidentified:
         n = self.counts
         there = f" ({n['already_there']} were there already)" if n["already_there"] else ""
         states = ", ".join(f"{n[state]} {state}" for state in STATES)
-        lines = [f"{n['files']} files of {n['patients']} patients: {states}{there}."]
+        files, patients = (f"{n[what]} {what if n[what] != 1 else what[:-1]}" for what in ("files", "patients"))
+        lines = [f"{files} of {patients}: {states}{there}."]
         for state, heading in STATES.items():
             reasons = self.table.loc[self.table["state"] == state, "reason"] if heading else ()
             counts = Counter(reason for text in reasons for reason in str(text).split("; "))

@@ -24,7 +24,7 @@ from easydl.clinical.pseudonyms import Pseudonyms
 from easydl.errors import EasyDLError, InputError, unknown_name
 from easydl.fileio import DRAFT, replacing, write_text
 from easydl.images.headers import open_dicom
-from easydl.images.limits import is_dicom
+from easydl.images.limits import folders_below, is_dicom
 from easydl.images.quiet import PYDICOM_LOGGERS
 from easydl.secret import default_secret, read_secret
 
@@ -111,7 +111,8 @@ def deidentify(
     pseudonyms = Pseudonyms(read_secret(secret))
     settings = {"dates": dates, "secret": pseudonyms.fingerprint()}
     before = earlier_rows(output, settings)
-    paths = sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
+    found = (Path(base) / name for base, _, names in folders_below(source) for name in names)
+    paths = sorted(path for path in found if path.is_file()) if source.is_dir() else [source]
     try:
         with _without_pydicom_messages():
             treatment = {"bands": list(black_out), "hold_all": hold_all, "safe_private": keep_safe_private}

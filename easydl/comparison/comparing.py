@@ -15,11 +15,11 @@ from easydl.comparison.baselines import BASELINES, LeftOut
 from easydl.comparison.beside import as_predictions, side_by_side
 from easydl.comparison.entrants import Arena, check_names, without_test
 from easydl.comparison.frozen import Backbone
-from easydl.comparison.options import CompareOptions
 from easydl.comparison.results import Comparison
 from easydl.errors import InputError, ModelError
 from easydl.evaluation.leakage import without_seen
 from easydl.option_model import documented
+from easydl.options_of_planning import CompareOptions
 from easydl.prediction.results import Predictions
 from easydl.prediction.seen import COLUMN
 from easydl.tasks import Task

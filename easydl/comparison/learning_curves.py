@@ -16,14 +16,14 @@ from easydl.comparison.baselines import BASELINES, LeftOut
 from easydl.comparison.beside import as_predictions
 from easydl.comparison.entrants import Arena, check_names, without_test
 from easydl.comparison.measuring import Measure, headline, measure_of
-from easydl.comparison.options import CurveOptions
 from easydl.comparison.power_law import Fit, fit_law
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.evaluation.bootstrap import MINIMUM_RESAMPLES
 from easydl.evaluation.formatting import interval_text, number
-from easydl.evaluation.intervals import LEVEL
+from easydl.evaluation.level import level
 from easydl.fileio import write_text
 from easydl.option_model import documented
+from easydl.options_of_planning import CurveOptions
 from easydl.prediction.results import Predictions
 from easydl.tasks import Task
 
@@ -324,6 +324,6 @@ def _point(patients: int, values: np.ndarray, shared: float, limits: tuple[float
     known = values[np.isfinite(values)]
     if len(known) < 2:
         return CurvePoint(patients, float(known.mean()) if len(known) else np.nan, np.nan, np.nan, len(known))
-    half = float(t.ppf((1 + LEVEL) / 2, len(known) - 1) * known.std(ddof=1) * np.sqrt(1 / len(known) + shared))
+    half = float(t.ppf((1 + level()) / 2, len(known) - 1) * known.std(ddof=1) * np.sqrt(1 / len(known) + shared))
     mean = float(known.mean())
     return CurvePoint(patients, mean, max(limits[0], mean - half), min(limits[1], mean + half), len(known))

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from easydl.evaluation import classification, multilabel, ordinal
-from easydl.evaluation.bootstrap import PatientBootstrap, auc_statistic
 from easydl.evaluation.formatting import unit_of
-from easydl.evaluation.intervals import LEVEL
+from easydl.evaluation.intervals import auc_statistic
+from easydl.evaluation.level import level
 from easydl.evaluation.metric import Resampling
 from easydl.evaluation.multilabel import LabelsSample
 from easydl.evaluation.paired import paired_difference
@@ -136,9 +136,8 @@ def _of_labels(
 ) -> Gap:
     """Of the mean AUC over labels: patients are drawn for all labels and both models together."""
     columns = [f"p({name})" for name in names]
-    # In the order of what is measured, so that pseudonyms in the place of names change no limit.
-    content = np.column_stack([a[columns], b[columns]])
-    bootstrap = PatientBootstrap(patients, content=content, resamples=resamples, seed=seed)
+    content = np.column_stack([frame[columns].to_numpy(float) for frame in (a, b)])
+    bootstrap = Resampling(True, seed, resamples).bootstrap(patients, content=content)
     pairs = []
     for name in names:
         present = np.array([name in cell.split(JOIN) for cell in label])
@@ -158,5 +157,5 @@ def _of_labels(
         return Gap(value, np.nan, np.nan)
     from scipy.stats import t
 
-    half = float(t.ppf((1 + LEVEL) / 2, len(bootstrap.names) - 1) * drawn.std())
+    half = float(t.ppf((1 + level()) / 2, len(bootstrap.names) - 1) * drawn.std())
     return Gap(value, value - half, value + half)

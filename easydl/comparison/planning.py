@@ -10,10 +10,11 @@ import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import multivariate_normal, norm, t
 
-from easydl.comparison.options import PlanOptions
 from easydl.errors import RESEARCH_USE, InputError
-from easydl.evaluation.intervals import LEVEL, wilson
+from easydl.evaluation.intervals import wilson
+from easydl.evaluation.level import level
 from easydl.option_model import documented
+from easydl.options_of_planning import PlanOptions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -154,7 +155,7 @@ def _limits(measure: str, patients: int, settings: dict[str, float]) -> tuple[fl
         interval = wilson(value, patients)
         return interval.low, interval.high, f"{patients:,} patients"
     if measure == "Dice":
-        half = float(t.ppf((1 + LEVEL) / 2, patients - 1) * settings["sd"] / np.sqrt(patients))
+        half = float(t.ppf((1 + level()) / 2, patients - 1) * settings["sd"] / np.sqrt(patients))
         return max(0.0, value - half), min(1.0, value + half), f"{patients:,} patients"
     with_it = round(patients * settings["positive"])
     counts = f"{patients:,} patients ({with_it:,} of them with the disease)"
@@ -162,7 +163,7 @@ def _limits(measure: str, patients: int, settings: dict[str, float]) -> tuple[fl
         return np.nan, np.nan, counts
     # On the logit scale, as `easydl.evaluate` has it: an AUC of 0.97 can be 0.9, not 1.04.
     error = np.sqrt(auc_variance(value, with_it, patients - with_it))
-    half = float(t.ppf((1 + LEVEL) / 2, patients - 2) * error / (value * (1 - value)))
+    half = float(t.ppf((1 + level()) / 2, patients - 2) * error / (value * (1 - value)))
     return float(expit(logit(value) - half)), float(expit(logit(value) + half)), counts
 
 

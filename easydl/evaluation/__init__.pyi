@@ -3,9 +3,12 @@ from .comparison import compare_predictions as compare_predictions
 from .comparison import compare_readers as compare_readers
 from .evaluating import evaluate as evaluate
 from .multilabel import multilabel_metrics as multilabel_metrics
+from .operating import operating_point as operating_point
 from .ordinal import ordinal_metrics as ordinal_metrics
 from .paired import paired_difference as paired_difference
 from .reconstruction import reconstruction_metrics as reconstruction_metrics
+from .referral import Referral as Referral
+from .referral import refer as refer
 from .regression import regression_metrics as regression_metrics
 from .results import Metrics as Metrics
 from .segmentation import segmentation_metrics as segmentation_metrics

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from easydl.evaluation.intervals import (
-    LEVEL,
     Interval,
     bounded_mean_interval,
     mean_interval,
@@ -14,6 +13,7 @@ from easydl.evaluation.intervals import (
     positive_mean_interval,
     proportion_interval,
 )
+from easydl.evaluation.level import level
 from easydl.evaluation.metric import Estimate, Resampling
 
 UNIT = "unit of n"
@@ -93,5 +93,5 @@ class CaseSample:
         estimate = self.mean(rows, column, note)
         if estimate.value != 0 or not estimate.interval.computable:
             return estimate
-        high = float(-np.log((1 - LEVEL) / 2)) / estimate.patients
+        high = float(-np.log((1 - level()) / 2)) / estimate.patients
         return estimate._replace(interval=Interval(0.0, high, "Poisson limit on patients"))

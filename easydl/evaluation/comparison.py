@@ -45,8 +45,7 @@ class Comparison:
     table: pd.DataFrame
 
     def __repr__(self) -> str:
-        rows: list[dict[Any, Any]] = self.table.to_dict("records")
-        return "\n".join(repr(Difference(**{str(key): cell for key, cell in row.items()})) for row in rows)
+        return "\n".join(repr(Difference(*row)) for row in self.table.itertuples(index=False))
 
     def _repr_html_(self) -> str:
         shown = self.table.to_html(index=False, border=0, float_format="{:.3f}".format)

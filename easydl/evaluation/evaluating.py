@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from easydl.errors import InputError, ModelError
 from easydl.evaluation.by_case import by_case
+from easydl.evaluation.coverage import coverage_note
 from easydl.evaluation.leakage import without_seen
+from easydl.evaluation.looking import looked
 from easydl.evaluation.reconstruction import reconstruction_metrics
 from easydl.evaluation.results import Metrics
 from easydl.evaluation.segmentation import segmentation_metrics
 from easydl.evaluation.subgroups import columns_of
 from easydl.evaluation.tables import table_metrics
 from easydl.option_model import documented
-from easydl.options import EvaluationOptions
+from easydl.options_of_use import EvaluationOptions
 from easydl.prediction.grid import scale_notes
 from easydl.prediction.image_to_image import corruption_of
 from easydl.prediction.results import Predictions
@@ -41,6 +44,10 @@ def evaluate(
 
     A model of easydl knows the images and patients it was trained and validated on. Those among the test images are left
     out, which the first line of the result says; where fewer than 10 patients remain, the test is refused.
+
+    Every test is counted in the ledger of this computer (``easydl ledger``). From the second look at a test part on, by
+    another model or with other options, the first line says how often it has been looked at, and the intervals are wider:
+    those of all looks hold together at 95%.
 
     Args:
         model: A model from easydl, or a cascade; or the Predictions of a test set.
@@ -70,6 +77,7 @@ def evaluate(
         >>> easydl.evaluate(model, test)  # doctest: +SKIP
         AUC 0.91 (95% CI 0.84-0.96), 71 patients
     """
+    from easydl.prediction.provenance import provenance
     from easydl.prediction.seen import metadata_of_all, seen_rows
     from easydl.prediction.segmentation import mask_options
     from easydl.prediction.tables import against, predict_study
@@ -111,7 +119,14 @@ def evaluate(
     unseen = without_seen(seen, _units(test.frame, test.patients_known), _reason(override, test))
     if not unseen.kept.all():
         test = test.rows(test.frame.index[unseen.kept])
-    metrics = _PER_PIXEL[Task(metadata.task)](model, metadata, test, options, seed=seed, resamples=resamples)
+    measured = partial(_PER_PIXEL[Task(metadata.task)], model, metadata, test, options, seed=seed, resamples=resamples)
+    metrics = looked(
+        test.frame,
+        provenance(model, metadata, test),
+        measured,
+        patients_known=test.patients_known,
+        options=options,
+    )
     metrics.notes.extend([*notes, *(note for one in models for note in against(one))])
     if by is not None:
         metrics = by_case(metrics, test, columns_of(test.frame, by), seed=seed)
@@ -134,13 +149,26 @@ def _of_table(
     frame = predictions.frame
     groups = None if by is None else columns_of(frame if test is None else _same_rows(test, frame), by)
     if COLUMN not in frame.columns:
-        return table_metrics(predictions, groups=groups, prevalence=prevalence, **bootstrap)
+        return _looked(predictions, groups=groups, prevalence=prevalence, **bootstrap)
     seen = frame[COLUMN].tolist()
     unseen = without_seen(seen, _units(frame, predictions.patients_known), override)
     notes = [note for note in predictions.notes if note != sentence(seen)]
     kept = replace(predictions, frame=frame[unseen.kept], notes=notes)
     rows = groups and {name: column[unseen.kept] for name, column in groups.items()}
-    return unseen.said(table_metrics(kept, groups=rows, prevalence=prevalence, **bootstrap))
+    return unseen.said(_looked(kept, groups=rows, prevalence=prevalence, **bootstrap))
+
+
+def _looked(predictions: Predictions, **options: Any) -> Metrics:
+    """The metrics of a table of predictions, counted as a look at its images; with what its sets of classes held."""
+    metrics = looked(
+        predictions.frame,
+        predictions.provenance,
+        partial(table_metrics, predictions, **options),
+        patients_known=predictions.patients_known,
+    )
+    if note := coverage_note(predictions):
+        metrics.notes.insert(0, note)
+    return metrics
 
 
 def _same_rows(test: Any, frame: Any) -> Any:

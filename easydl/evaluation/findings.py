@@ -57,6 +57,12 @@ def _labels(rows: Rows, sample: Any) -> list[str]:
         for label in sample.labels
         if label.ranked and len(sample.labels) > 1 and not rows[f"AUC, {label.name}"]["low"] > 0.5
     ]
+    losses = {label.name: _loss_above_prevalence(label) for label in sample.labels if label.ranked}
+    worse = [
+        f"{name} ({said}; answering every image with how common the label is has {free})"
+        for name, (said, free) in losses.items()
+        if said
+    ]
     return [
         f"One answer for every image: {_listed(stuck)}." if stuck else "",
         _no_better(next(iter(rows.values())), CHANCE, 0.5),
@@ -64,6 +70,7 @@ def _labels(rows: Rows, sample: Any) -> list[str]:
         f"{_listed(no_better)}."
         if no_better
         else "",
+        f"The probabilities are worse than none: {_listed(worse)}." if worse else "",
     ]
 
 
@@ -142,9 +149,19 @@ def _one_answer(sample: Any) -> str:
 
 
 def _worse_than_prevalence(sample: Any, ranks: bool) -> str:
-    """A sentence where the log loss is surely above that of answering with the prevalences, and of knowing nothing.
+    said, free = _loss_above_prevalence(sample)
+    if not said:
+        return ""
+    return (
+        f"The probabilities are worse than none: {said}; answering every image with how common each class is has "
+        f"{free}.{' Only their order can be used.' if ranks else ''}"
+    )
 
-    Training with weights for rare classes moves probabilities towards equal ones, which is no fault.
+
+def _loss_above_prevalence(sample: Any) -> tuple[str, str]:
+    """The log loss and what costs nothing, where it is surely above answering with the prevalences and knowing nothing.
+
+    Training with weights for rare classes moves probabilities towards equal ones, which is no fault. Else two empty texts.
     """
     images_of = sample.images_of
     prevalence = images_of[images_of > 0] / images_of.sum()
@@ -153,13 +170,10 @@ def _worse_than_prevalence(sample: Any, ranks: bool) -> str:
     value = float(loss(sample.probability.columns.sum(axis=0)[None])[0])
     interval = mean_interval(loss(sample.resampled_probability), sample.patients)
     if not interval.low > free:
-        return ""
+        return "", ""
     row = {"name": "log loss", "value": value, "low": interval.low, "high": interval.high}
     said = _said({**row, "unit": "", "n": sample.patients, "unit_of_n": sample.resampling.unit_of_n})
-    return (
-        f"The probabilities are worse than none: {said}; answering every image with how common each class is has "
-        f"{number(free)}.{' Only their order can be used.' if ranks else ''}"
-    )
+    return said, number(free)
 
 
 def _listed(names: Sequence[str]) -> str:

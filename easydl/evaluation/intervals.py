@@ -26,8 +26,8 @@ from scipy.stats import norm, t
 from easydl.evaluation.bootstrap import CELLS_AT_ONCE, MINIMUM_PATIENTS
 from easydl.evaluation.bootstrap import PatientBootstrap as PatientBootstrap
 from easydl.evaluation.bootstrap import auc_statistic as auc_statistic
+from easydl.evaluation.level import level
 
-LEVEL = 0.95
 UNSEEN = 0.2
 """How many patients a test is taken to miss whose result is the worst (or best) possible."""
 BLEND = 0.1
@@ -66,13 +66,13 @@ def not_computable(reason: str) -> Interval:
     return Interval(np.nan, np.nan, f"interval not computable: {reason}")
 
 
-def wilson(proportion: float, n: float, quantile: float = 1.959963984540054) -> Interval:
+def wilson(proportion: float, n: float, quantile: float | None = None) -> Interval:
     """Wilson's score interval of a proportion.
 
     Args:
         proportion: 0 to 1.
         n: Number of independent cases behind it, above 0; may be fractional.
-        quantile: Standard normal quantile of the level; 1.96 for 95%.
+        quantile: Standard normal quantile; that of the level (1.96 for 95%) when not given.
 
     Returns:
         The interval, within 0 and 1.
@@ -84,6 +84,7 @@ def wilson(proportion: float, n: float, quantile: float = 1.959963984540054) -> 
     References:
         Wilson EB. J Am Stat Assoc 1927;22:209-212.
     """
+    quantile = float(norm.ppf((1 + level()) / 2)) if quantile is None else quantile
     square = quantile**2 / n
     centre = (proportion + square / 2) / (1 + square)
     half = quantile / (1 + square) * np.sqrt(proportion * (1 - proportion) / n + square / (4 * n))
@@ -115,7 +116,7 @@ def proportion_interval(proportion: float, resampled: np.ndarray, images_per_pat
     if images == patients:
         return wilson(proportion, patients)
     variance = _spread(resampled) ** 2 * patients / (patients - 1)
-    few = float(t.ppf((1 + LEVEL) / 2, patients - 1))
+    few = float(t.ppf((1 + level()) / 2, patients - 1))
     if proportion in (0.0, 1.0) or variance < 1e-12:
         interval = wilson(proportion, images**2 / (counts**2).sum())
         return Interval(interval.low, interval.high, "Wilson interval on patients")
@@ -157,7 +158,7 @@ def logit_limits(value: float, error: float, patients: int) -> Interval:
     """
     if not 0 < value < 1 or not error > 1e-12:
         return not_computable("no patient changes the value")
-    half = t.ppf((1 + LEVEL) / 2, max(1, patients - 2)) * error / (value * (1 - value))
+    half = t.ppf((1 + level()) / 2, max(1, patients - 2)) * error / (value * (1 - value))
     centre = np.log(value / (1 - value))
     low, high = expit(centre - half), expit(centre + half)
     return Interval(float(low), float(high), "influence of each patient, logit scale")
@@ -198,7 +199,7 @@ def auc_interval(value: float, error: float | np.ndarray, positives: int, negati
         return Interval(interval.low, interval.high, note)
 
     def excess(theta: float) -> float:
-        return (value - theta) ** 2 - norm.ppf((1 + LEVEL) / 2) ** 2 * newcombe_variance(theta, positives, negatives)
+        return (value - theta) ** 2 - norm.ppf((1 + level()) / 2) ** 2 * newcombe_variance(theta, positives, negatives)
 
     edge = 1e-12
     low = brentq(excess, edge, value - edge) if value > 0 and excess(edge) > 0 else 0.0
@@ -223,7 +224,7 @@ def mean_interval(resampled: np.ndarray, patients: int) -> Interval:
     if patients < MINIMUM_PATIENTS:
         return not_computable(f"fewer than {MINIMUM_PATIENTS} patients")
     values = resampled[np.isfinite(resampled)]
-    tail = norm.cdf(-np.sqrt(patients / (patients - 1)) * t.ppf((1 + LEVEL) / 2, patients - 1))
+    tail = norm.cdf(-np.sqrt(patients / (patients - 1)) * t.ppf((1 + level()) / 2, patients - 1))
     low, high = np.quantile(values, [tail, 1 - tail])
     collapsed = "; no width: every resample gives the same value" if low == high else ""
     return Interval(float(low), float(high), f"patient-level bootstrap{collapsed}")
@@ -247,7 +248,7 @@ def positive_mean_interval(value: float, resampled: np.ndarray, patients: int) -
     if not plain.computable or not value > 0 or plain.low == plain.high:
         return plain
     error = _spread(resampled) * np.sqrt(patients / (patients - 1)) / value
-    factor = float(np.exp(t.ppf((1 + LEVEL) / 2, patients - 1) * error))
+    factor = float(np.exp(t.ppf((1 + level()) / 2, patients - 1) * error))
     return Interval(value / factor, value * factor, "patient-level bootstrap, logarithmic scale")
 
 
@@ -310,8 +311,8 @@ def bounded_mean_interval(sums: np.ndarray, counts: np.ndarray, *, seed: int = 0
         total, number = weights @ sums, weights @ counts + unseen
         lows.append((total / number).mean(axis=1))
         highs.append(((total + unseen) / number).mean(axis=1))
-    low = np.quantile(np.concatenate(lows), (1 - LEVEL) / 2)
-    high = np.quantile(np.concatenate(highs), (1 + LEVEL) / 2)
+    low = np.quantile(np.concatenate(lows), (1 - level()) / 2)
+    high = np.quantile(np.concatenate(highs), (1 + level()) / 2)
     return Interval(float(low), min(1.0, float(high)), "patient-level Bayesian bootstrap with room for unseen failures")
 
 

@@ -15,7 +15,8 @@ from scipy.stats import binomtest, t
 from easydl.errors import InputError, unknown_name
 from easydl.evaluation.formatting import number
 from easydl.evaluation.influence import auc_influence, average_precision_influence, standard_error
-from easydl.evaluation.intervals import LEVEL, MINIMUM_PATIENTS, PatientBootstrap, mean_interval
+from easydl.evaluation.intervals import MINIMUM_PATIENTS, PatientBootstrap, mean_interval
+from easydl.evaluation.level import level
 
 EXACT = 12
 """Up to so many patients with a difference, every way of swapping the models is counted."""
@@ -165,7 +166,7 @@ def _by_influence(
         same = 1.0 if abs(change) < 1e-12 else np.nan
         return Difference(measure, of_first, of_second, change, np.nan, np.nan, same, n, images, reason)
     freedom = max(1, n - 2)
-    reach = float(t.ppf((1 + LEVEL) / 2, freedom)) * error
+    reach = float(t.ppf((1 + level()) / 2, freedom)) * error
     p = float(2 * t.sf(abs(change) / error, freedom))
     how = "DeLong's test" if measure == "auc" else "influence of each patient"
     note = how if n == images else f"{how}, by patient"

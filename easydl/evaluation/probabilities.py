@@ -12,7 +12,8 @@ from scipy.special import expit, logit, softmax
 from scipy.stats import t
 
 from easydl.evaluation.influence import standard_error
-from easydl.evaluation.intervals import LEVEL, Interval, mean_interval, not_computable
+from easydl.evaluation.intervals import Interval, mean_interval, not_computable
+from easydl.evaluation.level import level
 
 LEAST_FOR_CALIBRATION = 50
 """Patients below which calibration cannot be tested."""
@@ -103,7 +104,7 @@ def calibration_line(
     clipped = np.clip(scores, CLIP, 1 - CLIP)
 
     def limits(value: float, error: float) -> tuple[float, Interval]:
-        reach = float(t.ppf((1 + LEVEL) / 2, max(1, patients - 2))) * error
+        reach = float(t.ppf((1 + level()) / 2, max(1, patients - 2))) * error
         return value, Interval(value - reach, value + reach, "errors clustered by patient")
 
     try:
@@ -114,8 +115,8 @@ def calibration_line(
         positive, score = (reference == 1).astype(float), logit(clipped[:, 1])
         line, influence = _logistic(np.column_stack([score, np.ones(len(score))]), positive, np.zeros(len(score)))
         found = {"slope": limits(float(line[0]), float(standard_error(influence[:, 0], index, everyone)[0]))}
-        level, influence = _logistic(np.ones((len(score), 1)), positive, score)
-        found["intercept"] = limits(float(level[0]), float(standard_error(influence[:, 0], index, everyone)[0]))
+        intercept, influence = _logistic(np.ones((len(score), 1)), positive, score)
+        found["intercept"] = limits(float(intercept[0]), float(standard_error(influence[:, 0], index, everyone)[0]))
         return found
     except np.linalg.LinAlgError:
         reason = not_computable("the probabilities separate the classes, or do not vary")

@@ -77,6 +77,22 @@ class CaseRow(_Part):
     dice: Number = None
 
 
+class LookRecord(_Part):
+    """How often the test part had been looked at when it was tested, and where that is written down.
+
+    Attributes:
+        number: Looks at the part on this computer, this one included; 1 for an untouched part.
+        first: The date of the first.
+        entry: The seal of the line in the ledger of this computer, by which it is found there.
+        model: Fingerprint of the model with its options.
+    """
+
+    number: Count
+    first: str
+    entry: str
+    model: str
+
+
 class Metrics(BaseModel):
     """What a model does on a test set. Every number carries n and a 95% interval.
 
@@ -91,6 +107,8 @@ class Metrics(BaseModel):
         notes: What must be read with the numbers.
         patients_known: False when every image had to count as its own patient.
         seen: Images among those tested that the model was trained or validated on: counted only with a reason in writing.
+        look: How often the test part has been looked at, and the line of the ledger that has it; None where it could not
+            be counted. From the second look on every interval is wider (Bonferroni over the looks).
         images: Images tested.
         patients: Patients tested (images when patients are unknown).
         per_class: For each class, ``{"images": int, "patients": int}``.
@@ -124,6 +142,7 @@ class Metrics(BaseModel):
     warnings: list[str] = []
     notes: list[str] = []
     seen: Count = 0
+    look: LookRecord | None = None
     counts: list[list[Count]] | None = Field(default=None, alias="confusion")
     curves: dict[str, dict[str, list[float]]] = {}
     case_rows: list[CaseRow] | None = Field(default=None, alias="cases")

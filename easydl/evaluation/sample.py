@@ -20,6 +20,7 @@ from easydl.evaluation.intervals import (
     proportion_interval,
     wilson,
 )
+from easydl.evaluation.level import level
 from easydl.evaluation.metric import PATIENTS_UNKNOWN, Estimate, Resampling
 from easydl.evaluation.probabilities import ProbabilitySums, calibration_line
 
@@ -202,7 +203,8 @@ def _band(sample: ClassSample, c: int, positive: np.ndarray) -> dict[str, list[f
             true, false = true / true[:, -1:], false / false[:, -1:]
         return np.stack([np.interp(_GRID, np.append(0, x), np.append(0, y)) for x, y in zip(false, true, strict=True)])
 
-    low, high = np.nanquantile(sample.bootstrap.run(statistic), [0.025, 0.975], axis=0)
+    tail = (1 - level()) / 2
+    low, high = np.nanquantile(sample.bootstrap.run(statistic), [tail, 1 - tail], axis=0)
     return {"grid": _GRID.tolist(), "low": low.round(5).tolist(), "high": high.round(5).tolist()}
 
 

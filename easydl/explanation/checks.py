@@ -15,6 +15,7 @@ from scipy.special import softmax
 
 from easydl.explanation.occlusion import blurred, occlusion, patch_means
 from easydl.explanation.targets import Target
+from easydl.networks.decision import EVEN
 
 ALIKE, SAME_MAP, NOTICED = 0.5, 0.9, 0.1
 TOP, LEVEL_P, UNTRAINED, NEAR_CHANCE = 0.1, 0.05, 0.2, 0.1
@@ -53,6 +54,8 @@ def chance(target: Target, results: Results) -> None:
         if target.chosen_by_threshold:
             top, even = float(probabilities[1]), target.threshold
             close = abs(top - even) < NEAR_CHANCE
+            if even == EVEN:  # as near for either class, and the page shows the one that is explained
+                top = float(probabilities[target.index])
         else:
             top, even = float(probabilities.max()), 1 / len(probabilities)
             close = top < even + NEAR_CHANCE

@@ -12,6 +12,7 @@ import pandas as pd
 
 from easydl.errors import InputError, unknown_name
 from easydl.explanation.checks import upsampled
+from easydl.explanation.ensembles import mean_heatmap
 from easydl.explanation.heatmap import Heatmap
 from easydl.explanation.occlusion import occlusion
 from easydl.explanation.targets import Target, head_of, target_of
@@ -20,7 +21,7 @@ from easydl.figures import key_slice
 from easydl.images import Scan
 from easydl.images.burned_in_text import where_text
 from easydl.networks.metadata import ModelMetadata
-from easydl.prediction import inputs
+from easydl.prediction import inputs, predict
 from easydl.prediction.cascades import check_paths, open_model
 from easydl.prediction.covariates import case_covariates, covariate_notes, study_covariates
 from easydl.prediction.predicting import as_source
@@ -82,6 +83,17 @@ def saliency(
         raise unknown_name(f"`method` is {method!r}.", method, METHODS)
     check_paths(model, source)
     model, metadata = open_model(model)
+    if metadata.members > 1:
+        options: dict[str, Any] = {"row": row, "covariates": covariates, "units": units}
+
+        def explained_by(member: Any, its: Any) -> Heatmap:
+            return saliency(member, source, method=method, target=its, verdict=verdict, seed=seed, **options)
+
+        def answer() -> Any:
+            one = _one_row(source, row) if isinstance(source, Study) else source
+            return predict(model, one, covariates=covariates, units=units)
+
+        return mean_heatmap(model, metadata, target, answer, explained_by)
     head, index = head_of(metadata, target)
     given, encoded, notes = _image(model, metadata, source, row, covariates, units)
     scan = given.oriented()

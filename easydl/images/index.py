@@ -23,7 +23,7 @@ from easydl.images.headers import (
     read_header,
     refuse_mosaic,
 )
-from easydl.images.limits import is_dicom, is_ignored, is_nifti, is_raster
+from easydl.images.limits import MAX_DEPTH, is_dicom, is_ignored, is_nifti, is_raster, too_deep
 from easydl.images.worker import Worker, WorkerError
 from easydl.secret import computer_secret
 
@@ -81,7 +81,14 @@ def walk(folder: str | Path) -> Iterator[tuple[str, tuple[int, int], str]]:
 
     Yields:
         The path, its (size, time of change in ns), and why it cannot be read ("" when it can).
+
+    Raises:
+        InputError: Folders lie too deep in one another.
     """
+    yield from _walk(folder, folder, 0)
+
+
+def _walk(folder: str | Path, top: str | Path, level: int) -> Iterator[tuple[str, tuple[int, int], str]]:
     try:
         with os.scandir(folder) as items:
             entries = sorted(items, key=lambda entry: entry.name)
@@ -93,7 +100,9 @@ def walk(folder: str | Path) -> Iterator[tuple[str, tuple[int, int], str]]:
             continue
         try:
             if entry.is_dir(follow_symlinks=False):
-                yield from walk(entry.path)
+                if level >= MAX_DEPTH:
+                    raise too_deep(top)
+                yield from _walk(entry.path, top, level + 1)
                 continue
             facts = entry.stat()
         except OSError as problem:

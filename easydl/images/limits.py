@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 from easydl.errors import InputError
@@ -16,6 +17,9 @@ MAX_PIXELS = 80_000_000
 """Pixels in one image file (a digital mammogram has about 20 million); below the number at which Pillow warns."""
 MAX_ASPECT = 50
 """Longest side over the second longest; beyond it, it is a strip and not an image."""
+
+MAX_DEPTH = 100
+"""Levels of folders in one another; beyond it, a folder was copied into itself, or somebody wants to exhaust the stack."""
 
 RASTER_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
 NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr")
@@ -88,6 +92,30 @@ def is_ignored(path: str | Path) -> bool:
     """Whether the operating system left the file behind (``.DS_Store``, ``Thumbs.db``, ...)."""
     parts = [part.lower() for part in Path(path).parts[-3:]]
     return parts[-1].startswith("._") or any(part in IGNORED_NAMES for part in parts)
+
+
+def folders_below(folder: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Like `os.walk`, without following links.
+
+    Raises:
+        InputError: Folders lie in one another deeper than `MAX_DEPTH` levels.
+    """
+    levels = {os.fspath(folder): 0}
+    for base, inner, names in os.walk(folder, followlinks=False):
+        level = levels.pop(base)
+        if inner and level >= MAX_DEPTH:
+            raise too_deep(folder)
+        yield base, inner, names
+        levels.update((os.path.join(base, name), level + 1) for name in inner)
+
+
+def too_deep(folder: str | Path) -> InputError:
+    """The refusal of folders that lie in one another without end."""
+    return InputError(
+        f"{Path(folder).name or folder} holds folders in one another, more than {MAX_DEPTH} levels deep.",
+        "a folder of images, as a PACS or a person arranges it.",
+        "Look whether a folder was copied into itself, or choose the folder that holds the images.",
+    )
 
 
 def check_size(shape: tuple[int, ...], name: str) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from easydl.errors import EasyDLError, InputError
 from easydl.images.index import SPLIT_TAGS, Entry, entries, walk
+from easydl.images.limits import folders_below
 from easydl.images.quiet import quiet_libraries
 from easydl.images.slices import SAME_POSITION_MM, TURNED
 
@@ -124,7 +125,7 @@ def find_series(folder: str | Path, progress: Callable[[int, int], None] | None 
             raise InputError(
                 f"{folder} holds more than {MAX_FILES:,} files.", "fewer files.", "Choose a folder further down."
             )
-    stamps = {base: _stamp(base) for base, _, _ in os.walk(place)}
+    stamps = {base: _stamp(base) for base, _, _ in folders_below(place)}
     stamps.update((path, changed) for path, (_, changed) in paths.items())
     result = _grouped(entries(paths, progress), refused)
     # A file that was refused may be repaired in its place, which changes no folder.

@@ -200,8 +200,8 @@ def _uneven(planes: Sequence[Plane], order: np.ndarray, steps: np.ndarray, name:
             name,
             f"the distance between slices changes: {', '.join(texts)}",
             "slices at one distance from the first to the last",
-            "Resample it to one slice distance (in 3D Slicer: Resample Scalar Volume), reconstruct it with one, or leave it "
-            "out of the study.",
+            'Reconstruct it with one slice distance; or load it in 3D Slicer with the DICOM setting "apply harden regularization '
+            'transform", which moves the slices to their places, and save it as NIfTI; or leave it out of the study.',
         )
     usual = float(np.median(steps))
     far = np.flatnonzero(np.abs(steps - usual) > 2 * EVEN * usual)

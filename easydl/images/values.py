@@ -88,7 +88,11 @@ def _filled(values: np.ndarray, notes: list[str], name: str, labels: bool) -> np
         )
     low, high = float(values[finite].min()), float(values[finite].max())
     if unknown and PADDED not in notes:
-        notes.append(f"{unknown:,} values were not numbers and were set to {low:g}, the lowest value")
+        notes.append(f"{_pixels(unknown)} held no number (NaN) and got {low:g}, the lowest value")
     if infinite:
-        notes.append(f"{infinite:,} values were infinite and were set to the highest value, {high:g}, or the lowest")
+        notes.append(f"{_pixels(infinite)} held infinity and got {high:g}, the highest value, or the lowest")
     return np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+
+
+def _pixels(count: int) -> str:
+    return f"{count:,} pixel{'s' if count != 1 else ''}"

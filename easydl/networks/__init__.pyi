@@ -2,6 +2,8 @@ from .builders import load_network as load_network
 from .classifiers import classifier as classifier
 from .deep_supervision import supervised as supervised
 from .denoisers import image_to_image as image_to_image
+from .ensembles import ensembled as ensembled
+from .ensembles import members_of as members_of
 from .listing import models as models
 from .metadata import Covariate as Covariate
 from .metadata import Head as Head
@@ -18,5 +20,6 @@ from .surgery import freeze_backbone as freeze_backbone
 from .surgery import head as head
 from .surgery import set_classes as set_classes
 from .surgery import set_target_scale as set_target_scale
+from .surgery import set_temperature as set_temperature
 from .surgery import set_window as set_window
 from .surgery import unfreeze as unfreeze

@@ -21,7 +21,8 @@ class Threshold(BaseModel):
         value: The probability.
         n: Validation patients (or images) it was chosen on; 0 when it was not chosen.
         unit_of_n: What ``n`` counts.
-        reason: Why it was not chosen.
+        reason: Why it was not chosen, or not as it was asked for.
+        rule: How it was chosen, such as ``by Youden's index``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -30,6 +31,7 @@ class Threshold(BaseModel):
     n: int = Field(0, ge=0)
     unit_of_n: Literal["patients", "images"] = "patients"
     reason: str = ""
+    rule: str = ""
 
     @property
     def number(self) -> str:
@@ -38,10 +40,10 @@ class Threshold(BaseModel):
 
     @property
     def text(self) -> str:
-        """As in ``threshold 0.31, chosen on 24 validation patients``."""
-        if self.n:
-            return f"threshold {self.number}, chosen on {self.n} validation {self.unit_of_n}"
-        return f"threshold {self.number}" + (f" ({self.reason})" if self.reason else "")
+        """As in ``threshold 0.31, chosen on 24 validation patients by Youden's index``."""
+        chosen = f", chosen on {self.n} validation {self.unit_of_n}" if self.n else ""
+        rule = f" {self.rule}" if self.n and self.rule else ""
+        return f"threshold {self.number}{chosen}{rule}" + (f" ({self.reason})" if self.reason else "")
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,7 @@ class ModelMetadata(BaseModel):
         pretrained: Where the starting weights came from, as text; empty when from random.
         thresholds: From which probability on the second of two classes, or a label, is called present, by its name; of
             several heads as ``"cancer: yes"``. What is not there is 0.5.
+        members: Networks of an ensemble, whose answers are averaged; 1 for a single one.
         training: What fit records: patients, images, seed, preset, overrides, data fingerprint, versions, warnings.
         seen: Digests of the images and patients it was trained and validated on; None when nothing is known of them.
         easydl: The version that wrote the file.
@@ -114,6 +115,7 @@ class ModelMetadata(BaseModel):
     label_values: tuple[int, ...] | None = None
     pretrained: str = ""
     thresholds: dict[str, Threshold] = Field(default_factory=dict)
+    members: int = Field(1, ge=1, le=20)
     training: dict[str, Any] = Field(default_factory=dict)
     seen: Seen | None = Field(None, repr=False)
     easydl: str = ""
@@ -146,6 +148,11 @@ class ModelMetadata(BaseModel):
         """What its validation part says against the model, as `easydl.fit` found it."""
         found = self.training.get("warnings")
         return [str(one) for one in found] if isinstance(found, list) else []
+
+    @property
+    def decided_by_threshold(self) -> bool:
+        """Whether a threshold decides any answer: of two classes, or of labels."""
+        return any(self.decision(head).decided_by_threshold for head in (self.heads or [""]))
 
     def decision(self, head: str = "") -> Decision:
         """How an output becomes a class or labels; of several heads that of one."""

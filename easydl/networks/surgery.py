@@ -8,6 +8,7 @@ from typing import Any
 
 from easydl.errors import InputError, ModelError
 from easydl.networks import arguments
+from easydl.networks.ensembles import members_of
 from easydl.networks.keras_internals import forget_compiled
 from easydl.networks.metadata import attach, image_input, metadata_of
 
@@ -93,8 +94,9 @@ def unfreeze(model: Any) -> Any:
     Returns:
         The same model.
     """
-    for layer in model.layers:
-        layer.trainable = True
+    for member in members_of(model):
+        for layer in member.layers:
+            layer.trainable = True
     freeze_statistics(model)
     return model
 
@@ -103,9 +105,10 @@ def freeze_statistics(model: Any) -> None:
     """Freeze the batch normalisation: small batches cannot gather its statistics anew."""
     import keras
 
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = False
+    for member in members_of(model):
+        for layer in member.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = False
 
 
 def set_window(model: Any, window: Sequence[float], units: str) -> Any:
@@ -147,13 +150,14 @@ def set_window(model: Any, window: Sequence[float], units: str) -> Any:
             "two numbers, the lower first.",
             "For lungs in CT, use window=(-1000, 400).",
         )
-    layer = _layer(model, WINDOW)
-    layer.scale = 255.0 / (high - low)
-    layer.offset = -low * layer.scale
-    if metadata_of(model).task.makes_images:
-        # Black and white become the same values again.
-        out = _layer(model, "image_out")
-        out.scale, out.offset = (high - low) / 2, (high + low) / 2
+    for member in members_of(model):
+        layer = _layer(member, WINDOW)
+        layer.scale = 255.0 / (high - low)
+        layer.offset = -low * layer.scale
+        if metadata_of(model).task.makes_images:
+            # Black and white become the same values again.
+            out = _layer(member, "image_out")
+            out.scale, out.offset = (high - low) / 2, (high + low) / 2
     forget_compiled(model)
     return attach(model, metadata_of(model).model_copy(update={"window": (low, high), "units": units}))
 
@@ -183,17 +187,55 @@ def set_target_scale(model: Any, mean: float, std: float, *, head: str = "") -> 
         {'': (62.0, 11.5)}
     """
     name = f"{arguments.layer_name(head)}_target_scaling" if head else "target_scaling"
-    layer = _layer(model, name, "a regression model")
+    layers = [_layer(member, name, "a regression model") for member in members_of(model)]
     if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
         raise InputError(
             f"The values to learn have the mean {mean} and the standard deviation {std}.",
             "finite numbers that are not all the same.",
             "Look at the labels of the training part.",
         )
-    layer.scale, layer.offset = float(std), float(mean)
+    for layer in layers:
+        layer.scale, layer.offset = float(std), float(mean)
     forget_compiled(model)
     metadata = metadata_of(model)
     return attach(model, metadata.model_copy(update={"target": {**metadata.target, head: (float(mean), float(std))}}))
+
+
+def set_temperature(model: Any, temperature: float, *, head: str = "") -> Any:
+    """Divide the logits of a classifier by a temperature, in the weights of its last layer: no layer is added.
+
+    Above 1 probabilities become less extreme, below 1 more; the order of the classes stays. Thresholds that were chosen
+    before are of the old probabilities.
+
+    Args:
+        model: A classifier of easydl for classes or labels.
+        temperature: Above 0; it is applied on top of an earlier one.
+        head: Which output, for a model with several heads.
+
+    Returns:
+        The same model.
+
+    Raises:
+        InputError: Not a finite number above 0.
+        ModelError: The model has no such logits.
+
+    Example:
+        >>> import easydl, numpy as np
+        >>> model, images = easydl.classifier("tiny", size=32), np.ones((1, 32, 32, 1))
+        >>> before = np.log(model(images))
+        >>> after = np.log(set_temperature(model, 2.0)(images))
+        >>> bool(np.allclose(np.diff(after), np.diff(before) / 2, atol=1e-5))
+        True
+
+    References:
+        Guo et al. 2017, On calibration of modern neural networks, arXiv:1706.04599.
+    """
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise InputError(f"`temperature` is {temperature}.", "a finite number above 0.", "Use 1.5, for instance.")
+    for member in members_of(model):
+        layer = _layer(member, f"{arguments.layer_name(head)}_logits" if head else "logits", "a classifier")
+        layer.set_weights([weights / temperature for weights in layer.get_weights()])
+    return model
 
 
 def set_classes(model: Any, classes: Sequence[str]) -> Any:

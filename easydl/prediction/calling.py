@@ -56,7 +56,7 @@ def compiled(model: Any, layer: str | None = None) -> Any:
 
     metadata = metadata_of(model)
     # Numbers in the graph are constants: another window or unit is another function.
-    key = (layer, metadata.window, tuple(metadata.target.items()))
+    key = (layer, metadata.members, metadata.window, tuple(metadata.target.items()))
     store = _calls.setdefault(model, {})
     if key not in store:
         given = model.input if layer is None else image_input(model)

@@ -212,6 +212,7 @@ class Reconstruction(ImageResult):
         units: ``0-255`` or ``HU``.
         window: (low, high): the darkest and brightest value the network can give.
         notes: What must be known about it, as text.
+        unlike: In what the scan is unlike the training images; empty when it is not.
     """
 
     array: np.ndarray
@@ -219,6 +220,7 @@ class Reconstruction(ImageResult):
     units: str
     window: tuple[float, float]
     notes: list[str] = field(default_factory=list)
+    unlike: list[str] = field(default_factory=list)
     _warning = f"{INVENTED} {RESEARCH_USE}"
     _png_kind = "an image of one or three channels"
 

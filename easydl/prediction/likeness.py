@@ -9,12 +9,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from easydl.images.resampling import stretch
+from easydl.prediction.appearance import Appearance, appearance_of, looks_of
+from easydl.prediction.profile import Profile, profile_of
 
 if TYPE_CHECKING:
     from easydl.images import Scan
     from easydl.studies import Study
 
-LOOKED_AT = {2: 50, 3: 12}
+LOOKED_AT = {2: 100, 3: 12}
 """Training images that are described, spread over the study."""
 FEWEST = 5
 """With fewer there is no range to compare with."""
@@ -47,6 +49,8 @@ class Likeness(BaseModel):
         sides: Lowest and highest of each spatial axis, in pixels.
         spacing_mm: The same of the spacing; None where it is not known.
         values: Lowest and highest of each statistic of `VALUES`.
+        profile: How all of it was spread, for `easydl.accept`; None in a model of an earlier version.
+        appearance: What they look like as a whole; None where they were too few.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -57,12 +61,14 @@ class Likeness(BaseModel):
     sides: tuple[tuple[int, int], ...]
     spacing_mm: tuple[tuple[float, float], ...] | None = None
     values: dict[str, tuple[float, float]]
+    profile: Profile | None = None
+    appearance: Appearance | None = None
 
 
 def likeness_of(study: Study) -> Likeness:
     """Describe a study by some of its images."""
     rows = sorted({int(row) for row in np.linspace(0, len(study) - 1, LOOKED_AT[study.dimension])})
-    scans = study.each(lambda row: _described(study.scan(row)), rows)
+    scans = study.each(lambda row: described(study.scan(row), looks=True), rows)
     spacings = [one["spacing_mm"] for one in scans]
     column = study.frame["modality"] if "modality" in study.frame.columns else ()
     return Likeness(
@@ -72,6 +78,8 @@ def likeness_of(study: Study) -> Likeness:
         sides=_ranges(one["shape"] for one in scans),
         spacing_mm=None if None in spacings else _ranges(spacings),
         values={name: _ranges([(one["values"][name],) for one in scans])[0] for name in VALUES},
+        profile=profile_of(study, scans),
+        appearance=appearance_of([one["looks"] for one in scans]),
     )
 
 
@@ -83,7 +91,7 @@ def unlike(training: Any, scan: Scan) -> list[str]:
     stored = training.get("likeness") if isinstance(training, dict) else None
     if not stored or (known := Likeness.model_validate(stored)).n < FEWEST:
         return []
-    one, found = _described(scan), []
+    one, found = described(scan), []
     if known.modalities and one["modality"] and one["modality"] not in known.modalities:
         found.append(f"Its modality is {one['modality']}; the training images are {', '.join(known.modalities)}.")
     if len(one["shape"]) == len(known.sides) and _apart(one["shape"], known.sides):
@@ -97,6 +105,11 @@ def unlike(training: Any, scan: Scan) -> list[str]:
     if scan.units != known.units:
         units = {"HU": "Hounsfield units", "0-255": "grey values from 0 to 255", "relative": "values without a unit"}
         return [*found, f"It holds {units[scan.units]}; the training images hold {units[known.units]}."]
+    if known.appearance is not None and (times := known.appearance.distance(scan)) > 1:
+        found.append(
+            f"It looks unlike the training images: it is {times:.1f} times as far from them as 97 of 100 of them are from the "
+            f"others (n = {known.appearance.n} images)."
+        )
     return found + [
         f"{VALUES[name].capitalize()} ({_number(value, scan.units)}) lie outside those of the training images "
         f"({_number(low, scan.units)} to {_number(high, scan.units)}, n = {known.n} images)."
@@ -107,7 +120,21 @@ def unlike(training: Any, scan: Scan) -> list[str]:
     ]
 
 
-def _described(scan: Scan) -> dict[str, Any]:
+def unlike_note(found: list[list[str]]) -> list[str]:
+    """How many of some images are unlike the training images; of a single one in what."""
+    strange = [one for one in found if one]
+    if not strange:
+        return []
+    if len(found) == 1:
+        return [f"Not like the training images, so the answer may mean nothing: {' '.join(strange[0])}"]
+    return [
+        f"{len(strange)} of these {len(found)} images are unlike the training images, so their answers may mean nothing: the "
+        "column unlike says in what."
+    ]
+
+
+def described(scan: Scan, *, looks: bool = False) -> dict[str, Any]:
+    """Modality, shape, spacing and the statistics of `VALUES` of one image; with its looks where asked."""
     pixels = scan.pixels[tuple(slice(None, None, max(1, side // 128)) for side in scan.shape)]
     # Values without a unit are compared after the stretch that the network sees, as fractions.
     pixels = stretch(pixels) / 255 if scan.units == "relative" else pixels
@@ -119,6 +146,7 @@ def _described(scan: Scan) -> dict[str, Any]:
         "shape": scan.shape,
         "spacing_mm": scan.spacing_mm,
         "values": {name: round(float(value), 4) for name, value in values.items()},
+        "looks": looks_of(scan) if looks else None,
     }
 
 

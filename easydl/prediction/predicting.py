@@ -15,7 +15,7 @@ from easydl.images import Scan, read
 from easydl.images.values import UNKNOWN_UNITS, in_hounsfield
 from easydl.networks.metadata import ModelMetadata
 from easydl.option_model import documented
-from easydl.options import SegmentationOptions
+from easydl.options_of_use import PredictOptions
 from easydl.prediction.calling import check_dimension, compiled
 from easydl.prediction.cascades import check_paths, open_model, predict_mask
 from easydl.prediction.covariates import case_covariates
@@ -35,7 +35,7 @@ TAKEN_FOR_CT = (
 )
 
 
-@documented(SegmentationOptions)
+@documented(PredictOptions)
 def predict(
     model: Any,
     source: Any,
@@ -45,6 +45,8 @@ def predict(
     mirror: bool = False,
     largest_component: bool = False,
     fill_holes: bool = False,
+    uncertainty: str | None = None,
+    coverage: float | None = None,
 ) -> Predictions | Segmentation | Reconstruction:
     """Apply a model to a study, an image, a volume or a folder.
 
@@ -87,7 +89,8 @@ def predict(
     source = as_source(source, metadata, units)
     if not task.per_pixel:
         table = predict_image if isinstance(source, Scan) else predict_study
-        return table(model, metadata, source, covariates)
+        return table(model, metadata, source, covariates, uncertainty=uncertainty, coverage=coverage)
+    _not_of_pixels(task, uncertainty=uncertainty, coverage=coverage)
     scan = source if isinstance(source, Scan) else _only_scan(source)
     check_dimension(metadata, scan)
     if from_file:  # What comes back lies on the grid of what was given.
@@ -99,6 +102,16 @@ def predict(
     notes = [*known, *scan.notes, *option_notes(options)]
     mask = predict_mask(model, metadata, scan, notes, **options)
     return Segmentation(mask, scan, metadata.classes, metadata.label_values, notes)
+
+
+def _not_of_pixels(task: Task, **options: Any) -> None:
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise InputError(
+            f"{given[0]} was given, and the model's task is {task}.",
+            "a model that gives one answer for an image.",
+            "Leave it out; a segmentation model takes mirror=True.",
+        )
 
 
 def as_source(source: Any, metadata: ModelMetadata, units: str = "auto") -> Study | Scan:

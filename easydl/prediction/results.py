@@ -19,8 +19,11 @@ from easydl.tasks import Task
 
 if TYPE_CHECKING:
     from easydl.networks.metadata import Head
+    from easydl.prediction.provenance import Provenance
 
 _SHOWN = 50
+UNLIKE = "unlike"
+"""The column that says in what an image is unlike the training images; it is there when any is."""
 
 
 @dataclass(eq=False)
@@ -32,7 +35,8 @@ class Predictions:
             ``p(<class>)`` per class (0 to 1). For two classes and for labels (joined by ``"; "``) ``thresholds`` decide;
             for ordinal the prediction is the median of the distribution; for regression there is one column ``value``
             instead. For several tasks all but image and patient begin with the head's name, as in ``cancer: p(yes)``.
-            ``seen`` is there when any of the images, or another image of its patient, was in the model's training.
+            ``spread`` and ``set`` are there when they were asked for (see `easydl.predict`), ``unlike`` when any image is
+            not like the training images, ``seen`` when any of the images, or another image of its patient, was in the model's training.
         classes: Class names in order; for several tasks the names of the heads.
         patients_known: False when every image counted as a patient.
         name: What the predictions are of.
@@ -40,6 +44,7 @@ class Predictions:
         heads: For several tasks, what each head predicts, by name.
         notes: What was assumed, as text; first what speaks against the model.
         thresholds: From which probability on the second of two classes, or a label, is called present, by name.
+        provenance: Which model they are of and which images, for the ledger of test looks; None for a table made otherwise.
     """
 
     frame: pd.DataFrame
@@ -50,6 +55,12 @@ class Predictions:
     heads: dict[str, Head] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     thresholds: dict[str, Threshold] = field(default_factory=dict)
+    provenance: Provenance | None = field(default=None, repr=False)
+
+    @property
+    def unlike(self) -> list[str]:
+        """In what images are unlike the training images, one text for each that is; empty when none is."""
+        return [text for text in self.frame.get(UNLIKE, ()) if text]
 
     def head(self, name: str) -> Predictions:
         """The predictions of one of several heads, with the columns of a single task.

@@ -72,7 +72,7 @@ def segment(
     def once(batch: np.ndarray) -> np.ndarray:
         return np.asarray(call(batch))
 
-    probabilities = mirrored(once, _mirror_axes(metadata)) if mirror else once
+    probabilities = mirrored(once, mirror_axes(metadata)) if mirror else once
     if pixels.shape[:-1] == scan.shape:
         parts = planes(probabilities, pixels, patch)
     elif metadata.dimension == 2:
@@ -83,15 +83,15 @@ def segment(
     return post_processed(labels, largest_component=largest_component, fill_holes=fill_holes)
 
 
-def _mirror_axes(metadata: ModelMetadata) -> tuple[int, ...]:
+def mirror_axes(metadata: ModelMetadata, option: str = "mirror=True") -> tuple[int, ...]:
     """The axes along which training mirrored: a network that never saw a mirror image takes it for other anatomy."""
     names = ("depth", "up-down", "left-right")[-metadata.dimension :]
     trained = metadata.training.get("mirrors", ())
     if not trained:
         raise InputError(
-            "mirror=True was given, but this model was trained without mirror images.",
+            f"{option} was given, but this model was trained without mirror images.",
             "a model whose augmentation mirrors: to others a mirror image is another anatomy.",
-            "Leave mirror out, or train with a preset that mirrors (easydl.presets() tells).",
+            "Leave it out, or train with a preset that mirrors (easydl.presets() tells).",
         )
     return tuple(names.index(name) for name in trained if name in names)
 

@@ -10,10 +10,14 @@ import pandas as pd
 
 from easydl.errors import InputError
 from easydl.images import Scan
-from easydl.networks.metadata import ModelMetadata
+from easydl.networks.metadata import ModelMetadata, metadata_of
 from easydl.prediction.calling import check_classes, compiled, inputs, with_covariates
+from easydl.prediction.conformal import with_sets
 from easydl.prediction.covariates import case_covariates, covariate_notes, study_covariates
-from easydl.prediction.results import Predictions, output_columns
+from easydl.prediction.doubt import Passes, passes_of, spread_columns
+from easydl.prediction.likeness import unlike, unlike_note
+from easydl.prediction.provenance import provenance
+from easydl.prediction.results import UNLIKE, Predictions, output_columns
 from easydl.prediction.seen import COLUMN, scan_notes, seen_rows, sentence
 from easydl.studies import Study
 from easydl.studies.pixel_facts import counted
@@ -22,27 +26,44 @@ BATCH = 16
 
 
 def predict_image(
-    model: Any, metadata: ModelMetadata, scan: Scan, covariates: Mapping[str, Any] | None = None
+    model: Any,
+    metadata: ModelMetadata,
+    scan: Scan,
+    covariates: Mapping[str, Any] | None = None,
+    *,
+    uncertainty: str | None = None,
+    coverage: float | None = None,
 ) -> Predictions:
     """The predictions for one image: a table of one row."""
     encoded = case_covariates(metadata, covariates)
-    outputs = _arrays(compiled(model)(with_covariates(inputs(model, scan), encoded)))
+    passes, meaning = _passes(model, metadata, uncertainty, coverage)
+    stack = _stacked([passes(with_covariates(inputs(model, scan), encoded))])
     rows = pd.DataFrame({"image": [scan.source], "patient": [scan.patient or ""]})
+    strange = [unlike(metadata.training, scan.oriented())]
+    if any(strange):
+        rows[UNLIKE] = [" ".join(one) for one in strange]
     notes = [*scan.notes, *covariate_notes(metadata, pd.DataFrame([dict(covariates or {})]))]
-    return Predictions(
-        _table(rows, outputs, metadata),
+    predictions = Predictions(
+        _table(rows, stack, metadata),
         metadata.classes,
         True,
         scan.source,
         metadata.task,
         dict(metadata.heads),
-        [*scan_notes([metadata], scan), *against(metadata), *notes],
+        [*scan_notes([metadata], scan), *unlike_note(strange), *against(metadata), *notes, *meaning],
         dict(metadata.thresholds),
     )
+    return _with_sets(predictions, metadata, coverage)
 
 
 def predict_study(
-    model: Any, metadata: ModelMetadata, study: Study, covariates: Mapping[str, Any] | None = None
+    model: Any,
+    metadata: ModelMetadata,
+    study: Study,
+    covariates: Mapping[str, Any] | None = None,
+    *,
+    uncertainty: str | None = None,
+    coverage: float | None = None,
 ) -> Predictions:
     """The predictions for a study, with its labels where they are those of the model's task.
 
@@ -58,7 +79,8 @@ def predict_study(
     if labelled:
         check_classes(metadata, study)
     notes: list[tuple[str, ...]] = []
-    outputs = _outputs(model, study, notes)
+    passes, meaning = _passes(model, metadata, uncertainty, coverage)
+    stack, strange = _outputs(model, study, notes, passes)
     kept = [*study.image_columns, "patient", *(["label"] if labelled and not metadata.heads else [])]
     rows = study.frame[[column for column in kept if column in study.frame.columns]].copy()
     for name in metadata.heads if labelled else ():
@@ -66,8 +88,10 @@ def predict_study(
     seen, unknown = seen_rows([metadata], study)
     if any(seen):
         rows[COLUMN] = seen
-    return Predictions(
-        _table(rows, outputs, metadata),
+    if any(strange):
+        rows[UNLIKE] = [" ".join(one) for one in strange]
+    predictions = Predictions(
+        _table(rows, stack, metadata),
         metadata.classes,
         study.patients_known,
         study.name,
@@ -75,13 +99,17 @@ def predict_study(
         dict(metadata.heads),
         [
             *filter(None, [sentence(seen)]),
+            *unlike_note(strange),
             *against(metadata),
             *unknown,
             *counted(notes),
             *covariate_notes(metadata, study.frame),
+            *meaning,
         ],
         dict(metadata.thresholds),
+        provenance(model, metadata, study) if labelled else None,
     )
+    return _with_sets(predictions, metadata, coverage)
 
 
 def against(metadata: ModelMetadata) -> list[str]:
@@ -89,39 +117,73 @@ def against(metadata: ModelMetadata) -> list[str]:
     return [f"In its training, on the validation part: {one}" for one in metadata.warnings]
 
 
-def _outputs(model: Any, study: Study, notes: list[tuple[str, ...]]) -> Any:
-    """The model's outputs for every row; a dict by head where there are several. Adds the notes of every image."""
+def _passes(
+    model: Any, metadata: ModelMetadata, uncertainty: str | None, coverage: float | None
+) -> tuple[Passes, list[str]]:
+    """What answers a batch, once or several times, and what to say of it."""
+    if uncertainty is not None and coverage is not None:
+        raise InputError(
+            "uncertainty and coverage were given together.",
+            "one of them: the sets hold for the model's own answers, not for the mean of others.",
+            "Leave one out.",
+        )
+    several, meaning = passes_of(model, metadata, uncertainty)
+    call = compiled(model)
+    return several or (lambda given: [call(given)]), [meaning] if meaning else []
 
-    def one(row: int) -> np.ndarray:
+
+def _with_sets(predictions: Predictions, metadata: ModelMetadata, coverage: float | None) -> Predictions:
+    return predictions if coverage is None else with_sets(predictions, metadata.training.get("conformal"), coverage)
+
+
+def _outputs(model: Any, study: Study, notes: list[tuple[str, ...]], passes: Passes) -> tuple[Any, list[list[str]]]:
+    """The outputs of every pass for every row (a dict by head where there are several), and in what each is unlike.
+
+    Adds the notes of every image.
+    """
+    training = metadata_of(model).training
+
+    def one(row: int) -> tuple[np.ndarray, list[str]]:
         scan = study.scan(row)
         notes.append(scan.notes)
-        return inputs(model, scan)
+        return inputs(model, scan), unlike(training, scan)
 
-    call, covariates = compiled(model), study_covariates(model, study)
-    parts = []
+    covariates = study_covariates(model, study)
+    parts, strange = [], []
     for begin in range(0, len(study), BATCH):
         rows = list(range(begin, min(begin + BATCH, len(study))))
-        batch = np.concatenate(study.each(one, rows))
-        parts.append(_arrays(call(with_covariates(batch, None if covariates is None else covariates[rows]))))
-    if isinstance(parts[0], dict):
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return np.concatenate(parts)
+        read = study.each(one, rows)
+        batch = np.concatenate([image for image, _ in read])
+        strange += [found for _, found in read]
+        parts.append(passes(with_covariates(batch, None if covariates is None else covariates[rows])))
+    return _stacked(parts), strange
 
 
-def _arrays(outputs: Any) -> Any:
-    return {name: one.numpy() for name, one in outputs.items()} if isinstance(outputs, dict) else outputs.numpy()
+def _stacked(parts: list[list[Any]]) -> Any:
+    """From batches of passes to arrays ``(passes, images, outputs)``; a dict of them by head where there are several."""
+    if isinstance(parts[0][0], dict):
+        return {name: _stacked([[each[name] for each in part] for part in parts]) for name in parts[0][0]}
+    return np.concatenate([np.stack([np.asarray(each) for each in part]) for part in parts], axis=1)
 
 
-def _table(rows: pd.DataFrame, outputs: Any, metadata: ModelMetadata) -> pd.DataFrame:
+def _table(rows: pd.DataFrame, stack: Any, metadata: ModelMetadata) -> pd.DataFrame:
     """The rows with the model's columns; of several heads the label stands before its prediction."""
+    spread = spread_columns(stack, metadata)
     if not metadata.heads:
-        return rows.assign(**output_columns(outputs, metadata.decision()))
+        columns = output_columns(_mean(stack), metadata.decision())
+        return rows.assign(**columns, **(spread if len(stack) > 1 else {}))
     columns = {
         f"{name}: {column}": cells
         for name in metadata.heads
-        for column, cells in output_columns(outputs[name], metadata.decision(name)).items()
+        for column, cells in output_columns(_mean(stack[name]), metadata.decision(name)).items()
     }
+    columns |= spread if len(next(iter(stack.values()))) > 1 else {}
     order = [column for column in rows.columns if not column.endswith(": label")]
     for name in metadata.heads:
         order += [column for column in (*rows.columns, *columns) if column.startswith(f"{name}: ")]
     return rows.assign(**columns)[list(dict.fromkeys(order))]
+
+
+def _mean(stack: np.ndarray) -> np.ndarray:
+    """The mean over the passes, in the float32 of the network."""
+    return np.asarray(stack[0] if len(stack) == 1 else stack.mean(axis=0, dtype=np.float64).astype(np.float32))

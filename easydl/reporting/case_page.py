@@ -13,7 +13,9 @@ from easydl.fileio import replacing, write_text
 from easydl.reporting import figures
 
 PAGE, FACTS = "case.html", "case.json"
-EVEN = 0.5
+SINGLE = "One case (n = 1) has no interval"
+OF_SCORES = f"{SINGLE}, and a score is not the probability that the answer is right."
+OF_SIZES = f"{SINGLE}."
 
 
 @dataclass
@@ -23,7 +25,7 @@ class _Shown:
     answer: str
     probabilities: dict[str, float] = field(default_factory=dict)
     threshold: float | dict[str, float] | None = None
-    rules: list[str] = field(default_factory=list)
+    rules: list[str] = field(default_factory=list)  # from which score on something is called, and how that was chosen
     sizes: dict[str, tuple[float, str]] = field(default_factory=dict)
     verdict: dict[str, str] | None = None
     notes: list[str] = field(default_factory=list)
@@ -38,13 +40,14 @@ def case_page(
     covariates: Mapping[str, Any] | None = None,
     units: str = "auto",
     seed: int = 0,
-    **masks: bool,
+    **options: Any,
 ) -> Path:
     """Put one image, volume or series to a model and write what came of it: ``case.html``, ``case.json``, figures.
 
     Neither holds the name of a file or of a patient. ``case.json`` has the keys ``answer``, ``probabilities`` (by class or
-    label), ``threshold`` (a number for two classes, one for each label, else None), ``reference`` (None unless a table
-    gives it), ``verdict`` (on the heatmap: level and sentence), ``unlike`` (sentences), ``volumes_ml`` and ``images``.
+    label), ``threshold`` (a number for two classes, one for each label, else None), ``rules`` (how the thresholds were chosen,
+    and that one case has no interval), ``reference`` (None unless a table gives it), ``verdict`` (on the heatmap: level and
+    sentence), ``unlike`` (sentences), ``volumes_ml`` and ``images``.
 
     Args:
         model: A model of easydl or its ``.keras`` file; a cascade or its folder.
@@ -53,7 +56,7 @@ def case_page(
         covariates: As for `easydl.predict`.
         units: As for `easydl.predict`.
         seed: Of the verdict on the heatmap.
-        **masks: Options for masks, as for `easydl.predict`.
+        **options: Further ones of `easydl.predict`.
 
     Returns:
         The path of ``case.html``.
@@ -84,7 +87,7 @@ def case_page(
     reference = None if isinstance(case, Scan) else _reference(case)
     task = Task(metadata.task)
     given: Any = scan if isinstance(case, Scan) or task.per_pixel else case
-    result = predict(model, given, covariates=covariates, units=units, **masks)
+    result = predict(model, given, covariates=covariates, units=units, **options)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     shown = _of_pixels(result, folder) if task.per_pixel else _of_the_image(result, metadata)
@@ -96,6 +99,7 @@ def case_page(
         "answer": shown.answer,
         "probabilities": shown.probabilities,
         "threshold": shown.threshold,
+        "rules": shown.rules,
         "reference": reference,
         "verdict": shown.verdict,
         "unlike": differences,
@@ -118,6 +122,8 @@ def _reference(study: Any) -> str | None:
 
 def _of_the_image(predictions: Any, metadata: Any) -> _Shown:
     """The answer of a classifier, with what it was decided by."""
+    from easydl.networks.decision import Threshold
+
     shown = _Shown("", notes=list(predictions.notes))
     answers, thresholds = [], {}
     for head in predictions.heads or [""]:
@@ -131,13 +137,21 @@ def _of_the_image(predictions: Any, metadata: Any) -> _Shown:
         shown.probabilities |= {start + name: round(float(row[f"p({name})"]), 4) for name in one.classes}
         yes_or_no = one.classes[1:] if len(one.classes) == 2 and one.task == "classification" else ()
         for name in one.classes if one.task == "multilabel" else yes_or_no:
-            value = float(getattr(own.get(name), "value", EVEN))
-            thresholds[start + name] = value
-            shown.rules.append(f"{start}{name} is called from a score of {_number(value)} on.")
+            threshold = own.get(name) or Threshold(reason="not chosen on validation images")
+            thresholds[start + name] = threshold.value
+            shown.rules.append(f"{start}{name} is called from a score of {threshold.number} on{_chosen(threshold)}.")
     shown.answer = "; ".join(answers)
+    shown.rules += [OF_SCORES] if shown.probabilities else []
     single = metadata.task == "classification" and len(thresholds) == 1
     shown.threshold = next(iter(thresholds.values())) if single else thresholds or None
     return shown
+
+
+def _chosen(threshold: Any) -> str:
+    """On how many a threshold was chosen, or why it was not, to stand behind it."""
+    if threshold.n:
+        return f", a threshold chosen on {threshold.n} validation {threshold.unit_of_n}"
+    return f" ({threshold.reason})" if threshold.reason else ""
 
 
 def _of_pixels(result: Any, folder: Path) -> _Shown:
@@ -145,6 +159,7 @@ def _of_pixels(result: Any, folder: Path) -> _Shown:
     sizes = result.sizes() if hasattr(result, "sizes") else {}
     listed = ", ".join(f"{name} {_number(size)} {unit}" for name, (size, unit) in sizes.items())
     shown = _Shown(listed or "an image made by the network", sizes=sizes, notes=list(result.notes))
+    shown.rules += [OF_SIZES] if sizes else []
     name, figure = ("segmentation.png" if sizes else "image.png"), result.show()
     with replacing(folder / name) as draft:
         figure.savefig(draft, format="png", dpi=150)

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 
 def png(content: bytes) -> str:
-    """A PNG file as a ``data:`` address; without the text below, where the file says how high that is: the page has it."""
+    """A PNG file as a ``data:`` address, without the text below the image: the page has it."""
+    return _address(without_text_below(content))
+
+
+def without_text_below(content: bytes) -> bytes:
+    """A PNG file without the rows of text at its foot, where the file says how many these are."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -29,10 +34,10 @@ def png(content: bytes) -> str:
             if below.isdigit() and 0 < int(below) < image.height:
                 cut = io.BytesIO()
                 image.crop((0, 0, image.width, image.height - int(below))).save(cut, "PNG", compress_level=3)
-                content = cut.getvalue()
-    except (UnidentifiedImageError, OSError, ValueError):  # a damaged image is embedded as it is
-        return _address(content)
-    return _address(content)
+                return cut.getvalue()
+    except (UnidentifiedImageError, OSError, ValueError):  # a damaged image is shown as it is
+        return content
+    return content
 
 
 def _address(content: bytes) -> str:

@@ -15,7 +15,10 @@ from easydl.errors import RESEARCH_USE
 from easydl.evaluation import Metrics
 from easydl.evaluation.formatting import interval_text, number
 from easydl.fileio import write_text
+from easydl.option_model import documented
+from easydl.options_of_use import ReportOptions
 from easydl.reporting import figures, reproduce, text
+from easydl.reporting.checklist import write_checklist
 from easydl.reporting.names import shown
 from easydl.reporting.record import PARTS, RunRecord
 
@@ -44,27 +47,35 @@ _FIGURES = {
 }
 
 
-def report(folder: str | os.PathLike[str], path: str | os.PathLike[str] | None = None) -> Path:
-    """Write the report of a run: one HTML file that needs nothing else, not even a network.
+@documented(ReportOptions)
+def report(
+    folder: str | os.PathLike[str], path: str | os.PathLike[str] | None = None, *, checklist: str | None = None
+) -> Path:
+    """Write the report of a run: one HTML file that needs nothing else, not even a network. Or a checklist filled from it.
 
     Whatever the run has not produced is said in plain text. Every number comes from the run folder's JSON files,
-    so the report and the app cannot disagree.
+    so the report, the checklists and the app cannot disagree.
 
     Args:
         folder: The run folder.
-        path: Where to write; ``report.html`` in the run folder when not given.
+        path: Where to write; ``report.html`` in the run folder when not given. A checklist is Markdown
+            (``claim.md``), or HTML where the file's name ends so.
+        {options}
 
     Returns:
         The path of the page.
 
     Raises:
         RunError: The folder is not a run folder.
+        InputError: There is no such checklist, or its file ends in neither ``.md`` nor ``.html``.
 
     Example:
         >>> easydl.report("runs/2026-11-20_1530_tiny")  # doctest: +SKIP
         PosixPath('runs/2026-11-20_1530_tiny/report.html')
     """
     record = RunRecord.open(folder)
+    if checklist is not None:
+        return write_checklist(record, checklist, None if path is None else Path(path))
     target = Path(folder) / "report.html" if path is None else Path(path)
     return write_text(target, page(record))
 
@@ -87,7 +98,7 @@ def page(record: RunRecord) -> str:
             result=_result(record.metrics),
             baselines=_baselines(record),
             study=_study(record),
-            separation=_separation(record),
+            separation=text.separation(record),
             issues=_issues(record),
             training=_training(record),
             heatmaps=[_heatmap(place, entry) for place, entry in enumerate(record.heatmaps[:_HEATMAPS], 1)],
@@ -168,6 +179,7 @@ def _result(metrics: Metrics | None) -> dict[str, Any] | None:
         "small": metrics.task == "segmentation",
         "cases": _worst_cases(metrics),
         "how": f"{metrics.resamples:,} bootstrap resamples of patients, seed {metrics.seed}",
+        "look": text.looks(metrics),
     }
 
 
@@ -297,17 +309,6 @@ def _ranges(parts: dict[str, dict[str, Any]]) -> list[str]:
     return [f"{name}: {', '.join(said)}." for name, said in found.items()]
 
 
-def _separation(record: RunRecord) -> str:
-    """Whether the parts share patients, and how that is known."""
-    if record.patients_known is False:
-        return "Patients are unknown, so nobody can say whether the parts share patients."
-    if record.shared_patients is None:
-        return "The table of the run is missing, so this page could not check that the parts share no patient."
-    if record.shared_patients:
-        return f"{text.many(record.shared_patients, 'patient')} are in more than one part."
-    return "No patient is in more than one part (checked again in table.csv when this page was written)."
-
-
 def _issues(record: RunRecord) -> list[dict[str, Any]]:
     """The issues in groups, the worst first."""
     groups = []
@@ -318,11 +319,17 @@ def _issues(record: RunRecord) -> list[dict[str, Any]]:
         found = [issue for issue in issues if issue.get("severity") == severity]
         found += strange if severity == "NOTE" else []
         if found:
-            groups.append({"severity": severity, "meaning": meaning, "entries": [_issue(one) for one in found]})
+            groups.append(
+                {
+                    "severity": severity,
+                    "meaning": meaning,
+                    "entries": [_issue(one, record.picture(one)) for one in found],
+                }
+            )
     return groups
 
 
-def _issue(issue: dict[str, Any]) -> dict[str, str]:
+def _issue(issue: dict[str, Any], picture: bytes) -> dict[str, str]:
     value, low, high, p, n = (issue.get(key) for key in ("value", "low", "high", "p", "n"))
     facts = []
     if _real(value) and (_real(low) or _real(p)):  # a bare count is in the sentence already
@@ -337,6 +344,7 @@ def _issue(issue: dict[str, Any]) -> dict[str, str]:
         "sentence": str(issue.get("sentence") or "(no sentence)"),
         "fix": str(issue.get("fix") or ""),
         "facts": ", ".join(facts),
+        "picture": figures.png(picture) if picture else "",
     }
 
 

@@ -124,6 +124,12 @@ class RunRecord:
         """The issues of the audit; empty before it."""
         return _entries(self.audit.get("issues"))
 
+    def picture(self, issue: dict[str, Any]) -> bytes:
+        """The PNG of an issue's images from the folder ``audit``; empty where there is none."""
+        name = str(issue.get("picture") or "")
+        path = _image(self.folder / "audit", name)["path"] if name else None
+        return b"" if path is None else Path(path).read_bytes()
+
     @cached_property
     def overrides(self) -> list[str]:
         """Reasons given in writing for going against a refusal, from all files, each once."""
@@ -183,9 +189,24 @@ class RunRecord:
         return [f"On the validation part: {one}" for one in found] if isinstance(found, list) else []
 
     @cached_property
+    def table(self) -> pd.DataFrame:
+        """``table.csv``: the rows of the study as text; empty before the split."""
+        return self._table("table.csv", dtype=str, keep_default_na=False)
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        """What the model file says of itself; empty before there is one."""
+        try:
+            with zipfile.ZipFile(self.folder / "model.keras") as file:
+                metadata = json.loads(file.read("easydl.json"))["metadata"]
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+            return {}
+        return metadata if isinstance(metadata, dict) else {}
+
+    @cached_property
     def shared_patients(self) -> int | None:
         """How many patients of ``table.csv`` are in more than one part; None when it is not known."""
-        table = self._table("table.csv", dtype=str, keep_default_na=False)
+        table = self.table
         if not {"patient", "split"} <= set(table.columns):
             return None
         placed = table[(table["split"] != "") & (table["patient"] != "")]
@@ -229,17 +250,18 @@ class RunRecord:
     @cached_property
     def names(self) -> Names:
         """Its images and patients under numbered names, as far as ``table.csv`` has them."""
-        table, known = self._table("table.csv", dtype=str, keep_default_na=False), self.patients_known is not False
         classes = self.split.get("classes")
         listed = classes if isinstance(classes, list) else []
-        return Names(table, self.config, patients_known=known, classes=listed)
+        return Names(self.table, self.config, patients_known=self.patients_known is not False, classes=listed)
 
     @property
     def short(self) -> str:
         """Its model and when it began."""
         started = progress.moment(self.status["started"])
         time = f"{started.astimezone():%d %b %H:%M}" if started else self.id
-        return f"{self.config.get('model', 'model')}, {time}"
+        name = self.config.get("model", "model")
+        chosen = name == "auto" and (self.folder / "model.keras").is_file()
+        return f"{self._built()[1] if chosen else name}, {time}"
 
     @property
     def title(self) -> str:
@@ -304,16 +326,13 @@ class RunRecord:
 
     def _built(self) -> tuple[str, str]:
         """The builder and the name of the model, from the model file once there is one."""
-        name = str(self.config.get("model", "auto"))
-        try:
-            with zipfile.ZipFile(self.folder / "model.keras") as file:
-                metadata = json.loads(file.read("easydl.json"))["metadata"]
-            return str(metadata["builder"]), str(metadata["arguments"].get("name", name))
-        except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile):
-            if name == "auto":
-                name = "resnet" if self.config.get("pretrained") else "tiny"
-            builder = "segmenter" if self.config.get("mask") and name != "auto" else "classifier"
-            return (name if name in ("unet", "unet3d") else builder), name
+        name, known = str(self.config.get("model", "auto")), self.metadata
+        if isinstance(known.get("builder"), str) and isinstance(known.get("arguments"), dict):
+            return known["builder"], str(known["arguments"].get("name", name))
+        if name == "auto":
+            name = "resnet" if self.config.get("pretrained") else "tiny"
+        builder = "segmenter" if self.config.get("mask") and name != "auto" else "classifier"
+        return (name if name in ("unet", "unet3d") else builder), name
 
     def _json(self, name: str) -> Any:
         path = self.folder / name

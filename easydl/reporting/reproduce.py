@@ -11,7 +11,8 @@ from typing import Any
 from easydl import option_text
 from easydl.errors import RESEARCH_USE
 from easydl.option_model import Options
-from easydl.options import FitOptions, GroupOptions, LoadOptions, ModelOptions, RunOptions, SplitOptions
+from easydl.options import FitOptions, LoadOptions, ModelOptions, RunOptions, SplitOptions
+from easydl.options_of_use import GroupOptions
 
 STUDY = "path/to/your/study"
 IMAGE = "an_image_of_your_study"

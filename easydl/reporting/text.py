@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from easydl.evaluation import Metrics
 from easydl.reporting import progress
 from easydl.reporting.record import PARTS, RunRecord
 from easydl.tasks import Task
@@ -66,6 +67,30 @@ def done(record: RunRecord) -> str:
     if record.heatmaps:
         sentences.append(f"Heatmaps were drawn for {many(len(record.heatmaps), 'test image')}.")
     return " ".join(sentence for sentence in sentences if sentence)
+
+
+def separation(record: RunRecord) -> str:
+    """Whether the parts share patients, and how that is known."""
+    if record.patients_known is False:
+        return "Patients are unknown, so nobody can say whether the parts share patients."
+    if record.shared_patients is None:
+        return "The table of the run is missing, so this page could not check that the parts share no patient."
+    if record.shared_patients:
+        return f"{many(record.shared_patients, 'patient')} are in more than one part."
+    return "No patient is in more than one part (checked again in table.csv when this page was written)."
+
+
+def looks(metrics: Metrics | None) -> str:
+    """How often the test part had been looked at; empty where nobody counted."""
+    look = None if metrics is None else metrics.look
+    if look is None:
+        return ""
+    if look.number == 1:
+        return f"This was the first look at this test part on the computer of the run ({look.first})."
+    return (
+        f"This was look {look.number} at this test part on the computer of the run (first {look.first}); its intervals "
+        "are widened for it."
+    )
 
 
 def _study_sentence(record: RunRecord) -> str:

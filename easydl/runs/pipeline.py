@@ -14,8 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from easydl.errors import RESEARCH_USE, DiskFullError, EasyDLError, InputError, LeakageError, Stopped, frames_of
-from easydl.fileio import csv_text, disk_full, is_disk_full, private_log, remove_drafts, write_status, write_text
-from easydl.options import FitOptions, GroupOptions, LoadOptions, ModelOptions, SplitOptions
+from easydl.fileio import (
+    csv_text,
+    disk_full,
+    is_disk_full,
+    private_log,
+    remove_drafts,
+    replacing,
+    write_status,
+    write_text,
+)
+from easydl.options import FitOptions, LoadOptions, ModelOptions, SplitOptions
+from easydl.options_of_use import GroupOptions
 from easydl.reporting.names import Names
 from easydl.reporting.record import PARTS
 from easydl.runs.cases import cases_to_show
@@ -134,7 +144,8 @@ class _Pipeline:
         self.step("loading", f"Reading {config.name or config.source}")
         study = self._load()
         self.progress(repr(study).strip("<>"))
-        self.step("splitting", "Splitting by patient")
+        by = "by patient" if study.patients_known else "by image: patients are not known"
+        self.step("splitting", f"Splitting {by}")
         train, val, test = study.split(**config.arguments(SplitOptions))
         study = train.parent  # with the column split
         self._write_split(study, (train, val, test))
@@ -146,6 +157,7 @@ class _Pipeline:
         metrics = self._test(model, test)
         self.progress(repr(metrics).strip("<>"))
         added = self._compare(model, study, val)
+        self._check_model(study, model)
         self.step("explaining", "Drawing heatmaps of test images")
         self._explain(model, test)
         self.step("reporting", "Writing the report")
@@ -209,14 +221,7 @@ class _Pipeline:
         from easydl.traps import audit
 
         result = audit(study, seed=self.config.seed)
-        content = {**result.to_dict(), "overrides": study.overrides}
-        sentences = self.names.clean((issue["sentence"] for issue in content["issues"]), disk=True)
-        for issue, sentence in zip(content["issues"], sentences, strict=True):
-            issue["sentence"] = sentence
-        write_text(self.folder / "audit.json", json.dumps(content, indent=1))
-        for issue in result.issues:
-            if issue.severity in ("BLOCK", "WARN"):
-                self.progress(f"{issue.severity}: {issue.sentence}")
+        self._write_audit(study, result)
         if not result.blocking:
             return
         first = result.blocking[0]
@@ -226,6 +231,33 @@ class _Pipeline:
             )
         for one in (study, *parts):
             one.overrides.append(f"{first.sentence} Reason given: {self.config.override}")
+
+    def _check_model(self, study: Any, model: Any) -> None:
+        """Add what the audit says of the model, once it is there."""
+        from dataclasses import replace
+
+        from easydl.traps import model_issues
+
+        issues = model_issues(study, model, self.config.seed)
+        before = self._audited
+        self._write_audit(study, replace(before, issues=(*before.issues, *issues)), say=issues)
+
+    def _write_audit(self, study: Any, result: Any, say: Any = None) -> None:
+        """``audit.json``, and the images of each issue in the folder ``audit``."""
+        self._audited = result
+        content = {**result.to_dict(), "overrides": study.overrides}
+        sentences = self.names.clean((issue["sentence"] for issue in content["issues"]), disk=True)
+        for number, (issue, sentence) in enumerate(zip(content["issues"], sentences, strict=True)):
+            issue["sentence"] = sentence
+            if picture := result.issues[number].picture:
+                issue["picture"] = f"{number:02d}-{issue['id']}.png"
+                (self.folder / "audit").mkdir(exist_ok=True)
+                with replacing(self.folder / "audit" / issue["picture"], mode=0o600) as path:
+                    path.write_bytes(picture)
+        write_text(self.folder / "audit.json", json.dumps(content, indent=1))
+        for issue in result.issues if say is None else say:
+            if issue.severity in ("BLOCK", "WARN"):
+                self.progress(f"{issue.severity}: {issue.sentence}")
 
     def _train(self, study: Any, train: Any, val: Any) -> Any:
         from easydl._tf import load_tensorflow

@@ -10,8 +10,6 @@ from itertools import product
 import numpy as np
 from scipy.stats import norm
 
-NODULE, CLEAR = "nodule", "no nodule"
-
 
 @dataclass(frozen=True)
 class Scanner:
@@ -30,7 +28,7 @@ SCANNERS = {
 TRAPS = {
     "scanner": "the scanner agrees with the label in about 95 % of patients",
     "sex": "the sex agrees with the label in about 95 % of patients",
-    "marker": "a bright letter lies in the corner of every image with a nodule",
+    "marker": "a bright letter lies in the corner of every image with a nodule, or with a malignant mass",
     "same_patient": "some patients have a later scan in another part of the given split, half of them under a "
     "second spelling of their identifier",
     "duplicates": "images occur a second time, pixel for pixel, under another patient's identifier",
@@ -40,19 +38,23 @@ _FIRST_DAY = datetime.date(2024, 1, 1)
 
 @dataclass(frozen=True)
 class Patient:
-    """One simulated patient; the random stream follows from the number (1, 2, 3, ...). ``scanner`` is in `SCANNERS`."""
+    """One simulated patient; the random stream follows from the number (1, 2, 3, ...). ``scanner`` is in `SCANNERS`.
+
+    ``positive`` is the label: a nodule, or a malignant mass.
+    """
 
     number: int
-    nodule: bool
+    positive: bool
     sex: str
     age_years: int
     scanner: str
     date: datetime.date
+    seed: int = 0
 
     @property
     def name(self) -> str:
-        """The identifier, ``SIM-0001``."""
-        return f"SIM-{self.number:04d}"
+        """The identifier, such as ``SIM7-0001`` for seed 7: people of two studies are not taken for the same."""
+        return f"SIM{self.seed}-{self.number:04d}"
 
 
 @dataclass(frozen=True)
@@ -78,24 +80,19 @@ class Acquisition:
     split: str = ""
 
     @property
-    def label(self) -> str:
-        """The class."""
-        return NODULE if self.patient.nodule else CLEAR
-
-    @property
     def stem(self) -> str:
         """The file name without suffix."""
         return f"{self.patient_id}-{self.number}"
 
 
-def draw_patients(count: int, nodule_rate: float, traps: Sequence[str], seed: int) -> list[Patient]:
+def draw_patients(count: int, positive_rate: float, traps: Sequence[str], seed: int) -> list[Patient]:
     """Draw the patients, with the same distribution of every covariate in both labels unless a trap changes it.
 
     Ages are the same quantiles of a normal distribution (62, sd 12 years) in both labels, dates the same evenly spaced
     days, sexes and scanners the same fractions; each is shuffled within the label.
     """
     rng = np.random.default_rng([seed, 1])
-    labels = rng.permutation(np.arange(count) < round(count * nodule_rate))
+    labels = rng.permutation(np.arange(count) < round(count * positive_rate))
     drawn: dict[int, Patient] = {}
     for label in (True, False):
         numbers = np.flatnonzero(labels == label)
@@ -114,17 +111,22 @@ def draw_patients(count: int, nodule_rate: float, traps: Sequence[str], seed: in
             scanners = _nearly_all(n, (first, second) if label else (second, first), rng)
         for index, number in enumerate(numbers):
             date = _FIRST_DAY + datetime.timedelta(days=int(days[index]))
-            drawn[int(number)] = Patient(int(number) + 1, label, sexes[index], int(ages[index]), scanners[index], date)
+            drawn[int(number)] = Patient(
+                int(number) + 1, label, sexes[index], int(ages[index]), scanners[index], date, seed
+            )
     return [drawn[number] for number in range(count)]
 
 
-def plan_acquisitions(patients: Sequence[Patient], images: int, traps: Sequence[str], seed: int) -> list[Acquisition]:
+def plan_acquisitions(
+    patients: Sequence[Patient], images: int, traps: Sequence[str], seed: int, *, split: bool = False
+) -> list[Acquisition]:
     """The images of the study in the order of the patients, with the traps that concern rows.
 
-    `Acquisition.split` is filled with the trap ``"same_patient"`` only.
+    `Acquisition.split` is filled with the trap ``"same_patient"``, or when a split is asked for.
     """
     rng = np.random.default_rng([seed, 2])
-    splits = _split(patients, rng) if "same_patient" in traps else {p.number: "" for p in patients}
+    given = split or "same_patient" in traps
+    splits = _split(patients, rng) if given else {p.number: "" for p in patients}
     acquisitions = [
         Acquisition(p, p.name, number, (p, number), 0, p.date, splits[p.number])
         for p in patients
@@ -147,7 +149,7 @@ def _split(patients: Sequence[Patient], rng: np.random.Generator) -> dict[int, s
     """60 / 20 / 20 by patient, within each label."""
     split = {}
     for label in (True, False):
-        numbers = [p.number for p in patients if p.nodule == label]
+        numbers = [p.number for p in patients if p.positive == label]
         for place, index in enumerate(rng.permutation(len(numbers))):
             fraction = (place + 0.5) / len(numbers)
             split[numbers[index]] = "train" if fraction < 0.6 else "val" if fraction < 0.8 else "test"
@@ -160,7 +162,7 @@ def _later_scans(
     """One more scan, 90 days on, for a fifth of the patients of each label, in another part of the split."""
     acquisitions = []
     for label in (True, False):
-        group = [p for p in patients if p.nodule == label]
+        group = [p for p in patients if p.positive == label]
         chosen = rng.permutation(len(group))[: max(2, round(0.2 * len(group)))]
         for place, index in enumerate(chosen):
             patient = group[index]
@@ -177,10 +179,8 @@ def _copies(acquisitions: Sequence[Acquisition], rng: np.random.Generator) -> li
     for acquisition in acquisitions:
         used[acquisition.patient.number] = max(used.get(acquisition.patient.number, 0), acquisition.number)
     copies = []
-    for label in (NODULE, CLEAR):
-        group = [
-            acquisition for acquisition in acquisitions if acquisition.label == label and acquisition.exposure == 0
-        ]
+    for label in (True, False):
+        group = [one for one in acquisitions if one.patient.positive == label and one.exposure == 0]
         for index in rng.permutation(len(group))[: max(1, round(0.08 * len(group)))]:
             original = group[index]
             others = [s for s in group if s.patient.number != original.patient.number]

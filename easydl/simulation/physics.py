@@ -80,18 +80,21 @@ def reconstruct(measured: np.ndarray, kernel: str = "hann") -> np.ndarray:
     return np.clip(np.rint(1000.0 * (per_mm / WATER_PER_MM - 1.0)), -1024, 3071).astype(np.int16)
 
 
-def coverage(shapes: Iterable[Ellipse], size: int, samples: int = 4) -> np.ndarray:
-    """The fraction of each pixel inside any of the ellipses, from ``samples`` points per pixel and side."""
+def coverage(shapes: Iterable[Ellipse], size: int, samples: int = 4, *, without: Iterable[Ellipse] = ()) -> np.ndarray:
+    """The fraction of each pixel inside any of the ellipses, from ``samples`` points per pixel and side.
+
+    What lies in an ellipse of ``without`` does not count.
+    """
     spacing = pixel_mm(size)
     fine = (np.arange(size * samples) + 0.5) / samples - 0.5 - size // 2
     inside = np.zeros((size * samples, size * samples), bool)
-    for shape in shapes:
+    for shape, counts in [*((one, True) for one in shapes), *((one, False) for one in without)]:
         reach = shape.radius_mm
         rows = np.flatnonzero(np.abs(fine * spacing - shape.centre[1]) <= reach)
         columns = np.flatnonzero(np.abs(fine * spacing - shape.centre[0]) <= reach)
         if rows.size and columns.size:
-            window = np.ix_(rows, columns)
-            inside[window] |= shape.contains(fine[columns] * spacing, fine[rows, None] * spacing)
+            here = shape.contains(fine[columns] * spacing, fine[rows, None] * spacing)
+            inside[np.ix_(rows, columns)] = inside[np.ix_(rows, columns)] & ~here | (here & counts)
     return inside.reshape(size, samples, size, samples).mean(axis=(1, 3))
 
 

@@ -10,19 +10,23 @@ from pathlib import Path
 
 import numpy as np
 
-from easydl.errors import RESEARCH_USE, InputError, unknown_name
+from easydl.errors import InputError, unknown_name
+from easydl.option_model import documented
+from easydl.options_of_planning import SimulationOptions
 from easydl.simulation import cohort, files
 from easydl.simulation.cohort import Acquisition
-from easydl.simulation.imaging import DIAMETER_MM, DOSE, Settings, make_image
+from easydl.simulation.imaging import make_image
+from easydl.simulation.notes import readme
+from easydl.simulation.plan import DOSE, KINDS, Settings
+from easydl.simulation.seal import SEAL_FILE, SEALED, hidden_trap, sealed
 
-_SIZE = {"slices": 128, "volumes": 64}
-_IMAGES = {"slices": 2, "volumes": 1}
 _RANGES: dict[str, tuple[float, float]] = {
     "patients": (1, 9999), "images_per_patient": (1, 20), "size": (32, 512), "depth": (8, 160),
     "nodule_rate": (0, 1), "dose": (100, 1e9), "seed": (0, 2**63 - 1),
 }  # fmt: skip
 
 
+@documented(SimulationOptions)
 def simulate(
     folder: str | Path,
     *,
@@ -32,40 +36,34 @@ def simulate(
     size: int | None = None,
     depth: int = 32,
     nodule_rate: float = 0.5,
-    dose: float = DOSE,
-    traps: Sequence[str] = (),
+    dose: float | None = None,
+    traps: str | Sequence[str] | None = None,
+    masks: str | Sequence[str] | None = None,
     seed: int = 0,
     progress: Callable[[int, int], object] | None = None,
 ) -> Path:
-    """Make a simulated chest CT study with known truth, as DICOM files, masks and a table.
+    """Make a simulated study with known truth, as DICOM files, masks and a table.
 
-    An analytic chest (ellipsoids with HU values, different in every patient) is projected exactly, exposed with Poisson
-    noise and reconstructed by filtered back-projection. The classes differ in the nodule only; sex, age, scanner and date
-    have the same distribution in both, unless a trap is chosen. The same arguments give the same files, byte for byte,
-    with the same versions of the libraries.
+    Chest CT: an analytic chest (ellipsoids with HU values, different in every patient) is projected exactly, exposed with
+    Poisson noise and reconstructed by filtered back-projection; the classes differ in a nodule only. Pelvis MR: tissues
+    with known relaxation times give the signal of a T2-weighted spin echo, sampled in a finite k-space with Rician noise;
+    men have a prostate gland, everybody has a mass, and its looks are all that tells malignant from benign. Sex, age,
+    scanner and date have the same distribution in both classes, unless a trap is chosen. The same arguments give the same
+    files, byte for byte, with the same versions of the libraries.
 
     Args:
         folder: Where to write; must not exist or must be empty. The study appears in one step, when whole.
-        kind: ``"slices"`` (2D, each image a separate series) or ``"volumes"`` (a folder per series).
-        patients: Number of patients, 1 to 9999.
-        images_per_patient: 1 to 20; default 2 for slices, 1 for volumes. All images of a patient share the
-            label; each has its own nodule.
-        size: Pixels across, 32 to 512, for 340 mm. Default 128 for slices, 64 for volumes.
-        depth: Slices in a volume, 8 to 160, over 160 mm; slices of a 2D study are 3 mm thick.
-        nodule_rate: Fraction of patients with nodules, 0 to 1.
-        dose: Photons sent along each ray, 100 to 1e9. Noise falls with its square root.
-        traps: Any of ``"scanner"``, ``"sex"``, ``"marker"``, ``"same_patient"``, ``"duplicates"``.
-        seed: 0 or more.
+        {options}
         progress: Called with (images done, images in all) after each image.
 
     Returns:
         Path of ``scans.csv``: image, label, mask (paths relative to it), patient, sex, age_years, scanner,
-        date, and split with the trap ``"same_patient"`` only. In the same folder are ``truth.csv`` (image, and nodule_mm,
-        the mean diameter, empty without; a separate file, so that it is never an input of a model),
-        ``images/<label>/``, ``masks/`` and ``README.txt``.
+        date, and split with the traps ``"same_patient"`` and ``"sealed"`` only. In the same folder are ``truth.csv`` (image,
+        and nodule_mm or mass_mm, the mean diameter, empty without; a separate file, so that it is never an input of a
+        model), ``images/<label>/``, ``masks/``, ``README.txt``, and of a sealed study ``seal.txt``.
 
     Raises:
-        InputError: An argument outside its range, an unknown trap, or a folder that holds something.
+        InputError: An argument outside its range, an unknown trap or organ, or a folder that holds something.
 
     Example:
         >>> import tempfile
@@ -75,23 +73,36 @@ def simulate(
         ['README.txt', 'images', 'masks', 'scans.csv', 'truth.csv']
 
     References:
-        Kak and Slaney, Principles of Computerized Tomographic Imaging, IEEE Press 1988, chapter 3.
+        Kak and Slaney, Principles of Computerized Tomographic Imaging, IEEE Press 1988, chapter 3. Erickson and others,
+        Machine learning for medical imaging, RadioGraphics 37:505, 2017: a network "might detect the prostate as a strong
+        predictor". Relaxation times: de Bazelaire and others, Radiology 230:652, 2004.
     """
-    if kind not in _SIZE:
-        raise unknown_name(f"`kind` is {kind!r}.", kind, _SIZE)
-    images = images_per_patient if images_per_patient is not None else _IMAGES[kind]
-    size = size if size is not None else _SIZE[kind]
-    traps = _known(traps)
+    if kind not in KINDS:
+        raise unknown_name(f"`kind` is {kind!r}.", kind, KINDS)
+    shows = KINDS[kind]
+    images = images_per_patient if images_per_patient is not None else shows.images
+    size = size if size is not None else shows.size
+    organs = _known("masks", masks, shows.organs)
+    chosen = _known("traps", traps, (*cohort.TRAPS, SEALED))
+    if shows.region == "pelvis" and dose is not None:
+        raise _wrong("dose", dose, "is of the chest CT: an MR image takes no photons")
+    if SEALED in chosen and len(chosen) > 1:
+        raise _wrong("traps", traps, f"holds {SEALED!r} alone, or other traps: the seed chooses the one that is sealed")
     _check_ranges(
         patients=patients,
         images_per_patient=images,
         size=size,
         depth=depth,
         nodule_rate=nodule_rate,
-        dose=dose,
+        dose=(dose := DOSE if dose is None else dose),
         seed=seed,
     )
-    plan = Settings(kind, int(images), int(size), int(depth), float(dose), traps, int(seed))
+    hide = SEALED in chosen
+    trap = hidden_trap(seed) if hide else None
+    plan = Settings(
+        kind, int(images), int(size), int(depth), float(dose), ((trap,) if trap else ()) if hide else chosen, int(seed),
+        organs, hide,
+    )  # fmt: skip
     target = Path(folder).absolute()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(
@@ -100,7 +111,7 @@ def simulate(
             "Choose another folder; nothing is ever overwritten.",
         )
     people = cohort.draw_patients(patients, nodule_rate, plan.traps, seed)
-    acquisitions = cohort.plan_acquisitions(people, plan.images, plan.traps, seed)
+    acquisitions = cohort.plan_acquisitions(people, plan.images, plan.traps, seed, split=hide)
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.parent / f".{target.name}-{uuid.uuid4().hex[:8]}.partial"
     unfinished.mkdir()
@@ -110,10 +121,13 @@ def simulate(
             rows.append(_write_row(unfinished, acquisition, plan))
             if progress is not None:
                 progress(done, len(acquisitions))
-        truth = [{"image": row["image"], "nodule_mm": row.pop("nodule_mm")} for row in rows]
+        measure = f"{shows.organs[0]}_mm"
+        truth = [{"image": row["image"], measure: row.pop(measure)} for row in rows]
         _write_table(unfinished / "scans.csv", rows)
         _write_table(unfinished / "truth.csv", truth)
-        (unfinished / "README.txt").write_text(_readme(plan, len(people), len(acquisitions)), encoding="utf-8")
+        (unfinished / "README.txt").write_text(readme(plan, len(people), len(acquisitions)), encoding="utf-8")
+        if hide:
+            (unfinished / SEAL_FILE).write_text(sealed(trap, acquisitions, shows.region), encoding="utf-8")
         if target.exists():
             target.rmdir()
         os.replace(unfinished, target)
@@ -126,29 +140,30 @@ def simulate(
 def _write_row(folder: Path, acquisition: Acquisition, plan: Settings) -> dict[str, str]:
     """Write the files of one row of the table, and return the row."""
     image = make_image(acquisition, plan)
+    label = plan.shows.classes[acquisition.patient.positive]
     row = {
-        "image": f"images/{acquisition.label}/{acquisition.stem}",
-        "label": acquisition.label,
+        "image": f"images/{label}/{acquisition.stem}",
+        "label": label,
         "mask": f"masks/{acquisition.stem}",
         "patient": acquisition.patient_id,
         "sex": acquisition.patient.sex,
         "age_years": str(acquisition.patient.age_years),
         "scanner": acquisition.patient.scanner,
         "date": acquisition.date.isoformat(),
-        "nodule_mm": f"{image.nodule_mm:.1f}" if image.nodule_mm else "",
+        f"{plan.shows.organs[0]}_mm": f"{image.lesion_mm:.1f}" if image.lesion_mm else "",
     }
     if acquisition.split:
         row["split"] = acquisition.split
-    if plan.kind == "slices":
+    if not plan.shows.volumes:
         row["image"], row["mask"] = f"{row['image']}.dcm", f"{row['mask']}.png"
-        files.write_slice(folder / row["image"], image.pixels_hu[0], acquisition, plan, height_mm=image.heights_mm[0])
-        files.write_mask_png(folder / row["mask"], image.mask[0])
+        files.write_slice(folder / row["image"], image.pixels[0], acquisition, plan, height_mm=image.heights_mm[0])
+        files.write_mask_png(folder / row["mask"], {organ: mask[0] for organ, mask in image.masks.items()})
         return row
     row["mask"] += ".nii.gz"
-    for number, (pixels, height) in enumerate(zip(image.pixels_hu, image.heights_mm, strict=True), 1):
+    for number, (pixels, height) in enumerate(zip(image.pixels, image.heights_mm, strict=True), 1):
         path = folder / row["image"] / f"slice-{number:03d}.dcm"
         files.write_slice(path, pixels, acquisition, plan, height_mm=height, instance=number)
-    files.write_mask_nifti(folder / row["mask"], image.mask, image.heights_mm)
+    files.write_mask_nifti(folder / row["mask"], image.masks, plan, image.heights_mm)
     return row
 
 
@@ -158,33 +173,12 @@ def _write_table(path: Path, rows: list[dict[str, str]]) -> None:
     pd.DataFrame(rows).to_csv(path, index=False, lineterminator="\n")
 
 
-def _readme(plan: Settings, patients: int, images: int) -> str:
-    traps = "\n".join(f"- {name}: {cohort.TRAPS[name]}" for name in plan.traps) or "none"
-    low, high = DIAMETER_MM[plan.kind]
-    return f"""SIMULATED chest CT study. No patient was ever scanned. {RESEARCH_USE}
-
-{patients} simulated patients, {images} {plan.kind}, seed {plan.seed}, {plan.dose:.0f} photons per ray.
-
-How it was made: a chest of ellipsoids with HU values, different in every patient; exact parallel-beam
-projections at one energy (70 keV); Poisson noise; filtered back-projection (scikit-image iradon). Vessels cut
-across look like small nodules in both classes. Nodules measure {low:.0f} to {high:.0f} mm. Results on these
-images say nothing about real patients.
-
-scans.csv   one row per image: image, label, mask, patient and facts about the patient.
-truth.csv   the mean diameter of the nodule in each image (empty without): never give it to a model.
-images/     DICOM files in a folder per class.
-masks/      the nodule in each image, on its grid (PNG: 255 is nodule; NIfTI: 1 is nodule).
-
-Traps planted on purpose: {traps}
-"""
-
-
-def _known(traps: Sequence[str]) -> tuple[str, ...]:
-    """The traps by name, each once."""
-    chosen = (traps,) if isinstance(traps, str) else tuple(dict.fromkeys(traps))
-    for trap in chosen:
-        if trap not in cohort.TRAPS:
-            raise unknown_name(f"`traps` names {trap!r}, and there is no such trap.", trap, cohort.TRAPS)
+def _known(argument: str, given: str | Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
+    """The traps or organs by name, each once."""
+    chosen = (given,) if isinstance(given, str) else tuple(dict.fromkeys(given or ()))
+    for name in chosen:
+        if name not in known:
+            raise unknown_name(f"`{argument}` names {name!r}, and there is no such {argument[:-1]}.", name, known)
     return chosen
 
 

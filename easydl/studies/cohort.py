@@ -114,8 +114,11 @@ def cohort(
     near: Sequence[NearCopy] = (),
     *,
     patients_known: bool,
+    together: pd.Series | None = None,
 ) -> Cohort:
     """What a split needs to know of a study. Identical and nearly identical images stay together.
+
+    So do rows with the same value in ``together``; an empty cell is a value of its own.
 
     Raises:
         InputError: It has no patients.
@@ -133,7 +136,11 @@ def cohort(
     like = np.arange(len(frame))
     for pair in near:
         like[like == like[pair.second]] = like[pair.first]
-    held = pd.Series(_groups(frame["patient"].tolist(), person, image, like), dtype=object)
+    codes = [person, image, like]
+    if together is not None:
+        cells = together.astype(str).str.strip().to_numpy(str)
+        codes.append(np.where(cells == "", -1 - np.arange(len(cells)), pd.factorize(cells)[0]))
+    held = pd.Series(_groups(frame["patient"].tolist(), *codes), dtype=object)
     if frame["patient"].astype(str).str.fullmatch(PSEUDONYM).all():
         # Pseudonyms follow the secret of a computer; the same split on all computers must not follow them.
         held = pd.Series(np.asarray(digests, dtype=object)).groupby(held.to_numpy()).transform("min")

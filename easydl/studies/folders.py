@@ -10,7 +10,7 @@ import pandas as pd
 
 from easydl.errors import InputError
 from easydl.images.headers import header_errors, header_facts, no_image, read_header
-from easydl.images.limits import is_dicom, is_ignored, is_nifti, is_raster
+from easydl.images.limits import folders_below, is_dicom, is_ignored, is_nifti, is_raster
 from easydl.images.nifti import nifti_facts
 from easydl.images.raster import raster_facts
 from easydl.images.series import NAMED, Series, find_series, one_series
@@ -94,7 +94,7 @@ def image_files(folder: Path) -> list[Path]:
 
 def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
     """Like `os.walk`, in order, without following links and without hidden folders and files."""
-    for base, inner, names in os.walk(folder, followlinks=False):
+    for base, inner, names in folders_below(folder):
         inner[:] = sorted(name for name in inner if not name.startswith(".") and not is_ignored(name))
         yield base, inner, sorted(name for name in names if not name.startswith("."))
 

@@ -330,7 +330,7 @@ def _enough(study: Study) -> None:
     found = study.frame["label"].unique()
     if len(found) < 2:
         raise InputError(
-            f"All {len(study)} images have the label {found[0]!r}.",
+            f"{f'All {len(study)} images have' if len(study) > 1 else 'The only image has'} the label {found[0]!r}.",
             "different values." if task.is_value else "at least two classes.",
             "Add the images of the other class, or choose another label column.",
         )

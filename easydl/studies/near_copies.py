@@ -126,30 +126,19 @@ def _candidates(thumbnails: np.ndarray, group: np.ndarray) -> np.ndarray:
         return rest / np.maximum(np.linalg.norm(rest, axis=1, keepdims=True), 1e-6)
 
     known, count = pattern(small), min(CANDIDATES, len(small) - 1)
-    variants = [(turn, pattern(sign * change(small))) for turn, (_, change) in enumerate(_TURNS) for sign in (1, -1)]
+    variants = [pattern(sign * change(small)) for _, change in _TURNS for sign in (1, -1)]
     found = []
     for start in range(0, len(known), BLOCK):
         part = np.arange(start, min(start + BLOCK, len(known)))
-        same = group[part, None] == group[None]
-        likes, others, turns = [], [], []
-        for turn, changed in variants:
-            like = known[part] @ changed.T
-            like[same] = -1
-            best = np.argpartition(-like, count - 1, axis=1)[:, :count]
-            likes.append(np.take_along_axis(like, best, axis=1))
-            others.append(best)
-            turns.append(np.full(best.shape, turn))
-        like, other, turn_of = (np.concatenate(parts, axis=1) for parts in (likes, others, turns))
-        best = np.argsort(-like, axis=1)[:, :count]
+        like = known[part] @ variants[0].T
+        for changed in variants[1:]:  # the best of all turns first: one search for the largest, not sixteen
+            np.maximum(like, known[part] @ changed.T, out=like)
+        like[group[part, None] == group[None]] = -1
+        best = np.argpartition(-like, count - 1, axis=1)[:, :count]
         chosen = np.take_along_axis(like, best, axis=1) > -1  # not of the same group
-        rows = np.stack(
-            [
-                np.broadcast_to(part[:, None], best.shape),
-                *(np.take_along_axis(one, best, 1) for one in (other, turn_of)),
-            ],
-            axis=-1,
-        )
-        found.append(rows[chosen])
+        row, other = np.broadcast_to(part[:, None], best.shape)[chosen], best[chosen]
+        likes = [np.einsum("rp,rp->r", known[row], changed[other]) for changed in variants]
+        found.append(np.stack([row, other, np.argmax(likes, axis=0) // 2], axis=-1))
     return np.unique(np.concatenate(found), axis=0)
 
 

@@ -41,14 +41,18 @@ class Assignment:
     overrides: tuple[str, ...] = ()
 
 
-def by_seed(rows: Cohort, sizes: Sequence[float], seed: int) -> Assignment:
-    """Stratified by class, in whole groups, the same on every machine for a seed.
+def by_seed(rows: Cohort, sizes: Sequence[float], seed: int, *, within: np.ndarray | None = None) -> Assignment:
+    """Stratified by class, and ``within`` (an integer for each group) if it is given, in whole groups.
+
+    The same on every machine for a seed.
 
     Raises:
         InputError: The sizes are not fractions, or a class has too few patients to be in all parts.
     """
     check_sizes(sizes)
     stratum = _strata(rows, len(PARTS), rows.each)
+    if within is not None:
+        stratum = _finer(stratum, within, len(PARTS) * rows.each)
     part = _drawn(rows, PARTS, lambda key: _deal(stratum, sizes, key, rows.each), str(seed))
     return _assignment(rows, part, f"Split by patient, seed {seed}")
 
@@ -62,7 +66,7 @@ def k_folds(rows: Cohort, k: int, seed: int) -> list[Assignment]:
     stratum = _strata(rows, k, 1)  # one patient of a class in each fold: all folds together are tested
 
     def draw(key: str) -> np.ndarray:
-        members = np.concatenate([_shuffled(chosen, f"{key}|{name}") for name, chosen in _members(stratum)])
+        members = np.concatenate([shuffled(chosen, f"{key}|{name}") for name, chosen in _members(stratum)])
         fold = np.empty(len(members), int)
         fold[members] = np.arange(len(members)) % k
         return np.array([f"fold {one + 1}" for one in range(k)])[fold]
@@ -206,6 +210,18 @@ def _strata(rows: Cohort, parts: int, each: int) -> np.ndarray:
     return np.where(np.isin(stratum, names[small]), largest, stratum)
 
 
+def _finer(stratum: np.ndarray, within: np.ndarray, least: int) -> np.ndarray:
+    """Each stratum by ``within``, its small pieces joined to its largest; whole where none is large enough."""
+    found = stratum.astype(object)
+    for name, chosen in _members(stratum):
+        code = np.unique(within[chosen], return_inverse=True)[1]
+        counts = np.bincount(code)
+        if counts.max() >= least:
+            code = np.where(counts[code] >= least, code, counts.argmax())
+            found[chosen] = [f"{name}|{one}" for one in code]
+    return found.astype(str)
+
+
 def _fifths(rows: Cohort, parts: int) -> np.ndarray:
     """For every group the fifth that its mean value lies in; fewer parts of the range when there are few groups."""
     assert rows.values is not None
@@ -255,7 +271,7 @@ def _members(stratum: np.ndarray) -> list[tuple[str, np.ndarray]]:
     return [(str(name), np.flatnonzero(stratum == name)) for name in np.unique(stratum)]
 
 
-def _shuffled(members: np.ndarray, key: str) -> np.ndarray:
+def shuffled(members: np.ndarray, key: str) -> np.ndarray:
     """Groups in an order that depends on their names' order and the key alone."""
     members = members.copy()
     start = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "little")
@@ -267,7 +283,7 @@ def _deal(stratum: np.ndarray, sizes: Sequence[float], key: str, each: int) -> n
     """Which part every group goes to, stratum by stratum, at least ``each`` groups of it in every part."""
     part = np.full(len(stratum), "train")
     for name, chosen in _members(stratum):
-        members = _shuffled(chosen, f"{key}|{name}")
+        members = shuffled(chosen, f"{key}|{name}")
         test = min(max(each, round(sizes[2] * len(members))), len(members) - 2 * each)
         val = min(max(each, round(sizes[1] * len(members))), len(members) - test - each)
         part[members[:test]], part[members[test : test + val]] = "test", "val"
@@ -288,7 +304,7 @@ def _held_back(rest: Cohort, site: str, seed: int) -> np.ndarray:
     def draw(key: str) -> np.ndarray:
         part = np.full(len(stratum), "train")
         for name, chosen in _members(stratum):
-            members = _shuffled(chosen, f"{key}|{name}")
+            members = shuffled(chosen, f"{key}|{name}")
             size = max(rest.each, round(VALIDATION * len(members)))
             part[members[: min(size, len(members) - rest.each)]] = "val"
         return part

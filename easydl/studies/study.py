@@ -16,6 +16,7 @@ from easydl.option_model import documented
 from easydl.options import SplitOptions
 from easydl.studies import plots, splits
 from easydl.studies.agreement import Agreement
+from easydl.studies.balancing import by_class, check_options
 from easydl.studies.cohort import Cohort, cohort, persons
 from easydl.studies.mask_labels import LabelMap, MaskLabels
 from easydl.studies.near_copies import NearCopy
@@ -257,6 +258,8 @@ class Study:
         seed: int | None = None,
         column: str | None = None,
         time: str | None = None,
+        group: str | None = None,
+        balance: str | None = None,
         override: str | None = None,
     ) -> tuple[Study, Study, Study]:
         """Split into training, validation and test so that no patient and no image is in two of them.
@@ -271,21 +274,26 @@ class Study:
             Three studies: train, val, test. Each keeps its rows' order.
 
         Raises:
-            InputError: A class has too few patients to be in all three parts, or the dates cannot be read.
+            InputError: A class has too few patients to be in all three parts, the dates cannot be read, or a column
+                cannot be balanced.
             LeakageError: The ready-made split puts a patient in two parts.
 
         References:
             Collins 2015 (TRIPOD), Ann Intern Med 162:55, on temporal and geographical validation.
         """
+        is_split = "split" in self.frame.columns and set(splits.PARTS) <= set(self.frame["split"])
+        stays = is_split and (self.seed is None or seed is None)
+        check_options(group=group, balance=balance, time=time, column=column, stays=stays)
+        together = None if group is None else column_of(self.frame, group)
         if time is not None:
-            cells = column_of(self.frame, time)
-            return self._divided(lambda rows: splits.by_time(rows, cells, time, sizes))._parts()
+            dates = column_of(self.frame, time)
+            return self._divided(lambda rows: splits.by_time(rows, dates, time, sizes), together=together)._parts()
         if column is not None:
             return self.with_split(column, override)._parts()
-        is_split = "split" in self.frame.columns and set(splits.PARTS) <= set(self.frame["split"])
-        if is_split and (self.seed is None or seed is None):
+        if stays:
             return self._parts()
-        return self._divided(lambda rows: splits.by_seed(rows, sizes, seed or 0), seed or 0)._parts()
+        cells = None if balance is None else column_of(self.frame, balance)
+        return self._divided(lambda rows: by_class(rows, cells, sizes, seed or 0), seed or 0, together)._parts()
 
     def with_split(self, column: str, override: str | None = None) -> Study:
         """The study with a ready-made split, as `easydl.load` returns it with ``split=``; refused when it leaks."""
@@ -378,14 +386,16 @@ class Study:
     def _rows(self) -> list[tuple[str, ...]]:
         return list(zip(*(self.frame[column].astype(str) for column in self.image_columns), strict=True))
 
-    def _cohort(self) -> Cohort:
-        digests, near = self.digests(), self.near_copies
-        return cohort(self.frame, self.schema, digests, near, patients_known=self.patients_known)
+    def _cohort(self, together: pd.Series | None = None) -> Cohort:
+        digests, near, known = self.digests(), self.near_copies, self.patients_known
+        return cohort(self.frame, self.schema, digests, near, patients_known=known, together=together)
 
-    def _divided(self, divide: Callable[[Cohort], splits.Assignment], seed: int | None = None) -> Study:
+    def _divided(
+        self, divide: Callable[[Cohort], splits.Assignment], seed: int | None = None, together: pd.Series | None = None
+    ) -> Study:
         """This study with another column ``split``."""
         base = replace(self, parent=self)  # what is noted while reading is noted there
-        return base._assigned(divide(base._cohort()), seed)
+        return base._assigned(divide(base._cohort(together)), seed)
 
     def _assigned(self, split: splits.Assignment, seed: int | None) -> Study:
         notes = [note for note in self.notes if not note.startswith("Split by")]  # of an earlier split

@@ -16,6 +16,7 @@ from easydl.errors import DiskFullError
 from easydl.fileio import read_status, write_status, write_text
 
 HEARTBEAT_S, LOOK_S = 2.0, 0.25
+MEMBERS = "members"
 
 
 class Progress(keras.callbacks.Callback):
@@ -29,6 +30,8 @@ class Progress(keras.callbacks.Callback):
         self.measured: dict[str, float] = {}
         """What was decided by the clock, which a training that goes on has to keep to."""
         self.key, self.resumed = "", 0
+        self._earlier: list[dict[str, Any]] = []
+        self._member = ""
         self._before, self._begun = 0.0, time.monotonic()
         self._without: set[str] = set()
         self._looked = self._beat = 0.0
@@ -37,6 +40,29 @@ class Progress(keras.callbacks.Callback):
     def seconds(self) -> float:
         """How long this training has taken, in all processes that were at work on it."""
         return round(self._before + time.monotonic() - self._begun, 1)
+
+    @property
+    def checkpoints(self) -> Path | None:
+        """Where checkpoints are kept: every member of an ensemble has its own, so that none is trained twice."""
+        return self.folder / MEMBERS / self._member if self.folder is not None and self._member else self.folder
+
+    def begin_member(self, number: int, of: int) -> None:
+        """The rows that follow are those of another member."""
+        self._keep_rows()
+        self._member = str(number)
+        if self.checkpoints is not None:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+        self.say(f"Member {number} of {of}.")
+        self.status(message=f"Training member {number} of {of}")
+
+    def end_members(self) -> None:
+        """The rows of all members become those of the training."""
+        self._keep_rows()
+        self.rows, self._earlier, self._member = self._earlier, [], ""
+
+    def _keep_rows(self) -> None:
+        named = [{**row, "stage": f"member {self._member}: {row['stage']}"} for row in self.rows]
+        self._earlier, self.rows = [*self._earlier, *named], []
 
     def take_up(self, key: str) -> None:
         """Count on where an earlier process left the training of this key: its seconds, and how often it was resumed."""
@@ -102,13 +128,13 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Append the epoch to history.csv and say where the training is."""
         values = {name: float(value) for name, value in (logs or {}).items()}
-        self.rows.append({"epoch": len(self.rows) + 1, "stage": self.stage, **values})
+        self.rows.append({"epoch": len(self._earlier) + len(self.rows) + 1, "stage": self.stage, **values})
         if self.folder is None:
             return
         text = io.StringIO()
         writer = csv.DictWriter(text, self._columns(), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(self.rows)
+        writer.writerows([*self._earlier, *self.rows])
         with self.on_a_full_disk("history.csv"):
             write_text(self.folder / "history.csv", text.getvalue())
         self.status(epoch=epoch + 1, epochs=self.stage_epochs, metrics=values)
@@ -124,4 +150,4 @@ class Progress(keras.callbacks.Callback):
         return min((loss for loss in losses if loss == loss), default=float("inf"))
 
     def _columns(self) -> list[str]:
-        return list(dict.fromkeys(name for row in self.rows for name in row))
+        return list(dict.fromkeys(name for row in [*self._earlier, *self.rows] for name in row))

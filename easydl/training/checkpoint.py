@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import time
 import zipfile
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from easydl.networks import save_model
 from easydl.networks.metadata import ModelMetadata
 from easydl.studies import Study
 from easydl.training.averaging import Averaged
-from easydl.training.callbacks import Progress
+from easydl.training.callbacks import MEMBERS, Progress
 from easydl.training.plan import Plan, Settings
 
 NAME = "checkpoint.npz"
@@ -80,7 +81,7 @@ class Checkpoint(keras.callbacks.Callback):
         """Save, unless it was done a moment ago, or the epoch was stopped in the middle and has to be trained again."""
         ended = self.model.stop_training or epoch + 1 >= self.params["epochs"]
         recent = time.monotonic() - self._saved < LEAST_SECONDS and not ended
-        if recent or self.progress.stopped or self.progress.folder is None:
+        if recent or self.progress.stopped or self.progress.checkpoints is None:
             return
         self._saved = time.monotonic()
         early = self.early
@@ -98,7 +99,7 @@ class Checkpoint(keras.callbacks.Callback):
         weights, optimizer, random = self.model.weights, self.model.optimizer.variables, _random(self.model)
         parts = (weights, optimizer, early.best_weights or [], average, random)
         with self.progress.on_a_full_disk(NAME):
-            save_state(self.progress.folder, State(facts, *(list(map(np.asarray, part)) for part in parts)))
+            save_state(self.progress.checkpoints, State(facts, *(list(map(np.asarray, part)) for part in parts)))
 
 
 def _random(model: keras.Model) -> list[Any]:
@@ -140,6 +141,7 @@ def leave(folder: Path, model: keras.Model, *, stopped: bool) -> None:
     save_model(model, folder / "model.keras")
     if not stopped:
         (folder / NAME).unlink(missing_ok=True)
+        shutil.rmtree(folder / MEMBERS, ignore_errors=True)
 
 
 def training_key(

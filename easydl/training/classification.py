@@ -116,7 +116,7 @@ class ClassifierFeeder(Feeder):
         """From random a single stage; with a pretrained backbone the head first, then, if planned, all layers."""
         progress, plan = self.progress, self.plan
         class_weight = plan.class_weight if objective.one_class else None
-        if plan.head_epochs and load_checkpoint(progress.folder, key) is None:
+        if plan.head_epochs and load_checkpoint(progress.checkpoints, key) is None:
             self._train_head(objective, class_weight)
         if progress.stopped or (plan.head_epochs and not plan.fine_tune):
             return

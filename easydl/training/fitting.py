@@ -14,6 +14,7 @@ import numpy as np
 from easydl.augmentation import preset as find_preset
 from easydl.augmentation import suggest
 from easydl.errors import InputError
+from easydl.evaluation.thresholds import Aim
 from easydl.networks import attach, metadata_of
 from easydl.networks.metadata import ModelMetadata
 from easydl.option_model import documented
@@ -24,6 +25,7 @@ from easydl.studies import Study
 from easydl.tasks import Task
 from easydl.training.argument_checks import check_datasets, check_names, check_options, check_parts
 from easydl.training.judging import judged
+from easydl.training.members import check_members, train_members
 from easydl.training.plan import Plan, Settings, described_task
 from easydl.traps import refuse_leakage
 
@@ -50,6 +52,12 @@ def fit(
     normalise: str = "percentile",
     spacing_mm: Sequence[float] | None = None,
     loss: str = "auto",
+    members: int = 1,
+    calibrate: bool = True,
+    sensitivity: float | None = None,
+    specificity: float | None = None,
+    cost: float | None = None,
+    confidence: float = 0.9,
     seed: int = 0,
     run: str | Path | None = None,
     override: str | None = None,
@@ -109,7 +117,9 @@ def fit(
     task = Task(metadata.task)
     check_names(metadata, train, given)
     check_options(metadata, fine_tune, class_weight)
+    aim = Aim(sensitivity, specificity, cost, confidence).check(metadata.decided_by_threshold, metadata.task)
     check_parts(metadata, train, val)
+    members = check_members(metadata, members)
     overrides = refuse_leakage(train, val, override)
     # Before the first step, so that a training that is broken off has left its mark, too.
     metadata = metadata.model_copy(update={"seen": with_training(metadata.learned_from, train, val)})
@@ -122,18 +132,23 @@ def fit(
     settings = Settings(find_preset(name), reason, **chosen)
     # What cannot work is refused before anything is decoded.
     settings.preset.adapted(dimension=metadata.dimension, units=train.units, task=described_task(metadata))
-    plan = _feeder(task)(model, (train, val), metadata, settings, progress).run()
+    feeder, parts = _feeder(task), (train, val)
+    if members == 1:
+        plan = feeder(model, parts, metadata, settings, progress).run()
+    else:
+        plan = train_members(
+            model, members, settings, progress, lambda one, its, own: feeder(one, parts, its, own, progress)
+        )
     if (epoch := _diverged(progress.rows)) is not None:
         sentence = f"The training diverged in epoch {epoch}; the best one before is kept. A lower learning_rate may go further."
         plan = plan.because(sentence)
         progress.say(sentence)
-    thresholds, warnings = judged(model, val, progress.rows, seed)
-    plan = plan.because(*(f"{name}: {threshold.text}." for name, threshold in thresholds.items()))
-    progress.say(
-        *plan.why[-len(thresholds) :] if thresholds else (), *(f"On the validation part: {one}" for one in warnings)
-    )
-    attach(model, metadata_of(model).model_copy(update={"thresholds": thresholds}))
-    record = _record(train, val, plan, warnings)
+    judgement = judged(model, val, progress.rows, seed, aim=aim, calibrate=calibrate)
+    warnings = judgement.warnings
+    plan = plan.because(*judgement.sentences)
+    progress.say(*judgement.sentences, *(f"On the validation part: {one}" for one in warnings))
+    attach(model, metadata_of(model).model_copy(update={"thresholds": judgement.thresholds}))
+    record = _record(train, val, plan, warnings) | judgement.record
     record |= {"seed": seed, "overrides": overrides, "seconds": progress.seconds, "resumed": progress.resumed}
     record |= {"stopped": progress.stopped, "epochs": len(progress.rows)}
     attach(model, metadata_of(model).model_copy(update={"training": record}))

@@ -1,46 +1,147 @@
-"""What the validation part says of a trained model: the thresholds of its answers, and what speaks against it."""
+"""What the validation part says of a trained model: its temperature, its thresholds, and what speaks against it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from easydl.errors import EasyDLError
 from easydl.evaluation.findings import NO_OVERLAP
 from easydl.evaluation.formatting import number
 from easydl.evaluation.tables import table_metrics
-from easydl.evaluation.thresholds import chosen
-from easydl.networks import metadata_of
+from easydl.evaluation.temperature import Calibration, calibration
+from easydl.evaluation.thresholds import BEST, Aim, chosen
+from easydl.networks import members_of, metadata_of, set_temperature
 from easydl.networks.decision import Threshold
+from easydl.prediction.calling import compiled
+from easydl.prediction.conformal import conformal_scores
+from easydl.prediction.grid import working_grid
+from easydl.prediction.image_to_image import error_limit, reconstruct_pixels, reconstruction_error
+from easydl.prediction.results import Predictions
 from easydl.prediction.tables import predict_study
 from easydl.studies import Study
+from easydl.studies.labels import JOIN
 from easydl.tasks import Task
 
 RESAMPLES = 500
 
 
-def judged(model: Any, val: Study, rows: Sequence[dict[str, Any]], seed: int) -> tuple[dict[str, Threshold], list[str]]:
-    """The thresholds chosen on the validation part, and the warnings of `easydl.evaluation` about it.
+@dataclass(frozen=True)
+class Judgement:
+    """What was found on the validation part.
+
+    Attributes:
+        thresholds: Of the positive class or the labels, by name.
+        warnings: As those of `easydl.evaluate`.
+        calibrations: Of the heads, by name; that of a single output is "".
+        conformal: By what sets of classes are made, in the same way.
+        error_limit: Of an image-to-image model: a larger error of reconstruction says that an image is of another kind.
+    """
+
+    thresholds: dict[str, Threshold] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    calibrations: dict[str, Calibration] = field(default_factory=dict)
+    conformal: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    error_limit: float | None = None
+
+    @property
+    def sentences(self) -> list[str]:
+        """What was chosen, and on what grounds."""
+        calibrated = [f"{name}: {one.text}" if name else one.text for name, one in self.calibrations.items()]
+        return [*calibrated, *(f"{name}: {threshold.text}." for name, threshold in self.thresholds.items())]
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """For the record of the training."""
+        calibrations = {name: one.facts() for name, one in self.calibrations.items()}
+        found = {"calibration": calibrations, "conformal": self.conformal, "error_limit": self.error_limit}
+        return {name: value for name, value in found.items() if value}
+
+
+def judged(
+    model: Any,
+    val: Study,
+    rows: Sequence[dict[str, Any]],
+    seed: int,
+    *,
+    aim: Aim = BEST,
+    calibrate: bool = True,
+) -> Judgement:
+    """Calibrate the model on the validation part, choose its thresholds there, and say what speaks against it.
 
     Args:
-        model: Trained.
+        model: Trained. Its last layer is changed where a temperature helps.
         val: The validation part.
         rows: One for each epoch, as in history.csv.
         seed: Of the intervals.
+        aim: What the thresholds are chosen for.
+        calibrate: Whether a temperature is fitted.
     """
     task = Task(metadata_of(model).task)
+    if task.makes_images:
+        return Judgement(error_limit=error_limit(_errors(model, val)))
     if task.per_pixel:
-        return {}, _by_epochs(task, rows, val)
+        return Judgement(warnings=_by_epochs(task, rows, val))
     # The metadata hold the thresholds and warnings of an earlier training.
     metadata = metadata_of(model).model_copy(update={"thresholds": {}, "training": {}})
     try:
         predictions = predict_study(model, metadata, val)
-        thresholds = chosen(predictions, seed=seed)
+        calibrations = calibrated(model, _by_member(model, val, predictions), seed) if calibrate else {}
+        if any(one.temperature != 1 for one in calibrations.values()):
+            predictions = predict_study(model, metadata, val)
+        thresholds = chosen(predictions, aim=aim, seed=seed)
         metrics = table_metrics(predictions.decided(thresholds), seed=seed, resamples=RESAMPLES)
     except EasyDLError as problem:
         # A trained model is not lost because its validation part cannot be tested.
-        return {}, [f"It could not be tested: {problem.found}"]
-    return thresholds, metrics.warnings
+        return Judgement(warnings=[f"It could not be tested: {problem.found}"])
+    missed = [f"{name}: {one.reason}." for name, one in thresholds.items() if aim.rate and one.reason]
+    sets = conformal_scores(predictions, seed=seed)
+    return Judgement(thresholds, [*metrics.warnings, *missed], calibrations, sets)
+
+
+def _errors(model: Any, val: Study) -> list[float]:
+    """How badly each validation image, as it is, comes out of an image-to-image model."""
+    metadata, call, size = metadata_of(model), compiled(model), tuple(model.input_shape[1:-1])
+
+    def pixels(row: int) -> np.ndarray:
+        return working_grid(metadata, val.scan(row))
+
+    images = (pixels(row) for row in range(len(val)))
+    return [reconstruction_error(one, reconstruct_pixels(call, size, metadata, one)) for one in images]
+
+
+def _by_member(model: Any, val: Study, predictions: Predictions) -> list[Predictions]:
+    members = members_of(model)
+    if len(members) == 1:
+        return [predictions]
+    return [predict_study(one, metadata_of(one).model_copy(update={"thresholds": {}}), val) for one in members]
+
+
+def calibrated(model: Any, members: Sequence[Predictions], seed: int) -> dict[str, Calibration]:
+    """Fit the temperature of every head that has classes, and put it into the model.
+
+    ``members`` are the predictions of the validation part: one table, or one for each member of an ensemble.
+    """
+    found = {}
+    for head in members[0].heads or [""]:
+        tables = [one.head(head) if head else one for one in members]
+        task = Task(tables[0].task)
+        if not task.has_classes:
+            continue
+        labels = tables[0].frame["label"].astype(str).str.strip()
+        kept = (labels != "").to_numpy() | (not task.exclusive)
+        classes = list(tables[0].classes)
+        cells = [set(cell.split(JOIN)) if not task.exclusive else {cell} for cell in labels[kept]]
+        targets = np.array([[name in cell for name in classes] for cell in cells], float).reshape(-1, len(classes))
+        outputs = [one.frame[[f"p({name})" for name in classes]].to_numpy(float)[kept] for one in tables]
+        patients = tables[0].frame["patient"][kept].tolist() if tables[0].patients_known else None
+        found[head] = calibration(outputs, targets, patients, exclusive=task.exclusive, seed=seed)
+        if found[head].temperature != 1:
+            set_temperature(model, found[head].temperature, head=head)
+    return found
 
 
 def _by_epochs(task: Task, rows: Sequence[dict[str, Any]], val: Study) -> list[str]:

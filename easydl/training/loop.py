@@ -110,7 +110,7 @@ def run_stage(stage: Stage, objective: Objective, data: Data, progress: Progress
     model, first = objective.learner, 0  # the checkpoint stays until the model is written: see `checkpoint.leave`
     optimizer = keras.optimizers.AdamW(stage.schedule, weight_decay=1e-4)
     model.compile(optimizer, loss=objective.loss, jit_compile=objective.xla and jit(), **objective.followed())
-    folder = progress.folder if key else None
+    folder = progress.checkpoints if key else None
     state = load_checkpoint(folder, key)
     if state is not None:
         model.set_weights(state.weights)

@@ -157,7 +157,7 @@ class SegmenterFeeder(Feeder):
         if not long or "GPU" in device() or not mixed_precision.has_bfloat16():
             yield
             return
-        state, measured = load_checkpoint(self.progress.folder, key), self.progress.measured
+        state, measured = load_checkpoint(self.progress.checkpoints, key), self.progress.measured
         if state is not None:
             # The race may end otherwise today, and what goes on has to be the same training.
             measured |= state.facts["measured"]

@@ -1,27 +1,37 @@
-"""The audit: every check that needs no training, the worst result first."""
+"""The audit: every check of a study, and of a model when there is one, the worst result first."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from easydl.errors import LeakageError
+from easydl.traps.after_training import Seen, after_training, look, no_better
 from easydl.traps.confounders import confounders
 from easydl.traps.copies import copies
 from easydl.traps.counts import counts
-from easydl.traps.issues import SEVERITIES, Audit, Issue, shown
+from easydl.traps.doubtful import doubted_by, doubtful_labels
+from easydl.traps.issues import SEVERITIES, Audit, Issue, images, shown
+from easydl.traps.looks import small_looks, standardised
+from easydl.traps.parts import canary, drift, slices
 from easydl.traps.patients import patients
+from easydl.traps.pictures import strip
+from easydl.traps.rules import rules
 
 if TYPE_CHECKING:
     from easydl.studies import Study
 
 
-def audit(study: Study, *, seed: int = 0) -> Audit:
-    """Look for the traps that can be found in seconds, before any training.
+def audit(study: Study, *, model: Any = None, seed: int = 0) -> Audit:
+    """Look for the traps of a study, before any training; with a model also for those it has fallen into.
 
     Args:
         study: The study; when it is split, the split is looked at too.
+        model: A classifier for this study, a Keras model or its ``.keras`` file: what it rests on (A6), how much worse it
+            is on new patients (A12) and where it errs most (A22).
         seed: Of permutations and intervals.
 
     Returns:
@@ -30,6 +40,7 @@ def audit(study: Study, *, seed: int = 0) -> Audit:
 
     Raises:
         InputError: Images cannot be read (identical images are found by their pixels).
+        ModelError: The model does not fit the study.
 
     Example:
         >>> easydl.audit(study)  # doctest: +SKIP
@@ -37,22 +48,56 @@ def audit(study: Study, *, seed: int = 0) -> Audit:
     References:
         Yagis 2021 (leakage inflates accuracy by 29-55 points); Zech 2018 (hospital as confounder); Erickson 2018.
     """
-    issues = [*patients(study), *copies(study), *_burned_in_text(study), *_by_task(study, seed)]
-    issues.sort(key=lambda issue: SEVERITIES.index(issue.severity))
-    return Audit(tuple(issues), study.name)
+    if model is not None:
+        from easydl.prediction.cascades import open_model
+
+        model = open_model(model)[0]
+    looks = small_looks(study)
+    issues = [*patients(study), *slices(study), *copies(study), *_burned_in_text(study), *rules(study)]
+    issues += [*drift(study, looks, seed), *_by_task(study, looks, model, seed)]
+    return Audit(arranged(study, issues), study.name)
 
 
-def _by_task(study: Study, seed: int) -> Iterator[Issue]:
+def arranged(study: Study, issues: list[Issue]) -> tuple[Issue, ...]:
+    """The worst first, each with its images."""
+    ordered = sorted(issues, key=lambda issue: SEVERITIES.index(issue.severity))
+    return tuple(replace(issue, picture=strip(study, issue)) for issue in ordered)
+
+
+def model_issues(study: Study, model: Any, seed: int = 0) -> tuple[Issue, ...]:
+    """What `audit` says of a model alone (A6, A12, A22), for a study that was audited before its training.
+
+    Raises:
+        ModelError: The model does not fit the study.
+    """
+    seen = look(study, model)
+    return arranged(study, seen if isinstance(seen, list) else after_training(study, seen, seed))
+
+
+def _by_task(study: Study, looks: np.ndarray, model: Any, seed: int) -> Iterator[Issue]:
     task = study.task
     if task.is_multiple:
         for name in study.heads:
             head = study.head(name)
+            rows = study.schema.head_rows(study.frame, name).index.to_numpy()
             # The other heads' columns are labels, not covariates.
             head = replace(head, frame=head.frame.drop(columns=[column for column in study.heads if column != "label"]))
-            yield from (replace(issue, sentence=f"{name}: {issue.sentence}") for issue in _by_task(head, seed))
+            for issue in _by_task(head, looks[rows], None, seed):
+                yield replace(issue, sentence=f"{name}: {issue.sentence}", rows=shown(rows[list(issue.rows)]))
     elif task.per_image and task.exclusive and "label" in study.frame.columns:
         yield from counts(study)
-        yield from confounders(study, seed)
+        found = confounders(study, seed)
+        yield from found
+        seen = None if model is None else look(study, model)
+        doubted: list[Issue] = []
+        if isinstance(seen, Seen):
+            yield from no_better(study, seen, found, seed)
+            yield from after_training(study, seen, seed)
+            doubted = doubted_by(study, seen.view, seen.held)
+            looks = looks if seen.view.features is None else standardised(seen.view.features)
+        yield from seen if isinstance(seen, list) else ()
+        yield from canary(study, looks, seed)
+        yield from doubted or doubtful_labels(study, small_looks(study), seed)
     elif task.per_image:
         yield Issue(
             "A4",
@@ -102,5 +147,6 @@ def _burned_in_text(study: Study) -> list[Issue]:
             value=len(rows),
             n=len(study),
             rows=shown(rows),
+            exclude=images(study, rows),
         )
     ]

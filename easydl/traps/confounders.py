@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from easydl.images.glance import border_pixels, ring, segments
+from easydl.images.glance import SIDE, border_pixels, ring, segments
 from easydl.studies.pixel_facts import thumbnails
 from easydl.traps.association import MIN_PATIENTS, Association, Evidence, Features, Labels, Spots, benjamini_hochberg
 from easydl.traps.fields import Field, fields, says_the_label
@@ -22,6 +22,10 @@ SIGNIFICANT = 0.05
 THUMBNAIL = 8
 _BALANCE = (
     "A model may learn this instead of the disease. Balance it between the classes, or test on data where it differs."
+)
+_TIME = (
+    "What comes after a diagnosis is no way to it. Take images from before it, and of the same time in both classes, or "
+    "split by time=."
 )
 _LOOK = "Look at these images. Crop the border away, or take images of both classes from the same source."
 _BASELINE = "No fault in itself. A model is worth something only if it does better than this."
@@ -67,7 +71,8 @@ def _issue(study: Study, labels: Labels, probe: Probe, found: Association, q: fl
     what = "patients" if study.patients_known else "images"
     strength = "alone separates the classes" if found.low > STRONG_LOW else "alone predicts the class"
     of = f" ({found.label!r} against the others)" if len(labels.classes) > 1 else ""
-    place = f", most of all at the {_place(study, labels, found)}" if probe.located else ""
+    words, box = _place(study, labels, found) if probe.located else ("", None)
+    place = f", most of all at the {words}" if words else ""
     auc = f"AUC {found.auc:.2f} (95% CI {found.low:.2f}-{found.high:.2f}), {found.n} {what}"
     return Issue(
         probe.id,
@@ -80,6 +85,7 @@ def _issue(study: Study, labels: Labels, probe: Probe, found: Association, q: fl
         p=found.p,
         n=found.n,
         rows=shown(np.argsort(-found.scores, kind="stable")) if probe.id == "A5" else (),
+        place=box,
     )
 
 
@@ -90,8 +96,12 @@ def _of_fields(known: list[Field]) -> Iterator[Probe]:
                 "Check how the list was made. Images that were exported class by class often differ in other ways, too."
             )
             yield Probe("A4", field.name, field.evidence, "WARN" if "rows" not in field.name else "NOTE", fix)
+        elif field.kind in ("date", "treatment"):
+            yield Probe("A19", field.name, field.evidence, "WARN", _TIME)
         else:
-            yield Probe("A4", field.name, field.evidence, "WARN", _BALANCE)
+            column = field.name.removeprefix("the column ")
+            balance = _BALANCE if column == field.name else f"{_BALANCE} study.split(balance={column}) does the first."
+            yield Probe("A4", field.name, field.evidence, "WARN", balance)
 
 
 def _joint(known: list[Field]) -> Iterator[Probe]:
@@ -134,18 +144,19 @@ def _squared(values: np.ndarray) -> np.ndarray:
     return np.concatenate([centred, centred**2], axis=1)
 
 
-def _place(study: Study, labels: Labels, found: Association) -> str:
-    """The segment of the border in which the class differs most from the others, in standard deviations."""
+def _place(study: Study, labels: Labels, found: Association) -> tuple[str, tuple[float, float, float, float]]:
+    """The segment of the border in which the class differs most from the others, in standard deviations; and its box."""
     images = thumbnails(study.facts(), peaks=True).astype(np.float32)
     positive = labels.truth[:, labels.classes.index(found.label)]
-    best, place = -1.0, ""
+    best, place, box = -1.0, "", (0.0, 0.0, 0.0, 0.0)
     for words, where in segments():
         values = images[(slice(None), *where)].reshape(len(images), -1)
         spread = np.maximum(values.std(axis=0), 1.0)
         distance = float((np.abs(values[positive].mean(axis=0) - values[~positive].mean(axis=0)) / spread).max())
         if distance > best:
             best, place = distance, words
-    return place
+            box = (where[0].start / SIDE, where[0].stop / SIDE, where[1].start / SIDE, where[1].stop / SIDE)
+    return place, box
 
 
 def _label_column(study: Study, column: str) -> Issue:
@@ -155,7 +166,7 @@ def _label_column(study: Study, column: str) -> Issue:
 
 def _passed(study: Study, tested: list[tuple[Probe, Association, float]]) -> Iterator[Issue]:
     quiet = [probe for probe, found, q in tested if not (q < SIGNIFICANT and found.low > WARN_LOW)]
-    for number, fields_of in (("A4", "the table and the files"), ("A5", "the pixels")):
+    for number, fields_of in (("A4", "the table and the files"), ("A19", "dates and treatments"), ("A5", "the pixels")):
         names = [probe.name.removeprefix("the column ").rstrip(",") for probe in quiet if probe.id == number]
         if names:
             sentence = f"None of these in {fields_of} predicts the class: {', '.join(names)}."

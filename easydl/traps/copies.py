@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from easydl.traps.issues import Issue, shown
+from easydl.traps.issues import Issue, images, shown
 
 if TYPE_CHECKING:
     from easydl.studies import Study
@@ -20,23 +20,27 @@ def _identical(study: Study) -> list[Issue]:
     copies = frame[frame["_digest"].duplicated(keep=False)]
     if copies.empty:
         return [Issue("A2", "OK", "No two images are identical.", n=len(study))]
-    sets, rows, n = copies.groupby("_digest"), shown(copies.index), len(study)
+    sets, n = copies.groupby("_digest"), len(study)
+    rows = shown(copies.sort_values("_digest", kind="stable").index)  # those that are alike side by side
+    surplus = images(study, copies.index[copies["_digest"].duplicated()])
     issues = []
     labels = list(study.heads) or [column for column in ("label",) if column in frame.columns]
     if conflicts := int(sum((sets[label].nunique() > 1).sum() for label in labels)):
         sentence = f"{conflicts} identical images carry different labels."
         fix = "Decide which label is right and remove the other rows."
-        issues.append(Issue("A7", "BLOCK", sentence, fix, value=conflicts, n=n, rows=rows))
+        issues.append(
+            Issue("A7", "BLOCK", sentence, fix, value=conflicts, n=n, rows=rows, exclude=images(study, copies.index))
+        )
     if "split" in frame.columns and (crossing := int((sets["split"].nunique() > 1).sum())):
         sentence = f"{crossing} identical images are in more than one part of the split."
         fix = "Use study.split(seed=0), which keeps them together, or remove the copies."
-        return [*issues, Issue("A2", "BLOCK", sentence, fix, value=crossing, n=n, rows=rows)]
+        return [*issues, Issue("A2", "BLOCK", sentence, fix, value=crossing, n=n, rows=rows, exclude=surplus)]
     across = int((sets["patient"].nunique() > 1).sum()) if study.patients_known else 0
     more = f"; {across} of them under different patients" if across else ""
-    images = "1 image occurs" if sets.ngroups == 1 else f"{sets.ngroups} images occur"
-    sentence = f"{images} more than once ({len(copies)} rows{more}). A split by easydl keeps copies in one part."
+    occur = "1 image occurs" if sets.ngroups == 1 else f"{sets.ngroups} images occur"
+    sentence = f"{occur} more than once ({len(copies)} rows{more}). A split by easydl keeps copies in one part."
     fix = "Remove the copies, or check whether the patients are the same."
-    return [*issues, Issue("A2", "WARN", sentence, fix, value=sets.ngroups, n=n, rows=rows)]
+    return [*issues, Issue("A2", "WARN", sentence, fix, value=sets.ngroups, n=n, rows=rows, exclude=surplus)]
 
 
 def _nearly(study: Study) -> list[Issue]:
@@ -45,6 +49,7 @@ def _nearly(study: Study) -> list[Issue]:
     if not pairs:
         return [Issue("A2", "OK", f"No two images {what}are nearly the same.", n=n)]
     rows = shown(dict.fromkeys(row for pair in pairs for row in (pair.first, pair.second)))
+    surplus = images(study, sorted({pair.second for pair in pairs}))
     changes = sorted({pair.change for pair in pairs if pair.change})
     how = f" (some {', '.join(changes)})" if changes else ""
     count = "1 pair of images" if len(pairs) == 1 else f"{len(pairs)} pairs of images"
@@ -67,7 +72,7 @@ def _nearly(study: Study) -> list[Issue]:
     if crossing := sum(part[pair.first] != part[pair.second] for pair in pairs) if part else 0:
         sentence = f"{crossing} pairs of nearly identical images {what}lie in two parts of the split{how}."
         fix = "Use study.split(seed=0), which keeps them together, or remove the copies."
-        return [*issues, Issue("A2", "WARN", sentence, fix, value=crossing, n=n, rows=rows)]
+        return [*issues, Issue("A2", "WARN", sentence, fix, value=crossing, n=n, rows=rows, exclude=surplus)]
     sentence = f"{count} {what}are nearly the same{how}. A split by easydl keeps them in one part."
     fix = "Look at them: remove copies, or check whether the patients are the same."
-    return [*issues, Issue("A2", "WARN", sentence, fix, value=len(pairs), n=n, rows=rows)]
+    return [*issues, Issue("A2", "WARN", sentence, fix, value=len(pairs), n=n, rows=rows, exclude=surplus)]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from easydl.studies import Study
 
 FEW_CATEGORIES = 20
+FEW_GROUPS = 8
 MOSTLY = 0.9
 """The share of cells that must be read in one way: a few typing errors do not turn a column of dates into text."""
 WORDS = 2.5
@@ -31,6 +32,11 @@ FILE_FIELDS = {
 LABEL_WORDS = re.compile(
     r"(^|[_ -])(label|class|classes|diagnosis|diagnose|finding|findings|target|category|y)($|[_ -])"
 )
+TREATMENT = re.compile(
+    r"\b(?i:post-?op\w*|status post|clips?|drain(?:s|age)?|chest tube|stents?|catheter|port-?a-?cath|pacemaker|sternotomy|"
+    r"resect\w*|\w*ectomy|biops\w*|chemo\w*|radiotherapy|irradiat\w*|intubat\w*|prosthes\w*|implants?|treated)\b"
+)
+"""What was done because of a disease is not there before it is known: images with it are not those that will be read."""
 _DAY = pd.Timedelta(days=1)
 _TIME = re.compile(r"(\d{1,2}):?(\d{2})(?::?(\d{2})(?:\.\d+)?)?")
 _NUMBER_IN_TEXT = re.compile(r"\D*(\d{1,15})\D*")
@@ -44,13 +50,17 @@ class Field:
         name: What to call it in a sentence: ``the column 'scanner'``.
         evidence: What a test takes.
         features: The same as numbers for the joint model, ``(rows, few)``.
-        kind: ``"column"``, ``"file"`` (of which anybody sees it), or ``"order"`` (of the rows or names).
+        kind: ``"column"``, ``"date"``, ``"file"`` (of which anybody sees it), ``"treatment"`` (words of a free text), or
+            ``"order"`` (of the rows or names).
+        groups: What each row is called by it, in a few groups: a category, or the lowest, middle or highest third; None
+            where that makes no sense.
     """
 
     name: str
     evidence: Evidence
     features: np.ndarray
     kind: str = "column"
+    groups: np.ndarray | None = None
 
 
 def fields(study: Study) -> Iterator[Field]:
@@ -60,7 +70,8 @@ def fields(study: Study) -> Iterator[Field]:
         if set(columns) <= set(frame.columns):
             values = np.concatenate([_numbers_of(frame[column])[0] for column in columns], axis=1)
             if np.ptp(values, axis=0).any():
-                yield Field(name, Features(values), values, "file")
+                text = frame[list(columns)].astype(str).agg(" x ".join, axis=1)
+                yield Field(name, Features(values), values, "file", _groups(text, values))
     others = NOT_COVARIATES.union(study.raters, *FILE_FIELDS.values())
     for column in map(str, frame.columns):
         if column not in others and not column.startswith("image_") and column not in study.heads:
@@ -91,19 +102,33 @@ def _of_column(column: str, cells: pd.Series) -> Iterator[Field]:
     if known >= MOSTLY or (known > 0.2 and different > FEW_CATEGORIES and known + (text == "").mean() >= MOSTLY):
         if different <= FEW_CATEGORIES:
             values = np.concatenate([values, pd.get_dummies(text).to_numpy(float)], axis=1)
-        yield Field(name, Features(values), values)
+        kind = "date" if np.isfinite(_dates(text)).mean() >= MOSTLY * (text != "").mean() else "column"
+        yield Field(name, Features(values), values, kind, _groups(text, values))
     elif different <= FEW_CATEGORIES:
         values = pd.get_dummies(text).to_numpy(float)
-        yield Field(name, Categories(text), values)
+        yield Field(name, Categories(text), values, groups=_groups(text))
     elif sentences:
         values = _topics(text)
         if values.shape[1]:
             yield Field(name, Features(values), values)
     elif different <= MOSTLY * len(text):
-        yield Field(name, Categories(text), np.empty((len(text), 0)))
+        yield Field(name, Categories(text), np.empty((len(text), 0)), groups=_groups(text))
+    treated = text.str.contains(TREATMENT).to_numpy(float)[:, None]
+    if np.ptp(treated) and different > 2:
+        yield Field(f"words of treatment in {column!r}", Features(treated), treated, "treatment")
     if 0 < (text == "").mean() < 1 and known < MOSTLY and different > FEW_CATEGORIES:
         missing = (text == "").to_numpy(float)[:, None]
         yield Field(f"whether {column!r} is filled in", Features(missing), missing)
+
+
+def _groups(text: pd.Series, values: np.ndarray | None = None) -> np.ndarray:
+    """A few groups of rows: the most frequent categories and all others, or thirds of a number."""
+    counts = text.value_counts()
+    if values is not None and len(counts) > FEW_GROUPS:
+        thirds = np.quantile(values[:, 0], [1 / 3, 2 / 3])
+        return np.array(["lowest third", "middle third", "highest third"])[np.searchsorted(thirds, values[:, 0])]
+    frequent = counts.index[:FEW_GROUPS]
+    return text.where(text.isin(frequent), "all others").replace("", "empty").to_numpy(str)
 
 
 def _of_order(study: Study) -> Iterator[Field]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from easydl.errors import RESEARCH_USE
+
+if TYPE_CHECKING:
+    from easydl.studies import Study
 
 SEVERITIES = ("BLOCK", "WARN", "UNTESTED", "NOTE", "OK")
 """From the worst down. UNTESTED is a result: what could not be tested is said."""
@@ -38,6 +42,10 @@ class Issue:
         p: Permutation p value, or None.
         n: How many patients it rests on.
         rows: The rows of the study's frame it is about (at most 20).
+        exclude: The images to leave out to be rid of it, for ``easydl.load(..., exclude=issue.exclude)``; empty where
+            leaving out is no remedy.
+        place: Where in the image, as (top, bottom, left, right) fractions of its sides.
+        picture: A PNG of the first of these images, small and without names; empty where there is nothing to see.
     """
 
     id: str
@@ -50,8 +58,13 @@ class Issue:
     p: float | None = None
     n: int | None = None
     rows: tuple[int, ...] = ()
+    exclude: tuple[str, ...] = field(default=(), repr=False)
+    place: tuple[float, float, float, float] | None = None
+    picture: bytes = field(default=b"", repr=False)
 
 
+_KEPT_OUT = ("exclude", "picture")
+"""Paths, and bytes: no part of audit.json."""
 MOST_ROWS = 20
 
 
@@ -60,9 +73,22 @@ def shown(index: Iterable[Any]) -> tuple[int, ...]:
     return tuple(int(row) for row in islice(index, MOST_ROWS))
 
 
+def images(study: Study, rows: Iterable[Any]) -> tuple[str, ...]:
+    """The addresses of some rows' images, for ``exclude=``."""
+    column = study.frame[study.image_columns[0]]
+    return tuple(str(column.iloc[int(row)]) for row in rows)
+
+
 def _marked(issue: Issue) -> str:
     """Its sentence; one that makes a test meaningless says so."""
     return f"BLOCK: {issue.sentence}" if issue.severity == "BLOCK" else issue.sentence
+
+
+def _image(issue: Issue) -> str:
+    if not issue.picture:
+        return ""
+    address = base64.b64encode(issue.picture).decode("ascii")
+    return f'<br><img alt="Images of this issue" src="data:image/png;base64,{address}">'
 
 
 @dataclass(frozen=True, repr=False)
@@ -89,7 +115,9 @@ class Audit:
         def plain(value: Any) -> Any:
             return None if isinstance(value, float) and not math.isfinite(value) else value
 
-        issues = [{key: plain(value) for key, value in asdict(issue).items()} for issue in self.issues]
+        issues = [
+            {key: plain(value) for key, value in asdict(issue).items() if key not in _KEPT_OUT} for issue in self.issues
+        ]
         return {"issues": issues, "research_use": self.research_use}
 
     def drawers(self) -> dict[str, tuple[Issue, ...]]:
@@ -111,7 +139,7 @@ class Audit:
             f'<tr><th colspan="3" style="text-align:left">{html.escape(name)}</th></tr>'
             + "".join(
                 f'<tr><td style="color:{COLOURS[issue.severity]};font-weight:600">{issue.id}</td>'
-                f'<td style="text-align:left">{html.escape(_marked(issue))}</td>'
+                f'<td style="text-align:left">{html.escape(_marked(issue))}{_image(issue)}</td>'
                 f'<td style="text-align:left">{html.escape(issue.fix)}</td></tr>'
                 for issue in issues
             )

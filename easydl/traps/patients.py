@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def patients(study: Study) -> list[Issue]:
     """Whether patients are known, in one part each, and written in one way."""
     if not study.patients_known:
-        stems = study.frame[study.image_columns[0]].map(_stem)
+        stems = study.frame[study.image_columns[0]].map(stem)
         shared = int(stems.duplicated(keep=False).sum())
         hint = f" {shared} file names share a stem with another, as images of one patient often do." if shared else ""
         return [
@@ -79,7 +79,8 @@ def _spellings(study: Study) -> list[Issue]:
     ]
 
 
-def _stem(address: str) -> str:
+def stem(address: str) -> str:
+    """The name of a file without a number at its end, where one stands before it too; else the whole address."""
     name = re.split(r"[\\/]", address)[-1].split("#")[0]
     stem = re.sub(r"\.(nii\.gz|[A-Za-z0-9]{1,5})$", "", name)
     head = re.match(r"^(.*\d.*)[ _\-.]\d+$", stem)

@@ -96,12 +96,9 @@ class Case:
         return table if isinstance(threshold, dict) else table.drop(columns="called from", errors="ignore")
 
     @property
-    def threshold(self) -> str:
-        """From which score on the second of two classes is called, as a sentence; else nothing."""
-        threshold, classes = self.found.get("threshold"), list(self.found.get("probabilities") or ())
-        if not isinstance(threshold, int | float) or len(classes) != 2:
-            return ""
-        return f"{classes[1]} is called from a score of {_text(threshold)} on."
+    def rules(self) -> list[str]:
+        """From which score on something is called, how that was chosen, and that one case has no interval."""
+        return self._sentences("rules")
 
     @property
     def volumes(self) -> list[str]:

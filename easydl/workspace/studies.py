@@ -20,6 +20,7 @@ from easydl.fileio import write_text
 from easydl.options import LoadOptions
 
 if TYPE_CHECKING:
+    from easydl.simulation import Seal
     from easydl.studies import Study
 
 _ID = re.compile(r"[0-9a-f]{16}")
@@ -146,13 +147,20 @@ class Studies:
             return self._save(begun.model_copy(update={"source": str(home / "files")}))
 
     def simulate(self, *, seed: int = 0, **options: Any) -> StudyEntry:
-        """Make the simulated study (physics, no patients) as DICOM files in the workspace."""
+        """Make a simulated study (physics, no patients) as DICOM files in the workspace; the options of `easydl.simulate`."""
         from easydl.simulation import simulate
 
         entry = StudyEntry(id=_new_id(), name="simulated study", kind="simulated")
         with self._new_study(entry) as home:
             source = simulate(home / "files", seed=seed, **options)
             return self._save(entry.model_copy(update={"source": str(source)}))
+
+    def seal(self, entry: StudyEntry) -> Seal | None:
+        """What was planted in a sealed simulated study; None for every other."""
+        from easydl.simulation.seal import SEAL_FILE, unseal
+
+        folder = Path(entry.source).parent
+        return unseal(folder) if entry.kind == "simulated" and (folder / SEAL_FILE).is_file() else None
 
     def class_counts(self, entry: StudyEntry) -> dict[str, int]:
         """Files kept so far in each class folder of a study that is being uploaded."""

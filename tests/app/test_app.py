@@ -15,6 +15,8 @@ from pages import EVIL, assert_calm, field, films, open_folder, press, text
 from PIL import Image
 from run_folders import make_run
 
+from easydl.reporting import RunRecord
+
 STEPS = ("data", "check", "train", "results", "heatmaps", "export")
 STATES = ("running", "finished", "stopped", "failed", "interrupted")
 TRICKS = (
@@ -48,14 +50,26 @@ def test_every_step_renders_for_a_run_in_every_state(session, home: Path, state:
             assert_train_page(at, state)
         if step == "results":
             assert ("95% CI" in "".join(one.value for one in at.subheader)) == (state == "finished")
+            assert ("The check of the data gave" in words) == (state == "finished")
         if step == "heatmaps":
             assert ("Passed" in words and "Failed" in words) == (state == "finished")
+            # A name that is no number of this run stays out of sight, and no image has two numbers.
+            assert ("Test image 1" in words) == (state == "finished") and "0.png" not in words
         if step == "export" and state == "finished":
             labels = [one.proto.label for one in at.get("download_button")]
             assert labels[:3] == ["Download the model", "Download the report", "Download the predictions"]
             assert labels[3:] == ["Download the notebook"]
             assert "easydl.load('/films/chest')" in words
             assert "easydl train /films/chest --seed 7 --augment ct --epochs 8 --model tiny" in words
+
+
+def test_a_run_is_called_by_the_network_that_was_trained(home: Path) -> None:
+    run = make_run(home / "runs", "finished")
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, "model": "auto"}))
+    assert ", tiny, " in RunRecord(run).title
+    (run / "model.keras").unlink()
+    assert ", auto, " in RunRecord(run).title, "not known before there is one"
 
 
 def assert_train_page(at, state: str) -> None:

@@ -195,7 +195,7 @@ def use_on_a_new_case(page: Page, served: Served, films: Path) -> None:
     assert page.get_by_test_id("stAlertContentError").count() == 0
     expect(page.get_by_role("cell", name="nodule", exact=True)).to_be_visible()
     page.wait_for_function(
-        "() => { const image = document.querySelector(\"img[alt^='Picture 1']\"); return image && image.naturalWidth > 100 }"
+        "() => { const image = document.querySelector(\"img[alt^='Figure 1']\"); return image && image.naturalWidth > 100 }"
     )
     assert RESEARCH_USE in download(page, "Download this page").read_text(encoding="utf-8")
     page.get_by_role("button", name="Another case").click()

@@ -22,7 +22,7 @@ def test_an_unknown_run_is_not_here_and_never_anothers_numbers(session, home: Pa
     assert_calm(at)
     assert "This run is not here any more." in text(at)
     main = [one.value for kind in ("subheader", "markdown") for one in getattr(at.main, kind)]
-    assert not any("AUC" in words or "epoch" in words or "Image 1" in words for words in main)
+    assert not any("AUC" in words or "epoch" in words or "mage 1" in words for words in main)
     assert not at.get("download_button") and not at.get("progress") and not at.table
     assert at.session_state["run"] == wrong
     press(at, "Choose another run")

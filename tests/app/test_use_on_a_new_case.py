@@ -23,6 +23,10 @@ FOUND = {
     "answer": f"nodule {EVIL}",
     "probabilities": {"no nodule": 0.29, "nodule": 0.71},
     "threshold": 0.37,
+    "rules": [
+        "nodule is called from a score of 0.37 on, a threshold chosen on 41 validation patients.",
+        "One case has none.",
+    ],
     "reference": None,
     "verdict": {"level": "FAIL", "sentence": "It looks the same with random weights."},
     "unlike": ["It is 4000 pixels wide; the training images were 512."],
@@ -103,7 +107,8 @@ def test_the_answer_comes_after_what_speaks_against_it(session, home: Path, chil
     assert_calm(at)
     words = text(at).replace("\\", "")
     assert "Unlike the training images" in at.warning[0].value and "4000 pixels wide" in at.warning[0].value
-    assert "nodule is called from a score of 0.37 on" in words and "The window was chosen" in words
+    assert "chosen on 41 validation patients" in words and words.count("One case has none") == 1
+    assert "The window was chosen" in words
     assert "Answer: nodule &lt;img" in words
     assert "looks the same with random weights" in words and "Failed" in words
     assert list(at.table[0].value["score"].str.replace("\\", "")) == ["0.29", "0.71"]

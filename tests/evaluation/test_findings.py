@@ -102,8 +102,24 @@ def test_labels():
         frame.assign(**{f"p({n})": score[:, k] for k, n in enumerate(names)}), names, resamples=300
     )
     assert f"never (called in none of 80 images, present in {present[:, 1].sum()})" in found.warnings[0]
-    assert found.warnings[-1].endswith("cannot be computed): never, noise.")
+    assert found.warnings[-2].endswith("cannot be computed): never, noise.")
+    assert found.warnings[-1].startswith("The probabilities are worse than none: never (log loss ")
+    assert ", noise (log loss " in found.warnings[-1]
     assert not any("good" in one for one in found.warnings)
+
+
+def test_a_loss_that_exploded_is_told_of_the_label_it_belongs_to():
+    rng = np.random.default_rng(6)
+    good, wild = rng.random((2, 60)) < 0.5
+    right = rng.random(60) < 0.8
+    score = {"good": np.where(good, 0.7, 0.3), "wild": np.where(right == wild, 0.9999, 0.0001)}
+    frame = pd.DataFrame({"image": range(60), "patient": [f"p{k}" for k in range(60)]})
+    given = [[name for name, has in (("good", a), ("wild", b)) if has] for a, b in zip(good, wild, strict=True)]
+    frame["label"] = ["; ".join(names) for names in given]
+    frame = frame.assign(**{f"p({name})": values for name, values in score.items()})
+    (sentence,) = multilabel_metrics(frame, ["good", "wild"], resamples=300).warnings
+    said = f"The probabilities are worse than none: wild (log loss {log_loss(wild, score['wild']):.2f} (95% CI "
+    assert sentence.startswith(said) and "60 patients; answering every image" in sentence
 
 
 def test_ordered_classes():

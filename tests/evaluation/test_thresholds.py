@@ -78,7 +78,9 @@ def test_too_few_patients_or_no_skill_leave_a_half_with_the_reason():
     assert useless.value == 0.5 and "not shown to be above 0.5" in useless.text
     unknown = of_classes()
     unknown.patients_known = False
-    assert next(iter(chosen(unknown).values())).text.endswith(f"chosen on {len(unknown.frame)} validation images")
+    assert next(iter(chosen(unknown).values())).text.endswith(
+        f"chosen on {len(unknown.frame)} validation images by Youden's index"
+    )
 
 
 def labels(n=80, seed=0):

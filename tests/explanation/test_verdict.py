@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ from easydl.explanation.checks import Results, border, deletion, similarity, ups
 from easydl.explanation.occlusion import blurred, occlusion, patch_means, tiles
 from easydl.explanation.targets import Target
 from easydl.explanation.verdict import judge
+from easydl.networks.decision import Decision, Threshold
 from easydl.tasks import Task
 
 ONE = np.ones((1,), np.float32)
@@ -127,6 +129,17 @@ def test_an_uncertain_network_has_nothing_to_explain(spot, logits, index, untrai
     verdict = judge(target, spot.there, spot.there, method="gradcam", seed=0)
     assert verdict.level == level
     assert text in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.5, "close to chance (0.55, chance is 0.50)"), (0.48, "the threshold (0.45, the threshold is")],
+)
+def test_an_answer_close_to_chance_is_told_with_the_score_of_its_own_class(spot, value, text):
+    network = Stub(spot.where, maps_of(spot.there), 0.1)
+    decision = Decision(Task.CLASSIFICATION, ("other", "square"), {"square": Threshold(value=value)})
+    target = replace(target_of(network, spot.batch, (0.2, 0.0), 0), decision=decision)
+    assert text in judge(target, spot.there, spot.there, method="gradcam", seed=0).sentence
 
 
 def test_an_empty_map_and_an_overflow_fail_in_words(spot):

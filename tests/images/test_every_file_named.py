@@ -231,3 +231,31 @@ def test_a_table_names_the_row_of_an_odd_element_or_a_pipe(tmp_path):
     os.mkfifo(tmp_path / "pipe.csv")
     with pytest.raises(InputError, match="not an ordinary file"):
         easydl.load(tmp_path / "pipe.csv")
+
+
+@pytest.mark.parametrize("levels", [300, 101])
+def test_folders_in_one_another_without_end_are_refused(tmp_path, levels):
+    top = tmp_path / "in"
+    top.mkdir()
+    at = os.open(top, os.O_RDONLY)  # a path of that length cannot be named at once
+    for _ in range(levels):
+        os.mkdir("d", dir_fd=at)
+        inner = os.open("d", os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = inner
+    os.close(at)
+    for ask in (
+        easydl.inspect,
+        easydl.load,
+        find_series,
+        lambda folder: easydl.deidentify(folder, tmp_path / "out"),
+    ):
+        with pytest.raises(InputError, match="folders in one another, more than 100 levels deep"):
+            ask(top)
+
+
+def test_a_hundred_folders_in_one_another_are_read(tmp_path):
+    inner = tmp_path.joinpath(*["d"] * 100)
+    dicom_series(inner, VOLUME)
+    assert len(find_series(tmp_path).series) == 1
+    assert list(easydl.load(tmp_path).frame["slices"]) == ["8"]

@@ -198,8 +198,8 @@ def test_float_pixels_with_blanks_are_filled_and_counted(tmp_path, way):
     finite = values[np.isfinite(values)]
     same(scan, np.nan_to_num(values, nan=finite.min(), posinf=finite.max(), neginf=finite.min()))
     slices = 1 if way == "file" else 3
-    assert any(note.startswith(f"{slices} values were not numbers") for note in scan.notes)
-    assert any(note.startswith(f"{2 * slices} values were infinite") for note in scan.notes)
+    assert any(note.startswith(f"{slices} pixel{'s' * (slices > 1)} held no number") for note in scan.notes)
+    assert any(note.startswith(f"{2 * slices} pixels held infinity") for note in scan.notes)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_a_float_tiff_with_blanks_is_filled_and_counted(tmp_path):
     scan = read(tmp_path / "a.tif")
     finite = values[np.isfinite(values)]
     same(scan, np.nan_to_num(values, nan=finite.min(), posinf=finite.max()))
-    assert any(note.startswith("1 values were not numbers") for note in scan.notes)
+    assert any(note.startswith("1 pixel held no number") for note in scan.notes)
     with pytest.raises(InputError, match="2 values that are not numbers"):
         read(tmp_path / "a.tif", labels=True)
 

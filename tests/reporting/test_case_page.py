@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 
@@ -11,13 +12,16 @@ from PIL import Image
 
 import easydl
 from easydl.errors import EasyDLError
+from easydl.explanation.drawing import height_below
 from easydl.images import Scan
 from easydl.networks import attach, metadata_of
+from easydl.networks.decision import Threshold
 from easydl.prediction.likeness import likeness_of, unlike
 from easydl.reporting.case_page import case_page
+from easydl.reporting.figures import without_text_below
 
 KEYS = {
-    "answer", "probabilities", "threshold", "reference", "verdict", "unlike", "volumes_ml", "images", "notes",
+    "answer", "probabilities", "threshold", "rules", "reference", "verdict", "unlike", "volumes_ml", "images", "notes",
     "research_use",
 }  # fmt: skip
 
@@ -68,6 +72,26 @@ def test_a_classifier_and_its_threshold(case, tmp_path):
     assert facts["unlike"] == [] and "is not known" in text
 
 
+def test_how_the_threshold_was_chosen_stands_behind_it_and_nothing_is_said_twice(case, tmp_path):
+    model = easydl.classifier("tiny", classes=["no", "yes"], size=32)
+    attach(model, metadata_of(model).model_copy(update={"thresholds": {"yes": Threshold(value=0.31, n=24)}}))
+    page = case_page(model, case, tmp_path / "page")
+    facts, text = opened(page), page.read_text()
+    assert facts["rules"] == [
+        "yes is called from a score of 0.31 on, a threshold chosen on 24 validation patients.",
+        "One case (n = 1) has no interval, and a score is not the probability that the answer is right.",
+    ]
+    assert all(text.count(rule) == 1 for rule in facts["rules"]) and text.count("interval") == 1
+    assert text.count(facts["verdict"]["sentence"]) == 1
+    # The figure on the page ends above the sentences that the file of its own carries.
+    alone = (page.parent / "heatmap.png").read_bytes()
+    with Image.open(io.BytesIO(alone)) as whole, Image.open(io.BytesIO(without_text_below(alone))) as cut:
+        rows = round(height_below(facts["verdict"]["sentence"]) * 150)
+        assert cut.height == whole.height - rows and cut.width == whole.width
+        assert not np.any(np.asarray(cut) != np.asarray(whole)[: cut.height])
+    assert without_text_below(b"no image") == b"no image"
+
+
 @pytest.mark.parametrize(
     ("options", "answer", "threshold"),
     [
@@ -93,6 +117,7 @@ def test_volumes_of_a_mask(tmp_path):
     # mL by hand: voxels of 5 mm3.
     assert facts["volumes_ml"] == {"liver": pytest.approx((mask == 1).sum() * 5 / 1000, abs=1e-3)}
     assert facts["images"] == ["segmentation.png"] and " mL" in page.read_text()
+    assert facts["rules"] == ["One case (n = 1) has no interval."] and page.read_text().count("no interval") == 1
 
 
 def test_the_reference_of_a_table_and_one_case_only(study, tmp_path):

@@ -68,7 +68,11 @@ def test_the_other_commands_work_on_its_model(finished, tmp_path):
     assert refused.returncode and "of these 30 images were in the training" in refused.stderr
     said = done("evaluate", model, table, "--override", "to see")
     assert "images were in the training" in said.splitlines()[0] and "Reason given: to see" in said.splitlines()[0]
-    assert json.loads(done("evaluate", model, table, "--json", "--override", "to see"))["seen"] == 24
+    options = ("--by", "patient", "--prevalence", "0.02")
+    told = json.loads(done("evaluate", model, table, "--json", "--override", "to see", *options))
+    assert told["seen"] == 24
+    assert {row["by"] for row in told["groups"]} == {"patient"}
+    assert "stated prevalence of 2%" in next(row["note"] for row in told["table"] if row["name"] == "PPV")
     image = next((table.parent / "disease").glob("*.png"))
     assert "p(disease)" in done("predict", model, image)
     page = done("predict", model, image, "--page", tmp_path / "case")

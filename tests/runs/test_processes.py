@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -61,3 +63,76 @@ def test_where_there_is_no_proc_the_system_is_asked(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(processes.Path, "exists", lambda self: False)
     assert processes.same(stranger.pid, processes.mark(stranger.pid))
     assert processes.mark(2**22 - 7) is None
+
+
+class Kernel:
+    """Windows' calls on processes, as its documentation says they behave; ``programs`` maps number to (start, exit code)."""
+
+    def __init__(self, programs: dict[int, tuple[int, int]]) -> None:
+        self.programs, self.open = programs, []
+        # Functions of a library take attributes such as restype, methods do not.
+        self.OpenProcess = lambda access, inherit, pid: self.opened(access, pid)
+
+    def opened(self, access: int, pid: int) -> int | None:
+        if access != 0x1000 or pid not in self.programs:
+            return None
+        self.open.append(pid)
+        return pid << 2
+
+    def GetProcessTimes(self, handle, created, ended, kernel, user) -> int:
+        start = self.programs[handle.value >> 2][0]
+        if start:
+            for place, value in ((created, start), (ended, 1), (kernel, 2), (user, 3)):
+                ctypes.cast(place, ctypes.POINTER(ctypes.c_uint64))[0] = value
+        return int(bool(start))
+
+    def GetExitCodeProcess(self, handle, code) -> int:
+        ctypes.cast(code, ctypes.POINTER(ctypes.c_uint32))[0] = self.programs[handle.value >> 2][1]
+        return 1
+
+    def CloseHandle(self, handle) -> int:
+        self.open.remove(handle.value >> 2)
+        return 1
+
+
+@pytest.fixture
+def windows(monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    kernel = Kernel({4: (0, 259), 70: (132_000_000_000_000_007, 259), 71: (132_000_000_000_000_008, 259), 72: (9, 0)})
+    monkeypatch.setattr(ctypes, "WinDLL", lambda name, **options: {"kernel32": kernel}[name], raising=False)
+    monkeypatch.setattr(processes.sys, "platform", "win32")
+    monkeypatch.delattr(os, "WNOHANG", raising=False)
+    monkeypatch.delattr(signal, "SIGKILL", raising=False)
+    return kernel
+
+
+def test_on_windows_the_time_of_creation_is_the_mark(windows: Kernel) -> None:
+    assert processes.mark(70) == "132000000000000007"
+    assert processes.mark(71) == "132000000000000008"
+    assert processes.mark(72) is None, "it has ended, and somebody holds its number"
+    assert processes.mark(73) is None, "there is no such process, or it belongs to another user"
+    assert processes.mark(4) is None, "its times cannot be read"
+    assert windows.open == [], "every handle was given back"
+
+
+def test_on_windows_only_the_process_that_was_noted_down_is_ended(
+    windows: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = []
+    monkeypatch.setattr(os, "kill", lambda pid, how: ended.append((pid, how)))
+    noted = processes.mark(70)
+    assert not processes.end(71, noted) and not processes.end(70, None) and ended == []
+    assert processes.end(70, noted) and ended == [(70, signal.SIGTERM)]
+
+    def gone(pid: int, how: int) -> None:
+        del windows.programs[pid]
+        raise OSError(22, "The parameter is incorrect")
+
+    monkeypatch.setattr(os, "kill", gone)
+    assert processes.end(70, noted), "it ended by itself in between"
+
+    def denied(pid: int, how: int) -> None:
+        raise PermissionError(13, "Access is denied")
+
+    monkeypatch.setattr(os, "kill", denied)
+    with pytest.raises(PermissionError):
+        processes.end(71, processes.mark(71))

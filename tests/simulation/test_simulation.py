@@ -21,7 +21,8 @@ from sklearn.metrics import roc_auc_score
 
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.simulation import TRAPS, anatomy, cohort, physics, simulate
-from easydl.simulation.imaging import Settings, make_image
+from easydl.simulation.imaging import make_image
+from easydl.simulation.plan import Settings
 
 
 def table(path: Path) -> pd.DataFrame:
@@ -52,19 +53,19 @@ def test_the_nodule_is_the_only_thing_the_label_changes_and_it_lies_in_the_mask(
     seen = 0
     for patient in cohort.draw_patients(3, 1.0, (), 11):
         acquisition = cohort.Acquisition(patient, patient.name, 2, (patient, 2), 0, patient.date)
-        twin = replace(patient, nodule=False)
+        twin = replace(patient, positive=False)
         ill, well = (
             make_image(acquisition, plan),
             make_image(replace(acquisition, patient=twin, source=(twin, 2)), plan),
         )
-        change = ill.pixels_hu.astype(float) - well.pixels_hu
+        change = ill.pixels.astype(float) - well.pixels
         assert ill.heights_mm == well.heights_mm
-        assert not well.mask.any()
-        assert well.nodule_mm == 0
-        near = np.stack([binary_dilation(layer, iterations=3) for layer in binary_dilation(ill.mask)])
+        assert not well.masks["nodule"].any()
+        assert well.lesion_mm == 0
+        near = np.stack([binary_dilation(layer, iterations=3) for layer in binary_dilation(ill.masks["nodule"])])
         assert np.abs(change[~near]).mean() < 3
-        assert change[ill.mask].mean() > 200
-        seen += int(ill.mask.sum())
+        assert change[ill.masks["nodule"]].mean() > 200
+        seen += int(ill.masks["nodule"].sum())
     assert seen > 10
 
 
@@ -72,8 +73,8 @@ def test_the_mask_has_the_size_the_table_says():
     plan = Settings("volumes", 1, 96, 50, 1e6, (), 5)
     patient = cohort.draw_patients(2, 1.0, (), 5)[0]
     image = make_image(cohort.Acquisition(patient, patient.name, 1, (patient, 1), 0, patient.date), plan)
-    volume = image.mask.sum() * physics.pixel_mm(96) ** 2 * 160 / 50
-    assert (6 * volume / np.pi) ** (1 / 3) == pytest.approx(image.nodule_mm, rel=0.08)
+    volume = image.masks["nodule"].sum() * physics.pixel_mm(96) ** 2 * 160 / 50
+    assert (6 * volume / np.pi) ** (1 / 3) == pytest.approx(image.lesion_mm, rel=0.08)
 
 
 def test_nodules_lie_in_a_lung_and_clear_of_heart_aorta_and_spine():
@@ -94,8 +95,8 @@ def test_brightness_alone_does_not_separate_the_classes():
     plan = Settings("slices", 1, 32, 8, 2e4, (), 21)
     people = cohort.draw_patients(120, 0.5, (), 21)
     acquisitions = cohort.plan_acquisitions(people, 1, (), 21)
-    images = [make_image(acquisition, plan).pixels_hu for acquisition in acquisitions]
-    label = [acquisition.patient.nodule for acquisition in acquisitions]
+    images = [make_image(acquisition, plan).pixels for acquisition in acquisitions]
+    label = [acquisition.patient.positive for acquisition in acquisitions]
     for measure in (np.mean, np.std):
         assert 0.36 < roc_auc_score(label, [measure(p) for p in images]) < 0.64
 
@@ -222,7 +223,7 @@ def test_the_study_loads_from_its_table_and_from_its_class_folders(slices):
 @pytest.mark.parametrize("count", [20, 81])
 def test_in_a_clean_study_no_covariate_goes_with_the_label(seed, count):
     people = cohort.draw_patients(count, 0.5, (), seed)
-    ill, well = ([p for p in people if p.nodule == label] for label in (True, False))
+    ill, well = ([p for p in people if p.positive == label] for label in (True, False))
     assert abs(len(ill) - len(well)) <= 1
     for fact in ("sex", "scanner"):
         counts = [Counter(getattr(p, fact) for p in group) for group in (ill, well)]
@@ -244,12 +245,12 @@ def test_a_planted_covariate_goes_with_the_label_in_about_95_percent(fact):
     other = "sex" if fact == "scanner" else "scanner"
 
     def agreement(name: str) -> float:
-        cells = pd.crosstab([p.nodule for p in people], [getattr(p, name) for p in people]).to_numpy()
+        cells = pd.crosstab([p.positive for p in people], [getattr(p, name) for p in people]).to_numpy()
         return max(np.trace(cells), np.trace(cells[::-1])) / 80
 
     assert 0.92 <= agreement(fact) < 1
     assert agreement(other) == pytest.approx(0.5, abs=0.03)
-    cells = pd.crosstab([p.nodule for p in people], [getattr(p, fact) for p in people])
+    cells = pd.crosstab([p.positive for p in people], [getattr(p, fact) for p in people])
     assert chi2_contingency(cells).pvalue < 1e-10
 
 
@@ -259,7 +260,7 @@ def test_the_scanner_shows_in_the_image_so_that_a_network_can_use_it():
     for patient in cohort.draw_patients(8, 0.5, (), 0):
         for name in cohort.SCANNERS:
             same = replace(patient, scanner=name)
-            image = make_image(cohort.Acquisition(same, same.name, 1, (same, 1), 0, same.date), plan).pixels_hu[0]
+            image = make_image(cohort.Acquisition(same, same.name, 1, (same, 1), 0, same.date), plan).pixels[0]
             at_mm = (np.arange(64) - 32) * physics.pixel_mm(64)
             spread[name].append(float(image[at_mm > 128][:, (at_mm > -92) & (at_mm < -78)].max()))
     first, second = (np.array(spread[name]) for name in cohort.SCANNERS)
@@ -281,7 +282,7 @@ def test_the_marker_lies_in_the_corner_of_one_class_only(tmp_path, slices):
 def test_the_same_patient_lies_in_two_parts_of_the_split_and_under_two_spellings(images):
     acquisitions = cohort.plan_acquisitions(cohort.draw_patients(40, 0.5, (), 1), images, ("same_patient",), 1)
     frame = pd.DataFrame(
-        [(s.patient.number, s.patient_id, s.split, s.label, s.stem) for s in acquisitions],
+        [(s.patient.number, s.patient_id, s.split, s.patient.positive, s.stem) for s in acquisitions],
         columns=["person", "patient", "split", "label", "stem"],
     )
     assert set(frame.split) == {"train", "val", "test"}
@@ -300,7 +301,7 @@ def test_a_later_scan_shows_the_same_anatomy_with_other_noise(tmp_path):
     path = simulate(tmp_path / "s", patients=6, images_per_patient=1, size=48, traps=("same_patient",), seed=1)
     frame = table(path)
     assert "split" in frame.columns
-    frame["person"] = frame.patient.str.extract(r"(\d+)")[0]
+    frame["person"] = frame.patient.str.extract(r"(\d{4})$")[0]
     frame["pixels"] = [pydicom.dcmread(path.parent / image).pixel_array.ravel().astype(float) for image in frame.image]
     pairs = [group for _, group in frame.groupby("person") if len(group) == 2]
     assert len(pairs) == 4

@@ -47,7 +47,10 @@ def test_the_threshold_is_in_the_plan_the_model_and_the_answers(parts, stages, a
     history = easydl.fit(model, train, val, augment="none", verbose=False)
     threshold = metadata_of(model).thresholds["healthy"]
     assert threshold.value == pytest.approx(0.15) and threshold.n == val.n_patients
-    assert history.params["plan"][-1] == f"healthy: threshold 0.15, chosen on {val.n_patients} validation patients."
+    assert (
+        history.params["plan"][-1]
+        == f"healthy: threshold 0.15, chosen on {val.n_patients} validation patients by Youden's index."
+    )
     found = easydl.predict(model, test).frame
     np.testing.assert_array_equal(found["prediction"] == "healthy", found["p(healthy)"] >= 0.15)
     again = easydl.fit(model, train, val, augment="none", epochs=1, verbose=False)
@@ -84,10 +87,10 @@ def test_masks_that_no_epoch_got_right_are_told(masked_parts, stages, monkeypatc
     train, val, _ = masked_parts
     rows = [{"epoch": 1, "val_dice": 0.01}, {"epoch": 2, "val_dice": 0.02}]
     model = easydl.unet(classes=train.classes, width=4, levels=2)
-    assert judging.judged(model, val, rows, 0) == (
-        {}, [f"Hardly any overlap with the reference: the best Dice of all epochs was 0.02, {len(val)} images."],
-    )  # fmt: skip
-    assert judging.judged(model, val, [*rows, {"val_dice": 0.4}], 0) == ({}, [])
+    assert judging.judged(model, val, rows, 0).warnings == [
+        f"Hardly any overlap with the reference: the best Dice of all epochs was 0.02, {len(val)} images."
+    ]
+    assert judging.judged(model, val, [*rows, {"val_dice": 0.4}], 0) == judging.Judgement()
 
 
 def test_a_trained_model_is_not_lost_because_its_validation_part_cannot_be_tested(parts, stages, answers):

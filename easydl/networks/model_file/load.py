@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from easydl.errors import EasyDLError, ModelError
+from easydl.networks.ensembles import rebuilt_members
 from easydl.networks.metadata import ModelMetadata, attach, metadata_of
 from easydl.networks.model_file import hdf5
 from easydl.networks.model_file.save import OURS, SCHEMA, WEIGHTS, as_text, metadata_sum
@@ -166,9 +167,9 @@ def _rebuilt(metadata: ModelMetadata, build: Build, name: str) -> Any:
     try:
         if set(metadata.arguments) != ARGUMENTS[metadata.builder]:
             raise ValueError("other arguments")
-        model = build(metadata)
+        model = rebuilt_members(metadata, build)
         built = metadata_of(model)
-        for fact in ("task", "dimension", "channels", "size", "heads"):
+        for fact in ("task", "dimension", "channels", "size", "heads", "members"):
             if getattr(built, fact) != getattr(metadata, fact):
                 raise ValueError(fact)
         columns = [[(one.name, one.categories) for one in each.covariates] for each in (built, metadata)]

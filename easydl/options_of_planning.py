@@ -1,6 +1,8 @@
-"""The options of compare, learning_curve and interval_width, described once: docstrings and commands read them here."""
+"""The options of simulate, compare, learning_curve and interval_width, described once, as in `easydl.options`."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from pydantic import Field
 
@@ -67,3 +69,56 @@ class PlanOptions(Options):
     sd: float | None = Field(
         None, gt=0, le=0.5, title="Standard deviation", description="For Dice: its standard deviation between patients."
     )
+
+
+class SimulationOptions(Options):
+    """What is simulated: the keyword arguments of `easydl.simulate`."""
+
+    kind: Literal["slices", "volumes", "pelvis", "pelvis_volumes"] = Field(
+        "slices",
+        description='``"slices"`` (2D) or ``"volumes"`` (a folder per series) of a chest in CT, with and without a nodule; '
+        '``"pelvis"`` or ``"pelvis_volumes"`` in MR, with a malignant or a benign mass.',
+    )
+    patients: int = Field(80, ge=1, le=9999, description="Number of patients.")
+    images_per_patient: int | None = Field(
+        None,
+        ge=1,
+        le=20,
+        description="Images of each patient; 2 slices or 1 volume when not given. All of them share the label; each has "
+        "its own nodule or mass.",
+    )
+    size: int | None = Field(
+        None,
+        ge=32,
+        le=512,
+        description="Pixels across, for 340 mm of the chest or 400 mm of the pelvis; 128 for slices and 64 for volumes "
+        "when not given.",
+    )
+    depth: int = Field(
+        32,
+        ge=8,
+        le=160,
+        description="Slices in a volume, over 160 mm of the chest or 120 mm of the pelvis; those of a 2D study are 3 mm "
+        "thick.",
+    )
+    nodule_rate: float = Field(
+        0.5, ge=0, le=1, description="Fraction of the patients with nodules, or with a malignant mass."
+    )
+    dose: float | None = Field(
+        None,
+        ge=100,
+        le=1e9,
+        description="CT only: photons sent along each ray, 20,000 when not given. Noise falls with its square root.",
+    )
+    traps: str | list[str] | None = Field(
+        None,
+        description='What to plant: ``"scanner"``, ``"sex"``, ``"marker"``, ``"same_patient"``, ``"duplicates"``, or '
+        '``"sealed"``: one of them, or none, chosen by the seed and said nowhere (`easydl.simulation.unseal` tells).',
+    )
+    masks: str | list[str] | None = Field(
+        None,
+        description="What the masks show; the nodule or the mass when not given. Chest: nodule, lungs, heart, aorta, "
+        "spine. Pelvis: mass, gland, bladder, rectum, femurs. Several have the values 1, 2, 3, ... in their order, a "
+        "later one over an earlier.",
+    )
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="The same seed gives the same study.")

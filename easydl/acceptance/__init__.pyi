@@ -1,0 +1,2 @@
+from .accepting import accept as accept
+from .result import Acceptance as Acceptance

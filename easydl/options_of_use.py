@@ -1,0 +1,105 @@
+"""The options of predict, evaluate, accept and report, described once, as in `easydl.options`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from easydl.option_model import Options
+
+
+class SegmentationOptions(Options):
+    """How masks are made: keyword arguments of `easydl.predict` and `easydl.evaluate` for segmentation models."""
+
+    mirror: bool = Field(
+        False,
+        description="For a segmentation model: average over the mirror images that it was trained with; the work doubles "
+        "with each axis.",
+    )
+    largest_component: bool = Field(
+        False,
+        description="For a segmentation model: keep only the largest connected piece of every structure.",
+    )
+    fill_holes: bool = Field(False, description="For a segmentation model: fill background that a structure encloses.")
+
+
+class GroupOptions(Options):
+    """What the numbers of a test are asked for: keyword arguments of `easydl.evaluate`, kept by a run."""
+
+    by: list[str] | str | None = Field(
+        None,
+        title="Groups to compare",
+        description="Columns of the table, such as scanner, sex, age or view: the test is also shown group by group, with "
+        "the largest gap and its interval. Numbers are cut into three bands.",
+    )
+    prevalence: float | dict[str, float] | None = Field(
+        None,
+        title="Prevalence where the model is to be used",
+        examples=["0.02", "nodule=0.02"],
+        description="How common the positive class is where the model is to be used, above 0 and below 1; of several "
+        "classes or labels by name. PPV and NPV are then given for it.",
+    )
+
+
+class PredictOptions(SegmentationOptions):
+    """How a model is applied: keyword arguments of `easydl.predict`."""
+
+    uncertainty: Literal["mc_dropout", "augmentation"] | None = Field(
+        None,
+        description='Several answers to each image, for the column ``spread``: ``"mc_dropout"`` (20 passes with dropout '
+        'on) or ``"augmentation"`` (the mirror images that the model was trained with). An ensemble has the spread of its '
+        "members without it.",
+    )
+    coverage: float | None = Field(
+        None,
+        ge=0.5,
+        lt=1,
+        title="Coverage of the sets",
+        description="For the column ``set``: the classes of which the right one is among them for so large a fraction of "
+        "new patients of every class, such as 0.9; several mean that the model is unsure.",
+    )
+
+
+class EvaluationOptions(GroupOptions, SegmentationOptions):
+    """How a model is tested: keyword arguments of `easydl.evaluate`."""
+
+    override: str | None = Field(
+        None,
+        description="A reason, in writing, for counting images that the model was trained or validated on, or whose "
+        "patients have the names of its patients. It stands before the numbers.",
+    )
+
+
+class CasesOptions(Options):
+    """Which cases a reader is asked to look at."""
+
+    k: int = Field(
+        12,
+        ge=1,
+        le=500,
+        title="Cases to look at",
+        description="How many cases are named to look at: those where the reader disagrees first, then those the model is "
+        "least sure of.",
+    )
+
+
+class AcceptOptions(CasesOptions):
+    """How a model is put to a hospital's own cases: keyword arguments of `easydl.accept`."""
+
+    override: str | None = Field(
+        None,
+        description="A reason, in writing, for counting images that the model was trained or validated on. It stands "
+        "before the numbers.",
+    )
+
+
+class ReportOptions(Options):
+    """What is written of a run: keyword arguments of `easydl.report`."""
+
+    checklist: Literal["claim", "tripod", "stard", "modelcard"] | None = Field(
+        None,
+        description='A reporting checklist instead of the report, filled from the run: ``"claim"`` (CLAIM 2024), '
+        '``"tripod"`` (TRIPOD+AI), ``"stard"`` (STARD 2015), or ``"modelcard"``. What the run cannot know is marked '
+        "``TODO (you)``.",
+    )

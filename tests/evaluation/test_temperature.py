@@ -1,0 +1,93 @@
+"""Temperatures against scikit-learn's, on probabilities that are too sure by a known factor."""
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
+from sklearn.metrics import log_loss as sklearn_log_loss
+
+from easydl.evaluation.temperature import calibration, calibration_error, fitted, log_loss, tempered
+
+
+def drawn(n, classes=3, factor=3.0, seed=0):
+    """Probabilities from logits that are ``factor`` times too large, with labels drawn from the right ones."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 1.5, (n, classes))
+    right = softmax(logits, axis=1)
+    labels = (right.cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
+    return softmax(factor * logits, axis=1).astype(np.float32), np.eye(classes)[labels], labels
+
+
+class Given(ClassifierMixin, BaseEstimator):
+    """A classifier whose features are its logits."""
+
+    def fit(self, x, y):
+        self.classes_ = np.unique(y)
+        return self
+
+    def decision_function(self, x):
+        return x
+
+    def predict(self, x):
+        return x.argmax(axis=1)
+
+
+def test_it_is_the_temperature_of_scikit_learn():
+    found, targets, labels = drawn(400)
+    temperature = fitted([found], targets)
+    logits = np.log(found.astype(float))
+    theirs = CalibratedClassifierCV(FrozenEstimator(Given().fit(logits, labels)), method="temperature")
+    expected = theirs.fit(logits, labels).predict_proba(logits)
+    np.testing.assert_allclose(tempered([found], temperature), expected, atol=2e-3)
+    assert temperature == pytest.approx(3.0, rel=0.2)
+    assert log_loss(found, targets) == pytest.approx(sklearn_log_loss(labels, found.astype(float)), rel=2e-3)
+
+
+def test_probabilities_that_are_too_sure_are_mended_on_new_images_and_both_numbers_are_said():
+    found, targets, _ = drawn(300)
+    one = calibration([found], targets, [f"p{k // 2}" for k in range(300)])
+    assert one.reason == "" and (one.n, one.unit_of_n) == (150, "patients")
+    fresh, fresh_targets, _ = drawn(5000, seed=1)
+    after = tempered([fresh], one.temperature)
+    assert log_loss(after, fresh_targets) < log_loss(fresh, fresh_targets) - 0.1
+    # What is said of the validation part holds for others: it is cross-fitted.
+    assert one.log_loss[1] == pytest.approx(log_loss(after, fresh_targets), abs=0.08)
+    (before, *_), (now, low, high) = one.ece
+    assert now < before - 0.05 and low <= now <= high
+    assert f"divided by {one.temperature:.2f}" in one.text and "150 validation patients" in one.text
+
+
+def test_what_is_right_already_or_too_small_is_left():
+    found, targets, _ = drawn(120, factor=1.0, seed=3)
+    left = calibration([found], targets, None)
+    assert left.temperature == 1 and "would not lower" in left.text and "120 validation images" in left.text
+    few = calibration([found[:40]], targets[:40], [f"p{k // 2}" for k in range(40)])
+    assert few.temperature == 1 and "20 validation patients, 30 are needed" in few.text
+    one_class = calibration([found], np.eye(3)[np.zeros(120, int)], None)
+    assert one_class.temperature == 1 and "one class only" in one_class.text
+
+
+def test_labels_have_one_temperature_and_members_share_theirs():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 1.5, (400, 3))
+    targets = (rng.random((400, 3)) < 1 / (1 + np.exp(-logits))).astype(float)
+    sure = 1 / (1 + np.exp(-2.5 * logits))
+    assert fitted([sure], targets, exclusive=False) == pytest.approx(2.5, rel=0.2)
+    found, targets, _ = drawn(400)
+    noisy = [softmax(np.log(found) + rng.normal(0, 2, found.shape), axis=1) for _ in range(5)]
+    temperature = fitted(noisy, targets)
+    parts = [softmax(np.log(one) / temperature, axis=1) for one in noisy]
+    np.testing.assert_allclose(tempered(noisy, temperature), np.mean(parts, axis=0), rtol=1e-5)
+    grid = np.exp(np.linspace(np.log(0.1), np.log(10), 200))
+    assert (
+        log_loss(tempered(noisy, temperature), targets)
+        <= min(log_loss(tempered(noisy, t), targets) for t in grid) + 1e-6
+    )
+
+
+def test_the_calibration_error_by_hand():
+    score = np.array([0.1, 0.2, 0.8, 0.9])
+    right = np.array([0, 0, 1, 0])
+    assert calibration_error(score, right, bins=2) == pytest.approx((0.15 + 0.35) / 2)

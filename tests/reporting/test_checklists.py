@@ -1,0 +1,181 @@
+"""Checklists and model card: filled from the run's JSON alone, open where the run cannot know, and the same numbers everywhere."""
+
+import json
+import re
+
+import pytest
+from finished_runs import write
+from typer.testing import CliRunner
+
+import easydl
+from easydl import cli
+from easydl.errors import RESEARCH_USE, InputError
+from easydl.evaluation import Metrics
+from easydl.reporting import RunRecord
+from easydl.reporting.checklist import CHECKLISTS, OWN_WORDS, STATES, TODO, checklist, markdown, page
+from easydl.reporting.facts import FACTS, facts
+
+SIZES = {"claim": 44, "tripod": 52, "stard": 34, "modelcard": 9}
+LINKS = {"claim": "10.1148/ryai.240300", "tripod": "10.1136/bmj-2023-078378", "stard": "10.1136/bmj.h5527",
+         "modelcard": "10.1145/3287560.3287596"}  # fmt: skip
+
+
+def changed(folder, name, change):
+    path = folder / name
+    content = json.loads(path.read_text(encoding="utf-8"))
+    change(content)
+    write(path, content)
+
+
+def outputs(folder):
+    """Everything that is written of a run, as text."""
+    record = RunRecord.open(folder)
+    lists = {
+        f"{name}.{form.__name__}": form(checklist(record, name)) for name in CHECKLISTS for form in (markdown, page)
+    }
+    return lists | {"report": easydl.report(folder).read_text(encoding="utf-8")}
+
+
+@pytest.mark.parametrize("name", CHECKLISTS)
+def test_a_list_has_all_its_items_in_order_and_every_fact_it_names(run, name):
+    filled = checklist(RunRecord.open(run), name)
+    numbers = [item.number for item in filled.items]
+    assert len(set(numbers)) == len(numbers) == SIZES[name] == sum(filled.counts.values())
+    order = [(int(re.match(r"\d+", one)[0]), one) for one in numbers]
+    assert order == sorted(order)
+    whole = {"claim": 44, "tripod": 27, "stard": 30, "modelcard": 9}[name]
+    assert {number for number, _ in order} == set(range(1, whole + 1))
+    assert filled.link.endswith(LINKS[name]) and all(item.about and item.section for item in filled.items)
+
+
+def test_every_fact_is_asked_for_and_every_asked_fact_exists():
+    from importlib.resources import files
+
+    lists = [
+        json.loads(files("easydl.reporting").joinpath("checklists", f"{name}.json").read_text()) for name in CHECKLISTS
+    ]
+    assert {fact for one in lists for item in one["items"] for fact in item["facts"]} == set(FACTS)
+
+
+def test_what_the_run_knows_is_filled_and_the_rest_is_the_authors(run):
+    filled = checklist(RunRecord.open(run), "claim")
+    items = {item.number: item for item in filled.items}
+    assert items["20"].state == "filled" and "apart by patient" in items["20"].said
+    assert items["13"].state == "partly" or items["13"].state == TODO
+    assert items["44"].state == TODO and not items["44"].said and items["44"].todo == "Declare them."
+    for item in filled.items:
+        assert (item.state == "filled") == (bool(item.said) and not item.todo)
+        assert (item.state == TODO) == (not item.said)
+    assert filled.counts["filled"] >= 15 and filled.counts[TODO] >= 10
+
+
+@pytest.mark.parametrize("name", CHECKLISTS)
+def test_an_empty_run_fills_nothing_that_needs_a_run(tmp_path, name):
+    write(tmp_path / "status.json", {"state": "failed"})
+    filled = checklist(RunRecord.open(tmp_path), name)
+    assert filled.counts["filled"] == 0
+    assert not {key for key, said in facts(RunRecord.open(tmp_path)).items() if said} - {"research"}
+    assert TODO in markdown(filled)
+
+
+def test_all_numbers_come_from_the_json_and_change_with_it(run, drawn_only):
+    before = outputs(run)
+    with_auc = {name for name, said in before.items() if "AUC 0.8" in said or "AUC 0.9" in said or name == "report"}
+    assert with_auc == set(before), "every output has the headline"
+
+    def headline(content):
+        content["table"][0] |= {"value": 0.6123, "low": 0.5234, "high": 0.7012, "n": 27}
+
+    changed(run, "metrics.json", headline)
+    after = outputs(run)
+    for name in before:
+        assert "0.61" in after[name] and "0.52-0.70" in after[name] and "0.52-0.70" not in before[name], name
+    changed(run, "split.json", lambda content: content["train"].update(images=4321))
+    last = outputs(run)
+    for name in before:
+        assert ("4,321" in last[name]) and "4,321" not in after[name], name
+
+
+def test_every_number_of_the_test_carries_n_and_interval(run):
+    record = RunRecord.open(run)
+    said = facts(record)["numbers"].removeprefix("On the test part: ").removesuffix(".").split("; ")
+    assert len(said) == len(record.metrics.rows)
+    assert all(re.search(r"\(95% CI (.+-.+|not computable)\), \d+ patients?$", one) for one in said)
+    assert all(re.search(r"n = \d|\d+ (test )?(image|patient)|95% CI", text) for name, text in facts(record).items()
+               if name in ("acquisition", "demographics", "crosstab", "failures", "counts", "flow") and text)  # fmt: skip
+
+
+def test_demographics_are_counted_by_patient_and_part(run):
+    path = run / "table.csv"
+    import pandas as pd
+
+    table = pd.read_csv(path, dtype=str)
+    number = table["patient"].str[1:].astype(int)
+    table["sex"] = ["F" if one % 3 else "M" for one in number]
+    table["age_years"] = ["90+" if one == 3 else str(40 + one % 40) for one in number]
+    table["scanner"] = ["A" if one % 2 else "B" for one in number]
+    table["hospital"], table["date"] = "north", "2024-03"
+    table.to_csv(path, index=False)
+    said = facts(RunRecord.open(run))
+    test = table[table["split"] == "test"].drop_duplicates("patient")
+    ages = test["age_years"].str.rstrip("+").astype(float)
+    expected = f"age median {ages.median():g} years (range {ages.min():g}-{ages.max():g}, n = {len(test)} patients)"
+    women = int((test["sex"] == "F").sum())
+    assert expected in said["demographics"] and f"sex F {women}, M {len(test) - women}" in said["demographics"]
+    assert f"A {int((table['scanner'] == 'A').sum())}" in said["acquisition"]
+    assert "1 different value in the column hospital" in said["centres"] and "2024-03 to 2024-03" in said["dates"]
+    assert not any(name in " ".join(said.values()) for name in table["patient"])
+
+
+def test_looks_and_warnings_are_in_every_list_and_in_the_report(run, drawn_only):
+    def looked(content):
+        content["look"] = {"number": 3, "first": "2026-11-02", "entry": "0" * 64, "model": "1" * 64}
+        content["warnings"] = ["This test part has been looked at 3 times (first 2026-11-02); choose nothing by it."]
+
+    changed(run, "metrics.json", looked)
+    for name, said in outputs(run).items():
+        assert "look 3 at this test part" in said and "2026-11-02" in said, name
+    assert "first look" not in outputs(run)["report"]
+
+
+def test_the_files_their_formats_and_the_command(run):
+    written = easydl.report(run, checklist="tripod")
+    assert written == run / "tripod.md"
+    text = written.read_text(encoding="utf-8")
+    for part in (RESEARCH_USE, OWN_WORDS, TODO, "filled", LINKS["tripod"]):
+        assert part in text
+    shown = easydl.report(run, run / "card.html", checklist="modelcard").read_text(encoding="utf-8")
+    assert (
+        shown.count(RESEARCH_USE) >= 2 and "<h1>Model card</h1>" in shown and f">{TODO}<" in shown
+    ) or "partly" in shown
+    asked = CliRunner().invoke(cli.app, ["report", str(run), "--checklist", "stard", "--output", str(run / "s.html")])
+    assert asked.exit_code == 0 and (run / "s.html").read_text(encoding="utf-8").count('class="item"') == 34
+    with pytest.raises(InputError, match=r"ends in \.docx"):
+        easydl.report(run, run / "claim.docx", checklist="claim")
+    with pytest.raises(InputError, match="claim, tripod, stard, modelcard"):
+        easydl.report(run, checklist="claimm")
+
+
+def test_names_of_classes_are_no_markup(run):
+    changed(run, "split.json", lambda content: content.update(classes=["<script>alert(1)</script>", "*b* | c"]))
+    record = RunRecord.open(run)
+    assert "<script>alert" not in page(checklist(record, "claim"))
+    assert "<script" not in markdown(checklist(record, "claim")) and r"\*b\* \| c" in markdown(
+        checklist(record, "claim")
+    )
+
+
+def test_a_segmentation_fills_its_lists_too(segmentation_run):
+    record = RunRecord.open(segmentation_run)
+    said = facts(record)
+    assert "Dice" in said["numbers"] and "The lowest Dice are" in said["failures"] and not said["crosstab"]
+    items = {item.number: item for item in checklist(record, "stard").items}
+    assert items["23"].state == TODO and "Dice" in items["24"].said
+
+
+def test_calibration_is_found_by_the_names_of_its_rows(run):
+    metrics = RunRecord.open(run).metrics
+    row = metrics.rows[0].model_copy(update={"name": "Brier score", "value": 0.123})
+    Metrics.from_dict(metrics.model_copy(update={"rows": [*metrics.rows, row]}).to_dict()).save(run)
+    assert "Brier score 0.12" in facts(RunRecord.open(run))["calibration"]
+    assert STATES[0] == "filled"
