@@ -37,6 +37,17 @@ def _one_thread():
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _light(request):
+    """Few trees and penalties where the estimators themselves are not tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.module.__name__ != "test_estimators":
+            patch.setattr("easydl.comparison.estimators.TREES", 20)
+            patch.setattr("easydl.comparison.estimators.STRENGTHS", np.array([0.01, 0.1, 1.0]))
+            patch.setattr("easydl.comparison.estimators.FOLDS", 3)
+        yield
+
+
 @pytest.fixture(scope="session")
 def films(once):
     return once("comparison_discs", lambda path: discs(path, n=120)) / "scans.csv"

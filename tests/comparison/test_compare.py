@@ -1,6 +1,7 @@
 """`easydl.compare`: names on folds by patient, trained models on one test set."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,11 +17,6 @@ from easydl.comparison.baselines import BASELINES, Looks, problem_of
 from easydl.comparison.results import Contestant
 from easydl.errors import EasyDLError, InputError, LeakageError
 from easydl.studies import Study
-
-
-@pytest.fixture(autouse=True)
-def _few_trees(monkeypatch):
-    monkeypatch.setattr("easydl.comparison.estimators.TREES", 20)
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +169,8 @@ def test_trained_models_are_compared_on_one_test_set(untrained, films, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_network_is_fitted_anew_in_every_fold(films, monkeypatch):
+@pytest.mark.parametrize("trained", [False, pytest.param(True, marks=pytest.mark.everything)])
+def test_a_network_is_fitted_anew_in_every_fold(films, monkeypatch, trained):
     study = easydl.load(films, **TASKS["classification"])
     fitted = []
     import easydl.training.fitting as fitting
@@ -182,7 +179,7 @@ def test_a_network_is_fitted_anew_in_every_fold(films, monkeypatch):
 
     def watched(model, train, val, **options):
         fitted.append((train, val, options, model.input_shape))
-        return fit(model, train, val, **options)
+        return fit(model, train, val, **options) if trained else SimpleNamespace(epoch=[0], history={"loss": [1.0]})
 
     monkeypatch.setattr("easydl.training.fit", watched)
     found = easydl.compare(study, ["tiny", "prevalence"], folds=3, epochs=1, size=32)
@@ -196,7 +193,7 @@ def test_a_network_is_fitted_anew_in_every_fold(films, monkeypatch):
         easydl.compare(study, ["mobilenet_025"], folds=3, pretrained="radimagenet")
 
 
-@pytest.mark.slow
+@pytest.mark.everything
 def test_a_model_that_has_seen_the_test_set_is_refused(films):
     _, parts = split_study(films, "classification")
     model = easydl.classifier("tiny", parts["test"].parent, size=32)
