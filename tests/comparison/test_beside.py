@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import predicted, split_study
+from made_comparisons import predicted, split_study
 from sklearn.metrics import cohen_kappa_score, mean_absolute_error, roc_auc_score
 
 import easydl
@@ -40,6 +40,15 @@ def test_every_baseline_stands_beside_the_network_on_both_parts(classified):
         assert all(row.low <= row.value <= row.high for row in one.rows)
     metadata = next(row for row in found.comparisons[0].rows if row.name == "metadata")
     assert "age, sex and 2 more" in metadata.text and "column" not in metadata.text
+
+
+def test_a_second_look_at_the_test_part_widens_its_intervals_alone(films, classified):
+    _, _, found = classified
+    _, _, again = beside_of(films, "classification", looks=2)
+    for one, other in zip(found.of("test")[0].rows, again.of("test")[0].rows, strict=True):
+        assert other.value == one.value
+        assert one.name == "prevalence" or other.low < one.low
+    assert repr(found.of("validation")[0]).splitlines()[1] == repr(again.of("validation")[0]).splitlines()[1]
 
 
 def test_the_networks_line_is_the_one_that_evaluate_gives(classified):

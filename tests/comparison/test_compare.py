@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import TASKS, split_study
+from made_comparisons import TASKS, split_study
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
@@ -162,6 +162,9 @@ def test_trained_models_are_compared_on_one_test_set(untrained, films, tmp_path)
         said = easydl.predict(model, test).frame
         assert values[name] == pytest.approx(roc_auc_score(said["label"] == "yes", said["p(yes)"]))
     assert found.rows[1].difference == pytest.approx(found.rows[0].value - found.rows[1].value)
+    # Two models are two looks at the part, and more are told of.
+    assert any("looked at 2 times" in note for note in found.notes)
+    assert any("looked at" in one for one in easydl.evaluate(first, test).warnings)
     twice = easydl.compare(test, [first, first])
     assert [row.name for row in twice.rows] == [first.name, f"{first.name} (2)"] and twice.rows[1].difference == 0
     with pytest.raises(EasyDLError, match="task is classification"):
