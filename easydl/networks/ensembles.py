@@ -20,11 +20,13 @@ def members_of(model: Any) -> list[Any]:
         >>> members_of(model) == [model]
         True
     """
-    metadata = metadata_of(model)
-    if metadata.members == 1:
+    # By their names: an encoder under construction has no metadata, and no members.
+    nested = {layer.name: layer for layer in model.layers if hasattr(layer, "layers")}
+    if f"{MEMBER}1" not in nested:
         return [model]
+    metadata = metadata_of(model)
     alone = metadata.model_copy(update={"members": 1})
-    return [attach(model.get_layer(f"{MEMBER}{number}"), alone) for number in range(1, metadata.members + 1)]
+    return [attach(nested[f"{MEMBER}{number}"], alone) for number in range(1, metadata.members + 1)]
 
 
 def ensembled(model: Any, members: Sequence[Any]) -> Any:
