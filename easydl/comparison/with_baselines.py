@@ -17,6 +17,7 @@ from easydl.comparison.paired_rows import as_predictions, side_by_side
 from easydl.comparison.results import Comparison
 from easydl.errors import RESEARCH_USE, EasyDLError, InputError
 from easydl.evaluation.leakage import without_seen
+from easydl.evaluation.level import over_looks
 from easydl.prediction.results import Predictions
 from easydl.prediction.seen import COLUMN
 
@@ -77,6 +78,7 @@ def compare_with_baselines(
     seed: int = 0,
     resamples: int = RESAMPLES,
     override: str | None = None,
+    looks: int = 1,
 ) -> BaselineComparisons:
     """Fit every baseline on the training rows of a study and measure it where the network was measured.
 
@@ -88,6 +90,7 @@ def compare_with_baselines(
         seed: Of folds, trees and intervals.
         resamples: Of the bootstrap.
         override: A reason for counting seen rows.
+        looks: How often the test part has been looked at; its intervals are then those of all looks together.
 
     Returns:
         A `BaselineComparisons`.
@@ -107,11 +110,11 @@ def compare_with_baselines(
             texts = {NETWORK: "the trained network"} | {name: BASELINES[name].title(inputs) for name in outputs}
             notes = [AFTER_THE_FACT] if part == "test" else [AFTER_THE_FACT, CHOSEN]
             facts = {"part": PARTS[part], "head": head, "left_out": left_out, "notes": notes}
-            found.append(
-                side_by_side(
+            with over_looks(looks if part == "test" else 1):
+                one = side_by_side(
                     entries, texts, seconds, against=NETWORK, seed=seed, resamples=resamples, facts=facts
-                )
-            )  # fmt: skip
+                )  # fmt: skip
+            found.append(one)
     order = list(PARTS.values())
     return BaselineComparisons(tuple(sorted(found, key=lambda one: order.index(one.part))))
 

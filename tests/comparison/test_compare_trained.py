@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import split_study
 from made import mask_study
+from made_comparisons import split_study
 from typer.testing import CliRunner
 
 import easydl
