@@ -25,6 +25,7 @@ from scipy import ndimage
 import easydl
 from easydl.evaluation.intervals import wilson
 from easydl.traps.confounders import confounders
+from easydl.traps.fields import fields
 
 SIDE = 160
 Rng = np.random.Generator
@@ -122,7 +123,7 @@ def draw_once(draw: int, n: int, counts: dict[str, list[int]]) -> None:
                     rng = np.random.default_rng([draw, place, clean])
                     loaded = study(Path(folder), rng, clear, change, cell, clean)
                     # Of all that `easydl.audit` asks these are the questions that have a p value.
-                    issues = confounders(loaded, seed=draw)
+                    issues = confounders(loaded, list(fields(loaded)), seed=draw)
                 counts[name][clean] += any(issue.severity == "WARN" and issue.p is not None for issue in issues)
 
 

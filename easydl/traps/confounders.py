@@ -11,7 +11,7 @@ import numpy as np
 from easydl.images.glance import SIDE, border_pixels, ring, segments
 from easydl.studies.pixel_facts import thumbnails
 from easydl.traps.association import MIN_PATIENTS, Association, Evidence, Features, Labels, Spots, benjamini_hochberg
-from easydl.traps.fields import Field, fields, says_the_label
+from easydl.traps.fields import Field, says_the_label
 from easydl.traps.issues import Issue, shown
 
 if TYPE_CHECKING:
@@ -52,13 +52,13 @@ class Probe:
     located: bool = False
 
 
-def confounders(study: Study, seed: int) -> list[Issue]:
+def confounders(study: Study, known: list[Field], seed: int = 0) -> list[Issue]:
     """Every field of the table and file and every probe of the pixels, tested together (false discovery rate 5%)."""
     labels = Labels(study.frame["label"], study.frame["patient"], seed=seed)
     if not labels.testable:
         return [_too_few(study)]
     same = says_the_label(study)
-    known = [field for field in fields(study) if field.name not in {f"the column {column!r}" for column in same}]
+    known = [field for field in known if field.name not in {f"the column {column!r}" for column in same}]
     probes = [*_of_fields(known), *_joint(known), *_of_pixels(study)]
     found = [labels.associate(probe.evidence) for probe in probes]
     tested = list(zip(probes, found, benjamini_hochberg([one.p for one in found]), strict=True))

@@ -10,7 +10,7 @@ from PIL import Image
 
 import easydl
 from easydl.images.glance import glance
-from easydl.studies.near_copies import near_copies, together
+from easydl.studies.near_copies import linked, near_copies, together
 
 N, COPIES = 60, 8
 
@@ -56,6 +56,17 @@ def test_pairs_within_a_patient_are_not_looked_for():
     images = thumbnails([*made, saved_as_jpeg(made[0])])
     assert near_copies(images, np.array([*range(N), 0])) == []
     assert len(near_copies(images, np.arange(N + 1))) == 1
+
+
+def test_pairs_join_what_they_chain_to():
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(0, 400, (2, 250))
+    slow = np.arange(400)
+    for one, other in zip(first, second, strict=True):
+        slow[slow == slow[other]] = slow[one]
+    fast = linked(400, first, second)
+    assert ((fast[:, None] == fast) == (slow[:, None] == slow)).all()
+    assert len(set(linked(3, [], []))) == 3
 
 
 def test_rows_that_share_anything_are_together():

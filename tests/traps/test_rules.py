@@ -10,6 +10,7 @@ from PIL import Image
 
 import easydl
 from easydl.traps.confounders import confounders
+from easydl.traps.fields import fields
 from easydl.traps.issues import Audit, Issue
 from easydl.traps.pictures import MARK, strip
 from easydl.traps.rules import rules
@@ -81,10 +82,12 @@ def test_words_of_treatment_are_a_question_of_their_own(images):
         label == "disease", "Chest tube in place, image of the ward", "Routine image of the outpatient clinic"
     )
     text = [f"{word}, number {row}" for row, word in enumerate(words)]
-    found = said(confounders(study(images, description=text), 0), "A19")
+    described = study(images, description=text)
+    found = said(confounders(described, list(fields(described))), "A19")
     assert any("ords of treatment in 'description' alone separates" in issue.sentence for issue in found)
     dates = np.where(label == "disease", "2024-03-", "2023-03-")
-    found = said(confounders(study(images, date=[f"{d}{1 + k % 28:02d}" for k, d in enumerate(dates)]), 0), "A19")
+    dated = study(images, date=[f"{d}{1 + k % 28:02d}" for k, d in enumerate(dates)])
+    found = said(confounders(dated, list(fields(dated))), "A19")
     assert any(
         "column 'date'" in issue.sentence and issue.severity == "WARN" and "time=" in issue.fix for issue in found
     )
