@@ -87,7 +87,7 @@ def test_split_keeps_near_copies_together_and_the_audit_names_them(tmp_path):
         part = study.split(seed=seed)[0].parent.frame["split"].tolist()
         assert part[:6] == part[40:46]
     issue = next(issue for issue in easydl.audit(study).issues if issue.id == "A2" and issue.severity == "WARN")
-    assert "6 pairs of images of different patients are nearly the same" in issue.sentence
+    assert "12 images of different patients are nearly the same, in 6 groups" in issue.sentence
     assert set(issue.rows) == {*range(6), *range(40, 46)}
     leaking = study.split(seed=0)[0].parent
     leaking.frame["split"] = ["train"] * 40 + ["test"] * 6
