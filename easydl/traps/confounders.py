@@ -148,7 +148,8 @@ def _of_fields(known: list[Field]) -> Iterator[Probe]:
         else:
             column = field.name.removeprefix("the column ")
             # A column of very many values cannot be balanced.
-            many = isinstance(field.evidence, Categories) and len(np.unique(field.groups)) > FEW_GROUPS
+            kinds = 0 if field.groups is None else len(np.unique(field.groups))
+            many = isinstance(field.evidence, Categories) and kinds > FEW_GROUPS
             balance = (
                 _BALANCE
                 if column == field.name or many
