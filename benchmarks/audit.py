@@ -1,25 +1,31 @@
-"""What the audit finds: planted faults and their clean twins, at n a class; and how long it takes.
+"""What the audit finds: planted faults and their clean twins, at n a class.
 
     python benchmarks/audit.py [draws] [n a class]
 
 A fault is found when an issue (not a note) speaks of its column or of the pixels; a clean twin is flagged when any does.
-Films are simulated: one anatomy for all, a fine structure of their own, exposure and noise that vary.
+Films are simulated: one anatomy for all of a draw, a fine structure of their own, exposure and noise that vary. The faults
+of a draw share its films, and each has labels of its own.
 """
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from common import RESULTS
 from PIL import Image, ImageDraw, ImageFilter
 from scipy import ndimage
 
 import easydl
+from easydl.evaluation.intervals import wilson
+from easydl.traps.confounders import confounders
+from easydl.traps.fields import fields
 
 SIDE = 160
 Rng = np.random.Generator
@@ -72,19 +78,31 @@ COLUMNS: dict[str, Callable[[Rng, int], str]] = {
 }
 
 
+def films(folder: Path, rng: Rng, n: int) -> list[Path]:
+    """The films of one draw, which all its faults share: they are decoded once."""
+    anatomy = ndimage.gaussian_filter(rng.normal(size=(SIDE, SIDE)), 24)
+    anatomy /= anatomy.std()
+    paths = [folder / f"{number}.png" for number in range(n)]
+    for path in paths:
+        film(rng, anatomy).save(path)
+    return paths
+
+
 def study(
-    folder: Path, rng: Rng, n: int, change: Callable[[Image.Image], Image.Image] | None, cell: Callable[[Rng, int], str] | None,
-    clean: bool,
+    folder: Path, rng: Rng, clear: list[Path], change: Callable[[Image.Image], Image.Image] | None,
+    cell: Callable[[Rng, int], str] | None, clean: bool,
 ) -> easydl.Study:  # fmt: skip
     """A study of random labels with one fault; in its clean twin the fault follows a coin and not the label."""
-    y = rng.permutation(np.repeat([0, 1], n))
-    told = rng.integers(0, 2, len(y)) if clean else y
-    anatomy = ndimage.gaussian_filter(rng.normal(size=(SIDE, SIDE)), 24)
+    y = rng.permutation(np.arange(len(clear)) % 2)
+    follows = rng.integers(0, 2, len(y)) if clean else y
     rows = []
-    for number, (label, k) in enumerate(zip(y, told, strict=True)):
-        image = film(rng, anatomy / anatomy.std())
-        (change(image) if change is not None and k else image).save(folder / f"{number}.png")
-        rows.append({"image": f"{number}.png", "label": "ab"[label], "patient": f"p{number}"})
+    for number, (path, label, k) in enumerate(zip(clear, y, follows, strict=True)):
+        if change is not None and k:
+            with Image.open(path) as image:
+                change(image.copy()).save(folder / path.name)
+        else:
+            shutil.copy(path, folder / path.name)
+        rows.append({"image": path.name, "label": "ab"[label], "patient": f"p{number}"})
         if cell is not None:
             rows[-1]["column"] = cell(rng, int(k))
     frame = pd.DataFrame(rows).sample(frac=1, random_state=0)
@@ -92,23 +110,47 @@ def study(
     return easydl.load(folder / "t.csv")
 
 
-def main(draws: int = 10, n: int = 100) -> None:
-    """Print a line for each fault."""
-    print(f"fault | found of {draws} | clean twins flagged of {draws} | s an audit\n---|---|---|---")
+def draw_once(draw: int, n: int, counts: dict[str, list[int]]) -> None:
+    """Count what is found, and what is flagged, in one draw of all faults."""
     faults = [(name, change, None) for name, change in PIXELS.items()] + [
         (name, None, cell) for name, cell in COLUMNS.items()
     ]
-    for name, change, cell in faults:
-        counts, seconds = [0, 0], 0.0
-        for draw in range(draws):
+    with tempfile.TemporaryDirectory() as shared:
+        clear = films(Path(shared), np.random.default_rng(draw), 2 * n)
+        for place, (name, change, cell) in enumerate(faults):
             for clean in (False, True):
-                with tempfile.TemporaryDirectory() as place:
-                    loaded = study(Path(place), np.random.default_rng([draw, clean]), n, change, cell, clean)
-                    began = time.perf_counter()
-                    issues = easydl.audit(loaded).issues
-                    seconds += time.perf_counter() - began
-                counts[clean] += any(issue.severity == "WARN" and issue.p is not None for issue in issues)
-        print(f"{name} | {counts[0]} | {counts[1]} | {seconds / draws / 2:.1f}", flush=True)
+                with tempfile.TemporaryDirectory() as folder:
+                    rng = np.random.default_rng([draw, place, clean])
+                    loaded = study(Path(folder), rng, clear, change, cell, clean)
+                    # Of all that `easydl.audit` asks these are the questions that have a p value.
+                    issues = confounders(loaded, list(fields(loaded)), seed=draw)
+                counts[name][clean] += any(issue.severity == "WARN" and issue.p is not None for issue in issues)
+
+
+def main(draws: int = 10, n: int = 100) -> None:
+    """Print a line for each fault, and keep what is finished after every draw."""
+    counts = {name: [0, 0] for name in (*PIXELS, *COLUMNS)}
+    for draw in range(draws):
+        draw_once(draw, n, counts)
+        done = draw + 1
+        table = [
+            {"fault": name, "found": found, "found_ci95": ends(found, done), "clean_flagged": flagged}
+            for name, (found, flagged) in counts.items()
+        ]
+        flags = sum(flagged for _, flagged in counts.values())
+        facts = {"n_per_class": n, "draws": done, "faults": table, "clean_flagged_rate": flags / done / len(counts),
+                 "clean_flagged_ci95": ends(flags, done * len(counts))}  # fmt: skip
+        (RESULTS / f"audit_{n}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    print(f"fault | found of {draws} (95% CI) | clean twins flagged of {draws}\n---|---|---")
+    for name, (found, flagged) in counts.items():
+        low, high = ends(found, draws)
+        print(f"{name} | {found} ({low:.0%}-{high:.0%}) | {flagged}")
+
+
+def ends(count: int, of: int) -> list[float]:
+    """The 95% interval of a proportion (Wilson)."""
+    interval = wilson(count / of, of)
+    return [round(interval.low, 3), round(interval.high, 3)]
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pandas as pd
 from easydl.errors import InputError
 from easydl.images.patients import patient_key
 from easydl.studies.labels import JOIN
-from easydl.studies.near_copies import NearCopy
+from easydl.studies.near_copies import NearCopy, linked
 from easydl.studies.schema import LabelSchema
 
 LEAST = 2
@@ -133,9 +133,7 @@ def cohort(
         classes, has = _held(labels, several=not task.exclusive)
     person = pd.factorize(persons(frame["patient"]))[0]
     image = pd.factorize(np.asarray(digests, dtype=object))[0]
-    like = np.arange(len(frame))
-    for pair in near:
-        like[like == like[pair.second]] = like[pair.first]
+    like = linked(len(frame), [pair.first for pair in near], [pair.second for pair in near])
     codes = [person, image, like]
     if together is not None:
         cells = together.astype(str).str.strip().to_numpy(str)

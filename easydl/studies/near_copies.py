@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,16 +92,21 @@ def near_copies(thumbnails: np.ndarray, group: np.ndarray) -> list[NearCopy]:
 
 def together(*codes: Iterable[Hashable]) -> np.ndarray:
     """int per row: rows that share any of several codes (a person, a digest, ...), directly or through others, are one."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
     numbered = [pd.factorize(np.array([*code, None], dtype=object)[:-1])[0] for code in codes]
     rows = len(numbered[0])
     offsets = np.cumsum([rows, *(int(code.max(initial=-1)) + 1 for code in numbered)])
     row = np.tile(np.arange(rows), len(numbered))
     node = np.concatenate([code + offset for code, offset in zip(numbered, offsets, strict=False)])
-    links = coo_matrix((np.ones(len(row)), (row, node)), shape=(offsets[-1], offsets[-1]))
-    return np.asarray(connected_components(links, directed=False)[1][:rows])
+    return linked(int(offsets[-1]), row, node)[:rows]
+
+
+def linked(count: int, first: Sequence[int] | np.ndarray, second: Sequence[int] | np.ndarray) -> np.ndarray:
+    """int for each of ``count`` things: those that pairs join, directly or through others, have one number."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    links = coo_matrix((np.ones(len(first)), (first, second)), shape=(count, count))
+    return np.asarray(connected_components(links, directed=False)[1])
 
 
 def _threshold(values: np.ndarray) -> float:

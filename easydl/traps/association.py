@@ -35,10 +35,10 @@ class Association:
     """How well something alone predicts the class.
 
     Attributes:
-        auc: Out-of-fold AUC of the class that is predicted best.
+        auc: Out-of-fold AUC of the class that is predicted most certainly.
         low: Lower end of its 95% interval, by patient.
         high: Upper end.
-        p: Permutation p value of the largest AUC over classes.
+        p: Permutation p value of the largest AUC over classes, each in its own standard deviations under chance.
         n: Patients behind it.
         label: That class.
         scores: Out-of-fold score of every row for that class; higher means more like it.
@@ -64,7 +64,7 @@ class Evidence(Protocol):
 
 
 class Categories:
-    """One category for each row: the class's share among the other folds' rows of that category (target encoding).
+    """One category for each row: the class's proportion among the other folds' rows of that category (target encoding).
 
     Micci-Barreca 2001, SIGKDD Explor 3:27. Hundreds of hospitals cost no more than two: rows are counted once.
     """
@@ -95,8 +95,7 @@ class Categories:
         rows_per_fold = rows.reshape(folds, self._count)
         others = per_fold.sum(axis=0) - per_fold
         other_rows = (rows_per_fold.sum(axis=0) - rows_per_fold)[..., None]
-        share = others.sum(axis=1) / np.maximum(1, other_rows.sum(axis=1))
-        prior = share[:, None]
+        prior = (others.sum(axis=1) / np.maximum(1, other_rows.sum(axis=1)))[:, None]
         return (others + PRIOR * prior) / (other_rows + PRIOR) - prior, ones, rows
 
 
@@ -177,20 +176,26 @@ class Labels:
         text = label.astype(str).to_numpy()
         names, counts = np.unique(text, return_counts=True)
         rarest = names[np.argsort(counts, kind="stable")]
-        # Two classes are one question; of many, the most frequent are asked for.
-        self.classes = [str(name) for name in (rarest[:1] if len(names) == 2 else rarest[::-1][:MOST_CLASSES])]
         self._text, self.patient, self.seed = text, patient.astype(str).to_numpy(), seed
         self._code = pd.factorize(self.patient)[0]
         self.patients = int(self._code.max(initial=-1)) + 1
+        self.counts = {str(name): len(np.unique(self._code[text == name])) for name in names}
+        # Two classes are one question; of many, the most frequent are asked for, and none that too few patients have.
+        enough = [str(name) for name in rarest if self.counts[str(name)] >= MIN_PATIENTS // 2]
+        self.classes = enough[:1] if len(names) == 2 else enough[::-1][:MOST_CLASSES]
+        # The AUC of a rare class varies most: its chance results would hide what predicts a frequent one.
+        ones = np.array([self.counts[name] for name in self.classes], float)
+        zeros = np.maximum(1, self.patients - ones)
+        self._spread = np.sqrt((ones + zeros + 1) / (12 * ones * zeros))
         # Folds that do not look at the labels keep the shuffles exchangeable with the truth.
         order = np.random.default_rng(seed).permutation(self.patients)
         self.fold = (np.argsort(order) % FOLDS)[self._code]
 
     @property
     def testable(self) -> bool:
-        """Whether there are enough patients, and of every class half as many."""
-        per_class = [len(np.unique(self._code[self._text == name])) for name in np.unique(self._text)]
-        return len(per_class) > 1 and self.patients >= MIN_PATIENTS and min(per_class) >= MIN_PATIENTS // 2
+        """Whether there are enough patients, and of two classes half as many."""
+        enough = sum(count >= MIN_PATIENTS // 2 for count in self.counts.values())
+        return enough > 1 and self.patients >= MIN_PATIENTS
 
     @cached_property
     def truth(self) -> np.ndarray:
@@ -219,14 +224,14 @@ class Labels:
         Besag & Clifford 1991: once ten shuffles did as well, the result is clear and the rest is spared.
         """
         aucs = evidence.aucs(self.truth, self.fold)
-        best = int(np.nanargmax(aucs))
+        best = int(np.nanargmax((aucs - 0.5) / self._spread))
         auc, positive = float(aucs[best]), self.truth[:, best]
         exceed = done = 0
         if auc > 0.5:
             for block in self.shuffled():
                 flat = evidence.aucs(block.reshape(len(block), -1), self.fold)
-                largest = np.nanmax(flat.reshape(block.shape[1:]), axis=1)
-                exceed += int((largest >= auc - 1e-9).sum())
+                largest = np.nanmax((flat.reshape(block.shape[1:]) - 0.5) / self._spread, axis=1)
+                exceed += int((largest >= (auc - 0.5) / self._spread[best] - 1e-9).sum())
                 done += len(largest)
                 if exceed >= ENOUGH:
                     break

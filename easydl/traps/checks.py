@@ -14,6 +14,7 @@ from easydl.traps.confounders import confounders
 from easydl.traps.copies import copies
 from easydl.traps.counts import counts
 from easydl.traps.doubtful import doubted_by, doubtful_labels
+from easydl.traps.fields import Field, fields
 from easydl.traps.issues import SEVERITIES, Audit, Issue, images, shown
 from easydl.traps.looks import small_looks, standardised
 from easydl.traps.parts import canary, drift, slices
@@ -54,7 +55,8 @@ def audit(study: Study, *, model: Any = None, seed: int = 0) -> Audit:
         model = open_model(model)[0]
     looks = small_looks(study)
     issues = [*patients(study), *slices(study), *copies(study), *_burned_in_text(study), *rules(study)]
-    issues += [*drift(study, looks, seed), *_by_task(study, looks, model, seed)]
+    known = list(fields(study))  # reading dates and free text takes longer than asking them
+    issues += [*drift(study, looks, known, seed), *_by_task(study, looks, known, model, seed)]
     return Audit(arranged(study, issues), study.name)
 
 
@@ -74,7 +76,7 @@ def model_issues(study: Study, model: Any, seed: int = 0) -> tuple[Issue, ...]:
     return arranged(study, seen if isinstance(seen, list) else after_training(study, seen, seed))
 
 
-def _by_task(study: Study, looks: np.ndarray, model: Any, seed: int) -> Iterator[Issue]:
+def _by_task(study: Study, looks: np.ndarray, known: list[Field], model: Any, seed: int) -> Iterator[Issue]:
     task = study.task
     if task.is_multiple:
         for name in study.heads:
@@ -82,11 +84,11 @@ def _by_task(study: Study, looks: np.ndarray, model: Any, seed: int) -> Iterator
             rows = study.schema.head_rows(study.frame, name).index.to_numpy()
             # The other heads' columns are labels, not covariates.
             head = replace(head, frame=head.frame.drop(columns=[column for column in study.heads if column != "label"]))
-            for issue in _by_task(head, looks[rows], None, seed):
+            for issue in _by_task(head, looks[rows], list(fields(head)), None, seed):
                 yield replace(issue, sentence=f"{name}: {issue.sentence}", rows=shown(rows[list(issue.rows)]))
     elif task.per_image and task.exclusive and "label" in study.frame.columns:
         yield from counts(study)
-        found = confounders(study, seed)
+        found = confounders(study, known, seed)
         yield from found
         seen = None if model is None else look(study, model)
         doubted: list[Issue] = []

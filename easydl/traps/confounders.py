@@ -7,11 +7,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import ndimage
 
 from easydl.images.glance import SIDE, border_pixels, ring, segments
 from easydl.studies.pixel_facts import thumbnails
-from easydl.traps.association import MIN_PATIENTS, Association, Evidence, Features, Labels, Spots, benjamini_hochberg
-from easydl.traps.fields import Field, fields, says_the_label
+from easydl.traps.association import (
+    MIN_PATIENTS,
+    Association,
+    Categories,
+    Evidence,
+    Features,
+    Labels,
+    Spots,
+    benjamini_hochberg,
+)
+from easydl.traps.fields import FEW_GROUPS, Field, says_the_label
 from easydl.traps.issues import Issue, shown
 
 if TYPE_CHECKING:
@@ -20,6 +30,12 @@ if TYPE_CHECKING:
 WARN_LOW, STRONG_LOW = 0.60, 0.75
 SIGNIFICANT = 0.05
 THUMBNAIL = 8
+EACH = 4
+WHOLE = 0.25
+"""Of the border: what differs in more of it is no mark at one place."""
+ADDS = 0.02
+"""By how much the AUC of all fields together must exceed that of one to be worth a sentence."""
+_TOGETHER = "Everything in the table and the files' headers together"
 _BALANCE = (
     "A model may learn this instead of the disease. Balance it between the classes, or test on data where it differs."
 )
@@ -52,19 +68,43 @@ class Probe:
     located: bool = False
 
 
-def confounders(study: Study, seed: int) -> list[Issue]:
+def confounders(study: Study, known: list[Field], seed: int = 0) -> list[Issue]:
     """Every field of the table and file and every probe of the pixels, tested together (false discovery rate 5%)."""
     labels = Labels(study.frame["label"], study.frame["patient"], seed=seed)
     if not labels.testable:
         return [_too_few(study)]
     same = says_the_label(study)
-    known = [field for field in fields(study) if field.name not in {f"the column {column!r}" for column in same}]
+    known = [field for field in known if field.name not in {f"the column {column!r}" for column in same}]
     probes = [*_of_fields(known), *_joint(known), *_of_pixels(study)]
     found = [labels.associate(probe.evidence) for probe in probes]
     tested = list(zip(probes, found, benjamini_hochberg([one.p for one in found]), strict=True))
     issues = [_issue(study, labels, *one) for one in tested if one[2] < SIGNIFICANT and one[1].low > WARN_LOW]
-    issues += [_label_column(study, column) for column in same]
-    return issues + list(_passed(study, tested))
+    others = [_label_column(study, column) for column in same]
+    return [*_once(issues), *others, *_passed(study, tested), *_rare(study, labels)]
+
+
+def _once(issues: list[Issue]) -> list[Issue]:
+    """Without what says the same as another: of the two on the border the stronger; all fields together if they add to one."""
+    border = max((one for one in issues if one.place is not None), key=lambda issue: issue.low or 0.0, default=None)
+    alone = [one.value or 0.0 for one in issues if one.id in ("A4", "A19") and not one.sentence.startswith(_TOGETHER)]
+    return [
+        one
+        for one in issues
+        if (one.place is None or one is border)
+        and not (one.sentence.startswith(_TOGETHER) and (one.value or 0.0) < max(alone, default=0.0) + ADDS)
+    ]
+
+
+def _rare(study: Study, labels: Labels) -> Iterator[Issue]:
+    """The classes that too few patients have to be asked for."""
+    few = [f"{name!r} ({count})" for name, count in labels.counts.items() if count < MIN_PATIENTS // 2]
+    if few:
+        what = "patients" if study.patients_known else "images"
+        sentence = (
+            f"Whether anything but the disease predicts {', '.join(few)} was not tested: it takes {MIN_PATIENTS // 2} {what} "
+            "of a class."
+        )
+        yield Issue("A4", "UNTESTED", sentence, "Compare them by hand, or join rare classes.", n=labels.patients)
 
 
 def _issue(study: Study, labels: Labels, probe: Probe, found: Association, q: float) -> Issue:
@@ -72,7 +112,7 @@ def _issue(study: Study, labels: Labels, probe: Probe, found: Association, q: fl
     strength = "alone separates the classes" if found.low > STRONG_LOW else "alone predicts the class"
     of = f" ({found.label!r} against the others)" if len(labels.classes) > 1 else ""
     words, box = _place(study, labels, found) if probe.located else ("", None)
-    place = f", most of all at the {words}" if words else ""
+    place = f", most of all at the {words} (framed; the first {EACH} images are {found.label!r})" if words else ""
     auc = f"AUC {found.auc:.2f} (95% CI {found.low:.2f}-{found.high:.2f}), {found.n} {what}"
     return Issue(
         probe.id,
@@ -84,9 +124,16 @@ def _issue(study: Study, labels: Labels, probe: Probe, found: Association, q: fl
         high=found.high,
         p=found.p,
         n=found.n,
-        rows=shown(np.argsort(-found.scores, kind="stable")) if probe.id == "A5" else (),
+        rows=_examples(labels, found) if probe.located else (),
         place=box,
     )
+
+
+def _examples(labels: Labels, found: Association) -> tuple[int, ...]:
+    """Four images of the class, then four of the others: those that the scores tell apart most clearly."""
+    positive = labels.truth[:, labels.classes.index(found.label)]
+    order = np.argsort(-found.scores, kind="stable")
+    return shown([*order[positive[order]][:EACH], *order[::-1][~positive[order[::-1]]][:EACH]])
 
 
 def _of_fields(known: list[Field]) -> Iterator[Probe]:
@@ -100,7 +147,14 @@ def _of_fields(known: list[Field]) -> Iterator[Probe]:
             yield Probe("A19", field.name, field.evidence, "WARN", _TIME)
         else:
             column = field.name.removeprefix("the column ")
-            balance = _BALANCE if column == field.name else f"{_BALANCE} study.split(balance={column}) does the first."
+            # A column of very many values cannot be balanced.
+            kinds = 0 if field.groups is None else len(np.unique(field.groups))
+            many = isinstance(field.evidence, Categories) and kinds > FEW_GROUPS
+            balance = (
+                _BALANCE
+                if column == field.name or many
+                else f"{_BALANCE} study.split(balance={column}) does the first."
+            )
             yield Probe("A4", field.name, field.evidence, "WARN", balance)
 
 
@@ -109,7 +163,7 @@ def _joint(known: list[Field]) -> Iterator[Probe]:
     parts = [field.features for field in known if field.kind != "order" and field.features.shape[1]]
     if len(parts) > 1:
         evidence = Features(np.concatenate(parts, axis=1))
-        yield Probe("A4", "everything in the table and the files' headers together", evidence, "WARN", _BALANCE)
+        yield Probe("A4", _TOGETHER[0].lower() + _TOGETHER[1:], evidence, "WARN", _BALANCE)
 
 
 def _of_pixels(study: Study) -> Iterator[Probe]:
@@ -145,22 +199,28 @@ def _squared(values: np.ndarray) -> np.ndarray:
 
 
 def _place(study: Study, labels: Labels, found: Association) -> tuple[str, tuple[float, float, float, float]]:
-    """The segment of the border in which the class differs most from the others, in standard deviations; and its box."""
+    """Where in the border the class differs most from the others, in standard deviations: as text, and its box.
+
+    The box holds all that hangs together with it there, such as a word; of a border that differs as a whole, a segment.
+    """
     images = thumbnails(study.facts(), peaks=True).astype(np.float32)
     positive = labels.truth[:, labels.classes.index(found.label)]
-    best, place, box = -1.0, "", (0.0, 0.0, 0.0, 0.0)
-    for words, where in segments():
-        values = images[(slice(None), *where)].reshape(len(images), -1)
-        spread = np.maximum(values.std(axis=0), 1.0)
-        distance = float((np.abs(values[positive].mean(axis=0) - values[~positive].mean(axis=0)) / spread).max())
-        if distance > best:
-            best, place = distance, words
-            box = (where[0].start / SIDE, where[0].stop / SIDE, where[1].start / SIDE, where[1].stop / SIDE)
-    return place, box
+    apart = np.abs(images[positive].mean(axis=0) - images[~positive].mean(axis=0)) / np.maximum(images.std(axis=0), 1.0)
+    apart = np.where(border_pixels(), apart, 0.0)
+    words, where = max(segments(), key=lambda segment: float(apart[segment[1]].max()))
+    marked = ndimage.label(apart > apart.max() / 2, np.ones((3, 3)))[0]
+    marked = marked == marked[np.unravel_index(apart.argmax(), apart.shape)]
+    down, right = (
+        (along.start, along.stop) if marked.sum() > WHOLE * border_pixels().sum() else (int(ends[0]), int(ends[-1]) + 1)
+        for along, ends in zip(
+            where, (np.flatnonzero(marked.any(axis=1)), np.flatnonzero(marked.any(axis=0))), strict=True
+        )
+    )
+    return words, (down[0] / SIDE, down[1] / SIDE, right[0] / SIDE, right[1] / SIDE)
 
 
 def _label_column(study: Study, column: str) -> Issue:
-    sentence = f"The column {column!r} says the same as the label, in other words; it was not tested as a confounder."
+    sentence = f"The column {column!r} names the label, in other or finer words; it was not tested as a confounder."
     return Issue("A4", "NOTE", sentence, "Do not give it to a model as a covariate.", n=study.n_patients)
 
 
@@ -179,7 +239,7 @@ def _too_few(study: Study) -> Issue:
         "A4",
         "UNTESTED",
         f"Whether anything but the disease predicts the class was not tested: it takes {MIN_PATIENTS} {what}, and "
-        f"{MIN_PATIENTS // 2} of every class.",
+        f"{MIN_PATIENTS // 2} of each of two classes.",
         f"Compare scanners, sites, dates and sexes between the classes by hand; this study has {study.n_patients} {what}.",
         n=study.n_patients,
     )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from easydl.studies.near_copies import linked
 from easydl.traps.issues import Issue, images, shown
 
 if TYPE_CHECKING:
@@ -48,11 +51,14 @@ def _nearly(study: Study) -> list[Issue]:
     what = "of different patients " if study.patients_known else ""
     if not pairs:
         return [Issue("A2", "OK", f"No two images {what}are nearly the same.", n=n)]
-    rows = shown(dict.fromkeys(row for pair in pairs for row in (pair.first, pair.second)))
+    group = linked(len(study), [pair.first for pair in pairs], [pair.second for pair in pairs])
+    several = np.flatnonzero(np.bincount(group)[group] > 1)
+    rows = shown(several[np.argsort(group[several], kind="stable")])  # those that are alike side by side
+    sets = len(np.unique(group[several]))
     surplus = images(study, sorted({pair.second for pair in pairs}))
     changes = sorted({pair.change for pair in pairs if pair.change})
     how = f" (some {', '.join(changes)})" if changes else ""
-    count = "1 pair of images" if len(pairs) == 1 else f"{len(pairs)} pairs of images"
+    groups = "" if sets == 1 else f", in {sets} groups"
     issues = []
     label = study.frame["label"].tolist() if "label" in study.frame.columns else []
     if differing := sum(label[pair.first] != label[pair.second] for pair in pairs) if label else 0:
@@ -73,6 +79,8 @@ def _nearly(study: Study) -> list[Issue]:
         sentence = f"{crossing} pairs of nearly identical images {what}lie in two parts of the split{how}."
         fix = "Use study.split(seed=0), which keeps them together, or remove the copies."
         return [*issues, Issue("A2", "WARN", sentence, fix, value=crossing, n=n, rows=rows, exclude=surplus)]
-    sentence = f"{count} {what}are nearly the same{how}. A split by easydl keeps them in one part."
+    sentence = (
+        f"{len(several)} images {what}are nearly the same{groups}{how}. A split by easydl keeps them in one part."
+    )
     fix = "Look at them: remove copies, or check whether the patients are the same."
-    return [*issues, Issue("A2", "WARN", sentence, fix, value=len(pairs), n=n, rows=rows, exclude=surplus)]
+    return [*issues, Issue("A2", "WARN", sentence, fix, value=sets, n=n, rows=rows, exclude=surplus)]

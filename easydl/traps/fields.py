@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FEW_CATEGORIES = 20
 FEW_GROUPS = 8
 MOSTLY = 0.9
-"""The share of cells that must be read in one way: a few typing errors do not turn a column of dates into text."""
+"""The fraction of cells that must be read in one way: a few typing errors do not turn a column of dates into text."""
 WORDS = 2.5
 """Words in a cell, on average, from which a column of different texts is free text."""
 TOPICS = 30
@@ -80,13 +80,14 @@ def fields(study: Study) -> Iterator[Field]:
 
 
 def says_the_label(study: Study) -> list[str]:
-    """The columns that are the label in other words: each value goes with one class and each class with one value."""
+    """The columns called as labels are that name the label, in other or in finer words: each value goes with one class."""
     frame, found = study.frame, []
     for column in map(str, frame.columns):
         if column in NOT_COVARIATES or not LABEL_WORDS.search(column.lower()):
             continue
         pairs = pd.DataFrame({"cell": frame[column].astype(str), "label": frame["label"].astype(str)}).drop_duplicates()
-        if len(pairs) == pairs["cell"].nunique() == pairs["label"].nunique() > 1:
+        # A value for each row would say nothing: each of its values goes with one class, whatever it means.
+        if len(pairs) == pairs["cell"].nunique() <= len(frame) // 2 and pairs["label"].nunique() > 1:
             found.append(column)
     return found
 
@@ -149,15 +150,15 @@ def _of_order(study: Study) -> Iterator[Field]:
 
 
 def _numbers_of(cells: pd.Series) -> tuple[np.ndarray, float]:
-    """A column as numbers, ``(rows, few)``, and which share of its cells could be read; dates, times, numbers in text."""
+    """A column as numbers, ``(rows, few)``, and which fraction of its cells could be read; dates, times, numbers in text."""
     text = cells.astype(str).str.strip()
     filled = text != ""
     best, values = 0.0, np.full(len(text), np.nan)
     for reading in (_plain, _dates, _times, _inside_text):
         numbers = reading(text)
-        share = float(np.isfinite(numbers[filled]).mean()) if filled.any() else 0.0
-        if share > best:
-            best, values = share, numbers
+        fraction = float(np.isfinite(numbers[filled]).mean()) if filled.any() else 0.0
+        if fraction > best:
+            best, values = fraction, numbers
         if best == 1.0:
             break
     return _basis(values), best * float(filled.mean())

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.stats import t as student
 
 from easydl.traps.association import Features, Labels, column_aucs
-from easydl.traps.fields import fields
+from easydl.traps.fields import Field
 from easydl.traps.issues import Issue, shown
 from easydl.traps.patients import stem
 
@@ -80,7 +80,8 @@ def canary(study: Study, looks: np.ndarray, seed: int = 0) -> list[Issue]:
     # Unknown patients are guessed from the names of files: wrong guesses only make the draws coarser.
     unit = pd.factorize(frame["patient"].to_numpy(str) if study.patients_known else _named(study))[0]
     patients = len(np.unique(unit[np.concatenate([train, test])]))
-    what = "patients" if study.patients_known else "names of files"
+    alone = patients == len(train) + len(test)  # each image has a name of its own
+    what = "patients" if study.patients_known else "images" if alone else "names of files"
     if patients < FEWEST or min(len(train), len(test)) < FEWEST // 2:
         sentence = f"Whether labels drawn at random can be learned was not tested: it takes {FEWEST} {what}, in training and test."
         return [Issue("A10", "UNTESTED", sentence, "Add patients.", n=patients)]
@@ -113,8 +114,14 @@ def canary(study: Study, looks: np.ndarray, seed: int = 0) -> list[Issue]:
     return [Issue("A10", "BLOCK" if study.patients_known else "WARN", sentence, fix, *values)]
 
 
-def drift(study: Study, looks: np.ndarray, seed: int = 0) -> list[Issue]:
+def drift(study: Study, looks: np.ndarray, known: list[Field], seed: int = 0) -> list[Issue]:
     """A14: whether the training and the test part can be told apart, by the table and by the images.
+
+    Args:
+        study: Split.
+        looks: ``(images, numbers)``, what a learner sees of each image.
+        known: The study's fields, of which other checks ask, too.
+        seed: Of the shuffles.
 
     References:
         Lopez-Paz & Oquab 2017, Revisiting classifier two-sample tests, ICLR.
@@ -126,17 +133,18 @@ def drift(study: Study, looks: np.ndarray, seed: int = 0) -> list[Issue]:
     labels = Labels(frame["split"][chosen], frame["patient"][chosen], seed=seed)
     if not labels.testable:
         return []
-    known = [field.features for field in fields(study) if field.kind != "order" and field.features.shape[1]]
-    asked = {"the images": looks, **({"the table and the files": np.concatenate(known, axis=1)} if known else {})}
+    told = [field.features for field in known if field.kind != "order" and field.features.shape[1]]
+    asked = {"the images": looks, **({"the table and the files": np.concatenate(told, axis=1)} if told else {})}
     found, alike = [], []
     for name, values in asked.items():
         one = labels.associate(Features(values[chosen]))
         if one.p >= DRIFT:
             alike.append(name)
             continue
+        what = "patients" if study.patients_known else "images"
         sentence = (
             f"Training and test part can be told apart by {name}: AUC {one.auc:.2f} (95% CI {one.low:.2f}-{one.high:.2f}), "
-            f"{one.n} patients."
+            f"{one.n} {what}."
         )
         fix = "Wanted when the test is of another hospital or time; else split at random by patient."
         found.append(Issue("A14", "NOTE", sentence, fix, one.auc, one.low, one.high, one.p, one.n))

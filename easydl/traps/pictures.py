@@ -39,14 +39,29 @@ def strip(study: Study, issue: Issue) -> bytes:
         small[around] = thumbnails(facts, peaks=True)[around]
     canvas = Image.new("RGB", (len(small) * (SIDE + SPACE) - SPACE, SIDE), "white")
     for number, values in enumerate(small):
-        image = Image.fromarray(np.asarray(values)).resize((SIDE, SIDE), Image.Resampling.BICUBIC).convert("RGB")
+        wide, high = _shape(study, issue.rows[number])
+        image = Image.fromarray(np.asarray(values)).resize((wide, high), Image.Resampling.BICUBIC).convert("RGB")
         if issue.place is not None:
-            top, bottom, left, right = (round(SIDE * end) for end in issue.place)
-            # A little outside, so that the frame does not hide what it shows.
-            edge = round(SIDE * NEAR / small.shape[1])
-            box = (max(0, left - edge), max(0, top - edge), min(SIDE - 1, right + edge), min(SIDE - 1, bottom + edge))
+            top, bottom, left, right = issue.place
+            near = NEAR / small.shape[1]  # a little outside, so that the frame does not hide what it shows
+            box = (
+                round(max(0, left - near) * (wide - 1)),
+                round(max(0, top - near) * (high - 1)),
+                round(min(1, right + near) * (wide - 1)),
+                round(min(1, bottom + near) * (high - 1)),
+            )
             ImageDraw.Draw(image).rectangle(box, outline=MARK, width=1)
-        canvas.paste(image, (number * (SIDE + SPACE), 0))
+        canvas.paste(image, (number * (SIDE + SPACE) + (SIDE - wide) // 2, (SIDE - high) // 2))
     file = io.BytesIO()
     canvas.save(file, "PNG", compress_level=3)
     return file.getvalue()
+
+
+def _shape(study: Study, row: int) -> tuple[int, int]:
+    """Width and height in the picture: of a 2D image in proportion to its own, as far as they are known."""
+    frame = study.frame
+    if study.dimension == 3 or not {"width", "height"} <= set(frame.columns):
+        return SIDE, SIDE
+    wide, high = (int(cell) if str(cell).isdigit() else 1 for cell in frame[["width", "height"]].iloc[row])
+    longest = max(wide, high)
+    return max(1, SIDE * wide // longest), max(1, SIDE * high // longest)

@@ -10,7 +10,7 @@ from PIL import Image
 
 import easydl
 from easydl.images.glance import glance
-from easydl.studies.near_copies import near_copies, together
+from easydl.studies.near_copies import linked, near_copies, together
 
 N, COPIES = 60, 8
 
@@ -58,6 +58,17 @@ def test_pairs_within_a_patient_are_not_looked_for():
     assert len(near_copies(images, np.arange(N + 1))) == 1
 
 
+def test_pairs_join_what_they_chain_to():
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(0, 400, (2, 250))
+    slow = np.arange(400)
+    for one, other in zip(first, second, strict=True):
+        slow[slow == slow[other]] = slow[one]
+    fast = linked(400, first, second)
+    assert ((fast[:, None] == fast) == (slow[:, None] == slow)).all()
+    assert len(set(linked(3, [], []))) == 3
+
+
 def test_rows_that_share_anything_are_together():
     codes = together(["a", "b", "b", "c", "d"], [1, 2, 3, 3, 4])
     assert codes[1] == codes[2] == codes[3]
@@ -76,7 +87,7 @@ def test_split_keeps_near_copies_together_and_the_audit_names_them(tmp_path):
         part = study.split(seed=seed)[0].parent.frame["split"].tolist()
         assert part[:6] == part[40:46]
     issue = next(issue for issue in easydl.audit(study).issues if issue.id == "A2" and issue.severity == "WARN")
-    assert "6 pairs of images of different patients are nearly the same" in issue.sentence
+    assert "12 images of different patients are nearly the same, in 6 groups" in issue.sentence
     assert set(issue.rows) == {*range(6), *range(40, 46)}
     leaking = study.split(seed=0)[0].parent
     leaking.frame["split"] = ["train"] * 40 + ["test"] * 6

@@ -108,3 +108,13 @@ def test_a_border_that_hardly_varies_is_tested_all_the_same(kind, varying):
     values[:, :varying] = y[:, None]
     found = labels_of(np.where(y, "b", "a")).associate(kind(values))
     assert found.auc == (1.0 if varying else 0.5)
+
+
+def test_a_rare_class_hides_nothing_and_too_rare_a_one_stops_nothing():
+    rng = np.random.default_rng(3)
+    label = np.repeat(["common", "other", "rare"], [150, 40, 6])
+    source = np.where(rng.random(len(label)) < 0.75, label == "other", rng.random(len(label)) < 0.5).astype(str)
+    found = Labels(pd.Series(label), pd.Series(np.arange(len(label)))).associate(Categories(pd.Series(source)))
+    assert found.label in ("common", "other") and found.p < 0.005
+    few = Labels(pd.Series(label[:-3]), pd.Series(np.arange(len(label) - 3)))  # 3 of the rare class are left
+    assert few.testable and set(few.classes) == {"common", "other"} and few.counts["rare"] == 3

@@ -75,7 +75,7 @@ def test_a_column_that_is_the_label_in_other_words_is_recognised(place):
     assert says_the_label(study) == ["diagnosis"]
     sentences = [issue.sentence for issue in easydl.audit(study).issues if issue.severity in ("WARN", "BLOCK")]
     assert not any("diagnosis" in sentence for sentence in sentences)
-    assert any("'diagnosis' says the same as the label" in issue.sentence for issue in easydl.audit(study).issues)
+    assert any("'diagnosis' names the label" in issue.sentence for issue in easydl.audit(study).issues)
 
 
 def test_names_that_were_numbered_class_by_class_are_found(place):
@@ -87,3 +87,13 @@ def test_names_that_were_numbered_class_by_class_are_found(place):
     frame = frame.sample(frac=1, random_state=1)
     issues = easydl.audit(easydl.load(frame[["image", "label", "patient"]])).issues
     assert any("number in the file's name" in issue.sentence and issue.severity == "WARN" for issue in issues)
+
+
+def test_a_finer_label_is_recognised_and_a_column_of_another_name_is_not():
+    frame = pd.DataFrame(
+        {"label": ["ill", "well"] * 20, "image": [f"/d/{k}.png" for k in range(40)], "patient": range(40)}
+    )
+    finer = np.where(frame["label"] == "well", "none", np.where(np.arange(40) % 4 == 0, "mass", "nodule"))
+    mixed = np.where(np.arange(40) == 1, "mass", finer)
+    study = easydl.studies.Study(frame.astype(str).assign(finding=finer, target=mixed, scanner=finer))
+    assert says_the_label(study) == ["finding"]

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from easydl.studies import Study
+from easydl.traps.fields import fields
 from easydl.traps.parts import canary, drift, slices
 
 PATIENTS, SLICES = 40, 4
@@ -93,9 +94,14 @@ def parts(seed, shift):
     return Study(frame), rng.normal(size=(120, 20)) + 2 * shift * test[:, None]
 
 
+def drift_of(seed, shift):
+    study, looks = parts(seed, shift)
+    return drift(study, looks, list(fields(study)))
+
+
 def test_parts_that_differ_are_told_apart_and_others_are_not():
-    issues = drift(*parts(0, shift=0.5))
+    issues = drift_of(0, shift=0.5)
     assert [(issue.id, issue.severity) for issue in issues] == [("A14", "NOTE")] * 2
     assert {"images" in issue.sentence for issue in issues} == {True, False}
     assert all(issue.p < 0.01 and issue.low > 0.5 for issue in issues)
-    assert sum(issue.severity == "NOTE" for seed in range(12) for issue in drift(*parts(seed, shift=0))) <= 1
+    assert sum(issue.severity == "NOTE" for seed in range(12) for issue in drift_of(seed, shift=0)) <= 1

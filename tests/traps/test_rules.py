@@ -9,7 +9,8 @@ from made import mask_study, png_study
 from PIL import Image
 
 import easydl
-from easydl.traps.confounders import confounders
+from easydl.traps.confounders import _once, confounders
+from easydl.traps.fields import fields
 from easydl.traps.issues import Audit, Issue
 from easydl.traps.pictures import MARK, strip
 from easydl.traps.rules import rules
@@ -81,10 +82,12 @@ def test_words_of_treatment_are_a_question_of_their_own(images):
         label == "disease", "Chest tube in place, image of the ward", "Routine image of the outpatient clinic"
     )
     text = [f"{word}, number {row}" for row, word in enumerate(words)]
-    found = said(confounders(study(images, description=text), 0), "A19")
+    described = study(images, description=text)
+    found = said(confounders(described, list(fields(described))), "A19")
     assert any("ords of treatment in 'description' alone separates" in issue.sentence for issue in found)
     dates = np.where(label == "disease", "2024-03-", "2023-03-")
-    found = said(confounders(study(images, date=[f"{d}{1 + k % 28:02d}" for k, d in enumerate(dates)]), 0), "A19")
+    dated = study(images, date=[f"{d}{1 + k % 28:02d}" for k, d in enumerate(dates)])
+    found = said(confounders(dated, list(fields(dated))), "A19")
     assert any(
         "column 'date'" in issue.sentence and issue.severity == "WARN" and "time=" in issue.fix for issue in found
     )
@@ -99,6 +102,27 @@ def test_an_issue_shows_its_images_and_frames_its_place(images):
     assert (
         strip(study(images), Issue("A5", "OK", "x", rows=(1,))) == b"" == strip(study(images), Issue("A5", "WARN", "x"))
     )
+
+
+def test_a_tall_image_stays_tall_and_the_frame_is_inside(images):
+    tall = study(images)
+    tall.frame[["width", "height"]] = ["30", "60"]
+    placed = Issue("A5", "WARN", "x", rows=(0,), place=(0.0, 0.1, 0.5, 1.0))
+    shown = np.asarray(Image.open(io.BytesIO(strip(tall, placed))))
+    columns = np.flatnonzero((shown != 255).any(axis=(0, 2)))
+    assert (columns[0], columns[-1]) == (24, 71) and (shown == MARK).all(axis=2)[:, 71].any()
+
+
+def test_one_thing_is_said_once():
+    everything = "Everything in the table and the files' headers together alone predicts the class"
+    said_twice = [
+        Issue("A5", "WARN", "The border", low=0.7, place=(0, 1, 0, 1)),
+        Issue("A5", "WARN", "A place", low=0.8, place=(0, 1, 0, 1)),
+        Issue("A4", "WARN", "A column", value=0.8),
+    ]
+    kept = _once([*said_twice, Issue("A4", "WARN", everything, value=0.81)])
+    assert [issue.sentence for issue in kept] == ["A place", "A column"]
+    assert _once([*said_twice, Issue("A4", "WARN", everything, value=0.9)])[-1].sentence == everything
 
 
 def test_pictures_are_in_the_notebook_and_not_in_the_file(images):
