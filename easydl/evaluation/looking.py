@@ -15,6 +15,9 @@ from easydl.evaluation.level import LEVEL, over_looks
 from easydl.evaluation.results import LookRecord, Metrics
 from easydl.prediction.provenance import Provenance
 
+OVER_LOOKS = "Every interval is widened"
+"""What a part that was looked at before is known by, in its sentence."""
+
 
 def looked(
     frame: pd.DataFrame,
@@ -59,10 +62,7 @@ def looked(
 def sentence(look: Look, part: Part) -> str:
     """As in "This test part has been looked at 3 times (first 2026-11-02); choose nothing by it."."""
     each = f"{100 * (1 - (1 - LEVEL) / look.number):.1f}%"
-    wide = (
-        f"Every interval is widened, so that those of all {look.number} looks hold together at 95% "
-        f"(Bonferroni: {each} each)."
-    )
+    wide = f"{OVER_LOOKS}, so that those of all {look.number} looks hold together at 95% (Bonferroni: {each} each)."
     times = f"{look.number} times (first {look.first})"
     if look.shared is None and look.entry is None:
         what = f"The patients of this test part have been looked at {times}, on other images or other files"
