@@ -139,10 +139,11 @@ def _of_column(
             first.append(own[0])
         else:
             untested.append(f"{group} ({n})")
-    said = f"By {name}, not testable with so few {unit}: {', '.join(untested)}." if untested else ""
+    few = f"with so few {unit}: {', '.join(untested)}" if untested else ""
     if len(first) < 2:
-        none = f"By {name} no gap can be tested: fewer than two groups with {LEAST_PATIENTS} {unit} or more."
-        return rows, " ".join(filter(None, [said, none]))
+        which = f" ({', '.join(untested)})" if untested else ""
+        return rows, f"By {name} no gap can be tested: it takes two groups with {LEAST_PATIENTS} {unit} or more{which}."
+    said = f"Not testable {few}." if few else ""
     gap = _gap(name, first, groups, patients, headline, seed)
     rows.append(gap)
     return rows, " ".join(filter(None, [_sentence(gap, metrics), said]))

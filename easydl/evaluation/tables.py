@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from easydl.errors import InputError
+from easydl.evaluation.asked import check_prevalence, prevalence_of_heads
 from easydl.evaluation.classification import Prevalence, classification_metrics
 from easydl.evaluation.multilabel import multilabel_metrics
 from easydl.evaluation.ordinal import ordinal_metrics, weighted_kappa
 from easydl.evaluation.regression import regression_metrics
 from easydl.evaluation.results import Metrics
 from easydl.evaluation.subgroups import BESIDE, subgroups
+from easydl.prediction.doubt import SPREAD
 from easydl.studies.labels import JOIN
 from easydl.tasks import Task
 
@@ -47,21 +48,14 @@ def table_metrics(
     """
     task = Task(predictions.task)
     if task.is_multiple:
-        if prevalence is not None:
-            raise InputError(
-                f"prevalence={prevalence!r} with a model of several tasks.",
-                "a model of one task with classes or labels.",
-                "Test one task by itself: evaluate(predictions.head(name), prevalence=...).",
-            )
-        heads = {name: table_metrics(predictions.head(name), groups=groups, **bootstrap) for name in predictions.heads}
+        own = prevalence_of_heads(prevalence, predictions.heads)
+        heads = {
+            name: table_metrics(predictions.head(name), groups=groups, prevalence=own.get(name), **bootstrap)
+            for name in predictions.heads
+        }
         return _together(predictions, heads)
     stated = {} if prevalence is None else {"prevalence": prevalence}
-    if stated and task not in (Task.CLASSIFICATION, Task.MULTILABEL):
-        raise InputError(
-            f"prevalence={prevalence!r} for a model of the task {task}.",
-            "a model of classes or labels: only they have predictive values.",
-            "Leave it out.",
-        )
+    check_prevalence(prevalence, task, predictions.classes)
 
     def measured(frame: pd.DataFrame, **options: Any) -> Metrics:
         return _METRICS[task](
@@ -73,7 +67,7 @@ def table_metrics(
         )
 
     metrics = measured(predictions.frame, **stated, **bootstrap)
-    metrics.notes.extend(predictions.notes)
+    metrics.notes.extend(note for note in predictions.notes if not note.startswith(SPREAD))
     if not groups:
         return metrics
     labelled = predictions.frame["label"].notna()
@@ -86,7 +80,9 @@ def table_metrics(
 
     def lines(inside: np.ndarray) -> list[dict[str, Any]]:
         rows = measured(frame[inside], **bootstrap).rows
-        return [row.model_dump() for row in rows[:1] + [row for row in rows[1:] if row.name in BESIDE]]
+        shown = rows[:1] + [row for row in rows[1:] if row.name in BESIDE]
+        # How a number is made stands beside that of all images.
+        return [{**row.model_dump(), "note": "" if row.low is not None else row.note} for row in shown]
 
     headline = headline_of(task, tuple(map(str, predictions.classes)), frame)
     columns = {name: column[labelled.to_numpy()] for name, column in groups.items()}

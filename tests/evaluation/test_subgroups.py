@@ -4,14 +4,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from cohorts import ball, case, predictions
+from made import png_study
 from sklearn.metrics import roc_auc_score
 
 from easydl.errors import InputError
 from easydl.evaluation import Metrics, evaluate, segmentation_metrics
+from easydl.evaluation.asked import check_asked
 from easydl.evaluation.by_case import by_case
 from easydl.evaluation.subgroups import grouped
-from easydl.evaluation.tables import area, headline_of
+from easydl.evaluation.tables import area, headline_of, table_metrics
+from easydl.networks.metadata import Head
+from easydl.prediction.doubt import MEANING
 from easydl.prediction.results import Predictions
+from easydl.runs.config import RunConfig, check_study
+from easydl.studies import load
 from easydl.tasks import Task
 
 BINARY = ("normal", "effusion")
@@ -48,7 +54,7 @@ def test_each_group_has_the_numbers_of_its_own_images():
         sick = rows[rows["label"] == "effusion"]
         assert table.loc[(scanner, "sensitivity"), "value"] == pytest.approx((sick["prediction"] == "effusion").mean())
         assert table.loc[(scanner, "AUC"), "n"] == rows["patient"].nunique()
-        alone = evaluate(Predictions(rows, BINARY), resamples=200).table.iloc[0]
+        alone = table_metrics(Predictions(rows, BINARY), resamples=200).table.iloc[0]  # which is no second look
         assert table.loc[(scanner, "AUC"), "low"] == pytest.approx(alone["low"])
 
 
@@ -82,9 +88,13 @@ def test_a_group_of_few_patients_is_not_testable():
     assert table.loc["C", "note"] == "not testable: 3 patients, 10 are needed"
     assert np.isnan(table.loc["C", "value"])
     assert table.loc["(not given)", "n"] == 1
-    assert any("not testable with so few patients: C (3), (not given) (1)" in note for note in result.notes)
+    assert any("Not testable with so few patients: C (3), (not given) (1)" in note for note in result.notes)
     alone = evaluate(Predictions(given.frame[given.frame["scanner"] == "A"], BINARY), by="scanner", resamples=100)
     assert any("no gap can be tested" in note for note in alone.notes)
+    assert sum("scanner" in note for note in alone.notes) == 1
+    none = evaluate(given, by="patient", resamples=100)
+    said = [note for note in none.notes if note.startswith("By patient")]
+    assert len(said) == 1 and said[0].count("By patient") == 1
 
 
 def test_numbers_are_cut_into_three_bands_and_this_is_said():
@@ -181,3 +191,50 @@ def test_masks_are_grouped_by_their_images():
     assert rows.loc["poor", "value"] == pytest.approx(poor)
     assert rows.loc["", "p"] < 0.01
     assert rows.loc["good", "n"] == 20
+
+
+def test_every_task_has_its_prevalence_and_what_is_not_there_is_refused_before_training():
+    frame = of_scanners().frame
+    columns = ["label", "prediction", "p(normal)", "p(effusion)"]
+    both = frame[["image", "patient"]].copy()
+    for name in ("chest", "other"):
+        both[[f"{name}: {column}" if column != "label" else f"{name}: label" for column in columns]] = frame[columns]
+    head = Head(task="classification", classes=BINARY)
+    heads = {"chest": head, "other": head}
+    given = Predictions(both, ("chest", "other"), task="multitask", heads=heads)
+    result = evaluate(given, prevalence={"chest": 0.02}, resamples=100)
+    alone = evaluate(of_scanners(), prevalence=0.02, resamples=100)
+    values = {
+        one: dict(zip(result.heads[one].table["name"], result.heads[one].table["value"], strict=True)) for one in heads
+    }
+    expected = alone.table.set_index("name").loc["PPV", "value"]
+    assert values["chest"]["PPV"] == pytest.approx(expected) and values["other"]["PPV"] > expected
+    check_asked(frame, Task.MULTITASK, (), heads, by="scanner", prevalence={"chest": 0.02})
+    for wrong in (
+        {"by": "scaner"},
+        {"prevalence": 0.02},
+        {"prevalence": {"chests": 0.02}},
+        {"prevalence": {"chest": 2}},
+    ):
+        with pytest.raises(InputError):
+            check_asked(frame, Task.MULTITASK, (), heads, **({"by": None, "prevalence": None} | wrong))
+    with pytest.raises(InputError, match="predictive values"):
+        check_asked(frame, Task.SEGMENTATION, (), {}, by=None, prevalence=0.02)
+
+
+def test_a_run_refuses_what_its_test_would_before_it_trains(tmp_path):
+    table = png_study(tmp_path, per_class=4, side=16)
+    study = load(table)
+    check_study(RunConfig(source=str(table), by=["patient"], prevalence=0.02), study)
+    for asked in ({"by": ["scaner"]}, {"prevalence": {"nobody": 0.02}}):
+        with pytest.raises(InputError):
+            check_study(RunConfig(source=str(table), **asked), study)
+
+
+def test_how_a_number_is_made_is_said_once_and_not_for_every_group():
+    given = of_scanners()
+    given.notes.append(MEANING.format("the 2 members of the ensemble"))
+    result = evaluate(given, by="scanner", resamples=100)
+    groups = result.groups[result.groups["group"] != ""]
+    assert set(groups["note"]) == {""} and result.table["note"].str.len().gt(0).any()
+    assert not any("spread" in note for note in result.notes)
