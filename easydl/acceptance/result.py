@@ -85,10 +85,10 @@ class Acceptance:
         """What the verdict rests on, as sentences with n and 95% intervals."""
         said = list(self.metrics.warnings) if self.metrics is not None else []
         if self.metrics is not None:
-            for head, one in (self.metrics.heads or {"": self.metrics}).items():
-                rows = [k for k, row in enumerate(one.rows) if k == 0 or row.name in ANSWERS]
+            for head, test in (self.metrics.heads or {"": self.metrics}).items():
+                rows = [k for k, row in enumerate(test.rows) if k == 0 or row.name in ANSWERS]
                 where = f"{head}: here" if head else "Here"
-                said.append(f"{where}, at the model's own threshold: {'; '.join(map(one.sentence, rows))}.")
+                said.append(f"{where}, at the model's own threshold: {'; '.join(map(test.sentence, rows))}.")
         if self.calibration is not None:
             said.append(self._calibrated())
         for one in self._differing:

@@ -16,6 +16,7 @@ from easydl.comparison.measuring import RESAMPLES, Gap, gap, headline, measure_o
 from easydl.comparison.results import Comparison, Contestant, sorted_rows, with_gaps
 from easydl.errors import RESEARCH_USE, EasyDLError, InputError
 from easydl.evaluation.leakage import without_seen
+from easydl.evaluation.level import over_looks
 from easydl.networks.decision import Decision
 from easydl.prediction.results import Predictions, output_columns
 from easydl.prediction.seen import COLUMN
@@ -31,6 +32,7 @@ AFTER_THE_FACT = (
     "The best baseline is the best on these very images, which favours the baselines. They were fitted on the training "
     "patients only."
 )
+WIDENED = "Intervals are as wide as {} looks at this test part make them."
 CHOSEN = "The network was chosen by its loss on the validation part, which favours it there."
 
 
@@ -78,6 +80,7 @@ def beside(
     seed: int = 0,
     resamples: int = RESAMPLES,
     override: str | None = None,
+    looks: int = 1,
 ) -> Beside:
     """Fit every baseline on the training rows of a study and measure it where the network was measured.
 
@@ -89,15 +92,16 @@ def beside(
         seed: Of folds, trees and intervals.
         resamples: Of the bootstrap.
         override: A reason for counting seen rows.
+        looks: How often the test part has been looked at: its intervals are those of `easydl.evaluate`.
 
     Returns:
         A `Beside`.
     """
-    looks = Looks(study, backbone)
+    shown = Looks(study, backbone)
     split = study.frame["split"].to_numpy()
     found: list[Comparison] = []
     for head in list(study.heads) or [""]:
-        outputs, seconds, left_out = _fitted(looks, head, split == "train", seed)
+        outputs, seconds, left_out = _fitted(shown, head, split == "train", seed)
         for part in (name for name in PARTS if name in predictions):
             mine = predictions[part].head(head) if head else predictions[part]
             kept = _unseen(mine, override) if part == "test" else np.ones(len(mine.frame), bool)
@@ -105,14 +109,13 @@ def beside(
             network = replace(mine, frame=mine.frame[kept])
             entries = {NETWORK: network}
             entries |= {name: as_predictions(network, values[rows]) for name, values in outputs.items()}
-            texts = {NETWORK: "the trained network"} | {name: BASELINES[name].title(looks) for name in outputs}
+            texts = {NETWORK: "the trained network"} | {name: BASELINES[name].title(shown) for name in outputs}
             notes = [AFTER_THE_FACT] if part == "test" else [AFTER_THE_FACT, CHOSEN]
+            notes += [WIDENED.format(looks)] if part == "test" and looks > 1 else []
             facts = {"part": PARTS[part], "head": head, "left_out": left_out, "notes": notes}
-            found.append(
-                side_by_side(
-                    entries, texts, seconds, against=NETWORK, seed=seed, resamples=resamples, facts=facts
-                )
-            )  # fmt: skip
+            options: dict[str, Any] = {"against": NETWORK, "seed": seed, "resamples": resamples, "facts": facts}
+            with over_looks(looks if part == "test" else 1):
+                found.append(side_by_side(entries, texts, seconds, **options))
     order = list(PARTS.values())
     return Beside(tuple(sorted(found, key=lambda one: order.index(one.part))))
 

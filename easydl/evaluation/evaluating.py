@@ -107,7 +107,8 @@ def evaluate(
     if not Task(metadata.task).per_pixel:
         predictions = predict_study(model, metadata, test)
         return _of_table(predictions, test, _reason(override, test), **asked, seed=seed, resamples=resamples)
-    check_prevalence(prevalence, Task(metadata.task), metadata.classes)
+    if prevalence is not None:
+        check_prevalence(prevalence, Task(metadata.task), metadata.classes)
     if by is not None:
         columns_of(test.frame, by)
     models = metadata_of_all(model, metadata)

@@ -11,6 +11,7 @@ from scipy.stats import rankdata
 
 from easydl.evaluation.asked import check_prevalence, prevalence_of_heads
 from easydl.evaluation.classification import Prevalence, classification_metrics
+from easydl.evaluation.decided import PREVALENCE
 from easydl.evaluation.multilabel import multilabel_metrics
 from easydl.evaluation.ordinal import ordinal_metrics, weighted_kappa
 from easydl.evaluation.regression import regression_metrics
@@ -68,6 +69,7 @@ def table_metrics(
 
     metrics = measured(predictions.frame, **stated, **bootstrap)
     metrics.notes.extend(note for note in predictions.notes if not note.startswith(SPREAD))
+    metrics.summary.extend(_stated(metrics) if stated else [])
     if not groups:
         return metrics
     labelled = predictions.frame["label"].notna()
@@ -87,6 +89,16 @@ def table_metrics(
     headline = headline_of(task, tuple(map(str, predictions.classes)), frame)
     columns = {name: column[labelled.to_numpy()] for name, column in groups.items()}
     return subgroups(metrics, columns, units, lines, headline, seed=bootstrap.get("seed", 0))
+
+
+def _stated(metrics: Metrics) -> list[str]:
+    """PPV and NPV at the stated prevalence, a sentence for each class or label."""
+    found: dict[str, list[str]] = {}
+    for place, row in enumerate(metrics.rows):
+        note = row.note.split("; ")[0]
+        if note.startswith(PREVALENCE.format("")):
+            found.setdefault(note, []).append(metrics.sentence(place))
+    return [f"{note[0].upper()}{note[1:]}: {'; '.join(numbers)}." for note, numbers in found.items()]
 
 
 def headline_of(task: Task, classes: tuple[str, ...], frame: pd.DataFrame) -> Callable[[np.ndarray], float]:
@@ -140,6 +152,7 @@ def _together(predictions: Predictions, heads: dict[str, Metrics]) -> Metrics:
         groups=[
             row.model_copy(update={"by": f"{name}: {row.by}"}) for name, one in heads.items() for row in one.group_rows
         ],
+        summary=[f"{name}: {one}" for name, metrics in heads.items() for one in metrics.summary],
         warnings=[f"{name}: {warning}" for name, metrics in heads.items() for warning in metrics.warnings],
         patients_known=predictions.patients_known,
         images=images,

@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from easydl.errors import InputError
 from easydl.evaluation import Metrics, evaluate, segmentation_metrics
+from easydl.evaluation.as_text import WIDTH, tables_text
 from easydl.evaluation.asked import check_asked
 from easydl.evaluation.by_case import by_case
 from easydl.evaluation.subgroups import grouped
@@ -238,3 +239,26 @@ def test_how_a_number_is_made_is_said_once_and_not_for_every_group():
     groups = result.groups[result.groups["group"] != ""]
     assert set(groups["note"]) == {""} and result.table["note"].str.len().gt(0).any()
     assert not any("spread" in note for note in result.notes)
+
+
+def test_what_was_asked_for_is_printed_and_a_terminal_shows_it_in_columns():
+    result = evaluate(of_scanners(), by="scanner", prevalence=0.02, resamples=100)
+    lines = repr(result).splitlines()
+    rows = result.table.set_index("name")
+    assert lines[0] == result.headline and len(lines) == 3
+    assert lines[1].startswith(f"At a stated prevalence of 2% effusion: PPV {rows.loc['PPV', 'value']:.2f} (95% CI ")
+    assert "; NPV 0." in lines[1] and lines[2].startswith("By scanner: AUC is highest in A")
+    assert len(repr(evaluate(of_scanners(), resamples=100)).splitlines()) <= 2
+    assert Metrics.from_dict(result.to_dict()).summary == result.summary
+    text = tables_text(result)
+    assert max(map(len, text.splitlines())) <= WIDTH
+    assert "scanner: largest gap in AUC" in text and "scanner A: AUC" in text
+    text_of = "fraction recognised; threshold 0.50 (not chosen: 8 patients; 10 are needed); Wilson interval"
+    row = result.rows[0].model_dump() | {"note": text_of}
+    twice = tables_text(Metrics(task="classification", classes=BINARY, table=[row, row | {"name": "other"}]))
+    assert "".join(twice.split()).count("threshold0.50(notchosen:8patients;10areneeded)") == 1
+    assert "".join(twice.split()).count("areneeded") == 1
+    assert "unit_of_n" not in text and "False" not in text
+    for row in result.rows:
+        assert any(line.startswith(f"{row.name} ") for line in text.splitlines())
+    assert "scanner : " not in result._repr_html_()
