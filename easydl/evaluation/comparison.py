@@ -45,7 +45,8 @@ class Comparison:
     table: pd.DataFrame
 
     def __repr__(self) -> str:
-        return "\n".join(repr(Difference(*row)) for row in self.table.itertuples(index=False))
+        lines = (repr(Difference(*row)) for row in self.table.itertuples(index=False))
+        return "\n".join(["First less second, on the same images", *lines, RESEARCH_USE])
 
     def _repr_html_(self) -> str:
         shown = self.table.to_html(index=False, border=0, float_format="{:.3f}".format)

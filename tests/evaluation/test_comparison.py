@@ -8,7 +8,7 @@ from sklearn.metrics import cohen_kappa_score, recall_score, roc_auc_score
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from easydl.errors import InputError
+from easydl.errors import RESEARCH_USE, InputError
 from easydl.evaluation import compare_predictions, compare_readers, segmentation_metrics
 from easydl.evaluation.paired import paired_difference
 from easydl.prediction.results import Predictions
@@ -39,7 +39,9 @@ def test_two_models_are_compared_image_by_image_whatever_the_order():
     alone = paired_difference(truth, frame["p(effusion)"], worse["p(effusion)"], frame["patient"])
     assert (row["low"], row["p"]) == pytest.approx((alone.low, alone.p))
     assert list(result.table["measure"]) == ["auc", "accuracy", "balanced_accuracy", "log_loss"]
-    assert "difference in auc" in repr(result)
+    lines = repr(result).splitlines()
+    assert lines[0].startswith("First less second") and lines[-1] == RESEARCH_USE
+    assert "difference in AUC " in lines[1] and "difference in balanced accuracy " in repr(result)
     assert "Research use only" in result._repr_html_()
 
 
