@@ -92,16 +92,16 @@ def beside(
         seed: Of folds, trees and intervals.
         resamples: Of the bootstrap.
         override: A reason for counting seen rows.
-        looks: How often the test part has been looked at: its intervals are those of `easydl.evaluate`.
+        looks: How often the test part has been looked at; its intervals are then those of all looks together.
 
     Returns:
         A `Beside`.
     """
-    shown = Looks(study, backbone)
+    seen = Looks(study, backbone)
     split = study.frame["split"].to_numpy()
     found: list[Comparison] = []
     for head in list(study.heads) or [""]:
-        outputs, seconds, left_out = _fitted(shown, head, split == "train", seed)
+        outputs, seconds, left_out = _fitted(seen, head, split == "train", seed)
         for part in (name for name in PARTS if name in predictions):
             mine = predictions[part].head(head) if head else predictions[part]
             kept = _unseen(mine, override) if part == "test" else np.ones(len(mine.frame), bool)
@@ -109,13 +109,15 @@ def beside(
             network = replace(mine, frame=mine.frame[kept])
             entries = {NETWORK: network}
             entries |= {name: as_predictions(network, values[rows]) for name, values in outputs.items()}
-            texts = {NETWORK: "the trained network"} | {name: BASELINES[name].title(shown) for name in outputs}
+            texts = {NETWORK: "the trained network"} | {name: BASELINES[name].title(seen) for name in outputs}
             notes = [AFTER_THE_FACT] if part == "test" else [AFTER_THE_FACT, CHOSEN]
             notes += [WIDENED.format(looks)] if part == "test" and looks > 1 else []
             facts = {"part": PARTS[part], "head": head, "left_out": left_out, "notes": notes}
-            options: dict[str, Any] = {"against": NETWORK, "seed": seed, "resamples": resamples, "facts": facts}
             with over_looks(looks if part == "test" else 1):
-                found.append(side_by_side(entries, texts, seconds, **options))
+                one = side_by_side(
+                    entries, texts, seconds, against=NETWORK, seed=seed, resamples=resamples, facts=facts
+                )  # fmt: skip
+            found.append(one)
     order = list(PARTS.values())
     return Beside(tuple(sorted(found, key=lambda one: order.index(one.part))))
 

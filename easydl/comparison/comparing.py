@@ -17,7 +17,10 @@ from easydl.comparison.entrants import Arena, check_names, without_test
 from easydl.comparison.frozen import Backbone
 from easydl.comparison.results import Comparison
 from easydl.errors import InputError, ModelError
+from easydl.evaluation import evaluate
+from easydl.evaluation.bootstrap import MINIMUM_RESAMPLES
 from easydl.evaluation.leakage import without_seen
+from easydl.evaluation.level import over_looks
 from easydl.option_model import documented
 from easydl.options_of_planning import CompareOptions
 from easydl.prediction.results import Predictions
@@ -30,6 +33,10 @@ if TYPE_CHECKING:
 RANKED = (
     "Scores were ranked within each fold, so that the models of different folds can be taken together: each predicts on a "
     "scale of its own."
+)
+LOOKS = (
+    "This test part has been looked at {} times, these included; choose nothing by it. The intervals are those of all looks "
+    "together at 95%."
 )
 LEARNT = "Networks are stopped by a fold of their own, which baselines learn from."
 
@@ -152,6 +159,7 @@ def _trained(test: Study, models: Sequence[Any], seed: int) -> Comparison:
     entries: dict[str, Predictions] = {}
     texts: dict[str, str] = {}
     notes: list[str] = []
+    reason, looks = " ".join(test.overrides), 1
     for given in models:
         path = Path(given) if isinstance(given, (str, Path)) else None
         file = path / MODEL_FILE if path is not None and path.is_dir() else path
@@ -165,6 +173,9 @@ def _trained(test: Study, models: Sequence[Any], seed: int) -> Comparison:
             )
         name = _name(path, model, entries)
         entries[name] = predict_study(model, metadata, test)
+        # Each is a test of its own: it is counted in the ledger, and widens the intervals of all.
+        metrics = evaluate(entries[name], seed=seed, resamples=MINIMUM_RESAMPLES, override=reason)
+        looks = max(looks, metrics.look.number if metrics.look else 1)
         texts[name] = f"{model.name}, {model.count_params():,} parameters"
         notes += [f"{name}: {note}" for note in against(metadata)]
     first = next(iter(entries.values()))
@@ -172,14 +183,17 @@ def _trained(test: Study, models: Sequence[Any], seed: int) -> Comparison:
         raise ModelError("The models have different classes.", "the same classes.", "Compare models of one question.")
     seen = _seen(list(entries.values()))
     units = test.frame["patient"] if test.patients_known else test.frame.index.to_series()
-    unseen = without_seen(seen, units, " ".join(test.overrides))
+    unseen = without_seen(seen, units, reason)
     order = first.classes
     entries = {
         name: replace(one, frame=one.frame[unseen.kept], classes=order if not Task(one.task).is_value else one.classes)
         for name, one in entries.items()
     }
+    if looks > 1:
+        notes.append(LOOKS.format(looks))
     facts = {"part": "test", "notes": [*filter(None, [unseen.warning]), *dict.fromkeys(notes)]}
-    return side_by_side(entries, texts, {}, seed=seed, facts=facts)
+    with over_looks(looks):
+        return side_by_side(entries, texts, {}, seed=seed, facts=facts)
 
 
 def _seen(predictions: Sequence[Predictions]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from easydl.errors import ModelError
-from easydl.networks.metadata import ModelMetadata, attach, image_input, metadata_of
+from easydl.networks.metadata import ModelMetadata, attach, attached, image_input, metadata_of
 
 MEMBER = "member_"
 
@@ -20,8 +20,8 @@ def members_of(model: Any) -> list[Any]:
         >>> members_of(model) == [model]
         True
     """
-    metadata = metadata_of(model)
-    if metadata.members == 1:
+    metadata = attached(model)
+    if metadata is None or metadata.members == 1:
         return [model]
     alone = metadata.model_copy(update={"members": 1})
     return [attach(model.get_layer(f"{MEMBER}{number}"), alone) for number in range(1, metadata.members + 1)]

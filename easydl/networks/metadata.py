@@ -246,8 +246,13 @@ def metadata_of(model: Any) -> ModelMetadata:
         >>> metadata_of(keras.Sequential([keras.Input((32, 32, 1)), pool, dense])).classes
         ('class 0', 'class 1', 'class 2')
     """
+    return attached(model) or _inferred(model)
+
+
+def attached(model: Any) -> ModelMetadata | None:
+    """The metadata that were attached to a model, or None for one that has none, such as a part of a network."""
     metadata = getattr(model, _ATTRIBUTE, None)
-    return metadata if isinstance(metadata, ModelMetadata) else _inferred(model)
+    return metadata if isinstance(metadata, ModelMetadata) else None
 
 
 def _inferred(model: Any) -> ModelMetadata:

@@ -156,7 +156,7 @@ class _Pipeline:
         self.step("testing", f"Testing on {who} the model has not seen")
         metrics = self._test(model, test)
         self.progress(repr(metrics).strip("<>"))
-        added = self._compare(model, study, val, metrics.look.number if metrics.look else 1)
+        added = self._compare(model, study, val, metrics)
         self._check_model(study, model)
         self.step("explaining", "Drawing heatmaps of test images")
         self._explain(model, test)
@@ -298,7 +298,7 @@ class _Pipeline:
         Metrics.from_dict(self.names.cases(metrics.to_dict())).save(self.folder / "metrics.json")
         return metrics
 
-    def _compare(self, model: Any, study: Any, val: Any, looks: int) -> list[str]:
+    def _compare(self, model: Any, study: Any, val: Any, metrics: Any) -> list[str]:
         """Baselines beside the network, on the predictions that the test was made of: the test part is not looked at again."""
         if self.tested is None:
             return []
@@ -309,8 +309,9 @@ class _Pipeline:
         self.step("comparing", "Comparing with baselines: metadata, a thumbnail, readable and frozen features")
         backbone = backbone_of(metadata_of(model), self.config.pretrained)
         predictions = {"test": self.tested, "val": predict(model, val)}
-        options: dict[str, Any] = {"seed": self.config.seed, "override": self.config.override, "looks": looks}
-        found = beside(study, predictions, backbone=backbone, **options)
+        options: dict[str, Any] = {"seed": self.config.seed, "override": self.config.override}
+        looks = metrics.look.number if metrics.look else 1
+        found = beside(study, predictions, backbone=backbone, looks=looks, **options)
         content = found.to_dict()
         for one in content["comparisons"]:
             reasons = self.names.clean(one["left_out"].values(), disk=True)

@@ -163,10 +163,10 @@ def _build_state(model: keras.Model, feed: tf.data.Dataset) -> None:
         sides = [known or side for known, side in zip(output.shape, target.shape, strict=False)]
         return tf.fill([*sides[:-1], output.shape[-1]], 0.5)
 
-    if isinstance(model.output, dict):
+    if isinstance(targets, dict):
         answers = {name: answer(output, targets[name]) for name, output in model.output.items()}
     else:
-        answers = answer(model.output, targets)
+        answers = answer(model.outputs[0], targets)
     model.compute_loss(None, targets, answers, weights, training=False)
     model.compute_metrics(None, targets, answers, weights)
     model.reset_metrics()

@@ -15,6 +15,8 @@ from pages import EVIL, assert_calm, field, films, open_folder, press, text
 from PIL import Image
 from run_folders import make_run
 
+from easydl.comparison import Beside, Comparison
+from easydl.comparison.results import Contestant
 from easydl.reporting import RunRecord
 
 STEPS = ("data", "check", "train", "results", "heatmaps", "export")
@@ -72,6 +74,22 @@ def test_a_run_is_called_by_the_network_that_was_trained(home: Path) -> None:
     assert ", auto, " in RunRecord(run).title, "not known before there is one"
 
 
+def test_the_results_page_shows_the_baselines_and_what_the_network_adds(session, home: Path) -> None:
+    run = make_run(home / "runs", "finished")
+    rows = (
+        Contestant("network", "the trained network", 0.9, 0.8, 0.96, 40, 40),
+        Contestant("forest", "random forest", 0.8, 0.7, 0.9, 40, 40, 0.1, 0.02, 0.18, baseline=True),
+    )
+    found = Comparison(rows, "AUC", against="network", left_out={"features": "no weights"})
+    (run / "baselines.json").write_text(json.dumps(Beside((found,)).to_dict()))
+    at = session("results", run=run.name)
+    words = text(at).replace("\\", "")
+    assert "The network adds 0.10 AUC (95% CI 0.02-0.18) over the best baseline (forest), 40 patients." in words
+    assert "Beside baselines" in words and "features left out: no weights." in words
+    tables = [one.value for one in (*at.dataframe, *at.table)]
+    assert any("network less this" in table.columns and "random forest" in table.to_string() for table in tables)
+
+
 def assert_train_page(at, state: str) -> None:
     buttons = [button.label for button in at.button]
     assert "Train" not in buttons
@@ -92,7 +110,7 @@ def test_numbers_carry_n_and_interval(session, home: Path) -> None:
     assert {"measure", "value", "95% interval", "n"} <= set(table.columns.astype(str))
     assert len(table) >= 4
     assert table["n"].str.fullmatch(r"\d+ (patients|images)").all()
-    assert table["95% interval"].str.fullmatch(r"[\d.<>]+-[\d.<>]+").all()
+    assert table["95% interval"].str.fullmatch(r"[\d.<>]+-[\d.<>]+|not computable").all()
 
 
 @pytest.mark.parametrize("stage", ["loading", "checking", "training", "testing", "explaining", "reporting"])

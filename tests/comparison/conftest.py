@@ -1,29 +1,9 @@
-"""Films for every task, read once, and predictions that are as good as a test wants them."""
-
-import sys
-from functools import lru_cache
-from pathlib import Path
-from types import SimpleNamespace
+"""Films for every task, no pretrained weights anywhere, one thread, light estimators."""
 
 import numpy as np
 import pytest
+from made_tasks import discs
 from threadpoolctl import threadpool_limits
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from made_tasks import GRADES, discs
-
-import easydl
-from easydl.networks.decision import Decision
-from easydl.prediction.results import Predictions, output_columns
-from easydl.tasks import Task
-
-TASKS = {
-    "classification": {"label": "outcome"},
-    "multilabel": {"label": ["corner", "stripes"]},
-    "regression": {"label": "size_mm", "task": "regression"},
-    "ordinal": {"label": "grade", "task": "ordinal", "classes": GRADES},
-    "multitask": {"heads": ["outcome", "size_mm"]},
-}
 
 
 @pytest.fixture(autouse=True)
@@ -37,33 +17,17 @@ def _one_thread():
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _light(request):
+    """Few trees and penalties where the estimators themselves are not tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.module.__name__ != "test_estimators":
+            patch.setattr("easydl.comparison.estimators.TREES", 20)
+            patch.setattr("easydl.comparison.estimators.STRENGTHS", np.array([0.01, 0.1, 1.0]))
+            patch.setattr("easydl.comparison.estimators.FOLDS", 3)
+        yield
+
+
 @pytest.fixture(scope="session")
 def films(once):
     return once("comparison_discs", lambda path: discs(path, n=120)) / "scans.csv"
-
-
-@lru_cache
-def split_study(films, task):
-    """Loaded and decoded once: a study is never changed."""
-    train, val, test = easydl.load(films, **TASKS[task]).split(seed=1)
-    return train.parent, {"val": val, "test": test}
-
-
-def predicted(part, noise, seed=0):
-    """What a network might say of a part: the truth with so much noise."""
-    rng = np.random.default_rng(seed)
-    frame, targets = part.frame[["image", "patient"]].copy(), part.targets()
-    heads = {name: part.schema.head(name) for name in part.heads} or {"": part.schema}
-    for head, schema in heads.items():
-        start, truth = (f"{head}: ", targets[head]) if head else ("", targets)
-        said = np.clip(truth + rng.normal(0, noise, truth.shape), 1e-3, None)
-        task = Task(schema.task)
-        if not task.is_value:
-            said = said / said.sum(axis=1, keepdims=True) if task.exclusive else said / said.max()
-        frame[f"{start}label"] = part.frame[head or "label"]
-        for name, cells in output_columns(said, Decision(task, tuple(schema.classes), {})).items():
-            frame[f"{start}{name}"] = cells
-    if not part.heads:
-        return Predictions(frame, tuple(part.classes), True, "", str(part.task))
-    named = {name: SimpleNamespace(classes=tuple(one.classes), task=str(one.task)) for name, one in heads.items()}
-    return Predictions(frame, tuple(named), True, "", "multitask", named)

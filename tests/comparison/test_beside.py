@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import predicted, split_study
+from made_comparisons import predicted, split_study
 from sklearn.metrics import cohen_kappa_score, mean_absolute_error, roc_auc_score
 
 import easydl
@@ -25,13 +25,6 @@ def beside_of(films, task, noise=0.3, **options):
     return study, parts, beside(study, {name: predicted(part, noise) for name, part in parts.items()}, **options)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _few_trees():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("easydl.comparison.estimators.TREES", 20)
-        yield
-
-
 @pytest.fixture(scope="module")
 def classified(films):
     return beside_of(films, "classification")
@@ -48,6 +41,15 @@ def test_every_baseline_stands_beside_the_network_on_both_parts(classified):
         assert all(row.low <= row.value <= row.high for row in one.rows)
     metadata = next(row for row in found.comparisons[0].rows if row.name == "metadata")
     assert "age, sex and 2 more" in metadata.text and "column" not in metadata.text
+
+
+def test_a_second_look_at_the_test_part_widens_its_intervals_alone(films, classified):
+    _, _, found = classified
+    _, _, again = beside_of(films, "classification", looks=2)
+    for one, other in zip(found.of("test")[0].rows, again.of("test")[0].rows, strict=True):
+        assert other.value == one.value
+        assert one.name == "prevalence" or other.low < one.low
+    assert repr(found.of("validation")[0]).splitlines()[1] == repr(again.of("validation")[0]).splitlines()[1]
 
 
 def test_the_networks_line_is_the_one_that_evaluate_gives(classified):
@@ -215,3 +217,27 @@ def test_intervals_are_as_wide_as_those_of_a_test_that_was_looked_at_before(film
     assert row.low < before.low and "4 looks" in " ".join(found.of("test")[0].notes)
     assert found.of("validation")[0].rows[0].low == once.of("validation")[0].rows[0].low
     assert "looks" not in " ".join(once.of("test")[0].notes)
+
+
+@pytest.mark.slow
+def test_on_a_simulated_study_the_scanners_trap_adds_nothing_and_seeing_the_nodule_does(tmp_path):
+    table = easydl.simulate(tmp_path / "study", patients=100, images_per_patient=1, size=48, traps=("scanner",), seed=1)
+    train, _, test = easydl.load(table).split((0.4, 0.1, 0.5), seed=2)
+    trapped = predicted(test, 0.3)
+    # A network that has learnt the scanner says of every image what its scanner tells.
+    sick = train.frame["label"] == train.classes[1]
+    share = test.frame["scanner"].map(sick.groupby(train.frame["scanner"]).mean()).to_numpy()
+    share = share + np.random.default_rng(0).normal(0, 0.02, len(share))
+    trapped.frame = trapped.frame.assign(
+        **{f"p({name})": p for name, p in zip(test.classes, (1 - share, share), strict=True)}
+    )
+    found = beside(train.parent, {"test": trapped})
+    metadata = next(row for row in found.comparisons[0].rows if row.name == "metadata")
+    assert metadata.value > 0.75 and metadata.difference_low < 0
+    assert "adds nothing that can be shown" in found.sentences[0] or "is worse than" in found.sentences[0]
+    assert found.comparisons[0].best_baseline.value >= metadata.value
+    # Without the trap nothing in table, headers or a thumbnail tells, and a network that sees the nodule adds.
+    table = easydl.simulate(tmp_path / "fair", patients=100, images_per_patient=1, size=48, seed=1)
+    train, _, test = easydl.load(table).split((0.4, 0.1, 0.5), seed=2)
+    seeing = beside(train.parent, {"test": predicted(test, 0.2)})
+    assert seeing.sentences[0].startswith("The network adds 0.")

@@ -1,11 +1,12 @@
 """`easydl.compare`: names on folds by patient, trained models on one test set."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import TASKS, split_study
+from made_comparisons import TASKS, split_study
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
@@ -16,11 +17,6 @@ from easydl.comparison.baselines import BASELINES, Looks, problem_of
 from easydl.comparison.results import Contestant
 from easydl.errors import EasyDLError, InputError, LeakageError
 from easydl.studies import Study
-
-
-@pytest.fixture(autouse=True)
-def _few_trees(monkeypatch):
-    monkeypatch.setattr("easydl.comparison.estimators.TREES", 20)
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +162,9 @@ def test_trained_models_are_compared_on_one_test_set(untrained, films, tmp_path)
         said = easydl.predict(model, test).frame
         assert values[name] == pytest.approx(roc_auc_score(said["label"] == "yes", said["p(yes)"]))
     assert found.rows[1].difference == pytest.approx(found.rows[0].value - found.rows[1].value)
+    # Two models are two looks at the part, and more are told of.
+    assert any("looked at 2 times" in note for note in found.notes)
+    assert any("looked at" in one for one in easydl.evaluate(first, test).warnings)
     twice = easydl.compare(test, [first, first])
     assert [row.name for row in twice.rows] == [first.name, f"{first.name} (2)"] and twice.rows[1].difference == 0
     with pytest.raises(EasyDLError, match="task is classification"):
@@ -173,7 +172,8 @@ def test_trained_models_are_compared_on_one_test_set(untrained, films, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_network_is_fitted_anew_in_every_fold(films, monkeypatch):
+@pytest.mark.parametrize("trained", [False, pytest.param(True, marks=pytest.mark.everything)])
+def test_a_network_is_fitted_anew_in_every_fold(films, monkeypatch, trained):
     study = easydl.load(films, **TASKS["classification"])
     fitted = []
     import easydl.training.fitting as fitting
@@ -182,7 +182,7 @@ def test_a_network_is_fitted_anew_in_every_fold(films, monkeypatch):
 
     def watched(model, train, val, **options):
         fitted.append((train, val, options, model.input_shape))
-        return fit(model, train, val, **options)
+        return fit(model, train, val, **options) if trained else SimpleNamespace(epoch=[0], history={"loss": [1.0]})
 
     monkeypatch.setattr("easydl.training.fit", watched)
     found = easydl.compare(study, ["tiny", "prevalence"], folds=3, epochs=1, size=32)
@@ -196,7 +196,7 @@ def test_a_network_is_fitted_anew_in_every_fold(films, monkeypatch):
         easydl.compare(study, ["mobilenet_025"], folds=3, pretrained="radimagenet")
 
 
-@pytest.mark.slow
+@pytest.mark.everything
 def test_a_model_that_has_seen_the_test_set_is_refused(films):
     _, parts = split_study(films, "classification")
     model = easydl.classifier("tiny", parts["test"].parent, size=32)

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from conftest import TASKS, split_study
+from made_comparisons import TASKS, split_study
 from scipy.optimize import curve_fit
 from typer.testing import CliRunner
 

@@ -55,7 +55,7 @@ def test_each_group_has_the_numbers_of_its_own_images():
         sick = rows[rows["label"] == "effusion"]
         assert table.loc[(scanner, "sensitivity"), "value"] == pytest.approx((sick["prediction"] == "effusion").mean())
         assert table.loc[(scanner, "AUC"), "n"] == rows["patient"].nunique()
-        alone = table_metrics(Predictions(rows, BINARY), resamples=200).table.iloc[0]  # which is no second look
+        alone = table_metrics(Predictions(rows, BINARY), resamples=200).table.iloc[0]
         assert table.loc[(scanner, "AUC"), "low"] == pytest.approx(alone["low"])
 
 

@@ -14,10 +14,11 @@ from made import png_study
 
 import easydl
 from easydl import runs
+from easydl.reporting import RunRecord
 
 ROOT = Path(__file__).parents[2]
 FILES = ("config.json", "table.csv", "split.json", "audit.json", "status.json", "history.csv", "model.keras",
-         "predictions.csv", "metrics.json", "run.json", "report.html", "heatmaps/index.json")  # fmt: skip
+         "predictions.csv", "metrics.json", "baselines.json", "run.json", "report.html", "heatmaps/index.json")  # fmt: skip
 STAGES = {"loading", "splitting", "checking", "training", "testing", "comparing", "explaining", "reporting"}
 
 
@@ -34,6 +35,30 @@ def test_a_run_folder_holds_everything(finished):
     assert facts["versions"]["keras"]
     assert set(facts["seconds"]) == STAGES
     assert not [path for path in folder.rglob("*") if path.name.startswith(".draft")]
+
+
+def test_baselines_stand_beside_its_network(finished):
+    folder, output = finished / "run", (finished / "output.txt").read_text()
+    record = RunRecord.open(folder)
+    assert not record.problems
+    assert {one.part for one in record.baselines.comparisons} == {"test", "validation"}
+    (sentence,) = record.baselines.sentences
+    said = output.splitlines()
+    # Among the last lines, after the heatmaps and before the path of the report.
+    assert sentence in said[-4:] and said.index(sentence) > next(i for i, line in enumerate(said) if "heatmaps" in line)
+    page = (folder / "report.html").read_text()
+    assert page.count(sentence) >= 2
+    assert "Baselines beside the network" in page and "features left out" in page
+    rows = {row.name: row for row in record.baselines.of("test")[0].rows}
+    assert rows["network"].value == record.metrics.rows[0].value and rows["network"].low == record.metrics.rows[0].low
+
+
+def test_a_damaged_comparison_is_a_problem_and_no_traceback(finished, tmp_path):
+    folder = Path(shutil.copytree(finished / "run", tmp_path / "run"))
+    (folder / "baselines.json").write_text('{"comparisons": [{"rows": 3}]}')
+    record = RunRecord.open(folder)
+    assert record.problems == ["baselines.json does not hold what it should."] and not record.baselines.comparisons
+    assert "does not hold what it should" in easydl.report(folder).read_text()
 
 
 def test_the_other_commands_work_on_its_model(finished, tmp_path):
@@ -54,7 +79,7 @@ def test_the_other_commands_work_on_its_model(finished, tmp_path):
     assert str(tmp_path / "case/case.html") in page
     facts = json.loads((tmp_path / "case/case.json").read_text())
     assert facts["answer"] in ("disease", "healthy") and facts["unlike"] == []
-    assert "training images show" in (tmp_path / "case/case.html").read_text()
+    assert "within the range of 18 training images" in (tmp_path / "case/case.html").read_text()
     done("predict", model, table, "-o", tmp_path / "p.csv")
     assert (tmp_path / "p.csv").read_text().startswith("# Research use only")
     said = done("saliency", model, image, "-o", tmp_path / "h.png", "--target", "disease")

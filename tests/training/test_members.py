@@ -10,6 +10,7 @@ from small_models import as_pretrained, tiny
 import easydl
 from easydl.errors import ModelError
 from easydl.networks import members_of, metadata_of, set_temperature, set_window
+from easydl.networks.surgery import freeze_statistics
 from easydl.studies.dataset import decode
 
 
@@ -105,6 +106,13 @@ def test_a_setting_of_the_model_reaches_every_member(parts, stages):
     assert easydl.predict(model, test).frame["spread"].notna().all()
     with pytest.raises(ModelError, match="ensemble of 2 already"):
         easydl.fit(model, train, val, members=3, verbose=False)
+
+
+def test_a_part_of_a_network_that_has_no_metadata_is_its_own_only_member():
+    layers = [keras.Input((8, 8, 1)), keras.layers.BatchNormalization(), keras.layers.Conv2D(4, 3)]
+    part = keras.Sequential(layers)
+    freeze_statistics(part)
+    assert members_of(part) == [part] and not part.layers[0].trainable
 
 
 def test_members_of_a_pretrained_model_share_its_backbone_to_begin_with(parts, stages):
