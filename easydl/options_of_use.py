@@ -38,7 +38,7 @@ class GroupOptions(Options):
         title="Prevalence where the model is to be used",
         examples=["0.02", "nodule=0.02"],
         description="How common the positive class is where the model is to be used, above 0 and below 1; of several "
-        "classes or labels by name. PPV and NPV are then given for it.",
+        "classes, labels or tasks by name. PPV and NPV are then given for it.",
     )
 
 

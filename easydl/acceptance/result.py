@@ -16,6 +16,7 @@ from easydl.acceptance.shift import Shift
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.evaluation import Metrics
 from easydl.evaluation.formatting import interval_text, number
+from easydl.evaluation.looking import OVER_LOOKS
 from easydl.fileio import csv_text, locked, write_text
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ DO_NOT, LOOK, NOTHING, UNKNOWN = (
     "Cannot be said from these cases",
 )
 ANSWERS = ("sensitivity", "specificity")
+BAD = ("One answer", "Not shown to be better", "Worse than", "Hardly any overlap", "The probabilities are worse")
+"""What warnings of a test begin with that make its numbers worth nothing."""
 _COLOURS = {DO_NOT: "#9b2c1f", LOOK: "#8a5a00", NOTHING: "#2c6650", UNKNOWN: "#5b6570"}
 
 
@@ -69,29 +72,23 @@ class Acceptance:
         """The answer in a few words: `DO_NOT`, `LOOK`, `NOTHING` or `UNKNOWN`."""
         if self.metrics is None:
             return LOOK if self._differing else UNKNOWN
-        bad = (
-            "One answer",
-            "Not shown to be better",
-            "Worse than",
-            "Hardly any overlap",
-            "The probabilities are worse",
-        )
-        if any(one.startswith(bad) or f": {bad[0]}" in one for one in self.metrics.warnings):
+        if any(_begins(one, *BAD) for one in self.metrics.warnings):
             return DO_NOT
-        few = any(note.startswith("Too few") for note in self.metrics.notes)
-        return (
-            LOOK
-            if self._differing or self._miscalibrated or few or self.metrics.warnings or not self.shifts
-            else NOTHING
-        )
+        few = any(_begins(note, "Too few") for note in self.metrics.notes)
+        # That these cases were looked at before makes the intervals wider; it says nothing against the model.
+        others = [one for one in self.metrics.warnings if OVER_LOOKS not in one]
+        unsure = self._differing or self._miscalibrated or few or others or not self.shifts
+        return LOOK if unsure else NOTHING
 
     @property
     def reasons(self) -> list[str]:
         """What the verdict rests on, as sentences with n and 95% intervals."""
         said = list(self.metrics.warnings) if self.metrics is not None else []
         if self.metrics is not None:
-            rows = [k for k, row in enumerate(self.metrics.rows) if k == 0 or row.name in ANSWERS]
-            said.append(f"Here, at the model's own threshold: {'; '.join(map(self.metrics.sentence, rows))}.")
+            for head, test in (self.metrics.heads or {"": self.metrics}).items():
+                rows = [k for k, row in enumerate(test.rows) if k == 0 or row.name in ANSWERS]
+                where = f"{head}: here" if head else "Here"
+                said.append(f"{where}, at the model's own threshold: {'; '.join(map(test.sentence, rows))}.")
         if self.calibration is not None:
             said.append(self._calibrated())
         for one in self._differing:
@@ -102,7 +99,7 @@ class Acceptance:
             )
         if self.shifts and not self._differing:
             said.append(f"None of {len(self.shifts)} fields is shown to differ from the training (n = {self._n}).")
-        few = [] if self.metrics is None else [note for note in self.metrics.notes if note.startswith("Too few")]
+        few = [] if self.metrics is None else [note for note in self.metrics.notes if _begins(note, "Too few")]
         return [*said, *few, *self.notes]
 
     @property
@@ -232,6 +229,11 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
         "the calls that easydl wrote there.",
         "Put it back from a copy, or give another folder.",
     )
+
+
+def _begins(sentence: str, *beginnings: str) -> bool:
+    """Whether a sentence of a test begins so, be it behind the name of one of several tasks."""
+    return any(sentence.startswith(one) or f": {one}" in sentence for one in beginnings)
 
 
 def now() -> str:

@@ -95,14 +95,13 @@ def evaluate(
 ) -> None:
     """Test a model on a study it has not seen: every number with n and a 95% interval."""
     import easydl
+    from easydl.evaluation.as_text import tables_text
 
     _check_paths(model, source)
     study = easydl.load(source, **options.model_dump())
     given = {"seed": seed, "override": options.override, **groups.model_dump(), **masks.model_dump()}
     metrics = easydl.evaluate(easydl.load_model(model), study, **given)
-    tables = [metrics.table.drop(columns="more"), metrics.groups]
-    shown = [table.to_string(index=False) for table in tables if table is not None]
-    text = "\n".join([*metrics.warnings, "\n\n".join(shown), *metrics.notes])
+    text = "\n".join([*metrics.warnings, tables_text(metrics), *metrics.notes])
     show(metrics.to_dict() if as_json else text, as_json)
 
 
@@ -144,6 +143,7 @@ def operating_point(
 ) -> None:
     """Choose from which probability on a class is called, on cases the model was not trained on, and write a new model file."""
     import easydl
+    from easydl.evaluation.as_text import tables_text
 
     _check_paths(model, source)
     network = easydl.load_model(model)
@@ -151,7 +151,7 @@ def operating_point(
         network, easydl.load(source, **options.model_dump()), **aim.model_dump(), seed=seed
     )
     easydl.save_model(network, output)
-    text = "\n".join([*metrics.warnings, *metrics.notes, metrics.table.to_string(index=False), f"Written: {output}"])
+    text = "\n".join([*metrics.warnings, *metrics.notes, tables_text(metrics), f"Written: {output}"])
     show(metrics.to_dict() if as_json else text, as_json)
 
 

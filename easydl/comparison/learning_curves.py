@@ -57,7 +57,7 @@ class CurvePoint:
     repeats: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Projection:
     """What the law says of a number of patients, with the 95% band of the law."""
 
@@ -65,6 +65,11 @@ class Projection:
     value: float
     low: float
     high: float
+
+    def __repr__(self) -> str:
+        between = " to " if self.low < 0 else "-"
+        band = f"95% band {self.low:.2f}{between}{self.high:.2f}"
+        return f"With {self.patients} training patients {self.value:.2f} ({band}) is to be expected. {RESEARCH_USE}"
 
 
 @dataclass(frozen=True, repr=False)

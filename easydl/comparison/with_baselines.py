@@ -31,6 +31,7 @@ AFTER_THE_FACT = (
     "The best baseline is the best on these very images, which favours the baselines. They were fitted on the training "
     "patients only."
 )
+WIDENED = "Intervals are as wide as {} looks at this test part make them."
 CHOSEN = "The network was chosen by its loss on the validation part, which favours it there."
 
 
@@ -109,6 +110,7 @@ def compare_with_baselines(
             entries |= {name: as_predictions(network, values[rows]) for name, values in outputs.items()}
             texts = {NETWORK: "the trained network"} | {name: BASELINES[name].title(inputs) for name in outputs}
             notes = [AFTER_THE_FACT] if part == "test" else [AFTER_THE_FACT, CHOSEN]
+            notes += [WIDENED.format(looks)] if part == "test" and looks > 1 else []
             facts = {"part": PARTS[part], "head": head, "left_out": left_out, "notes": notes}
             with over_looks(looks if part == "test" else 1):
                 one = side_by_side(

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from easydl.errors import InputError, ModelError
+from easydl.evaluation.asked import check_prevalence
 from easydl.evaluation.by_case import by_case
 from easydl.evaluation.coverage import coverage_note
 from easydl.evaluation.leakage import without_seen
@@ -107,11 +108,7 @@ def evaluate(
         predictions = predict_study(model, metadata, test)
         return _of_table(predictions, test, _reason(override, test), **asked, seed=seed, resamples=resamples)
     if prevalence is not None:
-        raise InputError(
-            f"prevalence={prevalence!r} for a model of the task {metadata.task}.",
-            "a model of classes or labels: only they have predictive values.",
-            "Leave it out.",
-        )
+        check_prevalence(prevalence, Task(metadata.task), metadata.classes)
     if by is not None:
         columns_of(test.frame, by)
     models = metadata_of_all(model, metadata)

@@ -17,6 +17,9 @@ from easydl.evaluation.level import LEVEL, over_looks
 from easydl.evaluation.results import LookRecord, Metrics
 from easydl.prediction.provenance import Provenance
 
+OVER_LOOKS = "Every interval is widened"
+"""What a part that was looked at before is known by, in its sentence."""
+
 
 def looked(
     frame: pd.DataFrame,
@@ -118,10 +121,7 @@ def _joint(ledger: Ledger, part: Part, models: Sequence[str]) -> tuple[Look, int
 def sentence(look: Look, part: Part, together: int = 0) -> str:
     """As in "This test part has been looked at 3 times (first 2026-11-02); choose nothing by it."."""
     each = f"{100 * (1 - (1 - LEVEL) / look.number):.1f}%"
-    wide = (
-        f"Every interval is widened, so that those of all {look.number} looks hold together at 95% "
-        f"(Bonferroni: {each} each)."
-    )
+    wide = f"{OVER_LOOKS}, so that those of all {look.number} looks hold together at 95% (Bonferroni: {each} each)."
     times = f"{look.number} times (first {look.first})"
     if together:
         what = f"{together} models are tested on this part together, which makes {together} looks"

@@ -55,6 +55,7 @@ def operating_point(
     Example:
         >>> easydl.operating_point(model, val, sensitivity=0.95, confidence=0.9)  # doctest: +SKIP
         AUC 0.93 (95% CI 0.89-0.96), 120 patients
+        nodule: threshold 0.21, chosen on 120 validation patients for a sensitivity of at least 0.95 with 90% confidence.
 
     References:
         Clopper CJ, Pearson ES. Biometrika 1934;26:404-413. Angelopoulos AN et al. Learn then test, arXiv:2110.01052.
@@ -98,5 +99,7 @@ def operating_point(
     attach(model, metadata.model_copy(update={"thresholds": thresholds}))
     metrics = table_metrics(predictions.decided(thresholds), seed=seed, resamples=resamples)
     chosen_by = [CHOSEN_BY] if aim.rate and any(seen) else []
-    metrics.notes[:0] = [*(f"{name}: {one.text}." for name, one in thresholds.items()), SAME_IMAGES, *chosen_by]
+    texts = [f"{name}: {one.text}." for name, one in thresholds.items()]
+    metrics.notes[:0] = [*texts, SAME_IMAGES, *chosen_by]
+    metrics.summary.extend(texts)
     return metrics

@@ -52,12 +52,18 @@ class Difference:
     images: int
     note: str = ""
 
+    @property
+    def _name(self) -> str:
+        """The measure as people write it: "AUC of nodule", "balanced accuracy"."""
+        first, *rest = self.measure.replace("_", " ").split(" ")
+        return " ".join([{"auc": "AUC", "mae": "MAE", "hd95": "HD95", "dice": "Dice"}.get(first, first), *rest])
+
     def __repr__(self) -> str:
         if not np.isfinite(self.low):
-            return f"difference in {self.measure} {number(self.difference)} ({self.note}), {self.n} patients"
+            return f"difference in {self._name} {number(self.difference)} ({self.note}), {self.n} patients"
         p = "" if not np.isfinite(self.p) else ", p < 0.001" if self.p < 0.001 else f", p = {self.p:.3f}"
         return (
-            f"difference in {self.measure} {self.difference:.3f} (95% CI {self.low:.3f} to {self.high:.3f}){p}, "
+            f"difference in {self._name} {self.difference:.3f} (95% CI {self.low:.3f} to {self.high:.3f}){p}, "
             f"{self.n} patients"
         )
 

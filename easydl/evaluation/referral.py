@@ -71,10 +71,11 @@ class Referral:
         Returns:
             The matplotlib Figure.
         """
-        import matplotlib.pyplot as plt
         from matplotlib.ticker import PercentFormatter
 
-        figure, ax = (ax.figure, ax) if ax is not None else plt.subplots(figsize=(4.8, 4.2), layout="constrained")
+        from easydl.figures import figure_of, new_figure
+
+        ax = new_figure(4.8, 4.2).subplots() if ax is None else ax
         x = self.table["referred"]
         ax.fill_between(x, self.table["low"], self.table["high"], alpha=0.2, lw=0, label="95% CI")
         ax.plot(x, self.table["accuracy"], marker="o", ms=4)
@@ -84,7 +85,7 @@ class Referral:
         ax.set_title(f"Referral, {self.table['n'].iloc[0]:.0f} {self.unit_of_n}")
         ax.spines[["top", "right"]].set_visible(False)
         ax.legend(frameon=False, loc="lower right")
-        return figure  # type: ignore[return-value]
+        return figure_of(ax)
 
 
 def refer(predictions: Predictions, *, by: str = "margin", seed: int = 0, resamples: int = 1000) -> Referral:

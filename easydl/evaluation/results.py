@@ -104,6 +104,8 @@ class Metrics(BaseModel):
             true for numbers to be read after the first ones. The first row is the headline.
         warnings: What makes the numbers worth nothing, or less than they look, as sentences; shown before the first
             number. Empty when nothing of the kind was found.
+        summary: Sentences on what was asked for, printed below the headline: PPV and NPV at a stated prevalence, the largest
+            gap of each group, the threshold that was chosen. They stand in the table or the notes, too.
         notes: What must be read with the numbers.
         patients_known: False when every image had to count as its own patient.
         seen: Images among those tested that the model was trained or validated on: counted only with a reason in writing.
@@ -140,6 +142,7 @@ class Metrics(BaseModel):
     per_class: dict[str, dict[str, Count]] = {}
     rows: list[Row] = Field(alias="table")
     warnings: list[str] = []
+    summary: list[str] = []
     notes: list[str] = []
     seen: Count = 0
     look: LookRecord | None = None
@@ -228,7 +231,7 @@ class Metrics(BaseModel):
         )
 
     def __repr__(self) -> str:
-        return "\n".join([*self.warnings, self.headline])
+        return "\n".join([*self.warnings, self.headline, *self.summary])
 
     __str__ = __repr__
 
@@ -242,7 +245,7 @@ class Metrics(BaseModel):
         later = [row for row in rows if row["more"]]
         more = f"<details><summary>{len(later)} more numbers</summary>{table(later)}</details>" if later else ""
         if self.groups is not None:
-            named = self.groups.assign(name=self.groups["by"] + " " + self.groups["group"] + ": " + self.groups["name"])
+            named = self.groups.assign(name=named_groups(self.groups))
             more += f"<p>By group</p>{table(named.to_dict('records'))}"
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
         first = "".join(f"<p style='color:{WARNING}'><b>{html.escape(one)}</b></p>" for one in self.warnings)
@@ -283,8 +286,9 @@ class Metrics(BaseModel):
         content["cases"] = (
             None if cases is None else [row.model_dump(by_alias=True, exclude_unset=True) for row in cases]
         )
-        if not self.group_rows:
-            content.pop("groups")
+        for name, given in (("groups", self.group_rows), ("summary", self.summary)):
+            if not given:
+                content.pop(name)
         if self.points:
             content["points"] = self.points
         if self.heads:
@@ -329,6 +333,11 @@ class Metrics(BaseModel):
         for what in ("image", "patient"):
             _number(content["cases"] or [], what, known=what == "image" or self.patients_known)
         return write_text(target, json.dumps(content, indent=1, allow_nan=False))
+
+
+def named_groups(groups: pd.DataFrame) -> pd.Series:
+    """What each row of ``Metrics.groups`` is, as in "scanner A: AUC" and "scanner: largest gap in AUC"."""
+    return (groups["by"] + " " + groups["group"]).str.strip() + ": " + groups["name"]
 
 
 def _line(row: Mapping[Any, Any]) -> str:

@@ -103,13 +103,15 @@ def subgroups(
         interval is combined from theirs, and p says how often groups made by chance differ as much.
     """
     rows: list[GroupRow] = []
-    notes = []
+    notes, summary = [], []
     for name, values in columns.items():
         groups, said = grouped(values, patients)
         own, gap = _of_column(name, groups, patients, measured, headline, metrics, seed)
         rows += own
         notes += [one for one in (said, gap) if one]
-    return metrics.model_copy(update={"group_rows": rows, "notes": [*metrics.notes, *notes]})
+        summary.append(gap)
+    changes = {"group_rows": rows, "notes": [*metrics.notes, *notes], "summary": [*metrics.summary, *summary]}
+    return metrics.model_copy(update=changes)
 
 
 def _of_column(
@@ -139,10 +141,11 @@ def _of_column(
             first.append(own[0])
         else:
             untested.append(f"{group} ({n})")
-    said = f"By {name}, not testable with so few {unit}: {', '.join(untested)}." if untested else ""
+    few = f"with so few {unit}: {', '.join(untested)}" if untested else ""
     if len(first) < 2:
-        none = f"By {name} no gap can be tested: fewer than two groups with {LEAST_PATIENTS} {unit} or more."
-        return rows, " ".join(filter(None, [said, none]))
+        which = f"; there are {', '.join(untested)}" if untested else ""
+        return rows, f"By {name} no gap can be tested: it takes two groups with {LEAST_PATIENTS} {unit} or more{which}."
+    said = f"Not testable {few}." if few else ""
     gap = _gap(name, first, groups, patients, headline, seed)
     rows.append(gap)
     return rows, " ".join(filter(None, [_sentence(gap, metrics), said]))

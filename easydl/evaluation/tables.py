@@ -9,13 +9,15 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from easydl.errors import InputError
+from easydl.evaluation.asked import check_prevalence, prevalence_of_heads
 from easydl.evaluation.classification import Prevalence, classification_metrics
+from easydl.evaluation.decided import PREVALENCE
 from easydl.evaluation.multilabel import multilabel_metrics
 from easydl.evaluation.ordinal import ordinal_metrics, weighted_kappa
 from easydl.evaluation.regression import regression_metrics
 from easydl.evaluation.results import Metrics
 from easydl.evaluation.subgroups import BESIDE, subgroups
+from easydl.prediction.doubt import SPREAD
 from easydl.studies.labels import JOIN
 from easydl.tasks import Task
 
@@ -47,21 +49,14 @@ def table_metrics(
     """
     task = Task(predictions.task)
     if task.is_multiple:
-        if prevalence is not None:
-            raise InputError(
-                f"prevalence={prevalence!r} with a model of several tasks.",
-                "a model of one task with classes or labels.",
-                "Test one task by itself: evaluate(predictions.head(name), prevalence=...).",
-            )
-        heads = {name: table_metrics(predictions.head(name), groups=groups, **bootstrap) for name in predictions.heads}
+        own = prevalence_of_heads(prevalence, predictions.heads)
+        heads = {
+            name: table_metrics(predictions.head(name), groups=groups, prevalence=own.get(name), **bootstrap)
+            for name in predictions.heads
+        }
         return _together(predictions, heads)
     stated = {} if prevalence is None else {"prevalence": prevalence}
-    if stated and task not in (Task.CLASSIFICATION, Task.MULTILABEL):
-        raise InputError(
-            f"prevalence={prevalence!r} for a model of the task {task}.",
-            "a model of classes or labels: only they have predictive values.",
-            "Leave it out.",
-        )
+    check_prevalence(prevalence, task, predictions.classes)
 
     def measured(frame: pd.DataFrame, **options: Any) -> Metrics:
         return _METRICS[task](
@@ -73,7 +68,8 @@ def table_metrics(
         )
 
     metrics = measured(predictions.frame, **stated, **bootstrap)
-    metrics.notes.extend(predictions.notes)
+    metrics.notes.extend(note for note in predictions.notes if not note.startswith(SPREAD))
+    metrics.summary.extend(_stated(metrics) if stated else [])
     if not groups:
         return metrics
     labelled = predictions.frame["label"].notna()
@@ -86,11 +82,23 @@ def table_metrics(
 
     def lines(inside: np.ndarray) -> list[dict[str, Any]]:
         rows = measured(frame[inside], **bootstrap).rows
-        return [row.model_dump() for row in rows[:1] + [row for row in rows[1:] if row.name in BESIDE]]
+        shown = rows[:1] + [row for row in rows[1:] if row.name in BESIDE]
+        # How a number is made stands beside that of all images.
+        return [{**row.model_dump(), "note": "" if row.low is not None else row.note} for row in shown]
 
     headline = headline_of(task, tuple(map(str, predictions.classes)), frame)
     columns = {name: column[labelled.to_numpy()] for name, column in groups.items()}
     return subgroups(metrics, columns, units, lines, headline, seed=bootstrap.get("seed", 0))
+
+
+def _stated(metrics: Metrics) -> list[str]:
+    """PPV and NPV at the stated prevalence, a sentence for each class or label."""
+    found: dict[str, list[str]] = {}
+    for place, row in enumerate(metrics.rows):
+        note = row.note.split("; ")[0]
+        if note.startswith(PREVALENCE.format("")):
+            found.setdefault(note, []).append(metrics.sentence(place))
+    return [f"{note[0].upper()}{note[1:]}: {'; '.join(numbers)}." for note, numbers in found.items()]
 
 
 def headline_of(task: Task, classes: tuple[str, ...], frame: pd.DataFrame) -> Callable[[np.ndarray], float]:
@@ -144,6 +152,7 @@ def _together(predictions: Predictions, heads: dict[str, Metrics]) -> Metrics:
         groups=[
             row.model_copy(update={"by": f"{name}: {row.by}"}) for name, one in heads.items() for row in one.group_rows
         ],
+        summary=[f"{name}: {one}" for name, metrics in heads.items() for one in metrics.summary],
         warnings=[f"{name}: {warning}" for name, metrics in heads.items() for warning in metrics.warnings],
         patients_known=predictions.patients_known,
         images=images,

@@ -19,8 +19,10 @@ from easydl.tasks import Task
 METHODS = ("mc_dropout", "augmentation")
 PASSES = 20
 """With dropout on; the mean over them is within a fifth of their spread of what very many would give."""
-MEANING = (
-    "spread: the standard deviation of the answer's probability (of a value: of the value) over {}. The numbers are their "
+SPREAD = "spread: "
+"""What the note on that column begins with."""
+MEANING = SPREAD + (
+    "the standard deviation of the answer's probability (of a value: of the value) over {}. The numbers are their "
     "mean. A large spread says that the answer hangs on little; a small one does not say that it is right."
 )
 Passes = Callable[[Any], list[Any]]

@@ -232,6 +232,13 @@ def _issue(issue: dict[str, Any], picture: bytes) -> dict[str, str]:
     }
 
 
+def _stages(stages: list[str]) -> list[str]:
+    """Each stage once, in order; of an ensemble those of the last member carry no number in the file, and do here."""
+    members = [int(one.split(":")[0].split()[1]) for one in stages if re.match(r"member \d+:", one)]
+    last = f"member {max(members) + 1}: " if members else ""
+    return list(dict.fromkeys(one if one.startswith("member ") else f"{last}{one}" for one in stages))
+
+
 def _training(record: RunRecord) -> dict[str, Any] | None:
     drawn = figures.training_curve(record.history)
     if drawn is None:
@@ -241,7 +248,7 @@ def _training(record: RunRecord) -> dict[str, Any] | None:
     if best is not None:
         sentence += f" The validation loss was lowest, {best[1]:.3f}, at epoch {best[0]}."
     if "stage" in record.history.columns:
-        stages = list(dict.fromkeys(record.history["stage"]))
+        stages = _stages(list(map(str, record.history["stage"])))
         sentence += f" Stages: {', '.join(stages)}." if len(stages) > 1 else ""
     plan = record.training.get("plan")
     choices = [str(choice) for choice in plan] if isinstance(plan, list) else []

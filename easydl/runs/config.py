@@ -93,6 +93,7 @@ def check_study(options: RunOptions, study: Study) -> None:
     Raises:
         InputError: Such a name, with the one that was probably meant.
     """
+    from easydl.evaluation.asked import check_asked
     from easydl.studies.tables import column_of
     from easydl.training.class_weights import check_weighted
     from easydl.training.loss_names import check_loss
@@ -102,6 +103,10 @@ def check_study(options: RunOptions, study: Study) -> None:
     for column in (options.time, options.column, *(options.covariates or ())):
         if column not in (None, "split"):
             column_of(study.frame, column)
+    # A test that would be refused is, before hours of training.
+    if options.by is not None or options.prevalence is not None:
+        named = () if task.is_multiple or task.has_masks else study.classes
+        check_asked(study.frame, task, named, study.heads, by=options.by, prevalence=options.prevalence)
     check_loss(options.loss, task)
     if isinstance(options.class_weight, dict) and task.has_classes and not task.has_masks:
         check_weighted(options.class_weight, study.classes)

@@ -54,13 +54,8 @@ def look(study: Study, model: Any) -> Seen | list[Issue]:
     Raises:
         ModelError: The model does not fit the study.
     """
-    if not (study.task.per_image and study.task.exclusive and "label" in study.frame.columns):
-        text = f"What the model rests on is tested for classes only; this task is {study.task}."
-        return [
-            Issue(
-                "A6", "UNTESTED", text, "Compare its results between scanners, sites and sexes by hand.", n=len(study)
-            )
-        ]
+    if reason := untestable(study):
+        return [reason]
     given = study.frame.get("split", pd.Series("", index=study.frame.index)).to_numpy(str)
     if "test" in given and (few := _too_few(study, given == "test")):
         return few  # before the model is called
@@ -71,6 +66,16 @@ def look(study: Study, model: Any) -> Seen | list[Issue]:
     held = unseen & (given == "test") if "test" in given else unseen
     learned = given == "train" if "train" in given else np.array([one.startswith("training") for one in view.seen])
     return _too_few(study, held) or Seen(view, held, learned)
+
+
+def untestable(study: Study) -> Issue | None:
+    """The issue that says why no model of this task can be asked what it rests on; None where it can."""
+    if study.task.per_image and study.task.exclusive and "label" in study.frame.columns:
+        return None
+    text = f"What the model rests on is tested for the classes of one task only; this task is {study.task}."
+    return Issue(
+        "A6", "UNTESTED", text, "Compare its results between scanners, sites and sexes with by=.", n=len(study)
+    )
 
 
 def after_training(study: Study, seen: Seen, seed: int = 0) -> list[Issue]:

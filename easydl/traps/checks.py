@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from easydl.errors import LeakageError
-from easydl.traps.after_training import Seen, after_training, look, no_better
+from easydl.traps.after_training import Seen, after_training, look, no_better, untestable
 from easydl.traps.confounders import confounders
 from easydl.traps.copies import copies
 from easydl.traps.counts import counts
@@ -57,6 +57,8 @@ def audit(study: Study, *, model: Any = None, seed: int = 0) -> Audit:
     issues = [*patients(study), *slices(study), *copies(study), *_burned_in_text(study), *rules(study)]
     known = list(fields(study))  # reading dates and free text takes longer than asking them
     issues += [*drift(study, looks, known, seed), *_by_task(study, looks, known, model, seed)]
+    if model is not None and (reason := untestable(study)):
+        issues.append(reason)
     return Audit(arranged(study, issues), study.name)
 
 

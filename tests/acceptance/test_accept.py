@@ -19,11 +19,13 @@ from easydl import cli
 from easydl.acceptance import result as result_module
 from easydl.acceptance.accepting import NO_LABELS, NO_PROFILE
 from easydl.acceptance.cases import table_cases
-from easydl.acceptance.result import CASES, DO_NOT, HISTORY, LOOK, NOTHING, PAGE, UNKNOWN
+from easydl.acceptance.result import CASES, DO_NOT, HISTORY, LOOK, NOTHING, PAGE, UNKNOWN, Acceptance
 from easydl.acceptance.sheet import drift_chart
-from easydl.acceptance.shift import _shuffled, shifts
+from easydl.acceptance.shift import Shift, _shuffled, shifts
 from easydl.errors import RESEARCH_USE, InputError, RunError
+from easydl.evaluation import Metrics
 from easydl.evaluation.ledger import Ledger
+from easydl.evaluation.looking import OVER_LOOKS
 from easydl.networks import attach, metadata_of
 from easydl.networks.decision import Threshold
 from easydl.prediction.likeness import likeness_of
@@ -265,3 +267,26 @@ def test_the_command_and_a_real_model(model, tmp_path):
     asked = ["accept", str(tmp_path / "model.keras"), str(table), "--folder", str(folder), "--json"]
     as_json = json.loads(CliRunner().invoke(cli.app, asked).stdout)
     assert as_json["verdict"] == DO_NOT and as_json["images"] == 30 and (folder / PAGE).exists()
+
+
+def test_every_task_is_in_the_reasons_and_a_second_look_is_nothing_against_the_model():
+    def test_of(*warnings):
+        row = {"name": "AUC", "value": 0.9, "low": 0.8, "high": 0.95, "n": 50, "unit_of_n": "patients"}
+        rows = [row, row | {"name": "sensitivity"}, row | {"name": "F1"}]
+        return Metrics(task="classification", classes=("no", "yes"), table=rows, warnings=list(warnings))
+
+    heads = {"cancer": test_of(), "density": test_of()}
+    look = "This test part has been looked at 2 times (first 2026-11-02); choose nothing by it. " + OVER_LOOKS + "."
+    alike = Shift("age", "header", "50", "50", 0.0, 0.0, 0.1, n=50, n_training=50, p=0.8)
+    given = {"model": "tiny", "fingerprint": "f", "date": "d", "images": 50, "patients": 50, "calibration": None}
+    given |= {"called": {}, "labels": {}, "cases": pd.DataFrame(), "shifts": [alike]}
+    both = Metrics(task="multitask", classes=("cancer", "density"), table=[], heads=heads, warnings=[look])
+    found = Acceptance(**given, metrics=both)
+    numbers = "AUC 0.90 (95% CI 0.80-0.95), 50 patients; sensitivity 0.90 (95% CI 0.80-0.95), 50 patients."
+    for name in heads:
+        assert f"{name}: here, at the model's own threshold: {numbers}" in found.reasons
+    assert look in found.reasons and found.verdict == NOTHING
+    bad = replace(found, metrics=both.model_copy(update={"warnings": ["density: Not shown to be better than chance"]}))
+    assert bad.verdict == DO_NOT
+    few = replace(found, metrics=both.model_copy(update={"notes": ["density: Too few to mean much."]}))
+    assert few.verdict == LOOK and "density: Too few to mean much." in few.reasons

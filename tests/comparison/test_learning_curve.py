@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 import easydl
 from easydl import cli
 from easydl.comparison.candidates import Candidates
+from easydl.comparison.learning_curves import Projection
 from easydl.comparison.power_law import Law, fit_law
-from easydl.errors import EasyDLError, InputError
+from easydl.errors import RESEARCH_USE, EasyDLError, InputError
 
 SIZES = np.array([15, 27, 48, 85, 150])
 
@@ -219,3 +220,8 @@ def _gaussian_curve(rng, patients, sizes, times):
             model = LogisticRegression(C=0.1).fit(x[pool[:count]], y[pool[:count]])
             found[repeat, place] = roc_auc_score(y[test], model.predict_proba(x[test])[:, 1])
     return found
+
+
+def test_what_a_number_of_patients_would_bring_is_a_sentence():
+    said = repr(Projection(500, 0.98134, 0.9703, 0.9902))
+    assert said == f"With 500 training patients 0.98 (95% band 0.97-0.99) is to be expected. {RESEARCH_USE}"

@@ -13,6 +13,7 @@ from easydl.comparison import baselines as room
 from easydl.comparison.baselines import BaselineInputs, problem_of
 from easydl.comparison.paired_rows import side_by_side
 from easydl.errors import InputError
+from easydl.evaluation.level import over_looks
 from easydl.evaluation.paired import paired_difference
 from easydl.evaluation.tables import table_metrics
 from easydl.studies import pixel_facts
@@ -206,6 +207,22 @@ def test_it_shows_itself(classified):
     axes = one.plot().axes[0]
     assert [text.get_text() for text in axes.get_yticklabels()] == [row.name for row in one.rows]
     assert one.plot(axes) is axes.get_figure()
+
+
+def test_intervals_are_as_wide_as_those_of_a_test_that_was_looked_at_before(films):
+    study, parts = split_study(films, "classification")
+    network = predicted(parts["test"], 0.9)
+    found = compare_with_baselines(
+        study, {"test": network, "val": predicted(parts["val"], 0.9)}, looks=4, resamples=200
+    )
+    once = compare_with_baselines(study, {"test": network, "val": predicted(parts["val"], 0.9)}, resamples=200)
+    with over_looks(4):
+        expected = table_metrics(network, resamples=200).table.iloc[0]
+    row, before = found.of("test")[0].rows[0], once.of("test")[0].rows[0]
+    assert (row.low, row.high) == pytest.approx((expected["low"], expected["high"]))
+    assert row.low < before.low and "4 looks" in " ".join(found.of("test")[0].notes)
+    assert found.of("validation")[0].rows[0].low == once.of("validation")[0].rows[0].low
+    assert "looks" not in " ".join(once.of("test")[0].notes)
 
 
 @pytest.mark.slow

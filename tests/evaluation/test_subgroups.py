@@ -4,14 +4,21 @@ import numpy as np
 import pandas as pd
 import pytest
 from cohorts import ball, case, predictions
+from made import png_study
 from sklearn.metrics import roc_auc_score
 
 from easydl.errors import InputError
 from easydl.evaluation import Metrics, evaluate, segmentation_metrics
+from easydl.evaluation.as_text import WIDTH, tables_text
+from easydl.evaluation.asked import check_asked
 from easydl.evaluation.by_case import by_case
 from easydl.evaluation.subgroups import grouped
 from easydl.evaluation.tables import area, headline_of, table_metrics
+from easydl.networks.metadata import Head
+from easydl.prediction.doubt import MEANING
 from easydl.prediction.results import Predictions
+from easydl.runs.config import RunConfig, check_study
+from easydl.studies import load
 from easydl.tasks import Task
 
 BINARY = ("normal", "effusion")
@@ -82,9 +89,13 @@ def test_a_group_of_few_patients_is_not_testable():
     assert table.loc["C", "note"] == "not testable: 3 patients, 10 are needed"
     assert np.isnan(table.loc["C", "value"])
     assert table.loc["(not given)", "n"] == 1
-    assert any("not testable with so few patients: C (3), (not given) (1)" in note for note in result.notes)
+    assert any("Not testable with so few patients: C (3), (not given) (1)" in note for note in result.notes)
     alone = evaluate(Predictions(given.frame[given.frame["scanner"] == "A"], BINARY), by="scanner", resamples=100)
     assert any("no gap can be tested" in note for note in alone.notes)
+    assert sum("scanner" in note for note in alone.notes) == 1
+    none = evaluate(given, by="patient", resamples=100)
+    said = [note for note in none.notes if note.startswith("By patient")]
+    assert len(said) == 1 and said[0].count("By patient") == 1
 
 
 def test_numbers_are_cut_into_three_bands_and_this_is_said():
@@ -181,3 +192,73 @@ def test_masks_are_grouped_by_their_images():
     assert rows.loc["poor", "value"] == pytest.approx(poor)
     assert rows.loc["", "p"] < 0.01
     assert rows.loc["good", "n"] == 20
+
+
+def test_every_task_has_its_prevalence_and_what_is_not_there_is_refused_before_training():
+    frame = of_scanners().frame
+    columns = ["label", "prediction", "p(normal)", "p(effusion)"]
+    both = frame[["image", "patient"]].copy()
+    for name in ("chest", "other"):
+        both[[f"{name}: {column}" if column != "label" else f"{name}: label" for column in columns]] = frame[columns]
+    head = Head(task="classification", classes=BINARY)
+    heads = {"chest": head, "other": head}
+    given = Predictions(both, ("chest", "other"), task="multitask", heads=heads)
+    result = evaluate(given, prevalence={"chest": 0.02}, resamples=100)
+    alone = evaluate(of_scanners(), prevalence=0.02, resamples=100)
+    values = {
+        one: dict(zip(result.heads[one].table["name"], result.heads[one].table["value"], strict=True)) for one in heads
+    }
+    expected = alone.table.set_index("name").loc["PPV", "value"]
+    assert values["chest"]["PPV"] == pytest.approx(expected) and values["other"]["PPV"] > expected
+    check_asked(frame, Task.MULTITASK, (), heads, by="scanner", prevalence={"chest": 0.02})
+    for wrong in (
+        {"by": "scaner"},
+        {"prevalence": 0.02},
+        {"prevalence": {"chests": 0.02}},
+        {"prevalence": {"chest": 2}},
+    ):
+        with pytest.raises(InputError):
+            check_asked(frame, Task.MULTITASK, (), heads, **({"by": None, "prevalence": None} | wrong))
+    with pytest.raises(InputError, match="predictive values"):
+        check_asked(frame, Task.SEGMENTATION, (), {}, by=None, prevalence=0.02)
+
+
+def test_a_run_refuses_what_its_test_would_before_it_trains(tmp_path):
+    table = png_study(tmp_path, per_class=4, side=16)
+    study = load(table)
+    check_study(RunConfig(source=str(table), by=["patient"], prevalence=0.02), study)
+    for asked in ({"by": ["scaner"]}, {"prevalence": {"nobody": 0.02}}):
+        with pytest.raises(InputError):
+            check_study(RunConfig(source=str(table), **asked), study)
+
+
+def test_how_a_number_is_made_is_said_once_and_not_for_every_group():
+    given = of_scanners()
+    given.notes.append(MEANING.format("the 2 members of the ensemble"))
+    result = evaluate(given, by="scanner", resamples=100)
+    groups = result.groups[result.groups["group"] != ""]
+    assert set(groups["note"]) == {""} and result.table["note"].str.len().gt(0).any()
+    assert not any("spread" in note for note in result.notes)
+
+
+def test_what_was_asked_for_is_printed_and_a_terminal_shows_it_in_columns():
+    result = evaluate(of_scanners(), by="scanner", prevalence=0.02, resamples=100)
+    lines = repr(result).splitlines()
+    rows = result.table.set_index("name")
+    assert lines[0] == result.headline and len(lines) == 3
+    assert lines[1].startswith(f"At a stated prevalence of 2% effusion: PPV {rows.loc['PPV', 'value']:.2f} (95% CI ")
+    assert "; NPV 0." in lines[1] and lines[2].startswith("By scanner: AUC is highest in A")
+    assert len(repr(evaluate(of_scanners(), resamples=100)).splitlines()) <= 2
+    assert Metrics.from_dict(result.to_dict()).summary == result.summary
+    text = tables_text(result)
+    assert max(map(len, text.splitlines())) <= WIDTH
+    assert "scanner: largest gap in AUC" in text and "scanner A: AUC" in text
+    text_of = "fraction recognised; threshold 0.50 (not chosen: 8 patients; 10 are needed); Wilson interval"
+    row = result.rows[0].model_dump() | {"note": text_of}
+    twice = tables_text(Metrics(task="classification", classes=BINARY, table=[row, row | {"name": "other"}]))
+    assert "".join(twice.split()).count("threshold0.50(notchosen:8patients;10areneeded)") == 1
+    assert "".join(twice.split()).count("areneeded") == 1
+    assert "unit_of_n" not in text and "False" not in text
+    for row in result.rows:
+        assert any(line.startswith(f"{row.name} ") for line in text.splitlines())
+    assert "scanner : " not in result._repr_html_()

@@ -16,7 +16,7 @@ from easydl.errors import RESEARCH_USE, RunError
 from easydl.evaluation import Metrics
 from easydl.evaluation.formatting import interval_text, number
 from easydl.reporting import report
-from easydl.reporting.page import _clean
+from easydl.reporting.page import _clean, _stages
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 ALIVE = {"script", "iframe", "object", "embed", "link", "form", "base", "svg", "video", "audio"}
@@ -317,3 +317,8 @@ def test_what_makes_the_numbers_worthless_stands_before_them(run):
     text = shown(run).text
     assert text.index("Read this first") < text.index(worthless) < text.index("95% CI")
     assert "7 of which took part in training" in text and "that took no part in training" not in text
+
+
+def test_the_stages_of_an_ensemble_say_whose_they_are():
+    assert _stages(["member 1: train"] * 2 + ["train"] * 3) == ["member 1: train", "member 2: train"]
+    assert _stages(["frozen", "frozen", "fine-tuning"]) == ["frozen", "fine-tuning"]

@@ -217,3 +217,14 @@ def test_a_network_that_reads_a_mark_in_the_border_is_found(tmp_path):
 
 def n_tested(found):
     return next(one.n for one in found.issues if one.id == "A6" and "border" in one.sentence)
+
+
+def test_a_model_of_another_task_is_said_not_to_be_tested(tmp_path):
+    table = png_study(tmp_path, per_class=6, side=16)
+    frame = pd.read_csv(table).assign(density=["low", "high"] * 6)
+    frame.to_csv(table, index=False)
+    study = easydl.load(table, heads=["label", "density"])
+    model = easydl.classifier("tiny", heads=study.heads, size=16)
+    found = [issue for issue in easydl.audit(study, model=model).issues if issue.id == "A6"]
+    assert [issue.severity for issue in found] == ["UNTESTED"] and "multitask" in found[0].sentence
+    assert not [issue for issue in easydl.audit(study).issues if issue.id == "A6"]
