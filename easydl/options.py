@@ -150,7 +150,7 @@ class SplitOptions(Options):
         None,
         title="Column to balance",
         description="A column, such as the scanner: of each of its values the classes keep equal proportions of their "
-        "patients, so that it no longer tells them apart, and all parts get their share of each. Patients that are too "
+        "patients, so that it no longer tells them apart, and all parts get the same proportions. Patients that are too "
         "many, drawn by the seed, are in no part. Numbers are balanced by thirds.",
     )
     override: str | None = Field(

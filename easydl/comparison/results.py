@@ -155,7 +155,10 @@ class Comparison:
 
     def _amount(self, value: float) -> str:
         # Two decimals of a fraction hide a difference of 0.004, three do not.
-        return number(value, self.unit) if self.unit else f"{value:.2f}" if abs(value) >= 0.01 else f"{value:.3f}"
+        if self.unit:
+            return number(value, self.unit)
+        text = f"{value:.2f}" if abs(value) >= 0.01 else f"{value:.3f}"
+        return text.removeprefix("-") if float(text) == 0 else text
 
     def value_text(self, row: ComparedModel) -> str:
         """A line's number with its interval, as in "0.81 (95% CI 0.72-0.88)"."""

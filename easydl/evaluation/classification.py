@@ -147,8 +147,8 @@ def called_rightly(sample: ClassSample, c: int, *, called: bool, prevalence: flo
         sample.names[c] if called else sample.names[others[0]] if len(others) == 1 else f"other than {sample.names[c]}"
     )
     empty = f"; no image was called {what}" if not estimate.images else ""
-    share = 100 * sample.images_of[positive] / sample.images
-    return estimate.noted(f"at a prevalence of {share:.0f}% {sample.names[positive]} among these images{empty}")
+    percent = 100 * sample.images_of[positive] / sample.images
+    return estimate.noted(f"at a prevalence of {percent:.0f}% {sample.names[positive]} among these images{empty}")
 
 
 def mean_auc(sample: ClassSample) -> Estimate:

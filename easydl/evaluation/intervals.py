@@ -262,7 +262,7 @@ def newcombe_variance(area: float, positives: int, negatives: int) -> float:
 def blended(error: float, modelled: float) -> float:
     """A standard error of which a tenth of the variance is a model's, where that is larger.
 
-    Near 1 the error that is estimated from few misranked patients is too small too often; with this share the intervals
+    Near 1 the error that is estimated from few misranked patients is too small too often; with this fraction the intervals
     of AUCs of 0.9 to 0.99 hold the truth in 95 to 98% of cohorts instead of 91 to 94%.
     """
     return float(np.sqrt((1 - BLEND) * error**2 + BLEND * max(modelled, error**2)))

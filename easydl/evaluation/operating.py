@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from easydl.errors import InputError, LeakageError
@@ -39,7 +40,8 @@ def operating_point(
 
     Args:
         model: A model of easydl for two classes or for several labels.
-        validation: A Study that the model was not trained on, with labels.
+        validation: A Study that the model was not trained on, with labels. Of one that it was trained on, such as the whole
+            study, the validation part is used.
         {options}
         seed: Of the intervals.
         resamples: Number of bootstrap resamples.
@@ -80,13 +82,21 @@ def operating_point(
         )
     predictions = predict_study(model, metadata, validation)
     seen: list[str] = predictions.frame[COLUMN].tolist() if COLUMN in predictions.frame.columns else []
-    if any(one.startswith("training") for one in seen):
-        raise LeakageError(
-            sentence(seen),
-            "images and patients that the model was not trained on: on those it is surer than on any other.",
-            "Give the second part of study.split(), or images of new patients.",
-        )
     predictions.notes = [note for note in predictions.notes if note != sentence(seen)]
+    if any(one.startswith("training") for one in seen):
+        validated = [one.startswith("validation") for one in seen]
+        if not any(validated):
+            raise LeakageError(
+                sentence(seen),
+                "images and patients that the model was not trained on: on those it is surer than on any other.",
+                "Give the second part of study.split(), or images of new patients.",
+            )
+        # Of a whole study the validation part, so that the test part stays untouched.
+        predictions = replace(predictions, frame=predictions.frame[validated])
+        predictions.notes.append(
+            f"Of {len(seen)} images only the {sum(validated)} of the model's validation part count."
+        )
+        seen = ["validation"]
     thresholds = chosen(predictions, aim=aim, seed=seed)
     missed = {name: one for name, one in thresholds.items() if aim.given and not (one.n and not one.reason)}
     if missed:

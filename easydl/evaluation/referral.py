@@ -152,12 +152,14 @@ def refer(predictions: Predictions, *, by: str = "margin", seed: int = 0, resamp
 def margins(predictions: Predictions, frame: pd.DataFrame) -> np.ndarray:
     """How far the answer lies from another one, in logits: the smaller, the less sure; of labels that of the least sure."""
     decision = Decision(Task(predictions.task), tuple(predictions.classes), predictions.thresholds)
-    shares = frame[[f"p({name})" for name in decision.classes]].to_numpy(float).clip(1e-9, 1 - 1e-9)
+    probabilities = frame[[f"p({name})" for name in decision.classes]].to_numpy(float).clip(1e-9, 1 - 1e-9)
     if not decision.task.exclusive:
-        return np.asarray(np.abs(logit(shares) - logit(decision.values)).min(axis=1))
+        return np.asarray(np.abs(logit(probabilities) - logit(decision.values)).min(axis=1))
     if decision.positive is not None:
-        return np.asarray(np.abs(logit(shares[:, 1]) - logit(decision.values[1] if decision.thresholds else EVEN)))
-    ordered = np.sort(shares, axis=1)
+        return np.asarray(
+            np.abs(logit(probabilities[:, 1]) - logit(decision.values[1] if decision.thresholds else EVEN))
+        )
+    ordered = np.sort(probabilities, axis=1)
     return np.asarray(np.log(ordered[:, -1] / ordered[:, -2]))
 
 

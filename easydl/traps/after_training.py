@@ -26,7 +26,7 @@ CLUSTERED = 40
 """Patients that a search for clusters takes."""
 CLUSTERS = 6
 IN_CLUSTER = 5
-"""Images of a cluster whose share of errors is looked at."""
+"""Images of a cluster whose fraction of errors is looked at."""
 SHUFFLES = 999
 SIGNIFICANT = 0.05
 COMPONENTS = 10
@@ -164,9 +164,9 @@ def hidden_strata(study: Study, view: ModelView, held: np.ndarray, seed: int) ->
     rates, worst = _rates(wrong[:, None], cluster)[:, 0], 0
     worst = int(np.nanargmax(rates))
     _, index = np.unique(patient, return_inverse=True)
-    share = np.bincount(index, wrong) / np.bincount(index)
+    wrongness = np.bincount(index, wrong) / np.bincount(index)
     rng = np.random.default_rng(seed)
-    drawn = np.stack([rng.permutation(share)[index] for _ in range(SHUFFLES)], axis=1)
+    drawn = np.stack([rng.permutation(wrongness)[index] for _ in range(SHUFFLES)], axis=1)
     p = (1 + int((np.nanmax(_rates(drawn, cluster), axis=0) >= rates[worst] - _SAME).sum())) / (1 + SHUFFLES)
     inside = cluster == worst
     patients = len(np.unique(patient[inside]))
@@ -247,7 +247,7 @@ def _clusters(values: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def _rates(wrong: np.ndarray, cluster: np.ndarray) -> np.ndarray:
-    """The share of errors, ``(clusters, columns)``; NaN for those of fewer than five images."""
+    """The fraction of errors, ``(clusters, columns)``; NaN for those of fewer than five images."""
     inside = cluster[None] == np.arange(int(cluster.max()) + 1)[:, None]
     count = inside.sum(axis=1)[:, None]
     return np.where(count >= IN_CLUSTER, inside @ wrong.astype(float) / np.maximum(1, count), np.nan)

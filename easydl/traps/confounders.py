@@ -109,7 +109,9 @@ def _rare(study: Study, labels: Labels) -> Iterator[Issue]:
 
 def _issue(study: Study, labels: Labels, probe: Probe, found: Association, q: float) -> Issue:
     what = "patients" if study.patients_known else "images"
-    strength = "alone separates the classes" if found.low > STRONG_LOW else "alone predicts the class"
+    strength = "alone separate the classes" if found.low > STRONG_LOW else "alone predict the class"
+    if "grey levels" not in probe.name:
+        strength = strength.replace(" the", "s the", 1)
     of = f" ({found.label!r} against the others)" if len(labels.classes) > 1 else ""
     words, box = _place(study, labels, found) if probe.located else ("", None)
     place = f", most of all at the {words} (framed; the first {EACH} images are {found.label!r})" if words else ""

@@ -83,15 +83,15 @@ def _said(study: Study, rows: np.ndarray, code: np.ndarray, probabilities: np.nd
     found = suspects(code, probabilities)
     if not len(found):
         return [Issue("A7", "OK", f"No label disagrees with what {by} is sure of (AUC {auc:.2f}).", n=n)]
-    chosen, share = found[:LISTED], wilson(len(found) / len(rows), n)
+    chosen, fraction = found[:LISTED], wilson(len(found) / len(rows), n)
     sentence = (
         f"Look at {'this label' if len(chosen) == 1 else f'these {len(chosen)} labels'} again"
         + (f", of {len(found)} doubtful ones" if len(found) > len(chosen) else "")
         + f": {by} says otherwise (AUC {auc:.2f} on patients it was not trained on; {len(found) / len(rows):.0%} of the "
-        f"labels of {n} patients, 95% CI {share.low:.0%}-{share.high:.0%})."
+        f"labels of {n} patients, 95% CI {fraction.low:.0%}-{fraction.high:.0%})."
     )
     fix = "A difficult image is doubtful, too: let a reader who does not know the label decide."
-    values = (len(found) / len(rows), share.low, share.high)
+    values = (len(found) / len(rows), fraction.low, fraction.high)
     named = images(study, rows[chosen])
     return [Issue("A7", "NOTE", sentence, fix, *values, n=n, rows=shown(rows[chosen]), exclude=named)]
 

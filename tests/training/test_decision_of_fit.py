@@ -132,6 +132,10 @@ def test_what_cannot_be_promised_is_refused_with_the_number_that_is_needed(split
     assert metadata_of(model).thresholds == before
     with pytest.raises(LeakageError, match="in the training"):
         easydl.operating_point(model, train, sensitivity=0.9)
+    whole = train.parent
+    found = easydl.operating_point(model, whole, cost=3, resamples=200)
+    assert f"Of {len(whole)} images only the {len(val)} of the model's validation part count." in found.notes
+    assert found.table.equals(easydl.operating_point(model, val, cost=3, resamples=200).table)
     with pytest.raises(InputError, match="together"):
         easydl.fit(model, train, val, sensitivity=0.9, cost=3, verbose=False)
     three = easydl.classifier("tiny", classes=["a", "b", "c"], size=32)
