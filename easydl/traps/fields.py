@@ -103,7 +103,7 @@ def _of_column(column: str, cells: pd.Series) -> Iterator[Field]:
     if known >= MOSTLY or (known > 0.2 and different > FEW_CATEGORIES and known + (text == "").mean() >= MOSTLY):
         if different <= FEW_CATEGORIES:
             values = np.concatenate([values, pd.get_dummies(text).to_numpy(float)], axis=1)
-        kind = "date" if np.isfinite(_dates(text)).mean() >= MOSTLY * (text != "").mean() else "column"
+        kind = "date" if np.isfinite(days_of(text)).mean() >= MOSTLY * (text != "").mean() else "column"
         yield Field(name, Features(values), values, kind, _groups(text, values))
     elif different <= FEW_CATEGORIES:
         values = pd.get_dummies(text).to_numpy(float)
@@ -154,7 +154,7 @@ def _numbers_of(cells: pd.Series) -> tuple[np.ndarray, float]:
     text = cells.astype(str).str.strip()
     filled = text != ""
     best, values = 0.0, np.full(len(text), np.nan)
-    for reading in (_plain, _dates, _times, _inside_text):
+    for reading in (_plain, days_of, _times, _inside_text):
         numbers = reading(text)
         fraction = float(np.isfinite(numbers[filled]).mean()) if filled.any() else 0.0
         if fraction > best:
@@ -179,7 +179,8 @@ def _plain(text: pd.Series) -> np.ndarray:
     return numbers.to_numpy(float)
 
 
-def _dates(text: pd.Series) -> np.ndarray:
+def days_of(text: pd.Series) -> np.ndarray:
+    """Dates as days, in the way of writing that reads the most cells; NaN where there is none."""
     from easydl.studies.dates import DATES, TWO_WAYS
 
     best = np.full(len(text), np.nan)

@@ -1,4 +1,4 @@
-"""A16, A17, A18 and A21: sides, geometry, the wrong metric, identifiers: rules that need no statistics."""
+"""A16 to A19 and A21: sides, geometry, the wrong metric, the order of dates, identifiers: rules that need no statistics."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from easydl.augmentation.laterality import sided_names
+from easydl.traps.fields import days_of
 from easydl.traps.issues import Issue, shown
 
 if TYPE_CHECKING:
@@ -21,6 +22,13 @@ MASKS = 200
 """Masks looked at, at most, spread over the study."""
 SMALL = 10
 """Pixels of a structure below which one pixel more or less changes the Dice coefficient by a tenth."""
+FAR, FEWEST = 5.0, 10
+"""From how many median absolute deviations on a volume is far off, and how many volumes that takes."""
+_IMAGED = re.compile(r"(^|[_ -])(study|image|imaging|scan|exam|examination|acquisition|series)[_ -]?dates?$|^date$")
+_OUTCOME = re.compile(
+    r"(^|[_ -])(outcome|event|death|died|surgery|operation|biopsy|treatment|therapy|discharge|diagnosis|follow[_ -]?up)"
+    r"[_ -]?dates?$|^date[_ -]of[_ -](death|surgery|biopsy|treatment|discharge|diagnosis)$"
+)
 _IDENTIFYING = re.compile(
     r"(^|[_ -])((first|last|family|given|patient|full)[_ -]?name|surname|(date[_ -]?of[_ -]?)?birth([_ -]?(date|day))?|dob|"
     r"mrn|ssn|address|street|phone|telephone|mobile|e?-?mail|insurance|passport)($|[_ -])"
@@ -38,6 +46,7 @@ def rules(study: Study) -> Iterator[Issue]:
     yield from _sides(study)
     yield from _geometry(study)
     yield from _metrics(study)
+    yield from _order_of_dates(study)
     yield from _identifiers(study)
 
 
@@ -88,6 +97,7 @@ def _metrics(study: Study) -> Iterator[Issue]:
     )
     if not len(sizes):
         return
+    yield from _volumes(study, np.array(rows), sizes)
     for number, name in enumerate(study.classes[1:]):
         empty, small = sizes[:, number] == 0, (sizes[:, number] > 0) & (sizes[:, number] < SMALL)
         if empty.any() or small.any():
@@ -97,6 +107,51 @@ def _metrics(study: Study) -> Iterator[Issue]:
             fix = "Report volumes and detected lesions beside Dice, and Dice of the other images apart."
             chosen = np.array(rows)[empty | small]
             yield Issue("A18", "NOTE", sentence, fix, value=int((empty | small).sum()), n=len(rows), rows=shown(chosen))
+
+
+def _volumes(study: Study, rows: np.ndarray, sizes: np.ndarray) -> Iterator[Issue]:
+    """Structures far larger or smaller than the others, by the logarithm of their volume (in 2D: area)."""
+    facts = study.facts()
+    spacing = [facts[row].spacing_mm for row in rows]
+    if not all(spacing):
+        return
+    unit, scale = ("mL", 1000.0) if study.dimension == 3 else ("cm²", 100.0)
+    amounts = sizes * np.array([float(np.prod(one)) for one in spacing])[:, None] / scale
+    for number, name in enumerate(study.classes[1:]):
+        there = np.flatnonzero(amounts[:, number])
+        if len(there) < FEWEST:
+            continue
+        logs = np.log(amounts[there, number])
+        middle = np.median(logs)
+        # 1.4826 makes the median absolute deviation a standard deviation where values are normal.
+        spread = max(1.4826 * float(np.median(np.abs(logs - middle))), 0.02)
+        far = there[np.abs(logs - middle) > FAR * spread]
+        if len(far):
+            listed = ", ".join(f"{one:.3g} {unit}" for one in np.sort(amounts[far, number])[:5])
+            sentence = (
+                f"{name!r}: {len(far)} of {len(there)} masks are far larger or smaller than the others ({listed}; median "
+                f"{np.exp(middle):.3g} {unit})."
+            )
+            fix = "Look at these masks: a wrong structure, a wrong spacing or a mask that is not finished."
+            yield Issue("A17", "WARN", sentence, fix, value=len(far), n=len(there), rows=shown(rows[far]))
+
+
+def _order_of_dates(study: Study) -> Iterator[Issue]:
+    """Images made after what is to be predicted."""
+    columns = [str(column) for column in study.frame.columns]
+    imaged, outcomes = ([one for one in columns if form.search(one.lower())] for form in (_IMAGED, _OUTCOME))
+    for outcome in outcomes:
+        for image in imaged:
+            made, was = (days_of(study.frame[one].astype(str).str.strip()) for one in (image, outcome))
+            known, late = np.isfinite(made) & np.isfinite(was), made > was
+            if late.any():
+                sentence = (
+                    f"{int(late.sum())} of {int(known.sum())} images were made after the outcome ({image!r} later than "
+                    f"{outcome!r}): they may show it, or its treatment."
+                )
+                fix = "Take images from before, or leave these out."
+                rows = shown(study.frame.index[late])
+                yield Issue("A19", "WARN", sentence, fix, value=int(late.sum()), n=int(known.sum()), rows=rows)
 
 
 def _identifiers(study: Study) -> Iterator[Issue]:

@@ -63,6 +63,33 @@ def test_masks_too_small_for_dice_are_counted(tmp_path):
     assert "of 6 masks 1 without it and 1 with fewer than 10 pixels" in issue.sentence and issue.rows == (0, 1)
 
 
+def test_a_mask_far_larger_than_the_others_is_named(tmp_path, monkeypatch):
+    path = mask_study(tmp_path / "m", cases=12)
+    masks = easydl.load(path)
+    for one in masks.facts():
+        monkeypatch.setitem(vars(one), "spacing_mm", [2.0, 5.0])
+    assert not said(rules(masks), "A17"), "all are of one kind"
+    name = pd.read_csv(path, dtype=str)["mask"][3]
+    Image.fromarray(np.full((32, 32), np.asarray(Image.open(path.parent / name)).max(), np.uint8)).save(
+        path.parent / name
+    )
+    masks = easydl.load(path)
+    for one in masks.facts():
+        monkeypatch.setitem(vars(one), "spacing_mm", [2.0, 5.0])
+    (issue,) = said(rules(masks), "A17")
+    assert issue.rows == (3,) and issue.severity == "WARN"
+    assert "1 of 12 masks" in issue.sentence and f"{32 * 32 * 10 / 100:.3g} cm²" in issue.sentence
+
+
+def test_images_from_after_the_outcome_are_counted(images):
+    days = pd.date_range("2024-01-01", periods=40).strftime("%d.%m.%Y")
+    late = ["2024-01-05"] * 40
+    (issue,) = said(rules(study(images, scan_date=days, biopsy_date=late)), "A19")
+    assert "35 of 40 images" in issue.sentence and issue.rows[0] == 5
+    assert not said(rules(study(images, scan_date=days, biopsy_date=["2024-12-24"] * 40)), "A19")
+    assert not said(rules(study(images, scan_date=days, birthday=late)), "A19")
+
+
 def test_mixed_and_thick_spacing_is_said(images, monkeypatch):
     mixed = study(images)
     facts = mixed.facts()
