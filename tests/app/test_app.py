@@ -60,7 +60,7 @@ def test_every_step_renders_for_a_run_in_every_state(session, home: Path, state:
         if step == "export" and state == "finished":
             labels = [one.proto.label for one in at.get("download_button")]
             assert labels[:3] == ["Download the model", "Download the report", "Download the predictions"]
-            assert labels[3:] == ["Download the notebook"]
+            assert labels[3:] == ["Download checklist", "Download the notebook"]
             assert "easydl.load('/films/chest')" in words
             assert "easydl train /films/chest --seed 7 --augment ct --epochs 8 --model tiny" in words
 

@@ -521,7 +521,7 @@ CASES: list[Case] = [
     Case("T09", "a sheet that lies about its size", "fail", lying_sheet, "more rows or cells"),
     Case("T10", "one patient in two spellings in two parts", "fail", given_split, "1 of 11 patients"),
     Case("T10", "one patient in two spellings", "warn", kept_together, "1 patients are written in several ways"),
-    Case("T11", "the label in another column", "warn", leaking_column, "NOTE.*'diagnosis_code' says the same as the label"),
+    Case("T11", "the label in another column", "warn", leaking_column, "NOTE.*'diagnosis_code' names the label"),
     Case("T12", "numbers as classes", "fix", numeric_classes),
     Case("T13", "several labels in a cell", "fail", changed("label", ["benign;malignant"]), "(?s)several labels.*label_sep"),
     Case("T13", "findings as in ChestX-ray14", "fail", changed("label", ["Mass|Nodule"]), "several labels"),

@@ -1,7 +1,8 @@
 """One contract for every network: shape, flat graph, cost, learning, heatmap, channels, sizes, files.
 
-All networks are built once, small and for one channel, and handed from test to test. By default families learn and
-explain, and one network per kind of layer is saved and opened; the rest is for --everything. What a test changes it
+All networks are built once, small and for one channel, and handed from test to test. By default families are built,
+learn and explain, and one network per kind of layer is saved and opened; those that differ from another in width or depth
+only, and the rest, are for --everything. What a test changes it
 puts back.
 """
 
@@ -56,7 +57,7 @@ def network(request) -> keras.Model:
     return build(request.param)
 
 
-@cases(ENTRIES, QUICK)
+@cases(FAMILIES, QUICK)
 def test_has_outputs_of_the_right_shape_and_range(network):
     entry, metadata = ENTRIES[network.name], metadata_of(network)
     size = () if entry.kind == "classifier" else network.input_shape[1:-1]
@@ -73,7 +74,7 @@ def test_has_outputs_of_the_right_shape_and_range(network):
         np.testing.assert_allclose(y.sum(-1), 1, atol=1e-5)
 
 
-@cases(ENTRIES, QUICK)
+@cases(FAMILIES, QUICK)
 def test_is_flat_and_made_of_named_built_in_layers(network):
     kinds = {type(layer) for layer in network.layers}
     assert not any(issubclass(kind, keras.Model) for kind in kinds)
@@ -90,7 +91,7 @@ def test_is_flat_and_made_of_named_built_in_layers(network):
         assert names[-4:-2] == ["features", "dropout"]
 
 
-@cases(ENTRIES, QUICK)
+@cases(FAMILIES, QUICK)
 def test_has_the_cost_that_the_registry_says(network):
     entry = ENTRIES[network.name]
     model = classifier(entry.name) if entry.name in SIZED else network
