@@ -11,9 +11,12 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit, softmax
 from sklearn.model_selection import GroupKFold
 
+from easydl.evaluation.bootstrap import PatientBootstrap
+from easydl.evaluation.probabilities import ProbabilitySums, calibration_error_interval
+
 LEAST_PATIENTS = 30
 """Fewer do not settle even one number: the fitted temperature is off by a third and more."""
-FOLDS, RANGE, BINS, RESAMPLES = 5, (0.05, 20.0), 10, 500
+FOLDS, RANGE, RESAMPLES = 5, (0.05, 20.0), 500
 TINY = 1e-7
 
 
@@ -95,7 +98,7 @@ def calibration(
         own = fitted([one[learn] for one in outputs], targets[learn], exclusive=exclusive)
         after[check] = tempered([one[check] for one in outputs], own, exclusive=exclusive)
     losses = (log_loss(before, targets, exclusive=exclusive), log_loss(after, targets, exclusive=exclusive))
-    errors = tuple(_with_interval(each, targets, groups, exclusive, seed) for each in (before, after))
+    errors = tuple(_calibration_error(each, targets, groups, exclusive, seed) for each in (before, after))
     reason = "" if losses[1] < losses[0] else "a temperature would not lower the log-loss"
     return Calibration(1.0 if reason else temperature, n, unit, losses, errors, reason)  # type: ignore[arg-type]
 
@@ -128,41 +131,18 @@ def log_loss(probabilities: np.ndarray, targets: np.ndarray, *, exclusive: bool 
     return float(-np.where(targets > 0.5, np.log(kept), np.log(1 - kept)).mean())
 
 
-def calibration_error(score: np.ndarray, right: np.ndarray, bins: int = BINS) -> float:
-    """The expected calibration error over bins that hold equally many images (adaptive ECE).
-
-    References:
-        Nixon J et al. Measuring calibration in deep learning. CVPR Workshops 2019, arXiv:1904.01685.
-    """
-    order = np.argsort(score, kind="stable")
-    parts = np.array_split(order, min(bins, len(order)))
-    return float(sum(abs(score[part].mean() - right[part].mean()) * len(part) for part in parts) / len(order))
-
-
-def _scores(probabilities: np.ndarray, targets: np.ndarray, exclusive: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Scores ``(images, k)`` and whether what they are about holds: of two classes the second, of more the likeliest."""
-    if not exclusive:
-        return probabilities, targets
-    if probabilities.shape[1] == 2:
-        return probabilities[:, 1:], targets[:, 1:]
-    top = probabilities.argmax(axis=1)[:, None]
-    return np.take_along_axis(probabilities, top, 1), np.take_along_axis(targets, top, 1)
-
-
-def _with_interval(
+def _calibration_error(
     probabilities: np.ndarray, targets: np.ndarray, groups: np.ndarray, exclusive: bool, seed: int
 ) -> tuple[float, float, float]:
-    score, right = _scores(probabilities, targets, exclusive)
-    rng, members = np.random.default_rng(seed), [np.flatnonzero(groups == one) for one in np.unique(groups)]
-
-    def error(rows: np.ndarray) -> float:
-        return calibration_error(score[rows].ravel(), right[rows].ravel())
-
-    drawn = [
-        error(np.concatenate([members[k] for k in rng.integers(0, len(members), len(members))]))
-        for _ in range(RESAMPLES)
-    ]
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    value = error(np.arange(len(score)))
-    # Resampled errors are larger than the error itself, so its own value can lie below them all.
-    return value, float(min(low, value)), float(max(high, value))
+    """Value, low and high as `evaluate` gives them; every one of several labels is a question of two classes."""
+    if not exclusive:
+        groups = np.repeat(groups, targets.shape[1])
+        probabilities, targets = (np.column_stack([1 - one.ravel(), one.ravel()]) for one in (probabilities, targets))
+    terms = ProbabilitySums(probabilities, targets.argmax(axis=1))
+    bootstrap = PatientBootstrap(groups, content=terms.columns, resamples=RESAMPLES, seed=seed)
+    sums = np.zeros((len(bootstrap.names), terms.columns.shape[1]))
+    np.add.at(sums, bootstrap.index, terms.columns)
+    value = float(terms.calibration_error(sums.sum(axis=0)[None])[0])
+    drawn = bootstrap.run(lambda weights: terms.calibration_error(weights @ sums)[:, None])[:, 0]
+    interval = calibration_error_interval(value, drawn, len(sums))
+    return (value, interval.low, interval.high) if interval.computable else (value, value, value)

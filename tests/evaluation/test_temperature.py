@@ -1,6 +1,7 @@
 """Temperatures against scikit-learn's, on probabilities that are too sure by a known factor."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -8,7 +9,8 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from easydl.evaluation.temperature import calibration, calibration_error, fitted, log_loss, tempered
+from easydl.evaluation import classification_metrics
+from easydl.evaluation.temperature import calibration, fitted, log_loss, tempered
 
 
 def drawn(n, classes=3, factor=3.0, seed=0):
@@ -87,7 +89,15 @@ def test_labels_have_one_temperature_and_members_share_theirs():
     )
 
 
-def test_the_calibration_error_by_hand():
-    score = np.array([0.1, 0.2, 0.8, 0.9])
-    right = np.array([0, 0, 1, 0])
-    assert calibration_error(score, right, bins=2) == pytest.approx((0.15 + 0.35) / 2)
+def test_the_calibration_error_is_that_of_a_test():
+    found, targets, labels = drawn(200)
+    names = [f"class {k}" for k in range(found.shape[1])]
+    patients = [f"p{k // 2}" for k in range(200)]
+    table = pd.DataFrame({f"p({name})": found[:, k] for k, name in enumerate(names)})
+    table = table.assign(
+        label=[names[k] for k in labels], prediction=[names[k] for k in found.argmax(axis=1)], patient=patients
+    )
+    row = classification_metrics(table, names, resamples=500).table.set_index("name").loc["ECE"]
+    one = calibration([found], targets, patients)
+    assert one.ece[0] == pytest.approx((row["value"], row["low"], row["high"]), abs=0.02)
+    assert one.ece[0][0] == pytest.approx(row["value"], abs=1e-9)
