@@ -95,6 +95,10 @@ def _once(issues: list[Issue]) -> list[Issue]:
     ]
 
 
+_SEVERAL = ("the grey levels", "sharpness and noise", "words of treatment")
+"""Names that take a verb in the plural."""
+
+
 def _rare(study: Study, labels: Labels) -> Iterator[Issue]:
     """The classes that too few patients have to be asked for."""
     few = [f"{name!r} ({count})" for name, count in labels.counts.items() if count < MIN_PATIENTS // 2]
@@ -110,7 +114,7 @@ def _rare(study: Study, labels: Labels) -> Iterator[Issue]:
 def _issue(study: Study, labels: Labels, probe: Probe, found: Association, q: float) -> Issue:
     what = "patients" if study.patients_known else "images"
     strength = "alone separate the classes" if found.low > STRONG_LOW else "alone predict the class"
-    if "grey levels" not in probe.name:
+    if not probe.name.startswith(_SEVERAL):
         strength = strength.replace(" the", "s the", 1)
     of = f" ({found.label!r} against the others)" if len(labels.classes) > 1 else ""
     words, box = _place(study, labels, found) if probe.located else ("", None)

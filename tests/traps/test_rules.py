@@ -111,7 +111,7 @@ def test_words_of_treatment_are_a_question_of_their_own(images):
     text = [f"{word}, number {row}" for row, word in enumerate(words)]
     described = study(images, description=text)
     found = said(confounders(described, list(fields(described))), "A19")
-    assert any("ords of treatment in 'description' alone separates" in issue.sentence for issue in found)
+    assert any("ords of treatment in 'description' alone separate the" in issue.sentence for issue in found)
     dates = np.where(label == "disease", "2024-03-", "2023-03-")
     dated = study(images, date=[f"{d}{1 + k % 28:02d}" for k, d in enumerate(dates)])
     found = said(confounders(dated, list(fields(dated))), "A19")
