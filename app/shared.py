@@ -239,8 +239,8 @@ def show_issue(issue: dict[str, Any], leave_out: Callable[[list[str]], None] | N
         mark, text = st.columns([1, 6], vertical_alignment="center")
         mark.badge(plain(label), color=colour, icon=f":material/{icon}:")
         text.markdown(f"**{plain(issue['sentence'])}**")
-        if issue.get("picture"):
-            text.image(issue["picture"], alt="The first images of this issue, side by side")
+        if issue.get("thumbnails"):
+            text.image(issue["thumbnails"], alt="The first images of this issue, side by side")
         if issue.get("fix"):
             text.markdown(f"What to do: {plain(issue['fix'])}")
         if numbers := ", ".join(filter(None, (str(issue.get("id") or ""), evidence(issue)))):

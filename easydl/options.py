@@ -47,7 +47,7 @@ class LoadOptions(Options):
         description='``"classification"`` (one class per image), ``"multilabel"`` (any number of labels), '
         '``"regression"`` (a value), ``"ordinal"`` (one of several ordered classes, in the order of ``classes`` or of '
         'the numbers), ``"multitask"`` (several tasks, one head each) or ``"segmentation"`` (a mask); ``"auto"`` '
-        "chooses by the columns and asks when unsure.",
+        "chooses by the columns and asks when in doubt.",
     )
     classes: list[str] | None = Field(
         None,
@@ -150,7 +150,7 @@ class SplitOptions(Options):
         None,
         title="Column to balance",
         description="A column, such as the scanner: of each of its values the classes keep equal proportions of their "
-        "patients, so that it no longer tells them apart, and all parts get the same proportions. Patients that are too "
+        "patients, so that it no longer predicts them, and all parts get the same proportions. Patients that are too "
         "many, drawn by the seed, are in no part. Numbers are balanced by thirds.",
     )
     override: str | None = Field(

@@ -57,7 +57,7 @@ class PredictOptions(SegmentationOptions):
         lt=1,
         title="Coverage of the sets",
         description="For the column ``set``: the classes of which the right one is among them for so large a fraction of "
-        "new patients of every class, such as 0.9; several mean that the model is unsure.",
+        "new patients of every class, such as 0.9; several mean that the model is uncertain.",
     )
 
 

@@ -95,6 +95,6 @@ if not run.split_table.empty:
         st.caption("No patient is in two parts.")
 if run.issues:
     st.subheader("Issues of the check", anchor=False)
-    show_issues([{**issue, "picture": run.picture(issue)} for issue in run.issues])
+    show_issues([{**issue, "thumbnails": run.thumbnails(issue)} for issue in run.issues])
 if metrics is not None:
     onward("heatmaps")

@@ -20,7 +20,7 @@ from easydl.tasks import Task
 
 NO_PROFILE = (
     "The model does not say how its training images were spread (it is of an earlier version, or was not trained by "
-    "easydl): whether these cases are like them cannot be told."
+    "easydl): whether these cases are like them is not known."
 )
 NO_LABELS = (
     "These cases have no reference for the model's task: only what they are like can be compared, not whether the answers "

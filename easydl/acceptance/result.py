@@ -77,8 +77,8 @@ class Acceptance:
         few = any(_begins(note, "Too few") for note in self.metrics.notes)
         # That these cases were looked at before makes the intervals wider; it says nothing against the model.
         others = [one for one in self.metrics.warnings if OVER_LOOKS not in one]
-        unsure = self._differing or self._miscalibrated or few or others or not self.shifts
-        return LOOK if unsure else NOTHING
+        open_questions = self._differing or self._miscalibrated or few or others or not self.shifts
+        return LOOK if open_questions else NOTHING
 
     @property
     def reasons(self) -> list[str]:

@@ -55,8 +55,8 @@ def sheet(found: Acceptance, history: list[dict[str, Any]]) -> str:
             calls=len(history),
             trained=sum(found.labels.values()),
             called=[
-                {"name": name, "here": number(share), "training": number(found.labels[name] / sum(found.labels.values()))}
-                for name, share in found.called.items()
+                {"name": name, "here": number(fraction), "training": number(found.labels[name] / sum(found.labels.values()))}
+                for name, fraction in found.called.items()
                 if found.labels.get(name)
             ],
         )
@@ -109,9 +109,9 @@ def _line(ax: Any, dates: list[datetime], rows: list[Any], name: str, place: int
     if not known:
         return
     span = max((dates[-1] - dates[0]).total_seconds() / 86400, 1.0)
-    # Side by side, so that intervals of one date can be told apart.
-    apart = (place - (lines - 1) / 2) * 0.012 * span
-    x = np.array([(day - dates[0]).total_seconds() / 86400 + apart for day, _ in known])
+    # Side by side, so that intervals of one date do not overlap.
+    offset = (place - (lines - 1) / 2) * 0.012 * span
+    x = np.array([(day - dates[0]).total_seconds() / 86400 + offset for day, _ in known])
     y = np.array([row["value"] for _, row in known], float)
     ends = np.array([[row["low"], row["high"]] for _, row in known], dtype=float)
     colour = COLOURS[place % len(COLOURS)]

@@ -307,7 +307,7 @@ def _order(study: Study, seed: int) -> list[np.ndarray]:
 
 
 def _sizes(available: int, count: int, study: Study) -> list[int]:
-    """Numbers of patients, equally far apart on a logarithmic scale."""
+    """Numbers of patients, equally spaced on a logarithmic scale."""
     classes = 1 if Task(study.task).is_value else len(study.classes)
     least = max(FEWEST, 4 * classes, round(SMALLEST * available))
     if available < 2 * least:

@@ -136,7 +136,7 @@ def sentence(look: Look, part: Part, together: int = 0) -> str:
 
 
 def _identity(known: Provenance | None, frame: pd.DataFrame, options: dict[str, bool] | None) -> str:
-    """What tells two looks at one part apart: the model with its options; else its answers."""
+    """What makes two looks at one part different: the model with its options; else its answers."""
     if known is not None:
         on = sorted(name for name, value in (options or {}).items() if value)
         return hashlib.sha256(f"{known.model} {json.dumps(on)}".encode()).hexdigest() if on else known.model

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from easydl.images import Scan
 
 FEWEST = 20
-"""With fewer images the usual cannot be told from the unusual."""
+"""With fewer images what is usual cannot be estimated."""
 COMPONENTS, THUMBNAIL, FINE, WEIGHT = 4, 16, 64, 20.0
 KEPT = 0.97
 """The fraction of images, judged by components of others, that lie within the limit."""
@@ -65,9 +65,9 @@ def appearance_of(rows: Sequence[np.ndarray]) -> Appearance | None:
         return None
     # Every image is judged by components that it did not shape.
     halves = [every[::2], every[1::2]]
-    apart = np.concatenate([_fitted(one)._distances(other) for one, other in (halves, halves[::-1])])
+    distances = np.concatenate([_fitted(one)._distances(other) for one, other in (halves, halves[::-1])])
     whole = _fitted(every)
-    return whole.model_copy(update={"limit": round(float(np.quantile(apart, KEPT)), 4)})
+    return whole.model_copy(update={"limit": round(float(np.quantile(distances, KEPT)), 4)})
 
 
 def _fitted(rows: np.ndarray) -> Appearance:
@@ -101,5 +101,7 @@ def looks_of(scan: Scan) -> np.ndarray:
         for a in (0, half)
         for b in (0, half)
     ]
-    share = np.concatenate(edges) / (size.sum() + 1e-6)
-    return np.concatenate([small, WEIGHT * np.sqrt(counts), WEIGHT * np.sqrt(share), [2 * np.log(size.mean() + 1e-4)]])
+    fraction = np.concatenate(edges) / (size.sum() + 1e-6)
+    return np.concatenate(
+        [small, WEIGHT * np.sqrt(counts), WEIGHT * np.sqrt(fraction), [2 * np.log(size.mean() + 1e-4)]]
+    )

@@ -15,7 +15,7 @@ from easydl.tasks import Task
 
 MOST = 2000
 """Scores of a class that are kept in the model; of more, so many quantiles."""
-UNSURE = "unsure: "
+UNCERTAIN = "uncertain: "
 
 
 def conformal_scores(predictions: Predictions, *, seed: int = 0) -> dict[str, dict[str, list[float]]]:
@@ -64,7 +64,7 @@ def patients_needed(coverage: float) -> int:
 
 
 def with_sets(predictions: Predictions, stored: Any, coverage: float) -> Predictions:
-    """The predictions with a column ``set``: one class, or ``unsure: A or B``.
+    """The predictions with a column ``set``: one class, or ``uncertain: A or B``.
 
     Every class has a limit of its own, so the coverage holds among the patients of each class, not only over all. The
     set always holds the prediction.
@@ -94,7 +94,7 @@ def with_sets(predictions: Predictions, stored: Any, coverage: float) -> Predict
         inside |= one.frame["prediction"].to_numpy()[:, None] == np.asarray(one.classes, object)[None]
         names = np.asarray(one.classes, object)
         columns[f"{start}set"] = [
-            names[row][0] if row.sum() == 1 else UNSURE + " or ".join(names[row]) for row in inside
+            names[row][0] if row.sum() == 1 else UNCERTAIN + " or ".join(names[row]) for row in inside
         ]
         always = [name for name in one.classes if math.isinf(limits[name])]
         if always:
@@ -104,7 +104,7 @@ def with_sets(predictions: Predictions, stored: Any, coverage: float) -> Predict
             )
     said = (
         f"set: holds the right class for at least {100 * coverage:g}% of new patients of every class, if they are like those "
-        "of the validation part; where it holds several, the model cannot tell them apart."
+        "of the validation part; where it holds several, the model cannot distinguish them."
     )
     frame = predictions.frame.assign(**columns)
     return Predictions(
@@ -143,7 +143,7 @@ def covered(predictions: Predictions) -> tuple[np.ndarray, np.ndarray] | None:
         return None
     kept = frame["label"].astype(str).str.strip() != ""
     labels, sets = frame.loc[kept, "label"].astype(str).str.strip(), frame.loc[kept, "set"].astype(str)
-    listed = [cell.removeprefix(UNSURE).split(" or ") if cell.startswith(UNSURE) else [cell] for cell in sets]
+    listed = [cell.removeprefix(UNCERTAIN).split(" or ") if cell.startswith(UNCERTAIN) else [cell] for cell in sets]
     inside = [
         label in names or label == JOIN.join(names) for label, names in zip(labels, listed, strict=True)
     ]  # fmt: skip

@@ -64,9 +64,9 @@ def model_view(model: Any, study: Study) -> ModelView:
     for begin in range(0, len(study), BATCH):
         rows = list(range(begin, min(begin + BATCH, len(study))))
         batch = np.concatenate(study.each(lambda row: inputs(model, study.scan(row)), rows))
-        told = None if covariates is None else covariates[rows]
-        whole.append(call(with_covariates(batch, told)).numpy())
-        masked.append(call(with_covariates(without_border(batch), told)).numpy())
+        values = None if covariates is None else covariates[rows]
+        whole.append(call(with_covariates(batch, values)).numpy())
+        masked.append(call(with_covariates(without_border(batch), values)).numpy())
         if feature_call is not None:
             features.append(feature_call(batch).numpy())
     return ModelView(

@@ -20,8 +20,8 @@ from easydl.reporting.facts import facts
 from easydl.reporting.record import RunRecord
 
 CHECKLISTS = ("claim", "tripod", "stard", "modelcard")
-TODO = "TODO (you)"
-STATES = ("filled", "partly", TODO)
+FOR_AUTHOR = "TODO (you)"
+STATES = ("filled", "partly", FOR_AUTHOR)
 OWN_WORDS = "Numbers are the list's; the words are easydl's own and short. Read the list itself before you submit."
 ASK = "Add what the run does not say."
 FORMATS = {".md": "markdown", ".html": "html"}
@@ -36,7 +36,7 @@ class Item:
     about: str
     state: str
     said: str
-    todo: str
+    author: str
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def markdown(filled: Checklist) -> str:
         for item in items:
             lines.append(f"**{item.number}. {item.about}** ({item.state})")
             lines += [_plain(item.said)] if item.said else []
-            lines += [f"{TODO}: {item.todo}"] if item.todo else []
+            lines += [f"{FOR_AUTHOR}: {item.author}"] if item.author else []
     return "\n\n".join(lines) + "\n"
 
 
@@ -146,20 +146,20 @@ def page(filled: Checklist) -> str:
     from easydl.reporting.page import environment
 
     template: Any = environment().get_template("checklist.html.j2")
-    return str(template.render(filled=filled, research_use=RESEARCH_USE, own_words=OWN_WORDS, todo=TODO))
+    return str(template.render(filled=filled, research_use=RESEARCH_USE, own_words=OWN_WORDS, for_author=FOR_AUTHOR))
 
 
 def _filled(item: dict[str, Any], known: dict[str, str]) -> Item:
     said = [known[name] for name in item["facts"]]
     found = [one for one in said if one]
-    todo = item["todo"]
+    author = item["author"]
     if not found:
-        state, todo = TODO, todo or ASK
-    elif todo or len(found) < len(said):
-        state, todo = "partly", todo or ASK
+        state, author = FOR_AUTHOR, author or ASK
+    elif author or len(found) < len(said):
+        state, author = "partly", author or ASK
     else:
         state = "filled"
-    return Item(item["number"], item["section"], item["about"], state, " ".join(found), todo)
+    return Item(item["number"], item["section"], item["about"], state, " ".join(found), author)
 
 
 def _plain(said: str) -> str:

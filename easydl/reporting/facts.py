@@ -19,7 +19,7 @@ from easydl.reporting.study_facts import listed
 from easydl.tasks import Task
 
 _TASKS: dict[str, str] = {
-    Task.CLASSIFICATION: "tells classes apart",
+    Task.CLASSIFICATION: "distinguishes classes",
     Task.MULTILABEL: "says which of several labels an image has",
     Task.ORDINAL: "places an image on an ordered scale",
     Task.REGRESSION: "measures a value",

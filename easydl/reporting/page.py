@@ -207,13 +207,13 @@ def _issues(record: RunRecord) -> list[dict[str, Any]]:
                 {
                     "severity": severity,
                     "meaning": meaning,
-                    "entries": [_issue(one, record.picture(one)) for one in found],
+                    "entries": [_issue(one, record.thumbnails(one)) for one in found],
                 }
             )
     return groups
 
 
-def _issue(issue: dict[str, Any], picture: bytes) -> dict[str, str]:
+def _issue(issue: dict[str, Any], thumbnails: bytes) -> dict[str, str]:
     value, low, high, p, n = (issue.get(key) for key in ("value", "low", "high", "p", "n"))
     facts = []
     if _real(value) and (_real(low) or _real(p)):  # a bare count is in the sentence already
@@ -228,7 +228,7 @@ def _issue(issue: dict[str, Any], picture: bytes) -> dict[str, str]:
         "sentence": str(issue.get("sentence") or "(no sentence)"),
         "fix": str(issue.get("fix") or ""),
         "facts": ", ".join(facts),
-        "picture": figures.png(picture) if picture else "",
+        "thumbnails": figures.png(thumbnails) if thumbnails else "",
     }
 
 

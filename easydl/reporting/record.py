@@ -131,9 +131,9 @@ class RunRecord:
         found = (one for one in self.issues if one.get("id") == "A12" and one.get("severity") in shown)
         return next((str(one.get("sentence") or "") for one in found), "")
 
-    def picture(self, issue: dict[str, Any]) -> bytes:
+    def thumbnails(self, issue: dict[str, Any]) -> bytes:
         """The PNG of an issue's images from the folder ``audit``; empty where there is none."""
-        name = str(issue.get("picture") or "")
+        name = str(issue.get("thumbnails") or "")
         path = _image(self.folder / "audit", name)["path"] if name else None
         return b"" if path is None else Path(path).read_bytes()
 

@@ -178,8 +178,8 @@ def division(record: RunRecord) -> str:
 
 
 def disjoint(record: RunRecord) -> str:
-    """At which level the parts are apart."""
-    level = {True: "Parts are apart by patient. ", False: "", None: ""}[record.patients_known]
+    """At which level the parts are disjoint."""
+    level = {True: "Parts are disjoint by patient. ", False: "", None: ""}[record.patients_known]
     return f"{level}{text.separation(record)}" if record.split else ""
 
 

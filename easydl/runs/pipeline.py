@@ -250,11 +250,11 @@ class _Pipeline:
         sentences = self.names.clean((issue["sentence"] for issue in content["issues"]), disk=True)
         for number, (issue, sentence) in enumerate(zip(content["issues"], sentences, strict=True)):
             issue["sentence"] = sentence
-            if picture := result.issues[number].picture:
-                issue["picture"] = f"{number:02d}-{issue['id']}.png"
+            if thumbnails := result.issues[number].thumbnails:
+                issue["thumbnails"] = f"{number:02d}-{issue['id']}.png"
                 (self.folder / "audit").mkdir(exist_ok=True)
-                with replacing(self.folder / "audit" / issue["picture"], mode=0o600) as path:
-                    path.write_bytes(picture)
+                with replacing(self.folder / "audit" / issue["thumbnails"], mode=0o600) as path:
+                    path.write_bytes(thumbnails)
         write_text(self.folder / "audit.json", json.dumps(content, indent=1))
         for issue in result.issues if say is None else say:
             if issue.severity in ("BLOCK", "WARN"):

@@ -1,4 +1,4 @@
-"""A split in which a column no longer tells the classes apart: patients that are too many are in no part."""
+"""A split in which a column no longer predicts the class: patients that are too many are in no part."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ def balanced(rows: Cohort, cells: pd.Series, column: str, sizes: Sequence[float]
     totals = [int((single & held[:, k]).sum()) for k in range(len(rows.classes))]
     for one in np.unique(group_value):
         counts = [len(strata[k, one]) for k in range(len(totals))]
-        # The largest share of its class that all classes can give.
-        share = min(count / max(1, total) for count, total in zip(counts, totals, strict=True))
+        # The largest fraction of its class that all classes can give.
+        fraction = min(count / max(1, total) for count, total in zip(counts, totals, strict=True))
         for k, total in enumerate(totals):
-            keep = min(counts[k], round(share * total))
+            keep = min(counts[k], round(fraction * total))
             kept[splits.shuffled(strata[k, one], f"{seed}|balance|{one}|{rows.classes[k]}")[:keep]] = True
     chosen = kept[rows.group]
     if not kept[single].any():
         raise InputError(
             f"{column!r} cannot be balanced: none of its values has patients of all classes.",
             "at least one value with patients of every class.",
-            "Collect patients in whom class and column are mixed; nothing that is computed can tell the two apart here.",
+            "Collect patients in whom class and column are mixed; nothing that is computed can separate the two here.",
         )
     rest = rows.rows(chosen)
     names = {one: place for place, one in enumerate(np.unique(group_value))}

@@ -182,7 +182,7 @@ def hidden_strata(study: Study, view: ModelView, held: np.ndarray, seed: int) ->
         )
         return Issue("A22", "OK", sentence, value=float(rates[worst]), low=interval.low, high=interval.high, p=p, n=n)
     sentence = f"Images that look alike are wrong more often: {numbers}. No column of the table need name them."
-    fix = "Look at them: what do they share (a device, a projection, a subtype)? Tell their result apart, and add such patients."
+    fix = "Look at them: what do they share (a device, a projection, a subtype)? Give their result separately, and add such patients."
     chosen = rows[inside]
     order = np.argsort(~wrong[inside], kind="stable")
     return Issue(
@@ -230,14 +230,14 @@ def _mean_auc(study: Study, view: ModelView, rows: np.ndarray, seed: int) -> tup
 
 
 def _own_look(view: ModelView, looks: np.ndarray) -> np.ndarray:
-    """What images look like, apart from how sure the model is: at the border of two classes all models err most."""
+    """What images look like, without how sure the model is: at the border of two classes all models err most."""
     from sklearn.decomposition import PCA
 
     values = looks if view.features is None else view.features
     values = PCA(min(COMPONENTS, *values.shape), random_state=0).fit_transform(standardised(values))
     sure = np.sort(view.probabilities, axis=1)[:, -1:]
-    told = np.concatenate([np.ones_like(sure), view.probabilities[:, 1:], sure], axis=1)
-    return values - told @ np.linalg.lstsq(told, values, rcond=None)[0]
+    known = np.concatenate([np.ones_like(sure), view.probabilities[:, 1:], sure], axis=1)
+    return values - known @ np.linalg.lstsq(known, values, rcond=None)[0]
 
 
 def _clusters(values: np.ndarray, count: int, seed: int) -> np.ndarray:

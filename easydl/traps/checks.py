@@ -19,8 +19,8 @@ from easydl.traps.issues import SEVERITIES, Audit, Issue, images, shown
 from easydl.traps.looks import small_looks, standardised
 from easydl.traps.parts import canary, drift, slices
 from easydl.traps.patients import patients
-from easydl.traps.pictures import strip
 from easydl.traps.rules import rules
+from easydl.traps.thumbnails import strip
 
 if TYPE_CHECKING:
     from easydl.studies import Study
@@ -65,7 +65,7 @@ def audit(study: Study, *, model: Any = None, seed: int = 0) -> Audit:
 def arranged(study: Study, issues: list[Issue]) -> tuple[Issue, ...]:
     """The worst first, each with its images."""
     ordered = sorted(issues, key=lambda issue: SEVERITIES.index(issue.severity))
-    return tuple(replace(issue, picture=strip(study, issue)) for issue in ordered)
+    return tuple(replace(issue, thumbnails=strip(study, issue)) for issue in ordered)
 
 
 def model_issues(study: Study, model: Any, seed: int = 0) -> tuple[Issue, ...]:

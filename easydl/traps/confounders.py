@@ -136,7 +136,7 @@ def _issue(study: Study, labels: Labels, probe: Probe, found: Association, q: fl
 
 
 def _examples(labels: Labels, found: Association) -> tuple[int, ...]:
-    """Four images of the class, then four of the others: those that the scores tell apart most clearly."""
+    """Four images of the class, then four of the others: those that the scores separate most clearly."""
     positive = labels.truth[:, labels.classes.index(found.label)]
     order = np.argsort(-found.scores, kind="stable")
     return shown([*order[positive[order]][:EACH], *order[::-1][~positive[order[::-1]]][:EACH]])
@@ -211,11 +211,13 @@ def _place(study: Study, labels: Labels, found: Association) -> tuple[str, tuple
     """
     images = thumbnails(study.facts(), peaks=True).astype(np.float32)
     positive = labels.truth[:, labels.classes.index(found.label)]
-    apart = np.abs(images[positive].mean(axis=0) - images[~positive].mean(axis=0)) / np.maximum(images.std(axis=0), 1.0)
-    apart = np.where(border_pixels(), apart, 0.0)
-    words, where = max(segments(), key=lambda segment: float(apart[segment[1]].max()))
-    marked = ndimage.label(apart > apart.max() / 2, np.ones((3, 3)))[0]
-    marked = marked == marked[np.unravel_index(apart.argmax(), apart.shape)]
+    difference = np.abs(images[positive].mean(axis=0) - images[~positive].mean(axis=0)) / np.maximum(
+        images.std(axis=0), 1.0
+    )
+    difference = np.where(border_pixels(), difference, 0.0)
+    words, where = max(segments(), key=lambda segment: float(difference[segment[1]].max()))
+    marked = ndimage.label(difference > difference.max() / 2, np.ones((3, 3)))[0]
+    marked = marked == marked[np.unravel_index(difference.argmax(), difference.shape)]
     down, right = (
         (along.start, along.stop) if marked.sum() > WHOLE * border_pixels().sum() else (int(ends[0]), int(ends[-1]) + 1)
         for along, ends in zip(

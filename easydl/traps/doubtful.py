@@ -76,7 +76,7 @@ def _said(study: Study, rows: np.ndarray, code: np.ndarray, probabilities: np.nd
     n = int(study.frame["patient"].iloc[rows].nunique())
     if auc < KNOWS:
         sentence = (
-            f"Doubtful labels were not looked for: {by} tells the classes apart with an AUC of {auc:.2f} only; it takes "
+            f"Doubtful labels were not looked for: {by} separates the classes with an AUC of {auc:.2f} only; it takes "
             f"{KNOWS} (n = {n})."
         )
         return [Issue("A7", "UNTESTED", sentence, "Train a model, and give it: easydl.audit(study, model=model).", n=n)]

@@ -45,7 +45,7 @@ class Issue:
         exclude: The images to leave out to be rid of it, for ``easydl.load(..., exclude=issue.exclude)``; empty where
             leaving out is no remedy.
         place: Where in the image, as (top, bottom, left, right) fractions of its sides.
-        picture: A PNG of the first of these images, small and without names; empty where there is nothing to see.
+        thumbnails: A PNG of the first of these images, small and without names; empty where there is nothing to see.
     """
 
     id: str
@@ -60,10 +60,10 @@ class Issue:
     rows: tuple[int, ...] = ()
     exclude: tuple[str, ...] = field(default=(), repr=False)
     place: tuple[float, float, float, float] | None = None
-    picture: bytes = field(default=b"", repr=False)
+    thumbnails: bytes = field(default=b"", repr=False)
 
 
-_KEPT_OUT = ("exclude", "picture")
+_KEPT_OUT = ("exclude", "thumbnails")
 """Paths, and bytes: no part of audit.json."""
 MOST_ROWS = 20
 
@@ -85,9 +85,9 @@ def _marked(issue: Issue) -> str:
 
 
 def _image(issue: Issue) -> str:
-    if not issue.picture:
+    if not issue.thumbnails:
         return ""
-    address = base64.b64encode(issue.picture).decode("ascii")
+    address = base64.b64encode(issue.thumbnails).decode("ascii")
     return f'<br><img alt="Images of this issue" src="data:image/png;base64,{address}">'
 
 

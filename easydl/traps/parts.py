@@ -115,7 +115,7 @@ def canary(study: Study, looks: np.ndarray, seed: int = 0) -> list[Issue]:
 
 
 def drift(study: Study, looks: np.ndarray, known: list[Field], seed: int = 0) -> list[Issue]:
-    """A14: whether the training and the test part can be told apart, by the table and by the images.
+    """A14: whether the training and the test part can be distinguished, by the table and by the images.
 
     Args:
         study: Split.
@@ -133,8 +133,8 @@ def drift(study: Study, looks: np.ndarray, known: list[Field], seed: int = 0) ->
     labels = Labels(frame["split"][chosen], frame["patient"][chosen], seed=seed)
     if not labels.testable:
         return []
-    told = [field.features for field in known if field.kind != "order" and field.features.shape[1]]
-    asked = {"the images": looks, **({"the table and the files": np.concatenate(told, axis=1)} if told else {})}
+    given = [field.features for field in known if field.kind != "order" and field.features.shape[1]]
+    asked = {"the images": looks, **({"the table and the files": np.concatenate(given, axis=1)} if given else {})}
     found, alike = [], []
     for name, values in asked.items():
         one = labels.associate(Features(values[chosen]))
@@ -143,7 +143,7 @@ def drift(study: Study, looks: np.ndarray, known: list[Field], seed: int = 0) ->
             continue
         what = "patients" if study.patients_known else "images"
         sentence = (
-            f"Training and test part can be told apart by {name}: AUC {one.auc:.2f} (95% CI {one.low:.2f}-{one.high:.2f}), "
+            f"Training and test part can be distinguished by {name}: AUC {one.auc:.2f} (95% CI {one.low:.2f}-{one.high:.2f}), "
             f"{one.n} {what}."
         )
         fix = "Wanted when the test is of another hospital or time; else split at random by patient."

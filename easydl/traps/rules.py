@@ -104,7 +104,7 @@ def _metrics(study: Study) -> Iterator[Issue]:
             parts = [f"{int(one.sum())} without it" for one in (empty,) if one.any()]
             parts += [f"{int(one.sum())} with fewer than {SMALL} pixels of it" for one in (small,) if one.any()]
             sentence = f"{name!r}: of {len(rows)} masks {' and '.join(parts)}. Dice is not defined there, or changes by a tenth with a pixel."
-            fix = "Report volumes and detected lesions beside Dice, and Dice of the other images apart."
+            fix = "Report volumes and detected lesions beside Dice, and Dice of the other images separately."
             chosen = np.array(rows)[empty | small]
             yield Issue("A18", "NOTE", sentence, fix, value=int((empty | small).sum()), n=len(rows), rows=shown(chosen))
 
@@ -177,7 +177,9 @@ def _identifiers(study: Study) -> Iterator[Issue]:
     if study.dimension == 3 and regions is not None:
         heads = regions.astype(str).str.contains(_HEAD).to_numpy()
         if heads.any():
-            sentence = f"{int(heads.sum())} of {len(study)} volumes are of the head: a face can be rebuilt from them."
+            sentence = (
+                f"{int(heads.sum())} of {len(study)} volumes are of the head: a face can be reconstructed from them."
+            )
             yield Issue(
                 "A21",
                 "NOTE",

@@ -239,7 +239,7 @@ def _worst(name: str, question: Question, codes: np.ndarray, names: list[str], p
         f"The model is worse where {name} is {names[worst]!r}: AUC {low_auc:.2f} ({n_low} patients), elsewhere "
         f"{auc:.2f} ({n} patients); difference {difference:.2f} (95% CI {low:.2f} to {high:.2f})."
     )
-    fix = "Tell the result of this group apart, and add such patients to the training."
+    fix = "Give the result of this group separately, and add such patients to the training."
     return Issue("A6", "WARN", sentence, fix, float(difference), float(low), float(high), p, n + n_low)
 
 

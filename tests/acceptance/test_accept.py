@@ -68,13 +68,13 @@ def model(training):
 def answers(monkeypatch, training):
     """The model answers by the true label, but for a few cases."""
 
-    def ask(wrong=(), unsure=()):
+    def ask(wrong=(), uncertain=()):
         def predict(model, study):
             frame = study.frame[["image", "patient", *(["label"] if "label" in study.frame else [])]].copy()
             truth = study.frame["image"].str.contains("healthy").to_numpy()
             p = np.where(truth, 0.93, 0.07) + np.linspace(0, 0.01, len(frame))
             p[list(wrong)] = 1 - p[list(wrong)]
-            p[list(unsure)] = 0.5 + 0.001 * (1 + np.arange(len(unsure)))
+            p[list(uncertain)] = 0.5 + 0.001 * (1 + np.arange(len(uncertain)))
             p = p.clip(0.001, 0.999)
             frame["prediction"] = np.where(p >= 0.5, "healthy", "disease")
             frame["confidence"], frame["p(disease)"], frame["p(healthy)"] = np.maximum(p, 1 - p), 1 - p, p
@@ -180,7 +180,7 @@ def test_a_model_that_knows_nothing_here_is_not_ready(model, answers, tmp_path):
 
 
 def test_the_cases_to_look_at(model, answers, tmp_path):
-    answers(wrong=(3, 17), unsure=(8, 22))
+    answers(wrong=(3, 17), uncertain=(8, 22))
     table = hospital(tmp_path / "h")
     found = accept(model, table, k=4)
     names = pd.read_csv(table)["image"].tolist()
@@ -270,12 +270,12 @@ def test_the_command_and_a_real_model(model, tmp_path):
 
 
 def test_every_task_is_in_the_reasons_and_a_second_look_is_nothing_against_the_model():
-    def test_of(*warnings):
+    def metrics_with(*warnings):
         row = {"name": "AUC", "value": 0.9, "low": 0.8, "high": 0.95, "n": 50, "unit_of_n": "patients"}
         rows = [row, row | {"name": "sensitivity"}, row | {"name": "F1"}]
         return Metrics(task="classification", classes=("no", "yes"), table=rows, warnings=list(warnings))
 
-    heads = {"cancer": test_of(), "density": test_of()}
+    heads = {"cancer": metrics_with(), "density": metrics_with()}
     look = "This test part has been looked at 2 times (first 2026-11-02); choose nothing by it. " + OVER_LOOKS + "."
     alike = Shift("age", "header", "50", "50", 0.0, 0.0, 0.1, n=50, n_training=50, p=0.8)
     given = {"model": "tiny", "fingerprint": "f", "date": "d", "images": 50, "patients": 50, "calibration": None}

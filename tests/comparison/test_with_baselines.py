@@ -145,7 +145,9 @@ def test_no_image_is_decoded_a_second_time(films, monkeypatch):
     study.facts()
     monkeypatch.setattr(pixel_facts, "read", lambda *_: pytest.fail("an image was read again"))
     monkeypatch.setattr(study.files, "scan", lambda *_: pytest.fail("an image was read again"))
-    compare_with_baselines(study, {"test": predicted(parts["test"], 0.3)})
+    rows = compare_with_baselines(study, {"test": predicted(parts["test"], 0.3)}).comparisons[0].rows
+    looked_at = {row.name: row.value for row in rows if row.name in ("thumbnail", "forest")}
+    assert len(looked_at) == 2 and np.isfinite(list(looked_at.values())).all(), "both look at every image"
 
 
 def test_what_the_network_has_seen_is_left_out_as_in_the_test(films):

@@ -60,15 +60,15 @@ def test_several_images_of_a_patient_are_no_further_evidence():
     assert len(many) == MOST
 
 
-def test_a_set_is_one_class_or_says_unsure_and_holds_the_answer():
+def test_a_set_is_one_class_or_says_uncertain_and_holds_the_answer():
     rng = np.random.default_rng(3)
     stored = conformal_scores(cohort(300, rng))
     found = with_sets(cohort(200, rng), stored, 0.9)
     limits = {name: limit(scores, 0.9) for name, scores in stored[""].items()}
     for _, row in found.frame.iterrows():
         names = [name for name in CLASSES if 1 - row[f"p({name})"] <= limits[name] or name == row["prediction"]]
-        assert row["set"] == (names[0] if len(names) == 1 else "unsure: " + " or ".join(names))
-    assert {"unsure" in cell for cell in found.frame["set"]} == {True, False}
+        assert row["set"] == (names[0] if len(names) == 1 else "uncertain: " + " or ".join(names))
+    assert {"uncertain" in cell for cell in found.frame["set"]} == {True, False}
     assert any("90% of new patients of every class" in note for note in found.notes)
 
 

@@ -86,7 +86,7 @@ def test_sets_come_from_the_model_and_the_test_says_what_they_covered(study, mod
     found = easydl.predict(model, study, coverage=0.9)
     one = easydl.predict(model, study.scan(0), coverage=0.9).frame
     assert one["set"][0] == found.frame["set"][0]
-    inside = [row["label"] in row["set"].removeprefix("unsure: ").split(" or ") for _, row in found.frame.iterrows()]
+    inside = [row["label"] in row["set"].removeprefix("uncertain: ").split(" or ") for _, row in found.frame.iterrows()]
     (note,) = [one for one in easydl.evaluate(found, resamples=100).notes if one.startswith("The sets")]
     assert f"of {np.mean(inside):.2f} (95% CI" in note and "24 patients" in note
 

@@ -12,7 +12,7 @@ from easydl import cli
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.evaluation import Metrics
 from easydl.reporting import RunRecord
-from easydl.reporting.checklist import CHECKLISTS, OWN_WORDS, STATES, TODO, checklist, markdown, page
+from easydl.reporting.checklist import CHECKLISTS, FOR_AUTHOR, OWN_WORDS, STATES, checklist, markdown, page
 from easydl.reporting.facts import FACTS, facts
 
 SIZES = {"claim": 44, "tripod": 52, "stard": 34, "modelcard": 9}
@@ -60,13 +60,13 @@ def test_every_fact_is_asked_for_and_every_asked_fact_exists():
 def test_what_the_run_knows_is_filled_and_the_rest_is_the_authors(run):
     filled = checklist(RunRecord.open(run), "claim")
     items = {item.number: item for item in filled.items}
-    assert items["20"].state == "filled" and "apart by patient" in items["20"].said
-    assert items["13"].state == "partly" or items["13"].state == TODO
-    assert items["44"].state == TODO and not items["44"].said and items["44"].todo == "Declare them."
+    assert items["20"].state == "filled" and "disjoint by patient" in items["20"].said
+    assert items["13"].state == "partly" or items["13"].state == FOR_AUTHOR
+    assert items["44"].state == FOR_AUTHOR and not items["44"].said and items["44"].author == "Declare them."
     for item in filled.items:
-        assert (item.state == "filled") == (bool(item.said) and not item.todo)
-        assert (item.state == TODO) == (not item.said)
-    assert filled.counts["filled"] >= 15 and filled.counts[TODO] >= 10
+        assert (item.state == "filled") == (bool(item.said) and not item.author)
+        assert (item.state == FOR_AUTHOR) == (not item.said)
+    assert filled.counts["filled"] >= 15 and filled.counts[FOR_AUTHOR] >= 10
 
 
 @pytest.mark.parametrize("name", CHECKLISTS)
@@ -75,7 +75,7 @@ def test_an_empty_run_fills_nothing_that_needs_a_run(tmp_path, name):
     filled = checklist(RunRecord.open(tmp_path), name)
     assert filled.counts["filled"] == 0
     assert not {key for key, said in facts(RunRecord.open(tmp_path)).items() if said} - {"research"}
-    assert TODO in markdown(filled)
+    assert FOR_AUTHOR in markdown(filled)
 
 
 def test_all_numbers_come_from_the_json_and_change_with_it(run, drawn_only):
@@ -142,11 +142,11 @@ def test_the_files_their_formats_and_the_command(run):
     written = easydl.report(run, checklist="tripod")
     assert written == run / "tripod.md"
     text = written.read_text(encoding="utf-8")
-    for part in (RESEARCH_USE, OWN_WORDS, TODO, "filled", LINKS["tripod"]):
+    for part in (RESEARCH_USE, OWN_WORDS, FOR_AUTHOR, "filled", LINKS["tripod"]):
         assert part in text
     shown = easydl.report(run, run / "card.html", checklist="modelcard").read_text(encoding="utf-8")
     assert (
-        shown.count(RESEARCH_USE) >= 2 and "<h1>Model card</h1>" in shown and f">{TODO}<" in shown
+        shown.count(RESEARCH_USE) >= 2 and "<h1>Model card</h1>" in shown and f">{FOR_AUTHOR}<" in shown
     ) or "partly" in shown
     asked = CliRunner().invoke(cli.app, ["report", str(run), "--checklist", "stard", "--output", str(run / "s.html")])
     assert asked.exit_code == 0 and (run / "s.html").read_text(encoding="utf-8").count('class="item"') == 34
@@ -170,7 +170,7 @@ def test_a_segmentation_fills_its_lists_too(segmentation_run):
     said = facts(record)
     assert "Dice" in said["numbers"] and "The lowest Dice are" in said["failures"] and not said["crosstab"]
     items = {item.number: item for item in checklist(record, "stard").items}
-    assert items["23"].state == TODO and "Dice" in items["24"].said
+    assert items["23"].state == FOR_AUTHOR and "Dice" in items["24"].said
 
 
 def test_calibration_is_found_by_the_names_of_its_rows(run):

@@ -29,8 +29,8 @@ def split(study):
 
 
 @pytest.fixture
-def unsure(monkeypatch, split):
-    """In the place of a training: regularised logistic regression on the features of a random network, too unsure."""
+def uncertain(monkeypatch, split):
+    """In the place of a training: regularised logistic regression on the features of a random network, too uncertain."""
     train = split[0]
 
     def run(stage, objective, data, progress, *, key=""):
@@ -58,7 +58,7 @@ def outputs_of(frame):
     return frame[["p(no)", "p(yes)"]].to_numpy(float)
 
 
-def test_a_model_that_is_too_unsure_is_calibrated_in_its_last_layer(split, unsure, tmp_path):
+def test_a_model_that_is_too_uncertain_is_calibrated_in_its_last_layer(split, uncertain, tmp_path):
     train, val, test = split
     raw, model = tiny(train), tiny(train)
     easydl.fit(raw, train, val, augment="none", calibrate=False, verbose=False)
@@ -85,7 +85,7 @@ def test_a_model_that_is_too_unsure_is_calibrated_in_its_last_layer(split, unsur
     assert metadata_of(model).thresholds["yes"].rule.startswith("for a specificity of at least 0.9")
 
 
-def test_the_operating_point_is_written_into_the_model_and_every_answer_follows(split, unsure, tmp_path):
+def test_the_operating_point_is_written_into_the_model_and_every_answer_follows(split, uncertain, tmp_path):
     train, val, test = split
     model = tiny(train)
     easydl.fit(model, train, val, augment="none", verbose=False)
@@ -119,7 +119,7 @@ def test_the_operating_point_is_written_into_the_model_and_every_answer_follows(
     assert threshold.text in row["note"]
 
 
-def test_what_cannot_be_promised_is_refused_with_the_number_that_is_needed(split, unsure):
+def test_what_cannot_be_promised_is_refused_with_the_number_that_is_needed(split, uncertain):
     train, val, _ = split
     model = tiny(train)
     history = easydl.fit(model, train, val, augment="none", sensitivity=0.999, verbose=False)

@@ -84,4 +84,4 @@ def test_swapped_labels_of_images_are_found_by_a_small_look_at_them(tmp_path):
     frame.loc[swapped, "label"] = frame.loc[swapped[::-1], "label"].to_numpy()
     frame.to_csv(path, index=False)
     issues = [issue for issue in easydl.audit(easydl.load(path)).issues if "again" in issue.sentence]
-    assert len(issues) == 1 and set(swapped) <= set(issues[0].rows) and issues[0].picture.startswith(b"\x89PNG")
+    assert len(issues) == 1 and set(swapped) <= set(issues[0].rows) and issues[0].thumbnails.startswith(b"\x89PNG")

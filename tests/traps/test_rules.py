@@ -1,4 +1,4 @@
-"""What a rule tells: sides, spacing, masks too small for Dice, identifiers, words of treatment; pictures; what is handed on."""
+"""What a rule tells: sides, spacing, masks too small for Dice, identifiers, words of treatment; thumbnails; what is handed on."""
 
 import io
 
@@ -12,8 +12,8 @@ import easydl
 from easydl.traps.confounders import _once, confounders
 from easydl.traps.fields import fields
 from easydl.traps.issues import Audit, Issue
-from easydl.traps.pictures import MARK, strip
 from easydl.traps.rules import rules
+from easydl.traps.thumbnails import MARK, strip
 
 
 @pytest.fixture(scope="module")
@@ -152,10 +152,10 @@ def test_one_thing_is_said_once():
     assert _once([*said_twice, Issue("A4", "WARN", everything, value=0.9)])[-1].sentence == everything
 
 
-def test_pictures_are_in_the_notebook_and_not_in_the_file(images):
-    found = Audit((Issue("A2", "WARN", "x", rows=(0,), exclude=("/d/a.png",), picture=b"\x89PNG"),))
+def test_thumbnails_are_in_the_notebook_and_not_in_the_file(images):
+    found = Audit((Issue("A2", "WARN", "x", rows=(0,), exclude=("/d/a.png",), thumbnails=b"\x89PNG"),))
     assert '<img alt="Images of this issue" src="data:image/png;base64,iVBORw==">' in found._repr_html_()
-    assert not {"picture", "exclude"} & set(found.to_dict()["issues"][0])
+    assert not {"thumbnails", "exclude"} & set(found.to_dict()["issues"][0])
 
 
 def test_what_an_issue_names_is_left_out_by_one_argument(tmp_path):

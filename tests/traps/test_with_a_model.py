@@ -210,7 +210,9 @@ def test_a_network_that_reads_a_mark_in_the_border_is_found(tmp_path):
     found = easydl.audit(train.parent, model=easydl.save_model(model, tmp_path / "m.keras"))
     (issue,) = [one for one in found.issues if one.id == "A6" and one.severity == "WARN"]
     assert "needs the border" in issue.sentence and issue.low > 0.2
-    assert set(train.parent.frame["split"].iloc[list(issue.rows)]) == {"test"} and issue.picture.startswith(b"\x89PNG")
+    assert set(train.parent.frame["split"].iloc[list(issue.rows)]) == {"test"} and issue.thumbnails.startswith(
+        b"\x89PNG"
+    )
     assert {"A10", "A12", "A22"} <= {one.id for one in found.issues}
     assert len(test) == n_tested(found)
 

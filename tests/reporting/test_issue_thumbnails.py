@@ -27,7 +27,7 @@ def folder(tmp_path):
 
 
 def test_the_report_holds_the_images_of_an_issue(folder):
-    shown = {**issue("A5", "WARN", "The border tells the class."), "picture": "00-A5.png"}
+    shown = {**issue("A5", "WARN", "The border tells the class."), "thumbnails": "00-A5.png"}
     write(folder / "audit.json", {"issues": [shown, issue("A2", "WARN", "Copies.")]})
     page = report(folder).read_text(encoding="utf-8")
     inside = base64.b64encode((folder / "audit" / "00-A5.png").read_bytes()).decode()
@@ -36,7 +36,7 @@ def test_the_report_holds_the_images_of_an_issue(folder):
 
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/hostname", "missing.png", ""])
 def test_a_name_reaches_no_other_file(folder, name):
-    assert RunRecord(folder).picture({"picture": name}) == b""
+    assert RunRecord(folder).thumbnails({"thumbnails": name}) == b""
 
 
 def test_the_command_hands_the_model_on(monkeypatch):

@@ -58,7 +58,7 @@ def strip(study: Study, issue: Issue) -> bytes:
 
 
 def _shape(study: Study, row: int) -> tuple[int, int]:
-    """Width and height in the picture: of a 2D image in proportion to its own, as far as they are known."""
+    """Width and height in the thumbnails: of a 2D image in proportion to its own, as far as they are known."""
     frame = study.frame
     if study.dimension == 3 or not {"width", "height"} <= set(frame.columns):
         return SIDE, SIDE
