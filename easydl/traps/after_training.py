@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from easydl.evaluation.intervals import Interval, PatientBootstrap, auc_interval, auc_statistic, wilson
-from easydl.traps.issues import Issue, shown
+from easydl.traps.issues import Issue, shown, unit_of_n
 from easydl.traps.looks import small_looks, standardised
 from easydl.traps.uses import uses
 
@@ -103,26 +104,31 @@ def no_better(study: Study, seen: Seen, others: list[Issue], seed: int = 0) -> l
         seed: Of the interval.
     """
     alone = [
-        issue for issue in others if issue.id in ("A4", "A19") and issue.severity == "WARN" and issue.value is not None
+        (issue, said)
+        for issue in others
+        if issue.id in ("A4", "A19") and issue.severity == "WARN" and issue.value is not None
+        for said in [re.match(r"(.+?) (predicts?|separates?) the class", issue.sentence)]
+        if said is not None
     ]
     if not alone:
         return []
-    best = max(alone, key=lambda issue: issue.value or 0.0)
+    best, said = max(alone, key=lambda one: one[0].value or 0.0)
     auc, interval, n = _mean_auc(study, seen.view, np.flatnonzero(seen.held), seed)
     if (best.value or 0.0) < auc - AS_GOOD:
         return []
-    what = best.sentence.split(" alone ")[0]
+    does = "does" if said[2].endswith("s") else "do"
     sentence = (
-        f"{what} alone does as well as the model: AUC {best.value:.2f} against {auc:.2f} (95% CI {interval.low:.2f}-"
-        f"{interval.high:.2f}) on {n} patients that the model has not seen."
+        f"{said[1]} {does} as well as the model: AUC {best.value:.2f} against {auc:.2f} (95% CI {interval.low:.2f}-"
+        f"{interval.high:.2f}) on {n} {unit_of_n(study)} that the model has not seen."
     )
     return [Issue("A4", "BLOCK", sentence, best.fix, best.value, best.low, best.high, n=n)]
 
 
 def gap(study: Study, view: ModelView, held: np.ndarray, learned: np.ndarray, seed: int) -> Issue:
     """A12: how much better the model is on what it was trained on."""
+    who = unit_of_n(study)
     if few := _missing(study, learned):
-        sentence = f"Training and test were not compared: it takes {FEWEST} training patients of every class; {few}."
+        sentence = f"Training and test were not compared: it takes {FEWEST} training {who} of every class; {few}."
         return Issue("A12", "UNTESTED", sentence, "Give the whole study, with its training part.")
     (train, trained, n_train), (test, tested, n_test) = (
         _mean_auc(study, view, np.flatnonzero(part), seed) for part in (learned, held)
@@ -132,16 +138,16 @@ def gap(study: Study, view: ModelView, held: np.ndarray, learned: np.ndarray, se
     low = difference - np.hypot(train - trained.low, tested.high - test)
     high = difference + np.hypot(trained.high - train, test - tested.low)
     numbers = (
-        f"AUC {train:.2f} on {n_train} training patients, {test:.2f} on {n_test} others; "
+        f"AUC {train:.2f} on {n_train} training {who}, {test:.2f} on {n_test} others; "
         f"difference {difference:.2f} (95% CI {low:.2f} to {high:.2f})."
     )
-    severity, said, fix = "OK", "The model is about as good on new patients as on its own", ""
+    severity, said, fix = "OK", f"The model is about as good on new {who} as on its own", ""
     if low > 0:
-        severity, said = "NOTE", "The model is better on its own patients than on new ones"
+        severity, said = "NOTE", f"The model is better on its own {who} than on new ones"
         fix = "Only the number of the test part counts."
     if low > OVERFIT:
-        severity, said = "WARN", "The model is overfitted: it has memorised its training patients"
-        fix = "Train fewer epochs or a smaller network, augment more, or add patients. Quote the test part only."
+        severity, said = "WARN", f"The model is overfitted: it has memorised its training {who}"
+        fix = f"Train fewer epochs or a smaller network, augment more, or add {who}. Quote the test part only."
     return Issue("A12", severity, f"{said}: {numbers}", fix, difference, float(low), float(high), n=n_train + n_test)
 
 
@@ -154,9 +160,10 @@ def hidden_strata(study: Study, view: ModelView, held: np.ndarray, seed: int) ->
     rows = np.flatnonzero(held)
     patient = study.frame["patient"].to_numpy(str)[rows]
     n = len(np.unique(patient))
+    who = unit_of_n(study)
     if n < CLUSTERED:
-        sentence = f"Hidden groups with more errors were not looked for: it takes {CLUSTERED} patients that the model has not seen."
-        return Issue("A22", "UNTESTED", sentence, "Add test patients.", n=n)
+        sentence = f"Hidden groups with more errors were not looked for: it takes {CLUSTERED} {who} that the model has not seen."
+        return Issue("A22", "UNTESTED", sentence, f"Add test {who}.", n=n)
     part = view.rows(rows)
     answers = np.array(part.classes)[part.probabilities.argmax(axis=1)]
     wrong = answers != study.frame["label"].to_numpy(str)[rows]
@@ -172,17 +179,15 @@ def hidden_strata(study: Study, view: ModelView, held: np.ndarray, seed: int) ->
     patients = len(np.unique(patient[inside]))
     interval = wilson(float(rates[worst]), patients)
     others = float(wrong[~inside].mean())
-    numbers = (
-        f"{rates[worst]:.0%} wrong (95% CI {interval.low:.0%}-{interval.high:.0%}; {patients} patients, "
-        f"{int(inside.sum())} images), {others:.0%} of the others"
-    )
+    counted = f"{patients} patients, {int(inside.sum())} images" if study.patients_known else f"{patients} images"
+    numbers = f"{rates[worst]:.0%} wrong (95% CI {interval.low:.0%}-{interval.high:.0%}; {counted}), {others:.0%} of the others"
     if p >= SIGNIFICANT:
         sentence = (
             f"No group of images that look alike stands out by its errors; the worst of {cluster.max() + 1}: {numbers}."
         )
         return Issue("A22", "OK", sentence, value=float(rates[worst]), low=interval.low, high=interval.high, p=p, n=n)
     sentence = f"Images that look alike are wrong more often: {numbers}. No column of the table need name them."
-    fix = "Look at them: what do they share (a device, a projection, a subtype)? Give their result separately, and add such patients."
+    fix = f"Look at them: what do they share (a device, a projection, a subtype)? Give their result separately, and add such {who}."
     chosen = rows[inside]
     order = np.argsort(~wrong[inside], kind="stable")
     return Issue(
@@ -194,11 +199,12 @@ def _too_few(study: Study, held: np.ndarray) -> list[Issue]:
     few = _missing(study, held)
     if not few:
         return []
-    sentence = f"What the model rests on was not tested: it takes {FEWEST} patients of every class that it has not seen; {few}."
+    who = unit_of_n(study)
+    sentence = (
+        f"What the model rests on was not tested: it takes {FEWEST} {who} of every class that it has not seen; {few}."
+    )
     return [
-        Issue(
-            "A6", "UNTESTED", sentence, "Give the whole study with its test part, or add patients.", n=int(held.sum())
-        )
+        Issue("A6", "UNTESTED", sentence, f"Give the whole study with its test part, or add {who}.", n=int(held.sum()))
     ]
 
 

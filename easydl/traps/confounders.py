@@ -22,7 +22,7 @@ from easydl.traps.association import (
     benjamini_hochberg,
 )
 from easydl.traps.fields import FEW_GROUPS, Field, says_the_label
-from easydl.traps.issues import Issue, shown
+from easydl.traps.issues import Issue, shown, unit_of_n
 
 if TYPE_CHECKING:
     from easydl.studies import Study
@@ -35,7 +35,7 @@ WHOLE = 0.25
 """Of the border: what differs in more of it is no mark at one place."""
 ADDS = 0.02
 """By how much the AUC of all fields together must exceed that of one to be worth a sentence."""
-_TOGETHER = "Everything in the table and the files' headers together"
+_TOGETHER = "All columns of the table and headers of the files together"
 _BALANCE = (
     "A model may learn this instead of the disease. Balance it between the classes, or test on data where it differs."
 )
@@ -95,7 +95,7 @@ def _once(issues: list[Issue]) -> list[Issue]:
     ]
 
 
-_SEVERAL = ("the grey levels", "sharpness and noise", "words of treatment")
+_SEVERAL = (_TOGETHER[0].lower() + _TOGETHER[1:], "the grey levels", "sharpness and noise", "words of treatment")
 """Names that take a verb in the plural."""
 
 
@@ -103,7 +103,7 @@ def _rare(study: Study, labels: Labels) -> Iterator[Issue]:
     """The classes that too few patients have to be asked for."""
     few = [f"{name!r} ({count})" for name, count in labels.counts.items() if count < MIN_PATIENTS // 2]
     if few:
-        what = "patients" if study.patients_known else "images"
+        what = unit_of_n(study)
         sentence = (
             f"Whether anything but the disease predicts {', '.join(few)} was not tested: it takes {MIN_PATIENTS // 2} {what} "
             "of a class."
@@ -112,10 +112,11 @@ def _rare(study: Study, labels: Labels) -> Iterator[Issue]:
 
 
 def _issue(study: Study, labels: Labels, probe: Probe, found: Association, q: float) -> Issue:
-    what = "patients" if study.patients_known else "images"
-    strength = "alone separate the classes" if found.low > STRONG_LOW else "alone predict the class"
+    what = unit_of_n(study)
+    verb, classes = ("separate", "classes") if found.low > STRONG_LOW else ("predict", "class")
     if not probe.name.startswith(_SEVERAL):
-        strength = strength.replace(" the", "s the", 1)
+        verb += "s"
+    alone = "" if probe.name.startswith(_SEVERAL[0]) else " alone"
     of = f" ({found.label!r} against the others)" if len(labels.classes) > 1 else ""
     words, box = _place(study, labels, found) if probe.located else ("", None)
     place = f", most of all at the {words} (framed; the first {EACH} images are {found.label!r})" if words else ""
@@ -123,7 +124,7 @@ def _issue(study: Study, labels: Labels, probe: Probe, found: Association, q: fl
     return Issue(
         probe.id,
         probe.severity,
-        f"{probe.name[0].upper()}{probe.name[1:]} {strength}{of}{place}: {auc}.",
+        f"{probe.name[0].upper()}{probe.name[1:]}{alone} {verb} the {classes}{of}{place}: {auc}.",
         probe.fix,
         value=found.auc,
         low=found.low,
@@ -169,7 +170,7 @@ def _joint(known: list[Field]) -> Iterator[Probe]:
     parts = [field.features for field in known if field.kind != "order" and field.features.shape[1]]
     if len(parts) > 1:
         evidence = Features(np.concatenate(parts, axis=1))
-        yield Probe("A4", _TOGETHER[0].lower() + _TOGETHER[1:], evidence, "WARN", _BALANCE)
+        yield Probe("A4", _SEVERAL[0], evidence, "WARN", _BALANCE)
 
 
 def _of_pixels(study: Study) -> Iterator[Probe]:
@@ -242,7 +243,7 @@ def _passed(study: Study, tested: list[tuple[Probe, Association, float]]) -> Ite
 
 
 def _too_few(study: Study) -> Issue:
-    what = "patients" if study.patients_known else "images"
+    what = unit_of_n(study)
     return Issue(
         "A4",
         "UNTESTED",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from easydl.traps.issues import Issue
+from easydl.traps.issues import Issue, unit_of_n
 
 if TYPE_CHECKING:
     from easydl.studies import Study
@@ -17,7 +17,7 @@ def counts(study: Study) -> list[Issue]:
     frame, n = study.frame, study.n_patients
     patients = frame.groupby("label")["patient"].nunique().sort_values()
     listing = ", ".join(f"{name} {count}" for name, count in patients.items())
-    what = "patients" if study.patients_known else "images"
+    what = unit_of_n(study)
     issues = [Issue("A8", "NOTE", f"{what.capitalize()} in each class: {listing}.", n=n)]
     ratio = float(patients.iloc[-1] / patients.iloc[0])
     if ratio > 5:

@@ -10,7 +10,7 @@ import numpy as np
 from easydl.errors import missing_package
 from easydl.evaluation.intervals import wilson
 from easydl.traps.association import column_aucs
-from easydl.traps.issues import Issue, images, shown
+from easydl.traps.issues import Issue, images, shown, unit_of_n
 
 if TYPE_CHECKING:
     from easydl.prediction.views import ModelView
@@ -63,7 +63,7 @@ def _coded(study: Study, rows: np.ndarray) -> tuple[list[str], np.ndarray, np.nd
 def _too_few(study: Study, code: np.ndarray, patient: np.ndarray, classes: int) -> list[Issue]:
     least = min((len(np.unique(patient[code == k])) for k in range(classes)), default=0)
     if classes < 2 or least < FEWEST:
-        sentence = f"Doubtful labels were not looked for: it takes {FEWEST} patients of every class; there are {least}."
+        sentence = f"Doubtful labels were not looked for: it takes {FEWEST} {unit_of_n(study)} of every class; there are {least}."
         return [Issue("A7", "UNTESTED", sentence, "Have a second reader label them.", n=study.n_patients)]
     if importlib.util.find_spec("cleanlab") is None:
         missing = missing_package("cleanlab", "labels", "Looking for doubtful labels")
@@ -73,7 +73,7 @@ def _too_few(study: Study, code: np.ndarray, patient: np.ndarray, classes: int) 
 
 def _said(study: Study, rows: np.ndarray, code: np.ndarray, probabilities: np.ndarray, by: str) -> list[Issue]:
     auc = float(np.nanmean(column_aucs(probabilities, np.eye(int(code.max()) + 1)[code])))
-    n = int(study.frame["patient"].iloc[rows].nunique())
+    n, who = int(study.frame["patient"].iloc[rows].nunique()), unit_of_n(study)
     if auc < KNOWS:
         sentence = (
             f"Doubtful labels were not looked for: {by} separates the classes with an AUC of {auc:.2f} only; it takes "
@@ -87,8 +87,8 @@ def _said(study: Study, rows: np.ndarray, code: np.ndarray, probabilities: np.nd
     sentence = (
         f"Look at {'this label' if len(chosen) == 1 else f'these {len(chosen)} labels'} again"
         + (f", of {len(found)} doubtful ones" if len(found) > len(chosen) else "")
-        + f": {by} says otherwise (AUC {auc:.2f} on patients it was not trained on; {len(found) / len(rows):.0%} of the "
-        f"labels of {n} patients, 95% CI {fraction.low:.0%}-{fraction.high:.0%})."
+        + f": {by} says otherwise (AUC {auc:.2f} on {who} it was not trained on; {len(found) / len(rows):.0%} of the "
+        f"labels of {n} {who}, 95% CI {fraction.low:.0%}-{fraction.high:.0%})."
     )
     fix = "A difficult image is doubtful, too: let a reader who does not know the label decide."
     values = (len(found) / len(rows), fraction.low, fraction.high)

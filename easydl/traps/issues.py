@@ -73,6 +73,11 @@ def shown(index: Iterable[Any]) -> tuple[int, ...]:
     return tuple(int(row) for row in islice(index, MOST_ROWS))
 
 
+def unit_of_n(study: Study) -> str:
+    """What a study counts, as in "40 patients": images where nobody knows the patients."""
+    return "patients" if study.patients_known else "images"
+
+
 def images(study: Study, rows: Iterable[Any]) -> tuple[str, ...]:
     """The addresses of some rows' images, for ``exclude=``."""
     column = study.frame[study.image_columns[0]]

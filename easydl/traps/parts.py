@@ -10,7 +10,7 @@ from scipy.stats import t as student
 
 from easydl.traps.association import Features, Labels, column_aucs
 from easydl.traps.fields import Field
-from easydl.traps.issues import Issue, shown
+from easydl.traps.issues import Issue, shown, unit_of_n
 from easydl.traps.patients import stem
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def drift(study: Study, looks: np.ndarray, known: list[Field], seed: int = 0) ->
         if one.p >= DRIFT:
             alike.append(name)
             continue
-        what = "patients" if study.patients_known else "images"
+        what = unit_of_n(study)
         sentence = (
             f"Training and test part can be distinguished by {name}: AUC {one.auc:.2f} (95% CI {one.low:.2f}-{one.high:.2f}), "
             f"{one.n} {what}."

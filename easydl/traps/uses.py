@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from easydl.evaluation.intervals import Interval, PatientBootstrap, auc_interval, auc_statistic, mean_interval
 from easydl.traps.association import benjamini_hochberg
 from easydl.traps.fields import fields
-from easydl.traps.issues import Issue, shown
+from easydl.traps.issues import Issue, shown, unit_of_n
 
 if TYPE_CHECKING:
     from easydl.prediction.views import ModelView
@@ -38,24 +38,26 @@ class Question:
     Attributes:
         label: The class.
         score: Its mean probability.
-        masked: The same without the border of the images.
         positive: Whether the patient has the class.
         patient: Who.
         first: Position of the patient's first row among the rows of the study.
+        who: What is counted: patients, or images where nobody knows the patients.
+        auc: What the AUC is of: where patients have several images, of the mean answer for each patient.
     """
 
     label: str
     score: np.ndarray
-    masked: np.ndarray
     positive: np.ndarray
     patient: np.ndarray
     first: np.ndarray
+    who: str = "patients"
+    auc: str = "AUC"
 
 
 def uses(study: Study, view: ModelView, held: np.ndarray, seed: int) -> list[Issue]:
     """A6: whether the scores follow a field among patients of one class, are worse in a group, or need the border."""
     rows = np.flatnonzero(held)
-    questions = list(_questions(study, view, rows))
+    questions, who = list(_questions(study, view, rows)), unit_of_n(study)
     grouped = [(field.name, field.groups[rows]) for field in fields(study) if field.groups is not None]
     tests, untestable = [], []
     for name, groups in grouped:
@@ -81,17 +83,17 @@ def uses(study: Study, view: ModelView, held: np.ndarray, seed: int) -> list[Iss
         if not any(found):
             quiet.append(name)
     n = max(len(question.patient) for question in questions)
-    issues += [one for question in questions if (one := _border(question, study, rows, seed)) is not None]
+    issues += [_border(question, study, view, rows, seed) for question in questions]
     if quiet:
         unused = ", ".join(dict.fromkeys(one.removeprefix("the column ") for one in quiet))
         issues.append(Issue("A6", "OK", f"Within a class the model's answers do not follow {unused}.", n=n))
     if none := dict.fromkeys(one for one in untestable if one not in {test[0] for test in tests}):
         sentence = (
             f"Whether the model uses {', '.join(none)} was not tested: it takes two groups, each with {IN_GROUP} "
-            "patients of every class, among those it has not seen."
+            f"{who} of every class, among those it has not seen."
         )
         issues.append(
-            Issue("A6", "UNTESTED", sentence, "Test on patients in whom the classes and groups are mixed.", n=n)
+            Issue("A6", "UNTESTED", sentence, f"Test on {who} in which the classes and groups are mixed.", n=n)
         )
     return issues
 
@@ -108,16 +110,16 @@ def _questions(study: Study, view: ModelView, rows: np.ndarray) -> Iterator[Ques
                 "patient": patient,
                 "positive": label == name,
                 "score": view.probabilities[rows, column],
-                "masked": view.masked[rows, column],
                 "first": np.arange(len(rows)),
             }
         )
         # One row for each patient, so that a permutation shuffles independent units.
         units = scores.groupby(["patient", "positive"], as_index=False).agg(
-            score=("score", "mean"), masked=("masked", "mean"), first=("first", "first")
+            score=("score", "mean"), first=("first", "first")
         )
-        arrays = {column: units[column].to_numpy() for column in ("score", "masked", "positive", "patient", "first")}
-        yield Question(str(name), **arrays)
+        arrays = {column: units[column].to_numpy() for column in ("score", "positive", "patient", "first")}
+        auc = "AUC per patient" if len(units) < len(rows) else "AUC"
+        yield Question(str(name), **arrays, who=unit_of_n(study), auc=auc)
 
 
 def _codes(groups: np.ndarray, positive: np.ndarray, least: int = IN_GROUP) -> tuple[np.ndarray, list[str]]:
@@ -201,8 +203,8 @@ def _within(name: str, question: Question, codes: np.ndarray, p: float, seed: in
     of = f" for {question.label!r}" if several else ""
     n = len(bootstrap.names)
     numbers = (
-        f"AUC{of} {every:.2f} over all, {within:.2f} among patients who are alike in it; "
-        f"difference {every - within:.2f} (95% CI {interval.low:.2f} to {interval.high:.2f}), {n} patients"
+        f"{question.auc}{of} {every:.2f} over all, {within:.2f} among {question.who} alike in it; "
+        f"difference {every - within:.2f} (95% CI {interval.low:.2f} to {interval.high:.2f}), {n} {question.who}"
     )
     if interval.low > 0 and every - within > LEAST_GAP:
         return Issue(
@@ -216,12 +218,13 @@ def _within(name: str, question: Question, codes: np.ndarray, p: float, seed: in
             p,
             n,
         )
-    sentence = f"Patients of one class get other answers by {name}: {numbers}."
+    sentence = f"{question.who.capitalize()} of one class get other answers by {name}: {numbers}."
     return Issue("A6", "NOTE", sentence, "Look at its results group by group.", float(every - within), interval.low, interval.high, p, n)  # fmt: skip
 
 
 def _worst(name: str, question: Question, codes: np.ndarray, names: list[str], p: float, seed: int) -> Issue | None:
     """The group with the lowest AUC against the others."""
+    who = question.who
     _, worst = _shortfall(question, codes)
     estimates = []
     for chosen in (codes == worst, (codes >= 0) & (codes != worst)):
@@ -236,22 +239,24 @@ def _worst(name: str, question: Question, codes: np.ndarray, names: list[str], p
     if low <= 0 or difference <= LEAST_GAP:
         return None
     sentence = (
-        f"The model is worse where {name} is {names[worst]!r}: AUC {low_auc:.2f} ({n_low} patients), elsewhere "
-        f"{auc:.2f} ({n} patients); difference {difference:.2f} (95% CI {low:.2f} to {high:.2f})."
+        f"The model is worse where {name} is {names[worst]!r}: {question.auc} {low_auc:.2f} ({n_low} {who}), elsewhere "
+        f"{auc:.2f} ({n} {who}); difference {difference:.2f} (95% CI {low:.2f} to {high:.2f})."
     )
-    fix = "Give the result of this group separately, and add such patients to the training."
+    fix = f"Give the result of this group separately, and add such {who} to the training."
     return Issue("A6", "WARN", sentence, fix, float(difference), float(low), float(high), p, n + n_low)
 
 
-def _border(question: Question, study: Study, rows: np.ndarray, seed: int) -> Issue | None:
-    """How much of the AUC is lost when the border is replaced by the mirrored inside."""
-    bootstrap = PatientBootstrap(question.patient, question.positive.astype(int), seed=seed)
-    whole, masked = (
-        auc_statistic(score, question.positive, bootstrap.index) for score in (question.score, question.masked)
-    )
+def _border(question: Question, study: Study, view: ModelView, rows: np.ndarray, seed: int) -> Issue:
+    """How much of the AUC, of images as `easydl.evaluate` has it, is lost when the border is the mirrored inside."""
+    column = view.classes.index(question.label)
+    scores = [answers[rows, column] for answers in (view.probabilities, view.masked)]
+    frame = study.frame.iloc[rows]
+    positive = frame["label"].to_numpy(str) == question.label
+    bootstrap = PatientBootstrap(frame["patient"].to_numpy(str), positive.astype(int), seed=seed)
+    parts = [auc_statistic(score, positive, bootstrap.index) for score in scores]
 
     def statistic(weights: np.ndarray) -> np.ndarray:
-        return np.stack([whole(weights), masked(weights)], axis=1)
+        return np.stack([part(weights) for part in parts], axis=1)
 
     before, after = statistic(np.ones((1, len(bootstrap.names))))[0]
     resampled = bootstrap.run(statistic)
@@ -259,14 +264,14 @@ def _border(question: Question, study: Study, rows: np.ndarray, seed: int) -> Is
     n = len(bootstrap.names)
     numbers = (
         f"AUC {before:.2f} with it, {after:.2f} without; difference {before - after:.2f} "
-        f"(95% CI {interval.low:.2f} to {interval.high:.2f}), {n} patients"
+        f"(95% CI {interval.low:.2f} to {interval.high:.2f}), {n} {question.who}"
     )
     values = (float(before - after), interval.low, interval.high)
     if interval.low > 0 and before - after > LEAST_GAP:
-        moved = np.argsort(-np.abs(question.score - question.masked), kind="stable")
+        moved = np.argsort(-np.abs(scores[0] - scores[1]), kind="stable")
         sentence = f"The model needs the border of the images (outer tenth): {numbers}."
         fix = "Look at these images. Crop the border away and train again; markers and text lie there, diseases seldom."
-        return Issue("A6", "WARN", sentence, fix, *values, n=n, rows=shown(rows[question.first[moved]]))
+        return Issue("A6", "WARN", sentence, fix, *values, n=n, rows=shown(rows[moved]))
     return Issue("A6", "OK", f"The model does not need the border of the images: {numbers}.", "", *values, n=n)
 
 

@@ -141,7 +141,7 @@ def test_a_tall_image_stays_tall_and_the_frame_is_inside(images):
 
 
 def test_one_thing_is_said_once():
-    everything = "Everything in the table and the files' headers together alone predicts the class"
+    everything = "All columns of the table and headers of the files together predict the class"
     said_twice = [
         Issue("A5", "WARN", "The border", low=0.7, place=(0, 1, 0, 1)),
         Issue("A5", "WARN", "A place", low=0.8, place=(0, 1, 0, 1)),

@@ -1,5 +1,7 @@
 """What is said of a model: whether it uses a column or the border, memorises, and errs in a hidden group."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -100,6 +102,34 @@ def test_a_model_that_needs_the_border_is_found_and_one_that_does_not_is_not():
     assert any("does not need the border" in issue.sentence for issue in uses(study, seen, every(study), 0))
 
 
+def test_the_border_is_judged_by_images_as_evaluate_does_and_other_questions_say_that_theirs_is_per_patient():
+    study, seen = answers(1, of_scanner=2.5, skill=0.5)
+    rows = np.repeat(np.arange(len(study)), 3)
+    often = Study(study.frame.iloc[rows].reset_index(drop=True))
+    seen = seen.rows(rows)
+    seen.probabilities[:, 1] = np.clip(
+        seen.probabilities[:, 1] + np.random.default_rng(0).normal(0, 0.5, len(rows)), 0, 1
+    )
+    found = uses(often, seen, every(often), 0)
+    auc = roc_auc_score(often.frame["label"] == "ill", seen.probabilities[:, 1])
+    assert any(f"border of the images: AUC {auc:.2f} with it" in one.sentence for one in found)
+    assert any("AUC per patient" in one.sentence and "scanner" in one.sentence for one in found)
+    assert not any("per patient" in one.sentence for one in uses(*answers(1, of_scanner=2.5), np.ones(100, bool), 0))
+
+
+def test_where_patients_are_unknown_images_are_counted(monkeypatch):
+    monkeypatch.setattr(after_training, "small_looks", lambda study, rows: np.eye(len(rows), 4))
+    study, seen = answers(1, of_scanner=2.5, skill=0.5)
+    unknown = replace(study, patients_known=False)
+    half = np.arange(100) < 50
+    found = [
+        *after_training.after_training(unknown, after_training.Seen(seen, half, ~half)),
+        *after_training.look(replace(unknown, frame=unknown.frame[:12].assign(split="test")), None),
+    ]
+    said = " ".join(f"{one.sentence} {one.fix}" for one in found)
+    assert "images" in said and "patient" not in said
+
+
 def test_groups_that_are_classes_are_not_testable():
     study, seen = answers(agree=1.0)
     (issue,) = [one for one in uses(study, seen, every(study), 0) if one.severity == "UNTESTED"]
@@ -151,6 +181,11 @@ def test_a_column_that_does_as_well_as_the_model_blocks():
     )
     assert after_training.no_better(study, found, column(auc - 0.05)) == []
     assert after_training.no_better(study, found, column(auc, "NOTE")) == []
+    together = replace(column(auc)[0], sentence="All columns and headers together predict the class: AUC ...")
+    assert "headers together do as well as the model" in after_training.no_better(study, found, [together])[0].sentence
+    # A count of images is no AUC to compare with.
+    late = Issue("A19", "WARN", "7 images were made after the outcome.", value=7)
+    assert after_training.no_better(study, found, [late]) == []
 
 
 def hidden(seed, errs):
