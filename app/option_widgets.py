@@ -13,7 +13,7 @@ from easydl.option_text import help_text, limits, none_text, title
 from easydl.options import RunOptions
 
 OPTIONS = RunOptions.model_fields
-COLUMNS = ("mask", "patient", "split", "time", "group", "balance")
+COLUMNS = ("mask", "patient", "split", "time", "group")
 """The options, beside lists, that name a column of the table."""
 YES_NO = {"auto": "auto", True: "yes", False: "no"}
 NONE = object()

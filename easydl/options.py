@@ -146,12 +146,13 @@ class SplitOptions(Options):
         description="A column, such as the family or the series: rows with the same value in it stay in one part, beside "
         "those of one patient and copies of one image, which always do.",
     )
-    balance: str | None = Field(
+    balance: str | list[str] | None = Field(
         None,
-        title="Column to balance",
-        description="A column, such as the scanner: of each of its values the classes keep equal proportions of their "
-        "patients, so that it no longer predicts them, and all parts get the same proportions. Patients that are too "
-        "many, drawn by the seed, are in no part. Numbers are balanced by thirds.",
+        title="Columns to balance",
+        description="A column, such as the scanner, or several: of each of its values the classes keep equal proportions of "
+        "their patients, so that it no longer predicts them, and all parts get the same proportions. Several are balanced "
+        "together, by the combinations of their values. Patients that are too many, drawn by the seed, are in no part. "
+        "Numbers are balanced by thirds.",
     )
     override: str | None = Field(
         None, description="A reason, in writing, for using a leaking split. It is repeated in every report."

@@ -1,4 +1,4 @@
-"""A split in which a column no longer predicts the class: patients that are too many are in no part."""
+"""A split in which columns no longer predict the class: patients that are too many are in no part."""
 
 from __future__ import annotations
 
@@ -14,30 +14,35 @@ from easydl.studies.cohort import LEAST, Cohort
 from easydl.studies.row_errors import many
 
 MOST_VALUES = 20
+SHOWN = 6
+"""Values whose patients are counted in an error."""
+JOIN = ", "
 
 
-def by_class(rows: Cohort, cells: pd.Series | None, sizes: Sequence[float], seed: int) -> splits.Assignment:
-    """A split that is stratified by class and, if a column is given, balanced by it."""
-    return splits.by_seed(rows, sizes, seed) if cells is None else balanced(rows, cells, str(cells.name), sizes, seed)
+def by_class(rows: Cohort, columns: Sequence[pd.Series], sizes: Sequence[float], seed: int) -> splits.Assignment:
+    """A split that is stratified by class and, if columns are given, balanced by them together."""
+    return balanced(rows, columns, sizes, seed) if columns else splits.by_seed(rows, sizes, seed)
 
 
-def balanced(rows: Cohort, cells: pd.Series, column: str, sizes: Sequence[float], seed: int) -> splits.Assignment:
-    """As `splits.by_seed`, on patients among whom every class has the values of a column in equal proportions.
+def balanced(rows: Cohort, columns: Sequence[pd.Series], sizes: Sequence[float], seed: int) -> splits.Assignment:
+    """As `splits.by_seed`, on patients among whom every class has the values of columns in equal proportions.
 
-    Of each value as many patients of each class are kept as its rarest class allows, drawn by the seed, so that classes of
-    unequal size keep their ratio where they can.
+    Several columns are balanced together: each combination of their values is one value. Of each as many patients of each
+    class are kept as its rarest class allows, drawn by the seed, so that classes of unequal size keep their ratio where they
+    can.
 
     Raises:
-        InputError: The study has no classes, the column has too many values, or none of its values has all classes.
+        InputError: The study has no classes, a column has too many values, or too few patients of a class are left.
     """
     splits.check_sizes(sizes)
+    column = " and ".join(repr(str(cells.name)) for cells in columns)
     if len(rows.classes) < 2 or rows.each < LEAST:
         raise InputError(
-            f"balance={column!r} was given for a study that has not one class for each image.",
-            "a study of classes: the column is balanced between them.",
+            f"balance={column} was given for a study that has not one class for each image.",
+            "a study of classes: columns are balanced between them.",
             "Leave it out, or use group= or time=.",
         )
-    value = _values(cells, column)
+    value = np.array([JOIN.join(each) for each in zip(*(_values(cells) for cells in columns), strict=True)])
     group_value = _of_group(rows, value)
     held = rows.group_has()
     single = held.sum(axis=1) == 1
@@ -52,12 +57,7 @@ def balanced(rows: Cohort, cells: pd.Series, column: str, sizes: Sequence[float]
             keep = min(counts[k], round(fraction * total))
             kept[splits.shuffled(strata[k, one], f"{seed}|balance|{one}|{rows.classes[k]}")[:keep]] = True
     chosen = kept[rows.group]
-    if not kept[single].any():
-        raise InputError(
-            f"{column!r} cannot be balanced: none of its values has patients of all classes.",
-            "at least one value with patients of every class.",
-            "Collect patients in whom class and column are mixed; nothing that is computed can separate the two here.",
-        )
+    _refuse_few(rows, column, held & kept[:, None], strata)
     rest = rows.rows(chosen)
     names = {one: place for place, one in enumerate(np.unique(group_value))}
     stratum = _of_group(rest, value[chosen])
@@ -68,11 +68,32 @@ def balanced(rows: Cohort, cells: pd.Series, column: str, sizes: Sequence[float]
     what = (
         f"{many(out, 'patient')} ({many(int((~chosen).sum()), 'image')})" if rows.patients_known else many(out, "image")
     )
-    note = f"{by.note}; {column!r} is alike in the classes: {what} that were too many are in no part"
+    note = f"{by.note}; {column} {'is' if len(columns) == 1 else 'together are'} alike in the classes: {what} that were too many are in no part"
     return replace(by, part=part, note=note)
 
 
-def check_options(*, group: str | None, balance: str | None, time: str | None, column: str | None, stays: bool) -> None:
+def _refuse_few(rows: Cohort, column: str, kept: np.ndarray, strata: dict[tuple[int, str], np.ndarray]) -> None:
+    """Refuse to balance what leaves too few patients of a class; ``kept`` is bool ``(groups, classes)``."""
+    needed, left = LEAST * len(splits.PARTS), kept.sum(axis=0)
+    if (left >= needed).all():
+        return
+    names = dict.fromkeys(one for _, one in strata)
+    counts = [
+        f"{one or 'empty'}: {', '.join(f'{name} {len(strata[k, one])}' for k, name in enumerate(rows.classes))}"
+        for one in names
+    ]
+    more = f"; and {len(counts) - SHOWN} more" if len(counts) > SHOWN else ""
+    least = int(left.argmin())
+    raise InputError(
+        f"{column} cannot be balanced: {many(int(left[least]), 'patient' if rows.patients_known else 'image')} of "
+        f"{str(rows.classes[least])!r} would be left ({'; '.join(counts[:SHOWN])}{more}).",
+        f"values that occur in every class, so that {needed} of each class are left.",
+        "Balance fewer columns, join rare values in a column of their own, or collect patients in whom class and column are "
+        "mixed: a value of one class only cannot be told from the class by any computation.",
+    )
+
+
+def check_options(*, group: str | None, balance: object, time: str | None, column: str | None, stays: bool) -> None:
     """Refuse options that a ready-made split, or one by time, has no room for.
 
     Args:
@@ -93,8 +114,9 @@ def check_options(*, group: str | None, balance: str | None, time: str | None, c
             )
 
 
-def _values(cells: pd.Series, column: str) -> np.ndarray:
+def _values(cells: pd.Series) -> np.ndarray:
     """A category for each row; numbers of many values become thirds."""
+    column = str(cells.name)
     text = cells.astype(str).str.strip().replace("", "empty")
     if text.nunique() <= MOST_VALUES:
         return text.to_numpy(str)

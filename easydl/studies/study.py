@@ -260,7 +260,7 @@ class Study:
         column: str | None = None,
         time: str | None = None,
         group: str | None = None,
-        balance: str | None = None,
+        balance: str | list[str] | None = None,
         override: str | None = None,
     ) -> tuple[Study, Study, Study]:
         """Split into training, validation and test so that no patient and no image is in two of them.
@@ -275,7 +275,7 @@ class Study:
             Three studies: train, val, test. Each keeps its rows' order.
 
         Raises:
-            InputError: A class has too few patients to be in all three parts, the dates cannot be read, or a column
+            InputError: A class has too few patients to be in all three parts, the dates cannot be read, or columns
                 cannot be balanced.
             LeakageError: The ready-made split puts a patient in two parts.
 
@@ -293,8 +293,9 @@ class Study:
             return self.with_split(column, override)._parts()
         if stays:
             return self._parts()
-        cells = None if balance is None else column_of(self.frame, balance)
-        return divided(self, lambda rows: by_class(rows, cells, sizes, seed or 0), seed or 0, together)._parts()
+        names = dict.fromkeys([balance] if isinstance(balance, str) else balance or ())
+        balancing = [column_of(self.frame, name) for name in names]
+        return divided(self, lambda rows: by_class(rows, balancing, sizes, seed or 0), seed or 0, together)._parts()
 
     def with_split(self, column: str, override: str | None = None) -> Study:
         """The study with a ready-made split, as `easydl.load` returns it with ``split=``; refused when it leaks."""

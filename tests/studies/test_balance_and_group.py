@@ -48,6 +48,35 @@ def test_a_balanced_column_no_longer_tells_the_classes_apart(confounded):
         assert (pd.crosstab(part.frame["label"], part.frame["scanner"]).to_numpy() > 0).all()
 
 
+def test_two_columns_are_balanced_by_their_combinations(confounded):
+    # Each column alone is balanced; women of scanner A are ill, men of scanner A are well, and the other way round.
+    side = np.tile([0, 0, 0, 0, 1], 12)[: 2 * N]
+    ill, woman = np.repeat([1, 0], N), np.tile([0, 1], N)
+    scanner = np.where((ill ^ woman ^ side) == 1, "A", "B")
+    study = confounded(agree=0.5, scanner=scanner, sex=np.array(["m", "f"])[woman])
+    for names in (["scanner"], ["sex"]):
+        rest = kept(study.split(seed=0, balance=names))
+        joint = rest["scanner"] + rest["sex"]
+        assert chi2_contingency(pd.crosstab(rest["label"], joint)).pvalue < 0.01
+    parts = study.split(seed=0, balance=["scanner", "sex"])
+    rest = kept(parts)
+    table = pd.crosstab(rest["label"], rest["scanner"] + rest["sex"])
+    assert table.shape == (2, 4) and (table.loc["disease"] == table.loc["healthy"]).all()
+    assert "'scanner' and 'sex' together are alike in the classes" in " ".join(parts[0].notes)
+    one, other = (kept(study.split(seed=0, balance=name))["image"].tolist() for name in ("sex", ["sex"]))
+    assert one == other
+
+
+def test_combinations_that_leave_too_few_are_counted(confounded):
+    ill = np.repeat([1, 0], N)
+    odd = np.arange(2 * N) % 20 == 0
+    study = confounded(agree=0.5, site=np.where((ill == 1) ^ odd, "x", "y"), sex=np.tile(["m", "f"], N))
+    said = "'site' and 'sex' cannot be balanced: 3 patients of 'disease' would be left"
+    with pytest.raises(InputError, match=said) as refused:
+        study.split(seed=0, balance=["site", "sex"])
+    assert "x, f: disease 15, healthy 0" in refused.value.found and "6 of each class" in refused.value.expected
+
+
 def test_the_same_seed_balances_alike_and_another_does_not(confounded):
     study = confounded()
     one, again, other = (study.split(seed=seed, balance="scanner")[0].frame["image"].tolist() for seed in (1, 1, 2))
@@ -74,8 +103,11 @@ def test_a_number_is_balanced_by_thirds(confounded):
 
 def test_what_cannot_be_balanced_is_said(confounded):
     study = confounded(agree=1.0)
-    with pytest.raises(InputError, match="cannot be balanced"):
+    with pytest.raises(
+        InputError, match="'scanner' cannot be balanced: 0 patients of 'disease' would be left"
+    ) as refused:
         study.split(seed=0, balance="scanner")
+    assert "(A: disease 30, healthy 0; B: disease 0, healthy 30)" in refused.value.found
     with pytest.raises(InputError, match="has 60 values"):
         study.split(seed=0, balance="patient")
     with pytest.raises(InputError, match="one of the two"):
