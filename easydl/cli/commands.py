@@ -255,8 +255,11 @@ def report(
     """Write report.html of a run again, or a reporting checklist filled from it."""
     import easydl
     from easydl.reporting import RunRecord
+    from easydl.reporting.checklist import checklist
 
-    typer.echo(easydl.report(folder, output, **options.model_dump()))
+    written = easydl.report(folder, output, **options.model_dump())
+    name = options.checklist
+    typer.echo(written if name is None else f"{written} ({checklist(RunRecord(folder), name).summary.rstrip('.')})")
     if notebook is not None:
         typer.echo(write_text(notebook, RunRecord(folder).notebook))
 

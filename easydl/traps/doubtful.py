@@ -39,7 +39,7 @@ def doubtful_labels(study: Study, looks: np.ndarray, seed: int = 0) -> list[Issu
     names, code, patient = _coded(study, np.arange(len(study)))
     if few := _too_few(study, code, patient, len(names)):
         return few
-    probabilities = out_of_fold(looks, code, patient, seed)
+    probabilities = out_of_fold(looks, code, folds_of(code, patient, seed))
     return _said(study, np.arange(len(study)), code, probabilities, "a small look at each image")
 
 
@@ -96,23 +96,34 @@ def _said(study: Study, rows: np.ndarray, code: np.ndarray, probabilities: np.nd
     return [Issue("A7", "NOTE", sentence, fix, *values, n=n, rows=shown(rows[chosen]), exclude=named)]
 
 
-def out_of_fold(looks: np.ndarray, code: np.ndarray, patient: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Probabilities ``(images, classes)`` of a logistic regression that was trained on other patients."""
+def out_of_fold(looks: np.ndarray, code: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Probabilities ``(images, classes)`` of a logistic regression that was trained on the other folds."""
     from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedGroupKFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     found = np.zeros((len(code), int(code.max()) + 1))
     width = min(COMPONENTS, looks.shape[1], len(code) // 3)
-    for train, test in StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(looks, code, patient):
+    for one in range(FOLDS):
+        train, test = np.flatnonzero(fold != one), np.flatnonzero(fold == one)
         learner = make_pipeline(
             StandardScaler(), PCA(width, random_state=0), StandardScaler(), LogisticRegression(C=0.05, max_iter=500)
         )
         learner.fit(looks[train], code[train])
         found[np.ix_(test, learner.classes_)] = learner.predict_proba(looks[test])
     return found
+
+
+def folds_of(code: np.ndarray, patient: np.ndarray, seed: int = 0) -> np.ndarray:
+    """The number of each image's fold, by patient and stratified by class."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    fold = np.zeros(len(code), int)
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(np.zeros(len(code)), code, patient)
+    for number, (_, test) in enumerate(folds):
+        fold[test] = number
+    return fold
 
 
 def suspects(code: np.ndarray, probabilities: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from easydl.evaluation.intervals import Interval, PatientBootstrap, auc_interval
 from easydl.traps.association import benjamini_hochberg
 from easydl.traps.fields import fields
 from easydl.traps.issues import Issue, shown, unit_of_n
+from easydl.traps.knows import knows
 
 if TYPE_CHECKING:
     from easydl.prediction.views import ModelView
@@ -55,7 +56,7 @@ class Question:
 
 
 def uses(study: Study, view: ModelView, held: np.ndarray, seed: int) -> list[Issue]:
-    """A6: whether the scores follow a field among patients of one class, are worse in a group, or need the border."""
+    """A6: whether the scores follow a field within a class, are worse in a group, or need the border; what features tell."""
     rows = np.flatnonzero(held)
     questions, who = list(_questions(study, view, rows)), unit_of_n(study)
     grouped = [(field.name, field.groups[rows]) for field in fields(study) if field.groups is not None]
@@ -71,18 +72,19 @@ def uses(study: Study, view: ModelView, held: np.ndarray, seed: int) -> list[Iss
             unequal = _unequal(question, large[0], rng) if len(large[1]) > 1 else 1.0
             tests.append((name, question, codes, large, _follows(question, codes, rng), unequal))
     adjusted = benjamini_hochberg([p for test in tests for p in test[4:]])
+    followed: list[tuple[str, Issue]] = []
     issues, quiet = [], []
     for place, (name, question, codes, large, follows, unequal) in enumerate(tests):
         q_follows, q_unequal = adjusted[2 * place : 2 * place + 2]
-        found = []
-        if q_follows < SIGNIFICANT:
-            found.append(_within(name, question, codes, follows, seed, several=len(questions) > 1))
-        if q_unequal < SIGNIFICANT:
-            found.append(_worst(name, question, *large, unequal, seed))
-        issues += [one for one in found if one is not None]
-        if not any(found):
+        follow = q_follows < SIGNIFICANT
+        if follow:
+            followed.append((name, _within(name, question, codes, follows, seed, several=len(questions) > 1)))
+        worse = _worst(name, question, *large, unequal, seed) if q_unequal < SIGNIFICANT else None
+        issues += [worse] if worse is not None else []
+        if not follow and worse is None:
             quiet.append(name)
     n = max(len(question.patient) for question in questions)
+    issues = [*_told(followed, study, view, rows, grouped, seed), *issues]
     issues += [_border(question, study, view, rows, seed) for question in questions]
     if quiet:
         unused = ", ".join(dict.fromkeys(one.removeprefix("the column ") for one in quiet))
@@ -96,6 +98,38 @@ def uses(study: Study, view: ModelView, held: np.ndarray, seed: int) -> list[Iss
             Issue("A6", "UNTESTED", sentence, f"Test on {who} in which the classes and groups are mixed.", n=n)
         )
     return issues
+
+
+def _told(
+    followed: list[tuple[str, Issue]],
+    study: Study,
+    view: ModelView,
+    rows: np.ndarray,
+    grouped: list[tuple[str, np.ndarray]],
+    seed: int,
+) -> Iterator[Issue]:
+    """The issues on fields that answers follow, with what the features know of them; a note on the other known fields."""
+    frame, who = study.frame.iloc[rows], unit_of_n(study)
+    known = (
+        {}
+        if view.features is None
+        else knows(view.features[rows], frame["label"].to_numpy(str), frame["patient"].to_numpy(str), grouped, seed)
+    )
+    told = {name: one.numbers(who) for name, one in known.items() if one.tells}
+    for name, issue in followed:
+        yield (
+            replace(issue, sentence=f"{issue.sentence} Its features predict it: {told[name]}.")
+            if name in told
+            else issue
+        )
+    for name in told.keys() - {name for name, _ in followed}:
+        sentence = f"The model's features predict {name}: {told[name]}. That its answers follow it was not shown."
+        fix = (
+            "To know is not to use, so this alone is no fault: compare its results with by=, and test where it differs."
+        )
+        found = known[name]
+        values = (found.auc, found.interval.low, found.interval.high)
+        yield Issue("A6", "NOTE", sentence, fix, *values, n=found.n)
 
 
 def _questions(study: Study, view: ModelView, rows: np.ndarray) -> Iterator[Question]:
@@ -181,7 +215,7 @@ def _shortfall(question: Question, codes: np.ndarray) -> tuple[float, int]:
     return float(np.average(aucs, weights=pairs) - aucs[worst]), worst
 
 
-def _within(name: str, question: Question, codes: np.ndarray, p: float, seed: int, *, several: bool) -> Issue | None:
+def _within(name: str, question: Question, codes: np.ndarray, p: float, seed: int, *, several: bool) -> Issue:
     """The AUC over all against that among patients of the same group."""
     inside = codes >= 0
     score, positive, code = question.score[inside], question.positive[inside], codes[inside]

@@ -149,6 +149,10 @@ def test_the_files_their_formats_and_the_command(run):
         shown.count(RESEARCH_USE) >= 2 and "<h1>Model card</h1>" in shown and f">{FOR_AUTHOR}<" in shown
     ) or "partly" in shown
     asked = CliRunner().invoke(cli.app, ["report", str(run), "--checklist", "stard", "--output", str(run / "s.html")])
+    counts = checklist(RunRecord.open(run), "stard").counts
+    assert asked.output.strip() == (
+        f"{run / 's.html'} ({counts['filled']} filled, {counts['partly']} partly, {counts[FOR_AUTHOR]} TODO (you), of 34 items)"
+    )
     assert asked.exit_code == 0 and (run / "s.html").read_text(encoding="utf-8").count('class="item"') == 34
     with pytest.raises(InputError, match=r"ends in \.docx"):
         easydl.report(run, run / "claim.docx", checklist="claim")

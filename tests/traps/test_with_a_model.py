@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from made import png_study
+from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
 import easydl
@@ -13,7 +14,9 @@ from easydl.prediction.views import ModelView, without_border
 from easydl.studies import Study
 from easydl.traps import after_training, model_issues
 from easydl.traps.after_training import gap, hidden_strata
+from easydl.traps.doubtful import folds_of, out_of_fold
 from easydl.traps.issues import Issue
+from easydl.traps.knows import knows
 from easydl.traps.uses import uses
 
 
@@ -128,6 +131,57 @@ def test_where_patients_are_unknown_images_are_counted(monkeypatch):
     ]
     said = " ".join(f"{one.sentence} {one.fix}" for one in found)
     assert "images" in said and "patient" not in said
+
+
+def featured(study, seed, *, of_scanner):
+    """Eight features of a network: the disease, the scanner as far as asked for, and chance."""
+    rng, frame = np.random.default_rng(seed), study.frame
+    features = rng.normal(size=(len(frame), 8)).astype(np.float32)
+    features[:, 0] += 3 * (frame["label"] == "ill")
+    features[:, 1] += of_scanner * (frame["scanner"] == "B")
+    return features
+
+
+def test_features_that_predict_the_scanner_are_told_beside_its_use_or_as_no_fault_alone():
+    study, seen = answers(1, of_scanner=2.5, skill=0.5)
+    found = uses(study, replace(seen, features=featured(study, 0, of_scanner=3)), every(study), 0)
+    (issue,) = [one for one in warned(found) if "uses" in one.sentence]
+    assert "Its features predict it: AUC 0." in issue.sentence and "n = 100 patients" in issue.sentence
+    assert not [one for one in found if "model's features predict the column 'scanner'" in one.sentence]
+    # A model whose answers do not follow it, although the same layer knows it: worth knowing, and no issue.
+    study, seen = answers(1)
+    found = uses(study, replace(seen, features=featured(study, 0, of_scanner=3)), every(study), 0)
+    (note,) = [one for one in found if "model's features predict" in one.sentence]
+    assert note.severity == "NOTE" and "the column 'scanner'" in note.sentence and note.low > 0.6
+    assert not warned(found)
+
+
+def test_features_that_know_the_disease_alone_do_not_predict_the_scanner_that_goes_with_it():
+    said = []
+    for seed in range(5):
+        study, _ = answers(seed)
+        frame = study.frame
+        fields = [(name, frame[name].to_numpy()) for name in ("scanner", "site")]
+        label, patient = frame["label"].to_numpy(str), frame["patient"].to_numpy(str)
+        known = knows(featured(study, seed, of_scanner=0), label, patient, fields, 0)
+        assert set(known) == {"scanner", "site"} and abs(known["scanner"].auc - 0.5) < 0.25
+        said += [one.tells for one in known.values()]
+    assert sum(said) <= 1
+
+
+def test_the_auc_of_features_is_that_of_each_class_and_fold_by_its_pairs():
+    study, _ = answers(3, n=200, agree=0.7)
+    frame, features = study.frame, featured(study, 3, of_scanner=1.5)
+    label, patient = frame["label"].to_numpy(str), frame["patient"].to_numpy(str)
+    known = knows(features, label, patient, [("scanner", frame["scanner"].to_numpy())], 0)["scanner"]
+    own = (frame["scanner"] == "A").to_numpy()
+    standard = (features - features.mean(0)) / features.std(0)
+    fold = folds_of((~own).astype(int), patient, 0)
+    score = out_of_fold(PCA(8, random_state=0).fit_transform(standard), (~own).astype(int), fold)[:, 0]
+    inside = [(label == name) & (fold == one) for name in ("ill", "well") for one in range(5)]
+    pairs = [own[one].sum() * (~own[one]).sum() for one in inside]
+    expected = np.average([roc_auc_score(own[one], score[one]) for one in inside], weights=pairs)
+    assert known.auc == pytest.approx(expected, abs=1e-6) and known.interval.low < known.auc < known.interval.high
 
 
 def test_groups_that_are_classes_are_not_testable():
@@ -250,6 +304,37 @@ def test_a_network_that_reads_a_mark_in_the_border_is_found(tmp_path):
     )
     assert {"A10", "A12", "A22"} <= {one.id for one in found.issues}
     assert len(test) == n_tested(found)
+
+
+@pytest.mark.everything
+@pytest.mark.parametrize("confounded", [True, False])
+def test_a_network_trained_on_two_scanners_for_two_groups_is_found_and_one_on_mixed_scanners_is_not(
+    tmp_path, confounded
+):
+    """The scanner brightens a place inside, and in the confounded study the disease is faint."""
+    from PIL import Image
+
+    path = png_study(tmp_path / "s", per_class=100)
+    frame, rng = pd.read_csv(path, dtype=str), np.random.default_rng(0)
+    ill, number = frame["label"] == "disease", np.tile(np.arange(100), 2)
+    frame["part"] = np.select([number < 45, number < 60], ["train", "val"], "test")
+    mixed = rng.integers(0, 2, len(frame)) == 1
+    agrees = rng.random(len(frame)) < 0.9
+    second = np.where(confounded, ill == agrees, mixed)
+    frame["scanner"] = np.where(second, "B", "A")
+    for name, sick, other in zip(frame["image"], ill, second, strict=True):
+        pixels = rng.integers(20, 90, (32, 32))
+        pixels[6:12, 6:12] += 100 * other
+        pixels[18:26, 18:26] += (12 if confounded else 60) * sick
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(tmp_path / "s" / name)
+    frame.to_csv(path, index=False)
+    train, val, _ = easydl.load(path, split="part").split()
+    model = easydl.classifier("tiny", train, size=32)
+    easydl.fit(model, train, val, epochs=12, augment="none", seed=0)
+    found = [one for one in model_issues(train.parent, model) if one.id == "A6" and "'scanner'" in one.sentence]
+    assert [one.severity for one in found if one.severity == "WARN"] == (["WARN"] if confounded else [])
+    if confounded:
+        assert "uses the column 'scanner'" in found[0].sentence and "Its features predict it: AUC" in found[0].sentence
 
 
 def n_tested(found):
