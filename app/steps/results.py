@@ -57,6 +57,8 @@ else:
             "no more than the data it comes from."
         )
     for note in metrics.notes:
+        if note in run.overfitting:
+            continue
         st.markdown(f":material/info: {plain(note)}")
     if counted := looks(metrics):
         st.caption(plain(counted))

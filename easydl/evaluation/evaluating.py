@@ -13,6 +13,7 @@ from easydl.evaluation.by_case import by_case
 from easydl.evaluation.coverage import coverage_note
 from easydl.evaluation.leakage import without_seen
 from easydl.evaluation.looking import looked
+from easydl.evaluation.overfitting import compared
 from easydl.evaluation.reconstruction import reconstruction_metrics
 from easydl.evaluation.results import Metrics
 from easydl.evaluation.segmentation import segmentation_metrics
@@ -44,7 +45,9 @@ def evaluate(
     """Test a model on images it has never seen.
 
     A model of easydl knows the images and patients it was trained and validated on. Those among the test images are left
-    out, which the first line of the result says; where fewer than 10 patients remain, the test is refused.
+    out, which the first line of the result says; where fewer than 10 patients remain, the test is refused. How good it was on
+    training images is in its file, too (but for masks and images): a note compares the two, and where the training is better,
+    all of the interval above 0, it is printed.
 
     Every test is counted in the ledger of this computer (``easydl ledger``). From the second look at a test part on, by
     another model or with other options, the first line says how often it has been looked at, and the intervals are wider:
@@ -156,7 +159,7 @@ def _of_table(
 
 
 def _looked(predictions: Predictions, **options: Any) -> Metrics:
-    """The metrics of a table of predictions, counted as a look at its images; with what its sets of classes held."""
+    """The metrics of a table of predictions, counted as a look; with what its sets held, and how good its training was."""
     metrics = looked(
         predictions.frame,
         predictions.provenance,
@@ -165,7 +168,9 @@ def _looked(predictions: Predictions, **options: Any) -> Metrics:
     )
     if note := coverage_note(predictions):
         metrics.notes.insert(0, note)
-    return metrics
+    new = COLUMN not in predictions.frame.columns or not any(predictions.frame[COLUMN])
+    known = predictions.provenance.training_score if predictions.provenance is not None and new else {}
+    return compared(metrics, known)
 
 
 def _same_rows(test: Any, frame: Any) -> Any:

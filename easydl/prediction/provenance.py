@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,11 +26,13 @@ class Provenance:
         model: `fingerprint` of the model.
         column: The column of the table that names the images.
         images: For each image's name the SHA-256 of its decoded pixels.
+        training_score: How good the model was on training images, by head (`easydl.evaluation.overfitting`).
     """
 
     model: str
     column: str
     images: Mapping[str, str]
+    training_score: Mapping[str, Any] = field(default_factory=dict)
 
 
 def provenance(model: Any, metadata: ModelMetadata, study: Study) -> Provenance:
@@ -38,9 +40,9 @@ def provenance(model: Any, metadata: ModelMetadata, study: Study) -> Provenance:
     addresses = [tuple(study.addresses(row)) for row in range(len(study))]
     column = study.image_columns[0]
     digests = study.files.digests(addresses, study.each)
-    return Provenance(
-        fingerprint(model, metadata), column, dict(zip(study.frame[column].astype(str), digests, strict=True))
-    )
+    images = dict(zip(study.frame[column].astype(str), digests, strict=True))
+    score = metadata.training.get("training_score")
+    return Provenance(fingerprint(model, metadata), column, images, score if isinstance(score, dict) else {})
 
 
 def fingerprint(model: Any, metadata: ModelMetadata) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from easydl.evaluation import Metrics
 from easydl.evaluation.formatting import interval_text, number
+from easydl.evaluation.overfitting import BETTER
 from easydl.reporting import figures, text
 from easydl.reporting.names import shown
 from easydl.reporting.record import RunRecord
@@ -41,7 +42,7 @@ def result(metrics: Metrics | None) -> dict[str, Any] | None:
         "headline": rows[0],
         "sentence": metrics.headline,
         "tiles": tiles[:4],
-        "notes": metrics.notes,
+        "notes": [note for note in metrics.notes if BETTER not in note],  # that stands above the numbers
         "matrices": _matrices(metrics),
         "figure": figures.svg(metrics.plot()),
         "figures": _FIGURES[metrics.task],

@@ -16,6 +16,7 @@ import pandas as pd
 from easydl.comparison import BaselineComparisons
 from easydl.errors import InputError, RunError
 from easydl.evaluation import Metrics
+from easydl.evaluation.overfitting import BETTER
 from easydl.reporting import progress, reproduce
 from easydl.reporting.curves import curve_title, followed
 from easydl.reporting.names import Names
@@ -126,7 +127,10 @@ class RunRecord:
 
     @property
     def overfitting(self) -> str:
-        """How much better the model is on its training patients than on the test's, with the interval; empty where that is not shown."""
+        """How much better the model is on its training images than on the test's, with the interval; empty where that is not shown."""
+        notes = [] if self.metrics is None else [note for note in self.metrics.notes if BETTER in note]
+        if notes:
+            return " ".join(notes)
         shown = ("WARN", "NOTE")
         found = (one for one in self.issues if one.get("id") == "A12" and one.get("severity") in shown)
         return next((str(one.get("sentence") or "") for one in found), "")

@@ -143,7 +143,7 @@ def fit(
         sentence = f"The training diverged in epoch {epoch}; the best one before is kept. A lower learning_rate may go further."
         plan = plan.because(sentence)
         progress.say(sentence)
-    judgement = judged(model, val, progress.rows, seed, aim=aim, calibrate=calibrate)
+    judgement = judged(model, train, val, progress.rows, seed, aim=aim, calibrate=calibrate)
     warnings = judgement.warnings
     plan = plan.because(*judgement.sentences)
     progress.say(*judgement.sentences, *(f"On the validation part: {one}" for one in warnings))

@@ -1,4 +1,4 @@
-"""What the validation part says of a trained model: its temperature, its thresholds, and what speaks against it."""
+"""What the validation part says of a trained model: temperature, thresholds, what speaks against it; and its training score."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from easydl.errors import EasyDLError
 from easydl.evaluation.findings import NO_OVERLAP
 from easydl.evaluation.formatting import number
+from easydl.evaluation.overfitting import training_scores
 from easydl.evaluation.tables import table_metrics
 from easydl.evaluation.temperature import Calibration, calibration
 from easydl.evaluation.thresholds import BEST, Aim, chosen
@@ -27,6 +28,8 @@ from easydl.studies.labels import JOIN
 from easydl.tasks import Task
 
 RESAMPLES = 500
+LEARNED = {2: 200, 3: 40}
+"""Training images that are predicted, spread over the part, for the model's training score."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Judgement:
         calibrations: Of the heads, by name; that of a single output is "".
         conformal: By what sets of classes are made, in the same way.
         error_limit: Of an image-to-image model: a larger error of reconstruction says that an image is of another kind.
+        training_score: The headline of a test on training images, by head, which later tests are compared with.
     """
 
     thresholds: dict[str, Threshold] = field(default_factory=dict)
@@ -46,6 +50,7 @@ class Judgement:
     calibrations: dict[str, Calibration] = field(default_factory=dict)
     conformal: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     error_limit: float | None = None
+    training_score: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def sentences(self) -> list[str]:
@@ -58,11 +63,13 @@ class Judgement:
         """For the record of the training."""
         calibrations = {name: one.facts() for name, one in self.calibrations.items()}
         found = {"calibration": calibrations, "conformal": self.conformal, "error_limit": self.error_limit}
+        found["training_score"] = self.training_score
         return {name: value for name, value in found.items() if value}
 
 
 def judged(
     model: Any,
+    train: Study,
     val: Study,
     rows: Sequence[dict[str, Any]],
     seed: int,
@@ -74,6 +81,7 @@ def judged(
 
     Args:
         model: Trained. Its last layer is changed where a temperature helps.
+        train: The training part.
         val: The validation part.
         rows: One for each epoch, as in history.csv.
         seed: Of the intervals.
@@ -99,7 +107,19 @@ def judged(
         return Judgement(warnings=[f"It could not be tested: {problem.found}"])
     missed = [f"{name}: {one.reason}." for name, one in thresholds.items() if aim.rate and one.reason]
     sets = conformal_scores(predictions, seed=seed)
-    return Judgement(thresholds, [*metrics.warnings, *missed], calibrations, sets)
+    scores = _training_score(model, train, seed)
+    return Judgement(thresholds, [*metrics.warnings, *missed], calibrations, sets, training_score=scores)
+
+
+def _training_score(model: Any, train: Study, seed: int) -> dict[str, dict[str, Any]]:
+    """How good the model is on some of its training images; nothing where these cannot be tested."""
+    rows = sorted({int(row) for row in np.linspace(0, len(train) - 1, LEARNED[train.dimension])})
+    metadata = metadata_of(model).model_copy(update={"thresholds": {}, "training": {}})
+    try:
+        predictions = predict_study(model, metadata, train.rows(train.frame.index[rows]))
+        return training_scores(table_metrics(predictions, seed=seed, resamples=RESAMPLES))
+    except EasyDLError:
+        return {}
 
 
 def _errors(model: Any, val: Study) -> list[float]:
