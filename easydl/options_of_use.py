@@ -57,7 +57,8 @@ class PredictOptions(SegmentationOptions):
         lt=1,
         title="Coverage of the sets",
         description="For the column ``set``: the classes of which the right one is among them for so large a fraction of "
-        "new patients of every class, such as 0.9; several mean that the model is uncertain.",
+        "new patients of every class, such as 0.9; several mean that the model is uncertain. Of labels, those that are "
+        "present and those that are uncertain; of a value, the columns ``low`` and ``high`` of an interval.",
     )
 
 

@@ -1,4 +1,4 @@
-"""What sets of classes held of a test: how often the right one, and how many classes. It makes no set."""
+"""What sets of classes and intervals held of a test: how often the truth, and how large they were. It makes none."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import beta
 
-from easydl.prediction.conformal import covered
+from easydl.evaluation.formatting import number
+from easydl.evaluation.level import level
+from easydl.prediction.conformal import covered, labelled
 from easydl.prediction.results import Predictions
+from easydl.tasks import Task
 
 
 def coverage_note(predictions: Predictions) -> str:
@@ -19,14 +22,17 @@ def coverage_note(predictions: Predictions) -> str:
     if (found := covered(predictions)) is None or not len(found[0]):
         return ""
     inside, sizes = found
-    frame = predictions.frame[predictions.frame["label"].astype(str).str.strip() != ""]
+    frame, task = predictions.frame[labelled(predictions, predictions.frame)], Task(predictions.task)
     units = frame["patient"].astype(str).to_numpy() if predictions.patients_known else np.arange(len(frame))
-    rates = pd.Series(inside.astype(float)).groupby(units).mean()
+    rates = pd.Series(inside).groupby(units).mean()
     n, hits = len(rates), float(rates.sum())
-    low = beta.ppf(0.025, hits, n - hits + 1) if hits > 0 else 0.0
-    high = beta.ppf(0.975, hits + 1, n - hits) if hits < n else 1.0
+    tail = (1 - level()) / 2
+    low = beta.ppf(tail, hits, n - hits + 1) if hits > 0 else 0.0
+    high = beta.ppf(1 - tail, hits + 1, n - hits) if hits < n else 1.0
     unit = "patients" if predictions.patients_known else "images"
-    return (
-        f"The sets had a coverage of {hits / n:.2f} (95% CI {low:.2f}-{high:.2f}), {n} {unit}; "
-        f"{100 * (sizes == 1).mean():.0f}% of them held one class only."
-    )
+    what, size = "sets", f"{100 * (sizes == 1).mean():.0f}% of them held one class only"
+    if task.is_value:
+        what, size = "intervals from low to high", f"they are {number(float(sizes.mean()))} wide on average"
+    elif not task.exclusive:
+        what, size = "sets", f"{100 * (sizes == 1).mean():.0f}% of them held no uncertain label"
+    return f"The {what} had a coverage of {hits / n:.2f} (95% CI {low:.2f}-{high:.2f}), {n} {unit}; {size}."

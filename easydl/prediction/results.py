@@ -35,7 +35,7 @@ class Predictions:
             ``p(<class>)`` per class (0 to 1). For two classes and for labels (joined by ``"; "``) ``thresholds`` decide;
             for ordinal the prediction is the median of the distribution; for regression there is one column ``value``
             instead. For several tasks all but image and patient begin with the head's name, as in ``cancer: p(yes)``.
-            ``spread`` and ``set`` are there when they were asked for (see `easydl.predict`), ``unlike`` when any image is
+            ``spread`` and ``set`` (of a value ``low`` and ``high``) are there when they were asked for (see `easydl.predict`), ``unlike`` when any image is
             not like the training images, ``seen`` when any of the images, or another image of its patient, was in the model's training.
         classes: Class names in order; for several tasks the names of the heads.
         patients_known: False when every image counted as a patient.

@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import betabinom
+from scipy.stats import betabinom, binom
 
 from easydl.errors import InputError, ModelError
+from easydl.evaluation.coverage import coverage_note
 from easydl.prediction.conformal import MOST, conformal_scores, covered, limit, patients_needed, with_sets
 from easydl.prediction.results import Predictions
 
@@ -86,5 +87,97 @@ def test_too_few_patients_of_a_class_are_said_and_of_all_refused():
         with_sets(predictions, None, 0.9)
     with pytest.raises(InputError, match="coverage is 1"):
         with_sets(predictions, stored, 1.2)
-    with pytest.raises(InputError, match="task is regression"):
-        with_sets(Predictions(pd.DataFrame({"value": [1.0]}), ("v",), task="regression"), stored, 0.9)
+    value = Predictions(pd.DataFrame({"value": [1.0]}), ("v",), task="regression")
+    with pytest.raises(ModelError, match="keeps no scores"):
+        with_sets(value, stored, 0.9)
+    with pytest.raises(ModelError, match="8 patients at most"):
+        with_sets(value, {"": {"value": [1.0] * 8}}, 0.9)
+
+
+def findings(patients, rng, images=2):
+    """Three labels of which one is rare, with images of a patient that resemble each other."""
+    names, share = ("edema", "mass", "no"), (0.5, 0.3, 0.12)
+    truth = np.repeat(rng.random((patients, 3)) < share, images, axis=0)
+    own = np.repeat(rng.normal(0, 0.7, (patients, 3)), images, axis=0)
+    chance = 1 / (1 + np.exp(-(1.2 * (2 * truth - 1) + own + rng.normal(0, 0.5, own.shape))))
+    frame = pd.DataFrame({"patient": np.repeat(np.arange(patients).astype(str), images)})
+    frame["image"] = frame.index.astype(str)
+    frame["label"] = ["; ".join(np.array(names)[row]) for row in truth]
+    frame = frame.assign(**{f"p({name})": chance[:, k] for k, name in enumerate(names)})
+    return Predictions(frame, names, task="multilabel").decided({}), truth
+
+
+def test_every_label_is_right_as_often_as_asked_among_those_who_have_it_and_those_who_do_not():
+    rng, rates = np.random.default_rng(5), {}
+    for _ in range(60):
+        stored = conformal_scores(findings(150, rng)[0])
+        fresh, truth = findings(300, rng)
+        sets = [cell.split("; ") for cell in with_sets(fresh, stored, 0.85).frame["set"]]
+        for k, name in enumerate(fresh.classes):
+            listed, unsure = (np.array([one in cell for cell in sets]) for one in (name, f"uncertain: {name}"))
+            right = unsure | (listed == truth[:, k])
+            for state in (True, False):
+                rates.setdefault((name, state), []).append(right[truth[:, k] == state].mean())
+    for key, found in rates.items():
+        assert 0.85 - 3 * np.std(found) / np.sqrt(60) < np.mean(found) < 0.97, key
+
+
+def test_of_labels_the_answer_is_in_the_set_and_the_test_counts_what_it_held():
+    rng = np.random.default_rng(6)
+    stored = conformal_scores(findings(300, rng)[0])
+    predictions, truth = findings(100, rng)
+    found = with_sets(predictions, stored, 0.9)
+    right, sizes = covered(found)
+    for cell, called, share, label, size in zip(
+        found.frame["set"], found.frame["prediction"], right, truth, sizes, strict=True
+    ):
+        held = set(filter(None, cell.split("; ")))
+        assert set(filter(None, called.split("; "))) <= {one.removeprefix("uncertain: ") for one in held}
+        states = [f"uncertain: {n}" in held or (n in held) == one for n, one in zip(found.classes, label, strict=True)]
+        assert share == pytest.approx(np.mean(states)) and size == 1 + sum(one.startswith("uncertain") for one in held)
+    assert "had a coverage of 0.9" in coverage_note(found) and "held no uncertain label" in coverage_note(found)
+    few = {name: scores[:5] if name == "+no" else scores for name, scores in stored[""].items()}
+    notes = with_sets(predictions, {"": few}, 0.9).notes
+    assert any(note.startswith("no present can never be left out") for note in notes)
+
+
+def ages(patients, rng, images=2):
+    truth = rng.normal(60, 12, patients)
+    error = rng.standard_t(4, patients) * 4
+    frame = pd.DataFrame({"patient": np.repeat(np.arange(patients).astype(str), images)})
+    frame["image"], frame["label"] = frame.index.astype(str), np.repeat(truth, images).round(6).astype(str)
+    return Predictions(frame.assign(value=np.repeat(truth + error, images)), ("age",), task="regression")
+
+
+def test_intervals_of_values_hold_as_many_as_asked_within_the_bounds_of_the_binomial():
+    rng, hits, draws = np.random.default_rng(7), 0, 400
+    for _ in range(draws):  # a fresh validation part and one fresh patient each: independent draws
+        stored = conformal_scores(ages(60, rng))
+        found = with_sets(ages(1, rng, images=1), stored, 0.9)
+        inside, width = covered(found)
+        hits += int(inside[0])
+        assert width[0] == pytest.approx(2 * limit(stored[""]["value"], 0.9))
+    # 55 of 61 places: 0.9016.
+    assert binom.ppf(0.001, draws, 55 / 61) <= hits <= binom.ppf(0.999, draws, 55 / 61)
+    several = with_sets(ages(200, rng), stored, 0.9)
+    assert several.frame["low"].lt(several.frame["value"]).all()
+    assert "intervals from low to high had a coverage of" in coverage_note(several) and "200 patients" in coverage_note(
+        several
+    )
+
+
+def test_several_heads_have_columns_of_their_own():
+    from easydl.networks.metadata import Head
+
+    rng = np.random.default_rng(8)
+    one, other = ages(120, rng, images=1), cohort(120, rng)
+    frame = one.frame.rename(columns={"label": "age: label", "value": "age: value"})
+    for name in ("label", "prediction", "confidence", *(f"p({name})" for name in CLASSES)):
+        frame[f"kind: {name}"] = other.frame[name]
+    heads = {"age": Head(task="regression", classes=("age",)), "kind": Head(task="classification", classes=CLASSES)}
+    both = Predictions(frame, tuple(heads), task="multitask", heads=heads)
+    found = with_sets(both, conformal_scores(both), 0.9)
+    alone = with_sets(one, {"": conformal_scores(both)["age"]}, 0.9)
+    np.testing.assert_allclose(found.frame["age: low"], alone.frame["low"])
+    assert set(found.frame.columns) >= {"age: high", "kind: set"} and "set" not in found.frame.columns
+    assert covered(found.head("kind"))[0].mean() > 0.85
