@@ -131,6 +131,7 @@ class Segmentation(ImageResult):
         classes: Class names, background first.
         label_values: The number of each class in a saved file; None counts up from 0.
         notes: What must be known about it, as text.
+        unlike: In what the scan is unlike the training images; empty when it is not.
     """
 
     mask: np.ndarray
@@ -138,6 +139,7 @@ class Segmentation(ImageResult):
     classes: tuple[str, ...]
     label_values: tuple[int, ...] | None = None
     notes: list[str] = field(default_factory=list)
+    unlike: list[str] = field(default_factory=list)
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{name} {value:.2f} {unit}" for name, (value, unit) in self.sizes().items())

@@ -83,10 +83,11 @@ def likeness_of(study: Study) -> Likeness:
     )
 
 
-def unlike(training: Any, scan: Scan) -> list[str]:
+def unlike(training: Any, scan: Scan, *, sides: bool = True) -> list[str]:
     """In what an image is unlike the training images: a sentence each, or none.
 
-    ``training`` is the model's record of its training; one without a `Likeness` cannot tell, and says nothing.
+    ``training`` is the model's record of its training; one without a `Likeness` cannot tell, and says nothing. Without
+    ``sides`` the size in pixels is no matter, as where masks are made window by window.
     """
     stored = training.get("likeness") if isinstance(training, dict) else None
     if not stored or (known := Likeness.model_validate(stored)).n < FEWEST:
@@ -94,7 +95,7 @@ def unlike(training: Any, scan: Scan) -> list[str]:
     one, found = described(scan), []
     if known.modalities and one["modality"] and one["modality"] not in known.modalities:
         found.append(f"Its modality is {one['modality']}; the training images are {', '.join(known.modalities)}.")
-    if len(one["shape"]) == len(known.sides) and _apart(one["shape"], known.sides):
+    if sides and len(one["shape"]) == len(known.sides) and _apart(one["shape"], known.sides):
         sides = " x ".join(map(str, one["shape"]))
         found.append(f"It has {sides} pixels; the training images have {_listed(known.sides)}.")
     if known.spacing_mm is not None and one["spacing_mm"] is None:

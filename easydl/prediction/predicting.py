@@ -21,6 +21,7 @@ from easydl.prediction.cascades import check_paths, open_model, predict_mask
 from easydl.prediction.covariates import case_covariates
 from easydl.prediction.image_results import Reconstruction, Segmentation
 from easydl.prediction.image_to_image import reconstruct
+from easydl.prediction.likeness import unlike, unlike_note
 from easydl.prediction.results import Predictions
 from easydl.prediction.seen import metadata_of_all, scan_notes
 from easydl.prediction.segmentation import mask_options, option_notes
@@ -98,10 +99,12 @@ def predict(
     if task.makes_images:
         made = reconstruct(compiled(model), tuple(model.input_shape[1:-1]), metadata, scan)
         return replace(made, notes=[*scan.notes, *made.notes])
-    known = [*scan_notes(metadata_of_all(model, metadata), scan), *against(metadata)]
+    # The first model of a cascade sees the whole scan; of its second no training image was a whole one.
+    strange = unlike(metadata_of_all(model, metadata)[0].training, scan.oriented(), sides=False)
+    known = [*unlike_note([strange]), *scan_notes(metadata_of_all(model, metadata), scan), *against(metadata)]
     notes = [*known, *scan.notes, *option_notes(options)]
     mask = predict_mask(model, metadata, scan, notes, **options)
-    return Segmentation(mask, scan, metadata.classes, metadata.label_values, notes)
+    return Segmentation(mask, scan, metadata.classes, metadata.label_values, notes, strange)
 
 
 def _not_of_pixels(task: Task, **options: Any) -> None:

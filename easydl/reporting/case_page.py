@@ -93,7 +93,7 @@ def case_page(
     shown = _of_pixels(result, folder) if task.per_pixel else _of_the_image(result, metadata)
     if not task.per_pixel:
         _explained(shown, model, given, covariates, seed, folder)
-    differences = unlike(metadata.training, scan)
+    differences = list(result.unlike) if task.per_pixel else unlike(metadata.training, scan)
     volumes = {name: round(size, 3) for name, (size, unit) in shown.sizes.items() if unit == "mL"}
     facts = {
         "answer": shown.answer,

@@ -85,6 +85,29 @@ def test_predictions_say_which_images_and_in_what(tmp_path):
     assert one.unlike and one.notes[0].startswith("Not like the training images, so the answer may mean nothing")
 
 
+def test_a_mask_says_in_what_its_scan_is_unlike_those_of_the_training(tmp_path):
+    import keras
+
+    chests, knees = films(tmp_path / "a", "chest", range(30)), films(tmp_path / "b", "knee", range(40, 42))
+    image = keras.Input((None, None, 1))
+    model = keras.Model(image, keras.layers.Conv2D(2, 1, activation="softmax")(image))
+    known = likeness_of(chests).model_dump(mode="json") | {"modalities": ["DX"]}
+    attach(model, metadata_of(model).model_copy(update={"training": {"likeness": known}}))
+    strange = easydl.predict(model, replace(knees.scan(0), header={"modality": "MR"}))
+    assert any("modality is MR" in one for one in strange.unlike) and any(
+        "looks unlike" in one for one in strange.unlike
+    )
+    assert strange.notes[0].startswith(
+        "Not like the training images, so the answer may mean nothing: Its modality is MR"
+    )
+    # Masks are made window by window: twice the field of view is the same kind of image.
+    chest = phantom("chest", 500)
+    assert easydl.predict(model, chest).unlike == []
+    wide = replace(chest, pixels=np.kron(chest.pixels[..., 0], np.ones((2, 2)))[..., None].astype(np.float32))
+    assert not any("128 x 128 pixels" in one for one in easydl.predict(model, wide).unlike)
+    assert "128 x 128 pixels" in unlike({"likeness": known}, wide)[0]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
