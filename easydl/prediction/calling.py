@@ -40,12 +40,13 @@ def with_covariates(images: np.ndarray, covariates: np.ndarray | None) -> Any:
     return images if covariates is None else {"image": images, "covariates": covariates}
 
 
-def compiled(model: Any, layer: str | None = None) -> Any:
+def compiled(model: Any, layer: str | None = None, *, beside: bool = False) -> Any:
     """A compiled call of a model (or up to one of its layers) that is traced once for all batch sizes.
 
     Args:
         model: A flat Keras model.
         layer: Stop at this layer's output, which depends on the image alone; the model's own output when None.
+        beside: Give both as a tuple, the model's own output and this layer's, in one call.
 
     Returns:
         A ``tf.function`` from float32 batches (for a model with covariates and no ``layer`` from dicts of ``image`` and
@@ -56,12 +57,13 @@ def compiled(model: Any, layer: str | None = None) -> Any:
 
     metadata = metadata_of(model)
     # Numbers in the graph are constants: another window or unit is another function.
-    key = (layer, metadata.members, metadata.window, tuple(metadata.target.items()))
+    key = (layer, beside, metadata.members, metadata.window, tuple(metadata.target.items()))
     store = _calls.setdefault(model, {})
     if key not in store:
-        given = model.input if layer is None else image_input(model)
+        given = model.input if layer is None or beside else image_input(model)
+        own = model.output if layer is None else model.get_layer(layer).output
         # Of its layers, not the model itself: what is stored under a model must not keep it alive.
-        part = keras.Model(given, (model if layer is None else model.get_layer(layer)).output)
+        part = keras.Model(given, (model.output, own) if beside else own)
         signature = tf.nest.map_structure(lambda tensor: tf.TensorSpec((None, *tensor.shape[1:]), tf.float32), given)
         store[key] = tf.function(lambda x: part(x, training=False), input_signature=[signature])
     return store[key]

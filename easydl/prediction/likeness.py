@@ -96,8 +96,8 @@ def unlike(training: Any, scan: Scan, *, sides: bool = True) -> list[str]:
     if known.modalities and one["modality"] and one["modality"] not in known.modalities:
         found.append(f"Its modality is {one['modality']}; the training images are {', '.join(known.modalities)}.")
     if sides and len(one["shape"]) == len(known.sides) and _apart(one["shape"], known.sides):
-        sides = " x ".join(map(str, one["shape"]))
-        found.append(f"It has {sides} pixels; the training images have {_listed(known.sides)}.")
+        shape = " x ".join(map(str, one["shape"]))
+        found.append(f"It has {shape} pixels; the training images have {_listed(known.sides)}.")
     if known.spacing_mm is not None and one["spacing_mm"] is None:
         found.append("Its spacing in mm is not known; that of the training images is.")
     elif known.spacing_mm is not None and _apart(one["spacing_mm"], known.spacing_mm):

@@ -11,10 +11,12 @@ import pandas as pd
 from easydl.errors import InputError
 from easydl.images import Scan
 from easydl.networks.metadata import ModelMetadata, metadata_of
+from easydl.networks.surgery import FEATURES
 from easydl.prediction.calling import check_classes, compiled, inputs, with_covariates
 from easydl.prediction.conformal import with_sets
 from easydl.prediction.covariates import case_covariates, covariate_notes, study_covariates
 from easydl.prediction.doubt import Passes, passes_of, spread_columns
+from easydl.prediction.feature_range import unlike_features
 from easydl.prediction.likeness import unlike, unlike_note
 from easydl.prediction.provenance import provenance
 from easydl.prediction.results import UNLIKE, Predictions, output_columns
@@ -36,10 +38,10 @@ def predict_image(
 ) -> Predictions:
     """The predictions for one image: a table of one row."""
     encoded = case_covariates(metadata, covariates)
-    passes, meaning = _passes(model, metadata, uncertainty, coverage)
+    passes, meaning, seen = _passes(model, metadata, uncertainty, coverage)
     stack = _stacked([passes(with_covariates(inputs(model, scan), encoded))])
     rows = pd.DataFrame({"image": [scan.source], "patient": [scan.patient or ""]})
-    strange = [unlike(metadata.training, scan.oriented())]
+    strange = _with_features([unlike(metadata.training, scan.oriented())], metadata, seen)
     if any(strange):
         rows[UNLIKE] = [" ".join(one) for one in strange]
     notes = [*scan.notes, *covariate_notes(metadata, pd.DataFrame([dict(covariates or {})]))]
@@ -79,8 +81,9 @@ def predict_study(
     if labelled:
         check_classes(metadata, study)
     notes: list[tuple[str, ...]] = []
-    passes, meaning = _passes(model, metadata, uncertainty, coverage)
+    passes, meaning, looked = _passes(model, metadata, uncertainty, coverage)
     stack, strange = _outputs(model, study, notes, passes)
+    strange = _with_features(strange, metadata, looked)
     kept = [*study.image_columns, "patient", *(["label"] if labelled and not metadata.heads else [])]
     rows = study.frame[[column for column in kept if column in study.frame.columns]].copy()
     for name in metadata.heads if labelled else ():
@@ -119,8 +122,8 @@ def against(metadata: ModelMetadata) -> list[str]:
 
 def _passes(
     model: Any, metadata: ModelMetadata, uncertainty: str | None, coverage: float | None
-) -> tuple[Passes, list[str]]:
-    """What answers a batch, once or several times, and what to say of it."""
+) -> tuple[Passes, list[str], list[np.ndarray]]:
+    """What answers a batch, once or several times; what to say of it; and where it leaves what the last layer sees."""
     if uncertainty is not None and coverage is not None:
         raise InputError(
             "uncertainty and coverage were given together.",
@@ -128,8 +131,29 @@ def _passes(
             "Leave one out.",
         )
     several, meaning = passes_of(model, metadata, uncertainty)
-    call = compiled(model)
-    return several or (lambda given: [call(given)]), [meaning] if meaning else []
+    seen: list[np.ndarray] = []
+    said = [meaning] if meaning else []
+    if not metadata.training.get("features"):
+        call = compiled(model)
+        return several or (lambda given: [call(given)]), said, seen
+    both = compiled(model, FEATURES, beside=True)
+
+    def passes(given: Any) -> list[Any]:
+        answer, features = both(given)
+        seen.append(np.asarray(features))
+        return [answer] if several is None else several(given)
+
+    return passes, said, seen
+
+
+def _with_features(strange: list[list[str]], metadata: ModelMetadata, seen: list[np.ndarray]) -> list[list[str]]:
+    """In what images are unlike the training images, with what the network sees in them."""
+    if not seen:
+        return strange
+    return [
+        [*one, *more]
+        for one, more in zip(strange, unlike_features(metadata.training, np.concatenate(seen)), strict=True)
+    ]
 
 
 def _with_sets(predictions: Predictions, metadata: ModelMetadata, coverage: float | None) -> Predictions:

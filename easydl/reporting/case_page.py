@@ -72,7 +72,6 @@ def case_page(
     from easydl.images import Scan
     from easydl.prediction import predict
     from easydl.prediction.cascades import check_paths, open_model
-    from easydl.prediction.likeness import unlike
     from easydl.prediction.predicting import as_source
     from easydl.tasks import Task
 
@@ -93,7 +92,7 @@ def case_page(
     shown = _of_pixels(result, folder) if task.per_pixel else _of_the_image(result, metadata)
     if not task.per_pixel:
         _explained(shown, model, given, covariates, seed, folder)
-    differences = list(result.unlike) if task.per_pixel else unlike(metadata.training, scan)
+    differences = list(result.unlike)
     volumes = {name: round(size, 3) for name, (size, unit) in shown.sizes.items() if unit == "mL"}
     facts = {
         "answer": shown.answer,

@@ -17,12 +17,14 @@ from easydl.evaluation.temperature import Calibration, calibration
 from easydl.evaluation.thresholds import BEST, Aim, chosen
 from easydl.networks import members_of, metadata_of, set_temperature
 from easydl.networks.decision import Threshold
-from easydl.prediction.calling import compiled
+from easydl.networks.surgery import FEATURES
+from easydl.prediction.calling import compiled, inputs
 from easydl.prediction.conformal import conformal_scores
+from easydl.prediction.feature_range import feature_range
 from easydl.prediction.grid import working_grid
 from easydl.prediction.image_to_image import error_limit, reconstruct_pixels, reconstruction_error
 from easydl.prediction.results import Predictions
-from easydl.prediction.tables import predict_study
+from easydl.prediction.tables import BATCH, predict_study
 from easydl.studies import Study
 from easydl.studies.labels import JOIN
 from easydl.tasks import Task
@@ -42,6 +44,7 @@ class Judgement:
         calibrations: Of the heads, by name; that of a single output is "".
         conformal: By what sets of classes are made, in the same way.
         error_limit: Of an image-to-image model: a larger error of reconstruction says that an image is of another kind.
+        features: What its last layer usually sees (`easydl.prediction.feature_range`).
         training_score: The headline of a test on training images, by head, which later tests are compared with.
     """
 
@@ -51,6 +54,7 @@ class Judgement:
     conformal: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     error_limit: float | None = None
     training_score: dict[str, dict[str, Any]] = field(default_factory=dict)
+    features: dict[str, Any] = field(default_factory=dict)
 
     @property
     def sentences(self) -> list[str]:
@@ -63,7 +67,7 @@ class Judgement:
         """For the record of the training."""
         calibrations = {name: one.facts() for name, one in self.calibrations.items()}
         found = {"calibration": calibrations, "conformal": self.conformal, "error_limit": self.error_limit}
-        found["training_score"] = self.training_score
+        found |= {"training_score": self.training_score, "features": self.features}
         return {name: value for name, value in found.items() if value}
 
 
@@ -107,8 +111,28 @@ def judged(
         return Judgement(warnings=[f"It could not be tested: {problem.found}"])
     missed = [f"{name}: {one.reason}." for name, one in thresholds.items() if aim.rate and one.reason]
     sets = conformal_scores(predictions, seed=seed)
-    scores = _training_score(model, train, seed)
-    return Judgement(thresholds, [*metrics.warnings, *missed], calibrations, sets, training_score=scores)
+    scores, usual = _training_score(model, train, seed), _usual_features(model, train, val)
+    warnings = [*metrics.warnings, *missed]
+    return Judgement(thresholds, warnings, calibrations, sets, training_score=scores, features=usual)
+
+
+def _usual_features(model: Any, train: Study, val: Study) -> dict[str, Any]:
+    """What the last layer sees in some training images, with the limit from the validation part; empty where it cannot be told."""
+    if FEATURES not in {layer.name for layer in model.layers}:  # an ensemble, or a network of its own kind
+        return {}
+    first = ~val.frame["patient"].duplicated().to_numpy() if val.patients_known else np.ones(len(val), bool)
+    val = val.rows(val.frame.index[first])
+    found = feature_range(*(_features(model, part) for part in (train, val)))
+    return {} if found is None else found.model_dump()
+
+
+def _features(model: Any, part: Study) -> np.ndarray:
+    """What the last layer sees in images that are spread over a part, ``(images, features)``."""
+    rows = sorted({int(row) for row in np.linspace(0, len(part) - 1, LEARNED[part.dimension])})
+    call = compiled(model, FEATURES)
+    batches = (rows[begin : begin + BATCH] for begin in range(0, len(rows), BATCH))
+    images = (np.concatenate(part.each(lambda row: inputs(model, part.scan(row)), batch)) for batch in batches)
+    return np.concatenate([np.asarray(call(batch)) for batch in images])
 
 
 def _training_score(model: Any, train: Study, seed: int) -> dict[str, dict[str, Any]]:

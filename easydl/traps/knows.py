@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from easydl.evaluation.intervals import Interval, PatientBootstrap, auc_interval, auc_statistic
-from easydl.traps.doubtful import COMPONENTS, FOLDS, folds_of, out_of_fold
+from easydl.traps.doubtful import FOLDS, folds_of, out_of_fold
 from easydl.traps.looks import standardised
 
+COMPONENTS = 10
+"""Of the features: what answers rest on is among the strongest, and forty of a hundred images would fit chance."""
+PER_COMPONENT = 8
 IN_GROUP = 10
 """Patients of a group: each fold has some."""
 TELLS_LOW = 0.60
@@ -62,7 +65,7 @@ def knows(
     """
     from sklearn.decomposition import PCA
 
-    width = min(COMPONENTS, *features.shape)
+    width = max(1, min(COMPONENTS, features.shape[1], len(features) // PER_COMPONENT))
     reduced = PCA(width, random_state=0).fit_transform(standardised(features))  # once for all fields: it sees no group
     found = {}
     for name, groups in fields:
