@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from easydl.images.glance import SIDE, border_pixels, ring, segments
-from easydl.studies.pixel_facts import thumbnails
+from easydl.studies.pixel_facts import PixelFacts, thumbnails
 from easydl.traps.association import (
     MIN_PATIENTS,
     Association,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 WARN_LOW, STRONG_LOW = 0.60, 0.75
 SIGNIFICANT = 0.05
 THUMBNAIL = 8
+AT_ONCE = 1000
 EACH = 4
 WHOLE = 0.25
 """Of the border: what differs in more of it is no mark at one place."""
@@ -180,11 +181,8 @@ def _of_pixels(study: Study) -> Iterator[Probe]:
     for name, values in (("colour or grey", coloured), ("text in the image", lettered)):
         if np.ptp(values):
             yield Probe("A4", name, Features(values), "WARN", _BALANCE)
-    small = thumbnails(facts).astype(np.float32)
-    # Grey levels in the image's own units, so that a film that is brighter as a whole shows it.
-    low, high = (np.array([one.grey[place] for one in facts], np.float32) for place in (0, 8))
-    scaled = low[:, None, None] + small / 255 * (high - low)[:, None, None]
-    yield Probe("A5", "the border of the image", Features(ring(scaled)), "WARN", _LOOK, located=True)
+    border, tiny = _border_and_thumbnail(facts)
+    yield Probe("A5", "the border of the image", Features(border), "WARN", _LOOK, located=True)
     spots = thumbnails(facts, peaks=True)[:, border_pixels()]
     yield Probe("A5", "something at one place of the border", Spots(spots), "WARN", _LOOK, located=True)
     # Only the finest structure: coarser ones are what diseases are made of.
@@ -194,9 +192,25 @@ def _of_pixels(study: Study) -> Iterator[Probe]:
     darkest = grey[:, [0, 11]]  # the lowest value, and how many pixels have it; a lesion may well be the brightest
     yield Probe("A5", "the lowest grey value (the background)", Features(_squared(darkest)), "WARN", _BALANCE)
     yield Probe("A5", "the grey levels, without any shape,", Features(_squared(grey)), "NOTE", _BASELINE)
-    size = scaled.shape[1] // THUMBNAIL
-    tiny = scaled.reshape(len(scaled), THUMBNAIL, size, THUMBNAIL, size).mean(axis=(2, 4)).reshape(len(scaled), -1)
     yield Probe("A5", f"a thumbnail of {THUMBNAIL} x {THUMBNAIL} pixels", Features(tiny), "NOTE", _BASELINE)
+
+
+def _border_and_thumbnail(facts: list[PixelFacts]) -> tuple[np.ndarray, np.ndarray]:
+    """The border's segments, and 8 x 8 means, in the image's own units, so that a film that is brighter as a whole shows it.
+
+    Some images at a time: ten thousand as floating-point numbers would take 650 MB.
+    """
+    border, tiny = [], []
+    for begin in range(0, len(facts), AT_ONCE):
+        part = facts[begin : begin + AT_ONCE]
+        low, high = (np.array([one.grey[place] for one in part], np.float32)[:, None, None] for place in (0, 8))
+        scaled = low + thumbnails(part).astype(np.float32) / 255 * (high - low)
+        size = scaled.shape[1] // THUMBNAIL
+        border.append(ring(scaled))
+        tiny.append(
+            scaled.reshape(len(part), THUMBNAIL, size, THUMBNAIL, size).mean(axis=(2, 4)).reshape(len(part), -1)
+        )
+    return np.concatenate(border), np.concatenate(tiny)
 
 
 def _squared(values: np.ndarray) -> np.ndarray:
@@ -210,12 +224,11 @@ def _place(study: Study, labels: Labels, found: Association) -> tuple[str, tuple
 
     The box holds all that hangs together with it there, such as a word; of a border that differs as a whole, a segment.
     """
-    images = thumbnails(study.facts(), peaks=True).astype(np.float32)
+    images = thumbnails(study.facts(), peaks=True)[:, border_pixels()]
     positive = labels.truth[:, labels.classes.index(found.label)]
-    difference = np.abs(images[positive].mean(axis=0) - images[~positive].mean(axis=0)) / np.maximum(
-        images.std(axis=0), 1.0
-    )
-    difference = np.where(border_pixels(), difference, 0.0)
+    means = [images[side].mean(axis=0, dtype=np.float32) for side in (positive, ~positive)]
+    difference = np.zeros((SIDE, SIDE), np.float32)
+    difference[border_pixels()] = np.abs(means[0] - means[1]) / np.maximum(images.std(axis=0, dtype=np.float32), 1.0)
     words, where = max(segments(), key=lambda segment: float(difference[segment[1]].max()))
     marked = ndimage.label(difference > difference.max() / 2, np.ones((3, 3)))[0]
     marked = marked == marked[np.unravel_index(difference.argmax(), difference.shape)]
