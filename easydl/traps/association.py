@@ -190,7 +190,7 @@ class Labels:
         zeros = np.maximum(1, self.patients - ones)
         self._spread = np.sqrt((ones + zeros + 1) / (12 * ones * zeros))
         # The number of each row's class among those asked for; shuffled texts would take sixteen times the memory.
-        self._asked = pd.Index(self.classes).get_indexer(text).astype(np.int8)
+        self._asked = pd.Index(self.classes).get_indexer(pd.Index(text)).astype(np.int8)
         # Folds that do not look at the labels keep the shuffles exchangeable with the truth.
         order = np.random.default_rng(seed).permutation(self.patients)
         self.fold = (np.argsort(order) % FOLDS)[self._code]
