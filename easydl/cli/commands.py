@@ -125,7 +125,7 @@ def accept(
     _check_paths(model, cases)
     given = {"override": options.override, **chosen.model_dump()}
     found = easydl.accept(model, easydl.load(cases, **options.model_dump()), **given)
-    written = found.save(folder or workspace() / "acceptance" / found.fingerprint[:12])
+    written = found.save(folder or found.folder_in(workspace()))
     show(found.to_dict() if as_json else f"{found}\nWritten: {written}", as_json)
 
 
