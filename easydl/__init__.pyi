@@ -22,6 +22,8 @@ from .evaluation import evaluate as evaluate
 from .evaluation import operating_point as operating_point
 from .evaluation import refer as refer
 from .explanation import saliency as saliency
+from .exploration import ablation as ablation
+from .exploration import explain as explain
 from .exploration import feature_maps as feature_maps
 from .exploration import image_map as image_map
 from .exploration import nearest as nearest

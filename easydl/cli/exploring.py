@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from easydl.cli.options import with_options
-from easydl.errors import RESEARCH_USE
+from easydl.errors import RESEARCH_USE, InputError
 from easydl.fileio import csv_text, replacing, write_text
 from easydl.options import LoadOptions
 
@@ -82,6 +82,64 @@ def feature_maps(
     import easydl
 
     _written(RESEARCH_USE, easydl.feature_maps(easydl.load_model(model), case, layer=layer), output)
+
+
+def explain(
+    model: Model,
+    case: Case,
+    hide: Annotated[
+        str | None, typer.Option(help="What to hide: top,bottom,left,right in pixels, or the file of a mask.")
+    ] = None,
+    insert: Annotated[str | None, typer.Option(help="Another image, of which --part is inserted.")] = None,
+    part: Annotated[str | None, typer.Option(help="What of it: top,bottom,left,right, or the file of a mask.")] = None,
+    at: Annotated[
+        str | None, typer.Option(help="row,column where the part begins; where it was when not given.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="The class or label; what the model answers when not given.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The figure to write.")] = Path("explained.png"),
+) -> None:
+    """Hide a part of an image, or insert a part of another, and see what the answer becomes."""
+    import easydl
+
+    if (insert is None) != (part is None):
+        raise InputError("One of --insert and --part was given.", "both.", "Say which image, and which part of it.")
+    given = {
+        "hide": _region(hide),
+        "insert": (insert, _region(part)) if insert else None,
+        "at": _region(at),
+        "target": target,
+    }
+    found = easydl.explain(easydl.load_model(model), case, **given)
+    _written(found, found.show(), output)
+
+
+@with_options
+def ablation(
+    model: Model,
+    source: Source,
+    *,
+    options: LoadOptions,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="colour, edges, texture, grey levels, arrangement or border; all when not given. Repeat it."),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The figure to write.")] = Path("ablation.png"),
+) -> None:
+    """Remove one kind of information from every image of a test part, and measure again."""
+    import easydl
+
+    study = easydl.load(source, **options.model_dump())
+    found = easydl.ablation(easydl.load_model(model), study, without=without)
+    _written(found, found.plot(), output)
+
+
+def _region(text: str | None) -> Any:
+    """Numbers as a tuple; the path of a mask as it is."""
+    if text is None or not set(text) <= set("0123456789, "):
+        return text
+    return tuple(int(one) for one in text.split(",") if one.strip())
 
 
 def _written(found: Any, figure: Any, output: Path) -> None:

@@ -31,5 +31,10 @@ def test_every_command_writes_its_file(two_scanners, untrained, tmp_path, monkey
     assert "t-SNE" in printed and "have scanner" in printed
     assert "3 nearest cases" in done("nearest", model, image, table, "-k", 3, "--output", "n.png")
     done("feature-maps", model, image, "--layer", next(one.name for one in untrained.layers if hasattr(one, "kernel")))
-    for name in ("m.png", "n.png", "feature_maps.png"):
+    assert "hidden" in done("explain", model, image, "--hide", "4,12,4,12", "--target", "disease", "--output", "h.png")
+    other = two_scanners.frame["image"].iloc[2]
+    given = ["--insert", other, "--part", "4,12,4,12", "--at", "10,10", "--output", "i.png"]
+    assert "inserted" in done("explain", model, image, *given)
+    assert "without edges" in done("ablation", model, table, "--without", "edges", "--output", "a.png")
+    for name in ("h.png", "i.png", "a.png", "m.png", "n.png", "feature_maps.png"):
         assert min(Image.open(name).size) > 200
