@@ -70,7 +70,12 @@ if compared is not None:
 
 st.subheader("What would more patients bring?", anchor=False)
 st.markdown("A random forest on readable features at several numbers of training patients, each drawn several times.")
-curve = asked("curve", "Draw the learning curve", "Fitting", lambda: easydl.learning_curve(whole, "forest"))
+curve = asked(
+    "curve",
+    "Draw the learning curve",
+    "Fitting 100 forests: up to a minute",
+    lambda: easydl.learning_curve(whole, "forest"),
+)
 if curve is not None:
     st.markdown(f"**{plain(curve.sentence)}**")
     st.pyplot(on_page(curve.plot(), FIGURES_PX), alt="The learning curve", width=FIGURES_PX)
