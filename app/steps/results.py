@@ -48,6 +48,8 @@ else:
     st.subheader(plain(metrics.headline), anchor=False)
     for sentence in run.baselines.sentences:
         st.markdown(f"**{plain(sentence)}**")
+    for sentence in metrics.summary:
+        st.markdown(plain(sentence))
     if run.overfitting:
         st.markdown(f"**{plain(run.overfitting)}**")
     warned = sum(issue["severity"] in ("BLOCK", "WARN") for issue in run.issues)

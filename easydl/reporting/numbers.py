@@ -41,6 +41,7 @@ def result(metrics: Metrics | None) -> dict[str, Any] | None:
         "headline": rows[0],
         "sentence": metrics.headline,
         "tiles": tiles[:4],
+        "summary": metrics.summary,
         "notes": metrics.notes,
         "matrices": _matrices(metrics),
         "figure": figures.svg(metrics.plot()),
