@@ -48,6 +48,8 @@ else:
     st.subheader(plain(metrics.headline), anchor=False)
     for sentence in run.baselines.sentences:
         st.markdown(f"**{plain(sentence)}**")
+    for sentence in (one for one in metrics.summary if one not in run.overfitting):
+        st.markdown(plain(sentence))
     if run.overfitting:
         st.markdown(f"**{plain(run.overfitting)}**")
     warned = sum(issue["severity"] in ("BLOCK", "WARN") for issue in run.issues)
@@ -56,9 +58,7 @@ else:
             f":material/warning: The check of the data gave {many(warned, 'warning')}, below on this page. A number is worth "
             "no more than the data it comes from."
         )
-    for note in metrics.notes:
-        if note in run.overfitting:
-            continue
+    for note in (one for one in metrics.notes if one not in run.overfitting):
         st.markdown(f":material/info: {plain(note)}")
     if counted := looks(metrics):
         st.caption(plain(counted))

@@ -12,6 +12,7 @@ from scipy.special import logit
 
 from easydl.errors import RESEARCH_USE, InputError, unknown_name
 from easydl.evaluation.intervals import logit_interval
+from easydl.evaluation.level import level
 from easydl.networks.decision import EVEN, Decision
 from easydl.prediction.results import Predictions
 from easydl.studies.labels import JOIN
@@ -135,15 +136,13 @@ def refer(predictions: Predictions, *, by: str = "margin", seed: int = 0, resamp
         ]
     )
     order, found = np.argsort(-sure, kind="stable"), _accuracies(np.arange(len(sure)), sure, right)
-    rows = []
+    rows, limits = [], ((1 - level()) / 2, (1 + level()) / 2)
     for place, fraction in enumerate(FRACTIONS):
         kept = order[: _kept(len(order), fraction)]
         n = len(np.unique(groups[kept]))
         interval = logit_interval(found[place], drawn[:, place], n)
-        low, high = (
-            (interval.low, interval.high) if interval.computable else np.quantile(drawn[:, place], [0.025, 0.975])
-        )
-        gains = np.quantile(drawn[:, place] - drawn[:, 0], [0.025, 0.975])
+        low, high = (interval.low, interval.high) if interval.computable else np.quantile(drawn[:, place], limits)
+        gains = np.quantile(drawn[:, place] - drawn[:, 0], limits)
         rows.append((float(fraction), found[place], low, high, n, len(kept), found[place] - found[0], *gains))
     names = ["referred", "accuracy", "low", "high", "n", "images", "gain", "gain_low", "gain_high"]
     return Referral(pd.DataFrame(rows, columns=names), by, unit, list(predictions.notes))

@@ -42,7 +42,9 @@ def result(metrics: Metrics | None) -> dict[str, Any] | None:
         "headline": rows[0],
         "sentence": metrics.headline,
         "tiles": tiles[:4],
-        "notes": [note for note in metrics.notes if BETTER not in note],  # that stands above the numbers
+        # How much better the training is stands above the numbers.
+        "summary": [one for one in metrics.summary if BETTER not in one],
+        "notes": [note for note in metrics.notes if BETTER not in note],
         "matrices": _matrices(metrics),
         "figure": figures.svg(metrics.plot()),
         "figures": _FIGURES[metrics.task],

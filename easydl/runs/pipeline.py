@@ -295,9 +295,21 @@ class _Pipeline:
             self.tested = predictions
             table = csv_text(self.names.relative(predictions.frame))
             metrics = evaluate(predictions, test, seed=self.config.seed, override=self.config.override, **asked)
+            metrics.summary.extend(self._referral(metrics))
         write_text(self.folder / "predictions.csv", f"# {RESEARCH_USE}\n{table}", mode=0o600)
         Metrics.from_dict(self.names.cases(metrics.to_dict())).save(self.folder / "metrics.json")
         return metrics
+
+    def _referral(self, metrics: Any) -> list[str]:
+        """What referring the least sure cases to a reader would bring, as a sentence, where answers are right or wrong."""
+        from easydl.evaluation import refer
+        from easydl.evaluation.level import over_looks
+
+        task = Task(self.tested.task)
+        if task.is_multiple or not task.has_classes or metrics.table.empty:
+            return []
+        with over_looks(metrics.look.number if metrics.look else 1):
+            return [refer(self.tested, seed=self.config.seed).sentence]
 
     def _compare(self, model: Any, study: Any, val: Any, metrics: Any) -> list[str]:
         """Baselines beside the network, on the predictions that the test was made of: the test part is not looked at again."""

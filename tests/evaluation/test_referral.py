@@ -44,6 +44,18 @@ def test_referring_the_least_sure_fifth_lowers_the_error_and_a_random_fifth_does
     assert easydl.RESEARCH_USE in repr(found) and easydl.RESEARCH_USE in found._repr_html_()
 
 
+def test_after_further_looks_its_intervals_are_wider():
+    from easydl.evaluation.level import over_looks
+
+    frame = predictions(60, skill=1)
+    once = refer(Predictions(frame, CLASSES), resamples=300).table
+    with over_looks(4):
+        later = refer(Predictions(frame, CLASSES), resamples=300).table
+    assert (later["high"] - later["low"] > once["high"] - once["low"]).all()
+    gains = [(table["gain_high"] - table["gain_low"])[1:] for table in (later, once)]
+    assert (gains[0] > gains[1]).all()
+
+
 def test_labels_and_more_classes_have_a_margin_too():
     three = Predictions(predictions(150, ("a", "b", "c")), ("a", "b", "c")).decided({})
     assert refer(three, resamples=200).table["gain"].iloc[4] > 0

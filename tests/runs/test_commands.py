@@ -37,6 +37,15 @@ def test_a_run_folder_holds_everything(finished):
     assert not [path for path in folder.rglob("*") if path.name.startswith(".draft")]
 
 
+def test_the_report_says_what_referring_the_least_sure_brings(finished):
+    folder = finished / "run"
+    predictions = pd.read_csv(folder / "predictions.csv", skiprows=1, dtype={"label": str, "prediction": str})
+    accuracy = (predictions["label"] == predictions["prediction"]).mean()
+    (sentence,) = [one for one in RunRecord.open(folder).metrics.summary if "referral" in one]
+    assert sentence.startswith(f"Without referral the accuracy is {accuracy:.2f} (95% CI")
+    assert sentence in (folder / "report.html").read_text()
+
+
 def test_baselines_stand_beside_its_network(finished):
     folder, output = finished / "run", (finished / "output.txt").read_text()
     record = RunRecord.open(folder)
@@ -118,6 +127,7 @@ def test_the_audit_command_says_what_blocks_with_its_exit_code(tmp_path):
     blocked = command("audit", table)
     assert blocked.returncode == 2
     assert "BLOCK" in blocked.stdout
+    assert blocked.stdout.count(easydl.RESEARCH_USE) == 1
 
 
 BAD = {
