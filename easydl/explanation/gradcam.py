@@ -37,13 +37,13 @@ class Answer(NamedTuple):
     Attributes:
         maps: The maps of `CAMS` on the grid of the feature map, 0 or more, by method.
         logits: ``(classes,)`` or ``(*size, classes)``.
-        index: The class that was explained.
+        target: The class that was explained.
         region: The pixels whose logits were averaged, ``(1, *size)``; ones, ``(1,)``, for one answer per image.
     """
 
     maps: dict[str, np.ndarray]
     logits: np.ndarray
-    index: int
+    target: int
     region: np.ndarray
 
 

@@ -39,11 +39,7 @@ def evidence_step(graph: Graph, size: tuple[int, ...], *, segmenter: bool) -> in
         and is_map(steps[number], len(size))
     ]
     if not spatial:
-        raise ModelError(
-            f"No feature map of the model is larger than one point for images of {' x '.join(map(str, size))}.",
-            "a map that shows a place.",
-            "Use larger images.",
-        )
+        raise _one_point(f"No feature map of the model is larger than one point for images of {_by(size)}.")
     # Covariates join the image after the maps, and are no way around them.
     fed = {graph.image}
     jumps = []
@@ -69,6 +65,7 @@ def pooled_step(graph: Graph, dimension: int) -> tuple[int, int]:
 
     Raises:
         InputError: The logits come about in another way.
+        ModelError: The maps have one point only.
     """
     steps = graph.steps
 
@@ -84,7 +81,10 @@ def pooled_step(graph: Graph, dimension: int) -> tuple[int, int]:
     if isinstance(steps[dense].operation, keras.layers.Dense) and len(steps[dense].parents) == 1:
         pooling = parent_of(dense)
         maps = steps[pooling].parents[0] if steps[pooling].parents else pooling
-        if type(steps[pooling].operation).__name__.startswith("GlobalAverage") and is_map(steps[maps], dimension):
+        if type(steps[pooling].operation).__name__.startswith("GlobalAverage"):
+            if not is_map(steps[maps], dimension):
+                size = _by(steps[graph.image].shape[1:-1])
+                raise _one_point(f"The map that is pooled has one point only for images of {size}.")
             return maps, dense
         found = steps[pooling].name
     else:
@@ -94,6 +94,14 @@ def pooled_step(graph: Graph, dimension: int) -> tuple[int, int]:
         "a network that ends in the average over each feature map and one dense layer: CAM is defined for no other.",
         'Use method="gradcam", which is the same map where both exist.',
     )
+
+
+def _one_point(found: str) -> ModelError:
+    return ModelError(found, "a map that shows a place.", "Use larger images.")
+
+
+def _by(size: tuple[int, ...]) -> str:
+    return " x ".join(map(str, size))
 
 
 def _image_parent(graph: Graph, number: int) -> int:

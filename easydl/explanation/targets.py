@@ -132,8 +132,8 @@ def target_of(network: Network, metadata: ModelMetadata, head: Head, batch: np.n
     if index is None and not head.task.is_value:
         index = _chosen(found.logits, decision)
         # The class is guessed in the same pass as its map; the median of ordered classes can be another one.
-        found = found if found.index == index else network.answer(batch, index)
-    probabilities, index = softmax(found.logits), found.index
+        found = found if found.target == index else network.answer(batch, index)
+    probabilities, index = softmax(found.logits), found.target
     if head.task.is_value:
         mean, std = metadata.target.get(head.name, (0.0, 1.0))
         probability = float(found.logits[0]) * std + mean
@@ -165,8 +165,8 @@ def _in_a_mask(network: Network, head: Head, batch: np.ndarray, index: int | Non
             "one name for each output.",
             "Load the model with easydl.load_model.",
         )
-    each = softmax(found.logits, axis=-1)[..., found.index]
+    each = softmax(found.logits, axis=-1)[..., found.target]
     region = found.region
     probability = float(each[region[0] > 0].mean()) if region.any() else float(each.max())
-    name = head.classes[found.index]
-    return Target(network, batch, found.index, region, found.logits, head.task, name, probability, maps=found.maps)
+    name = head.classes[found.target]
+    return Target(network, batch, found.target, region, found.logits, head.task, name, probability, maps=found.maps)
