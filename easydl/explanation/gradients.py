@@ -73,7 +73,7 @@ def path(target: Target, weights: Weights, steps: int) -> Path:
     otherwise more, until what is missing is at most 1%.
     """
     for factor in MORE if weights is None else MORE[:1]:
-        found = _path(target, weights, factor * steps)
+        found = integrate(target, factor * steps, weights)
         if found.gap <= COMPLETE:
             break
     return found
@@ -91,7 +91,8 @@ def share_of_table(target: Target) -> str:
     )
 
 
-def _path(target: Target, weights: Weights, steps: int) -> Path:
+def integrate(target: Target, steps: int, weights: Weights = None) -> Path:
+    """Integrated gradients by so many steps."""
     network, size = target.network, target.batch.shape[1:-1]
     nodes, parts = np.polynomial.legendre.leggauss(steps)
     # The two ends, whose scores tell what the contributions should add up to, count for nothing in the mean.
