@@ -75,6 +75,11 @@ def _of_layer(name: str) -> Compute:
     return compute
 
 
+def _gradcam(target: Target, weights: Weights, samples: int, seed: int) -> np.ndarray:
+    del samples, seed
+    return target.cam(weights)[0]
+
+
 def _cam(target: Target, weights: Weights, samples: int, seed: int) -> np.ndarray:
     """The maps before pooling, each by its weight in the dense layer: equation 2 of the paper."""
     del samples, seed
@@ -99,7 +104,7 @@ def _integrated(target: Target, weights: Weights, samples: int, seed: int) -> Fo
 
 
 METHODS: dict[str, Method] = {
-    "gradcam": Method("Grad-CAM", "Selvaraju 2017, arXiv:1610.02391", _of_layer("gradcam"), "layer"),
+    "gradcam": Method("Grad-CAM", "Selvaraju 2017, arXiv:1610.02391", _gradcam, "layer"),
     "gradcam++": Method("Grad-CAM++", "Chattopadhay 2018, arXiv:1710.11063", _of_layer("gradcam++"), "layer"),
     "layercam": Method("LayerCAM", "Jiang 2021, doi:10.1109/TIP.2021.3089943", _of_layer("layercam"), "layer"),
     "scorecam": Method("Score-CAM", "Wang 2020, arXiv:1910.01279", occlusion.scorecam, "layer", samples=64),
