@@ -87,7 +87,7 @@ def share_of_table(target: Target) -> str:
     share = f"{abs(table) / both:.0%}" if both > 0 else "0%"
     return (
         f"The table's share of this answer: {share} (integrated gradients from the blurred image and an average patient: "
-        f"image {image:+.2g}, table {table:+.2g} in the network's score; the sum is complete to {found.gap:.1%})."
+        f"image {image:+.2g}, table {table:+.2g} in the network's score, {found.gap:.1%} off)."
     )
 
 

@@ -98,7 +98,7 @@ def _integrated(target: Target, weights: Weights, samples: int, seed: int) -> Fo
     path = gradients.path(target, weights, samples)
     note = (
         f"From the blurred image to this one the network's score rises by {path.rise:.3g}; all parts of the map add up to "
-        f"{path.total:.3g} (complete to {path.gap:.2%}, {path.steps} steps)."
+        f"{path.total:.3g} ({path.gap:.2%} off, {path.steps} steps)."
     )
     return Found(np.asarray(path.image.sum(axis=-1), np.float32), (note,))
 
