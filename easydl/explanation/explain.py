@@ -113,8 +113,10 @@ def saliency(
     network.set_covariates(encoded)
     explained = target_of(network, metadata, head, shown.batch, index)
     found = chosen.map(explained, samples=samples, seed=seed)
-    fine, on_scan = upsampled(found.map, shown.size), shown.on_scan(found.map, scan.shape)
-    judged = judge(explained, found.map, fine, method=method, seed=seed, text=_text(scan, on_scan)) if verdict else None
+    on_scan, judged = shown.on_scan(found.map, scan.shape), None
+    if verdict:
+        fine = upsampled(found.map, shown.size)
+        judged = judge(explained, found.map, fine, method=method, seed=seed, text=_text(scan, on_scan))
     reference = _reference(source, row, head.name, metadata)
     share = [share_of_table(explained)] if encoded is not None else []
     return Heatmap(

@@ -140,7 +140,7 @@ class Network:
         shift = np.zeros(classes) if offsets is None else offsets
         given = (batch, self.covariates, -1 if index is None else index, region, shift)
         maps, logits, chosen, where = self._call(self._passes.answer, [*self._asked, OFFSETS], given, weights)
-        found = {name: np.maximum(self._block_means(one.numpy()[0]), 0.0) for name, one in zip(CAMS, maps, strict=True)}
+        found = {name: np.maximum(self._block_means(one[0]), 0.0) for name, one in zip(CAMS, maps.numpy(), strict=True)}
         return Answer(found, logits.numpy()[0], int(chosen), where.numpy())
 
     def cam(

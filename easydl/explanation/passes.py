@@ -75,7 +75,7 @@ class Passes:
             target, region = self._chosen(logits, target, region, offsets)
             score = self._score_of(logits, target, region)
         gradient = tf.cast(tape.gradient(score, found[0]), tf.float32)
-        return self._cams(tf.cast(found[0], tf.float32), gradient), logits, target, region
+        return tf.stack(self._cams(tf.cast(found[0], tf.float32), gradient)), logits, target, region
 
     def _chosen(self, logits: Any, target: Any, region: Any, offsets: Any) -> tuple[Any, Any]:
         if not self._segmenter:
