@@ -23,6 +23,8 @@ from shared import (
     workspace,
 )
 
+from easydl import option_text
+from easydl.options_of_use import SaliencyOptions
 from easydl.reporting.text import many
 from easydl.workspace import Case
 
@@ -48,12 +50,16 @@ def choose_model() -> Path | None:
 def ask(model: Path) -> None:
     """Where the case's files are dropped; the work begins at once."""
     turn = st.session_state.get("case-turn", 0)
+    option = SaliencyOptions.model_fields["method"]
+    method = st.selectbox(
+        option_text.title("method", option), option_text.choices(option), help=option_text.help_text(option), width=320
+    )
     arrived = files_place(f"case-{turn}", "One image, or all files of one series (or a zip of them)")
     st.caption("The files are copied into the workspace on this computer, and deleted with the case.")
     if arrived:
         st.session_state["case-turn"] = turn + 1  # an empty place afterwards
         with st.spinner("Keeping the files"), arrived_files(arrived) as files:
-            case = workspace().cases.begin(model, files)
+            case = workspace().cases.begin(model, files, method=method)
         remember("case", case.id)
         st.rerun()
     ended = [case for case in workspace().cases.all() if case.state != "running"]

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import ndimage, stats
 from scipy.special import softmax
 
+from easydl.explanation.methods import map_of
 from easydl.explanation.occlusion import blurred, occlusion, patch_means
 from easydl.explanation.targets import Target
 from easydl.networks.decision import EVEN
@@ -82,8 +83,8 @@ def randomisation(target: Target, fine: np.ndarray, method: str, seed: int, draw
         evidence, logits = target.cam(weights)
         margins.append(margin(target, logits))
         if draw < mapped:
-            if method == "occlusion":
-                evidence = occlusion(network, target.batch, target.index, target.region, weights)
+            if method != "gradcam":
+                evidence = map_of(method, target, weights)
             pairs.append(similarity(fine, upsampled(evidence, fine.shape)))
     for fraction, name in ((0.0, "logits"), (0.5, "upper_half")):
         weights = network.random_weights(1000 * seed, fraction)
@@ -145,7 +146,7 @@ def deletion(target: Target, fine: np.ndarray, seed: int, blobs: int, results: R
 def agreement(target: Target, fine: np.ndarray, method: str, results: Results) -> None:
     """The patches the map marks must be those whose hiding lowers the logit."""
     marked = patch_means(fine)
-    if method == "gradcam":
+    if method != "occlusion":
         reference = occlusion(target.network, target.batch, target.index, target.region)
     else:
         reference = patch_means(_map_of(target, "gradcam", fine.shape, None))
@@ -163,7 +164,7 @@ def agreement(target: Target, fine: np.ndarray, method: str, results: Results) -
     results.note(occlusion_spearman=rank, occlusion_spearman_low=low, occlusion_spearman_high=high)
     results.note(occlusion_p=p, n_patches=n)
     if low <= 0 or p > LEVEL_P:
-        other = "hiding patch after patch" if method == "gradcam" else "Grad-CAM"
+        other = "hiding patch after patch" if method != "occlusion" else "Grad-CAM"
         results.cautions.append(
             f"{other} does not confirm it (rank correlation {rank:.2f}, p = {p:.2f}, n = {n} patches)"
         )
@@ -287,6 +288,4 @@ def _noticeable(values: np.ndarray) -> np.ndarray:
 
 
 def _map_of(target: Target, method: str, size: tuple[int, ...], weights: tuple[Any, ...] | None) -> np.ndarray:
-    if method == "occlusion":
-        return upsampled(occlusion(target.network, target.batch, target.index, target.region, weights), size)
-    return upsampled(target.cam(weights)[0], size)
+    return upsampled(map_of(method, target, weights), size)

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from easydl.errors import InputError, unknown_name
+from easydl.errors import InputError
 from easydl.explanation.checks import upsampled
 from easydl.explanation.ensembles import mean_heatmap
+from easydl.explanation.gradients import share_of_table
 from easydl.explanation.heatmap import Heatmap
-from easydl.explanation.occlusion import occlusion
+from easydl.explanation.methods import method_of
 from easydl.explanation.targets import Target, head_of, target_of
 from easydl.explanation.verdict import judge
 from easydl.figures import key_slice
 from easydl.images import Scan
 from easydl.images.burned_in_text import where_text
-from easydl.networks.metadata import ModelMetadata
+from easydl.networks.metadata import ModelMetadata, attached
+from easydl.option_model import documented
+from easydl.options_of_use import SaliencyOptions
 from easydl.prediction import inputs, predict
 from easydl.prediction.cascades import check_paths, open_model
 from easydl.prediction.covariates import case_covariates, covariate_notes, study_covariates
@@ -30,15 +33,16 @@ from easydl.studies import Study
 from easydl.studies.labels import JOIN
 from easydl.tasks import Task
 
-METHODS = ("gradcam", "occlusion")
 WIDEST = {2: 512, 3: 96}
 
 
+@documented(SaliencyOptions)
 def saliency(
     model: Any,
     source: Any,
     *,
     method: str = "gradcam",
+    samples: int | None = None,
     target: str | int | None = None,
     row: int = 0,
     covariates: Mapping[str, Any] | None = None,
@@ -48,14 +52,17 @@ def saliency(
 ) -> Heatmap:
     """Show which part of an image speaks for a class, and whether the heatmap deserves to be believed.
 
-    For a value it is the part that makes it larger. A model with covariates is explained with these held fixed.
+    For a value it is the part that makes it larger. A model with covariates is explained with these held fixed, and a note
+    says how much of the answer they account for.
 
     Args:
-        model: A model of easydl or its ``.keras`` file.
+        model: A model of easydl or its ``.keras`` file; or any functional or sequential Keras model, such as one of
+            ``keras.applications``, with other models inside it or without.
         source: A path (image, volume, DICOM series), a `Scan`, an array ``(height, width[, channel])`` or
             ``(depth, height, width[, channel])`` in the model's units, or a `Study`. The map of a path lies on the grid
-            of the file, that of a `Scan` on the scan's.
-        method: ``"gradcam"``, or ``"occlusion"`` (hide patches and see what the prediction depends on; slower).
+            of the file, that of a `Scan` on the scan's. For a model that easydl did not make, an array or a `Scan` as its
+            input layer takes it: how its images were prepared is known to you alone.
+        {options}
         target: Class name or index, or the name of a label; the class the model chose when None (for a segmentation
             model, the class with the largest segmentation). Of several heads the name of one, ``"cancer"``, or of one
             and its class, ``"cancer: yes"``; the first when None.
@@ -69,25 +76,27 @@ def saliency(
         A `Heatmap`; ``.array`` is float32, 0..1, on the image's own grid.
 
     Raises:
-        InputError: Unknown method, class or row, or nothing readable at the path.
-        ModelError: The model does not fit the image, or has no layer ``logits``.
+        InputError: Unknown method, class or row, nothing readable at the path, a method that is not defined for the model
+            (CAM without pooling, guided backpropagation without ReLU), or a path for a model that easydl did not make.
+        ModelError: The model does not fit the image.
 
     Example:
         >>> easydl.saliency(model, "case.dcm").show()  # doctest: +SKIP
 
     References:
         Selvaraju et al. 2017, Grad-CAM, arXiv:1610.02391; Rheude et al. 2024, Seg-HiRes-Grad CAM,
-        arXiv:2409.20287; Zeiler and Fergus 2014, arXiv:1311.2901.
+        arXiv:2409.20287; those of the other methods stand in the guide.
     """
-    if method not in METHODS:
-        raise unknown_name(f"`method` is {method!r}.", method, METHODS)
+    chosen = method_of(method, samples)
     check_paths(model, source)
     model, metadata = open_model(model)
     if metadata.members > 1:
         options: dict[str, Any] = {"row": row, "covariates": covariates, "units": units}
 
         def explained_by(member: Any, its: Any) -> Heatmap:
-            return saliency(member, source, method=method, target=its, verdict=verdict, seed=seed, **options)
+            return saliency(
+                member, source, method=method, samples=samples, target=its, verdict=verdict, seed=seed, **options
+            )
 
         def answer() -> Any:
             one = _one_row(source, row) if isinstance(source, Study) else source
@@ -103,14 +112,13 @@ def saliency(
     network = network_of(model, shown.size, head.name)
     network.set_covariates(encoded)
     explained = target_of(network, metadata, head, shown.batch, index)
-    if method == "gradcam":
-        coarse, _ = explained.cam()
-    else:
-        coarse = occlusion(network, shown.batch, explained.index, explained.region)
-    fine, on_scan = upsampled(coarse, shown.size), shown.on_scan(coarse, scan.shape)
-    judged = judge(explained, coarse, fine, method=method, seed=seed, text=_text(scan, on_scan)) if verdict else None
-    chosen = explained if index is None else target_of(network, metadata, head, shown.batch, None)
+    found = chosen.map(explained, samples=samples, seed=seed)
+    on_scan, judged = shown.on_scan(found.map, scan.shape), None
+    if verdict:
+        fine = upsampled(found.map, shown.size)
+        judged = judge(explained, found.map, fine, method=method, seed=seed, text=_text(scan, on_scan))
     reference = _reference(source, row, head.name, metadata)
+    share = [share_of_table(explained)] if encoded is not None else []
     return Heatmap(
         array=scan.as_in(given, on_scan),
         scan=given,
@@ -118,12 +126,12 @@ def saliency(
         probability=explained.probability,
         verdict=judged,
         reference=reference,
-        right=_is_right(chosen, explained, head.classes[chosen.index], reference),
+        right=_is_right(explained, head.classes, reference),
         method=method,
-        layer=network.layer if method == "gradcam" else "",
+        layer=network.layer if chosen.needs == "layer" else "",
         task=head.task,
         window=metadata.window if scan.units == "HU" else None,
-        notes=tuple(note for note in (shown.note, *notes) if note),
+        notes=tuple(note for note in (shown.note, *notes, *found.notes, *share) if note),
     )
 
 
@@ -136,6 +144,8 @@ def _image(
     units: str,
 ) -> tuple[Scan, np.ndarray | None, list[str]]:
     """The scan, its encoded covariates, and what must be known about them."""
+    if attached(model) is None:
+        return _own_units(metadata, source), None, []
     if isinstance(source, np.ndarray) and source.ndim == metadata.dimension:
         source = source[..., None]
     from_file = isinstance(source, (str, Path))
@@ -145,6 +155,22 @@ def _image(
         return source.on_source() if from_file else source, case_covariates(metadata, covariates), notes
     one = _one_row(source, row)
     return one.scan(0), study_covariates(model, one), covariate_notes(metadata, one.frame)
+
+
+def _own_units(metadata: ModelMetadata, source: Any) -> Scan:
+    """The scan for a model that easydl did not make: its values are taken as they are."""
+    if isinstance(source, Scan):
+        return replace(source, units=metadata.units)
+    if not isinstance(source, np.ndarray):
+        size = " x ".join("any" if side is None else str(side) for side in (*metadata.size, metadata.channels))
+        raise InputError(
+            f"The source is a {type(source).__name__}, and easydl did not make this model.",
+            f"an array or a Scan of {size} as the model's input layer takes it: nothing says how its images are prepared.",
+            "Prepare the image as in the model's training, such as by preprocess_input of keras.applications, and give "
+            "the array.",
+        )
+    pixels = source[..., None] if source.ndim == metadata.dimension else source
+    return Scan(pixels.astype(np.float32), metadata.units, source="array")
 
 
 def _text(scan: Scan, heat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -163,14 +189,14 @@ def _reference(source: Any, row: int, head: str, metadata: ModelMetadata) -> str
     return str(source.frame[column].iloc[row]) if column in source.frame.columns else ""
 
 
-def _is_right(chosen: Target, explained: Target, answer: str, reference: str) -> bool | None:
+def _is_right(explained: Target, classes: tuple[str, ...], reference: str) -> bool | None:
     """Whether the answer is the reference; None for values, and where it is not known."""
-    task = chosen.task
+    task = explained.task
     if not reference or not task.has_classes or task.has_masks:
         return None
     if task.exclusive:
-        return answer == reference
-    present = explained.probability >= getattr(explained, "threshold", 0.5)
+        return classes[explained.chosen] == reference
+    present = explained.probability >= explained.threshold
     return present == (explained.name in reference.split(JOIN))
 
 

@@ -39,6 +39,7 @@ def case_page(
     *,
     covariates: Mapping[str, Any] | None = None,
     units: str = "auto",
+    method: str = "gradcam",
     seed: int = 0,
     **options: Any,
 ) -> Path:
@@ -55,6 +56,7 @@ def case_page(
         folder: Where to write; it is made when it is not there.
         covariates: As for `easydl.predict`.
         units: As for `easydl.predict`.
+        method: Of the heatmap, as for `easydl.saliency`.
         seed: Of the verdict on the heatmap.
         **options: Further ones of `easydl.predict`.
 
@@ -91,7 +93,7 @@ def case_page(
     folder.mkdir(parents=True, exist_ok=True)
     shown = _of_pixels(result, folder) if task.per_pixel else _of_the_image(result, metadata)
     if not task.per_pixel:
-        _explained(shown, model, given, covariates, seed, folder)
+        _explained(shown, model, given, folder, covariates=covariates, method=method, seed=seed)
     differences = list(result.unlike)
     volumes = {name: round(size, 3) for name, (size, unit) in shown.sizes.items() if unit == "mL"}
     facts = {
@@ -166,13 +168,11 @@ def _of_pixels(result: Any, folder: Path) -> _Shown:
     return shown
 
 
-def _explained(
-    shown: _Shown, model: Any, source: Any, covariates: Mapping[str, Any] | None, seed: int, folder: Path
-) -> None:
+def _explained(shown: _Shown, model: Any, source: Any, folder: Path, **how: Any) -> None:
     """Add the heatmap of the answer, with its verdict."""
     from easydl.explanation import saliency
 
-    heatmap = saliency(model, source, covariates=covariates, seed=seed)
+    heatmap = saliency(model, source, **how)
     path = heatmap.save(folder / "heatmap.png")
     shown.figures_of_page[path.name] = figures.png(path.read_bytes())
     if heatmap.verdict is not None:

@@ -21,7 +21,7 @@ def work(home: Path) -> None:
         else:
             from easydl.reporting.case_page import case_page
 
-            case_page(asked["model"], asked["source"], home / RESULT)
+            case_page(asked["model"], asked["source"], home / RESULT, method=asked["method"])
     except EasyDLError as problem:
         error = {"found": problem.found, "expected": problem.expected, "do": problem.do}
     except Exception as problem:  # the last door of this process: its end must be written down

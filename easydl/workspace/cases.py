@@ -161,8 +161,8 @@ class Cases:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def begin(self, model: Path, files: Iterable[tuple[str, IO[bytes]]]) -> Case:
-        """Keep one image or the files of one series (also as one zip), and put them to a model.
+    def begin(self, model: Path, files: Iterable[tuple[str, IO[bytes]]], *, method: str = "gradcam") -> Case:
+        """Keep one image or the files of one series (also as one zip), and put them to a model; ``method`` is the heatmap's.
 
         Raises:
             InputError: Nothing that can be used; nothing is left behind.
@@ -185,7 +185,8 @@ class Cases:
             else:
                 source, _ = keep(chain([first], given), home / "files")
             inside = list(source.iterdir())
-            request = {"model": str(model.resolve()), "source": str(inside[0] if len(inside) == 1 else source)}
+            only = inside[0] if len(inside) == 1 else source
+            request = {"model": str(model.resolve()), "source": str(only), "method": method}
             return self._begun(home, request)
         except BaseException:
             shutil.rmtree(home, ignore_errors=True)

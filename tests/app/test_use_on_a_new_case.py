@@ -177,8 +177,9 @@ def test_a_series_arrives_as_files_or_as_a_zip(home: Path, tmp_path: Path, child
         [(name, io.BytesIO(content)) for name, content in slices],
         [("a.ZIP", io.BytesIO(packed.getvalue()))],
     ):
-        case = kept.begin(tmp_path / "model.keras", files)
+        case = kept.begin(tmp_path / "model.keras", files, method="layercam")
         asked = json.loads((case.folder / "request.json").read_text())
+        assert asked["method"] == "layercam"
         assert sorted(path.name for path in Path(asked["source"]).iterdir()) == ["0.dcm", "1.dcm", "2.dcm"]
         kept.remove(case.id)
     assert kept.all() == []
