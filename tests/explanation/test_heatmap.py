@@ -1,3 +1,4 @@
+import io
 import json
 from html import unescape
 
@@ -6,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from easydl.errors import RESEARCH_USE
+from easydl.errors import RESEARCH_USE, InputError
 from easydl.explanation import Heatmap, Verdict
 from easydl.images import Scan
 
@@ -126,6 +127,56 @@ def test_saving_is_whole_or_not_at_all(tmp_path, monkeypatch):
         make().save(path)
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == ["case-000.png"]
+
+
+def test_the_ending_decides_what_is_written(tmp_path):
+    import nibabel
+
+    affine = AXIAL @ np.diag([3.0, 2.0, 1.0, 1.0])
+    heatmap = make((6, 30, 40), affine=affine, spacing_mm=(3.0, 2.0, 1.0))
+    np.testing.assert_array_equal(np.load(heatmap.save(tmp_path / "h.npy")), heatmap.array)
+    for name in ("h.nii.gz", "h.nii"):
+        image = nibabel.load(heatmap.save(tmp_path / name))
+        where = np.argwhere(np.asarray(image.dataobj) == 1).mean(axis=0)
+        # NIfTI is RAS: the first two coordinates have the other sign.
+        expected = (affine @ [*np.argwhere(heatmap.array == 1).mean(axis=0), 1])[:3] * [-1, -1, 1]
+        np.testing.assert_allclose((image.affine @ [*where, 1])[:3], expected, atol=1e-4)
+    assert heatmap.save(tmp_path / "h").name == "h.png"
+    assert make(affine=affine).save(tmp_path / "flat.nii").is_file()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["flat.nii", "h.nii", "h.nii.gz", "h.npy", "h.png"]
+
+
+def test_other_endings_and_missing_places_are_said(tmp_path):
+    with pytest.raises(InputError, match=r"h\.jpg") as said:
+        make().save(tmp_path / "h.jpg")
+    assert ".nii.gz" in said.value.expected and ".npy" in said.value.expected
+    with pytest.raises(InputError, match="no position"):
+        make().save(tmp_path / "h.nii.gz")
+    with pytest.raises(InputError, match="not read from DICOM"):
+        make().save(tmp_path / "h.dcm")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_secondary_capture_belongs_to_the_study_of_its_scan(tmp_path):
+    import pydicom
+    from made import dicom_slice
+
+    from easydl.images import read
+
+    source = dicom_slice(tmp_path / "case.dcm", np.zeros((32, 32), np.int16))
+    scan = read(source)
+    heat = np.zeros(scan.shape, np.float32)
+    heat[4:8, 4:8] = 1
+    heatmap = Heatmap(heat, scan, "nodule", 0.9, VERDICT)
+    written, given = pydicom.dcmread(heatmap.save(tmp_path / "h.dcm")), pydicom.dcmread(source)
+    assert written.SOPClassUID.name == "Secondary Capture Image Storage"
+    assert written.StudyInstanceUID == given.StudyInstanceUID and written.PatientID == given.PatientID
+    assert written.SeriesInstanceUID != given.SeriesInstanceUID and written.SeriesDescription.startswith(
+        "RESEARCH ONLY"
+    )
+    assert VERDICT.sentence in written.ImageComments and RESEARCH_USE in written.ImageComments
+    with Image.open(io.BytesIO(heatmap._repr_png_())) as figure:
+        np.testing.assert_array_equal(written.pixel_array, np.asarray(figure.convert("RGB")))
 
 
 def test_notebooks_get_an_image_with_text_for_those_who_cannot_see_it():
