@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,12 +15,13 @@ from easydl.errors import InputError, unknown_name
 from easydl.explanation.checks import upsampled
 from easydl.explanation.ensembles import mean_heatmap
 from easydl.explanation.heatmap import Heatmap
+from easydl.explanation.model_checks import PROBES, digest_of, keep, known, measured, spread_rows
 from easydl.explanation.occlusion import occlusion
-from easydl.explanation.targets import Target, head_of, target_of
-from easydl.explanation.verdict import judge
-from easydl.figures import key_slice
+from easydl.explanation.targets import Head, Target, head_of, target_of
+from easydl.explanation.verdict import About, judge
 from easydl.images import Scan
-from easydl.images.burned_in_text import where_text
+from easydl.networks import metadata_of
+from easydl.networks.heatmap_reference import HeatmapReference
 from easydl.networks.metadata import ModelMetadata
 from easydl.prediction import inputs, predict
 from easydl.prediction.cascades import check_paths, open_model
@@ -62,8 +64,9 @@ def saliency(
         row: Which image of a Study.
         covariates: For one image and a model with covariates, as for `easydl.predict`.
         units: ``"HU"`` for CT in a file that does not say its units, as for `easydl.predict`.
-        verdict: Whether to test the map; about as long again as the map itself times fifty.
-        seed: Of the random networks and blobs the verdict uses.
+        verdict: Whether to test the map. The tests of the model are made once, on at most 8 images of a Study or on this
+            one, and are saved with the model.
+        seed: Of the places that the verdict hides for comparison.
 
     Returns:
         A `Heatmap`; ``.array`` is float32, 0..1, on the image's own grid.
@@ -95,12 +98,21 @@ def saliency(
 
         return mean_heatmap(model, metadata, target, answer, explained_by)
     head, index = head_of(metadata, target)
-    given, encoded, notes = _image(model, metadata, source, row, covariates, units)
-    scan = given.oriented()
+
+    def case(one: int) -> _Case:
+        given, encoded, notes = _image(model, metadata, source, one, covariates, units)
+        scan = given.oriented()
+        return _Case(given, encoded, notes, scan, _shown(model, metadata, scan, index))
+
+    given, encoded, notes, scan, shown = own = case(row)
     from easydl.explanation.gradcam import network_of  # loads TensorFlow, which a model brings with it
 
-    shown = _shown(model, metadata, scan, index)
     network = network_of(model, shown.size, head.name)
+    tested = None
+    if verdict:
+        others = spread_rows(len(source), PROBES) if isinstance(source, Study) else []
+        cases: list[Callable[[], _Case]] = [lambda: own, *(partial(case, one) for one in others if one != row)]
+        tested = _tested(model, network, method, head, index, cases[:PROBES])
     network.set_covariates(encoded)
     explained = target_of(network, metadata, head, shown.batch, index)
     if method == "gradcam":
@@ -108,9 +120,13 @@ def saliency(
     else:
         coarse = occlusion(network, shown.batch, explained.index, explained.region)
     fine, on_scan = upsampled(coarse, shown.size), shown.on_scan(coarse, scan.shape)
-    judged = judge(explained, coarse, fine, method=method, seed=seed, text=_text(scan, on_scan)) if verdict else None
     chosen = explained if index is None else target_of(network, metadata, head, shown.batch, None)
     reference = _reference(source, row, head.name, metadata)
+    right = _is_right(chosen, explained, head.classes[chosen.index], reference)
+    judged = None
+    if verdict:
+        about = About(scan, on_scan, right, reference, metadata.warnings, tested)
+        judged = judge(explained, coarse, fine, method=method, seed=seed, about=about)
     return Heatmap(
         array=scan.as_in(given, on_scan),
         scan=given,
@@ -118,7 +134,7 @@ def saliency(
         probability=explained.probability,
         verdict=judged,
         reference=reference,
-        right=_is_right(chosen, explained, head.classes[chosen.index], reference),
+        right=right,
         method=method,
         layer=network.layer if method == "gradcam" else "",
         task=head.task,
@@ -147,12 +163,36 @@ def _image(
     return one.scan(0), study_covariates(model, one), covariate_notes(metadata, one.frame)
 
 
-def _text(scan: Scan, heat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The map and where letters are; of a volume in the slice with most evidence."""
-    if scan.dimension == 2:
-        return heat, where_text(scan.pixels)
-    index = key_slice(scan, heat=heat)
-    return heat[index], where_text(scan.pixels[index])
+class _Case(NamedTuple):
+    """An image as it was given, its encoded covariates, what must be known about them, and what the network is shown."""
+
+    given: Scan
+    encoded: np.ndarray | None
+    notes: list[str]
+    scan: Scan
+    shown: _Shown
+
+
+def _tested(
+    model: Any, network: Any, method: str, head: Head, index: int | None, cases: Sequence[Callable[[], _Case]]
+) -> HeatmapReference | None:
+    """The tests of the model: those that it brings with it, or made now on the images that are at hand."""
+    first, metadata = cases[0](), metadata_of(model)
+    key, digest = f"{method} {head.name} {' x '.join(map(str, first.shown.size))}", digest_of(network)
+    if (kept := known(model, key, digest, len(cases))) is not None:
+        return kept
+
+    def probes() -> Iterator[tuple[Target, np.ndarray | None]]:
+        for make in cases:
+            case = make()
+            if case.shown.size == first.shown.size:
+                network.set_covariates(case.encoded)
+                yield target_of(network, metadata, head, case.shown.batch, index), case.encoded
+
+    found = measured(probes(), method, digest)
+    if found is not None:
+        keep(model, key, found)
+    return found
 
 
 def _reference(source: Any, row: int, head: str, metadata: ModelMetadata) -> str:
