@@ -61,6 +61,30 @@ class PredictOptions(SegmentationOptions):
     )
 
 
+class SaliencyOptions(Options):
+    """How a heatmap is made: keyword arguments of `easydl.saliency`."""
+
+    method: Literal[
+        "gradcam", "gradcam++", "layercam", "scorecam", "cam", "gradient", "smoothgrad", "integrated_gradients", "guided",
+        "occlusion", "rise",
+    ] = Field(
+        "gradcam",
+        title="Heatmap method",
+        description='``"gradcam"`` first: quick, coarse, about the class. ``"gradcam++"``, ``"layercam"``, ``"scorecam"`` '
+        'and ``"cam"`` are its relatives; ``"gradient"``, ``"smoothgrad"``, ``"integrated_gradients"`` and ``"guided"`` say '
+        'it pixel by pixel; ``"occlusion"`` and ``"rise"`` hide parts of the image and see what the prediction depends on, '
+        "which is slower.",
+    )  # fmt: skip
+    samples: int | None = Field(
+        None,
+        ge=8,
+        le=20_000,
+        title="Samples of the heatmap",
+        description="For smoothgrad its noisy copies (32), for integrated_gradients its steps (32, more where the map would "
+        "not be complete), for rise its masks (1,000), for scorecam its feature maps (64). More take longer and are less noisy.",
+    )
+
+
 class EvaluationOptions(GroupOptions, SegmentationOptions):
     """How a model is tested: keyword arguments of `easydl.evaluate`."""
 

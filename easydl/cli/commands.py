@@ -17,7 +17,14 @@ from easydl.errors import RESEARCH_USE, InputError
 from easydl.fileio import write_text
 from easydl.options import DecisionOptions, LoadOptions
 from easydl.options_of_planning import SimulationOptions
-from easydl.options_of_use import CasesOptions, GroupOptions, PredictOptions, ReportOptions, SegmentationOptions
+from easydl.options_of_use import (
+    CasesOptions,
+    GroupOptions,
+    PredictOptions,
+    ReportOptions,
+    SaliencyOptions,
+    SegmentationOptions,
+)
 from easydl.runs import RunConfig
 
 app = typer.Typer(
@@ -189,11 +196,13 @@ def predict(
 
 
 @app.command()
+@with_options
 def saliency(
     model: Model,
     source: Annotated[str, typer.Argument(help="An image or a volume.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The image file to write.")] = Path("heatmap.png"),
-    method: Annotated[str, typer.Option(help="gradcam or occlusion.")] = "gradcam",
+    *,
+    how: SaliencyOptions,
     target: Annotated[
         str | None, typer.Option(help="The class, label or task to explain; the predicted class when not given.")
     ] = None,
@@ -205,7 +214,7 @@ def saliency(
 
     _check_paths(model, source)
     network, given = easydl.load_model(model), _covariates(covariate)
-    heatmap = easydl.saliency(network, source, method=method, target=target, covariates=given, units=units)
+    heatmap = easydl.saliency(network, source, target=target, covariates=given, units=units, **how.model_dump())
     verdict = f"{heatmap.verdict.level}: {heatmap.verdict.sentence}\n" if heatmap.verdict else ""
     typer.echo(f"{verdict}Written: {heatmap.save(output)}\n{RESEARCH_USE}")
 

@@ -27,6 +27,10 @@ HIDDEN, STRONG = 0.1, 0.5
 DECIDES = 0.5
 """Hiding what decides takes away this fraction of the lead over the threshold."""
 BORDER, HOT, MOSTLY = 2.0, 0.3, 0.5
+BLOBS = 19
+"""Other places that are hidden for comparison: the smallest number that can give p = 0.05."""
+FEWEST, MOST = 3, 2 / 3
+"""A model whose maps fail on so many images, and on this fraction of them, is not to be trusted on any."""
 FEWEST_POINTS = 7
 """A map with fewer points a side shows a region, no place."""
 
@@ -115,6 +119,14 @@ def learned(target: Target, reference: HeatmapReference, results: Results) -> No
         results.caution(
             "Models that learned nothing give a similar map: look at the whole image, not only there.", measured
         )
+    failed, positive = reference.positive_failed, reference.positive
+    if positive >= FEWEST and failed >= MOST * positive:
+        results.note(n_positive=positive, positive_failed=failed)
+        results.fail(
+            "On other images this model looked at what is no part of the patient, or at what did not decide its answer: "
+            "do not use it, and look for what gives the answer away.",
+            f"{failed} of n = {positive} images that it called positive",
+        )
     if reference.occlusion_spearman is not None:
         results.note(occlusion_spearman=reference.occlusion_spearman, n_patches=reference.patches)
     if target.task.is_value or not reference.random_margins:
@@ -140,8 +152,9 @@ def dependence(target: Target, fine: np.ndarray, seed: int, blobs: int, results:
     """Hiding what the map marks must take the answer away, and more so than hiding the same shape elsewhere."""
     top = fine >= max(float(np.quantile(fine, 1 - HIDDEN)), STRONG * float(fine.max()))
     masks = [top, *_moved(top, blobs, np.random.default_rng(seed))]
-    copies = np.where(np.stack(masks)[..., None], blurred(target.batch), target.batch)
-    scores = target.network.scores(np.concatenate([target.batch, copies]), target.index, target.region)
+    pair = np.concatenate([target.batch, blurred(target.batch)])
+    shown = ~np.stack([np.zeros_like(top), *masks])
+    scores = target.network.masked_scores(pair, shown.astype(np.float32), target.index, target.region)
     drops = scores[0] - scores[1:]
     own, others = float(drops[0]), drops[1:]
     p = float((1 + np.sum(others >= own)) / (1 + blobs))
@@ -206,14 +219,16 @@ def _lead(target: Target, score: float) -> float | None:
     return score - (even if target.index == 1 else -even)
 
 
-def astray(scan: Scan, heat: np.ndarray, results: Results) -> None:
+def astray(scan: Scan, heat: np.ndarray, points: tuple[int, ...], results: Results) -> None:
     """A map outside the body, on text or in the border shows markers, tubes and what somebody wrote, not what was imaged.
 
-    ``heat`` (0..1) lies on the grid of the scan.
+    ``heat`` (0..1) lies on the grid of the scan; ``points`` is the shape of the map before it was enlarged.
     """
     if heat.max() <= 0:
         return
-    inside, written, edge = places.body(scan), places.text(scan, heat), places.border(scan.shape)
+    # A map cannot tell the two sides of the skin apart by more than half of its own points.
+    reach = [2 * (side // (2 * count)) + 1 for side, count in zip(scan.shape, points, strict=True)]
+    inside, written, edge = _within(places.body(scan), reach), places.text(scan, heat), places.border(scan.shape)
     peak = heat >= heat.max()
     found = (
         ("text", written, "on text in the image", "the text"),
@@ -227,15 +242,22 @@ def astray(scan: Scan, heat: np.ndarray, results: Results) -> None:
         figures = (
             f"{share:.0%} of the map on {area:.0%} of the area, there up to {hottest:.0%} of its maximum, n = 1 map"
         )
-        # Tissue at the border is still tissue: there it takes more than the peak.
-        most = share > MOSTLY if name == "text" else share > max(MOSTLY, BORDER * area)
-        at_peak = bool(where[peak].any()) and name != "border"
-        if most or (at_peak and share > BORDER * area):
+        at_peak = bool(where[peak].any())
+        most = share > (max(MOSTLY, BORDER * area) if name == "border" else MOSTLY)
+        if most and (at_peak or name != "outside"):
             results.fail(f"The model looked {place}: do not use the answer, and look at {what}.", figures)
-        elif at_peak or (name == "text" and hottest >= HOT) or (name != "text" and share > max(HOT, BORDER * area)):
+        elif (
+            (name == "text" and hottest >= HOT)
+            or (name == "outside" and at_peak)
+            or (name == "border" and share > BORDER * area)
+        ):
             results.caution(f"A part of the map lies {place}: look whether {what} gave the answer.", figures)
         if results.reasons and results.reasons[-1].figures == figures:
             return  # the border repeats what lies outside the body
+
+
+def _within(inside: np.ndarray, reach: list[int]) -> np.ndarray:
+    return np.asarray(ndimage.maximum_filter(inside, size=reach))
 
 
 def answered_wrong(reference: str, right: bool | None, results: Results) -> None:

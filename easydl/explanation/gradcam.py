@@ -1,34 +1,57 @@
-"""Grad-CAM as one compiled function per model, which takes the weights as an argument. It judges nothing.
+"""A model compiled for explanations: its maps, gradients and scores, with its own weights or with others. It judges nothing.
 
 The verdict asks what the map would be under random weights. Handing the weights to the compiled function answers that
-without touching the user's model and without compiling anything twice.
+without touching the user's model and without compiling anything anew for each draw.
 """
 
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from math import prod
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from easydl.explanation.layers import LOGITS, evidence_layer
+from easydl.explanation.graph import LOGITS, Graph
+from easydl.explanation.layers import evidence_step, pooled_step
+from easydl.explanation.passes import Passes
+from easydl.explanation.untrained import untrained
 from easydl.networks import metadata_of
 from easydl.networks.arguments import layer_name
 from easydl.networks.metadata import image_input
 from easydl.tasks import Task
 
-CHUNK = 16
+CHUNK, MOST_POINTS = 16, 1 << 20
+"""Images of a batch, and points of its images: memory stays the same however many samples a method takes."""
 FINEST = {2: 32, 3: 16}
+CAMS = ("gradcam", "gradcam++", "layercam")
+OFFSETS = tf.TensorSpec((None,), tf.float32)
 _networks: weakref.WeakKeyDictionary[Any, dict[Any, Network]] = weakref.WeakKeyDictionary()
+
+
+class Answer(NamedTuple):
+    """What one pass gives.
+
+    Attributes:
+        maps: The maps of `CAMS` on the grid of the feature map, 0 or more, by method.
+        logits: ``(classes,)`` or ``(*size, classes)``.
+        target: The class that was explained.
+        region: The pixels whose logits were averaged, ``(1, *size)``; ones, ``(1,)``, for one answer per image.
+    """
+
+    maps: dict[str, np.ndarray]
+    logits: np.ndarray
+    target: int
+    region: np.ndarray
 
 
 class Network:
     """A model up to its logits, compiled for explanations; it shares the model's weights and keeps none of its own.
 
     Args:
-        model: A flat Keras model with a layer ``logits``.
+        model: A functional or sequential Keras model; models inside it are unfolded.
         size: Spatial input size.
         segmenter: Whether there is a logit for every pixel.
         softmax: Whether the classes compete. Then a logit is explained against the mean of all: softmax sees only
@@ -37,43 +60,95 @@ class Network:
 
     Attributes:
         layer: Name of the layer whose map is explained.
+        dimension: 2 or 3.
+        covariates: The encoded covariates that are held fixed, float32 ``(1, width)``; ``(1, 0)`` without any.
         variables: The model's variables, in the order of `weights`.
-        traces: How often TensorFlow compiled; it stays at one for each function.
+        softmax: Whether the classes compete.
+        segmenter: Whether there is a logit for every pixel.
     """
 
     def __init__(
         self, model: Any, size: tuple[int, ...], *, segmenter: bool, softmax: bool, logits: str = LOGITS
     ) -> None:
-        layer = evidence_layer(model, size, segmenter=segmenter, logits=logits)
-        self.layer, self.segmenter, self.softmax, self.dimension = layer.name, segmenter, softmax, len(size)
-        self._part = keras.Model(model.input, [layer.output, model.get_layer(logits).output])
-        encoded = model.input.get("covariates") if isinstance(model.input, dict) else None
-        self._covariates = None if encoded is None else tf.Variable(tf.zeros((1, encoded.shape[-1])), trainable=False)
-        self.layers = self._part.layers
+        self.graph = Graph(model, size, logits)
+        place = evidence_step(self.graph, size, segmenter=segmenter)
+        self.layer, self.dimension, self.segmenter = self.graph.steps[place].name, len(size), segmenter
+        self.softmax = softmax
+        self.layers = [layer for layer in self.graph.operations if getattr(layer, "weights", None)]
         self.variables = [variable for layer in self.layers for variable in layer.weights]
-        self.traces = 0
-        self._start: list[np.ndarray] | None = None
-        batch = tf.TensorSpec((None, *image_input(model).shape[1:]), tf.float32)
-        region = tf.TensorSpec((None,) * (self.dimension + 1 if segmenter else 1), tf.float32)
-        whole = tf.TensorSpec((), tf.int32)
+        self._passes = Passes(self.graph, place, segmenter=segmenter, softmax=softmax, variables=self.variables)
         self._types = [keras.backend.standardize_dtype(variable.dtype) for variable in self.variables]
-        weights = tuple(tf.TensorSpec(v.shape, kind) for v, kind in zip(self.variables, self._types, strict=True))
-        self._logits = tf.function(self._run_logits, input_signature=[batch, weights])
-        self._score = tf.function(self._run_score, input_signature=[batch, whole, region, weights])
-        self._cam = tf.function(self._run_cam, input_signature=[batch, whole, region, weights])
+        self._start: list[np.ndarray] | None = None
+        self._compiled: dict[tuple[str, bool], Any] = {}
+        width = sum(
+            one.shape[-1]
+            for number, one in enumerate(self.graph.steps[: self.graph.inputs])
+            if number != self.graph.image
+        )
+        self.covariates = np.zeros((1, width), np.float32)
+        image, points = image_input(model).shape[1:], (None,) * len(size)
+        batch, table = tf.TensorSpec((None, *image), tf.float32), tf.TensorSpec((None, width), tf.float32)
+        region = tf.TensorSpec((None, *points) if segmenter else (None,), tf.float32)
+        target, self._keep = tf.TensorSpec((), tf.int32), tf.TensorSpec((None, *points), tf.float32)
+        self._shown, self._asked = [batch, table], [batch, table, target, region]
+
+    @property
+    def traces(self) -> int:
+        """How often TensorFlow compiled; it stays at one for each pass, and one more where weights are handed over."""
+        return self._passes.traces
 
     def set_covariates(self, encoded: np.ndarray | None) -> None:
         """Hold the covariates fixed at these for all that follows: float32 ``(1, width)``."""
-        if self._covariates is not None and encoded is not None:
-            self._covariates.assign(encoded)
+        if encoded is not None and self.covariates.shape[-1]:
+            self.covariates = np.asarray(encoded, np.float32)
 
     def weights(self) -> tuple[tf.Tensor, ...]:
         """The weights as they are now."""
         return tuple(tf.convert_to_tensor(variable.value) for variable in self.variables)
 
-    def logits(self, batch: np.ndarray, weights: tuple[Any, ...] | None = None) -> np.ndarray:
-        """Logits, float32 ``(batch, classes)`` or ``(batch, *spatial, classes)``."""
-        return self._logits(tf.constant(batch, tf.float32), weights or self.weights()).numpy()
+    def answer(
+        self,
+        batch: np.ndarray,
+        index: int | None = None,
+        region: np.ndarray | None = None,
+        *,
+        offsets: np.ndarray | None = None,
+        weights: tuple[Any, ...] | None = None,
+    ) -> Answer:
+        """The logits of one image and its maps by `CAMS`, in one pass.
+
+        A classifier's gradients are averaged over the map (Grad-CAM). Those of a segmentation model are multiplied point
+        by point (Seg-HiRes-Grad-CAM), because its score belongs to a place and the average forgets which; the result is
+        averaged to at most 32 points a side (16 in 3D), because single points of a fine map are noise.
+
+        Args:
+            batch: ``(1, *size, channels)``.
+            index: The class; the one of the largest logit less its offset when None (of a segmentation model the one with
+                the largest segmentation, the background left out).
+            region: Of a segmentation model the pixels that count, ``(1, *size)``; those segmented as the class when None.
+            offsets: ``(classes,)``; zeros when None.
+            weights: In the order of `variables`; the model's own when None.
+
+        References:
+            Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2; Vinogradova et al. 2020, arXiv:2002.11434;
+            Rheude et al. 2024, arXiv:2409.20287; Chattopadhay et al. 2018, arXiv:1710.11063; Jiang et al. 2021, LayerCAM,
+            doi:10.1109/TIP.2021.3089943.
+        """
+        if region is None:
+            region = np.full((1, *batch.shape[1:-1]), -1.0) if self.segmenter else np.ones(1)
+        classes = self.graph.steps[self.graph.logits].shape[-1]
+        shift = np.zeros(classes) if offsets is None else offsets
+        given = (batch, self.covariates, -1 if index is None else index, region, shift)
+        maps, logits, chosen, where = self._call(self._passes.answer, [*self._asked, OFFSETS], given, weights)
+        found = {name: np.maximum(self._block_means(one.numpy()[0]), 0.0) for name, one in zip(CAMS, maps, strict=True)}
+        return Answer(found, logits.numpy()[0], int(chosen), where.numpy())
+
+    def cam(
+        self, batch: np.ndarray, target: int, region: np.ndarray, weights: tuple[Any, ...] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Grad-CAM of one image and the logits it comes with; see `answer`."""
+        found = self.answer(batch, target, region, weights=weights)
+        return found.maps["gradcam"], found.logits
 
     def scores(
         self, batch: np.ndarray, target: int, region: np.ndarray, weights: tuple[Any, ...] | None = None
@@ -83,33 +158,80 @@ class Network:
         ``region`` are the pixels whose logits are averaged, ``(1, *size)``, for a segmentation model; else ones, ``(1,)``.
         ``weights`` are in the order of `variables`; the model's own when None.
         """
-        weights = weights or self.weights()
-        parts = []
-        for begin in range(0, len(batch), CHUNK):
-            some = tf.constant(batch[begin : begin + CHUNK], tf.float32)
-            where = tf.constant(np.repeat(region, len(some), axis=0), tf.float32)
-            parts.append(self._score(some, target, where, weights).numpy())
+        parts = [
+            self._call(self._passes.score, self._asked, (batch[rows], self.covariates, target, region), weights).numpy()
+            for rows in self._rows(batch)
+        ]
         return np.concatenate(parts)
 
-    def cam(
-        self, batch: np.ndarray, target: int, region: np.ndarray, weights: tuple[Any, ...] | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Grad-CAM of one image on the grid of the feature map, and the logits it comes with.
+    def masked_scores(
+        self,
+        pair: np.ndarray,
+        keep: np.ndarray,
+        target: int,
+        region: np.ndarray,
+        weights: tuple[Any, ...] | None = None,
+    ) -> np.ndarray:
+        """The scores of an image of which a part is replaced, mask by mask.
 
-        A classifier's gradients are averaged over the map (Grad-CAM). Those of a segmentation model are multiplied point
-        by point (Seg-HiRes-Grad-CAM), because its score belongs to a place and the average forgets which; the result is
-        averaged to at most 32 points a side (16 in 3D), because single points of a fine map are noise.
-
-        float32 of the feature map's spatial shape, 0 or more, not normalised; arguments as for `scores`.
-
-        References:
-            Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2; Vinogradova et al. 2020, arXiv:2002.11434;
-            Rheude et al. 2024, arXiv:2409.20287.
+        Args:
+            pair: The image and what replaces it, ``(2, *size, channels)``.
+            keep: Masks, ``(masks, *size)``, at most `chunk` of them: 1 keeps the image, 0 replaces it.
+            target: The class.
+            region: As for `scores`.
+            weights: As for `scores`.
         """
-        weights = weights or self.weights()
-        image, where = tf.constant(batch, tf.float32), tf.constant(region, tf.float32)
-        evidence, logits = self._cam(image, target, where, weights)
-        return np.maximum(self._block_means(evidence.numpy()[0]), 0.0), logits.numpy()[0]
+        types = [self._asked[0], self._keep, *self._asked[1:]]
+        given = (pair, keep, self.covariates, target, region)
+        return np.asarray(self._call(self._passes.masked, types, given, weights))
+
+    def gradients(
+        self,
+        batch: np.ndarray,
+        target: int,
+        region: np.ndarray,
+        weights: tuple[Any, ...] | None = None,
+        *,
+        covariates: np.ndarray | None = None,
+        guided: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The gradient of the score to the image and to the covariates, and the score, for every image of a batch.
+
+        Args:
+            batch: ``(images, *size, channels)``.
+            target: The class.
+            region: As for `scores`.
+            weights: As for `scores`.
+            covariates: ``(images, width)``; those that are held fixed when None.
+            guided: Whether negative gradients stop at every ReLU after the first convolution (guided backpropagation).
+
+        Returns:
+            float32 ``(images, *size, channels)``, ``(images, width)`` and ``(images,)``.
+        """
+        run = self._passes.guided if guided else self._passes.gradients
+        table = np.repeat(self.covariates, len(batch), axis=0) if covariates is None else covariates
+        parts = [
+            self._call(run, self._asked, (batch[rows], table[rows], target, region), weights)
+            for rows in self._rows(batch)
+        ]
+        of_images, of_tables, scores = (np.concatenate([part[n].numpy() for part in parts]) for n in range(3))
+        return of_images, of_tables, scores
+
+    def feature_maps(self, batch: np.ndarray, weights: tuple[Any, ...] | None = None) -> np.ndarray:
+        """The maps of `layer`, float32 ``(*coarse, channels)``."""
+        return np.asarray(self._call(self._passes.maps, self._shown, (batch, self.covariates), weights))[0]
+
+    def pooled_maps(self, batch: np.ndarray, weights: tuple[Any, ...] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The maps that are averaged before the last dense layer, ``(*coarse, channels)``, and its ``(channels, classes)``.
+
+        Raises:
+            InputError: The model does not end in the average over each map and one dense layer.
+        """
+        _, dense = pooled_step(self.graph, self.dimension)
+        kernel = self.graph.steps[dense].operation.kernel
+        place = next(number for number, variable in enumerate(self.variables) if variable is kernel)
+        maps = np.asarray(self._call(self._passes.pooled, self._shown, (batch, self.covariates), weights))
+        return maps[0], np.asarray(kernel.value if weights is None else weights[place], np.float32)
 
     def random_weights(self, draw: int, fraction: float = 1.0) -> tuple[Any, ...]:
         """The weights of the same architecture, untrained: the same draw gives the same weights.
@@ -117,11 +239,10 @@ class Network:
         ``fraction`` of the layers is replaced, counted from the logits; 0 replaces the logits alone.
         """
         if self._start is None:
-            self._start = _untrained(self.layers)
+            self._start = untrained(self.layers)
         rng = np.random.default_rng(draw)
         known = {id(variable): number for number, variable in enumerate(self.variables)}
-        holders = [layer for layer in self.layers if layer.weights]
-        replaced = holders[min(len(holders) - 1, int(len(holders) * (1 - fraction))) :]
+        replaced = self.layers[min(len(self.layers) - 1, int(len(self.layers) * (1 - fraction))) :]
         new: list[Any] = list(self.weights() if fraction < 1 else self._start)
         for variable in [variable for layer in replaced for variable in layer.weights]:
             number = known[id(variable)]
@@ -131,6 +252,23 @@ class Network:
             moved = np.roll(start.ravel(), int(rng.integers(start.size))).reshape(start.shape)
             new[number] = moved if start.ndim > 1 else start
         return tuple(tf.convert_to_tensor(value, kind) for value, kind in zip(new, self._types, strict=True))
+
+    def _call(self, run: Any, types: list[Any], given: tuple[Any, ...], weights: tuple[Any, ...] | None) -> Any:
+        """One compiled function with the model's own weights, and one that takes them: handing them over takes time."""
+        key = (run.__name__, weights is None)
+        if key not in self._compiled:
+            if weights is None:
+                self._compiled[key] = tf.function(run, input_signature=types, autograph=False)
+            else:
+                kinds = zip(self.variables, self._types, strict=True)
+                handed = tuple(tf.TensorSpec(variable.shape, kind) for variable, kind in kinds)
+                self._compiled[key] = tf.function(run, input_signature=[*types, handed], autograph=False)
+        tensors = [tf.constant(one, kind.dtype) for one, kind in zip(given, types, strict=True)]
+        return self._compiled[key](*tensors, *([] if weights is None else [weights]))
+
+    def _rows(self, batch: np.ndarray) -> list[slice]:
+        step = chunk(batch.shape[1:-1])
+        return [slice(begin, begin + step) for begin in range(0, len(batch), step)]
 
     def _block_means(self, evidence: np.ndarray) -> np.ndarray:
         blocks = tuple(-(-side // FINEST[self.dimension]) for side in evidence.shape)
@@ -145,39 +283,10 @@ class Network:
         padded = np.pad(evidence, padding, mode="edge").reshape(shape)
         return padded.mean(axis=tuple(range(1, 2 * evidence.ndim, 2)))
 
-    def _forward(self, batch: Any, weights: Any) -> tuple[Any, Any]:
-        self.traces += 1
-        with keras.StatelessScope(state_mapping=list(zip(self.variables, weights, strict=True))):
-            given = batch
-            if self._covariates is not None:
-                given = {"image": batch, "covariates": tf.repeat(self._covariates, tf.shape(batch)[0], axis=0)}
-            maps, logits = self._part(given, training=False)
-        return tf.cast(maps, tf.float32), tf.cast(logits, tf.float32)
 
-    def _pooled(self, logits: Any, target: Any, region: Any) -> Any:
-        if self.softmax:
-            logits = logits - tf.reduce_mean(logits, axis=-1, keepdims=True)
-        chosen = tf.gather(logits, target, axis=-1) * region
-        if not self.segmenter:
-            return chosen
-        axes = list(range(1, self.dimension + 1))
-        return tf.reduce_sum(chosen, axes) / tf.maximum(tf.reduce_sum(region, axes), 1.0)
-
-    def _run_logits(self, batch: Any, weights: Any) -> Any:
-        return self._forward(batch, weights)[1]
-
-    def _run_score(self, batch: Any, target: Any, region: Any, weights: Any) -> Any:
-        return self._pooled(self._forward(batch, weights)[1], target, region)
-
-    def _run_cam(self, batch: Any, target: Any, region: Any, weights: Any) -> Any:
-        with tf.GradientTape() as tape:
-            tape.watch(batch)
-            maps, logits = self._forward(batch, weights)
-            score = self._pooled(logits, target, region)
-        gradient = tape.gradient(score, maps)
-        if not self.segmenter:
-            gradient = tf.reduce_mean(gradient, axis=list(range(1, self.dimension + 1)), keepdims=True)
-        return tf.reduce_sum(gradient * maps, axis=-1), logits
+def chunk(size: tuple[int, ...]) -> int:
+    """How many images of a size are shown at once, so that memory stays bounded."""
+    return max(1, min(CHUNK, MOST_POINTS // prod(size)))
 
 
 def network_of(model: Any, size: tuple[int, ...], head: str = "") -> Network:
@@ -197,29 +306,3 @@ def network_of(model: Any, size: tuple[int, ...], head: str = "") -> Network:
         logits = f"{layer_name(head)}_{LOGITS}" if head else LOGITS
         store[key] = Network(model, size, segmenter=task.has_masks, softmax=competing, logits=logits)
     return store[key]
-
-
-def _untrained(layers: list[Any]) -> list[np.ndarray]:
-    """New values for every variable by its own layer's initialiser; what has none is shuffled.
-
-    Statistics that are set and not learned (the channel means of a Normalization layer) stay as they are.
-    """
-    rng = np.random.default_rng(0)
-    values = []
-    for layer in layers:
-        for variable in layer.weights:
-            name = variable.name
-            initializer = getattr(layer, f"{name}_initializer", None)
-            if initializer is None and name == "kernel":
-                initializer = getattr(layer, "depthwise_initializer", None)
-            if initializer is not None and hasattr(initializer, "get_config"):
-                config = initializer.get_config()
-                if "seed" in config:
-                    config["seed"] = int(rng.integers(2**31))
-                value = np.asarray(type(initializer).from_config(config)(variable.shape, "float32"))
-            else:
-                value = np.asarray(variable.value)
-                if value.ndim > 1:
-                    value = rng.permutation(value.ravel()).reshape(value.shape)
-            values.append(value)
-    return values

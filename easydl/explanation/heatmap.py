@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from easydl.errors import RESEARCH_USE
+from easydl.explanation.methods import METHODS
 from easydl.explanation.verdict import Verdict
 from easydl.tasks import Task
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from easydl.images import Scan
 
 DPI, BELOW = 150, "Rows of text below"
-_METHODS = {"occlusion": "occlusion", "gradcam": "Grad-CAM"}
 
 
 @dataclass(eq=False)
@@ -39,8 +39,8 @@ class Heatmap:
         verdict: Whether to believe it; None when it was not tested.
         reference: What the study's table says of this image; empty where it is not known.
         right: Whether the answer is the reference; None for values, and where it is not known.
-        method: ``"gradcam"`` or ``"occlusion"``.
-        layer: The layer whose feature map was explained.
+        method: As given to `easydl.saliency`.
+        layer: The layer whose feature map was explained; empty for methods that look at none.
         task: The task of the model, or of the head.
         window: (low, high) in HU that black and white stand for in figures; None for images that are not CT.
         notes: What else to know, in sentences.
@@ -76,7 +76,7 @@ class Heatmap:
         from easydl.explanation.drawing import Caption, draw
 
         task = Task(self.task)
-        method = "Seg-HiRes-Grad-CAM" if task.has_masks and self.method == "gradcam" else _METHODS[self.method]
+        method = "Seg-HiRes-Grad-CAM" if task.has_masks and self.method == "gradcam" else METHODS[self.method].title
         caption = Caption(
             title=f"{self.prediction()}\n{method}: what {'makes it larger' if task.is_value else 'speaks for it'}",
             level=self.verdict.level if self.verdict else "",

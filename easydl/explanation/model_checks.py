@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from easydl.explanation.checks import margin, similarity, spearman, upsampled
+from easydl.explanation.cases import Case
+from easydl.explanation.checks import BLOBS, Results, astray, dependence, margin, similarity, spearman, upsampled
+from easydl.explanation.methods import METHODS, map_of
 from easydl.explanation.occlusion import occlusion, patch_means
 from easydl.explanation.targets import Target
 from easydl.networks.heatmap_reference import HeatmapReference
@@ -20,7 +22,7 @@ from easydl.networks.metadata import attach, attached
 
 PROBES, AGREEMENTS = 8, 3
 """Images on which the model is tested, and on which its maps are compared with hiding patch after patch."""
-DRAWS, OCCLUSION_DRAWS = (19, 9), 3
+DRAWS, FEW_DRAWS = (19, 9), 3
 """Random networks; the second number where a call is expensive: volumes, masks, large images."""
 LARGE = 1 << 17
 NOTICED = 0.1
@@ -59,16 +61,21 @@ def digest_of(network: Any) -> str:
     return found.hexdigest()
 
 
-def measured(targets: Iterable[tuple[Target, np.ndarray | None]], method: str, digest: str) -> HeatmapReference | None:
-    """Test the model on images, each with its encoded covariates; None when nothing is marked in any of them."""
-    pairs, margins = [], []
-    probes = [(one, encoded, fine) for one, encoded in targets if (fine := _own(one, method)) is not None]
+def measured(targets: Iterable[tuple[Target, Case]], method: str, digest: str) -> HeatmapReference | None:
+    """Test the model on images; None when nothing is marked in any of them."""
+    pairs, margins, failed = [], [], []
+    probes = []
+    for one, case in targets:
+        if (fine := _own(one, method)) is not None:
+            probes.append((one, case.encoded, fine))
+            if len(one.logits) == 2 and one.task.exclusive and one.index == one.chosen == 1:
+                failed.append(_fails(one, case, fine))
     if not probes:
         return None
     first, _, fine = probes[0]
     draws = DRAWS[int(fine.ndim == 3 or first.task.has_masks or fine.size > LARGE)]
-    # An occlusion map costs fifty calls; the result is as clear after a few draws.
-    mapped = draws if method == "gradcam" else OCCLUSION_DRAWS
+    # A map of fifty calls is as clear after a few draws.
+    mapped = draws if not METHODS[method].samples and method != "occlusion" else FEW_DRAWS
     for draw in range(draws):
         target, encoded, fine = probes[draw % len(probes)]
         target.network.set_covariates(encoded)
@@ -76,10 +83,8 @@ def measured(targets: Iterable[tuple[Target, np.ndarray | None]], method: str, d
         evidence, logits = target.cam(weights)
         margins.append(margin(target, logits))
         if draw < mapped:
-            other = (
-                _map_of(target, method, fine.shape, weights) if method != "gradcam" else upsampled(evidence, fine.shape)
-            )
-            pairs.append(similarity(fine, other))
+            other = evidence if method == "gradcam" else map_of(method, target, weights)
+            pairs.append(similarity(fine, upsampled(other, fine.shape)))
     agreements, patches = [], 0
     for target, encoded, fine in probes[:AGREEMENTS] if method != "occlusion" else ():
         target.network.set_covariates(encoded)
@@ -95,7 +100,16 @@ def measured(targets: Iterable[tuple[Target, np.ndarray | None]], method: str, d
         random_margins=() if first.task.is_value else tuple(round(one, 5) for one in margins),
         occlusion_spearman=round(float(np.median(agreements)), 4) if agreements else None,
         patches=patches,
+        positive=len(failed),
+        positive_failed=sum(failed),
     )
+
+
+def _fails(target: Target, case: Case, fine: np.ndarray) -> bool:
+    results = Results()
+    astray(case.scan, case.shown.on_scan(fine, case.scan.shape), fine.shape, results)
+    dependence(target, fine, 0, BLOBS, results)
+    return any(one.level == "FAIL" for one in results.reasons)
 
 
 def agreement(target: Target, fine: np.ndarray) -> tuple[float, int]:
@@ -109,16 +123,10 @@ def agreement(target: Target, fine: np.ndarray) -> tuple[float, int]:
 def _own(target: Target, method: str) -> np.ndarray | None:
     if not np.isfinite(target.logits).all() or (target.task.has_masks and not target.region.any()):
         return None
-    fine = _map_of(target, method, target.batch.shape[1:-1], None)
+    fine = upsampled(map_of(method, target), target.batch.shape[1:-1])
     return fine if fine.max() > 0 else None
 
 
 def _noticeable(values: np.ndarray) -> np.ndarray:
     floor = max(float(values.max()), 0.0) * NOTICED
     return np.where((values >= floor) & (values > 0), values, 0.0)
-
-
-def _map_of(target: Target, method: str, size: tuple[int, ...], weights: tuple[Any, ...] | None) -> np.ndarray:
-    if method == "occlusion":
-        return upsampled(occlusion(target.network, target.batch, target.index, target.region, weights), size)
-    return upsampled(target.cam(weights)[0], size)

@@ -1,17 +1,23 @@
-"""Hide one patch after another and see how far the logit falls: the reference that needs no gradient."""
+"""Maps from hiding: patch after patch, random masks, or what a feature map leaves out. They need no gradient."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
+from scipy.special import softmax
+
+from easydl.explanation.targets import Target
 
 if TYPE_CHECKING:
     from easydl.explanation.gradcam import Network
 
 PATCHES = {2: (7, 7), 3: (3, 3, 3)}
+CELLS, KEPT = {2: 8, 3: 4}, 0.5
+Weights = tuple[Any, ...] | None
 
 
 def blurred(batch: np.ndarray) -> np.ndarray:
@@ -32,25 +38,107 @@ def tiles(size: tuple[int, ...]) -> list[tuple[slice, ...]]:
     return list(product(*axes))
 
 
+def chunks(count: int, size: tuple[int, ...]) -> list[slice]:
+    """Parts of so many images of a size, each of which is shown at once."""
+    from easydl.explanation.gradcam import chunk  # loads TensorFlow, which a model brings with it
+
+    step = chunk(size)
+    return [slice(begin, min(begin + step, count)) for begin in range(0, count, step)]
+
+
 def occlusion(
-    network: Network, batch: np.ndarray, target: int, region: np.ndarray, weights: tuple[Any, ...] | None = None
+    network: Network, batch: np.ndarray, target: int, region: np.ndarray, weights: Weights = None
 ) -> np.ndarray:
     """How far the target's logit falls when a patch is blurred away: Zeiler and Fergus 2014, arXiv:1311.2901, section 4.2.
 
     float32 ``(7, 7)`` or ``(3, 3, 3)``, negative where hiding helps; arguments as for `Network.scores`.
     """
-    size = batch.shape[1:-1]
-    hidden = blurred(batch)
+    size, pair = batch.shape[1:-1], np.concatenate([batch, blurred(batch)])
     views = tiles(size)
-    copies = np.repeat(batch, len(views), axis=0)
-    for copy, view in zip(copies, views, strict=True):
-        copy[view] = hidden[0][view]
-    scores = network.scores(np.concatenate([batch, copies]), target, region, weights)
+    scores = []
+    for some in chunks(1 + len(views), size):  # the first hides nothing
+        keep = np.ones((some.stop - some.start, *size), np.float32)
+        for one, number in zip(keep, range(some.start, some.stop), strict=True):
+            if number:
+                one[views[number - 1]] = 0
+        scores.append(network.masked_scores(pair, keep, target, region, weights))
     counts = tuple(min(parts, side) for parts, side in zip(PATCHES[len(size)], size, strict=True))
-    return (scores[0] - scores[1:]).reshape(counts)
+    every = np.concatenate(scores)
+    return (every[0] - every[1:]).reshape(counts)
 
 
 def patch_means(array: np.ndarray) -> np.ndarray:
     """The mean of a map of the input's size over each patch, in the same order and shape as `occlusion`."""
     counts = tuple(min(parts, side) for parts, side in zip(PATCHES[array.ndim], array.shape, strict=True))
     return np.array([array[view].mean() for view in tiles(array.shape)]).reshape(counts)
+
+
+def rise(target: Target, weights: Weights, samples: int, seed: int) -> np.ndarray:
+    """The mean score over the random masks that keep a point, less the mean over all masks.
+
+    Masks are coarse grids of zeros and ones, half of each, enlarged linearly and moved by part of a cell.
+
+    References:
+        Petsiuk et al. 2018, RISE, arXiv:1806.07421, equation 6. The mean is taken off because a logit, unlike a
+        probability, has no zero.
+    """
+    size, rng = target.batch.shape[1:-1], np.random.default_rng(seed)
+    pair = np.concatenate([target.batch, blurred(target.batch)])
+    cells = [1 + min(CELLS[len(size)], side) for side in size]
+    kept, everywhere, total = np.zeros(size), np.zeros(size), 0.0
+    for some in chunks(samples, size):
+        count = some.stop - some.start
+        grids, shifts = rng.random((count, *cells)) < KEPT, rng.random((count, len(size)))
+        keep = np.stack([moved(grid, size, shift) for grid, shift in zip(grids, shifts, strict=True)])
+        scores = target.network.masked_scores(pair, keep, target.index, target.region, weights)
+        kept += np.tensordot(scores, keep, axes=1)
+        everywhere += keep.sum(axis=0)
+        total += float(scores.sum())
+    return ((kept - total / samples * everywhere) / (samples * KEPT)).astype(np.float32)
+
+
+def scorecam(target: Target, weights: Weights, samples: int, seed: int) -> np.ndarray:
+    """The sum of the feature maps, each by how well the image does of which only its bright part is left.
+
+    Of the maps those that vary most are taken; the seed is not used, because nothing is drawn.
+
+    References:
+        Wang et al. 2020, Score-CAM, arXiv:1910.01279, algorithm 1; Li et al. 2022, doi:10.1007/978-3-030-92659-5_44, for
+        taking some of the maps.
+    """
+    del seed
+    network, size = target.network, target.batch.shape[1:-1]
+    pair = np.concatenate([target.batch, blurred(target.batch)])
+    maps = np.moveaxis(network.feature_maps(target.batch, weights), -1, 0)
+    maps = maps[np.argsort(-maps.std(axis=tuple(range(1, maps.ndim))), kind="stable")[:samples]]
+    hidden = network.masked_scores(pair, np.zeros((1, *size)), target.index, target.region, weights)
+    gains = np.concatenate(
+        [
+            network.masked_scores(
+                pair, np.stack([_unit(one, size) for one in maps[some]]), target.index, target.region, weights
+            )
+            for some in chunks(len(maps), size)
+        ]
+    )
+    return np.tensordot(softmax(gains - hidden), maps, axes=1).astype(np.float32)
+
+
+def moved(grid: np.ndarray, size: tuple[int, ...], shift: np.ndarray) -> np.ndarray:
+    """The part of a coarse map one cell smaller than it, from ``shift`` (0..1) of a cell on, on a finer grid."""
+    return enlarged(grid, size, [count - 1 for count in grid.shape], shift)
+
+
+def enlarged(grid: np.ndarray, size: tuple[int, ...], cells: Sequence[int], begin: np.ndarray) -> np.ndarray:
+    """``cells`` of a coarse map on a finer grid, linear between the middles of the cells, from ``begin`` on."""
+    for axis, (side, count, start) in enumerate(zip(size, cells, begin, strict=True)):
+        place = np.clip(start + (np.arange(side) + 0.5) * count / side - 0.5, 0, grid.shape[axis] - 1)
+        hats = np.maximum(0, 1 - np.abs(place[:, None] - np.arange(grid.shape[axis])))
+        grid = np.moveaxis(np.tensordot(hats, grid, axes=(1, axis)), 0, axis)
+    return grid.astype(np.float32)
+
+
+def _unit(grid: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """A feature map in 0..1 on the grid of the image."""
+    fine = enlarged(grid, size, grid.shape, np.zeros(grid.ndim))
+    reach = float(np.ptp(fine))
+    return (fine - fine.min()) / reach if reach > 0 else np.zeros_like(fine)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -31,6 +31,7 @@ class Target:
         name: Of the class.
         probability: Of the class (mean over the segmented pixels); the value for a regression.
         decision: How the network's probabilities become a class; the most probable one when not given.
+        maps: The maps by gradients of a layer that came with the logits, by method.
     """
 
     network: Network
@@ -42,12 +43,12 @@ class Target:
     name: str
     probability: float
     decision: Decision | None = None
+    maps: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def chosen(self) -> int:
-        """The class that the model chooses, of several that exclude each other."""
-        decision = self.decision or Decision(self.task, ())
-        return int(decision.classes_of(softmax(self.logits)[None])[0])
+        """The class that the model chooses; of several labels the one that is furthest above its threshold."""
+        return _chosen(self.logits, self.decision or Decision(self.task, ()))
 
     @property
     def chosen_by_threshold(self) -> bool:
@@ -67,6 +68,8 @@ class Target:
 
     def cam(self, weights: tuple[Any, ...] | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The Grad-CAM map and the logits, with these weights or the model's own."""
+        if weights is None and "gradcam" in self.maps:
+            return self.maps["gradcam"], self.logits
         return self.network.cam(self.batch, self.index, self.region, weights)
 
 
@@ -122,36 +125,48 @@ def _index(head: Head, target: str | int | None) -> int | None:
 
 def target_of(network: Network, metadata: ModelMetadata, head: Head, batch: np.ndarray, index: int | None) -> Target:
     """The target in an image: the class that was asked for, or the one that the model chooses."""
-    logits = network.logits(batch)[0]
+    decision = metadata.decision(head.name)
     if head.task.has_masks:
-        return _in_a_mask(network, head, batch, logits, index)
-    probabilities, decision = softmax(logits), metadata.decision(head.name)
-    if index is None and not head.task.exclusive:
-        # The label that is furthest above its threshold.
-        index = int((logits - logit(decision.values)).argmax())
-    elif index is None:
-        index = int(decision.classes_of(probabilities[None])[0])
+        return _in_a_mask(network, head, batch, index)
+    found = network.answer(batch, index, offsets=_offsets(decision))
+    if index is None and not head.task.is_value:
+        index = _chosen(found.logits, decision)
+        # The class is guessed in the same pass as its map; the median of ordered classes can be another one.
+        found = found if found.target == index else network.answer(batch, index)
+    probabilities, index = softmax(found.logits), found.target
     if head.task.is_value:
         mean, std = metadata.target.get(head.name, (0.0, 1.0))
-        probability = float(logits[0]) * std + mean
+        probability = float(found.logits[0]) * std + mean
     else:
-        probability = float(probabilities[index] if head.task.exclusive else expit(logits[index]))
+        probability = float(probabilities[index] if head.task.exclusive else expit(found.logits[index]))
     name = head.classes[index] if not head.name or head.task.is_value else f"{head.name}: {head.classes[index]}"
-    return Target(network, batch, index, np.ones((1,), np.float32), logits, head.task, name, probability, decision)
+    return Target(network, batch, index, found.region, found.logits, head.task, name, probability, decision, found.maps)
 
 
-def _in_a_mask(network: Network, head: Head, batch: np.ndarray, logits: np.ndarray, index: int | None) -> Target:
+def _offsets(decision: Decision) -> np.ndarray:
+    """What is taken from every logit, so that the largest rest is the class that the thresholds choose."""
+    if decision.decided_by_threshold and decision.task.exclusive:
+        return np.array([0.0, logit(decision.values[1])])
+    return np.asarray(logit(decision.values) if decision.decided_by_threshold else np.zeros(len(decision.classes)))
+
+
+def _chosen(logits: np.ndarray, decision: Decision) -> int:
+    if decision.task.exclusive:
+        return int(decision.classes_of(softmax(logits)[None])[0])
+    return int((logits - logit(decision.values)).argmax()) if decision.classes else int(logits.argmax())
+
+
+def _in_a_mask(network: Network, head: Head, batch: np.ndarray, index: int | None) -> Target:
     """A class of a segmentation model; the one with the largest segmentation when none was asked for."""
-    if logits.shape[-1] != len(head.classes):
+    found = network.answer(batch, index)
+    if found.logits.shape[-1] != len(head.classes):
         raise ModelError(
-            f"The model has {logits.shape[-1]} outputs and {len(head.classes)} class names.",
+            f"The model has {found.logits.shape[-1]} outputs and {len(head.classes)} class names.",
             "one name for each output.",
             "Load the model with easydl.load_model.",
         )
-    chosen = logits.argmax(axis=-1)
-    if index is None:
-        index = 1 + int(np.bincount(chosen.ravel(), minlength=logits.shape[-1])[1:].argmax())
-    region = (chosen == index).astype(np.float32)[None]
-    each = softmax(logits, axis=-1)[..., index]
+    each = softmax(found.logits, axis=-1)[..., found.target]
+    region = found.region
     probability = float(each[region[0] > 0].mean()) if region.any() else float(each.max())
-    return Target(network, batch, index, region, logits, head.task, head.classes[index], probability)
+    name = head.classes[found.target]
+    return Target(network, batch, found.target, region, found.logits, head.task, name, probability, maps=found.maps)

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 WORDS = {"PASS": "Trust", "CAUTION": "Caution", "FAIL": "Do not trust"}
 """What a reader sees of each level."""
-BLOBS = 19
-"""Other places that are hidden for comparison: the smallest number that can give p = 0.05."""
 TRUSTED = (
     "Hiding what is marked takes the answer away, and hiding other places does not: look there, and judge for yourself "
     "whether it is right."
@@ -128,8 +126,8 @@ def judge(target: Target, coarse: np.ndarray, fine: np.ndarray, *, method: str, 
     if about.model is not None:
         checks.learned(target, about.model, results)
     checks.answered_wrong(about.reference, about.right, results)
-    checks.astray(about.scan, about.heat, results)
-    checks.dependence(target, fine, seed, BLOBS, results)
+    checks.astray(about.scan, about.heat, coarse.shape, results)
+    checks.dependence(target, fine, seed, checks.BLOBS, results)
     checks.edges(target, fine, results)
     checks.resolution(coarse, results)
     if method == "gradcam":

@@ -17,6 +17,8 @@ class HeatmapReference(BaseModel):
         random_margins: How sure each untrained network is, in logits; empty for values.
         occlusion_spearman: Median rank correlation with hiding patch after patch; None where that is the method.
         patches: Patches of an image that were hidden for it.
+        positive: Of the images, of a model with two classes, those it called the second; 0 for other models.
+        positive_failed: For how many of them the map lay astray, or hiding what it marks did not change the answer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,3 +31,5 @@ class HeatmapReference(BaseModel):
     random_margins: tuple[float, ...] = ()
     occlusion_spearman: float | None = None
     patches: int = 0
+    positive: int = 0
+    positive_failed: int = 0

@@ -6,6 +6,7 @@ Each function says what Keras changed or could change; the contract test over al
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 
@@ -45,3 +46,29 @@ def called_again(operation: Any, node: Any, tensors: dict[int, Any]) -> Any:
 def number_in(node: Any) -> float:
     """The number in a call such as ``x + 3.0``."""
     return float(next(argument for argument in node.arguments.args if isinstance(argument, (int, float))))
+
+
+def run_through(model: Any, inputs: list[Any], visit: Any) -> list[Any]:
+    """The outputs of a functional model for other inputs, where ``visit(operation, *arguments, **options)`` does each step.
+
+    The order of the steps is always the same, and an operation that is used twice is visited twice
+    (``_run_through_graph``).
+    """
+    import keras
+
+    found = model._run_through_graph(inputs, operation_fn=lambda operation: partial(visit, operation))
+    return list(keras.tree.flatten(found))
+
+
+def graph_of(operation: Any) -> Any:
+    """The graph inside a model that is used as a layer; None for layers, and for models written as a class.
+
+    A ``Sequential`` keeps its own as ``_functional``.
+    """
+    inside = getattr(operation, "_functional", operation)
+    return inside if hasattr(inside, "_run_through_graph") else None
+
+
+def takes_training(operation: Any) -> bool:
+    """Whether an operation does something else in training (``_call_has_training_arg``)."""
+    return bool(getattr(operation, "_call_has_training_arg", False))

@@ -299,6 +299,8 @@ def _inferred(model: Any) -> ModelMetadata:
 
 def _last_activation(model: Any) -> str:
     last = model.layers[-1]
+    if getattr(last, "layers", None):  # a model in a model
+        return _last_activation(last)
     if type(last).__name__ == "Softmax":
         return "softmax"
     return str(getattr(getattr(last, "activation", None), "__name__", ""))

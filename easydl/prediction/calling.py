@@ -10,7 +10,7 @@ import numpy as np
 from easydl.errors import ModelError
 from easydl.images import Scan, prepare
 from easydl.networks import metadata_of
-from easydl.networks.metadata import ModelMetadata, image_input
+from easydl.networks.metadata import ModelMetadata, attached, image_input
 from easydl.prediction.grid import working_grid
 from easydl.studies import Study
 from easydl.tasks import Task
@@ -31,7 +31,8 @@ def inputs(model: Any, scan: Scan) -> np.ndarray:
     size = tuple(int(side) for side in metadata.size if side is not None) or scan.shape
     pixels = prepare(scan, channels=metadata.channels, units=metadata.units, size=size, normalise=metadata.normalise)
     # Training keeps 8-bit images as integers; so does prediction, or the two would differ by rounding.
-    integers = scan.units == "0-255" and metadata.normalise == "percentile"
+    # The values that a model of somebody else takes are not known, and may lie between 0 and 1.
+    integers = scan.units == "0-255" and metadata.normalise == "percentile" and attached(model) is not None
     return (np.rint(pixels) if integers else pixels)[None].astype(np.float32)
 
 

@@ -9,7 +9,8 @@ import easydl
 from easydl.errors import ModelError
 from easydl.explanation import gradcam
 from easydl.explanation.gradcam import Network, network_of
-from easydl.explanation.layers import ancestors, evidence_layer, shapes
+from easydl.explanation.graph import Graph
+from easydl.explanation.layers import evidence_step
 from easydl.networks import set_window
 
 ONE = np.ones((1,), np.float32)
@@ -101,21 +102,26 @@ def test_fine_maps_of_segmentation_models_are_averaged_in_blocks(build):
     np.testing.assert_allclose(means[3, 5], evidence[6:8, 15:18].mean())
 
 
+def explained(model, size, segmenter=False):
+    graph = Graph(model, size)
+    return graph.steps[evidence_step(graph, size, segmenter=segmenter)]
+
+
 def named(model, size, segmenter=False):
-    return evidence_layer(model, size, segmenter=segmenter).name
+    return explained(model, size, segmenter).name
 
 
 def test_the_layer_is_the_last_through_which_everything_passes():
-    assert named(easydl.classifier("tiny", size=64), (64, 64)) == "stage4_2_relu"
+    assert named(easydl.classifier("tiny", size=64), (64, 64)) == "stage3_2_relu"
+    assert named(easydl.classifier("tiny", size=128), (128, 128)) == "stage4_2_relu"
     assert named(easydl.unet(classes=2, width=4), (64, 64), True) == "down1_relu2"
     assert named(easydl.unet3d(classes=2, width=4), (16, 16, 16), True) == "down1_relu2"
 
 
 def test_small_images_take_a_map_that_still_shows_a_place():
     model = easydl.classifier("mobilenet_025", size=64)
-    assert shapes(model, (64, 64))["conv_pw_13_relu"] == (1, 2, 2, 256)
-    layer = named(model, (64, 64))
-    assert shapes(model, (64, 64))[layer][1:3] == (4, 4)
+    assert {step.name: step.shape for step in Graph(model, (64, 64)).steps}["conv_pw_13_relu"] == (1, 2, 2, 256)
+    assert explained(model, (64, 64)).shape[1:3] == (4, 4)
     assert named(easydl.classifier("mobilenet_025", size=128), (128, 128)) == "conv_pw_13_relu"
 
 
@@ -131,7 +137,8 @@ def test_side_branches_are_not_explained():
     logits = layers.Dense(2, name="logits")(layers.Flatten()(both))
     model = keras.Model(image, logits)
     assert named(model, (16, 16)) == "both"
-    assert [layer.name for layer, _ in ancestors(model)][1:4] == ["trunk", "branch", "both"]
+    graph = Graph(model, (16, 16))
+    assert [graph.steps[number].name for number in graph.wanted][1:4] == ["trunk", "branch", "both"]
 
 
 @pytest.mark.parametrize("size", [24, None])
@@ -144,8 +151,9 @@ def test_sums_written_as_operators_are_walked_through(size):
     last = layers.Conv2D(4, 3, padding="same", name="last")(one + two * 0.5)
     answer = layers.Softmax()(layers.Dense(2, name="logits")(layers.GlobalAveragePooling2D()(last)))
     model = keras.Model(image, answer)
-    assert evidence_layer(model, (24, 24), segmenter=False).name == "last"
-    assert {one for name, one in shapes(model, (24, 24)).items() if name.startswith(("add", "mul"))} == {(1, 24, 24, 4)}
+    assert named(model, (24, 24)) == "last"
+    sums = {step.shape for step in Graph(model, (24, 24)).steps if step.name.startswith(("add", "mul"))}
+    assert sums == {(1, 24, 24, 4)}
 
 
 def test_without_logits_or_maps_the_error_says_what_to_do():
@@ -155,23 +163,25 @@ def test_without_logits_or_maps_the_error_says_what_to_do():
     image = layers.Input((8, 8, 1))
     flat = layers.Dense(2, name="logits")(layers.Flatten()(image))
     with pytest.raises(ModelError, match="no convolution"):
-        evidence_layer(keras.Model(image, flat), (8, 8), segmenter=False)
+        named(keras.Model(image, flat), (8, 8))
+    two = keras.Model(image, [layers.Conv2D(1, 1)(image), layers.Conv2D(1, 1)(image)])
     with pytest.raises(ModelError, match="no layer called logits"):
-        evidence_layer(keras.Model(image, layers.Conv2D(1, 1)(image)), (8, 8), segmenter=False)
+        named(two, (8, 8))
     tight = layers.GlobalAveragePooling2D(keepdims=True)(image)
     tight = layers.Dense(2, name="logits")(layers.Flatten()(layers.Conv2D(2, 1)(tight)))
     with pytest.raises(ModelError, match="larger than one point"):
-        evidence_layer(keras.Model(image, tight), (8, 8), segmenter=False)
+        named(keras.Model(image, tight), (8, 8))
 
 
 def test_nothing_is_traced_twice(planted):
     network = network_of(planted.model, (64, 64))
+    start = network.traces  # by tests that came before
     for target in (0, 1):
         network.cam(planted.images[:1], target, ONE)
         network.scores(planted.images[: 2 + target], target, ONE)
-        network.logits(planted.images[:1], network.random_weights(target))
+        network.answer(planted.images[:1], weights=network.random_weights(target))
     before = network.traces
-    assert before <= 3
+    assert before - start <= 3
     assert network_of(planted.model, (64, 64)) is network
     network.cam(planted.images[1:2], 0, ONE, network.random_weights(9))
     network.scores(planted.images, 1, ONE)
@@ -181,7 +191,7 @@ def test_nothing_is_traced_twice(planted):
 def test_scores_are_the_logit_against_the_mean_and_come_in_any_number(planted):
     network = network_of(planted.model, (64, 64))
     many = np.concatenate([planted.images] * 4)
-    logits = network.logits(many)
+    logits = np.concatenate([network.answer(one[None]).logits[None] for one in many])
     np.testing.assert_allclose(network.scores(many, 1, ONE), logits[:, 1] - logits.mean(axis=1), rtol=1e-4, atol=1e-4)
 
 
@@ -195,7 +205,7 @@ def test_random_weights_leave_the_model_alone_and_differ(planted):
         if trained.ndim > 1:
             assert not np.allclose(mine, other)
             assert abs(np.corrcoef(np.ravel(mine), trained.ravel())[0, 1]) < 0.4
-    network.logits(planted.images[:1], first)
+    network.answer(planted.images[:1], weights=first)
     for now, then in zip(planted.model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(now, then)
 
@@ -216,22 +226,22 @@ def test_weights_that_were_trained_on_are_used_at_once(build):
     model = build(side=16)
     image = np.random.default_rng(0).uniform(0, 255, (1, 16, 16, 1)).astype(np.float32)
     network = network_of(model, (16, 16))
-    before = network.logits(image)
+    before = network.answer(image).logits
     model.get_layer("logits").bias.assign([1.0, -1.0])
-    np.testing.assert_allclose(network.logits(image) - before, [[1.0, -1.0]], atol=1e-5)
+    np.testing.assert_allclose(network.answer(image).logits - before, [1.0, -1.0], atol=1e-5)
 
 
 def test_a_new_window_is_compiled_in():
     model = easydl.classifier("tiny", size=32)
     image = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 1)).astype(np.float32)
-    before = network_of(model, (32, 32)).logits(image)
+    before = network_of(model, (32, 32)).answer(image).logits
     set_window(model, (0.0, 100.0), "0-255")
-    assert not np.allclose(network_of(model, (32, 32)).logits(image), before)
+    assert not np.allclose(network_of(model, (32, 32)).answer(image).logits, before)
 
 
 def test_the_cache_does_not_keep_a_model_alive(build):
     model = build(side=16)
-    network_of(model, (16, 16)).logits(np.zeros((1, 16, 16, 1), np.float32))
+    network_of(model, (16, 16)).answer(np.zeros((1, 16, 16, 1), np.float32))
     watched = weakref.ref(model)
     assert model in gradcam._networks
     del model

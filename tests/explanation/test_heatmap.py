@@ -193,7 +193,7 @@ def test_the_index_entry_is_json():
         "image": "case.dcm",
         "target": "nodule",
         "probability": 0.931,
-        "verdict": {"level": "CAUTION", "sentence": VERDICT.sentence, "numbers": {"n_blobs": 39}},
+        "verdict": {"level": "CAUTION", "sentence": VERDICT.sentence, "numbers": {"n_blobs": 39}, "reasons": []},
     }
     assert make(verdict=None).to_dict()["verdict"] is None
 

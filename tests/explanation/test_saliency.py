@@ -52,7 +52,7 @@ def test_unet_has_a_heatmap_for_any_size_and_is_traced_once():
         assert heatmap.target == "organ"
         assert 0 < heatmap.array.max() <= 1
         assert heatmap.notes == ()
-    assert network_of(model, (32, 32)).traces == 2
+    assert network_of(model, (32, 32)).traces == 1
 
 
 def test_unet3d_has_a_heatmap_on_the_images_own_grid():
@@ -165,12 +165,13 @@ def test_occlusion_marks_the_planted_corner(planted):
 
 
 def test_repeated_calls_trace_nothing(planted):
-    easydl.saliency(planted.model, planted.images[0])
+    for method in ("gradcam", "occlusion"):
+        easydl.saliency(planted.model, planted.images[0], method=method)
     network = network_of(planted.model, (64, 64))
     before = network.traces
     easydl.saliency(planted.model, planted.images[1], target=0)
     easydl.saliency(planted.model, planted.images[2], method="occlusion")
-    assert network.traces == before == 3
+    assert network.traces == before
 
 
 @pytest.mark.parametrize(
