@@ -162,7 +162,7 @@ class Heatmap:
         return f"{self.target}, probability {self.probability:.2f}"
 
     def __repr__(self) -> str:
-        level = self.verdict.level if self.verdict else "not tested"
+        level = self.verdict.word.lower() if self.verdict else "not tested"
         shape = " x ".join(map(str, self.array.shape))
         return f"<Heatmap of {shape} for {self.prediction()}; verdict {level}>"
 
@@ -176,7 +176,11 @@ class Heatmap:
         return buffer.getvalue()
 
     def _repr_html_(self) -> str:
-        verdict = f"{self.verdict.level}. {self.verdict.sentence}" if self.verdict else "Not tested."
+        verdict = f"{self.verdict.word}. {self.verdict.sentence}" if self.verdict else "Not tested."
         alternative = escaping.escape(f"Heatmap for {self.prediction()}. {verdict} {RESEARCH_USE}", quote=True)
         data = b64encode(self._repr_png_()).decode()
-        return f'<img src="data:image/png;base64,{data}" alt="{alternative}" style="max-width:100%">'
+        image = f'<img src="data:image/png;base64,{data}" alt="{alternative}" style="max-width:100%">'
+        if self.verdict is None:
+            return image
+        table = self.verdict.details.to_html(index=False, escape=True, border=0)
+        return f"{image}<details><summary>What was measured</summary>{table}</details>"

@@ -46,7 +46,17 @@ def test_the_original_stands_beside_the_overlay():
     said = words(figure)
     for part in ("nodule, probability 0.93", "CAUTION", "may be looking at markers", "grey: 0 to 255", RESEARCH_USE):
         assert part in said
-    assert "DO NOT INTERPRET" not in said
+    assert "DO NOT TRUST" not in said
+
+
+def test_a_line_surrounds_the_strongest_part():
+    """Its corners by hand: half of the maximum lies half a pixel outside the 3 x 3 pixels of evidence."""
+    figure = make().show()
+    original, overlay = panels(figure)
+    assert not original.collections
+    (line,) = overlay.collections
+    points = np.concatenate([path.vertices for path in line.get_paths()])
+    np.testing.assert_allclose([*points.min(axis=0), *points.max(axis=0)], [19.5, 14.5, 22.5, 17.5], atol=0.01)
 
 
 def test_the_overlay_fades_where_there_is_no_evidence():
@@ -56,7 +66,7 @@ def test_the_overlay_fades_where_there_is_no_evidence():
 
 
 def test_a_failed_map_says_so_on_the_figure():
-    assert "DO NOT INTERPRET" in words(make(verdict=Verdict("FAIL", "Do not interpret: it is noise.")).show())
+    assert "DO NOT TRUST" in words(make(verdict=Verdict("FAIL", "Do not interpret: it is noise.")).show())
 
 
 def test_a_volume_shows_its_strongest_slice():
@@ -66,7 +76,7 @@ def test_a_volume_shows_its_strongest_slice():
     heatmap.array[3] += 0.9
     figure = heatmap.show()
     np.testing.assert_allclose(panels(figure)[0].images[0].get_array(), heatmap.scan.pixels[3, ..., 0] / 255, rtol=1e-5)
-    assert "slice 4 of 12, z = -92 mm the slice with most evidence" in words(figure)
+    assert "axial slice 4 of 12, z = -92 mm the slice with most evidence" in words(figure)
 
 
 AXIAL = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])
@@ -183,7 +193,8 @@ def test_notebooks_get_an_image_with_text_for_those_who_cannot_see_it():
     page = make()._repr_html_()
     assert page.startswith('<img src="data:image/png;base64,iVBOR')
     assert "<it>" not in page
-    assert "Heatmap for nodule, probability 0.93. CAUTION. Interpret with caution: <it>" in unescape(page)
+    assert "<details><summary>What was measured</summary>" in page and "<td>39</td>" in page
+    assert "Heatmap for nodule, probability 0.93. Caution. Interpret with caution: <it>" in unescape(page)
     assert make()._repr_png_()[:4] == b"\x89PNG"
 
 
@@ -199,7 +210,7 @@ def test_the_index_entry_is_json():
 
 
 def test_it_says_what_it_is_in_one_line():
-    assert repr(make()) == "<Heatmap of 30 x 40 for nodule, probability 0.93; verdict CAUTION>"
+    assert repr(make()) == "<Heatmap of 30 x 40 for nodule, probability 0.93; verdict caution>"
     assert "not tested" in repr(make(verdict=None))
     assert "NOT TESTED" in words(make(verdict=None).show())
 
