@@ -22,7 +22,7 @@ WIDTH, GAP, BAR, MARGIN = 9.0, 0.25, 0.8, 0.2
 TITLE, LINE, STRIP = 0.52, 0.21, 0.32
 # Points; a report shows the figure at two thirds of its size.
 TEXT, SMALL = 10.5, 8.5
-LETTERS_PER_INCH, BADGE = 12.6, 1.3
+LETTERS_PER_INCH, BADGE = 12.6, 1.55
 TOP = 0.5
 """A contour surrounds what has this fraction of the largest evidence."""
 # Okabe and Ito's colours, which readers who do not see red and green can tell apart; the level is there as well.

@@ -123,10 +123,10 @@ def judge(target: Target, coarse: np.ndarray, fine: np.ndarray, *, method: str, 
             )
             results.fail(said, warning)
     checks.chance(target, results)
-    if about.model is not None:
-        checks.learned(target, about.model, results)
     checks.answered_wrong(about.reference, about.right, results)
     checks.astray(about.scan, about.heat, coarse.shape, results)
+    if about.model is not None:
+        checks.learned(target, about.model, results)
     checks.dependence(target, fine, seed, checks.BLOBS, results)
     checks.edges(target, fine, results)
     checks.resolution(coarse, results)
