@@ -5,6 +5,7 @@ from html import unescape
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from easydl.errors import RESEARCH_USE, InputError
@@ -27,7 +28,7 @@ def make(shape=(30, 40), units="0-255", channels=1, **more):
 
 
 def words(figure):
-    texts = [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
+    texts = [text.get_text() for text in figure.findobj(Text)]
     return " ".join(" ".join(texts).split())
 
 

@@ -120,7 +120,7 @@ def test_the_sections_say_what_the_files_say(run):
         (
             "heatmaps/index.json",
             lambda c: c[0]["verdict"].update(level="FAIL", sentence="Moved."),
-            "interpret Moved.",
+            "trust Moved.",
         ),
         ("status.json", lambda c: c.update(state="stopped", stage="training"), "was stopped while training"),
     ],
