@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from easydl.errors import InputError
 from easydl.explanation.explain import saliency
@@ -80,7 +81,7 @@ def surest_errors_first(model: Any, study: Study) -> list[int]:
     task = Task(study.task)
     if task.has_masks or task.is_value or study.heads or "label" not in study.frame.columns:
         return list(range(len(study)))
-    table = predict(model, study).frame
+    table: pd.DataFrame = getattr(predict(model, study), "frame", pd.DataFrame())
     if not {"prediction", "confidence"} <= set(table.columns):
         return list(range(len(study)))
     labels = study.frame["label"].astype(str).to_numpy()
