@@ -31,9 +31,9 @@ STEPS = {
 """The steps in their order: file under steps/, title, icon."""
 
 VERDICTS: dict[str, tuple[str, Any, str]] = {
-    "PASS": ("Passed", "green", "check"),
+    "PASS": ("Trust", "green", "check"),
     "CAUTION": ("Caution", "orange", "warning"),
-    "FAIL": ("Failed", "red", "block"),
+    "FAIL": ("Do not trust", "red", "block"),
 }
 """The verdicts on a heatmap: word, colour, icon."""
 _MARKS = {mark: f"\\{mark}" for mark in "\\`*_{}[]()#+-.!|~$:>&@"}

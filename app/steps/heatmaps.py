@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import streamlit as st
 from shared import VERDICTS, choose_run, heading, needs, onward, plain, show_figure, show_verdict
 
@@ -56,6 +57,10 @@ for number, entry in enumerate(heatmaps[:shown], start=1):
         show_figure(entry["path"], f"Image {number}: the original next to the overlay of the heatmap")
         if verdict:
             st.markdown(plain(verdict.get("sentence", "")))
+            with st.expander("What was measured"):
+                for reason in verdict.get("reasons") or ():
+                    st.markdown(f"- {plain(reason['sentence'])} {plain(reason['figures'])}")
+                st.dataframe(pd.Series(verdict.get("numbers") or {}, dtype=object).astype(str).rename("measured"))
         for note in entry.get("notes") or ():
             st.caption(plain(note))
 if len(heatmaps) > shown and st.button(f"Show {min(AT_ONCE, len(heatmaps) - shown)} more"):

@@ -216,7 +216,7 @@ def saliency(
     _check_paths(model, source)
     network, given = easydl.load_model(model), _covariates(covariate)
     heatmap = easydl.saliency(network, source, target=target, covariates=given, units=units, **how.model_dump())
-    verdict = f"{heatmap.verdict.level}: {heatmap.verdict.sentence}\n" if heatmap.verdict else ""
+    verdict = f"{heatmap.verdict.word}: {heatmap.verdict.sentence}\n" if heatmap.verdict else ""
     typer.echo(f"{verdict}Written: {heatmap.save(output)}\n{RESEARCH_USE}")
 
 

@@ -1,7 +1,7 @@
-"""The tests a heatmap can fail without anybody noticing by eye. They give numbers; `verdict` says what follows.
+"""The tests a heatmap can fail without anybody noticing by eye: of one image. `model_checks` has those of the model.
 
-A map may show the image instead of the model (Adebayo 2018), mark what the prediction does not depend on, or rest on the
-border, where markers and text are.
+A map may mark what the prediction does not depend on, or rest on the border, on text or outside the body, where no anatomy
+is. The tests give numbers and reasons; `verdict` says what follows.
 """
 
 from __future__ import annotations
@@ -11,27 +11,51 @@ from typing import Any
 
 import numpy as np
 from scipy import ndimage, stats
-from scipy.special import softmax
+from scipy.special import logit, softmax
 
-from easydl.explanation.methods import map_of
-from easydl.explanation.occlusion import blurred, occlusion, patch_means
+from easydl.explanation import places
+from easydl.explanation.occlusion import blurred
 from easydl.explanation.targets import Target
+from easydl.images import Scan
 from easydl.networks.decision import EVEN
+from easydl.networks.heatmap_reference import HeatmapReference
 
-ALIKE, SAME_MAP, NOTICED = 0.5, 0.9, 0.1
-TOP, LEVEL_P, UNTRAINED, NEAR_CHANCE = 0.1, 0.05, 0.2, 0.1
-EDGE, BORDER = 0.1, 2.0
-HOT, MOSTLY = 0.3, 0.5
-OCCLUSION_DRAWS = 3
+ALIKE, SAME_MAP = 0.5, 0.9
+LEVEL_P, UNTRAINED, NEAR_CHANCE = 0.05, 0.2, 0.1
+HIDDEN, STRONG = 0.1, 0.5
+"""What is hidden is where the map has half of its maximum, at most a tenth of the image."""
+DECIDES = 0.5
+"""Hiding what decides takes away this fraction of the lead over the threshold."""
+BORDER, HOT, MOSTLY = 2.0, 0.3, 0.5
+BLOBS = 19
+"""Other places that are hidden for comparison: the smallest number that can give p = 0.05."""
+FEWEST, MOST = 3, 2 / 3
+"""A model whose maps fail on so many images, and on this fraction of them, is not to be trusted on any."""
+FEWEST_POINTS = 7
+"""A map with fewer points a side shows a region, no place."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a map is not to be trusted (FAIL), or not without care (CAUTION).
+
+    Attributes:
+        level: ``"FAIL"`` or ``"CAUTION"``.
+        sentence: For a reader: what is so, and what to do.
+        figures: What was measured, with its n.
+    """
+
+    level: str
+    sentence: str
+    figures: str = ""
 
 
 @dataclass
 class Results:
-    """What the tests gave so far: numbers, each with its n, and parts of sentences why not to interpret the map."""
+    """What the tests gave so far: numbers, each with its n, and reasons in the order of their weight."""
 
     numbers: dict[str, Any] = field(default_factory=dict)
-    fails: list[str] = field(default_factory=list)
-    cautions: list[str] = field(default_factory=list)
+    reasons: list[Reason] = field(default_factory=list)
 
     def note(self, **numbers: float) -> None:
         """Keep numbers, to four decimals."""
@@ -39,17 +63,24 @@ class Results:
             name: value if isinstance(value, int) else round(float(value), 4) for name, value in numbers.items()
         }
 
+    def fail(self, sentence: str, figures: str = "") -> None:
+        """Not to be trusted."""
+        self.reasons.append(Reason("FAIL", sentence, figures))
+
+    def caution(self, sentence: str, figures: str = "") -> None:
+        """Only with care."""
+        self.reasons.append(Reason("CAUTION", sentence, figures))
+
 
 def chance(target: Target, results: Results) -> None:
     """An uncertain network has nothing to explain, and a class it did not choose is not its prediction."""
     task = target.task
     if task.has_masks or not task.has_classes:
         return
+    other = False
     if not task.exclusive:
         top, even = target.probability, target.threshold
-        close = abs(top - even) < NEAR_CHANCE
-        if top < even:
-            results.cautions.append(f"the network did not find {target.name}")
+        close, other = abs(top - even) < NEAR_CHANCE, top < even
     else:
         probabilities = softmax(target.logits)
         if target.chosen_by_threshold:
@@ -60,149 +91,190 @@ def chance(target: Target, results: Results) -> None:
         else:
             top, even = float(probabilities.max()), 1 / len(probabilities)
             close = top < even + NEAR_CHANCE
-        if target.index != target.chosen:
-            results.cautions.append(f"the network did not choose {target.name}")
+        other = target.index != target.chosen
     results.note(probability_top=top, chance=even)
+    if other:
+        results.caution(
+            f"The model did not answer {target.name}: read the map as what speaks for it, not as why it answered."
+        )
     if close:
-        results.cautions.append(
-            f"the prediction is close to {target.border} ({top:.2f}, {target.border} is {even:.2f})"
+        results.caution(
+            "The model was unsure of this answer: decide without it.",
+            f"probability {top:.2f}, {target.border} is {even:.2f}, n = 1 image",
         )
 
 
-def randomisation(target: Target, fine: np.ndarray, method: str, seed: int, draws: int, results: Results) -> None:
-    """The map must change when what was learned is taken away, from the logits down to all weights.
-
-    Also, the network must be more confident than untrained ones, or there is nothing learned to show.
-    """
-    network = target.network
-    # An occlusion map costs fifty calls; the result is as clear after a few draws.
-    mapped = draws if method == "gradcam" else OCCLUSION_DRAWS
-    pairs, margins = [], []
-    for draw in range(draws):
-        weights = network.random_weights(1000 * seed + draw)
-        evidence, logits = target.cam(weights)
-        margins.append(margin(target, logits))
-        if draw < mapped:
-            if method != "gradcam":
-                evidence = map_of(method, target, weights)
-            pairs.append(similarity(fine, upsampled(evidence, fine.shape)))
-    for fraction, name in ((0.0, "logits"), (0.5, "upper_half")):
-        weights = network.random_weights(1000 * seed, fraction)
-        ssim, rank = similarity(fine, _map_of(target, method, fine.shape, weights))
-        results.note(**{f"ssim_random_{name}": ssim, f"spearman_random_{name}": rank})
-    ssims, ranks = np.array(pairs).T
-    ssim, rank = float(np.median(ssims)), float(np.median(ranks))
-    low, high = np.percentile(ssims, [2.5, 97.5])
-    results.note(ssim_random_all=ssim, ssim_random_all_low=low, ssim_random_all_high=high)
-    results.note(spearman_random_all=rank, n_random_maps=mapped)
-    measured = f"SSIM {ssim:.2f}, rank correlation {rank:.2f}, n = {mapped} random networks"
+def learned(target: Target, reference: HeatmapReference, results: Results) -> None:
+    """The maps of the model must change when what it learned is taken away, and it must be surer than untrained ones."""
+    ssim, rank, mapped = reference.ssim_random, reference.spearman_random, reference.random_maps
+    results.note(ssim_random_all=ssim, spearman_random_all=rank, n_random_maps=mapped, n_images=reference.images)
+    measured = f"SSIM {ssim:.2f} and rank correlation {rank:.2f} with the maps of n = {mapped} untrained networks"
     if ssim > ALIKE and rank > ALIKE:
-        results.fails.append(
-            f"it hardly changes when the weights are random ({measured}), so it shows the image, not the model"
+        results.fail(
+            "The map hardly changes when all that the model learned is erased, so it shows the image and not the model: "
+            "ignore it.",
+            measured,
         )
     elif rank > ALIKE:
-        results.cautions.append(f"random weights give a map of similar order ({measured})")
-    if target.task.is_value:
+        results.caution(
+            "Models that learned nothing give a similar map: look at the whole image, not only there.", measured
+        )
+    failed, positive = reference.positive_failed, reference.positive
+    if positive >= FEWEST and failed >= MOST * positive:
+        results.note(n_positive=positive, positive_failed=failed)
+        results.fail(
+            "On other images this model looked at what is no part of the patient, or at what did not decide its answer: "
+            "do not use it, and look for what gives the answer away.",
+            f"{failed} of n = {positive} images that it called positive",
+        )
+    if reference.occlusion_spearman is not None:
+        results.note(occlusion_spearman=reference.occlusion_spearman, n_patches=reference.patches)
+    if target.task.is_value or not reference.random_margins:
         return
-    own = margin(target, target.logits)
-    reached = int(np.sum(np.asarray(margins) >= own))
+    own, margins = margin(target, target.logits), np.asarray(reference.random_margins)
+    reached, draws = int(np.sum(margins >= own)), len(margins)
     results.note(margin=own, margin_random_median=float(np.median(margins)), margin_p=(reached + 1) / (draws + 1))
     results.note(n_random_networks=draws)
     uncertain = results.numbers.get("probability_top", 1.0) < results.numbers.get("chance", 0.0) + NEAR_CHANCE
-    if reached:
-        # Networks that normalise their features are confident by luck now and then; a few of them prove little.
-        grave = uncertain or reached > UNTRAINED * draws
-        (results.fails if grave else results.cautions).append(
-            f"untrained networks are as confident (logit margin {own:.2g}, reached by {reached} of {draws})"
+    if not reached:
+        return
+    figures = f"lead of {own:.2g} in logits, reached by {reached} of n = {draws} untrained networks"
+    # Networks that normalise their features are confident by luck now and then; a few of them prove little.
+    if uncertain or reached > UNTRAINED * draws:
+        results.fail(
+            "Models that learned nothing are as sure as this one: ignore the map, and doubt the answer.", figures
         )
+    else:
+        results.caution("A model that learned nothing was as sure as this one by luck: doubt the answer.", figures)
 
 
-def deletion(target: Target, fine: np.ndarray, seed: int, blobs: int, results: Results) -> None:
-    """Blurring the top tenth must cost more than blurring the same shape elsewhere."""
-    rng = np.random.default_rng(seed)
-    top = fine >= max(float(np.quantile(fine, 1 - TOP)), float(np.finfo(np.float32).tiny))
-    masks, tries = [top], 0
-    while len(masks) <= blobs:
-        step = tuple(int(rng.integers(side)) for side in fine.shape)
-        moved = np.roll(top, step, axis=tuple(range(fine.ndim)))
-        tries += 1
-        # The same shape elsewhere; the overlap is limited as long as there is an elsewhere.
-        if (moved & top).sum() <= top.sum() / 2 or tries > 10 * blobs:
-            masks.append(moved)
-    copies = np.where(np.stack(masks)[..., None], blurred(target.batch), target.batch)
-    scores = target.network.scores(np.concatenate([target.batch, copies]), target.index, target.region)
+def dependence(target: Target, fine: np.ndarray, seed: int, blobs: int, results: Results) -> None:
+    """Hiding what the map marks must take the answer away, and more so than hiding the same shape elsewhere."""
+    top = fine >= max(float(np.quantile(fine, 1 - HIDDEN)), STRONG * float(fine.max()))
+    masks = [top, *_moved(top, blobs, np.random.default_rng(seed))]
+    pair = np.concatenate([target.batch, blurred(target.batch)])
+    shown = ~np.stack([np.zeros_like(top), *masks])
+    scores = target.network.masked_scores(pair, shown.astype(np.float32), target.index, target.region)
     drops = scores[0] - scores[1:]
     own, others = float(drops[0]), drops[1:]
     p = float((1 + np.sum(others >= own)) / (1 + blobs))
     low, high = np.percentile(own - others, [2.5, 97.5])
     results.note(deletion_drop=own, deletion_drop_elsewhere=float(np.median(others)), deletion_p=p, n_blobs=blobs)
-    results.note(deletion_difference_low=low, deletion_difference_high=high)
-    if own <= 0 or p > LEVEL_P:
-        results.cautions.append(
-            f"blurring what it marks does not clearly cost more than blurring elsewhere (p = {p:.2f}, n = {blobs} blobs)"
-        )
-
-
-def agreement(target: Target, fine: np.ndarray, method: str, results: Results) -> None:
-    """The patches the map marks must be those whose hiding lowers the logit."""
-    marked = patch_means(fine)
-    if method != "occlusion":
-        reference = occlusion(target.network, target.batch, target.index, target.region)
-    else:
-        reference = patch_means(_map_of(target, "gradcam", fine.shape, None))
-    n = marked.size
-    # Most patches of most images matter to nobody; ranking their noise would drown the few that do.
-    marked, reference = _noticeable(marked), _noticeable(reference)
-    rank = spearman(marked, reference)
-    # Neighbouring patches resemble each other: moving the whole map keeps that and breaks only the agreement.
-    axes = tuple(range(marked.ndim))
-    moves = [spearman(np.roll(marked, step, axis=axes), reference) for step in np.ndindex(*marked.shape)]
-    p = float(np.mean(np.asarray(moves) >= rank - 1e-12))
-    # Fieller, Hartley and Pearson 1957: Fisher's z of a rank correlation has a variance of 1.06 / (n - 3).
-    reach = 1.96 * np.sqrt(1.06 / max(n - 3, 1))
-    low, high = np.tanh(np.arctanh(np.clip(rank, -0.999, 0.999)) + np.array([-reach, reach]))
-    results.note(occlusion_spearman=rank, occlusion_spearman_low=low, occlusion_spearman_high=high)
-    results.note(occlusion_p=p, n_patches=n)
-    if low <= 0 or p > LEVEL_P:
-        other = "hiding patch after patch" if method != "occlusion" else "Grad-CAM"
-        results.cautions.append(
-            f"{other} does not confirm it (rank correlation {rank:.2f}, p = {p:.2f}, n = {n} patches)"
-        )
-
-
-def faithfulness(results: Results) -> None:
-    """Both tests of what the prediction depends on pointing the other way is more than a caution."""
-    if results.numbers["deletion_p"] > 0.5 and results.numbers["occlusion_spearman"] <= 0:
-        results.fails.append("the prediction depends less on what it marks than on the rest of the image")
-
-
-def border(fine: np.ndarray, results: Results) -> None:
-    """The outer tenth of the image is where markers, tubes and text are."""
-    height, width = fine.shape[-2:]
-    inner = np.zeros((height, width), dtype=bool)
-    rows, columns = max(1, round(height * EDGE)), max(1, round(width * EDGE))
-    inner[rows:-rows, columns:-columns] = True
-    fraction, area = float(fine[..., ~inner].sum() / fine.sum()), float(1 - inner.mean())
-    results.note(border_energy=fraction, border_area=area)
-    if fraction > BORDER * area:
-        results.cautions.append(
-            f"{fraction:.0%} of it lies in the outer border ({area:.0%} of the area), so it may be looking at markers"
-        )
-
-
-def text(heat: np.ndarray, written: np.ndarray, results: Results) -> None:
-    """A map that is hot on letters shows what somebody wrote on the image, not what was imaged.
-
-    ``heat`` (0..1) and ``written`` (bool) lie on the grid of the scan's plane, where letters can be recognised.
-    """
-    if not written.any() or heat.sum() <= 0:
+    results.note(deletion_difference_low=low, deletion_difference_high=high, hidden_area=float(top.mean()))
+    lead = _lead(target, float(scores[0]))
+    specific, decides = own > 0 and p <= LEVEL_P, True
+    figures = f"falls by {own:.2g} (elsewhere {np.median(others):.2g}, p = {p:.2f}, n = {blobs} other places)"
+    if lead is not None:
+        taken = own / max(lead, 1e-6)
+        decides = taken >= DECIDES
+        results.note(deletion_fraction=taken)
+        figures += f", {taken:.0%} of its lead"
+    if specific and decides:
         return
-    peak, fraction, area = float(heat[written].max()), float(heat[written].sum() / heat.sum()), float(written.mean())
-    results.note(text_peak=peak, text_energy=fraction, text_area=area)
-    if fraction > MOSTLY:
-        results.fails.append(f"{fraction:.0%} of it lies on text in the image ({area:.0%} of the area)")
-    elif peak >= HOT:
-        results.cautions.append(f"it is hot on text in the image ({peak:.0%} of its maximum), which is no anatomy")
+    if not specific and not decides:
+        results.fail(
+            "Hiding what is marked does not change the answer, as when the answer is that nothing is there: "
+            "do not look for a finding in the map.",
+            figures,
+        )
+    elif lead is None and own <= 0:
+        results.fail("Hiding what is marked does not lower the answer: ignore the map.", figures)
+    elif specific:
+        results.caution("The answer rests on more than what is marked: look at the whole image.", figures)
+    else:
+        results.caution(
+            "Hiding other places changes the answer as much: look at the whole image, not only there.", figures
+        )
+
+
+def _moved(top: np.ndarray, count: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """The same shape elsewhere; it overlaps as little as there is an elsewhere."""
+    found: list[np.ndarray] = []
+    limit, tries = 0.0, 0
+    while len(found) < count:
+        step = tuple(int(rng.integers(side)) for side in top.shape)
+        moved = np.roll(top, step, axis=tuple(range(top.ndim)))
+        tries += 1
+        if (moved & top).sum() <= limit * top.sum():
+            found.append(moved)
+        elif tries > 5 * count:
+            limit, tries = limit + 0.25, 0
+    return found
+
+
+def _lead(target: Target, score: float) -> float | None:
+    """By how much the score is above what the decision asks for; None where nothing is decided, or for another class."""
+    task = target.task
+    if task.is_value:
+        return None
+    if task.has_masks:
+        return score
+    if not task.exclusive:
+        return score - float(logit(target.threshold))
+    if len(target.logits) != 2:
+        # Each of the others gets a share of what the chosen class loses.
+        best = np.sort(np.asarray(target.logits, float))
+        return float(best[-1] - best[-2]) if target.index == target.chosen else None
+    even = float(logit(np.clip(target.threshold, 1e-6, 1 - 1e-6))) / 2 if target.chosen_by_threshold else 0.0
+    return score - (even if target.index == 1 else -even)
+
+
+def astray(scan: Scan, heat: np.ndarray, points: tuple[int, ...], results: Results) -> None:
+    """A map outside the body, on text or in the border shows markers, tubes and what somebody wrote, not what was imaged.
+
+    ``heat`` (0..1) lies on the grid of the scan; ``points`` is the shape of the map before it was enlarged.
+    """
+    if heat.max() <= 0:
+        return
+    # A map cannot tell the two sides of the skin apart by more than half of its own points.
+    reach = [2 * (side // (2 * count)) + 1 for side, count in zip(scan.shape, points, strict=True)]
+    inside, written, edge = _within(places.body(scan), reach), places.text(scan, heat), places.border(scan.shape)
+    peak = heat >= heat.max()
+    found = (
+        ("text", written, "on text in the image", "the text"),
+        ("outside", ~inside, "outside the body", "markers, tubes and the table"),
+        ("border", edge, "at the border of the image", "markers"),
+    )
+    for name, where, place, what in found:
+        share, area = places.fraction(heat, where), float(where.mean())
+        hottest = float(heat[where].max()) if where.any() else 0.0
+        results.note(**{f"{name}_energy": share, f"{name}_area": area, f"{name}_peak": hottest})
+        figures = (
+            f"{share:.0%} of the map on {area:.0%} of the area, there up to {hottest:.0%} of its maximum, n = 1 map"
+        )
+        at_peak = bool(where[peak].any())
+        most = share > (max(MOSTLY, BORDER * area) if name == "border" else MOSTLY)
+        if most and (at_peak or name != "outside"):
+            results.fail(f"The model looked {place}: do not use the answer, and look at {what}.", figures)
+        elif (
+            (name == "text" and hottest >= HOT)
+            or (name == "outside" and at_peak)
+            or (name == "border" and share > BORDER * area)
+        ):
+            results.caution(f"A part of the map lies {place}: look whether {what} gave the answer.", figures)
+        if results.reasons and results.reasons[-1].figures == figures:
+            return  # the border repeats what lies outside the body
+
+
+def _within(inside: np.ndarray, reach: list[int]) -> np.ndarray:
+    return np.asarray(ndimage.maximum_filter(inside, size=reach))
+
+
+def answered_wrong(reference: str, right: bool | None, results: Results) -> None:
+    """The map of a wrong answer shows no finding."""
+    if right is False:
+        results.caution(
+            "The answer is wrong: use the map only to see what misled the model.", f"the reference is {reference}"
+        )
+
+
+def resolution(coarse: np.ndarray, results: Results) -> None:
+    """A coarse map cannot point."""
+    points = min(coarse.shape)
+    results.note(points_across=points)
+    if points < FEWEST_POINTS:
+        shape = " x ".join(map(str, coarse.shape))
+        results.caution("The map is coarse: it shows a region, so look around what is marked.", f"{shape} points")
 
 
 def edges(target: Target, fine: np.ndarray, results: Results) -> None:
@@ -213,20 +285,26 @@ def edges(target: Target, fine: np.ndarray, results: Results) -> None:
     ssim, rank = similarity(fine, gradient.astype(np.float32))
     results.note(ssim_edges=ssim, spearman_edges=rank)
     if ssim > ALIKE and rank > ALIKE:
-        results.cautions.append(f"it resembles the edges in the image (SSIM {ssim:.2f}, rank correlation {rank:.2f})")
+        results.caution(
+            "The map looks like the outlines of the image: trust it less than other maps.",
+            f"SSIM {ssim:.2f}, rank correlation {rank:.2f} with them, n = 1 map",
+        )
 
 
 def other_class(target: Target, coarse: np.ndarray, results: Results) -> None:
     """Another class must have another map."""
-    if not (target.task.exclusive and target.task.per_image) or len(target.logits) < 2:
-        return
+    if not (target.task.exclusive and target.task.per_image) or len(target.logits) < 3:
+        return  # of two classes what speaks for one speaks against the other
     rival = next(int(k) for k in np.argsort(-target.logits) if k != target.index)
     other, _ = target.network.cam(target.batch, rival, target.region)
     varied = coarse.std() > 0 and other.std() > 0
     correlation = float(np.corrcoef(coarse.ravel(), other.ravel())[0, 1]) if varied else 0.0
     results.note(correlation_with_other_class=correlation, n_points=int(coarse.size))
     if correlation > SAME_MAP:
-        results.cautions.append(f"another class has nearly the same map (correlation {correlation:.2f})")
+        results.caution(
+            "Another answer has nearly the same map: it does not tell the two apart.",
+            f"correlation {correlation:.2f}, n = {coarse.size} points",
+        )
 
 
 def similarity(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
@@ -267,7 +345,7 @@ def margin(target: Target, logits: np.ndarray) -> float:
         inside = lead > 0
         if not inside.any() or inside.all():
             # Every network is measured by its own segmentation, or untrained ones would be at a disadvantage.
-            inside = lead > np.quantile(lead, 1 - TOP)
+            inside = lead > np.quantile(lead, 1 - HIDDEN)
         return float(lead[inside].mean() - lead[~inside].mean()) if inside.any() else 0.0
     if not target.task.exclusive or len(logits) < 2:
         return float(abs(logits[target.index]))
@@ -280,12 +358,3 @@ def spearman(first: np.ndarray, second: np.ndarray) -> float:
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return 0.0
     return float(stats.spearmanr(first.ravel(), second.ravel()).statistic)
-
-
-def _noticeable(values: np.ndarray) -> np.ndarray:
-    floor = max(float(values.max()), 0.0) * NOTICED
-    return np.where((values >= floor) & (values > 0), values, 0.0)
-
-
-def _map_of(target: Target, method: str, size: tuple[int, ...], weights: tuple[Any, ...] | None) -> np.ndarray:
-    return upsampled(map_of(method, target, weights), size)

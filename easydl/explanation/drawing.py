@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from easydl.errors import RESEARCH_USE
+from easydl.explanation.verdict import WORDS
 from easydl.figures import CT_WINDOW_HU, figure_of, key_slice, new_figure, panel
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ WIDTH, GAP, BAR, MARGIN = 9.0, 0.25, 0.8, 0.2
 TITLE, LINE, STRIP = 0.52, 0.21, 0.32
 # Points; a report shows the figure at two thirds of its size.
 TEXT, SMALL = 10.5, 8.5
-LETTERS_PER_INCH, BADGE = 12.6, 1.15
+LETTERS_PER_INCH, BADGE = 12.6, 1.55
+TOP = 0.5
+"""A contour surrounds what has this fraction of the largest evidence."""
 # Okabe and Ito's colours, which readers who do not see red and green can tell apart; the level is there as well.
 COLOURS = {"PASS": "#0072b2", "CAUTION": "#b37400", "FAIL": "#b03a00", "": "#555555"}
 INK, FAINT = "#1a1a1a", "#555555"
@@ -57,6 +60,7 @@ def draw(
     original, overlay = (canvas.axes(MARGIN + k * (side + GAP), below, side, room) for k in (0, 1))
     panel(original, scan, index=index, window=window)
     panel(overlay, scan, heat=heat, index=index, window=window)
+    _contour(overlay, heat if index is None else heat[index], scan, float(heat.max()))
     for axes in (original, overlay):
         _mark_sides(axes, scan)
     style: dict[str, Any] = {"fontsize": TEXT - 1, "color": INK, "loc": "left"}
@@ -66,7 +70,7 @@ def draw(
         overlay.text(
             0.5,
             0.04,
-            "DO NOT INTERPRET",
+            "DO NOT TRUST",
             transform=overlay.transAxes,
             ha="center",
             va="bottom",
@@ -80,7 +84,7 @@ def draw(
     canvas.text(
         MARGIN + 0.03,
         below - 0.1,
-        caption.level or "NOT TESTED",
+        WORDS.get(caption.level, "Not tested").upper(),
         color="white",
         fontweight="bold",
         bbox={"facecolor": COLOURS[caption.level], "edgecolor": "none", "pad": 2.5},
@@ -116,6 +120,14 @@ def _panel_width(width: float) -> float:
     return (width - 2 * MARGIN - GAP - BAR) / 2
 
 
+def _contour(ax: Axes, heat: np.ndarray, scan: Scan, most: float) -> None:
+    """A thin line around the strongest part: it stays readable where the colours are faint."""
+    rows, columns = scan.upright
+    heat = heat[::rows, ::columns]
+    if most > 0 and heat.min() < TOP * most < heat.max():
+        ax.contour(heat, levels=[TOP * most], colors="white", linewidths=0.9, alpha=0.85)
+
+
 def _mark_sides(ax: Axes, scan: Scan) -> None:
     """R and L where the header says which side of the image is the patient's right."""
     if scan.affine is None or np.abs(scan.affine[:3, 2]).argmax() != 0:
@@ -148,7 +160,7 @@ def _colour_bar(ax: Axes) -> None:
 def _original(scan: Scan, index: int | None, window: tuple[float, float] | None) -> str:
     """The title of the original: what it is, which slice, and what is black and white."""
     simulated = any("simulated" in text.casefold() for text in (*scan.header.values(), *scan.notes))
-    where = "" if index is None else f", slice {index + 1} of {scan.shape[0]}{_height(scan, index)}"
+    where = "" if index is None else f", {_plane(scan)}slice {index + 1} of {scan.shape[0]}{_height(scan, index)}"
     channels = scan.pixels.shape[-1]
     parts = ["the slice with most evidence"] if index is not None else []
     parts += [f"channel 1 of {channels}"] if channels not in (1, 3) else []
@@ -156,6 +168,13 @@ def _original(scan: Scan, index: int | None, window: tuple[float, float] | None)
     ranges = {"HU": f"{low:g} to {high:g} HU", "relative": "its own 0.5-99.5 percentiles"}
     grey = ", ".join([*parts, f"grey: {ranges.get(scan.units, '0 to 255')}"])
     return f"{'simulated image' if simulated else 'original'}{where}\n{grey}"
+
+
+def _plane(scan: Scan) -> str:
+    """The plane of the slices, when the geometry is known."""
+    if scan.affine is None:
+        return ""
+    return ("sagittal ", "coronal ", "axial ")[int(np.abs(scan.affine[:3, 0]).argmax())]
 
 
 def _height(scan: Scan, index: int) -> str:

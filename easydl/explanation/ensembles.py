@@ -76,4 +76,4 @@ def _worst(verdicts: list[Verdict]) -> Verdict | None:
     same = sum(one.level == worst.level for one in verdicts)
     sentence = f"{same} of {len(verdicts)} members: {worst.sentence}"
     numbers = {f"member {number}": one.numbers for number, one in enumerate(verdicts, 1)}
-    return Verdict(worst.level, sentence, numbers)
+    return Verdict(worst.level, sentence, numbers, worst.reasons)

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from easydl.errors import InputError
+from easydl.explanation.cases import Case, case_of, one_row
 from easydl.explanation.checks import upsampled
 from easydl.explanation.ensembles import mean_heatmap
 from easydl.explanation.gradients import share_of_table
 from easydl.explanation.heatmap import Heatmap
 from easydl.explanation.methods import method_of
-from easydl.explanation.targets import Target, head_of, target_of
-from easydl.explanation.verdict import judge
-from easydl.figures import key_slice
-from easydl.images import Scan
-from easydl.images.burned_in_text import where_text
-from easydl.networks.metadata import ModelMetadata, attached
+from easydl.explanation.model_checks import PROBES, digest_of, keep, known, measured, spread_rows
+from easydl.explanation.targets import Head, Target, head_of, target_of
+from easydl.explanation.verdict import About, judge
+from easydl.networks import metadata_of
+from easydl.networks.heatmap_reference import HeatmapReference
+from easydl.networks.metadata import ModelMetadata
 from easydl.option_model import documented
 from easydl.options_of_use import SaliencyOptions
-from easydl.prediction import inputs, predict
+from easydl.prediction import predict
 from easydl.prediction.cascades import check_paths, open_model
-from easydl.prediction.covariates import case_covariates, covariate_notes, study_covariates
-from easydl.prediction.predicting import as_source
-from easydl.prediction.segmentation import segment_scan
 from easydl.studies import Study
 from easydl.studies.labels import JOIN
 from easydl.tasks import Task
@@ -69,8 +62,9 @@ def saliency(
         row: Which image of a Study.
         covariates: For one image and a model with covariates, as for `easydl.predict`.
         units: ``"HU"`` for CT in a file that does not say its units, as for `easydl.predict`.
-        verdict: Whether to test the map; about as long again as the map itself times fifty.
-        seed: Of the random networks and blobs the verdict uses.
+        verdict: Whether to test the map. The tests of the model are made once, on at most 8 images of a Study or on this
+            one, and are saved with the model.
+        seed: Of the places that the verdict hides for comparison.
 
     Returns:
         A `Heatmap`; ``.array`` is float32, 0..1, on the image's own grid.
@@ -99,25 +93,35 @@ def saliency(
             )
 
         def answer() -> Any:
-            one = _one_row(source, row) if isinstance(source, Study) else source
+            one = one_row(source, row) if isinstance(source, Study) else source
             return predict(model, one, covariates=covariates, units=units)
 
         return mean_heatmap(model, metadata, target, answer, explained_by)
     head, index = head_of(metadata, target)
-    given, encoded, notes = _image(model, metadata, source, row, covariates, units)
-    scan = given.oriented()
+
+    def case(one: int) -> Case:
+        return case_of(model, metadata, source, one, index, covariates=covariates, units=units)
+
+    given, encoded, notes, scan, shown = own = case(row)
     from easydl.explanation.gradcam import network_of  # loads TensorFlow, which a model brings with it
 
-    shown = _shown(model, metadata, scan, index)
     network = network_of(model, shown.size, head.name)
+    tested = None
+    if verdict:
+        others = spread_rows(len(source), PROBES) if isinstance(source, Study) else []
+        cases: list[Callable[[], Case]] = [lambda: own, *(partial(case, one) for one in others if one != row)]
+        tested = _tested(model, network, method, head, index, cases[:PROBES])
     network.set_covariates(encoded)
     explained = target_of(network, metadata, head, shown.batch, index)
     found = chosen.map(explained, samples=samples, seed=seed)
-    on_scan, judged = shown.on_scan(found.map, scan.shape), None
+    on_scan = shown.on_scan(found.map, scan.shape)
+    reference = _reference(source, row, head.name, metadata)
+    right = _is_right(explained, head.classes, reference)
+    judged = None
     if verdict:
         fine = upsampled(found.map, shown.size)
-        judged = judge(explained, found.map, fine, method=method, seed=seed, text=_text(scan, on_scan))
-    reference = _reference(source, row, head.name, metadata)
+        about = About(scan, on_scan, right, reference, metadata.warnings, tested)
+        judged = judge(explained, found.map, fine, method=method, seed=seed, about=about)
     share = [share_of_table(explained)] if encoded is not None else []
     return Heatmap(
         array=scan.as_in(given, on_scan),
@@ -126,7 +130,7 @@ def saliency(
         probability=explained.probability,
         verdict=judged,
         reference=reference,
-        right=_is_right(explained, head.classes, reference),
+        right=right,
         method=method,
         layer=network.layer if chosen.needs == "layer" else "",
         task=head.task,
@@ -135,50 +139,26 @@ def saliency(
     )
 
 
-def _image(
-    model: Any,
-    metadata: ModelMetadata,
-    source: Any,
-    row: int,
-    covariates: Mapping[str, Any] | None,
-    units: str,
-) -> tuple[Scan, np.ndarray | None, list[str]]:
-    """The scan, its encoded covariates, and what must be known about them."""
-    if attached(model) is None:
-        return _own_units(metadata, source), None, []
-    if isinstance(source, np.ndarray) and source.ndim == metadata.dimension:
-        source = source[..., None]
-    from_file = isinstance(source, (str, Path))
-    source = as_source(source, metadata, units)
-    if isinstance(source, Scan):
-        notes = covariate_notes(metadata, pd.DataFrame([dict(covariates or {})]))
-        return source.on_source() if from_file else source, case_covariates(metadata, covariates), notes
-    one = _one_row(source, row)
-    return one.scan(0), study_covariates(model, one), covariate_notes(metadata, one.frame)
+def _tested(
+    model: Any, network: Any, method: str, head: Head, index: int | None, cases: Sequence[Callable[[], Case]]
+) -> HeatmapReference | None:
+    """The tests of the model: those that it brings with it, or made now on the images that are at hand."""
+    first, metadata = cases[0](), metadata_of(model)
+    key, digest = f"{method} {head.name} {' x '.join(map(str, first.shown.size))}", digest_of(network)
+    if (kept := known(model, key, digest, len(cases))) is not None:
+        return kept
 
+    def probes() -> Iterator[tuple[Target, Case]]:
+        for make in cases:
+            case = make()
+            if case.shown.size == first.shown.size:
+                network.set_covariates(case.encoded)
+                yield target_of(network, metadata, head, case.shown.batch, index), case
 
-def _own_units(metadata: ModelMetadata, source: Any) -> Scan:
-    """The scan for a model that easydl did not make: its values are taken as they are."""
-    if isinstance(source, Scan):
-        return replace(source, units=metadata.units)
-    if not isinstance(source, np.ndarray):
-        size = " x ".join("any" if side is None else str(side) for side in (*metadata.size, metadata.channels))
-        raise InputError(
-            f"The source is a {type(source).__name__}, and easydl did not make this model.",
-            f"an array or a Scan of {size} as the model's input layer takes it: nothing says how its images are prepared.",
-            "Prepare the image as in the model's training, such as by preprocess_input of keras.applications, and give "
-            "the array.",
-        )
-    pixels = source[..., None] if source.ndim == metadata.dimension else source
-    return Scan(pixels.astype(np.float32), metadata.units, source="array")
-
-
-def _text(scan: Scan, heat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The map and where letters are; of a volume in the slice with most evidence."""
-    if scan.dimension == 2:
-        return heat, where_text(scan.pixels)
-    index = key_slice(scan, heat=heat)
-    return heat[index], where_text(scan.pixels[index])
+    found = measured(probes(), method, digest)
+    if found is not None:
+        keep(model, key, found)
+    return found
 
 
 def _reference(source: Any, row: int, head: str, metadata: ModelMetadata) -> str:
@@ -198,74 +178,3 @@ def _is_right(explained: Target, classes: tuple[str, ...], reference: str) -> bo
         return classes[explained.chosen] == reference
     present = explained.probability >= explained.threshold
     return present == (explained.name in reference.split(JOIN))
-
-
-def _one_row(study: Study, row: int) -> Study:
-    if not 0 <= row < len(study):
-        raise InputError(
-            f"There is no row {row} in a study of {len(study)} images.",
-            f"a row from 0 to {len(study) - 1}.",
-            "Choose another row.",
-        )
-    return study.rows([study.frame.index[row]])
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """What the network is shown: the whole image, or of a large scan one window.
-
-    Attributes:
-        batch: ``(1, *size, channels)``, padded where the window is larger than the grid.
-        view: Where it lies on the model's grid.
-        grid: How large that grid is.
-        note: What must be known about it, or empty.
-    """
-
-    batch: np.ndarray
-    view: tuple[slice, ...]
-    grid: tuple[int, ...]
-    note: str = ""
-
-    @property
-    def size(self) -> tuple[int, ...]:
-        return self.batch.shape[1:-1]
-
-    def on_scan(self, coarse: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """A map on the scan's own grid; outside the explained window there is none."""
-        if self.size == self.grid:
-            return upsampled(coarse, shape)
-        canvas = np.zeros(self.grid, np.float32)
-        canvas[self.view] = upsampled(coarse, self.size)[tuple(slice(0, part.stop - part.start) for part in self.view)]
-        return upsampled(canvas, shape)
-
-
-def _shown(model: Any, metadata: ModelMetadata, scan: Scan, index: int | None) -> _Shown:
-    """The whole image, or for a large scan of a segmentation model the window around the segmentation."""
-    batch = inputs(model, scan)
-    grid = batch.shape[1:-1]
-    if not Task(metadata.task).has_masks:
-        return _Shown(batch, tuple(slice(0, side) for side in grid), grid)
-    limits = (WIDEST[metadata.dimension],) * metadata.dimension
-    patch = tuple(
-        int(own) if own is not None else min(-(-limit // step), -(-side // step)) * step
-        for own, limit, side, step in zip(model.input_shape[1:-1], limits, grid, metadata.multiples, strict=True)
-    )
-    begin, note = [0] * len(grid), ""
-    if any(side > size for side, size in zip(grid, patch, strict=True)):
-        begin = _centred(segment_scan(model, metadata, scan), index, grid, patch)
-        note = f"Only the window of {' x '.join(map(str, patch))} around the segmentation was explained."
-    view = tuple(slice(a, min(a + size, side)) for a, size, side in zip(begin, patch, grid, strict=True))
-    window = batch[(slice(None), *view)]
-    padding = [(0, size - have) for size, have in zip(patch, window.shape[1:-1], strict=True)]
-    return _Shown(np.pad(window, [(0, 0), *padding, (0, 0)], mode="edge"), view, grid, note)
-
-
-def _centred(labels: np.ndarray, index: int | None, grid: tuple[int, ...], patch: tuple[int, ...]) -> list[int]:
-    """Where a window begins that has the segmentation in its middle."""
-    inside = np.argwhere(labels == index if index is not None else labels > 0)
-    middle = inside.mean(axis=0) if len(inside) else np.array(labels.shape) / 2
-    on_grid = middle * np.array(grid) / np.array(labels.shape)
-    return [
-        int(np.clip(round(at - size / 2), 0, max(0, side - size)))
-        for at, size, side in zip(on_grid, patch, grid, strict=True)
-    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html as escaping
 import io
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,6 @@ import numpy as np
 from easydl.errors import RESEARCH_USE
 from easydl.explanation.methods import METHODS
 from easydl.explanation.verdict import Verdict
-from easydl.fileio import replacing
 from easydl.tasks import Task
 
 if TYPE_CHECKING:
@@ -96,19 +96,51 @@ class Heatmap:
         return {True: "; the answer is right", False: "; the answer is wrong", None: ""}[self.right]
 
     def save(self, path: str | Path) -> Path:
-        """Write the figure as PNG; a file that is there is replaced in one step.
+        """Write the figure or the map, as the ending says; a file that is there is replaced in one step.
 
         Args:
-            path: Ends in ``.png``; ``.png`` is added when it does not.
+            path: ``.png`` (also without an ending): the figure. ``.npy``: the array. ``.nii`` or ``.nii.gz``: the map on
+                the grid of the scan's file. ``.dcm``: the figure as a secondary capture in the study of the scan.
 
         Returns:
             The path written.
+
+        Raises:
+            InputError: Another ending, NIfTI of an image without a position, or DICOM of an image that was not DICOM.
+
+        Example:
+            >>> heatmap.save("heatmap.nii.gz")  # doctest: +SKIP
+
+        References:
+            DICOM PS3.3 A.8, secondary capture.
         """
-        path = Path(path)
-        path = path if path.suffix.lower() == ".png" else path.with_name(path.name + ".png")
-        with replacing(path) as draft:
-            draft.write_bytes(self._repr_png_())
-        return path
+        from easydl.explanation.saving import save
+
+        return save(self, path)
+
+    def in_words(self, masks: Mapping[str, Any] | None = None) -> str:
+        """Where the map lies, in words: the part of the body, and how much of it is at the border or on text.
+
+        Sides are the patient's where the file says how the patient lies, otherwise those of the image.
+
+        Args:
+            masks: Organs by name, each a file or an array on the image's grid (not 0 is inside): which share of the map
+                lies in each, and in which third of the one that holds the middle of its strongest part. Without them
+                thirds are those of the body, which is found by a threshold.
+
+        Returns:
+            One sentence, without an interval: it describes this one map.
+
+        Raises:
+            InputError: A mask that is empty, not readable or on another grid.
+
+        Example:
+            >>> heatmap.in_words(masks={"lung": "lung.nii.gz"})  # doctest: +SKIP
+            'Upper third of the left lung, 62% inside the lung, 31% at the border: look at the marker.'
+        """
+        from easydl.explanation.words import in_words
+
+        return in_words(self, masks)
 
     def to_dict(self) -> dict[str, Any]:
         """What ``heatmaps/index.json`` records of it: image, target, probability or value, verdict and notes."""
@@ -130,7 +162,7 @@ class Heatmap:
         return f"{self.target}, probability {self.probability:.2f}"
 
     def __repr__(self) -> str:
-        level = self.verdict.level if self.verdict else "not tested"
+        level = self.verdict.word.lower() if self.verdict else "not tested"
         shape = " x ".join(map(str, self.array.shape))
         return f"<Heatmap of {shape} for {self.prediction()}; verdict {level}>"
 
@@ -144,7 +176,11 @@ class Heatmap:
         return buffer.getvalue()
 
     def _repr_html_(self) -> str:
-        verdict = f"{self.verdict.level}. {self.verdict.sentence}" if self.verdict else "Not tested."
+        verdict = f"{self.verdict.word}. {self.verdict.sentence}" if self.verdict else "Not tested."
         alternative = escaping.escape(f"Heatmap for {self.prediction()}. {verdict} {RESEARCH_USE}", quote=True)
         data = b64encode(self._repr_png_()).decode()
-        return f'<img src="data:image/png;base64,{data}" alt="{alternative}" style="max-width:100%">'
+        image = f'<img src="data:image/png;base64,{data}" alt="{alternative}" style="max-width:100%">'
+        if self.verdict is None:
+            return image
+        table = self.verdict.details.to_html(index=False, escape=True, border=0)
+        return f"{image}<details><summary>What was measured</summary>{table}</details>"

@@ -9,7 +9,7 @@ import keras
 from easydl.errors import InputError, ModelError
 from easydl.explanation.graph import Graph, is_map
 
-COARSEST = 4
+COARSEST, FINE, SHALLOW = 4, 12, 12
 WITHOUT_EFFECT = {"Dropout", "Flatten", "Reshape", "Identity"}
 
 
@@ -17,7 +17,9 @@ def evidence_step(graph: Graph, size: tuple[int, ...], *, segmenter: bool) -> in
     """The step whose feature map is explained.
 
     For a classifier it is the last one through which everything passes before pooling, and whose map is at least
-    4 points wide: a network for 224 pixels that is given 64 ends in a map of 2 x 2, which shows no place. For a
+    4 points wide: a network for 224 pixels that is given 64 ends in a map of 2 x 2, which shows no place. In a network of
+    at most 12 convolutions it is the last one of at least 12 points (or the widest) in the later half: the last map of
+    `tiny`, 8 x 8 at 64 pixels, lay beside nodules of 3 pixels, and that of 16 x 16 on them (docs/decisions/0025). For a
     segmentation model it is the last one through which everything passes before the first skip connection. The bottleneck
     goes unused where the skips suffice (measured: its map then agrees with occlusion no better than chance, rank
     correlation 0.05 against 0.76 here), and the last decoder map only repeats the segmentation.
@@ -56,7 +58,9 @@ def evidence_step(graph: Graph, size: tuple[int, ...], *, segmenter: bool) -> in
         ]
         return through[gaps.index(max(gaps))]
     sides = {number: max(steps[number].shape[1:-1]) for number in through}
-    least = min(COARSEST, max(sides.values()))
+    late = max(sides[number] for number in through[len(through) // 2 :])
+    wanted = max(COARSEST, min(FINE, late)) if len(convolutions) <= SHALLOW else COARSEST
+    least = min(wanted, max(sides.values()))
     return [number for number in through if sides[number] >= least][-1]
 
 

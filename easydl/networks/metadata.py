@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from easydl.errors import ModelError
 from easydl.networks.decision import Decision, Threshold
+from easydl.networks.heatmap_reference import HeatmapReference
 from easydl.networks.seen import Seen
 from easydl.tasks import Task
 
@@ -89,6 +90,7 @@ class ModelMetadata(BaseModel):
         members: Networks of an ensemble, whose answers are averaged; 1 for a single one.
         training: What fit records: patients, images, seed, preset, overrides, data fingerprint, versions, warnings.
         seen: Digests of the images and patients it was trained and validated on; None when nothing is known of them.
+        heatmaps: What the verdict on its heatmaps rests on, by method, head and size of the input.
         easydl: The version that wrote the file.
     """
 
@@ -118,6 +120,7 @@ class ModelMetadata(BaseModel):
     members: int = Field(1, ge=1, le=20)
     training: dict[str, Any] = Field(default_factory=dict)
     seen: Seen | None = Field(None, repr=False)
+    heatmaps: dict[str, HeatmapReference] = Field(default_factory=dict, repr=False)
     easydl: str = ""
 
     @field_validator("classes")

@@ -27,7 +27,7 @@ def write_seg(segmentation: Segmentation, path: str | Path) -> Path:
     from pydicom.uid import generate_uid
 
     source = segmentation.scan.source
-    files = _source_files(source)
+    files = source_files(source)
     if not (segmentation.mask > 0).any():
         raise InputError(
             "The predicted mask is empty.", "at least one segmented structure.", "There is nothing to write."
@@ -99,7 +99,8 @@ def _one_orientation(sources: list[Any], affine: np.ndarray) -> None:
             dataset.ImageOrientationPatient = [f"{value:.9g}" for value in np.concatenate(directions)]
 
 
-def _source_files(source: str) -> list[Path]:
+def source_files(source: str, what: str = "mask") -> list[Path]:
+    """The DICOM files that a scan was read from."""
     from easydl.images.limits import is_dicom
     from easydl.images.series import one_series
 
@@ -110,7 +111,7 @@ def _source_files(source: str) -> list[Path]:
     raise InputError(
         "The scan was not read from DICOM.",
         "a DICOM series as the source.",
-        "Save the mask as .nii.gz or .png instead.",
+        f"Save the {what} as .nii.gz or .png instead.",
     )
 
 

@@ -176,7 +176,11 @@ def _explained(shown: _Shown, model: Any, source: Any, folder: Path, **how: Any)
     path = heatmap.save(folder / "heatmap.png")
     shown.figures_of_page[path.name] = figures.png(path.read_bytes())
     if heatmap.verdict is not None:
-        shown.verdict = {"level": heatmap.verdict.level, "sentence": heatmap.verdict.sentence}
+        shown.verdict = {
+            "level": heatmap.verdict.level,
+            "word": heatmap.verdict.word,
+            "sentence": heatmap.verdict.sentence,
+        }
     shown.notes += [note for note in heatmap.notes if note not in shown.notes]
 
 

@@ -13,6 +13,7 @@ import jinja2
 
 from easydl.errors import RESEARCH_USE
 from easydl.evaluation.formatting import number
+from easydl.explanation.verdict import WORDS
 from easydl.fileio import write_text
 from easydl.option_model import documented
 from easydl.options_of_use import ReportOptions
@@ -28,7 +29,6 @@ _SEVERITIES = {
     "NOTE": "Worth knowing",
     "OK": "Checked, nothing found",
 }
-_VERDICTS = {"PASS": "PASS", "CAUTION": "CAUTION", "FAIL": "FAIL: do not interpret"}
 _UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 _HEATMAPS = 48
 
@@ -276,11 +276,20 @@ def _heatmap(place: int, entry: dict[str, Any]) -> dict[str, Any]:
         "name": shown(entry.get("image"), f"test image {place}"),
         "patient": shown(entry.get("patient"), "").removeprefix("patient "),
         "answer": ", ".join(answer),
-        "level": level if level in _VERDICTS else "NONE",
-        "verdict": _VERDICTS.get(level, "No verdict: do not interpret"),
+        "level": level if level in WORDS else "NONE",
+        "verdict": WORDS.get(level, "No verdict: do not trust"),
         "sentence": str(verdict.get("sentence") or ""),
+        "details": _details(verdict),
         "notes": " ".join(str(note) for note in entry["notes"]) if isinstance(entry.get("notes"), list) else "",
     }
+
+
+def _details(verdict: dict[str, Any]) -> list[tuple[str, str]]:
+    """What was measured for a verdict: the reasons with their figures, then every number."""
+    stored, numbers = verdict.get("reasons"), verdict.get("numbers")
+    reasons = [one for one in stored if isinstance(one, dict)] if isinstance(stored, list) else []
+    rows = [(str(one.get("sentence") or ""), str(one.get("figures") or "")) for one in reasons]
+    return rows + [(name.replace("_", " "), value) for name, value in _pairs(numbers)]
 
 
 def _machine(record: RunRecord) -> list[tuple[str, str]]:

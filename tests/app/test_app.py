@@ -54,7 +54,7 @@ def test_every_step_renders_for_a_run_in_every_state(session, home: Path, state:
             assert ("95% CI" in "".join(one.value for one in at.subheader)) == (state == "finished")
             assert ("The check of the data gave" in words) == (state == "finished")
         if step == "heatmaps":
-            assert ("Passed" in words and "Failed" in words) == (state == "finished")
+            assert ("Trust" in words and "Do not trust" in words) == (state == "finished")
             # A name that is no number of this run stays out of sight, and no image has two numbers.
             assert ("Test image 1" in words) == (state == "finished") and "0.png" not in words
         if step == "export" and state == "finished":

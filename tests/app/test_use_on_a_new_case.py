@@ -110,7 +110,7 @@ def test_the_answer_comes_after_what_speaks_against_it(session, home: Path, chil
     assert "chosen on 41 validation patients" in words and words.count("One case has none") == 1
     assert "The window was chosen" in words
     assert "Answer: nodule &lt;img" in words
-    assert "looks the same with random weights" in words and "Failed" in words
+    assert "looks the same with random weights" in words and "Do not trust" in words
     assert list(at.table[0].value["score"].str.replace("\\", "")) == ["0.29", "0.71"]
     shown = [path.name for path in Workspace(home).cases.all()[0].images]
     assert shown == ["heatmap.png"], "a picture outside its folder is not shown"

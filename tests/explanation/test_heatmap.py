@@ -1,12 +1,14 @@
+import io
 import json
 from html import unescape
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
-from easydl.errors import RESEARCH_USE
+from easydl.errors import RESEARCH_USE, InputError
 from easydl.explanation import Heatmap, Verdict
 from easydl.images import Scan
 
@@ -26,7 +28,7 @@ def make(shape=(30, 40), units="0-255", channels=1, **more):
 
 
 def words(figure):
-    texts = [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
+    texts = [text.get_text() for text in figure.findobj(Text)]
     return " ".join(" ".join(texts).split())
 
 
@@ -45,7 +47,17 @@ def test_the_original_stands_beside_the_overlay():
     said = words(figure)
     for part in ("nodule, probability 0.93", "CAUTION", "may be looking at markers", "grey: 0 to 255", RESEARCH_USE):
         assert part in said
-    assert "DO NOT INTERPRET" not in said
+    assert "DO NOT TRUST" not in said
+
+
+def test_a_line_surrounds_the_strongest_part():
+    """Its corners by hand: half of the maximum lies half a pixel outside the 3 x 3 pixels of evidence."""
+    figure = make().show()
+    original, overlay = panels(figure)
+    assert not original.collections
+    (line,) = overlay.collections
+    points = np.concatenate([path.vertices for path in line.get_paths()])
+    np.testing.assert_allclose([*points.min(axis=0), *points.max(axis=0)], [19.5, 14.5, 22.5, 17.5], atol=0.01)
 
 
 def test_the_overlay_fades_where_there_is_no_evidence():
@@ -55,7 +67,7 @@ def test_the_overlay_fades_where_there_is_no_evidence():
 
 
 def test_a_failed_map_says_so_on_the_figure():
-    assert "DO NOT INTERPRET" in words(make(verdict=Verdict("FAIL", "Do not interpret: it is noise.")).show())
+    assert "DO NOT TRUST" in words(make(verdict=Verdict("FAIL", "Do not interpret: it is noise.")).show())
 
 
 def test_a_volume_shows_its_strongest_slice():
@@ -65,7 +77,7 @@ def test_a_volume_shows_its_strongest_slice():
     heatmap.array[3] += 0.9
     figure = heatmap.show()
     np.testing.assert_allclose(panels(figure)[0].images[0].get_array(), heatmap.scan.pixels[3, ..., 0] / 255, rtol=1e-5)
-    assert "slice 4 of 12, z = -92 mm the slice with most evidence" in words(figure)
+    assert "axial slice 4 of 12, z = -92 mm the slice with most evidence" in words(figure)
 
 
 AXIAL = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])
@@ -128,11 +140,62 @@ def test_saving_is_whole_or_not_at_all(tmp_path, monkeypatch):
     assert [file.name for file in path.parent.iterdir()] == ["case-000.png"]
 
 
+def test_the_ending_decides_what_is_written(tmp_path):
+    import nibabel
+
+    affine = AXIAL @ np.diag([3.0, 2.0, 1.0, 1.0])
+    heatmap = make((6, 30, 40), affine=affine, spacing_mm=(3.0, 2.0, 1.0))
+    np.testing.assert_array_equal(np.load(heatmap.save(tmp_path / "h.npy")), heatmap.array)
+    for name in ("h.nii.gz", "h.nii"):
+        image = nibabel.load(heatmap.save(tmp_path / name))
+        where = np.argwhere(np.asarray(image.dataobj) == 1).mean(axis=0)
+        # NIfTI is RAS: the first two coordinates have the other sign.
+        expected = (affine @ [*np.argwhere(heatmap.array == 1).mean(axis=0), 1])[:3] * [-1, -1, 1]
+        np.testing.assert_allclose((image.affine @ [*where, 1])[:3], expected, atol=1e-4)
+    assert heatmap.save(tmp_path / "h").name == "h.png"
+    assert make(affine=affine).save(tmp_path / "flat.nii").is_file()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["flat.nii", "h.nii", "h.nii.gz", "h.npy", "h.png"]
+
+
+def test_other_endings_and_missing_places_are_said(tmp_path):
+    with pytest.raises(InputError, match=r"h\.jpg") as said:
+        make().save(tmp_path / "h.jpg")
+    assert ".nii.gz" in said.value.expected and ".npy" in said.value.expected
+    with pytest.raises(InputError, match="no position"):
+        make().save(tmp_path / "h.nii.gz")
+    with pytest.raises(InputError, match="not read from DICOM"):
+        make().save(tmp_path / "h.dcm")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_secondary_capture_belongs_to_the_study_of_its_scan(tmp_path):
+    import pydicom
+    from made import dicom_slice
+
+    from easydl.images import read
+
+    source = dicom_slice(tmp_path / "case.dcm", np.zeros((32, 32), np.int16))
+    scan = read(source)
+    heat = np.zeros(scan.shape, np.float32)
+    heat[4:8, 4:8] = 1
+    heatmap = Heatmap(heat, scan, "nodule", 0.9, VERDICT)
+    written, given = pydicom.dcmread(heatmap.save(tmp_path / "h.dcm")), pydicom.dcmread(source)
+    assert written.SOPClassUID.name == "Secondary Capture Image Storage"
+    assert written.StudyInstanceUID == given.StudyInstanceUID and written.PatientID == given.PatientID
+    assert written.SeriesInstanceUID != given.SeriesInstanceUID and written.SeriesDescription.startswith(
+        "RESEARCH ONLY"
+    )
+    assert VERDICT.sentence in written.ImageComments and RESEARCH_USE in written.ImageComments
+    with Image.open(io.BytesIO(heatmap._repr_png_())) as figure:
+        np.testing.assert_array_equal(written.pixel_array, np.asarray(figure.convert("RGB")))
+
+
 def test_notebooks_get_an_image_with_text_for_those_who_cannot_see_it():
     page = make()._repr_html_()
     assert page.startswith('<img src="data:image/png;base64,iVBOR')
     assert "<it>" not in page
-    assert "Heatmap for nodule, probability 0.93. CAUTION. Interpret with caution: <it>" in unescape(page)
+    assert "<details><summary>What was measured</summary>" in page and "<td>39</td>" in page
+    assert "Heatmap for nodule, probability 0.93. Caution. Interpret with caution: <it>" in unescape(page)
     assert make()._repr_png_()[:4] == b"\x89PNG"
 
 
@@ -142,13 +205,13 @@ def test_the_index_entry_is_json():
         "image": "case.dcm",
         "target": "nodule",
         "probability": 0.931,
-        "verdict": {"level": "CAUTION", "sentence": VERDICT.sentence, "numbers": {"n_blobs": 39}},
+        "verdict": {"level": "CAUTION", "sentence": VERDICT.sentence, "numbers": {"n_blobs": 39}, "reasons": []},
     }
     assert make(verdict=None).to_dict()["verdict"] is None
 
 
 def test_it_says_what_it_is_in_one_line():
-    assert repr(make()) == "<Heatmap of 30 x 40 for nodule, probability 0.93; verdict CAUTION>"
+    assert repr(make()) == "<Heatmap of 30 x 40 for nodule, probability 0.93; verdict caution>"
     assert "not tested" in repr(make(verdict=None))
     assert "NOT TESTED" in words(make(verdict=None).show())
 

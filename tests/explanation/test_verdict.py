@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 import easydl
-from easydl.explanation import checks
-from easydl.explanation.checks import Results, border, deletion, similarity, upsampled
+from easydl.explanation import checks, model_checks
+from easydl.explanation.checks import Results, astray, dependence, similarity, upsampled
 from easydl.explanation.occlusion import blurred, occlusion, patch_means, tiles
 from easydl.explanation.targets import Target
-from easydl.explanation.verdict import judge
+from easydl.explanation.verdict import WORDS, About, judge
+from easydl.images import Scan
+from easydl.networks import metadata_of, save_model
 from easydl.networks.decision import Decision, Threshold
 from easydl.tasks import Task
 
@@ -19,13 +21,19 @@ pytestmark = pytest.mark.quick
 
 
 class Stub:
-    """A network whose logit is the mean brightness of some pixels, and whose map is given."""
+    """A network whose logit is how bright some pixels are, and whose map is given."""
 
     def __init__(self, where, maps=None, untrained=0.1):
         self.where, self.maps, self.untrained = where, maps, untrained
 
     def scores(self, batch, target, region, weights=None):
-        return batch[:, self.where].mean(axis=(1, 2)) / 10
+        return (batch[:, self.where].mean(axis=(1, 2)) - 100) / 10
+
+    def masked_scores(self, pair, keep, target, region, weights=None):
+        return self.scores(pair[1] + keep[..., None] * (pair[0] - pair[1]), target, region, weights)
+
+    def set_covariates(self, encoded):
+        pass
 
     def masked_scores(self, pair, keep, target, region, weights=None):
         return self.scores(pair[1] + keep[..., None] * (pair[0] - pair[1]), target, region, weights)
@@ -33,13 +41,18 @@ class Stub:
     def random_weights(self, draw, fraction=1.0):
         return (draw, fraction)
 
+    def answer(self, batch, index, region, weights=None):
+        return SimpleNamespace(maps={"gradcam": self.maps(batch, index, weights)})
+
     def cam(self, batch, target, region, weights=None):
         maps = self.maps(batch, target, weights)
         return maps, np.array([0.0, self.untrained if weights else 4.0])
 
 
 def target_of(network, batch, logits=(0.0, 4.0), index=1):
-    return Target(network, batch, index, ONE, np.asarray(logits, np.float32), Task.CLASSIFICATION, "square", 0.98)
+    maps = {"gradcam": network.maps(batch, index, None)} if network.maps else {}
+    logits = np.asarray(logits, np.float32)
+    return Target(network, batch, index, ONE, logits, Task.CLASSIFICATION, "square", 0.98, maps=maps)
 
 
 @pytest.fixture
@@ -55,33 +68,61 @@ def spot():
     return SimpleNamespace(batch=batch, where=where, there=there, elsewhere=elsewhere)
 
 
-def test_a_trained_network_looks_at_the_planted_corner(planted):
+def judged(target, place, *, images=1, seed=0, warnings=(), right=None):
+    """The verdict on a map that fills the frame, with the tests of the model made on this image."""
+    scan = Scan(target.batch[0], "0-255")
+    case = SimpleNamespace(encoded=None, scan=scan, shown=SimpleNamespace(on_scan=upsampled))
+    tested = model_checks.measured([(target, case)] * images, "gradcam", "digest")
+    about = About(scan, upsampled(place, scan.shape), right, "square", warnings, tested)
+    return judge(target, place, upsampled(place, scan.shape), method="gradcam", seed=seed, about=about)
+
+
+def figures(verdict):
+    return " ".join(f"{one.sentence} {one.figures}" for one in verdict.reasons)
+
+
+def test_a_network_that_looks_at_the_corner_is_not_to_be_trusted(planted):
+    """It learned a marker: its map is right, and shows that its answer is not."""
     for image in planted.images:
         heatmap = easydl.saliency(planted.model, image)
         corner = heatmap.array[: planted.square, : planted.square].sum() / heatmap.array.sum()
         assert heatmap.target == "square"
         assert corner > 0.5
-        assert heatmap.verdict.level != "FAIL"
-        assert "outer border" in heatmap.verdict.sentence
+        assert heatmap.verdict.level == "FAIL"
+        assert heatmap.verdict.sentence.startswith("The model looked at the border of the image: ")
         numbers = heatmap.verdict.numbers
         assert numbers["spearman_random_all"] < 0.5
         assert numbers["deletion_p"] <= 0.05
-        assert numbers["occlusion_spearman_low"] > 0
+        assert numbers["deletion_fraction"] > 0.5
+        assert numbers["occlusion_spearman"] > 0.3
 
 
 def test_the_same_network_with_random_weights_fails(planted):
     for number, image in enumerate(planted.images):
         heatmap = easydl.saliency(planted.untrained, image, seed=number)
         assert heatmap.verdict.level == "FAIL"
-        assert heatmap.verdict.sentence.startswith("Do not interpret: ")
-        assert "untrained networks are as confident" in heatmap.verdict.sentence
+        assert "learned nothing are as sure" in figures(heatmap.verdict)
 
 
-def test_numbers_are_json_with_their_n(planted):
-    numbers = json.loads(json.dumps(easydl.saliency(planted.model, planted.images[0]).verdict.to_dict()))["numbers"]
-    assert {"n_random_maps", "n_random_networks", "n_blobs", "n_patches", "n_points"} <= set(numbers)
-    assert (numbers["n_random_maps"], numbers["n_blobs"], numbers["n_patches"]) == (19, 39, 49)
-    assert -1 <= numbers["ssim_random_all_low"] <= numbers["ssim_random_all"] <= numbers["ssim_random_all_high"] <= 1
+def test_numbers_are_json_with_their_n_and_the_sentence_has_none(planted):
+    verdict = easydl.saliency(planted.model, planted.images[0]).verdict
+    stored = json.loads(json.dumps(verdict.to_dict()))
+    numbers = stored["numbers"]
+    counts = {
+        name: numbers[name] for name in ("n_random_maps", "n_random_networks", "n_blobs", "n_patches", "n_images")
+    }
+    assert counts == {"n_random_maps": 19, "n_random_networks": 19, "n_blobs": 19, "n_patches": 49, "n_images": 1}
+    assert stored["reasons"][0]["sentence"] == stored["sentence"]
+    assert not any(letter.isdigit() for letter in stored["sentence"])
+    assert "n = 1 map" in stored["reasons"][0]["figures"]
+    details = verdict.details
+    assert list(details.columns) == ["level", "what", "measured"]
+    assert details["measured"][details["what"] == "n blobs"].tolist() == ["19"]
+
+
+def test_the_three_levels_have_words():
+    assert WORDS == {"PASS": "Trust", "CAUTION": "Caution", "FAIL": "Do not trust"}
+    assert easydl.explanation.Verdict("FAIL", "x").word == "Do not trust"
 
 
 def test_the_verdict_is_settled_by_its_seed(planted):
@@ -90,13 +131,49 @@ def test_the_verdict_is_settled_by_its_seed(planted):
     assert first.numbers != other.numbers
 
 
+def test_the_tests_of_the_model_are_made_once_and_saved_with_it(planted, tmp_path, monkeypatch):
+    """Until its weights change; then they are made again."""
+    model = easydl.classifier("tiny", classes=["plain", "square"], size=32)
+    image, other = (np.random.default_rng(k).uniform(0, 255, (32, 32)).astype(np.float32) for k in range(2))
+    easydl.saliency(model, image)
+    (reference,) = metadata_of(model).heatmaps.values()
+    calls = []
+    random_weights = easydl.explanation.gradcam.Network.random_weights
+
+    def counted(self, *args):
+        calls.append(args)
+        return random_weights(self, *args)
+
+    monkeypatch.setattr(easydl.explanation.gradcam.Network, "random_weights", counted)
+    easydl.saliency(model, other)
+    again = easydl.load_model(save_model(model, tmp_path / "model.keras"))
+    verdict = easydl.saliency(again, other).verdict
+    assert calls == [] and tuple(metadata_of(again).heatmaps.values()) == (reference,)
+    assert verdict.numbers["n_random_networks"] == len(reference.random_margins) == 19
+    logits = again.get_layer("logits")
+    logits.bias.assign(logits.bias + 0.25)
+    easydl.saliency(again, other)
+    (fresh,) = metadata_of(again).heatmaps.values()
+    assert len(calls) == 19 and fresh.weights != reference.weights
+
+
+def test_a_study_gives_more_images_to_the_tests_of_the_model(table):
+    study = easydl.load(table)
+    model = easydl.classifier("tiny", study, size=32)
+    easydl.saliency(model, study.scan(0))
+    assert next(iter(metadata_of(model).heatmaps.values())).images == 1
+    numbers = easydl.saliency(model, study, row=0).verdict.numbers
+    assert numbers["n_images"] == min(len(study), model_checks.PROBES) > 1
+
+
 def test_a_map_that_ignores_the_weights_fails(spot):
     """The edge detector of Adebayo 2018: beautiful, and the same for every network."""
     network = Stub(spot.where, lambda batch, target, weights: spot.there + 0.3 * np.abs(batch[0, ..., 0] - 100) / 100)
     coarse, _ = network.cam(spot.batch, 1, ONE)
-    verdict = judge(target_of(network, spot.batch), coarse, upsampled(coarse, (56, 56)), method="gradcam", seed=0)
+    target = target_of(network, spot.batch)
+    verdict = judged(target, coarse)
     assert verdict.level == "FAIL"
-    assert "it shows the image, not the model" in verdict.sentence
+    assert "it shows the image and not the model" in verdict.sentence
     assert verdict.numbers["ssim_random_all"] > 0.9
 
 
@@ -112,84 +189,158 @@ def maps_of(trained, shape=(56, 56)):
 def test_a_true_map_passes_and_a_displaced_one_does_not(spot):
     for place, level in ((spot.there, "PASS"), (spot.elsewhere, "FAIL")):
         network = Stub(spot.where, maps_of(place))
-        verdict = judge(target_of(network, spot.batch), place, place, method="gradcam", seed=0)
-        assert verdict.level == level, verdict.sentence
-    assert "the prediction depends less on what it marks" in verdict.sentence
+        verdict = judged(target_of(network, spot.batch), place)
+        assert verdict.level == level, figures(verdict)
+    assert "Hiding what is marked does not change the answer" in verdict.sentence
+
+
+def test_a_wrong_answer_never_passes(spot):
+    network = Stub(spot.where, maps_of(spot.there))
+    for right, level in ((True, "PASS"), (None, "PASS"), (False, "CAUTION")):
+        assert judged(target_of(network, spot.batch), spot.there, right=right).level == level
+    assert "what misled the model" in judged(target_of(network, spot.batch), spot.there, right=False).sentence
+
+
+def test_a_model_that_is_no_better_than_chance_is_not_to_be_trusted(spot):
+    """Such as one whose labels were shuffled: fit found it on the validation part."""
+    network = Stub(spot.where, maps_of(spot.there))
+    warning = "Not shown to be better than chance: AUC 0.51 (95% CI 0.27-0.75), 20 patients (chance is 0.5)."
+    verdict = judged(target_of(network, spot.batch), spot.there, warnings=[warning])
+    assert verdict.level == "FAIL" and verdict.reasons[0].figures == warning
+    assert judged(target_of(network, spot.batch), spot.there, warnings=["Something else."]).level == "PASS"
+
+
+def test_a_model_whose_maps_fail_on_most_images_is_not_to_be_trusted_on_the_next(spot):
+    """Such as one that reads a marker, which this image does not have."""
+    network = Stub(spot.where, maps_of(spot.elsewhere))
+    target = target_of(network, spot.batch)
+    for images, fails in ((2, False), (3, True)):
+        verdict = judged(target, spot.there, images=images)
+        assert (verdict.level == "FAIL") == fails
+        assert ("3 of n = 3 images" in figures(verdict)) == fails
+
+
+def test_a_coarse_map_gets_a_caution(spot):
+    network = Stub(spot.where, lambda batch, target, weights: maps_of(spot.there)(batch, target, weights))
+    results = Results()
+    checks.resolution(np.ones((4, 4)), results)
+    assert "coarse" in results.reasons[0].sentence and results.numbers["points_across"] == 4
+    assert judged(target_of(network, spot.batch), spot.there).level == "PASS"
 
 
 @pytest.mark.parametrize(
     ("logits", "index", "untrained", "level", "text"),
     [
-        ((0.0, 0.2), 1, 0.1, "CAUTION", "close to chance (0.55, chance is 0.50)"),
-        ((0.0, 0.2), 1, 0.5, "FAIL", "untrained networks are as confident"),
-        ((9.0, 4.0), 1, 0.1, "CAUTION", "did not choose square"),
-        ((0.0, 4.0), 1, 5.0, "FAIL", "reached by 19 of 19"),
+        ((0.0, 0.2), 1, 0.1, "CAUTION", "probability 0.55, chance is 0.50"),
+        ((0.0, 0.2), 1, 0.5, "FAIL", "learned nothing are as sure"),
+        ((9.0, 4.0), 1, 0.1, "CAUTION", "did not answer square"),
+        ((0.0, 4.0), 1, 5.0, "FAIL", "reached by 19 of n = 19"),
     ],
 )
 def test_an_uncertain_network_has_nothing_to_explain(spot, logits, index, untrained, level, text):
     network = Stub(spot.where, maps_of(spot.there), untrained)
     target = target_of(network, spot.batch, logits, index)
-    verdict = judge(target, spot.there, spot.there, method="gradcam", seed=0)
+    verdict = judged(target, spot.there)
     assert verdict.level == level
-    assert text in verdict.sentence
+    assert text in figures(verdict)
 
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.5, "close to chance (0.55, chance is 0.50)"), (0.48, "the threshold (0.45, the threshold is")],
+    [(0.5, "probability 0.55, chance is 0.50"), (0.48, "probability 0.45, the threshold is")],
 )
 def test_an_answer_close_to_chance_is_told_with_the_score_of_its_own_class(spot, value, text):
     network = Stub(spot.where, maps_of(spot.there), 0.1)
     decision = Decision(Task.CLASSIFICATION, ("other", "square"), {"square": Threshold(value=value)})
     target = replace(target_of(network, spot.batch, (0.2, 0.0), 0), decision=decision)
-    assert text in judge(target, spot.there, spot.there, method="gradcam", seed=0).sentence
+    assert text in figures(judged(target, spot.there))
 
 
 def test_an_empty_map_and_an_overflow_fail_in_words(spot):
     network = Stub(spot.where, maps_of(spot.there))
     empty = np.zeros((56, 56), np.float32)
-    verdict = judge(target_of(network, spot.batch), empty, empty, method="gradcam", seed=0)
+    about = About(Scan(spot.batch[0], "0-255"), empty)
+    verdict = judge(target_of(network, spot.batch), empty, empty, method="gradcam", seed=0, about=about)
     assert verdict.level == "FAIL"
-    assert "the map is empty" in verdict.sentence
-    verdict = judge(target_of(network, spot.batch), empty * np.nan, empty, method="gradcam", seed=0)
+    assert "map is empty" in verdict.sentence
+    verdict = judge(target_of(network, spot.batch), empty * np.nan, empty, method="gradcam", seed=0, about=about)
     assert verdict.level == "FAIL"
     assert "overflow" in verdict.sentence
 
 
-def test_two_classes_with_one_map_are_noticed(spot):
+def test_classes_with_one_map_are_noticed(spot):
     results = Results()
     same = Stub(spot.where, lambda batch, target, weights: spot.there)
-    checks.other_class(target_of(same, spot.batch), spot.there, results)
+    checks.other_class(target_of(same, spot.batch, logits=(0.0, 4.0, 1.0)), spot.there, results)
     assert results.numbers["correlation_with_other_class"] == 1
-    assert "another class has nearly the same map" in results.cautions[0]
+    assert "Another answer has nearly the same map" in results.reasons[0].sentence
+    checks.other_class(target_of(same, spot.batch), spot.there, two := Results())
+    assert not two.numbers  # of two classes one is the negative of the other
+
+
+def film(shape=(50, 40)):
+    return Scan(np.random.default_rng(0).normal(120, 10, (*shape, 1)).astype(np.float32), "0-255")
 
 
 def test_border_energy_is_a_fraction_of_what_is_there():
     """An even map has as much at the border as the border has area; a corner spot has nearly all."""
     results = Results()
-    border(np.ones((50, 40), np.float32), results)
+    astray(film(), np.ones((50, 40), np.float32), (50, 40), results)
     area = 1 - (40 * 32) / (50 * 40)
-    assert results.numbers == {"border_energy": pytest.approx(area), "border_area": pytest.approx(area)}
-    assert results.cautions == []
-    corner = np.zeros((5, 50, 40), np.float32)
-    corner[:, :5, :8] = 1
-    border(corner, results)
+    assert results.numbers["border_energy"] == pytest.approx(area) == results.numbers["border_area"]
+    assert results.reasons == []
+    corner = np.zeros((50, 40), np.float32)
+    corner[:5, :8] = 1
+    astray(film(), corner, (50, 40), results)
     assert results.numbers["border_energy"] == pytest.approx(1.0)
-    assert "100% of it lies in the outer border (36% of the area)" in results.cautions[0]
+    assert results.reasons[0].level == "FAIL" and "100% of the map on 36% of the area" in results.reasons[0].figures
 
 
-def test_deletion_is_the_drop_by_hand(spot):
+@pytest.mark.parametrize(("at", "level"), [((30, 30), "PASS"), ((3, 3), "FAIL")])
+def test_a_map_outside_the_body_never_passes(at, level):
+    y, x = np.mgrid[:60, :60]
+    pixels = np.where((y - 30) ** 2 + (x - 30) ** 2 < 22**2, 40.0, -1000.0).astype(np.float32)[..., None]
+    heat = np.zeros((60, 60), np.float32)
+    heat[at[0] - 3 : at[0] + 4, at[1] - 3 : at[1] + 4] = 1
+    results = Results()
+    astray(Scan(pixels, "HU"), heat, (60, 60), results)
+    assert [one.level for one in results.reasons] == ([level] if level == "FAIL" else [])
+    if level == "FAIL":
+        assert "outside the body" in results.reasons[0].sentence
+        assert results.numbers["outside_energy"] == 1
+
+
+def test_a_coarse_map_may_reach_over_the_skin_by_half_a_point():
+    y, x = np.mgrid[:64, :64]
+    pixels = np.where((y - 32) ** 2 + (x - 32) ** 2 < 24**2, 40.0, -1000.0).astype(np.float32)[..., None]
+    heat = np.zeros((64, 64), np.float32)
+    heat[28:36, 4:10] = 1  # the body begins at column 9
+    for points, fails in (((64, 64), True), ((8, 8), False)):
+        results = Results()
+        astray(Scan(pixels, "HU"), heat, points, results)
+        assert any(one.level == "FAIL" for one in results.reasons) == fails
+
+
+def test_dependence_is_the_drop_by_hand(spot):
     results = Results()
     target = target_of(Stub(spot.where), spot.batch)
-    deletion(target, spot.there, 0, 39, results)
+    dependence(target, spot.there, 0, 19, results)
     kept = spot.batch[0, spot.where].mean() / 10
     gone = blurred(spot.batch)[0, spot.where].mean() / 10
     assert results.numbers["deletion_drop"] == pytest.approx(kept - gone, rel=1e-3)
-    assert results.numbers["deletion_p"] == pytest.approx(1 / 40)
-    assert results.cautions == []
+    assert results.numbers["deletion_fraction"] == pytest.approx((kept - gone) / (kept - 10), rel=1e-3)
+    assert results.numbers["deletion_p"] == pytest.approx(1 / 20)
+    assert results.numbers["hidden_area"] == pytest.approx(spot.where.mean(), abs=1e-4)
 
 
-def test_deletion_p_is_even_when_the_map_means_nothing(spot):
+def test_the_other_places_do_not_overlap_while_there_is_room(spot):
+    masks = checks._moved(spot.where, 19, np.random.default_rng(0))
+    assert len(masks) == 19 and not any((mask & spot.where).any() for mask in masks)
+    assert len({mask.tobytes() for mask in masks}) > 10
+    assert len(checks._moved(np.ones((8, 8), bool), 3, np.random.default_rng(0))) == 3  # no elsewhere
+
+
+def test_dependence_p_is_even_when_the_map_means_nothing(spot):
     """Under no relation between map and answer, p is even on 0..1: false alarms in one of twenty."""
     p = []
     for seed in range(60):
@@ -200,7 +351,7 @@ def test_deletion_p_is_even_when_the_map_means_nothing(spot):
         everywhere = rng.normal(size=(56, 56))
         network.scores = lambda batch, *rest, by=everywhere: (batch[..., 0] * by).sum(axis=(1, 2))
         noise = rng.normal(100, 5, spot.batch.shape).astype(np.float32)
-        deletion(target_of(network, noise), place, seed, 19, results)
+        dependence(target_of(network, noise), place, seed, 19, results)
         p.append(results.numbers["deletion_p"])
     assert np.mean(np.asarray(p) <= 0.05) < 0.15
     assert 0.4 < np.mean(p) < 0.65
@@ -275,19 +426,17 @@ def test_a_map_that_is_hot_on_text_never_passes(on_text, elsewhere, level):
     heat[letters] = on_text
     heat[90:120, 90:120] = elsewhere
     results = Results()
-    checks.text(heat, found, results)
-    assert ("FAIL" if results.fails else "CAUTION" if results.cautions else "PASS") == level
+    astray(Scan(pixels[..., None].astype(np.float32), "0-255"), heat, heat.shape, results)
+    levels = {one.level for one in results.reasons}
+    assert ("FAIL" if "FAIL" in levels else "CAUTION" if levels else "PASS") == level
     if level != "PASS":
-        assert "text in the image" in " ".join(results.fails + results.cautions)
+        assert "text in the image" in results.reasons[0].sentence
 
 
 def test_where_there_is_no_text_none_is_found():
     from easydl.images.burned_in_text import where_text
 
     assert not where_text(np.random.default_rng(3).normal(90, 6, (128, 128))).any()
-    results = Results()
-    checks.text(np.ones((8, 8)), np.zeros((8, 8), bool), results)
-    assert not (results.fails or results.cautions or results.numbers)
 
 
 def test_the_verdict_of_a_model_that_reads_the_text_is_no_pass(planted, monkeypatch):
@@ -295,6 +444,6 @@ def test_the_verdict_of_a_model_that_reads_the_text_is_no_pass(planted, monkeypa
     image = planted.images[0]
     letters = np.zeros(image.shape[:2], bool)
     letters[: planted.square, : planted.square] = True
-    monkeypatch.setattr("easydl.explanation.explain.where_text", lambda pixels: letters)
+    monkeypatch.setattr("easydl.explanation.places.where_text", lambda pixels: letters)
     verdict = easydl.saliency(planted.model, image).verdict
     assert verdict.level == "FAIL" and "text in the image" in verdict.sentence

@@ -87,7 +87,7 @@ def test_the_sections_say_what_the_files_say(run):
     assert "The image width alone tells the classes apart. What to do: Crop all films to one size." in text
     assert "0.81 (95% CI 0.72-0.90), p < 0.001, n = 64" in text
     assert text.index("WARN") < text.index("UNTESTED") < text.index("NOTE") < text.index("OK")
-    assert "FAIL: do not interpret The map stays the same when the weights are random" in text
+    assert "Do not trust The map stays the same when the weights are random" in text
     assert "Map for nodule, probability 0.71, reference normal." in text
     assert "tensorflow 2.21.0" in text
     assert "easydl train path/to/your/study" in text
@@ -120,7 +120,7 @@ def test_the_sections_say_what_the_files_say(run):
         (
             "heatmaps/index.json",
             lambda c: c[0]["verdict"].update(level="FAIL", sentence="Moved."),
-            "interpret Moved.",
+            "trust Moved.",
         ),
         ("status.json", lambda c: c.update(state="stopped", stage="training"), "was stopped while training"),
     ],

@@ -1,0 +1,132 @@
+"""The tests of a heatmap that ask about the model: made once, kept in the model file, made again when its weights change.
+
+A map must not be that of an untrained network (Adebayo 2018), and an untrained network must not be as sure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from easydl.explanation.cases import Case
+from easydl.explanation.checks import BLOBS, Results, astray, dependence, margin, similarity, spearman, upsampled
+from easydl.explanation.methods import METHODS, map_of
+from easydl.explanation.occlusion import occlusion, patch_means
+from easydl.explanation.targets import Target
+from easydl.networks.heatmap_reference import HeatmapReference
+from easydl.networks.metadata import attach, attached
+
+PROBES, AGREEMENTS = 8, 3
+"""Images on which the model is tested, and on which its maps are compared with hiding patch after patch."""
+DRAWS, FEW_DRAWS = (19, 9), 3
+"""Random networks; the second number where a call is expensive: volumes, masks, large images."""
+LARGE = 1 << 17
+NOTICED = 0.1
+_measured: weakref.WeakKeyDictionary[Any, dict[str, HeatmapReference]] = weakref.WeakKeyDictionary()
+
+
+def known(model: Any, key: str, digest: str, images: int) -> HeatmapReference | None:
+    """What was measured of these very weights, on as many images as there are now (at most `PROBES`), or on more."""
+    metadata = attached(model)
+    kept = (metadata.heatmaps if metadata else _measured.get(model, {})).get(key)
+    enough = kept is not None and kept.weights == digest and kept.images >= min(images, PROBES // 2)
+    return kept if enough else None
+
+
+def keep(model: Any, key: str, reference: HeatmapReference) -> None:
+    """Remember it with the model; what is known of other weights goes."""
+    metadata = attached(model)
+    before = metadata.heatmaps if metadata else _measured.get(model, {})
+    now = {name: one for name, one in before.items() if one.weights == reference.weights} | {key: reference}
+    if metadata:
+        attach(model, metadata.model_copy(update={"heatmaps": now}))
+    else:
+        _measured[model] = now
+
+
+def spread_rows(count: int, most: int) -> list[int]:
+    """At most so many rows, evenly over all."""
+    return sorted({int(one) for one in np.linspace(0, count - 1, min(count, most))})
+
+
+def digest_of(network: Any) -> str:
+    """Of the weights as they are now."""
+    found = hashlib.blake2b(digest_size=16)
+    for variable in network.variables:
+        found.update(np.ascontiguousarray(np.asarray(variable.value)).data)
+    return found.hexdigest()
+
+
+def measured(targets: Iterable[tuple[Target, Case]], method: str, digest: str) -> HeatmapReference | None:
+    """Test the model on images; None when nothing is marked in any of them."""
+    pairs, margins, failed = [], [], []
+    probes = []
+    for one, case in targets:
+        if (fine := _own(one, method)) is not None:
+            probes.append((one, case.encoded, fine))
+            if len(one.logits) == 2 and one.task.exclusive and one.index == one.chosen == 1:
+                failed.append(_fails(one, case, fine))
+    if not probes:
+        return None
+    first, _, fine = probes[0]
+    draws = DRAWS[int(fine.ndim == 3 or first.task.has_masks or fine.size > LARGE)]
+    # A map of fifty calls is as clear after a few draws.
+    mapped = draws if not METHODS[method].samples and method != "occlusion" else FEW_DRAWS
+    for draw in range(draws):
+        target, encoded, fine = probes[draw % len(probes)]
+        target.network.set_covariates(encoded)
+        weights = target.network.random_weights(draw)
+        evidence, logits = target.cam(weights)
+        margins.append(margin(target, logits))
+        if draw < mapped:
+            other = evidence if method == "gradcam" else map_of(method, target, weights)
+            pairs.append(similarity(fine, upsampled(other, fine.shape)))
+    agreements, patches = [], 0
+    for target, encoded, fine in probes[:AGREEMENTS] if method != "occlusion" else ():
+        target.network.set_covariates(encoded)
+        rank, patches = agreement(target, fine)
+        agreements.append(rank)
+    ssims, ranks = np.array(pairs).T
+    return HeatmapReference(
+        weights=digest,
+        images=min(len(probes), draws),
+        ssim_random=round(float(np.median(ssims)), 4),
+        spearman_random=round(float(np.median(ranks)), 4),
+        random_maps=mapped,
+        random_margins=() if first.task.is_value else tuple(round(one, 5) for one in margins),
+        occlusion_spearman=round(float(np.median(agreements)), 4) if agreements else None,
+        patches=patches,
+        positive=len(failed),
+        positive_failed=sum(failed),
+    )
+
+
+def _fails(target: Target, case: Case, fine: np.ndarray) -> bool:
+    results = Results()
+    astray(case.scan, case.shown.on_scan(fine, case.scan.shape), fine.shape, results)
+    dependence(target, fine, 0, BLOBS, results)
+    return any(one.level == "FAIL" for one in results.reasons)
+
+
+def agreement(target: Target, fine: np.ndarray) -> tuple[float, int]:
+    """Rank correlation of a map with how far the answer falls when a patch is hidden, and the number of patches."""
+    marked = patch_means(fine)
+    hidden = occlusion(target.network, target.batch, target.index, target.region)
+    # Most patches of most images matter to nobody; ranking their noise would drown the few that do.
+    return spearman(_noticeable(marked), _noticeable(hidden)), marked.size
+
+
+def _own(target: Target, method: str) -> np.ndarray | None:
+    if not np.isfinite(target.logits).all() or (target.task.has_masks and not target.region.any()):
+        return None
+    fine = upsampled(map_of(method, target), target.batch.shape[1:-1])
+    return fine if fine.max() > 0 else None
+
+
+def _noticeable(values: np.ndarray) -> np.ndarray:
+    floor = max(float(values.max()), 0.0) * NOTICED
+    return np.where((values >= floor) & (values > 0), values, 0.0)
