@@ -10,7 +10,9 @@ from typing import Any, NoReturn
 import pandas as pd
 import streamlit as st
 
+import easydl
 from easydl.errors import EasyDLError
+from easydl.options import SplitOptions
 from easydl.reporting import RunRecord
 from easydl.studies import Study
 from easydl.traps.issues import SEVERITIES
@@ -19,6 +21,7 @@ from easydl.workspace import StudyEntry, Workspace
 STEPS = {
     "data": ("Data", "folder_open"),
     "check": ("Check", "fact_check"),
+    "plan": ("Plan", "straighten"),
     "train": ("Train", "model_training"),
     "results": ("Results", "monitoring"),
     "heatmaps": ("Heatmaps", "visibility"),
@@ -111,6 +114,17 @@ def current_study() -> Study | None:
     st.session_state["loaded"] = (asked, study)
     st.session_state.pop("audited", None)
     return study
+
+
+def audited_parts(study: Study) -> tuple[Study, Study, Study]:
+    """The parts of the chosen study, split as the page Check says; its audit is kept with them."""
+    settings = st.session_state.setdefault("split", {"seed": 7})
+    if st.session_state.get("audited", (None,))[0] != settings:
+        with st.spinner("Splitting by patient and looking for traps"):
+            parts = study.split(**SplitOptions.checked(**settings).model_dump())
+            audit = easydl.audit(parts[0].parent or study, seed=settings["seed"])
+            st.session_state["audited"] = (settings, parts, audit)
+    return st.session_state["audited"][1]
 
 
 def current_run() -> RunRecord | None:

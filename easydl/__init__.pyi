@@ -22,6 +22,11 @@ from .evaluation import evaluate as evaluate
 from .evaluation import operating_point as operating_point
 from .evaluation import refer as refer
 from .explanation import saliency as saliency
+from .exploration import ablation as ablation
+from .exploration import explain as explain
+from .exploration import feature_maps as feature_maps
+from .exploration import image_map as image_map
+from .exploration import nearest as nearest
 from .images import read as read
 
 # models
@@ -47,6 +52,7 @@ from .networks import (
     unet3d as unet3d,
 )
 from .prediction import cascade as cascade
+from .prediction import features as features
 from .prediction import load_model as load_model
 from .prediction import predict as predict
 from .reporting import report as report

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import textwrap
+from base64 import b64encode
+from html import escape
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +55,12 @@ def signed(figure: Figure, text: str = RESEARCH_USE) -> str:
     """The sentence as `sign` writes it."""
     letters_per_inch = 15  # at 8 points
     return "\n".join(textwrap.wrap(text, int(figure.get_figwidth() * letters_per_inch)))
+
+
+def as_image(figure: Figure, alternative: str) -> str:
+    """A figure as an HTML image, with the text that is read instead of it."""
+    data = b64encode(_png(figure)).decode("ascii")
+    return f'<img src="data:image/png;base64,{data}" alt="{escape(alternative, quote=True)}" style="max-width:100%">'
 
 
 def literal(text: str) -> str:

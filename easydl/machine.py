@@ -9,6 +9,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from easydl._tf import load_tensorflow
 from easydl.fileio import workspace
 
 PACKAGES = ("tensorflow", "keras", "keras-cv", "numpy", "pandas", "pydicom", "highdicom", "scikit-image", "streamlit")
@@ -23,6 +24,7 @@ def versions() -> dict[str, str]:
 
 def device() -> str:
     """The GPU that TensorFlow uses, or the processor, as text. Loads TensorFlow."""
+    load_tensorflow()
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")

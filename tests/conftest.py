@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from collections import Counter
@@ -18,6 +19,9 @@ import pytest
 from made import png_study
 
 from easydl.fileio import locked
+
+# Networks are millions of objects that live for a test: looking for cycles after every 700 new ones takes a tenth of the time.
+gc.set_threshold(100_000, 20, 20)
 
 MOST_PROCESSES = 4
 """Each loads TensorFlow: about 1.5 GB."""

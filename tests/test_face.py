@@ -16,7 +16,7 @@ FACE = [
     "EasyDLError", "RESEARCH_USE", "accept", "audit", "cascade", "classifier", "compare", "deidentify", "evaluate", "fit", "inspect",
     "interval_width", "learning_curve", "load", "load_model", "models", "operating_point", "predict", "refer",
     "preset", "presets", "read", "report", "saliency", "save_model", "segmenter", "simulate", "image_to_image", "unet",
-    "unet3d",
+    "unet3d", "ablation", "explain", "feature_maps", "features", "image_map", "nearest",
 ]  # fmt: skip
 
 
@@ -177,6 +177,9 @@ def test_the_outline_lines_of_the_readme_run(tmp_path, monkeypatch):
     frame.to_csv(tmp_path / "s/liver.csv", index=False)
     shutil.copytree(tmp_path / "s" / frame["t1"][0], tmp_path / "s/new_study/t1")
     monkeypatch.chdir(tmp_path / "s")
+    # A narrower network: everything else to the letter.
     code = _blocks()[1].replace("easydl.fit(model, train, val)", "easydl.fit(model, train, val, epochs=1)")
+    assert "channels=2)" in code
+    code = code.replace("channels=2)", "channels=2, width=4)")
     exec(compile("import easydl\n" + code, "README.md", "exec"), {})
     assert (tmp_path / "s/seg.nii.gz").stat().st_size > 100

@@ -5,20 +5,20 @@ from __future__ import annotations
 import streamlit as st
 from option_widgets import OPTIONS, chosen, option_widget, widgets
 from shared import (
+    audited_parts,
     current_entry,
     current_study,
     heading,
     needs,
     onward,
+    page,
     plain,
     show_issues,
     show_table,
     workspace,
 )
 
-import easydl
 from easydl.option_text import help_text
-from easydl.options import SplitOptions
 from easydl.workspace.tables import split
 
 
@@ -43,13 +43,9 @@ with st.expander("More options"):
     given |= widgets(
         ("sizes", "time", "group", "balance"), kept, columns=[str(column) for column in study.frame.columns]
     )
-settings = st.session_state["split"] = chosen(given)
-if st.session_state.get("audited", (None,))[0] != settings:
-    with st.spinner("Splitting by patient and looking for traps"):
-        parts = study.split(**SplitOptions.checked(**settings).model_dump())
-        audit = easydl.audit(parts[0].parent or study, seed=settings["seed"])
-        st.session_state["audited"] = (settings, parts, audit)
-_, parts, audit = st.session_state["audited"]
+st.session_state["split"] = chosen(given)
+parts = audited_parts(study)
+audit = st.session_state["audited"][2]
 
 st.subheader("Split", anchor=False)
 show_table(split(parts), "Patients and images in each part", width="content")
@@ -73,5 +69,6 @@ if audit.blocking:
     st.session_state["override"] = reason.strip()
 unsolved = bool(audit.blocking) and not st.session_state.get("override")
 onward("train", "Remove what blocks, or give a reason in writing." if unsolved else "")
+st.page_link(page("plan"), label="How many patients, and what has a network to beat?", icon=":material/straighten:")
 if audit.blocking and not unsolved:
     st.caption(f"Reason on the record: {plain(st.session_state['override'])}")

@@ -22,6 +22,7 @@ from easydl.fileio import csv_text, locked, write_text
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+SHEETS = "acceptance"
 PAGE, HISTORY, CASES = "acceptance.html", "history.json", "cases.csv"
 DO_NOT, LOOK, NOTHING, UNKNOWN = (
     "Not ready for these cases",
@@ -147,6 +148,10 @@ class Acceptance:
 
         return drift_chart(history or [self.to_dict()])
 
+    def folder_in(self, home: Path) -> Path:
+        """Where all sheets of this model are kept in a workspace."""
+        return home / SHEETS / self.fingerprint[:16]
+
     def save(self, folder: str | Path) -> Path:
         """Add this call to those in a folder, and write the sheet of all: ``acceptance.html``.
 
@@ -237,8 +242,8 @@ def _begins(sentence: str, *beginnings: str) -> bool:
 
 
 def now() -> str:
-    """The time, with the offset of this computer's clock."""
-    return datetime.now().astimezone().isoformat(timespec="seconds")
+    """The time, with the offset of this computer's clock; to the microsecond, because it tells two calls apart."""
+    return datetime.now().astimezone().isoformat(timespec="microseconds")
 
 
 def _p(value: float) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from easydl.cli.comparing import compare, interval_width, learning_curve
+from easydl.cli.exploring import ablation, explain, feature_maps, features, image_map, nearest
 from easydl.cli.listing import doctor, ledger, models, presets, show
 from easydl.cli.options import with_options
 from easydl.cli.weights import Json, weights
@@ -37,7 +38,7 @@ app = typer.Typer(
     f"{RESEARCH_USE}",
 )
 app.add_typer(weights, name="weights")
-for one in (compare, learning_curve, interval_width):
+for one in (compare, learning_curve, interval_width, features, image_map, nearest, feature_maps, explain, ablation):
     app.command()(one)
 
 Source = Annotated[str, typer.Argument(help="A table (CSV, Excel), a folder of class folders, or a folder of DICOM.")]
@@ -132,7 +133,7 @@ def accept(
     _check_paths(model, cases)
     given = {"override": options.override, **chosen.model_dump()}
     found = easydl.accept(model, easydl.load(cases, **options.model_dump()), **given)
-    written = found.save(folder or workspace() / "acceptance" / found.fingerprint[:12])
+    written = found.save(folder or found.folder_in(workspace()))
     show(found.to_dict() if as_json else f"{found}\nWritten: {written}", as_json)
 
 

@@ -58,4 +58,5 @@ def ledger(as_json: Json = False) -> None:
 
 def show(content: Any, as_json: bool) -> None:
     """Print text with the research-use sentence, or JSON."""
-    typer.echo(json.dumps(content, indent=1, default=str) if as_json else f"{content}\n{RESEARCH_USE}")
+    text = json.dumps(content, indent=1, default=str) if as_json else str(content)
+    typer.echo(text if as_json or RESEARCH_USE in text else f"{text}\n{RESEARCH_USE}")

@@ -117,9 +117,10 @@ class Comparison:
         """Whether the first line adds anything over the best baseline (or the second line), with the interval."""
         first = self.rows[0] if self.rows else None
         others = [row for row in self.rows if row is not first]
-        other = self.best_baseline if first is not None and not first.baseline else next(iter(others), None)
+        best_baseline = self.best_baseline if first is not None and not first.baseline else None
+        other = best_baseline or next(iter(others), None)
         if first is None or other is None:
-            return f"There is no baseline to compare with{self._of_head}."
+            return f"There is nothing to compare with{self._of_head}."
         who = "the network" if first.name == "network" else first.name
         best = f"the best baseline ({other.name})" if other.baseline and not first.baseline else other.name
         n = f"{first.n} {self.unit_of_n if first.n != 1 else self.unit_of_n.rstrip('s')}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,31 @@ def compare_trained(test: Study, models: Sequence[Any], seed: int) -> Comparison
         LeakageError: They have seen it.
     """
     opened = _opened(test, models)
+    texts = {name: f"{model.name}, {model.count_params():,} parameters" for name, (model, _) in opened.items()}
+    return on_unseen(opened, test, lambda unseen: _answers(opened, unseen, seed), texts, seed)
+
+
+def on_unseen(
+    opened: Mapping[str, tuple[Any, ModelMetadata]],
+    test: Study,
+    answers: Callable[[Study], dict[str, Any]],
+    texts: dict[str, str],
+    seed: int,
+    reference: str | None = None,
+) -> Comparison:
+    """What is to be compared, side by side, on the images that no model has seen; the models' looks are counted.
+
+    Args:
+        opened: The models by name.
+        test: The test set.
+        answers: From the images that are left to Predictions (or Metrics of cases) by name.
+        texts: What each is, by name.
+        seed: Of the bootstrap.
+        reference: Which of them all others are compared with; the best when None.
+
+    Raises:
+        LeakageError: All images were seen.
+    """
     from easydl.prediction.provenance import provenance
     from easydl.prediction.seen import metadata_of_all, seen_rows
     from easydl.prediction.tables import against
@@ -48,10 +73,9 @@ def compare_trained(test: Study, models: Sequence[Any], seed: int) -> Comparison
     unseen = without_seen(seen, units, " ".join(test.overrides))
     if not unseen.kept.all():
         test = test.rows(test.frame.index[unseen.kept])
-    texts = {name: f"{model.name}, {model.count_params():,} parameters" for name, (model, _) in opened.items()}
 
     def measured() -> Comparison:
-        return side_by_side(_answers(opened, test, seed), texts, {}, every=True, seed=seed)
+        return side_by_side(answers(test), texts, {}, every=True, against=reference, seed=seed)
 
     counted = counted_together(
         test.frame,

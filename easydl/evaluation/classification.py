@@ -33,7 +33,7 @@ AT_THE_DECISION = (
     "Sensitivity, specificity and accuracy are at the model's own decision ({}). Average precision, accuracy, F1 and MCC "
     "hold only at the prevalence of each class in this test set."
 )
-AT_THIS_PREVALENCE = " So do PPV and NPV; give `prevalence` for those where the model is to be used."
+AT_THIS_PREVALENCE = " So do PPV and NPV, unless the prevalence where the model is to be used is stated."
 
 
 def classification_metrics(

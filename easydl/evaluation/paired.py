@@ -6,7 +6,7 @@ It runs no model, and it knows nothing of studies or folds.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,9 +36,10 @@ class Difference:
         high: Upper 95% limit.
         p: Two-sided: how often chance alone makes a difference as large, were the models equally good; NaN when not
             computable.
-        n: Patients.
+        n: Patients, or images where patients are unknown.
         images: Images.
         note: How interval and p were computed, or why not.
+        unit_of_n: What n counts.
     """
 
     measure: str
@@ -51,6 +52,11 @@ class Difference:
     n: int
     images: int
     note: str = ""
+    unit_of_n: str = "patients"
+
+    def by_image(self) -> Difference:
+        """The same where patients are unknown, so that images were counted."""
+        return replace(self, unit_of_n="images", note=self.note.replace("patient", "image"))
 
     @property
     def _name(self) -> str:
@@ -60,11 +66,11 @@ class Difference:
 
     def __repr__(self) -> str:
         if not np.isfinite(self.low):
-            return f"difference in {self._name} {number(self.difference)} ({self.note}), {self.n} patients"
+            return f"difference in {self._name} {number(self.difference)} ({self.note}), {self.n} {self.unit_of_n}"
         p = "" if not np.isfinite(self.p) else ", p < 0.001" if self.p < 0.001 else f", p = {self.p:.3f}"
         return (
             f"difference in {self._name} {self.difference:.3f} (95% CI {self.low:.3f} to {self.high:.3f}){p}, "
-            f"{self.n} patients"
+            f"{self.n} {self.unit_of_n}"
         )
 
 

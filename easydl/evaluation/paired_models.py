@@ -61,7 +61,12 @@ def paired_differences(
         >>> [(row.measure, row.difference) for row in paired_differences(one, one, resamples=100)][:2]
         [('AUC', 0.0), ('accuracy', 0.0)]
     """
-    options: dict[str, Any] = {"seed": seed, "resamples": resamples}
+    known = getattr(first, "patients_known", True)
+    for row in _differences(first, second, seed=seed, resamples=resamples):
+        yield row if known else row.by_image()
+
+
+def _differences(first: Any, second: Any, **options: Any) -> Iterator[Difference]:
     if isinstance(first, Metrics) and isinstance(second, Metrics):
         yield from _of_cases(first, second, **options)
         return

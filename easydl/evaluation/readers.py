@@ -37,7 +37,7 @@ class Readers:
     curve: dict[str, list[float]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        return self.table.to_string(index=False, float_format="{:.2f}".format)
+        return f"{self.table.to_string(index=False, float_format='{:.2f}'.format)}\n{RESEARCH_USE}"
 
     def _repr_html_(self) -> str:
         tables = [

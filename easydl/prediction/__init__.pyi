@@ -8,6 +8,7 @@ from .cases import reconstructed_cases as reconstructed_cases
 from .cases import segmented_cases as segmented_cases
 from .covariates import encode_covariates as encode_covariates
 from .covariates import set_covariates as set_covariates
+from .feature_table import features as features
 from .image_results import Reconstruction as Reconstruction
 from .image_results import Segmentation as Segmentation
 from .predicting import predict as predict

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -64,10 +64,12 @@ def predict_study(
     *,
     uncertainty: str | None = None,
     coverage: float | None = None,
+    change: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Predictions:
     """The predictions for a study, with its labels where they are those of the model's task.
 
     Where the model has seen some of the images, or their patients, a column says which, and the first note how many.
+    ``change`` makes other images of each batch before the model sees it.
     """
     if covariates is not None:
         raise InputError(
@@ -80,7 +82,7 @@ def predict_study(
         check_classes(metadata, study)
     notes: list[tuple[str, ...]] = []
     passes, meaning = _passes(model, metadata, uncertainty, coverage)
-    stack, strange = _outputs(model, study, notes, passes)
+    stack, strange = _outputs(model, study, notes, passes, change)
     kept = [*study.image_columns, "patient", *(["label"] if labelled and not metadata.heads else [])]
     rows = study.frame[[column for column in kept if column in study.frame.columns]].copy()
     for name in metadata.heads if labelled else ():
@@ -136,7 +138,13 @@ def _with_sets(predictions: Predictions, metadata: ModelMetadata, coverage: floa
     return predictions if coverage is None else with_sets(predictions, metadata.training.get("conformal"), coverage)
 
 
-def _outputs(model: Any, study: Study, notes: list[tuple[str, ...]], passes: Passes) -> tuple[Any, list[list[str]]]:
+def _outputs(
+    model: Any,
+    study: Study,
+    notes: list[tuple[str, ...]],
+    passes: Passes,
+    change: Callable[[np.ndarray], np.ndarray] | None,
+) -> tuple[Any, list[list[str]]]:
     """The outputs of every pass for every row (a dict by head where there are several), and in what each is unlike.
 
     Adds the notes of every image.
@@ -154,6 +162,7 @@ def _outputs(model: Any, study: Study, notes: list[tuple[str, ...]], passes: Pas
         rows = list(range(begin, min(begin + BATCH, len(study))))
         read = study.each(one, rows)
         batch = np.concatenate([image for image, _ in read])
+        batch = batch if change is None else change(batch)
         strange += [found for _, found in read]
         parts.append(passes(with_covariates(batch, None if covariates is None else covariates[rows])))
     return _stacked(parts), strange

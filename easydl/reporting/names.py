@@ -126,7 +126,7 @@ class Names:
             for name in folders:
                 if name not in self._classes and name.lower() not in _ORDINARY:
                     words[repr(name)] = words[f"{place}{os.sep}{name}"] = "a folder"
-                    if not (name.islower() and name.isalpha()):
+                    if _is_identifier(name) and not (name.islower() and name.isalpha()):
                         words[name] = "a folder"
             if len(words) > MOST_ON_DISK:
                 break
@@ -160,6 +160,6 @@ def _base_of(config: Mapping[str, Any]) -> tuple[Path | None, bool]:
 
 
 def _is_identifier(name: str) -> bool:
-    """Whether a patient's name in the table can be distinguished from the other words and numbers of a text."""
+    """Whether the name of a patient or folder can be distinguished from the other words and numbers of a text."""
     digits = sum(letter.isdigit() for letter in name)
     return len(name) >= 5 or (len(name) > 1 and 0 < digits < len(name))

@@ -145,7 +145,7 @@ def _burned_in_text(study: Study) -> list[Issue]:
         Issue(
             "A5",
             "WARN",
-            f"{len(rows)} of {len(study)} images carry burned-in text, as screenshots and films with printed labels do.",
+            f"{len(rows)} of {len(study)} images {'carry' if len(rows) != 1 else 'carries'} burned-in text, as screenshots and films with printed labels do.",
             "Look at them: text can name the patient, and a model can read it. Crop it away, or export the images "
             "without it.",
             value=len(rows),

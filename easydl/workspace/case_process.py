@@ -9,7 +9,7 @@ from pathlib import Path
 
 from easydl.errors import EasyDLError
 from easydl.fileio import write_status, write_text
-from easydl.workspace.cases import REQUEST, RESULT, SHEETS
+from easydl.workspace.cases import REQUEST, RESULT
 
 
 def work(home: Path) -> None:
@@ -46,7 +46,7 @@ def _accept(asked: dict[str, str], home: Path) -> None:
 
     workspace = Workspace(home.parents[1])
     found = accept(asked["model"], workspace.studies.load(workspace.studies.one(asked["study"])))
-    sheet = found.save(workspace.folder / SHEETS / found.fingerprint[:16])
+    sheet = found.save(found.folder_in(workspace.folder))
     cases = json.loads(found.cases.drop(columns=["image", "patient"]).to_json(orient="records"))
     said = {"ready": found.verdict, "reasons": found.reasons, "to_look_at": cases, "sheet": str(sheet)}
     (home / RESULT).mkdir()

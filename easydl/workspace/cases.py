@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _ID = re.compile(r"[0-9a-f]{16}")
 REQUEST, RESULT = "request.json", "result"
-SHEETS = "acceptance"
 """The folder of the workspace with one folder for each model that was asked whether it is ready; deleting cases keeps it."""
 
 
@@ -81,7 +80,7 @@ class Case:
     def sheet(self) -> Path | None:
         """The sheet of all calls, where many cases were asked about."""
         path = Path(str(self.found.get("sheet") or ""))
-        return path if path.is_file() and path.is_relative_to(self.folder.parents[1] / SHEETS) else None
+        return path if path.is_file() and path.is_relative_to(self.folder.parents[1]) else None
 
     @property
     def ready(self) -> str:

@@ -243,6 +243,15 @@ def test_every_call_adds_to_the_sheet_and_names_stay_here(model, answers, tmp_pa
     assert found._repr_html_().count(RESEARCH_USE) == 1 and "to look at" in found._repr_html_()
 
 
+def test_two_calls_within_a_second_are_two_calls(model, answers, tmp_path):
+    answers()
+    table = hospital(tmp_path / "h", seed=1)
+    for _ in range(2):
+        found = accept(model, table)
+        folder = found.save(found.folder_in(tmp_path)).parent
+    assert len(json.loads((folder / HISTORY).read_text())) == 2
+
+
 def test_a_folder_is_of_one_model(model, training, answers, tmp_path):
     folder = tmp_path / "acceptance"
     accept(model, hospital(tmp_path / "h"), folder=folder)

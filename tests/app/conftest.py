@@ -7,12 +7,22 @@ from pathlib import Path
 
 import pytest
 from run_folders import make_run
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from easydl import runs
 from easydl.runs import RunConfig
 
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _packages_are_scanned_once():
+    """Streamlit looks through all installed packages for components whenever a session begins: half a second each time."""
+    found = manifest_scanner.scan_component_manifests()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_scanner, "scan_component_manifests", lambda: list(found))
+        yield
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from easydl.comparison import BaselineComparisons, Comparison
 from easydl.comparison.results import ComparedModel
 from easydl.reporting import RunRecord
 
-STEPS = ("data", "check", "train", "results", "heatmaps", "export")
+STEPS = ("data", "check", "plan", "train", "results", "heatmaps", "export")
 STATES = ("running", "finished", "stopped", "failed", "interrupted")
 TRICKS = (
     EVIL,
@@ -34,7 +34,7 @@ ERROR = {"found": f"The class {EVIL} has one patient.", "expected": "two patient
 def test_every_step_of_an_empty_workspace_says_what_to_do(session, step: str) -> None:
     at = session(step)
     assert_calm(at)
-    if step in ("check", "train"):
+    if step in ("check", "plan", "train"):
         assert "No study is open." in text(at)
     if step in ("results", "heatmaps", "export"):
         assert "No model has been trained yet." in text(at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,21 @@ from easydl.workspace import Workspace
 NOWHERE = "0123456789abcdef"
 
 
-@pytest.mark.parametrize("step", ["train", "results", "heatmaps", "export"])
-@pytest.mark.parametrize("wrong", ["2020-01-01_0000_tiny", "../other", "<b>x</b>"])
+@pytest.mark.parametrize(
+    ("step", "wrong"),
+    [
+        ("train", "2020-01-01_0000_tiny"),
+        ("results", "../other"),
+        ("heatmaps", "<b>x</b>"),
+        ("export", "../other"),
+        *(
+            pytest.param(step, wrong, marks=pytest.mark.everything)
+            for step, wrong in product(
+                ("train", "results", "heatmaps", "export"), ("2020-01-01_0000_tiny", "../other", "<b>x</b>")
+            )
+        ),
+    ],
+)
 def test_an_unknown_run_is_not_here_and_never_anothers_numbers(session, home: Path, step: str, wrong: str) -> None:
     make_run(home / "runs", "finished")
     make_run(home / "runs", "running", name="20260103-101500-ab12")

@@ -130,6 +130,15 @@ def test_sentences_say_better_worse_and_not_shown():
     assert "[cancer]." in two(0.1, 0.2, head="cancer")
 
 
+def test_two_trained_models_are_compared_without_a_baseline():
+    first = ComparedModel("a.keras", "", 0.8, 0.7, 0.9, 40, 50)
+    other = ComparedModel("b.keras", "", 0.7, 0.6, 0.8, 40, 50, 0.1, 0.02, 0.18)
+    assert Comparison((first, other), "AUC", against="a.keras").sentence == (
+        "a.keras adds 0.10 AUC (95% CI 0.02-0.18) over b.keras, 40 patients."
+    )
+    assert Comparison((first,), "AUC", against="a.keras").sentence == "There is nothing to compare with."
+
+
 def test_the_command_compares(films, tmp_path):
     words = ["compare", str(films), "thumbnail", "prevalence", "--label", "outcome", "--folds", "3", "--seed", "0"]
     for output in ("found.json", "found.png"):

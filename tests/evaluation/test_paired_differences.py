@@ -8,7 +8,7 @@ from sklearn.metrics import cohen_kappa_score, recall_score, roc_auc_score
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from easydl.errors import InputError
+from easydl.errors import RESEARCH_USE, InputError
 from easydl.evaluation import compare_readers, paired_differences, segmentation_metrics
 from easydl.evaluation.paired import paired_difference
 from easydl.prediction.results import Predictions
@@ -43,6 +43,14 @@ def test_two_models_are_compared_image_by_image_whatever_the_order():
     alone = paired_difference(truth, frame["p(effusion)"], worse["p(effusion)"], frame["patient"])
     assert (row["low"], row["p"]) == pytest.approx((alone.low, alone.p))
     assert list(table.index) == ["AUC", "accuracy", "balanced accuracy", "log loss"]
+
+
+def test_where_patients_are_unknown_images_are_counted():
+    frame = predictions(60, skill=2)
+    pair = [Predictions(each, BINARY, patients_known=False) for each in (frame, noisier(frame))]
+    row = next(paired_differences(*pair, resamples=100))
+    assert row.n == row.images == len(frame) and repr(row).endswith(f", {len(frame)} images")
+    assert "patient" not in row.note
 
 
 @pytest.mark.parametrize("task", ["multilabel", "regression", "ordinal", "classes"])
@@ -134,6 +142,7 @@ def test_readers_stand_beside_the_model():
     assert table.loc["bob", "model less reader"] == pytest.approx(
         model.mean() - (readers["bob"] == frame["label"]).mean()
     )
+    assert repr(result).splitlines()[-1] == RESEARCH_USE
     assert "Fleiss' kappa" in result.agreement["statistic"].tolist()
     labels = [text.get_text() for text in result.plot().get_axes()[0].get_legend().get_texts()]
     assert {"ann", "bob", "model's decision"} <= set(labels)

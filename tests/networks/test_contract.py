@@ -191,7 +191,7 @@ def test_opens_in_a_fresh_process_without_easydl(network, fresh_process, tmp_pat
 
 
 # Colours, mixing, own first convolutions, inflated ones: the ways to take channels. The others share them.
-BY_CHANNELS = {"tiny", "lenet", "mobilenet_025", "tiny3d", "unet", "segnet", "unet3d", "vnet", "denoising_unet3d"}
+BY_CHANNELS = {"tiny", "lenet", "mobilenet_025", "tiny3d", "unet", "segnet", "unet3d"}
 
 
 @pytest.mark.parametrize(

@@ -180,6 +180,7 @@ def test_a_whole_model_is_read_and_sees_radimagenets_pixels(radimagenet, mirror,
     assert np.abs(features(untold, x) - features(ours, x)).max() > 1e-2 * np.abs(expected).max()
 
 
+@pytest.mark.everything
 def test_an_encoder_of_a_segmenter_sees_radimagenets_pixels(radimagenet, mirror, tmp_path):
     path, theirs = radimagenet
     mirror.body = path.read_bytes()

@@ -56,6 +56,11 @@ def test_texts_name_no_file_folder_or_patient(place):
     ]  # fmt: skip
 
 
+def test_a_folder_named_by_a_bare_number_leaves_the_numbers_of_a_text(place):
+    (place / "12").mkdir()
+    assert Names(frame_of(place), {"source": str(place)}).clean(["Row 12 of 30"], disk=True) == ["Row 12 of 30"]
+
+
 def test_unknown_patients_get_no_number(place):
     names = Names(frame_of(place), {"source": str(place)}, patients_known=False)
     assert set(names.table(frame_of(place))["shown_patient"]) == {""}

@@ -118,6 +118,7 @@ def test_the_audit_command_says_what_blocks_with_its_exit_code(tmp_path):
     blocked = command("audit", table)
     assert blocked.returncode == 2
     assert "BLOCK" in blocked.stdout
+    assert blocked.stdout.count(easydl.RESEARCH_USE) == 1
 
 
 BAD = {

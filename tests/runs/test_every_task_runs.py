@@ -49,7 +49,7 @@ def run_of(once, table, task, heatmaps=2):
     ("task", "heatmaps"),
     [
         ("multitask", 2),
-        ("regression", 0),
+        pytest.param("regression", 0, marks=pytest.mark.everything),
         *(pytest.param(task, 2, marks=pytest.mark.everything) for task in TASKS if task != "multitask"),
     ],
 )

@@ -74,7 +74,9 @@ def equal(one, other):
     return all(np.array_equal(a, b) for a, b in zip(one.get_weights(), other.get_weights(), strict=True))
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", [pytest.param(way, marks=[pytest.mark.everything] * (way == "3D")) for way in WAYS]
+)  # patches go on where they were, by a cheaper test (test_resume.py)
 def test_a_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(
     way, request, interrupted, few_steps, tmp_path
 ):

@@ -1,0 +1,148 @@
+"""The commands that look into what a model has learned: features, image-map, nearest, feature-maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from easydl.cli.options import with_options
+from easydl.errors import RESEARCH_USE, InputError
+from easydl.fileio import csv_text, replacing, write_text
+from easydl.options import LoadOptions
+
+Source = Annotated[str, typer.Argument(help="A table (CSV, Excel), a folder of class folders, or a folder of DICOM.")]
+Model = Annotated[Path, typer.Argument(help="A model file (.keras) of easydl.")]
+Case = Annotated[str, typer.Argument(help="An image or a volume.")]
+
+
+@with_options
+def features(
+    model: Model,
+    source: Source,
+    *,
+    options: LoadOptions,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The table to write.")] = Path("features.csv"),
+) -> None:
+    """Write what a model computes of every image before it answers, a row for each image, for other statistics."""
+    import easydl
+
+    study = easydl.load(source, **options.model_dump())
+    table = easydl.features(easydl.load_model(model), study)
+    kept = [*study.image_columns[:1], "patient", *(["label"] if "label" in study.frame else [])]
+    text = csv_text(study.frame[kept].join(table))
+    written = write_text(output, f"# {RESEARCH_USE}\n{text}", mode=0o600)
+    typer.echo(f"{table.shape[1]} features of {len(table)} images. Written: {written}\n{RESEARCH_USE}")
+
+
+@with_options
+def image_map(
+    model: Model,
+    source: Source,
+    *,
+    options: LoadOptions,
+    method: Annotated[str, typer.Option(help="pca or tsne.")] = "pca",
+    colour: Annotated[str | None, typer.Option(help="A column, error, or island; the label when not given.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The figure to write.")] = Path("image_map.png"),
+) -> None:
+    """Show which images a model takes for alike, and which column explains each group of them."""
+    import easydl
+
+    study = easydl.load(source, **options.model_dump())
+    drawn = easydl.image_map(easydl.load_model(model), study, method=method)
+    _written(drawn, drawn.show(colour), output)
+
+
+@with_options
+def nearest(
+    model: Model,
+    case: Case,
+    source: Annotated[str, typer.Argument(help="The study to look in, usually that of the training.")],
+    *,
+    options: LoadOptions,
+    k: Annotated[int, typer.Option("--k", "-k", help="How many.")] = 5,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The figure to write.")] = Path("nearest.png"),
+) -> None:
+    """Find the cases of a study that are most alike to one image, as a model sees them."""
+    import easydl
+
+    study = easydl.load(source, **options.model_dump())
+    found = easydl.nearest(easydl.load_model(model), case, study, k=k)
+    _written(found, found.show(), output)
+
+
+def feature_maps(
+    model: Model,
+    case: Case,
+    layer: Annotated[str | None, typer.Option(help="A layer with maps; a deep one when not given.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The figure to write.")] = Path("feature_maps.png"),
+) -> None:
+    """Draw the filters of a network's first layer and the maps that it makes of one image."""
+    import easydl
+
+    _written(RESEARCH_USE, easydl.feature_maps(easydl.load_model(model), case, layer=layer), output)
+
+
+def explain(
+    model: Model,
+    case: Case,
+    hide: Annotated[
+        str | None, typer.Option(help="What to hide: top,bottom,left,right in pixels, or the file of a mask.")
+    ] = None,
+    insert: Annotated[str | None, typer.Option(help="Another image, of which --part is inserted.")] = None,
+    part: Annotated[str | None, typer.Option(help="What of it: top,bottom,left,right, or the file of a mask.")] = None,
+    at: Annotated[
+        str | None, typer.Option(help="row,column where the part begins; where it was when not given.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="The class or label; what the model answers when not given.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The figure to write.")] = Path("explained.png"),
+) -> None:
+    """Hide a part of an image, or insert a part of another, and see what the answer becomes."""
+    import easydl
+
+    if (insert is None) != (part is None):
+        raise InputError("One of --insert and --part was given.", "both.", "Say which image, and which part of it.")
+    given = {
+        "hide": _region(hide),
+        "insert": (insert, _region(part)) if insert else None,
+        "at": _region(at),
+        "target": target,
+    }
+    found = easydl.explain(easydl.load_model(model), case, **given)
+    _written(found, found.show(), output)
+
+
+@with_options
+def ablation(
+    model: Model,
+    source: Source,
+    *,
+    options: LoadOptions,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="colour, edges, texture, grey levels, arrangement or border; all when not given. Repeat it."),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The figure to write.")] = Path("ablation.png"),
+) -> None:
+    """Remove one kind of information from every image of a test part, and measure again."""
+    import easydl
+
+    study = easydl.load(source, **options.model_dump())
+    found = easydl.ablation(easydl.load_model(model), study, without=without)
+    _written(found, found.plot(), output)
+
+
+def _region(text: str | None) -> Any:
+    """Numbers as a tuple; the path of a mask as it is."""
+    if text is None or not set(text) <= set("0123456789, "):
+        return text
+    return tuple(int(one) for one in text.split(",") if one.strip())
+
+
+def _written(found: Any, figure: Any, output: Path) -> None:
+    with replacing(output) as draft:
+        figure.savefig(draft, format=output.suffix.lstrip(".") or "png", bbox_inches="tight")
+    typer.echo(f"{found}\nWritten: {output}")

@@ -1,0 +1,9 @@
+from .ablating import Ablation as Ablation
+from .ablating import ablation as ablation
+from .changes import Change as Change
+from .changes import explain as explain
+from .layer_maps import feature_maps as feature_maps
+from .mapping import ImageMap as ImageMap
+from .mapping import image_map as image_map
+from .neighbours import Nearest as Nearest
+from .neighbours import nearest as nearest

@@ -1,0 +1,150 @@
+"""`easydl.nearest`: the cases of a study that a model takes for most alike to one. It explains no answer by itself."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from easydl.errors import RESEARCH_USE, InputError
+from easydl.figures import literal, new_figure, panel, sign
+from easydl.images import Scan
+from easydl.prediction.cascades import open_model
+from easydl.prediction.feature_table import features
+from easydl.prediction.predicting import as_source
+from easydl.studies import Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(eq=False)
+class Nearest:
+    """The nearest cases of one image. Made by `easydl.nearest`.
+
+    Attributes:
+        table: The nearest first: ``row`` (of the study), ``image``, ``patient``, ``label`` where there is one,
+            ``distance`` (0 for the same features, 1 for unrelated ones).
+        farther: Fraction of the study's images that lie farther from their own nearest case than this one does.
+        n: Images it was compared with.
+        scan: The image.
+        scans: The nearest images, in the order of the table.
+        window: (low, high) in HU that black and white stand for in figures, or None.
+    """
+
+    table: pd.DataFrame
+    farther: float
+    n: int
+    scan: Scan
+    scans: list[Scan]
+    window: tuple[float, float] | None = None
+
+    @property
+    def sentence(self) -> str:
+        """What the nearest cases are."""
+        far = f"Of {self.n} images {self.farther:.0%} are farther from their own nearest case of another patient than this one."
+        if "label" not in self.table:
+            return far
+        counts = self.table["label"].value_counts()
+        said = ", ".join(f"{count} {name}" for name, count in counts.items())
+        return f"The {len(self.table)} nearest cases: {said}. {far}"
+
+    def show(self) -> Figure:
+        """The image, then its nearest cases with their labels.
+
+        Returns:
+            A matplotlib figure.
+        """
+        count = len(self.scans) + 1
+        figure = new_figure(2.1 * count, 3.1)
+        axes = np.atleast_1d(figure.subplots(1, count))
+        panel(axes[0], self.scan, window=self.window)
+        axes[0].set_title("this case", fontsize=10, fontweight="bold")
+        for ax, scan, (_, row) in zip(axes[1:], self.scans, self.table.iterrows(), strict=True):
+            panel(ax, scan, window=self.window)
+            label = literal(str(row["label"])) if "label" in row else f"row {row['row']}"
+            ax.set_title(f"{label}\ndistance {row['distance']:.2f}", fontsize=9.5)
+        sign(figure)
+        return figure
+
+    def __repr__(self) -> str:
+        return f"{self.table.to_string(index=False, float_format='{:.3f}'.format)}\n{self.sentence}\n{RESEARCH_USE}"
+
+    def _repr_html_(self) -> str:
+        from easydl.figures import as_image
+
+        picture = as_image(self.show(), "The image and its nearest cases")
+        return f"{picture}<p>{html.escape(self.sentence)}</p><p><small>{html.escape(RESEARCH_USE)}</small></p>"
+
+
+def nearest(model: Any, case: Any, study: Study, *, k: int = 5, row: int = 0) -> Nearest:
+    """Find the cases of a study that are most alike to one, as a model sees them.
+
+    The nearest cases of a right answer are of its class. Where they share the scanner or the view and not the disease,
+    that is what the model goes by.
+
+    Args:
+        model: A model of easydl or its ``.keras`` file.
+        case: An image: a path, a `Scan`, an array; or a `Study` and its ``row``.
+        study: Where to look, usually the training part. Images of the same patient as the case are left out.
+        k: How many, at least 1.
+        row: Which image, where ``case`` is a study.
+
+    Returns:
+        A `Nearest`.
+
+    Raises:
+        InputError: Fewer than ``k`` images of other patients, or nothing readable.
+        ModelError: The model does not fit the images.
+
+    Example:
+        >>> easydl.nearest(model, "case.png", train).show()  # doctest: +SKIP
+
+    References:
+        Caruana et al. 1999, Case-based explanation of non-case-based learning methods, AMIA Annu Symp Proc 212-215.
+    """
+    if k < 1:
+        raise InputError(f"`k` is {k}.", "at least 1.", "Give k=5.")
+    model, metadata = open_model(model)
+    source = as_source(case, metadata)
+    scan = source.scan(row) if isinstance(source, Study) else source
+    patient = source.frame["patient"].iloc[row] if isinstance(source, Study) else scan.patient
+    known = features(model, study).to_numpy(float)
+    centre, spread = known.mean(axis=0), known.std(axis=0) + 1e-9
+    units = _unit((known - centre) / spread)
+    own = _unit((features(model, scan).to_numpy(float) - centre) / spread)[0]
+    patients = study.frame["patient"].astype(str).to_numpy()
+    address = study.frame[study.image_columns[0]].astype(str).to_numpy()
+    others = (address != scan.source) & ((patients != str(patient)) | (not study.patients_known))
+    if others.sum() < k:
+        raise InputError(
+            f"The study has {int(others.sum())} images of other patients.", f"at least k={k}.", "Give a smaller k."
+        )
+    distance = np.where(others, 1 - units @ own, np.inf)
+    rows = np.argsort(distance, kind="stable")[:k]
+    columns = {"row": rows, "image": address[rows], "patient": patients[rows]}
+    if "label" in study.frame:
+        columns["label"] = study.frame["label"].astype(str).to_numpy()[rows]
+    table = pd.DataFrame({**columns, "distance": distance[rows]})
+    theirs = _nearest_distances(units, patients if study.patients_known else np.arange(len(study)))
+    farther = float((theirs > distance[rows[0]]).mean())
+    scans = [study.scan(int(one)) for one in rows]
+    window = metadata.window if scan.units == "HU" else None
+    return Nearest(table, farther, int(others.sum()), scan, scans, window)
+
+
+def _unit(values: np.ndarray) -> np.ndarray:
+    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+
+
+def _nearest_distances(units: np.ndarray, patients: np.ndarray) -> np.ndarray:
+    """For every image the distance to its nearest of another patient, block by block."""
+    found = []
+    for begin in range(0, len(units), 256):
+        part = slice(begin, begin + 256)
+        apart = np.where(patients[part][:, None] == patients[None], np.inf, 1 - units[part] @ units.T)
+        found.append(apart.min(axis=1))
+    return np.concatenate(found)

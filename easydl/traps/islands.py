@@ -1,0 +1,125 @@
+"""Which column of a study explains a group of its images: the value that is far more common inside than outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.stats import hypergeom
+
+from easydl.evaluation.intervals import wilson
+from easydl.traps.fields import fields
+
+if TYPE_CHECKING:
+    from easydl.studies import Study
+
+SIGNIFICANT = 0.01
+"""After Bonferroni's correction for every value of every column and every group that is asked about."""
+MOST = 0.6
+"""A value that is not of most images of a group does not name it."""
+
+
+@dataclass(frozen=True)
+class Island:
+    """A group of images, and the value that most of them have and few others do.
+
+    Attributes:
+        number: From 1.
+        images: In the group.
+        patients: In the group; images where patients are unknown.
+        unit_of_n: What ``patients`` counts.
+        column: What names it; empty where no column does.
+        value: The value of that column.
+        inside: Fraction of the group's patients with the value.
+        low: Lower end of its 95% interval (Wilson).
+        high: Upper end.
+        outside: Fraction of all others with it.
+        p: Of so many by chance (hypergeometric), corrected for all values that were looked at.
+    """
+
+    number: int
+    images: int
+    patients: int
+    unit_of_n: str
+    column: str = ""
+    value: str = ""
+    inside: float = float("nan")
+    low: float = float("nan")
+    high: float = float("nan")
+    outside: float = float("nan")
+    p: float = float("nan")
+
+    @property
+    def sentence(self) -> str:
+        """What it is, with its numbers."""
+        n = f"{self.images} images"
+        if self.unit_of_n == "patients":
+            n += f" of {self.patients} patients"
+        if not self.column:
+            return f"{n}; no column says what they share."
+        return (
+            f"{n}: {self.inside:.0%} have {self.column} {self.value!r} (95% CI {self.low:.0%}-{self.high:.0%}), "
+            f"{self.outside:.0%} of the others."
+        )
+
+
+def columns_of(study: Study) -> Iterator[tuple[str, np.ndarray]]:
+    """What may explain a group: the label, the part, and every column and fact of the file in a few groups."""
+    frame = study.frame
+    known = [name for name in ("label", "split", *study.heads) if name in frame.columns]
+    for name in known:
+        yield name, frame[name].astype(str).to_numpy()
+    for field in fields(study):
+        if field.groups is not None and field.kind != "order":
+            yield field.name.removeprefix("the column ").strip("'"), field.groups
+
+
+def named(groups: np.ndarray, study: Study, more: Mapping[str, np.ndarray] | None = None) -> list[Island]:
+    """The groups of a study's images by what explains each.
+
+    Args:
+        groups: int ``(rows,)``: the group of each row, from 1; 0 for none.
+        study: Whose rows they are.
+        more: Further columns by name, one text for each row.
+
+    Returns:
+        One `Island` for each group. Patients are counted, not images: one patient's images are alike.
+    """
+    patient = study.frame["patient"].astype(str).to_numpy() if study.patients_known else np.arange(len(study))
+    unit = np.unique(patient, return_inverse=True)[1]
+    columns = {**dict(columns_of(study)), **(more or {})}
+    asked = [(name, value) for name, cells in columns.items() for value in np.unique(cells)]
+    numbers = sorted(set(groups[groups > 0].tolist()))
+    kind = "patients" if study.patients_known else "images"
+    return [_named(one, groups == one, unit, columns, asked, len(asked) * len(numbers), kind) for one in numbers]
+
+
+def _named(
+    number: int,
+    inside: np.ndarray,
+    unit: np.ndarray,
+    columns: Mapping[str, np.ndarray],
+    asked: list[tuple[str, str]],
+    looked: int,
+    kind: str,
+) -> Island:
+    every, own = np.unique(unit), np.unique(unit[inside])
+    found = Island(number, int(inside.sum()), len(own), kind)
+    best = SIGNIFICANT
+    for name, value in asked:
+        having = np.unique(unit[columns[name] == value])
+        both = len(np.unique(unit[inside & (columns[name] == value)]))
+        share = both / len(own)
+        if share < MOST or share <= len(having) / len(every):
+            continue
+        p = min(1.0, float(hypergeom.sf(both - 1, len(every), len(having), len(own))) * looked)
+        if p < best:
+            interval, others = wilson(share, len(own)), max(1, len(every) - len(own))
+            elsewhere = len(np.setdiff1d(having, own)) / others
+            best = p
+            found = Island(
+                number, found.images, len(own), kind, name, str(value), share, interval.low, interval.high, elsewhere, p
+            )  # fmt: skip
+    return found

@@ -1,0 +1,66 @@
+"""`easydl.nearest` against scikit-learn's neighbours, and the figures of maps."""
+
+import numpy as np
+import pytest
+from sklearn.neighbors import NearestNeighbors
+
+import easydl
+from easydl.errors import InputError, ModelError
+
+
+def test_they_are_scikit_learns_of_other_patients(two_scanners, untrained):
+    found = easydl.nearest(untrained, two_scanners, two_scanners, k=4, row=7)
+    values = easydl.features(untrained, two_scanners).to_numpy(float)
+    scaled = (values - values.mean(0)) / (values.std(0) + 1e-9)
+    others = np.delete(np.arange(60), 7)
+    distance, place = NearestNeighbors(n_neighbors=4, metric="cosine").fit(scaled[others]).kneighbors(scaled[7:8])
+    assert list(found.table["row"]) == list(others[place[0]])
+    np.testing.assert_allclose(found.table["distance"], distance[0], atol=1e-5)
+    scanner = two_scanners.frame["scanner"].to_numpy()
+    assert set(scanner[found.table["row"]]) == {scanner[7]}
+    alone = NearestNeighbors(n_neighbors=2, metric="cosine").fit(scaled).kneighbors(scaled)[0][:, 1]
+    assert found.farther == pytest.approx((alone > distance[0][0] + 1e-9).mean(), abs=0.02)
+
+
+def test_images_of_the_same_patient_are_left_out(two_scanners, untrained):
+    from dataclasses import replace
+
+    frame = two_scanners.frame.copy()
+    frame.loc[frame.index[:30], "patient"] = "one"
+    study = replace(two_scanners, frame=frame)
+    found = easydl.nearest(untrained, study, study, k=3, row=0)
+    assert found.n == 30 and not (found.table["patient"] == "one").any()
+    with pytest.raises(InputError, match="30 images of other patients"):
+        easydl.nearest(untrained, study, study, k=31, row=0)
+    with pytest.raises(InputError, match="at least 1"):
+        easydl.nearest(untrained, study, study, k=0)
+
+
+def test_a_file_is_asked_about_and_shown(two_scanners, untrained):
+    path = two_scanners.frame["image"].iloc[0]
+    found = easydl.nearest(untrained, path, two_scanners)
+    assert path not in set(found.table["image"]) and len(found.table) == 5
+    assert len(found.show().axes) == 6 and "5 nearest cases" in found.sentence
+    assert repr(found).endswith(easydl.RESEARCH_USE) and easydl.RESEARCH_USE in found._repr_html_()
+
+
+def test_maps_of_a_layer_are_drawn(two_scanners, untrained):
+    figure = easydl.feature_maps(untrained, two_scanners, row=1)
+    shown = [ax for ax in figure.axes if ax.images]
+    assert len(shown) > 17
+    maps = np.asarray(shown[-16].images[0].get_array())
+    assert maps.shape == (8, 8) or maps.shape[0] > 8
+    first = next(layer for layer in untrained.layers if hasattr(layer, "kernel"))
+    kernel = np.asarray(first.kernel).mean(axis=-2)[..., 0]
+    np.testing.assert_allclose(np.asarray(shown[1].images[0].get_array()), kernel)
+    chosen = easydl.feature_maps(untrained, two_scanners, layer=first.name)
+    assert any(first.name in ax.get_title(loc="left") for ax in chosen.axes)
+    with pytest.raises(InputError, match="no layer"):
+        easydl.feature_maps(untrained, two_scanners, layer="convolution")
+    with pytest.raises(ModelError, match="no maps"):
+        easydl.feature_maps(untrained, two_scanners, layer="features")
+
+
+def test_maps_of_a_volume_are_of_one_slice():
+    model = easydl.classifier("tiny3d", size=16)
+    assert easydl.feature_maps(model, np.zeros((16, 16, 16, 1), np.float32)).axes
