@@ -25,6 +25,7 @@ from .explanation import saliency as saliency
 from .exploration import ablation as ablation
 from .exploration import explain as explain
 from .exploration import feature_maps as feature_maps
+from .exploration import fragility as fragility
 from .exploration import image_map as image_map
 from .exploration import nearest as nearest
 from .images import read as read

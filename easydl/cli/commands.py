@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from easydl.cli.comparing import compare, interval_width, learning_curve
-from easydl.cli.exploring import ablation, explain, feature_maps, features, image_map, nearest
+from easydl.cli.exploring import ablation, explain, feature_maps, features, fragility, image_map, nearest
 from easydl.cli.listing import doctor, ledger, models, presets, show
 from easydl.cli.options import with_options
 from easydl.cli.weights import Json, weights
@@ -38,7 +38,18 @@ app = typer.Typer(
     f"{RESEARCH_USE}",
 )
 app.add_typer(weights, name="weights")
-for one in (compare, learning_curve, interval_width, features, image_map, nearest, feature_maps, explain, ablation):
+for one in (
+    compare,
+    learning_curve,
+    interval_width,
+    features,
+    image_map,
+    nearest,
+    feature_maps,
+    explain,
+    ablation,
+    fragility,
+):
     app.command()(one)
 
 Source = Annotated[str, typer.Argument(help="A table (CSV, Excel), a folder of class folders, or a folder of DICOM.")]

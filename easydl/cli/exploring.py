@@ -135,6 +135,26 @@ def ablation(
     _written(found, found.plot(), output)
 
 
+@with_options
+def fragility(
+    model: Model,
+    source: Source,
+    *,
+    options: LoadOptions,
+    strengths: Annotated[
+        list[float] | None,
+        typer.Option(help="Sizes of the change, as fractions of the range from black to white. Repeat it for several."),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The figure to write.")] = Path("fragility.png"),
+) -> None:
+    """Ask how small a change of the image changes a model's answers, made against the model and at random."""
+    import easydl
+
+    given: dict[str, Any] = {"strengths": strengths} if strengths else {}
+    found = easydl.fragility(easydl.load_model(model), easydl.load(source, **options.model_dump()), **given)
+    _written(found, found.plot(), output)
+
+
 def _region(text: str | None) -> Any:
     """Numbers as a tuple; the path of a mask as it is."""
     if text is None or not set(text) <= set("0123456789, "):

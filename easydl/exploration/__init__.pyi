@@ -2,6 +2,8 @@ from .ablating import Ablation as Ablation
 from .ablating import ablation as ablation
 from .changes import Change as Change
 from .changes import explain as explain
+from .disturbing import Fragility as Fragility
+from .disturbing import fragility as fragility
 from .layer_maps import feature_maps as feature_maps
 from .mapping import ImageMap as ImageMap
 from .mapping import image_map as image_map

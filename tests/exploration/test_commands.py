@@ -36,5 +36,6 @@ def test_every_command_writes_its_file(two_scanners, untrained, tmp_path, monkey
     given = ["--insert", other, "--part", "4,12,4,12", "--at", "10,10", "--output", "i.png"]
     assert "inserted" in done("explain", model, image, *given)
     assert "without edges" in done("ablation", model, table, "--without", "edges", "--output", "a.png")
-    for name in ("h.png", "i.png", "a.png", "m.png", "n.png", "feature_maps.png"):
+    assert "0.50% of the range" in done("fragility", model, table, "--strengths", 0.005, "--output", "f.png")
+    for name in ("f.png", "h.png", "i.png", "a.png", "m.png", "n.png", "feature_maps.png"):
         assert min(Image.open(name).size) > 200
