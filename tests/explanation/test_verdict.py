@@ -29,9 +29,6 @@ class Stub:
     def scores(self, batch, target, region, weights=None):
         return (batch[:, self.where].mean(axis=(1, 2)) - 100) / 10
 
-    def masked_scores(self, pair, keep, target, region, weights=None):
-        return self.scores(pair[1] + keep[..., None] * (pair[0] - pair[1]), target, region, weights)
-
     def set_covariates(self, encoded):
         pass
 
