@@ -22,6 +22,10 @@ from .evaluation import evaluate as evaluate
 from .evaluation import operating_point as operating_point
 from .evaluation import refer as refer
 from .explanation import saliency as saliency
+
+# what a model knows
+from .exploration import explain_as_tree as explain_as_tree
+from .exploration import importance as importance
 from .images import read as read
 
 # models
@@ -49,6 +53,7 @@ from .networks import (
 from .prediction import cascade as cascade
 from .prediction import load_model as load_model
 from .prediction import predict as predict
+from .reporting import describe as describe
 from .reporting import report as report
 from .simulation import simulate as simulate
 from .studies import inspect as inspect
