@@ -24,9 +24,13 @@ from .evaluation import refer as refer
 from .explanation import saliency as saliency
 from .exploration import ablation as ablation
 from .exploration import explain as explain
+
+# what a model knows
+from .exploration import explain_as_tree as explain_as_tree
 from .exploration import feature_maps as feature_maps
 from .exploration import fragility as fragility
 from .exploration import image_map as image_map
+from .exploration import importance as importance
 from .exploration import nearest as nearest
 from .images import read as read
 
@@ -56,6 +60,7 @@ from .prediction import cascade as cascade
 from .prediction import features as features
 from .prediction import load_model as load_model
 from .prediction import predict as predict
+from .reporting import describe as describe
 from .reporting import report as report
 from .simulation import simulate as simulate
 from .studies import inspect as inspect

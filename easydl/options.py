@@ -185,6 +185,12 @@ class ModelOptions(Options):
         title="Size of the input",
         description="Side of the network's input in pixels; chosen from the images when not given.",
     )
+    head: Literal["linear", "forest"] = Field(
+        "linear",
+        title="Last layers of a classifier",
+        description='What stands between the features of a classifier and its answers: ``"linear"``, a weighted sum, or '
+        '``"forest"``, 16 soft decision trees of 8 leaves whose answers are added.',
+    )
 
 
 class BuilderOptions(ModelOptions):

@@ -119,6 +119,58 @@ class AcceptOptions(CasesOptions):
     )
 
 
+class TargetOptions(Options):
+    """Which answer of a model is meant."""
+
+    target: str | None = Field(
+        None,
+        title="Class, label or task",
+        description='The class, label or task that is meant, of several tasks also with a class: ``"cancer: yes"``. '
+        "Not given, all classes together, the value, or the first of several tasks.",
+    )
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="Fixes what is drawn at random, and the intervals.")
+
+
+class TreeOptions(TargetOptions):
+    """How a model is explained by a tree: keyword arguments of `easydl.explain_as_tree`."""
+
+    depth: int = Field(
+        4, ge=1, le=4, description="How many questions at most lead to an answer; more than four are no explanation."
+    )
+
+
+class ShufflingOptions(TargetOptions):
+    """How inputs are shuffled."""
+
+    repeats: int = Field(
+        10, ge=5, le=100, description="How often each input is shuffled; the mean over the repeats is shown."
+    )
+
+
+class ImportanceOptions(ShufflingOptions):
+    """How inputs are weighed: keyword arguments of `easydl.importance`."""
+
+    override: str | None = Field(
+        None,
+        description="A reason, in writing, for counting images that the model was trained or validated on. It stands "
+        "before the numbers.",
+    )
+
+
+class DescribeOptions(Options):
+    """How a case is described: keyword arguments of `easydl.describe`."""
+
+    template: str | None = Field(
+        None,
+        description="A text file in Jinja's language that puts the sentences together; easydl's own when not given.",
+    )
+    heatmap: bool = Field(
+        True,
+        description="Whether to make the heatmap of the answer and say what its verdict is; it takes some seconds.",
+    )
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="Of the verdict on the heatmap.")
+
+
 class ReportOptions(Options):
     """What is written of a run: keyword arguments of `easydl.report`."""
 

@@ -13,7 +13,8 @@ import easydl
 
 ROOT = Path(__file__).parents[1]
 FACE = [
-    "EasyDLError", "RESEARCH_USE", "accept", "audit", "cascade", "classifier", "compare", "deidentify", "evaluate", "fit", "inspect",
+    "EasyDLError", "RESEARCH_USE", "accept", "audit", "cascade", "classifier", "compare", "deidentify", "describe", "evaluate",
+    "explain_as_tree", "fit", "importance", "inspect",
     "interval_width", "learning_curve", "load", "load_model", "models", "operating_point", "predict", "refer",
     "preset", "presets", "read", "report", "saliency", "save_model", "segmenter", "simulate", "image_to_image", "unet",
     "unet3d", "ablation", "explain", "fragility", "feature_maps", "features", "image_map", "nearest",
@@ -73,6 +74,7 @@ def test_looking_loads_no_tensorflow(code):
 def test_wrong_paths_are_said_before_tensorflow_is_loaded(tmp_path):
     (tmp_path / "other.keras").write_text("not a model")
     commands = [
+        "describe gone.keras x.png", "importance gone.keras x.csv", "explain-as-tree gone.keras x.csv",
         "predict gone.keras x.png", "predict other.keras x.png", "evaluate gone.keras x.csv", "saliency gone.keras x.png",
         "resume gone", "report gone", "train gone.csv", "audit gone.csv", "inspect gone",
     ]  # fmt: skip
@@ -123,6 +125,9 @@ def test_the_module_runs_as_a_command():
         "audit",
         "report",
         "simulate",
+        "explain-as-tree",
+        "importance",
+        "describe",
         "deidentify",
         "inspect",
         "app",

@@ -6,6 +6,7 @@ import pytest
 
 import easydl
 from easydl.options import FitOptions, LoadOptions, SplitOptions
+from easydl.options_of_use import DescribeOptions, ImportanceOptions, TreeOptions
 from easydl.studies import Study
 
 pytestmark = pytest.mark.quick
@@ -13,13 +14,24 @@ OTHER_PARAMETERS = {
     "load": {"source"},
     "split": {"self"},
     "fit": {"model", "train", "val", "run", "verbose"},
+    "explain_as_tree": {"model", "study"},
+    "importance": {"model", "study"},
+    "describe": {"model", "case", "covariates", "units"},
 }
 """What is no option: the data, and where and how a training is shown."""
 
 
-@pytest.mark.parametrize(
-    ("name", "options"), [("load", LoadOptions), ("split", SplitOptions), ("fit", FitOptions)], ids=str
-)
+OPTIONS = {
+    "load": LoadOptions,
+    "split": SplitOptions,
+    "fit": FitOptions,
+    "explain_as_tree": TreeOptions,
+    "importance": ImportanceOptions,
+    "describe": DescribeOptions,
+}
+
+
+@pytest.mark.parametrize(("name", "options"), OPTIONS.items(), ids=OPTIONS)
 def test_functions_have_the_options_that_are_described(name, options):
     function = Study.split if name == "split" else getattr(easydl, name)
     parameters = inspect.signature(function).parameters
@@ -28,11 +40,11 @@ def test_functions_have_the_options_that_are_described(name, options):
     assert set(parameters) == OTHER_PARAMETERS[name] | set(options.model_fields)
 
 
-@pytest.mark.parametrize("name", ["load", "split", "fit"])
+@pytest.mark.parametrize("name", OPTIONS)
 def test_docstrings_hold_every_description(name):
     function = Study.split if name == "split" else getattr(easydl, name)
     text = " ".join(inspect.getdoc(function).split())
-    options = {"load": LoadOptions, "split": SplitOptions, "fit": FitOptions}[name]
+    options = OPTIONS[name]
     assert "{options}" not in text
     for field, info in options.model_fields.items():
         assert f"{field}: {' '.join(info.description.split())}" in text

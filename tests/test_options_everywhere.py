@@ -53,6 +53,7 @@ EXAMPLES = {
     "pretrained": ("radimagenet", "--weights radimagenet"),
     "covariates": (["age", "sex"], "--covariates age --covariates sex"),
     "size": (64, "--size 64"),
+    "head": ("forest", "--head forest"),
     "augment": ("chest_xray+mixup", "--augment chest_xray+mixup"),
     "epochs": (3, "--epochs 3"),
     "batch_size": (4, "--batch-size 4"),

@@ -9,12 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
+from easydl.cli.arguments import Covariate, Model, Units, check_paths, covariates
 from easydl.cli.comparing import compare, interval_width, learning_curve
+from easydl.cli.describing import describe, explain_as_tree, importance
 from easydl.cli.exploring import ablation, explain, feature_maps, features, fragility, image_map, nearest
 from easydl.cli.listing import doctor, ledger, models, presets, show
 from easydl.cli.options import with_options
 from easydl.cli.weights import Json, weights
-from easydl.errors import RESEARCH_USE, InputError
+from easydl.errors import RESEARCH_USE
 from easydl.fileio import write_text
 from easydl.options import DecisionOptions, LoadOptions
 from easydl.options_of_planning import SimulationOptions
@@ -49,20 +51,15 @@ for one in (
     explain,
     ablation,
     fragility,
+    explain_as_tree,
+    importance,
+    describe,
 ):
     app.command()(one)
 
 Source = Annotated[str, typer.Argument(help="A table (CSV, Excel), a folder of class folders, or a folder of DICOM.")]
-Model = Annotated[Path, typer.Argument(help="A model file (.keras) of easydl.")]
 Folder = Annotated[Path | None, typer.Option(help="The run folder; made in the workspace when not given.")]
 Seed = Annotated[int, typer.Option(help="Fixes the split, the training and the intervals.")]
-Covariate = Annotated[
-    list[str] | None, typer.Option(metavar="NAME=VALUE", help="Covariate of one image: age=61. Repeat it for several.")
-]
-
-Units = Annotated[
-    str, typer.Option(metavar="auto|HU", help="HU for CT in a file that does not say its units (NIfTI, TIFF).")
-]
 
 
 @app.command()
@@ -116,7 +113,7 @@ def evaluate(
     import easydl
     from easydl.evaluation.as_text import tables_text
 
-    _check_paths(model, source)
+    check_paths(model, source)
     study = easydl.load(source, **options.model_dump())
     given = {"seed": seed, "override": options.override, **groups.model_dump(), **masks.model_dump()}
     metrics = easydl.evaluate(easydl.load_model(model), study, **given)
@@ -141,7 +138,7 @@ def accept(
     import easydl
     from easydl.fileio import workspace
 
-    _check_paths(model, cases)
+    check_paths(model, cases)
     given = {"override": options.override, **chosen.model_dump()}
     found = easydl.accept(model, easydl.load(cases, **options.model_dump()), **given)
     written = found.save(folder or found.folder_in(workspace()))
@@ -164,7 +161,7 @@ def operating_point(
     import easydl
     from easydl.evaluation.as_text import tables_text
 
-    _check_paths(model, source)
+    check_paths(model, source)
     network = easydl.load_model(model)
     metrics = easydl.operating_point(
         network, easydl.load(source, **options.model_dump()), **aim.model_dump(), seed=seed
@@ -192,13 +189,13 @@ def predict(
     """Apply a model: a table of probabilities or values, a mask on the source grid, or a page about one case."""
     import easydl
 
-    _check_paths(model, source)
+    check_paths(model, source)
     if page or open_page:
-        given = {"covariates": _covariates(covariate), "units": units, **answers.model_dump()}
+        given = {"covariates": covariates(covariate), "units": units, **answers.model_dump()}
         _show_case(model, source, page, open_page, **given)
         return
     prediction = easydl.predict(
-        easydl.load_model(model), source, covariates=_covariates(covariate), units=units, **answers.model_dump()
+        easydl.load_model(model), source, covariates=covariates(covariate), units=units, **answers.model_dump()
     )
     # What speaks against the answers is read before them.
     for note in getattr(prediction, "notes", ()):
@@ -224,8 +221,8 @@ def saliency(
     """Show where a model looks, next to the original, with a verdict on whether to believe it."""
     import easydl
 
-    _check_paths(model, source)
-    network, given = easydl.load_model(model), _covariates(covariate)
+    check_paths(model, source)
+    network, given = easydl.load_model(model), covariates(covariate)
     heatmap = easydl.saliency(network, source, target=target, covariates=given, units=units, **how.model_dump())
     verdict = f"{heatmap.verdict.word}: {heatmap.verdict.sentence}\n" if heatmap.verdict else ""
     typer.echo(f"{verdict}Written: {heatmap.save(output)}\n{RESEARCH_USE}")
@@ -364,24 +361,6 @@ def _show_case(model: Path, source: str, page: Path | None, browser: bool, **opt
     typer.echo(f"Written: {written}\n{RESEARCH_USE}")
     if browser and not webbrowser.open(written.as_uri()):
         typer.echo("No browser could be opened here: open that file in one.")
-
-
-def _check_paths(model: Path, source: str) -> None:
-    """What is wrong with the paths is said at once: TensorFlow takes seconds to load."""
-    from easydl._tf import load_tensorflow_for_a_command
-    from easydl.prediction.cascades import check_paths
-
-    check_paths(model, source)
-    load_tensorflow_for_a_command()
-
-
-def _covariates(texts: list[str] | None) -> dict[str, str] | None:
-    for text in texts or ():
-        if not text.partition("=")[0].strip() or "=" not in text:
-            raise InputError(
-                f"--covariate {text!r} has no value.", "a name and its value.", "Write: --covariate age=61"
-            )
-    return {name.strip(): value.strip() for name, _, value in (text.partition("=") for text in texts or ())} or None
 
 
 def _table(prediction: Any) -> str:

@@ -99,7 +99,7 @@ def _is_trained(model: Any) -> bool:
 
 def _on_folds(candidates: Candidates, names: Sequence[str], folds: int, notes: list[str]) -> Comparison:
     study, seed = candidates.study, candidates.seed
-    parts = [_split(train) for train, _, _ in study.folds(folds, seed=seed)]
+    parts = [fold_column(train) for train, _, _ in study.folds(folds, seed=seed)]
     task, classes = Task(study.task), tuple(study.classes)
     width = 1 if task.is_value else len(classes)
     ranked = task.has_classes and not task.ordered
@@ -137,7 +137,7 @@ def _on_folds(candidates: Candidates, names: Sequence[str], folds: int, notes: l
     return side_by_side(entries, candidates.texts, candidates.seconds, seed=seed, facts=facts)
 
 
-def _split(part: Study) -> np.ndarray:
+def fold_column(part: Study) -> np.ndarray:
     """The column of the fold that a part is of, for all rows."""
     assert part.parent is not None
     return part.parent.frame["split"].to_numpy()

@@ -57,6 +57,14 @@ _LAYOUT = (
     "layout: skewness of the grey values",
 )
 NAMES: tuple[str, ...] = (*_GREY, *_NOISE, *_GRADIENTS, *_TEXTURE.values(), *_LAYOUT)
+GROUPS: dict[str, tuple[str, ...]] = {
+    "grey values": _GREY,
+    "noise": _NOISE,
+    "gradients": _GRADIENTS,
+    "texture": tuple(_TEXTURE.values()),
+    "layout": _LAYOUT,
+}
+"""What belongs together: of features that say nearly the same none is missed alone."""
 
 
 def readable_features(facts: Sequence[PixelFacts]) -> np.ndarray:

@@ -4,8 +4,12 @@ from .changes import Change as Change
 from .changes import explain as explain
 from .disturbing import Fragility as Fragility
 from .disturbing import fragility as fragility
+from .importances import importance as importance
 from .layer_maps import feature_maps as feature_maps
 from .mapping import ImageMap as ImageMap
 from .mapping import image_map as image_map
 from .neighbours import Nearest as Nearest
 from .neighbours import nearest as nearest
+from .tree_result import TreeExplanation as TreeExplanation
+from .trees import explain_as_tree as explain_as_tree
+from .weighed import Importance as Importance

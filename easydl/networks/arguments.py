@@ -272,6 +272,16 @@ def channel_count(channels: Any, summary: StudySummary | None) -> int:
     return integer("channels", (summary.channels if summary else 1) if channels is None else channels)
 
 
+HEADS = ("linear", "forest")
+
+
+def head_kind(head: Any) -> str:
+    """What stands between features and logits."""
+    if head not in HEADS:
+        raise unknown_name(f"`head` is {head!r}.", head, HEADS)
+    return str(head)
+
+
 def image_size(size: Any, summary: StudySummary | None, entry: Entry, *, pretrained: bool = False) -> tuple[int, ...]:
     """The spatial size of a classifier's input: as given, else by the study's images, else 128 (48 in 3D).
 

@@ -12,6 +12,7 @@ from keras import layers
 from easydl.networks import arguments
 from easydl.networks.arguments import Outputs
 from easydl.networks.common_layers import front, laid_out, outputs, prepared, seeded
+from easydl.networks.forest_head import leaves
 from easydl.networks.listing import find
 from easydl.networks.metadata import Covariate, Head, ModelMetadata, attach
 from easydl.networks.pretrained import sources, transfer
@@ -37,6 +38,7 @@ def classifier(
     pretrained: bool | str | Path = False,
     channels: int | None = None,
     size: int | Sequence[int] | None = None,
+    head: str = "linear",
     covariates: Sequence[str] | Mapping[str, Sequence[str] | None] | None = None,
     scaling: str | None = None,
     seed: int = 0,
@@ -76,7 +78,7 @@ def classifier(
         {'image': (None, 64, 64, 1), 'covariates': (None, 2)}
 
     References:
-        The papers in ``easydl.models()``; Carreira and Zisserman 2017 for inflated weights, arXiv:1705.07750.
+        The papers in ``easydl.models()``; Kontschieder et al. 2015, Deep neural decision forests, ICCV, for the forest; Carreira and Zisserman 2017 for inflated weights, arXiv:1705.07750.
     """
     summary = arguments.summary_of(study)
     entry = find(name, "classifier", summary.dimension if summary else None)
@@ -85,13 +87,14 @@ def classifier(
     channels = arguments.channel_count(channels, summary)
     shape = arguments.image_size(size, summary, entry, pretrained=bool(pretrained))
     columns = arguments.covariate_columns(covariates, summary)
+    head = arguments.head_kind(head)
     seed = arguments.integer("seed", seed)
     start = sources.locate(entry, pretrained)
     scaling = transfer.scaling_of(entry, start, scaling)
     entry = entry.trained_on(scaling)
     with seeded(seed):
         image, pixels = front(shape, channels)
-        model = _model(entry, image, laid_out(entry)(entry, prepared(entry, pixels)), wanted, columns)
+        model = _model(entry, image, laid_out(entry)(entry, prepared(entry, pixels)), wanted, columns, head)
     metadata = ModelMetadata(
         builder="classifier",
         arguments={
@@ -103,6 +106,7 @@ def classifier(
             "seed": seed,
             "heads": {name: _as_given(head) for name, head in wanted.heads.items()} or None,
             "covariates": {one.name: one.categories and list(one.categories) for one in columns} or None,
+            **({"head": head} if head != "linear" else {}),
         },
         classes=wanted.classes,
         task=wanted.task,
@@ -122,7 +126,9 @@ def rebuilt(metadata: ModelMetadata) -> keras.Model:
     return classifier(**metadata.build_arguments)
 
 
-def _model(entry: Entry, image: Any, maps: Any, wanted: Outputs, columns: tuple[Covariate, ...]) -> keras.Model:
+def _model(
+    entry: Entry, image: Any, maps: Any, wanted: Outputs, columns: tuple[Covariate, ...], head: str
+) -> keras.Model:
     features, inputs = _features(maps), image
     if columns:
         table = layers.Input((sum(column.width for column in columns),), name="covariates", dtype="float32")
@@ -130,6 +136,7 @@ def _model(entry: Entry, image: Any, maps: Any, wanted: Outputs, columns: tuple[
         features = layers.Concatenate(name="joined")([features, hidden])
         inputs = {"image": image, "covariates": table}
     features = layers.Dropout(DROPOUT, name="dropout")(features)
+    features = leaves(features) if head == "forest" else features
     if wanted.heads:
         out: Any = {
             name: outputs(features, len(head.classes), head.task, head=arguments.layer_name(name))

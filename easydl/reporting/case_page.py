@@ -71,23 +71,12 @@ def case_page(
         >>> case_page("model.keras", "case.dcm", "case")  # doctest: +SKIP
         PosixPath('case/case.html')
     """
-    from easydl.images import Scan
     from easydl.prediction import predict
-    from easydl.prediction.cascades import check_paths, open_model
-    from easydl.prediction.predicting import as_source
     from easydl.tasks import Task
 
-    check_paths(model, source)
-    model, metadata = open_model(model)
-    case = as_source(source, metadata, units)
-    if not isinstance(case, Scan) and len(case) != 1:
-        raise InputError(
-            f"There are {len(case)} images there.", "one case: an image, a volume or a series.", "Choose one of them."
-        )
-    scan = case if isinstance(case, Scan) else case.scan(0)
-    reference = None if isinstance(case, Scan) else _reference(case)
+    opened = opened_case(model, source, units)
+    model, metadata, given, reference = opened.model, opened.metadata, opened.given, opened.reference
     task = Task(metadata.task)
-    given: Any = scan if isinstance(case, Scan) or task.per_pixel else case
     result = predict(model, given, covariates=covariates, units=units, **options)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,6 +100,50 @@ def case_page(
     }
     write_text(folder / FACTS, json.dumps(facts, indent=1))
     return write_text(folder / PAGE, _page(shown, reference, differences, metadata))
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model and the one case that is put to it.
+
+    Attributes:
+        model: Opened.
+        metadata: Its own.
+        scan: The case.
+        given: What the model is called with: the scan, or a study of one row with its covariates.
+        reference: What a table says of the case, as text; None where there is none.
+    """
+
+    model: Any
+    metadata: Any
+    scan: Any
+    given: Any
+    reference: str | None
+
+
+def opened_case(model: Any, source: Any, units: str = "auto") -> Opened:
+    """Open a model and the one case of a source.
+
+    Raises:
+        InputError: Nothing readable there, or more than one case.
+        ModelError: The model cannot be opened.
+    """
+    from easydl.images import Scan
+    from easydl.prediction.cascades import check_paths, open_model
+    from easydl.prediction.predicting import as_source
+    from easydl.tasks import Task
+
+    check_paths(model, source)
+    model, metadata = open_model(model)
+    case = as_source(source, metadata, units)
+    if not isinstance(case, Scan) and len(case) != 1:
+        raise InputError(
+            f"There are {len(case)} images there.", "one case: an image, a volume or a series.", "Choose one of them."
+        )
+    scan = case if isinstance(case, Scan) else case.scan(0)
+    reference = None if isinstance(case, Scan) else _reference(case)
+    given: Any = scan if isinstance(case, Scan) or Task(metadata.task).per_pixel else case
+    return Opened(model, metadata, scan, given, reference)
 
 
 def _reference(study: Any) -> str | None:

@@ -19,13 +19,17 @@ def build(config: RunConfig, study: Any) -> Any:
     from easydl.networks import classifier, models, segmenter
 
     options, name = config.arguments(ModelOptions), config.model
-    encoder, covariates = options.pop("encoder"), options.pop("covariates")
+    encoder, covariates, head = options.pop("encoder"), options.pop("covariates"), options.pop("head")
     if Task(study.task).has_masks:
         if covariates:
             raise InputError(
                 f"covariates={covariates!r} were given for a study with masks.",
                 "covariates for a classifier: a segmentation model sees the image only.",
                 "Leave them out.",
+            )
+        if head != "linear":
+            raise InputError(
+                f"head={head!r} was given for a study with masks.", "a head for a classifier.", "Leave it out."
             )
         name = {2: "unet", 3: "unet3d"}[study.dimension] if name == "auto" else name
         return segmenter(name, study, encoder=encoder, seed=config.seed, **options)
@@ -41,4 +45,4 @@ def build(config: RunConfig, study: Any) -> Any:
         )
     if name == "auto":
         name = "tiny3d" if study.dimension == 3 else "resnet" if config.pretrained else "tiny"
-    return classifier(name, study, covariates=covariates, seed=config.seed, **options)
+    return classifier(name, study, covariates=covariates, head=head, seed=config.seed, **options)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from easydl.errors import ModelError
 from easydl.networks import attach, ensembled, members_of, metadata_of
+from easydl.networks.forest_head import DECISION
 from easydl.networks.metadata import ModelMetadata
 from easydl.tasks import Task
 from easydl.training.plan import Plan, Settings
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
     from easydl.training.callbacks import Progress
     from easydl.training.feeder import Feeder
 
-LAST_LAYERS = ("logits",)
+LAST_LAYERS = re.compile(rf"(.*_)?logits|{DECISION}\d")
+"""What no pretrained weights bring: those of every member start from its own seed."""
 
 
 def check_members(metadata: ModelMetadata, members: int) -> int:
@@ -90,7 +93,7 @@ def _another(model: Any, number: int) -> Any:
     network = build(alone)
     if metadata.pretrained:
         for own, theirs in zip(network.layers, model.layers, strict=True):
-            if not own.name.endswith(LAST_LAYERS):
+            if not LAST_LAYERS.fullmatch(own.name):
                 own.set_weights(theirs.get_weights())
         if metadata.builder == "segmenter":
             freeze_statistics(network)

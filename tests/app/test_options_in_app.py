@@ -58,6 +58,7 @@ def test_more_options_go_to_the_study_and_to_the_run(session, begun, tmp_path) -
         ("text_input", "Window", "10, 200"),
         ("text_input", "Loss", "focal"),
         ("number_input", "Heatmaps", 2),
+        ("selectbox", "Last layers of a classifier", "forest"),
     ):
         field(at, kind, label).set_value(value)
     next(button for button in at.button if button.label == "Train").click().run()
@@ -66,7 +67,7 @@ def test_more_options_go_to_the_study_and_to_the_run(session, begun, tmp_path) -
     assert config.raters == ["corner", "stripes"] and config.sizes == (0.5, 0.25, 0.25)
     assert (config.batch_size, config.learning_rate, config.fine_tune) == (4, 0.002, False)
     assert (config.class_weight, config.window, config.loss) == ({"0": 1.0, "1": 2.5}, (10.0, 200.0), "focal")
-    assert config.heatmaps == 2
+    assert config.heatmaps == 2 and config.head == "forest"
 
 
 def test_what_cannot_be_read_in_a_field_is_one_error_in_words(session, tmp_path) -> None:

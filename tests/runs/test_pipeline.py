@@ -105,3 +105,13 @@ def test_a_segmenter_of_a_run_is_built_on_the_encoder_and_its_weights(tmp_path):
     assert build(runs.RunConfig(source="x", size=64), masks).input_shape[1:3] == (64, 64)
     with pytest.raises(InputError, match="covariates"):
         build(runs.RunConfig(source="x", covariates=["age"]), masks)
+
+
+def test_the_head_of_a_run_is_that_of_its_classifier_and_of_no_segmenter(tmp_path):
+    from easydl.networks import metadata_of
+
+    films = easydl.load(png_study(tmp_path / "films"))
+    assert metadata_of(build(runs.RunConfig(source="x", head="forest"), films)).arguments["head"] == "forest"
+    masks = StudySummary(Task.SEGMENTATION, ("background", "lung"))
+    with pytest.raises(InputError, match="head"):
+        build(runs.RunConfig(source="x", head="forest"), masks)

@@ -31,6 +31,8 @@ ARGUMENTS = {
     "segmenter": {"name", "encoder", "channels", "size", "width", "levels", "deep_supervision", "scaling", "seed"},
     "image_to_image": {"name", "channels", "size", "width", "seed"},
 }
+LATER = {"head"}
+"""Arguments that are there only where they are not the builder's default."""
 _UNREADABLE = (
     OSError,
     ValueError,
@@ -165,7 +167,7 @@ def _rebuilt(metadata: ModelMetadata, build: Build, name: str) -> Any:
             "If you trust where it comes from, open it with keras.saving.load_model and use that.",
         )
     try:
-        if set(metadata.arguments) != ARGUMENTS[metadata.builder]:
+        if set(metadata.arguments) - LATER != ARGUMENTS[metadata.builder]:
             raise ValueError("other arguments")
         model = rebuilt_members(metadata, build)
         built = metadata_of(model)
