@@ -1,5 +1,7 @@
 """Films for every task, no pretrained weights anywhere, one thread, light estimators."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from made_tasks import discs
@@ -9,6 +11,7 @@ from threadpoolctl import threadpool_limits
 @pytest.fixture(autouse=True)
 def _no_weights(monkeypatch):
     monkeypatch.setenv("EASYDL_WEIGHTS", "/nowhere")
+    monkeypatch.setattr("easydl.networks.pretrained.sources.shipped", lambda: Path("/nowhere"))
 
 
 @pytest.fixture(autouse=True)
