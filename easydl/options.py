@@ -294,10 +294,12 @@ class FitOptions(DecisionOptions):
     epochs: int | None = Field(None, ge=1, le=10_000, description="Maximum number of epochs in each stage.")
     batch_size: int | None = Field(None, ge=1, le=4096, description="Images (or patches) in a step.")
     learning_rate: float | None = Field(None, gt=0, lt=10, description="Peak learning rate of the main stage.")
-    fine_tune: bool | Literal["auto"] = Field(
+    strategy: Literal["auto", "features", "finetune", "scratch"] = Field(
         "auto",
-        title="Fine-tuning",
-        description='True, False, or ``"auto"``: from 60 training images on. Only for pretrained classifiers.',
+        description='What of a classifier is trained. ``"features"``: a linear model on the frozen features of pretrained weights; '
+        '``"finetune"``: then the whole network, gently; ``"scratch"``: the whole network from random weights; ``"auto"``: '
+        "features, and from 200 training images on a short fine-tuning that is kept only where it surely lowers the "
+        "validation loss, or scratch for a network without pretrained weights.",
     )
     class_weight: dict[str, float] | Literal["auto"] | None = Field(
         "auto",

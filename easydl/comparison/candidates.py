@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from easydl.comparison.baselines import BASELINES, BaselineInputs, problem_of
+from easydl.comparison.baselines import BASELINES, BaselineInputs
 from easydl.comparison.frozen import Backbone
 from easydl.errors import InputError, unknown_name
 from easydl.prediction.results import Predictions
 from easydl.tasks import Task
+from easydl.training.estimators import problem_of
 
 if TYPE_CHECKING:
     from easydl.studies import Study

@@ -25,9 +25,9 @@ def _light(request):
     """Few trees and penalties where the estimators themselves are not tested."""
     with pytest.MonkeyPatch.context() as patch:
         if request.module.__name__ != "test_estimators":
-            patch.setattr("easydl.comparison.estimators.TREES", 20)
-            patch.setattr("easydl.comparison.estimators.STRENGTHS", np.array([0.01, 0.1, 1.0]))
-            patch.setattr("easydl.comparison.estimators.FOLDS", 3)
+            patch.setattr("easydl.training.estimators.TREES", 20)
+            patch.setattr("easydl.training.estimators.STRENGTHS", np.array([0.01, 0.1, 1.0]))
+            patch.setattr("easydl.training.estimators.FOLDS", 3)
         yield
 
 
