@@ -357,7 +357,17 @@ class RunOptions(GroupOptions, FitOptions, ModelOptions, SplitOptions, LoadOptio
     """All that repeats a run: the options above, and those of the run itself, which go to several functions or none."""
 
     source: str = Field(description="A table (CSV, Excel), a folder of class folders, or a folder of DICOM.")
-    model: str = Field("auto", description="A name from `easydl.models`; ``auto`` chooses by the study.")
+    model: str = Field(
+        "auto",
+        description="A name from `easydl.models`; ``auto`` chooses by the study: ``efficientnetlite0``, whose weights come with "
+        "easydl, for images, or ``tiny`` without weights; ``tiny3d``, ``unet`` and ``unet3d`` for volumes and masks.",
+    )
+    pretrained: bool | str = Field(
+        "auto",
+        title="Start from pretrained weights",
+        description='As the builders take it, or ``"auto"``: the weights that come with easydl where the model is their network, '
+        "else none. Nothing is downloaded then.",
+    )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Fixes the split, the training and the intervals.")
     override: str | None = Field(
         None,

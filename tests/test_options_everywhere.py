@@ -82,7 +82,7 @@ OTHERS = {
     "exclude": (["17"], "--exclude 17"),
     "mask": ("seg", "--mask seg"),
     "heads": (["cancer", "age"], "--heads cancer --heads age"),
-    "pretrained": (True, "--pretrained"),
+    "pretrained": (False, "--no-pretrained"),
     "class_weight": (None, "--no-class-weight"),
     "window": ("lung", "--window lung"),
     "by": ("scanner", "--by scanner"),

@@ -35,7 +35,7 @@ class BaselineInputs:
 
     Args:
         study: All rows, whichever part they are in.
-        backbone: Of the frozen features; None for the smallest that is on this computer.
+        backbone: Of the frozen features; None for that which `backbone_here` finds.
     """
 
     study: Study

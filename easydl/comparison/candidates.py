@@ -30,7 +30,7 @@ class Candidates:
         epochs: As of `easydl.fit`.
         pretrained: As of `easydl.classifier`.
         size: As of `easydl.classifier`.
-        backbone: Of the frozen features; None for the smallest that is on this computer.
+        backbone: Of the frozen features; None for that which `backbone_here` finds.
         texts: What each candidate is, filled as they are used.
         seconds: What each has taken so far.
     """

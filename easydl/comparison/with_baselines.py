@@ -88,7 +88,7 @@ def compare_with_baselines(
         study: The whole study with its column ``split``.
         predictions: The network's, by part (``"test"``, ``"val"``): of all rows of the part, in their order. The test
             rows that the network has seen are left out, as `easydl.evaluate` does.
-        backbone: Of the frozen features; None for the smallest whose weights are on this computer.
+        backbone: Of the frozen features; None for that which `backbone_here` finds.
         seed: Of folds, trees and intervals.
         resamples: Of the bootstrap.
         override: A reason for counting seen rows.
