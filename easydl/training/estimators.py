@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.stats import rankdata
 
 from easydl.tasks import Task
 
@@ -52,11 +53,13 @@ class LinearHead:
         out_of_fold: float ``(rows, outputs)``, probabilities or values: what a model of the same penalty says of a row
             that has not learnt from its patient. NaN for rows that are not learnt from, and where there are too few
             patients for folds.
+        ranked: The same as ranks within each fold, from 0 to 1: models of different folds predict on different scales.
     """
 
     kernel: np.ndarray
     bias: np.ndarray
     out_of_fold: np.ndarray
+    ranked: np.ndarray
 
 
 def problem_of(study: Study, head: str = "") -> Problem:
@@ -112,20 +115,23 @@ def linear_head(
     """
     turned = _turned(values, train & problem.known)
     questions = _questions(turned.values, problem, train, seed, _linear_of(problem.task), weights)
-    layers, answers = [], []
+    varies = turned.values.shape[1] > 0
+    layers: list[tuple[np.ndarray, np.ndarray]] = []
+    answers: list[np.ndarray] = []
+    ranks: list[np.ndarray] = []
     for one in questions:
-        strength = one.best(STRENGTHS) if turned.values.shape[1] else STRENGTHS[0]
-        kernel, bias = one.layer(strength if turned.values.shape[1] else None)
+        strength = one.best(STRENGTHS) if varies else None
+        kernel, bias = one.layer(strength)
         if not (problem.task.is_value or problem.task.exclusive):
             # Of a label the logit that it is there.
             kernel, bias = kernel[:, 1:] - kernel[:, :1], bias[1:] - bias[:1]
         layers.append((kernel, bias))
-        answers.append(
-            one.out_of_fold(strength) if turned.values.shape[1] else np.full((len(values), one.width), np.nan)
-        )
+        for found, ranked in ((answers, False), (ranks, True)):
+            nothing = np.full((len(values), one.width), np.nan)
+            found.append(nothing if strength is None else one.out_of_fold(strength, ranked=ranked))
     kernel, bias = (np.concatenate(parts, axis=-1) for parts in zip(*layers, strict=True))
     kernel = turned.directions @ kernel
-    return LinearHead(kernel, bias - turned.mean @ kernel, _joined(answers, problem))
+    return LinearHead(kernel, bias - turned.mean @ kernel, _joined(answers, problem), _joined(ranks, problem))
 
 
 def _linear_of(task: Task) -> Callable[[float], Any]:
@@ -227,11 +233,12 @@ class _Question:
             found[:, model.classes_] = model.predict_proba(asked)
             return found
 
-    def out_of_fold(self, strength: float) -> np.ndarray:
-        """For every row what a model says that has not learnt from its patient; NaN without folds."""
+    def out_of_fold(self, strength: float, *, ranked: bool = False) -> np.ndarray:
+        """For every row what a model says that has not learnt from its patient, or its rank in the fold; NaN without folds."""
         found = np.full((len(self.values), self.width), np.nan)
         for learn, ask in _folds(self):
-            found[ask] = self.outputs(self.fitted(strength, learn), learn, ask)
+            said = self.outputs(self.fitted(strength, learn), learn, ask)
+            found[ask] = rankdata(said, axis=0) / (len(said) + 1) if ranked else said
         return found
 
     def best(self, strengths: np.ndarray) -> float:

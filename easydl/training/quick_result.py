@@ -71,7 +71,7 @@ def put_linear_head(model: Any, train: Study, features: np.ndarray, sample: Samp
         weights = sample.weights(name, problem.patients)
         found = linear_head(features, problem, every, sample.seed, weights)
         _put(model, metadata, name, found)
-        said.append(_said(metadata, train, name, found.out_of_fold, sample.seed))
+        said.append(_said(metadata, train, name, found, sample.seed))
     return f"Quick result, on the frozen features of {metadata.arguments.get('name', model.name)}: {'; '.join(said)}."
 
 
@@ -88,11 +88,13 @@ def _put(model: Any, metadata: ModelMetadata, name: str, found: LinearHead) -> N
     layer.set_weights([whole, np.asarray(bias, np.float32)])
 
 
-def _said(metadata: ModelMetadata, train: Study, name: str, out_of_fold: np.ndarray, seed: int) -> str:
+def _said(metadata: ModelMetadata, train: Study, name: str, found: LinearHead, seed: int) -> str:
     head = metadata.heads.get(name)
     task, classes = (Task(head.task), head.classes) if head else (Task(metadata.task), metadata.classes)
     measure, what = measure_of(task, tuple(classes)), MODELS[task.is_value]
     start = f"{name}: {what}" if name else what
+    # An AUC over all folds is one of ranks within each, as in `easydl.compare`.
+    out_of_fold = found.ranked if task.has_classes and not task.ordered else found.out_of_fold
     asked = ~np.isnan(out_of_fold[:, 0])
     if not asked.any():
         return f"{start}; too few patients to test it out of fold"

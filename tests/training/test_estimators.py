@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.special import expit, softmax
+from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, cross_val_predict
@@ -158,6 +159,9 @@ def test_out_of_fold_answers_are_scikit_learns():
         cross_val_predict(best, scaled, y[train], cv=folds, method="predict_proba"), abs=1e-3
     )
     assert np.isnan(found[~train]).all()
+    ranked = linear_head(x, one, train, 0).ranked
+    for _, ask in folds_of(x, one, train):
+        assert ranked[ask] == pytest.approx(rankdata(found[ask], axis=0) / (len(ask) + 1))
 
 
 @pytest.mark.parametrize("task", [Task.CLASSIFICATION, Task.REGRESSION, Task.MULTILABEL])

@@ -1,6 +1,7 @@
 """The quick result: said out of fold, equal to scikit-learn's, and the head of the network; and the strategies after it."""
 
 import re
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -40,7 +41,7 @@ def test_the_head_is_scikit_learns_model_and_the_sentence_its_auc_out_of_fold(pa
     asked = easydl.predict(model, train).frame
     np.testing.assert_allclose(asked[[f"p({name})" for name in train.classes]], expected, atol=1e-3)
     (said,) = (line for line in history.params["plan"] if line.startswith("Quick result"))
-    out = linear_head(values, problem_of(train), every, 0).out_of_fold[:, 1]
+    out = linear_head(values, problem_of(train), every, 0).ranked[:, 1]
     auc = roc_auc_score(train.targets().argmax(axis=1), out)
     found = float(re.search(r"AUC ([\d.]+) \(95% CI", said)[1])
     assert found == pytest.approx(auc, abs=0.006)
@@ -143,7 +144,7 @@ def test_fine_tuning_is_kept_only_where_it_surely_helps(parts, monkeypatch, sure
 
 
 def _nothing(found):
-    return type(found)(0 * found.kernel, 0 * found.bias, found.out_of_fold)
+    return replace(found, kernel=0 * found.kernel, bias=0 * found.bias)
 
 
 def test_auto_leaves_small_studies_at_features_and_fine_tunes_larger_ones_shortly(parts):
