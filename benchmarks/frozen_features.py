@@ -73,7 +73,7 @@ def cached(train, val) -> tuple[float, float]:
     start = time.perf_counter()
     model = model_for(train.classes)
     history = easydl.fit(
-        model, train, val, augment="none", epochs=EPOCHS, fine_tune=False, class_weight=None, verbose=False
+        model, train, val, augment="none", epochs=EPOCHS, strategy="features", class_weight=None, verbose=False
     )
     return time.perf_counter() - start, min(history.history["val_loss"])
 

@@ -48,7 +48,7 @@ def doctor() -> dict[str, Any]:
     Returns:
         ``versions``, ``device``, ``memory_gb`` (total), ``folders`` (weights, runs) and ``advice`` (sentences).
     """
-    from easydl.networks.pretrained.sources import folders
+    from easydl.networks.pretrained.sources import SHIPPED, folders, shipped
 
     places = folders()
     files = sorted({path.name for place in places if place.is_dir() for path in place.glob("*.h5")})
@@ -56,8 +56,13 @@ def doctor() -> dict[str, Any]:
     advice = [_gpu_advice(here)]
     if _version("streamlit") == NOT_INSTALLED:
         advice.append("The app needs streamlit: python -m pip install streamlit")
-    if not files:
-        advice.append(f"There are no pretrained weights in {weights}: pretrained=True needs a network the first time.")
+    if any(shipped().glob("*.h5")):
+        advice.append(
+            f"The ImageNet weights of {SHIPPED} come with easydl: pretrained=True works with it offline. Those of another "
+            f"network need the internet the first time, or a file in {weights}."
+        )
+    else:
+        advice.append(f"The weights that come with easydl are missing from {shipped()}: install easydl again.")
     return {
         "versions": versions(),
         "device": here,

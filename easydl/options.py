@@ -301,10 +301,12 @@ class FitOptions(DecisionOptions):
     epochs: int | None = Field(None, ge=1, le=10_000, description="Maximum number of epochs in each stage.")
     batch_size: int | None = Field(None, ge=1, le=4096, description="Images (or patches) in a step.")
     learning_rate: float | None = Field(None, gt=0, lt=10, description="Peak learning rate of the main stage.")
-    fine_tune: bool | Literal["auto"] = Field(
+    strategy: Literal["auto", "features", "finetune", "scratch"] = Field(
         "auto",
-        title="Fine-tuning",
-        description='True, False, or ``"auto"``: from 60 training images on. Only for pretrained classifiers.',
+        description='What of a classifier is trained. ``"features"``: a linear model on the frozen features of pretrained weights; '
+        '``"finetune"``: then the whole network, gently; ``"scratch"``: the whole network from random weights; ``"auto"``: '
+        "features, and from 200 training images on a short fine-tuning that is kept only where it surely lowers the "
+        "validation loss, or scratch for a network without pretrained weights.",
     )
     class_weight: dict[str, float] | Literal["auto"] | None = Field(
         "auto",
@@ -362,7 +364,17 @@ class RunOptions(GroupOptions, FitOptions, ModelOptions, SplitOptions, LoadOptio
     """All that repeats a run: the options above, and those of the run itself, which go to several functions or none."""
 
     source: str = Field(description="A table (CSV, Excel), a folder of class folders, or a folder of DICOM.")
-    model: str = Field("auto", description="A name from `easydl.models`; ``auto`` chooses by the study.")
+    model: str = Field(
+        "auto",
+        description="A name from `easydl.models`; ``auto`` chooses by the study: ``efficientnetlite0``, whose weights come with "
+        "easydl, for images, or ``tiny`` without weights; ``tiny3d``, ``unet`` and ``unet3d`` for volumes and masks.",
+    )
+    pretrained: bool | str = Field(
+        "auto",
+        title="Start from pretrained weights",
+        description='As the builders take it, or ``"auto"``: the weights that come with easydl where the model is their network, '
+        "else none. Nothing is downloaded then.",
+    )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Fixes the split, the training and the intervals.")
     override: str | None = Field(
         None,

@@ -25,7 +25,7 @@ class TrialOptions(Options):
         False,
         title="Start from pretrained weights",
         description="What networks start from, as in `easydl.classifier`. Frozen features are then of the first network named; "
-        "otherwise of the smallest whose weights are on this computer.",
+        "otherwise of the one whose weights come with easydl (for volumes the smallest whose weights are on this computer).",
     )
     size: int | None = Field(
         None, ge=16, le=2048, title="Size of the input", description="Side of a network's input in pixels."

@@ -30,6 +30,9 @@ def test_the_wheel_carries_the_app_inside_the_package_and_nothing_else(wheel):
     }
     assert {f"easydl/app/{name}" for name in ("main.py", "serve.py", "arriving_files/place.js")} <= set(names)
     assert any(name.startswith("easydl/reporting/templates/") for name in names)
+    shipped = "easydl/networks/pretrained/shipped"
+    assert {f"{shipped}/LICENSE", f"{shipped}/NOTICE", f"{shipped}/efficientnet_lite0_notop_float16.h5"} <= set(names)
+    assert any(name.endswith(f"dist-info/licenses/{shipped}/NOTICE") for name in names)
     assert not any("__pycache__" in name or name.endswith(".pyc") for name in names)
     assert wheel.name.startswith("easydl_med-")
     metadata = zipfile.ZipFile(wheel).read(next(n for n in names if n.endswith("METADATA"))).decode()

@@ -58,7 +58,7 @@ EXAMPLES = {
     "epochs": (3, "--epochs 3"),
     "batch_size": (4, "--batch-size 4"),
     "learning_rate": (0.002, "--learning-rate 0.002"),
-    "fine_tune": (False, "--no-fine-tune"),
+    "strategy": ("features", "--strategy features"),
     "class_weight": ({"normal": 1.0, "nodule": 4.5}, "--class-weight normal=1.0 --class-weight nodule=4.5"),
     "window": ((-100.0, 300.0), "--window -100.0,300.0"),
     "normalise": ("z-score", "--normalise z-score"),
@@ -84,8 +84,7 @@ OTHERS = {
     "mask": ("seg", "--mask seg"),
     "balance": ("scanner", "--balance scanner"),
     "heads": (["cancer", "age"], "--heads cancer --heads age"),
-    "pretrained": (True, "--pretrained"),
-    "fine_tune": (True, "--fine-tune"),
+    "pretrained": (False, "--no-pretrained"),
     "class_weight": (None, "--no-class-weight"),
     "window": ("lung", "--window lung"),
     "by": ("scanner", "--by scanner"),
@@ -224,7 +223,7 @@ def test_the_notebook_holds_the_same_lines():
 
 
 def test_settings_changed_by_hand_are_left_out_of_what_repeats_a_run():
-    config = {"source": "t.csv", "epochs": "many", "sizes": [1], "fine_tune": {}, "label": 3, "seed": 5}
+    config = {"source": "t.csv", "epochs": "many", "sizes": [1], "calibrate": {}, "label": 3, "seed": 5}
     assert reproduce.command(config) == "easydl train t.csv --seed 5"
     assert "seed=5" in reproduce.python(config, "classifier", "tiny")
 

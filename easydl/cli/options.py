@@ -59,11 +59,11 @@ def _faces(name: str, option: FieldInfo) -> Iterator[tuple[str, Any, Any]]:
     repeated = f"{text} Repeat it for several."
     if option.is_required():
         yield "", Annotated[str, typer.Argument(help=text)], inspect.Parameter.empty
-    elif form == "flag":
+    elif form == "flag" and isinstance(option.default, bool):
         short = f"{title(name, option)}." if name in option_text.TEXT_FLAGS else text
         flags = f"{flag}/{option_text.none_flag(name)}" if option.default else flag
         yield "", Annotated[bool, typer.Option(flags, help=short)], option.default
-    elif form == "switch":
+    elif form in ("flag", "switch"):
         yield "", Annotated[bool | None, typer.Option(f"{flag}/{option_text.none_flag(name)}", help=text)], None
     elif form in ("named", "list"):
         yield "", Annotated[list[str] | None, typer.Option(flag, metavar=_metavar(option), help=repeated)], None

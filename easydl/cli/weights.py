@@ -44,7 +44,7 @@ def verify(as_json: Json = False) -> None:
     from easydl.networks.pretrained import inventory
 
     rows = inventory.verify()
-    text = "\n".join(row["sentence"] for row in rows) or "There are no weights files on this computer."
+    text = "\n".join(row["sentence"] for row in rows)
     typer.echo(json.dumps(rows, indent=1) if as_json else text)
     if any(row["state"] == "damaged" for row in rows):
         raise typer.Exit(1)

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from easydl.comparison import estimators
-from easydl.comparison.estimators import Problem
 from easydl.comparison.frozen import Backbone, backbone_here, frozen_features
 from easydl.comparison.readable import NAMES, readable_features
 from easydl.errors import WeightsError
 from easydl.images.glance import SIDE
 from easydl.studies.pixel_facts import thumbnails
-from easydl.tasks import Task
+from easydl.training import estimators
+from easydl.training.estimators import Problem
 from easydl.traps.fields import fields, says_the_label
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ class BaselineInputs:
 
     Args:
         study: All rows, whichever part they are in.
-        backbone: Of the frozen features; None for the smallest that is on this computer.
+        backbone: Of the frozen features; None for that which `backbone_here` finds.
     """
 
     study: Study
@@ -150,16 +149,3 @@ BASELINES: dict[str, Baseline] = {
     )
 }
 """By name, from the simplest."""
-
-
-def problem_of(study: Study, head: str = "") -> Problem:
-    """The labels of a study, or of one of its heads, as what is to be predicted."""
-    patients = study.frame["patient"].astype(str)
-    if not study.patients_known:
-        patients = patients.index.to_series().astype(str)
-    schema = study.schema.head(head) if head else study.schema
-    targets, cells = study.targets(), study.frame[head or "label"].astype(str)
-    if head:
-        targets = targets[head]
-    known = (cells.str.strip() != "").to_numpy() | (schema.task == Task.MULTILABEL)
-    return Problem(Task(schema.task), np.asarray(targets, float), known, patients.to_numpy())

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from easydl.comparison.baselines import BASELINES, BaselineInputs, problem_of
+from easydl.comparison.baselines import BASELINES, BaselineInputs
 from easydl.comparison.frozen import Backbone
 from easydl.errors import InputError, unknown_name
 from easydl.prediction.results import Predictions
 from easydl.tasks import Task
+from easydl.training.estimators import problem_of
 
 if TYPE_CHECKING:
     from easydl.studies import Study
@@ -29,7 +30,7 @@ class Candidates:
         epochs: As of `easydl.fit`.
         pretrained: As of `easydl.classifier`.
         size: As of `easydl.classifier`.
-        backbone: Of the frozen features; None for the smallest that is on this computer.
+        backbone: Of the frozen features; None for that which `backbone_here` finds.
         texts: What each candidate is, filled as they are used.
         seconds: What each has taken so far.
     """

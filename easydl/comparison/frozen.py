@@ -40,8 +40,9 @@ class Backbone:
 
 
 def backbone_here(study: Study) -> Backbone | None:
-    """The smallest published network for the study's images whose weights are on this computer, or None."""
+    """The network whose weights come with easydl, or else the smallest one whose weights are on this computer, or None."""
     from easydl.networks.pretrained.inventory import available
+    from easydl.networks.pretrained.sources import SHIPPED
     from easydl.networks.registry import ENTRIES
 
     known = available()
@@ -50,6 +51,7 @@ def backbone_here(study: Study) -> Backbone | None:
     known = known[known["network"].isin(fitting)].sort_values(["megabytes", "network"], kind="stable")
     if known.empty:
         return None
+    known = known.sort_values("network", key=lambda names: names != SHIPPED, kind="stable")
     return Backbone(str(known["network"].iloc[0]), str(known["source"].iloc[0]))
 
 

@@ -14,7 +14,6 @@ from scipy.stats import t
 
 from easydl.comparison.baselines import BASELINES, LeftOut
 from easydl.comparison.candidates import Candidates, check_names, without_test
-from easydl.comparison.measuring import Measure, headline, measure_of
 from easydl.comparison.paired_rows import as_predictions
 from easydl.comparison.power_law import Fit, fit_law
 from easydl.comparison.results import plain
@@ -22,6 +21,7 @@ from easydl.errors import RESEARCH_USE, InputError
 from easydl.evaluation.bootstrap import MINIMUM_RESAMPLES
 from easydl.evaluation.formatting import interval_text, number
 from easydl.evaluation.level import level
+from easydl.evaluation.measuring import Measure, headline, measure_of
 from easydl.fileio import write_text
 from easydl.option_model import documented
 from easydl.options_of_planning import CurveOptions

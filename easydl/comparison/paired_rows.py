@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from easydl.comparison.baselines import BASELINES
-from easydl.comparison.measuring import RESAMPLES, Measure, headline, measure_of
 from easydl.comparison.results import ComparedModel, Comparison, sorted_rows
 from easydl.evaluation import Metrics, paired_differences
+from easydl.evaluation.measuring import RESAMPLES, Measure, headline, measure_of
 from easydl.evaluation.paired import Difference
 from easydl.networks.decision import Decision
 from easydl.prediction.results import Predictions, output_columns

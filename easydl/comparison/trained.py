@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from easydl.comparison.measuring import RESAMPLES
 from easydl.comparison.paired_rows import side_by_side
 from easydl.comparison.results import Comparison
 from easydl.errors import ModelError
 from easydl.evaluation.evaluating import case_metrics
 from easydl.evaluation.leakage import without_seen
 from easydl.evaluation.looking import counted_together
+from easydl.evaluation.measuring import RESAMPLES
 from easydl.networks.metadata import ModelMetadata
 from easydl.tasks import Task
 

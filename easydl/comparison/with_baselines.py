@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from easydl.comparison.baselines import BASELINES, BaselineInputs, LeftOut, problem_of
+from easydl.comparison.baselines import BASELINES, BaselineInputs, LeftOut
 from easydl.comparison.frozen import Backbone
-from easydl.comparison.measuring import RESAMPLES
 from easydl.comparison.paired_rows import as_predictions, side_by_side
 from easydl.comparison.results import Comparison
 from easydl.errors import RESEARCH_USE, EasyDLError, InputError
 from easydl.evaluation.leakage import without_seen
 from easydl.evaluation.level import over_looks
+from easydl.evaluation.measuring import RESAMPLES
 from easydl.prediction.results import Predictions
 from easydl.prediction.seen import COLUMN
+from easydl.training.estimators import problem_of
 
 if TYPE_CHECKING:
     from easydl.studies import Study
@@ -87,7 +88,7 @@ def compare_with_baselines(
         study: The whole study with its column ``split``.
         predictions: The network's, by part (``"test"``, ``"val"``): of all rows of the part, in their order. The test
             rows that the network has seen are left out, as `easydl.evaluate` does.
-        backbone: Of the frozen features; None for the smallest whose weights are on this computer.
+        backbone: Of the frozen features; None for that which `backbone_here` finds.
         seed: Of folds, trees and intervals.
         resamples: Of the bootstrap.
         override: A reason for counting seen rows.

@@ -10,16 +10,14 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from easydl.comparison.baselines import problem_of
 from easydl.comparison.candidates import without_test
 from easydl.comparison.comparing import RANKED, fold_column
-from easydl.comparison.estimators import Problem, forest
-from easydl.comparison.measuring import headline, measure_of
 from easydl.comparison.paired_rows import as_predictions
 from easydl.comparison.readable import GROUPS, NAMES, readable_features
 from easydl.errors import InputError
 from easydl.evaluation.leakage import without_seen
 from easydl.evaluation.looking import counted_together
+from easydl.evaluation.measuring import headline, measure_of
 from easydl.evaluation.tables import headline_of
 from easydl.exploration.questions import Question, question_of, units_of
 from easydl.exploration.weighed import Importance, Weighed, jackknife
@@ -28,6 +26,7 @@ from easydl.options_of_use import ImportanceOptions
 from easydl.prediction.results import Predictions
 from easydl.prediction.seen import COLUMN
 from easydl.tasks import Task
+from easydl.training.estimators import Problem, forest, problem_of
 
 if TYPE_CHECKING:
     from easydl.studies import Study

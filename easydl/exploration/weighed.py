@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from easydl.comparison.measuring import Measure
 from easydl.comparison.results import plain
 from easydl.errors import RESEARCH_USE
 from easydl.evaluation.formatting import interval_text, number
 from easydl.evaluation.level import level
+from easydl.evaluation.measuring import Measure
 from easydl.fileio import write_text
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from easydl.tasks import CLASSIFIER_TASKS, Task
 
 MOST_CLASSES, LARGEST = 1000, 4096
 DEFAULT_SIDE = {2: 128, 3: 48}
-PRETRAINED_SIDE = 96
+# Pretrained filters know photographs of 224 pixels. Smaller images are enlarged no more than twice, but to at least 96.
+PRETRAINED_SIDE, LEAST_PRETRAINED = 224, 96
 MOST_HEADS, MOST_COVARIATES, MOST_CATEGORIES = 20, 100, 100
 
 # Lowest, highest, step, and what to do instead.
@@ -283,22 +284,23 @@ def head_kind(head: Any) -> str:
 
 
 def image_size(size: Any, summary: StudySummary | None, entry: Entry, *, pretrained: bool = False) -> tuple[int, ...]:
-    """The spatial size of a classifier's input: as given, else by the study's images, else 128 (48 in 3D).
+    """The spatial size of a classifier's input: as given, else by the study's images, at most 128 (48 in 3D).
 
-    Pretrained filters know structures of a few pixels in photographs of 224, so smaller images are upsampled to 96.
+    With pretrained weights for images it is the size of photographs that the filters know, 224.
 
     Raises:
         InputError: The wrong number of sides, or one too small or too large.
     """
     if size is not None:
         return _checked((size,) * entry.dimension if is_integer(size) else size, entry)
-    default = DEFAULT_SIDE[entry.dimension]
+    pretrained = pretrained and entry.dimension == 2
+    default = PRETRAINED_SIDE if pretrained else DEFAULT_SIDE[entry.dimension]
     known = summary.image_size if summary else None
     if not known or len(known) != entry.dimension:
         return _checked((default,) * entry.dimension, entry)
     # One square of the longest side: nothing is cropped, small images are not blown up (but for trained filters).
-    least = max(entry.smallest, PRETRAINED_SIDE if pretrained else 0)
-    longest = [max(known)] * 2 if entry.dimension == 2 else list(known)
+    least = max(entry.smallest, LEAST_PRETRAINED if pretrained else 0)
+    longest = [max(known) * (2 if pretrained else 1)] * 2 if entry.dimension == 2 else list(known)
     return _checked(tuple(max(least, min(default, int(side))) for side in longest), entry)
 
 

@@ -51,7 +51,7 @@ def classifier(
     ``probability`` (``value`` for a regression).
 
     In Python ``size`` may be one number per side, and is 128 (48 in 3D) by default, or less where the study's images
-    are smaller (but at least 96 with pretrained weights). The categories of ``covariates`` come from the study; without
+    are smaller; with pretrained weights of images 224, or twice the images' longer side, but at least 96. The categories of ``covariates`` come from the study; without
     it they are numbers, or a dict says what they are: ``{"age": None, "sex": ["F", "M"]}``, None for a number. The
     input is then a dict of ``image`` and ``covariates`` (see `easydl.prediction.encode_covariates`). ``pretrained`` takes
     one of our ``.keras`` files or an ``.h5`` file of the same backbone, as a path or as an address with its checksum,

@@ -15,7 +15,7 @@ MOST_PER_IMAGE_PRETRAINED = 500_000
 # What is named instead, the larger first, by dimension and whether it has to have trained weights.
 SMALLER = {
     (2, False): ("resnet18", "tiny"),
-    (2, True): ("densenet121", "mobilenetv2", "mobilenet_025"),
+    (2, True): ("densenet121", "efficientnetlite0", "mobilenet_025"),
     (3, False): ("resnet3d10", "tiny3d"),
     (3, True): ("resnet3d10", "tiny3d"),
 }

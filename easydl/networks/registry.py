@@ -110,6 +110,7 @@ STANDARDISED: Scaling = (
     tuple(1 / (255 * std) for std in IMAGENET_STD),
     tuple(-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)),
 )
+LITE: Scaling = (1 / 128, -127 / 128)
 CENTRED: Scaling = (1.0, (-123.68, -116.779, -103.939))
 
 _RESNET, _IDENTITY = "He 2016, ResNet, arXiv:1512.03385", "He 2016, identity mappings (ResNet V2), arXiv:1603.05027"
@@ -184,6 +185,11 @@ CLASSIFIERS = (
             also=("convnext",) if k == "Tiny" else (),
         )
         for k in ("Tiny", "Small", "Base")
+    ),
+    _entry(
+        "efficientnetlite0", "classifier", 2, f"{_EFFICIENT}; EfficientNet-Lite0",
+        "efficientnet_lite:efficientnet_lite", 32, rgb=True, scaling=LITE,
+        weights_file="efficientnet_lite0_notop_float16.h5", weights_hash="86b9d33e1ac9a3ac9de715ff8b524bc0b76a36cdc2c067b73e56b2c241d42a86",
     ),
     _keras("nasnetmobile", "NASNetMobile", "Zoph 2018, NASNet, arXiv:1707.07012", 32, also=("nasnet",)),
     _entry("alexnet", "classifier", 2, "Krizhevsky 2012, AlexNet, NIPS 25", "alexnet:alexnet", 64),

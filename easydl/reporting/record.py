@@ -17,6 +17,7 @@ from easydl.comparison import BaselineComparisons
 from easydl.errors import InputError, RunError
 from easydl.evaluation import Metrics
 from easydl.evaluation.overfitting import BETTER
+from easydl.networks.by_default import network_for
 from easydl.reporting import progress, reproduce
 from easydl.reporting.curves import curve_title, followed
 from easydl.reporting.names import Names
@@ -341,7 +342,7 @@ class RunRecord:
         if isinstance(known.get("builder"), str) and isinstance(known.get("arguments"), dict):
             return known["builder"], str(known["arguments"].get("name", name))
         if name == "auto":
-            name = "resnet" if self.config.get("pretrained") else "tiny"
+            name = network_for(self.config)
         builder = "segmenter" if self.config.get("mask") and name != "auto" else "classifier"
         return (name if name in ("unet", "unet3d") else builder), name
 

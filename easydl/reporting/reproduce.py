@@ -10,6 +10,7 @@ from typing import Any
 
 from easydl import option_text
 from easydl.errors import RESEARCH_USE
+from easydl.networks.by_default import weights_for
 from easydl.option_model import Options
 from easydl.options import FitOptions, LoadOptions, ModelOptions, RunOptions, SplitOptions
 from easydl.options_of_use import GroupOptions
@@ -80,6 +81,8 @@ def command(config: dict[str, Any]) -> str:
 def _cells(config: dict[str, Any], builder: str, name: str) -> list[list[str]]:
     """The lines of Python, step by step."""
     given = RunOptions.changed(config)
+    if weights := weights_for(given, str(given.get("encoder") or name)):
+        given["pretrained"] = weights
     seed = {"seed": given.get("seed", 0)}
 
     def call(function: str, *arguments: str, options: type[Options] = Options, **more: Any) -> str:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from easydl.evaluation import Metrics
+from easydl.networks.by_default import network_for, weights_for
 from easydl.reporting import progress
 from easydl.reporting.record import PARTS, RunRecord
 from easydl.tasks import Task
@@ -127,7 +128,7 @@ def _training_sentence(record: RunRecord) -> str:
     if record.history.empty:
         return ""
     config = record.config
-    weights = config.get("pretrained")
+    weights = weights_for(config, str(config.get("encoder") or network_for(config)))
     start = "random weights"
     if weights:
         start = "ImageNet weights" if weights is True else f"the weights “{weights}”"

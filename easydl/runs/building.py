@@ -17,8 +17,10 @@ def build(config: RunConfig, study: Any) -> Any:
         InputError: The named model does not fit the task.
     """
     from easydl.networks import classifier, models, segmenter
+    from easydl.networks.by_default import network_for, weights_for
 
     options, name = config.arguments(ModelOptions), config.model
+    settings = config.model_dump()
     encoder, covariates, head = options.pop("encoder"), options.pop("covariates"), options.pop("head")
     if Task(study.task).has_masks:
         if covariates:
@@ -32,6 +34,7 @@ def build(config: RunConfig, study: Any) -> Any:
                 f"head={head!r} was given for a study with masks.", "a head for a classifier.", "Leave it out."
             )
         name = {2: "unet", 3: "unet3d"}[study.dimension] if name == "auto" else name
+        options["pretrained"] = weights_for(settings, encoder or name)
         return segmenter(name, study, encoder=encoder, seed=config.seed, **options)
     if encoder is not None:
         raise InputError(
@@ -43,6 +46,6 @@ def build(config: RunConfig, study: Any) -> Any:
         raise InputError(
             f"model={name!r} needs masks.", "a mask column.", "Pass mask= its name, or choose a classifier."
         )
-    if name == "auto":
-        name = "tiny3d" if study.dimension == 3 else "resnet" if config.pretrained else "tiny"
+    name = network_for(settings, study.dimension)
+    options["pretrained"] = weights_for(settings, name)
     return classifier(name, study, covariates=covariates, head=head, seed=config.seed, **options)

@@ -77,8 +77,8 @@ def check_names(options: RunOptions) -> None:
     if options.encoder is not None:
         find(options.encoder, "classifier")
     start = options.pretrained
-    if isinstance(start, str) and start.isidentifier() and start not in SOURCES and not Path(start).exists():
-        raise unknown_name(f"There are no pretrained weights {start!r}.", start, SOURCES)
+    if isinstance(start, str) and start.isidentifier() and start not in ("auto", *SOURCES) and not Path(start).exists():
+        raise unknown_name(f"There are no pretrained weights {start!r}.", start, ("auto", *SOURCES))
     check_augment(options.augment)
     masks = options.mask is not None or options.task == Task.SEGMENTATION
     task = Task.SEGMENTATION if masks else None if options.task == "auto" else Task(options.task)

@@ -317,10 +317,12 @@ class _Pipeline:
             return []
         from easydl.comparison import backbone_of, compare_with_baselines
         from easydl.networks import metadata_of
+        from easydl.networks.by_default import weights_for
         from easydl.prediction import predict
 
         self.step("comparing", "Comparing with baselines: metadata, a thumbnail, readable and frozen features")
-        backbone = backbone_of(metadata_of(model), self.config.pretrained)
+        weights = weights_for(self.config.model_dump(), model.name)
+        backbone = backbone_of(metadata_of(model), weights)
         predictions = {"test": self.tested, "val": predict(model, val)}
         options: dict[str, Any] = {"seed": self.config.seed, "override": self.config.override}
         looks = metrics.look.number if metrics.look else 1

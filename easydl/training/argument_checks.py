@@ -15,7 +15,7 @@ from easydl.studies import Study
 from easydl.tasks import Task
 from easydl.training.class_weights import check_weighted
 from easydl.training.loss_names import check_loss
-from easydl.training.plan import named_window
+from easydl.training.plan import STRATEGIES, named_window
 
 DATASET_OPTIONS = ("epochs", "learning_rate", "seed")
 # What to build instead of a network of the other dimension.
@@ -75,7 +75,7 @@ def check_names(metadata: ModelMetadata, train: Study, given: Mapping[str, Any])
         check_weighted(weights, metadata.classes)
 
 
-def check_options(metadata: ModelMetadata, fine_tune: bool | str, class_weight: dict[str, float] | str | None) -> None:
+def check_options(metadata: ModelMetadata, strategy: str, class_weight: dict[str, float] | str | None) -> None:
     """Refuse options that were given and that this kind of model has no use for, naming the option."""
     task = Task(metadata.task)
     if class_weight not in ("auto", None) and task.per_pixel:
@@ -86,13 +86,20 @@ def check_options(metadata: ModelMetadata, fine_tune: bool | str, class_weight: 
             if task.has_masks
             else "Leave it out.",
         )
-    # False is what happens anyway to a network without pretrained weights.
-    given = fine_tune != "auto" and bool(fine_tune or metadata.pretrained)
-    if given and not (metadata.pretrained and not task.per_pixel):
+    if strategy not in STRATEGIES:
+        raise unknown_name(f"strategy={strategy!r} is not known.", strategy, STRATEGIES)
+    starts = bool(metadata.pretrained) and not task.per_pixel
+    if strategy in ("features", "finetune") and not starts:
         raise InputError(
-            f"fine_tune={fine_tune} was given, and this model is trained as a whole from the start.",
-            "a classifier with pretrained weights, which is trained in two stages.",
-            "Leave it out, or build such a classifier (pretrained=True).",
+            f'strategy="{strategy}" was given, and this model is trained as a whole from the start.',
+            "a classifier with pretrained weights.",
+            'Leave it out, or build such a classifier: easydl.classifier("efficientnetlite0", pretrained=True).',
+        )
+    if strategy == "scratch" and metadata.pretrained:
+        raise InputError(
+            'strategy="scratch" was given, and the model has pretrained weights.',
+            "a model from random weights.",
+            "Leave it out, or build the model with pretrained=False.",
         )
 
 

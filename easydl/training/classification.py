@@ -17,6 +17,7 @@ from easydl.prediction.covariates import study_covariates
 from easydl.studies import Study
 from easydl.studies.dataset import dataset, decode
 from easydl.studies.pixel_facts import Decoded
+from easydl.tasks import Task
 from easydl.training import loop
 from easydl.training.checkpoint import load_checkpoint
 from easydl.training.feeder import Feeder
@@ -24,6 +25,7 @@ from easydl.training.loop import Data, Stage
 from easydl.training.objective import Objective, classifier_objective
 from easydl.training.pipeline import image_feed, image_sample
 from easydl.training.plan import Plan, Window, plan_classifier
+from easydl.training.quick_result import Sample, gain, put_linear_head, row_losses
 
 FEATURE_BATCH, HEAD_BATCH, HEAD_RATE, HEAD_PATIENCE = 32, 32, 3e-3, 12
 
@@ -106,7 +108,7 @@ class ClassifierFeeder(Feeder):
         """The whole network, from random or from a trained head."""
         plan = self.plan
         steps = -(-len(self.images) // plan.batch_size)
-        if not plan.head_epochs:
+        if plan.strategy == "scratch":
             return Stage("train", plan.epochs, steps, plan.learning_rate)
         lowest = self.progress.lowest("head")
         best = lowest if np.isfinite(lowest) else None
@@ -116,33 +118,75 @@ class ClassifierFeeder(Feeder):
         """From random a single stage; with a pretrained backbone the head first, then, if planned, all layers."""
         progress, plan = self.progress, self.plan
         class_weight = plan.class_weight if objective.one_class else None
-        if plan.head_epochs and load_checkpoint(progress.checkpoints, key) is None:
-            self._train_head(objective, class_weight)
-        if progress.stopped or (plan.head_epochs and not plan.fine_tune):
+        if plan.strategy == "scratch":
+            loop.run_stage(replace(self.main_stage(), class_weight=class_weight), objective, data, progress, key=key)
             return
-        if plan.head_epochs:
-            unfreeze(self.model)
+        # A head that may be gone back to is made again when fine-tuning goes on: the same, from the same seed.
+        if plan.surely or load_checkpoint(progress.checkpoints, key) is None:
+            self._train_head(objective, class_weight)
+        if progress.stopped or plan.strategy == "features":
+            return
+        weights, losses = self.model.get_weights(), self._losses() if plan.surely else None
+        unfreeze(self.model)
         stage = replace(self.main_stage(), class_weight=class_weight)
         loop.run_stage(stage, objective, data, progress, key=key)
         # The head's epochs are here after an interruption too: they come with the checkpoint.
-        if plan.head_epochs and not progress.lowest(stage.name) < progress.lowest("head"):
+        if not progress.lowest(stage.name) < progress.lowest("head"):
             self.explain("No epoch of fine-tuning had a lower validation loss than the head alone, which is kept.")
+        elif losses is not None and not progress.stopped:
+            kept, text = gain(losses, self._losses(), self.val, self.settings.seed)
+            if kept:
+                self.explain(f"Fine-tuning is kept: it lowers the loss of the validation part by {text}.")
+            else:
+                self.model.set_weights(weights)
+                self.explain(
+                    f"Fine-tuning is not kept: it does not surely lower the loss of the validation part: {text}."
+                )
+
+    def _losses(self) -> np.ndarray:
+        """The loss of every validation image."""
+        call, check = compiled(self.model), self.check
+        feed = dataset(check.inputs(), check.targets, FEATURE_BATCH)
+        answers = [call(x) for x, _ in feed]
+        joined = tf.nest.map_structure(lambda *parts: np.concatenate(parts), *answers)
+        return row_losses(joined, check.targets, self.metadata, check.weights)
 
     def _train_head(self, objective: Objective, class_weight: dict[int, float] | None) -> None:
         freeze_backbone(self.model)
-        self.progress.status(state="running", stage="training", part="features", epoch=0, epochs=self.plan.copies)
+        progress, plan = self.progress, self.plan
+        progress.status(state="running", stage="training", part="features", epoch=0, epochs=plan.copies)
         copies, count = self._cached_features(), len(self.learn.images)
         check = replace(self.check, images=features(self.model, self.check.images))
-        self.progress.say(f"Features of {count} images computed once ({copies.images.shape[1]} values each).")
+        progress.say(f"Features of {count} images computed once ({copies.images.shape[1]} values each).")
+        own = np.asarray(copies.images[:count])
+        self.explain(put_linear_head(self.model, self.train, own, self._sample()))
         x, batch = "features", min(HEAD_BATCH, max(8, count // 8))
+        validation = (check.inputs(x), check.targets, *([] if check.weights is None else [check.weights]))
+        learner = replace(objective, learner=head(self.model))
+        learnt = replace(self.learn, images=own)
+        train = (learnt.inputs(x), learnt.targets, *([] if learnt.weights is None else [learnt.weights]))
+        loop.measure("head", learner, train, validation, progress)
+        if not plan.head_epochs:
+            return
         options: dict[str, Any] = {"seed": self.settings.seed, "weights": copies.weights}
         feed = partial(image_feed, copies.inputs(x), copies.targets, batch, **options)
-        validation = (check.inputs(x), check.targets, *([] if check.weights is None else [check.weights]))
-        stage = Stage("head", self.plan.head_epochs, -(-len(copies.images) // batch), HEAD_RATE, patience=HEAD_PATIENCE)
-        stage = replace(stage, class_weight=class_weight, silent=True)
-        loop.run_stage(stage, replace(objective, learner=head(self.model)), Data(feed, validation), self.progress)
-        if rows := self.progress.rows:
-            self.progress.say(f"Head: {len(rows)} epochs, validation loss {self.progress.lowest('head'):.3f}.")
+        stage = Stage("head", plan.head_epochs, -(-len(copies.images) // batch), HEAD_RATE, patience=HEAD_PATIENCE)
+        stage = replace(stage, class_weight=class_weight, silent=True, best=progress.lowest("head"))
+        loop.run_stage(stage, learner, Data(feed, validation), progress)
+        progress.say(f"Head: {len(progress.rows)} epochs, validation loss {progress.lowest('head'):.3f}.")
+
+    def _sample(self) -> Sample:
+        """How much each training image counts in the linear model."""
+        by_class, targets = self.plan.class_weight, self.learn.targets
+        if isinstance(self.learn.weights, dict):
+            by_head = {name: np.asarray(weights, float) for name, weights in self.learn.weights.items()}
+        elif by_class:
+            every = np.array([by_class[k] for k in sorted(by_class)], float)
+            weighted = targets @ every if Task(self.metadata.task).exclusive else np.where(targets == 1, every, 1.0)
+            by_head = {"": np.asarray(weighted, float)}
+        else:
+            by_head = {}
+        return Sample(by_head, self.settings.seed, self.settings.drawn)
 
     def _cached_features(self) -> Part:
         """The features of the training images as they are, and of augmented copies of them."""

@@ -46,7 +46,7 @@ def fit(
     epochs: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
-    fine_tune: bool | str = "auto",
+    strategy: str = "auto",
     class_weight: dict[str, float] | str | None = "auto",
     window: str | Sequence[float] | None = None,
     normalise: str = "percentile",
@@ -65,9 +65,10 @@ def fit(
 ) -> keras.callbacks.History:
     """Train a model on a study; every choice not made here is made from the data and explained.
 
-    A pretrained classifier is trained in two stages: its frozen features are computed once, a head is trained on them,
-    and, with enough images, the whole network is fine-tuned with batch normalisation kept frozen. Other models are
-    trained from the start. The best epoch on the validation part is kept.
+    Of a pretrained classifier the frozen features are computed once, and a linear model on them becomes its head: what it
+    reaches out of fold is said at once, as the quick result. With enough images the whole network is then fine-tuned
+    with batch normalisation kept frozen. Other models are trained from the start. The best epoch on the validation part
+    is kept.
 
     Args:
         model: From `easydl.classifier`, `easydl.segmenter` (`easydl.unet`, `easydl.unet3d`) or `easydl.image_to_image`, which
@@ -116,7 +117,7 @@ def fit(
         )
     task = Task(metadata.task)
     check_names(metadata, train, given)
-    check_options(metadata, fine_tune, class_weight)
+    check_options(metadata, strategy, class_weight)
     aim = Aim(sensitivity, specificity, cost, confidence).check(metadata.decided_by_threshold, metadata.task)
     check_parts(metadata, train, val)
     members = check_members(metadata, members)

@@ -18,6 +18,7 @@ from easydl.training.objective import Objective
 from easydl.training.statistics import Refreshed
 
 SETTLE_STEPS = 50
+MEASURE_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,20 @@ def run_stage(stage: Stage, objective: Objective, data: Data, progress: Progress
         if folder is not None:
             (folder / NAME).unlink(missing_ok=True)
         raise
+
+
+def measure(
+    name: str, objective: Objective, train: tuple[Any, ...], validation: tuple[Any, ...], progress: Progress
+) -> None:
+    """Add what the weights reach as they are to the history, as a stage of one epoch. Nothing is trained."""
+    model = objective.learner
+    model.compile("sgd", loss=objective.loss, jit_compile=False, **objective.followed())
+    progress.begin(name, 1)
+    logs: dict[str, float] = {}
+    for prefix, data in (("", train), ("val_", validation)):
+        found = model.evaluate(*data, batch_size=MEASURE_BATCH, verbose=0, return_dict=True)
+        logs |= {f"{prefix}{metric}": float(value) for metric, value in found.items()}
+    progress.on_epoch_end(0, logs)
 
 
 def _build_state(model: keras.Model, feed: tf.data.Dataset) -> None:

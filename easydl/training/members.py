@@ -65,7 +65,7 @@ def train_members(
         if number >= len(networks):
             networks.append(_another(model, number))
         progress.begin_member(number + 1, members)
-        own = replace(settings, seed=settings.seed + number)
+        own = replace(settings, seed=settings.seed + number, drawn=True)
         plans.append(feeder(networks[number], metadata_of(networks[number]), own).run())
         if progress.stopped:
             break

@@ -14,13 +14,15 @@ from easydl.networks.cost import advice
 from easydl.networks.metadata import ModelMetadata
 from easydl.networks.registry import ENTRIES
 from easydl.studies import Study
+from easydl.tasks import Task
 from easydl.training.class_weights import choose_weights
 
 if TYPE_CHECKING:
     from easydl.augmentation import Preset
 
 STEPS, LEAST_EPOCHS, MOST_EPOCHS = 3000, 12, 60
-HEAD_EPOCHS, FINE_TUNE_EPOCHS, FINE_TUNE_FROM = 80, 15, 60
+HEAD_EPOCHS, FINE_TUNE_EPOCHS, SHORT_EPOCHS, FINE_TUNE_FROM = 80, 15, 6, 200
+STRATEGIES = ("auto", "features", "finetune", "scratch")
 COPIES = 4
 
 
@@ -38,9 +40,11 @@ class Settings:
     batch_size: int | None = None
     learning_rate: float | None = None
     loss: str = "auto"
-    fine_tune: bool | str = "auto"
+    strategy: str = "auto"
     class_weight: dict[str, float] | str | None = "auto"
     seed: int = 0
+    drawn: bool = False
+    """Whether the linear head learns from patients drawn with replacement, so that the members of an ensemble differ."""
 
 
 class Window(NamedTuple):
@@ -61,8 +65,9 @@ class Plan:
         window: (low, high) in the model's units.
         units: ``"0-255"`` or ``"HU"``.
         preset: Name of the augmentation preset.
-        head_epochs: Maximum number of epochs of the head on cached features; 0 without a pretrained backbone.
-        fine_tune: Whether the backbone is trained after the head.
+        strategy: ``"features"``, ``"finetune"`` (the backbone is trained after the head) or ``"scratch"``.
+        surely: Whether fine-tuning is kept only where the interval of its gain excludes 0.
+        head_epochs: Maximum number of epochs of the head on cached features; 0 where the linear model is all of it.
         copies: Versions of each training image in the feature cache (1: the original only).
         class_weight: Weight of each class (for multilabel of the images with each label), or None.
         head_weight: For several heads, the weight of each class of those whose classes are unequal.
@@ -80,8 +85,9 @@ class Plan:
     window: tuple[float, float]
     units: str
     preset: str
+    strategy: str = "scratch"
+    surely: bool = False
     head_epochs: int = 0
-    fine_tune: bool = False
     copies: int = 1
     class_weight: dict[int, float] | None = None
     head_weight: dict[str, dict[int, float]] = field(default_factory=dict)
@@ -147,9 +153,14 @@ def plan_classifier(metadata: ModelMetadata, train: Study, settings: Settings, w
     n, epochs = len(train), settings.epochs
     batch = settings.batch_size or (8 if n < 64 else 16 if n < 1000 else 32)
     pretrained = bool(metadata.pretrained)
-    fine_tune = pretrained and (n >= FINE_TUNE_FROM if settings.fine_tune == "auto" else bool(settings.fine_tune))
+    strategy = settings.strategy
+    if strategy == "auto":
+        strategy = "scratch" if not pretrained else "finetune" if n >= FINE_TUNE_FROM else "features"
+    surely = strategy == "finetune" and settings.strategy == "auto"
+    exact = pretrained and _is_exact(metadata, settings)
     if pretrained:
-        main, reasons = epochs or FINE_TUNE_EPOCHS, _pretrained_reasons(n, fine_tune, settings)
+        main = epochs or (SHORT_EPOCHS if surely else FINE_TUNE_EPOCHS)
+        reasons = _pretrained_reasons(n, strategy, settings, exact=exact)
     else:
         main = epochs or int(np.clip(round(STEPS / -(-n // batch)), LEAST_EPOCHS, MOST_EPOCHS))
         reasons = _random_reasons(main, metadata)
@@ -159,10 +170,11 @@ def plan_classifier(metadata: ModelMetadata, train: Study, settings: Settings, w
     return Plan(
         batch_size=batch,
         epochs=main,
-        head_epochs=(epochs or HEAD_EPOCHS) if pretrained else 0,
+        strategy=strategy,
+        surely=surely,
+        head_epochs=(epochs or HEAD_EPOCHS) if pretrained and not exact else 0,
         learning_rate=settings.learning_rate or (1e-4 if pretrained else 2e-3),
-        fine_tune=fine_tune,
-        copies=1 if settings.preset.name == "none" else COPIES,
+        copies=1 if exact or settings.preset.name == "none" else COPIES,
         window=window.range,
         units=train.units,
         class_weight=class_weight,
@@ -172,19 +184,31 @@ def plan_classifier(metadata: ModelMetadata, train: Study, settings: Settings, w
     )
 
 
-def _pretrained_reasons(images: int, fine_tune: bool, settings: Settings) -> list[str]:
-    first = (
-        "The pretrained backbone stays as it is first: its features are computed once and a head is trained on them."
-    )
-    if fine_tune:
-        return [first, "Then the whole network is fine-tuned gently, with its batch normalisation frozen."]
-    if settings.fine_tune == "auto":
+def _is_exact(metadata: ModelMetadata, settings: Settings) -> bool:
+    """Whether the linear model is the very head that is wanted: there is then nothing for epochs to add.
+
+    Epochs are for covariates, for ordered classes, for mixtures of images, and for a loss that was asked for.
+    """
+    tasks = [Task(head.task) for head in metadata.heads.values()] or [Task(metadata.task)]
+    usual = settings.loss in ("auto", "cross_entropy", "squared_error")
+    mixes = any(operation.mixes for operation in settings.preset.operations)
+    return usual and not (metadata.covariates or mixes or any(task.ordered for task in tasks))
+
+
+def _pretrained_reasons(images: int, strategy: str, settings: Settings, *, exact: bool) -> list[str]:
+    head = "a linear model on them is its head" + ("." if exact else ", which is then trained further.")
+    first = f"Strategy {strategy}: the pretrained network's features are computed once, and {head}"
+    if strategy == "finetune":
+        surely = ", and that is kept only where it surely lowers the validation loss"
+        then = f"Then the whole network is fine-tuned gently, with its batch normalisation frozen{surely if settings.strategy == 'auto' else ''}."
+        return [first, then]
+    if settings.strategy == "auto":
         return [first, f"With {images} training images (fewer than {FINE_TUNE_FROM}) it is left at that."]
     return [first]
 
 
 def _random_reasons(epochs: int, metadata: ModelMetadata) -> list[str]:
-    first = f"The network starts from random: up to {epochs} epochs, stopped early when validation stalls."
+    first = f"Strategy scratch: the network starts from random: up to {epochs} epochs, stopped early when validation stalls."
     if not metadata.covariates:
         return [first]
     return [

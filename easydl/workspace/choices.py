@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
+from easydl.networks.pretrained.sources import SHIPPED
 from easydl.tasks import Task
 
 if TYPE_CHECKING:
@@ -40,12 +41,12 @@ class Choice:
 
 
 def choices(study: Study, *, pace: float = 1.0) -> list[Choice]:
-    """The models that fit a study, the cheapest first; at least one. ``pace`` is that of this computer."""
+    """The models that fit a study, that of the weights in the package and then the cheapest first; at least one. ``pace`` is that of this computer."""
     from easydl.networks import models
 
     kind = "segmenter" if Task(study.task).has_masks else "classifier"
     rows = models(kind=kind, dimension=study.dimension).to_dict("records")
-    rows.sort(key=lambda row: (not _first(str(row["name"])), row["gflops"]))
+    rows.sort(key=lambda row: (row["name"] != SHIPPED, not _first(str(row["name"])), row["gflops"]))
     return [_choice(row, len(study), study.dimension, pace) for row in rows]
 
 
@@ -106,8 +107,10 @@ def _purpose(row: Mapping[Any, Any]) -> str:
     from easydl.networks.registry import TAKE_ENCODER
 
     name = str(row["name"])
+    if name == SHIPPED:
+        return "for most studies of images, the usual first choice: its pretrained weights come with easydl"
     if name.startswith(LAPTOP):
-        return "for small studies and laptops"
+        return "for small studies and laptops, from random weights"
     if row["kind"] == "segmenter":
         if _first(name):
             return "for masks of organs and lesions, the usual first choice"

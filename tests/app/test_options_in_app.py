@@ -53,7 +53,7 @@ def test_more_options_go_to_the_study_and_to_the_run(session, begun, tmp_path) -
     for kind, label, value in (
         ("number_input", "Batch size", 4),
         ("number_input", "Learning rate", 0.002),
-        ("selectbox", "Fine-tuning", False),
+        ("selectbox", "Strategy", "features"),
         ("multiselect", "Class weight", ["0=1", "1=2.5"]),
         ("text_input", "Window", "10, 200"),
         ("text_input", "Loss", "focal"),
@@ -65,7 +65,7 @@ def test_more_options_go_to_the_study_and_to_the_run(session, begun, tmp_path) -
     assert_calm(at)
     config = begun[0]
     assert config.raters == ["corner", "stripes"] and config.sizes == (0.5, 0.25, 0.25)
-    assert (config.batch_size, config.learning_rate, config.fine_tune) == (4, 0.002, False)
+    assert (config.batch_size, config.learning_rate, config.strategy) == (4, 0.002, "features")
     assert (config.class_weight, config.window, config.loss) == ({"0": 1.0, "1": 2.5}, (10.0, 200.0), "focal")
     assert config.heatmaps == 2 and config.head == "forest"
 
@@ -86,11 +86,11 @@ def test_a_form_holds_nothing_texts_or_values() -> None:
         "mask": "",
         "raters": [],
         "patient": widgets.NONE,
-        "fine_tune": True,
+        "strategy": "finetune",
         "spacing_mm": "5, 1, 1",
     }
     assert widgets.chosen(given) == {
-        "epochs": None, "mask": None, "raters": None, "patient": None, "fine_tune": True, "spacing_mm": ["5", "1", "1"],
+        "epochs": None, "mask": None, "raters": None, "patient": None, "strategy": "finetune", "spacing_mm": ["5", "1", "1"],
     }  # fmt: skip
     with pytest.raises(InputError):
         widgets.chosen({"class_weight": ["nodule=big"]})

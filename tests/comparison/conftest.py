@@ -1,5 +1,7 @@
 """Films for every task, no pretrained weights anywhere, one thread, light estimators."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from made_tasks import discs
@@ -9,6 +11,7 @@ from threadpoolctl import threadpool_limits
 @pytest.fixture(autouse=True)
 def _no_weights(monkeypatch):
     monkeypatch.setenv("EASYDL_WEIGHTS", "/nowhere")
+    monkeypatch.setattr("easydl.networks.pretrained.sources.shipped", lambda: Path("/nowhere"))
 
 
 @pytest.fixture(autouse=True)
@@ -22,9 +25,9 @@ def _light(request):
     """Few trees and penalties where the estimators themselves are not tested."""
     with pytest.MonkeyPatch.context() as patch:
         if request.module.__name__ != "test_estimators":
-            patch.setattr("easydl.comparison.estimators.TREES", 20)
-            patch.setattr("easydl.comparison.estimators.STRENGTHS", np.array([0.01, 0.1, 1.0]))
-            patch.setattr("easydl.comparison.estimators.FOLDS", 3)
+            patch.setattr("easydl.training.estimators.TREES", 20)
+            patch.setattr("easydl.training.estimators.STRENGTHS", np.array([0.01, 0.1, 1.0]))
+            patch.setattr("easydl.training.estimators.FOLDS", 3)
         yield
 
 

@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 import easydl
 from easydl import cli
 from easydl.comparison import Comparison
-from easydl.comparison.baselines import BASELINES, BaselineInputs, problem_of
+from easydl.comparison.baselines import BASELINES, BaselineInputs
 from easydl.comparison.results import ComparedModel
 from easydl.errors import EasyDLError, InputError, LeakageError
 from easydl.studies import Study
+from easydl.training.estimators import problem_of
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from sklearn.metrics import roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
 
 import easydl
-from easydl.comparison.measuring import headline
 from easydl.comparison.planning import auc_variance
 from easydl.errors import EasyDLError, InputError
+from easydl.evaluation.measuring import headline
 from easydl.prediction.results import Predictions
 
 COHORTS = 1000

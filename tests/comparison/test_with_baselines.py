@@ -10,13 +10,14 @@ from sklearn.metrics import cohen_kappa_score, mean_absolute_error, roc_auc_scor
 import easydl
 from easydl.comparison import BaselineComparisons, compare_with_baselines
 from easydl.comparison import baselines as room
-from easydl.comparison.baselines import BaselineInputs, problem_of
+from easydl.comparison.baselines import BaselineInputs
 from easydl.comparison.paired_rows import side_by_side
 from easydl.errors import InputError
 from easydl.evaluation.level import over_looks
 from easydl.evaluation.paired import paired_difference
 from easydl.evaluation.tables import table_metrics
 from easydl.studies import pixel_facts
+from easydl.training.estimators import problem_of
 
 
 def beside_of(films, task, noise=0.3, **options):

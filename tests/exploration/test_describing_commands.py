@@ -38,7 +38,7 @@ def test_a_tree_and_its_figure(table, tmp_path):
 
 
 def test_the_forest_and_the_covariates_of_a_model(table, tmp_path, monkeypatch):
-    monkeypatch.setattr("easydl.comparison.estimators.TREES", 10)
+    monkeypatch.setattr("easydl.training.estimators.TREES", 10)
     root = table.parent.parent.parent
     study = easydl.load(table, root=root)
     found = easydl.importance("forest", study, repeats=5, seed=2)

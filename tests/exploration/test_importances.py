@@ -121,7 +121,7 @@ def test_the_jackknife_of_an_auc_is_delongs():
 
 @pytest.fixture
 def few_trees(monkeypatch):
-    monkeypatch.setattr("easydl.comparison.estimators.TREES", 30)
+    monkeypatch.setattr("easydl.training.estimators.TREES", 30)
 
 
 @pytest.mark.usefixtures("few_trees")

@@ -261,6 +261,7 @@ PUBLISHED = [
     ("alexnet", 227, 3, 1000, 62_378_344, 2 * (96 + 256)),  # one column, and batch for response normalisation
     ("nin", 32, 3, 10, 966_986, 2 * (96 + 192 + 192)),  # batch normalisation
     ("convnexttiny", 32, 3, 1000, 28_589_128, 0),  # Liu 2022: 28.6 million
+    ("efficientnetlite0", 32, 3, 1000, 4_652_008, 0),  # as timm counts
 ]
 # The graphs of these are Keras' own.
 PUBLISHED_OF_KERAS = [

@@ -50,7 +50,7 @@ def test_kerass_own_cache_is_looked_at_too(official, monkeypatch):
     shutil.copy(official, folder)
     assert sources.fetch(ENTRY) == folder / ENTRY.weights_file
     monkeypatch.delenv("EASYDL_WEIGHTS")
-    assert sources.folders() == [folder]
+    assert sources.folders() == [folder, sources.shipped()]
     monkeypatch.delenv("KERAS_HOME")
     assert sources.folders()[0].parts[-2:] == (".keras", "models")
 
@@ -60,7 +60,7 @@ def refused(entry=ENTRY, timeout_s=5.0):
         sources.fetch(entry, timeout_s=timeout_s)
     assert left_over() == [], "nothing half is kept"
     text = str(caught.value)
-    for needed in (entry.weights_file, str(cache()), entry.weights_url, "pretrained=False"):
+    for needed in (entry.weights_file, str(cache()), entry.weights_url, "efficientnetlite0", "pretrained=False"):
         assert needed in text
     return text
 

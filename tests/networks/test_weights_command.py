@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from easydl import cli
 from easydl.errors import InputError, WeightsError
 from easydl.networks.pretrained import sources
+from easydl.networks.pretrained.sources import SHIPPED
 from easydl.networks.registry import ENTRIES
 
 TINY = ENTRIES["mobilenet_025"]
@@ -36,13 +37,13 @@ def test_list_says_which_networks_have_weights_and_which_are_here(official):
         "resnet50", "densenet121", "inceptionv3", "inceptionresnetv2", "resnet3d50", "densenet3d",
     }  # fmt: skip
     by_name = {(row["network"], row["source"]): row for row in rows}
-    assert not any(row["here"] for row in rows)
+    assert [row["network"] for row in rows if row["here"]] == [SHIPPED]
     assert by_name["resnet3d50", "imagenet"]["file"] == by_name["resnet50", "imagenet"]["file"]
     assert by_name["mobilenet_025", "imagenet"]["megabytes"] == 0.9
     assert ("tiny", "imagenet") not in by_name
     shutil.copy(official, cache())
     rows = json.loads(run("list", "--json"))
-    assert [row["network"] for row in rows if row["here"]] == ["mobilenet_025"]
+    assert [row["network"] for row in rows if row["here"]] == ["mobilenet_025", SHIPPED]
     assert TINY.weights_file in run("list")
 
 
@@ -63,8 +64,10 @@ def test_fetch_says_what_it_cannot_bring():
         run("fetch", "mobilenet_025", "resnet51")
 
 
-def test_verify_of_nothing_is_a_sentence():
-    assert run("verify").strip() == "There are no weights files on this computer."
+def test_verify_of_a_new_computer_is_about_what_came_with_the_package():
+    assert run("verify").strip() == (
+        "efficientnet_lite0_notop_float16.h5 (ImageNet, efficientnetlite0): checksum and contents are right."
+    )
 
 
 def test_verify_looks_at_everything(official):
@@ -80,6 +83,7 @@ def test_verify_looks_at_everything(official):
         f"mine.sha256-{total}.h5": "good",
         "resnet50.h5": "unknown",
         f"{TINY.weights_file}.0badcafe.part": "unfinished",
+        ENTRIES[SHIPPED].weights_file: "good",
     }
     text = run("verify")
     assert "no sum is published" in text
@@ -99,7 +103,7 @@ def test_verify_finds_damage_and_ends_with_code_1(official, kind):
     text = run("verify", code=1)
     assert str(cache() / name) in text
     assert "Delete it" in text
-    assert [row["state"] for row in json.loads(run("verify", "--json", code=1))] == ["damaged"]
+    assert [row["state"] for row in json.loads(run("verify", "--json", code=1))] == ["damaged", "good"]
 
 
 def test_verify_tells_a_changed_file_with_a_published_checksum(official, monkeypatch):
@@ -118,7 +122,7 @@ def test_where_names_folders_in_order_and_every_setting(official, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://name:password@proxy.example:8080")
     found = json.loads(run("where", "--json"))
     assert [place["folder"] for place in found["folders"]] == [str(folder) for folder in sources.folders()]
-    assert [place["files"] for place in found["folders"]] == [1, 0]
+    assert [place["files"] for place in found["folders"]] == [1, 0, 1]
     assert found["folders"][0]["megabytes"] == round(official.stat().st_size / 1e6, 1)
     assert found["mirror"] == "https://mirror.example/keras"
     assert found["proxies"] == ["HTTPS_PROXY", "NO_PROXY"]

@@ -116,7 +116,8 @@ def test_lists_and_doctor():
     assert any(row["name"] == "chest_xray" for row in json.loads(done("presets", "--json")))
     facts = json.loads(done("doctor", "--json"))
     assert facts["versions"]["tensorflow"]
-    assert facts["advice"]
+    assert any("efficientnetlite0 come with easydl" in sentence for sentence in facts["advice"])
+    assert "efficientnet_lite0_notop_float16.h5" in facts["folders"]["weights files"]
 
 
 def test_the_audit_command_says_what_blocks_with_its_exit_code(tmp_path):

@@ -149,7 +149,7 @@ def test_a_run_hands_every_choice_of_training_to_fit(tmp_path, monkeypatch):
         "epochs": 3,
         "batch_size": 2,
         "learning_rate": 0.01,
-        "fine_tune": False,
+        "strategy": "features",
         "loss": "focal",
         "augment": "none",
     }
@@ -163,10 +163,10 @@ def test_a_run_hands_every_choice_of_training_to_fit(tmp_path, monkeypatch):
 
     monkeypatch.setattr(easydl.training, "fit", spy)
     source = str(png_study(tmp_path / "study"))
-    CliRunner().invoke(cli.app, ["train", source, "--folder", str(tmp_path / "run"), *words, "--no-fine-tune"])
+    CliRunner().invoke(cli.app, ["train", source, "--folder", str(tmp_path / "run"), *words, "--strategy", "features"])
     assert {name: seen[0][name] for name in chosen} == chosen
     CliRunner().invoke(cli.app, ["train", source, "--folder", str(tmp_path / "usual")])
-    usual = {"loss": "auto", "fine_tune": "auto", "batch_size": None, "learning_rate": None}
+    usual = {"loss": "auto", "strategy": "auto", "batch_size": None, "learning_rate": None}
     assert {name: seen[1][name] for name in usual} == usual
 
 

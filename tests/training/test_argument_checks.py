@@ -63,11 +63,12 @@ def test_a_validation_part_that_does_not_fit_is_refused(parts):
     ("make", "options"),
     [
         (lambda: easydl.unet(width=4), {"class_weight": {"foreground": 2.0}}),
-        (lambda: easydl.unet(width=4), {"fine_tune": True}),
-        (lambda: as_pretrained(easydl.unet(width=4)), {"fine_tune": False}),
+        (lambda: easydl.unet(width=4), {"strategy": "finetune"}),
+        (lambda: as_pretrained(easydl.unet(width=4)), {"strategy": "features"}),
+        (lambda: as_pretrained(easydl.classifier("tiny", size=32)), {"strategy": "scratch"}),
         (lambda: easydl.image_to_image("autoencoder", width=4), {"class_weight": {"channel 1": 2.0}}),
-        (lambda: easydl.image_to_image("autoencoder", width=4), {"fine_tune": True}),
-        (lambda: easydl.classifier("tiny", size=32), {"fine_tune": True}),
+        (lambda: easydl.image_to_image("autoencoder", width=4), {"strategy": "finetune"}),
+        (lambda: easydl.classifier("tiny", size=32), {"strategy": "finetune"}),
     ],
 )
 def test_options_that_a_model_cannot_use_are_refused(masked_parts, make, options):
@@ -79,15 +80,15 @@ def test_options_that_a_model_cannot_use_are_refused(masked_parts, make, options
 
 def test_options_that_change_nothing_are_taken():
     for model in (easydl.unet(width=4), easydl.classifier("tiny", size=32)):
-        check_options(metadata_of(model), False, None)
-    check_options(metadata_of(as_pretrained(easydl.classifier("tiny", size=32))), True, {"class 1": 2.0})
+        check_options(metadata_of(model), "scratch", None)
+    check_options(metadata_of(as_pretrained(easydl.classifier("tiny", size=32))), "finetune", {"class 1": 2.0})
 
 
 @pytest.mark.parametrize(
     "options",
     [
         {"augment": "chest_xray"}, {"batch_size": 4}, {"class_weight": None}, {"window": np.array([0.0, 200.0])},
-        {"normalise": "z-score"}, {"spacing_mm": (1.0, 1.0)}, {"loss": "focal"}, {"fine_tune": False},
+        {"normalise": "z-score"}, {"spacing_mm": (1.0, 1.0)}, {"loss": "focal"}, {"strategy": "features"},
         {"override": "a reason"},
     ],
 )  # fmt: skip

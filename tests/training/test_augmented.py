@@ -71,7 +71,7 @@ def test_a_head_on_frozen_features_learns_with_mixup(parts):
     train, val, _ = parts
     model = as_pretrained(tiny(train, seed=2), train)
     before = model.get_layer("logits").get_weights()[0].copy()
-    history = easydl.fit(model, train, val, augment="chest_xray+mixup", epochs=3, fine_tune=False, verbose=False)
+    history = easydl.fit(model, train, val, augment="chest_xray+mixup", epochs=3, strategy="features", verbose=False)
     assert np.isfinite(history.history["val_loss"]).all()
     assert np.abs(model.get_layer("logits").get_weights()[0] - before).max() > 0
 

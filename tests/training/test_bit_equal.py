@@ -52,7 +52,7 @@ def classification(study, run):
 
 def fine_tuning(study, run):
     model = as_pretrained(tiny(study[0], seed=2), study[0])
-    options = {"augment": "chest_xray", "fine_tune": True, "run": run, "seed": 5, "verbose": False}
+    options = {"augment": "chest_xray", "strategy": "finetune", "run": run, "seed": 5, "verbose": False}
     easydl.fit(model, *study[:2], epochs=EPOCHS, **options)
     return model
 

@@ -160,7 +160,7 @@ def test_heads_of_every_task_are_trained_on_cached_features(table, task):
     train, val, _ = study.split(seed=1)
     model = pretrained(train, covariates=["age", "sex"] if task == "multitask" else None)
     before = [np.array(w) for w in feature_extractor(model).get_weights()]
-    history = easydl.fit(model, train, val, augment="none", epochs=12, fine_tune=False, verbose=False)
+    history = easydl.fit(model, train, val, augment="none", epochs=12, strategy="features", verbose=False)
     for old, new in zip(before, feature_extractor(model).get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     assert min(history.history["loss"][6:]) < history.history["loss"][0]
@@ -172,7 +172,7 @@ def test_what_no_image_shows_is_learnt_from_the_table(table, tmp_path):
     train, val, test = study.split(seed=1)
     assert {"marker", "age", "sex"} <= set(study.summary.covariates)
     model = pretrained(train, covariates=["marker", "sex"])
-    easydl.fit(model, train, val, augment="none", epochs=40, fine_tune=False, verbose=False)
+    easydl.fit(model, train, val, augment="none", epochs=40, strategy="features", verbose=False)
     numbers = pd.to_numeric(train.frame["marker"])
     marker = metadata_of(model).covariates[0]
     assert (marker.mean, marker.std) == (pytest.approx(numbers.mean()), pytest.approx(numbers.std(ddof=0)))

@@ -49,11 +49,11 @@ def test_the_head_is_trained_on_cached_features_while_the_backbone_stays(parts):
     model = as_pretrained(tiny(train, seed=2), train)
     before = [np.array(w) for w in feature_extractor(model).get_weights()]
     head = model.get_layer("logits").get_weights()[0].copy()
-    history = easydl.fit(model, train, val, augment="none", epochs=3, fine_tune=False, verbose=False)
+    history = easydl.fit(model, train, val, augment="none", epochs=3, strategy="features", verbose=False)
     for old, new in zip(before, feature_extractor(model).get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     assert np.abs(model.get_layer("logits").get_weights()[0] - head).max() > 0
-    assert len(history.history["val_loss"]) == 3
+    assert len(history.history["val_loss"]) == 1, "the linear model is all of the head"
 
 
 @pytest.mark.parametrize("name", ["tiny", pytest.param("mobilenet_025", marks=pytest.mark.everything)])
@@ -90,13 +90,15 @@ def test_fine_tuning_moves_convolutions_but_not_batch_statistics(parts, epochs_s
     kernel = model.get_layer("stage1_1_conv").get_weights()[0].copy()
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     statistics = [norm.moving_mean.numpy().copy() for norm in norms]
-    history = easydl.fit(model, train, val, augment="none", epochs=3, fine_tune=True, learning_rate=1e-3, verbose=False)
-    assert len(history.history["loss"]) == 6 and len(epochs_seen) == 3
+    history = easydl.fit(
+        model, train, val, augment="none", epochs=3, strategy="finetune", learning_rate=1e-3, verbose=False
+    )
+    assert len(history.history["loss"]) == 4 and len(epochs_seen) == 3
     for moved, means in epochs_seen:
         assert np.abs(moved - kernel).max() > 0
         for old, new in zip(statistics, means, strict=True):
             np.testing.assert_array_equal(old, new)
-    head, tuned = np.split(np.array(history.history["val_loss"]), [3])
+    head, tuned = np.split(np.array(history.history["val_loss"]), [1])
     better = tuned.min() < head.min()  # Rounding decides which; the model and the plan must agree with it.
     kept = epochs_seen[int(tuned.argmin())][0] if better else kernel
     np.testing.assert_array_equal(model.get_layer("stage1_1_conv").get_weights()[0], kept)
@@ -110,8 +112,10 @@ def test_fine_tuning_that_does_worse_leaves_the_model_with_its_head(parts, monke
     lowest = Progress.lowest
     # No loss is below 0: with such a head, no epoch of fine-tuning can be better.
     monkeypatch.setattr(Progress, "lowest", lambda self, stage: -1.0 if stage == "head" else lowest(self, stage))
-    history = easydl.fit(model, train, val, augment="none", epochs=2, fine_tune=True, learning_rate=0.1, verbose=False)
-    head, _ = np.split(np.array(history.history["val_loss"]), [2])
+    history = easydl.fit(
+        model, train, val, augment="none", epochs=2, strategy="finetune", learning_rate=0.1, verbose=False
+    )
+    head, _ = np.split(np.array(history.history["val_loss"]), [1])
     assert validation_loss(model, val) == pytest.approx(head.min(), rel=1e-3)
     assert any("than the head alone, which is kept" in line for line in history.params["plan"])
 

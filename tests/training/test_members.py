@@ -119,7 +119,7 @@ def test_members_of_a_pretrained_model_share_its_backbone_to_begin_with(parts, s
     train, val, _ = parts
     model = as_pretrained(tiny(train), train)
     first = [np.asarray(one) for one in model.get_layer("stage1_1_conv").weights]
-    easydl.fit(model, train, val, augment="none", epochs=1, members=2, fine_tune=False, verbose=False)
+    easydl.fit(model, train, val, augment="none", epochs=1, members=2, strategy="features", verbose=False)
     one, two = members_of(model)
     np.testing.assert_array_equal(one.get_layer("stage1_1_conv").weights[0], two.get_layer("stage1_1_conv").weights[0])
     np.testing.assert_array_equal(first[0], two.get_layer("stage1_1_conv").weights[0])

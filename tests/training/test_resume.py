@@ -81,12 +81,12 @@ def test_fine_tuning_goes_on_without_training_its_head_again(parts, killed_in, t
 
     def fit():
         model = as_pretrained(tiny(train, seed=2))
-        return easydl.fit(model, train, val, augment="none", epochs=3, fine_tune=True, run=tmp_path, verbose=False)
+        return easydl.fit(model, train, val, augment="none", epochs=3, strategy="finetune", run=tmp_path, verbose=False)
 
     killed_in(fit)
     monkeypatch.setattr("easydl.training.classification.features", None)
     fit()
-    assert pd.read_csv(tmp_path / "history.csv")["stage"].tolist() == ["head"] * 3 + ["fine-tune"] * 3
+    assert pd.read_csv(tmp_path / "history.csv")["stage"].tolist() == ["head"] + ["fine-tune"] * 3
     assert not (tmp_path / "checkpoint.npz").exists()
 
 
@@ -95,7 +95,7 @@ def test_a_head_that_was_killed_is_trained_again(parts, tmp_path, monkeypatch):
 
     def fit():
         model = as_pretrained(tiny(train, seed=2))
-        return easydl.fit(model, train, val, augment="none", epochs=3, fine_tune=False, run=tmp_path, verbose=False)
+        return easydl.fit(model, train, val, augment="none", epochs=3, strategy="features", run=tmp_path, verbose=False)
 
     def killed(self, epoch, logs=None):
         raise KeyboardInterrupt
@@ -104,7 +104,7 @@ def test_a_head_that_was_killed_is_trained_again(parts, tmp_path, monkeypatch):
         during.setattr("easydl.training.callbacks.Progress.on_epoch_end", killed)
         with pytest.raises(KeyboardInterrupt):
             fit()
-    assert len(fit().history["loss"]) == 3
+    assert len(fit().history["loss"]) == 1
 
 
 def test_patches_go_on_where_they_were(masked_parts, killed_in, few_steps, tmp_path):

@@ -22,12 +22,13 @@ def test_the_choices_fit_the_study(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("EASYDL_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     found = {choice.name: choice for choice in choices(Films())}  # type: ignore[arg-type]
-    assert next(iter(found)) == "tiny"
+    assert list(found)[:2] == ["efficientnetlite0", "tiny"]
+    assert found["efficientnetlite0"].weights == "here"
     assert found["tiny"].weights == "none"
     assert found["mobilenet_025"].weights == "download"
     assert not {"unet", "unet3d", "tiny3d"} & set(found)
     assert found["tiny"].small and not found["tiny"].advice
-    assert found["tiny"].sentence == "for small studies and laptops; roughly 1 min here"
+    assert found["tiny"].sentence == "for small studies and laptops, from random weights; roughly 1 min here"
     # 11,179,840 parameters, 10,000 for an image from random weights
     assert found["resnet18"].sentence.endswith("wants about 1,100 images")
     assert found["mobilenet_025"].sentence.startswith("for small studies, from pretrained weights; roughly")

@@ -18,6 +18,8 @@ SUFFIXES = (".keras", ".h5", ".hdf5")
 MODEL_FILE = "model.keras"
 RADIMAGENET_PAGE = "https://github.com/BMEII-AI/RadImageNet"
 LOCAL = ("localhost", "127.0.0.1", "::1")
+SHIPPED = "efficientnetlite0"
+"""The network whose weights come with the package."""
 DIGITS = {"sha256": 64, "md5": 32}
 _SUM = re.compile(r"(sha256|md5)=([0-9a-fA-F]+)")
 _NAMED = re.compile(r"\.(sha256|md5)-([0-9a-f]+)\.(?:keras|h5|hdf5)")
@@ -51,16 +53,21 @@ def published(entry: Entry, source: str) -> Published | None:
     return known if known.file else None
 
 
+def shipped() -> Path:
+    """The folder of the weights that come with the package, with their licence."""
+    return Path(__file__).parent / "shipped"
+
+
 def folders() -> list[Path]:
     """Where weights files are looked for, the first also being where downloads go.
 
     The folder in the environment variable ``EASYDL_WEIGHTS`` when set, then Keras' own (``models`` below
-    ``KERAS_HOME`` or ``~/.keras``).
+    ``KERAS_HOME`` or ``~/.keras``), then the one inside the package.
     """
     own = os.environ.get("EASYDL_WEIGHTS", "").strip()
     keras_home = os.environ.get("KERAS_HOME", "").strip() or os.path.join("~", ".keras")
     keras = Path(keras_home).expanduser() / "models"
-    return [Path(own).expanduser(), keras] if own else [keras]
+    return [*([Path(own).expanduser()] if own else []), keras, shipped()]
 
 
 def mirror() -> str:
@@ -231,11 +238,14 @@ def _fetch_address(entry: Entry, url: str, plain: str, name: str) -> Path:
 
 def _missing(entry: Entry, known: Published, why: str) -> WeightsError:
     reason = f"could not be downloaded: {why.rstrip('.')}" if why else "no address leads to the file itself"
-    do = f"Get {known.url} on a computer with internet and put it there, or use pretrained=False."
+    do = (
+        f"Get {known.url} on a computer with internet and put it there, or use {SHIPPED}, whose weights come with easydl, "
+        "or pretrained=False."
+    )
     if known.source == "radimagenet":
         do = (
             f"Open {RADIMAGENET_PAGE} in a browser, follow its link to the pretrained Keras models, and put the file "
-            "there, or use pretrained=True or False."
+            f"there, or use {SHIPPED} with pretrained=True, whose weights come with easydl."
         )
     return WeightsError(
         f"The {TITLES[known.source]} weights of {entry.name} are not here and {reason}.",

@@ -2,15 +2,17 @@
 
 import numpy as np
 import pytest
+from scipy.special import expit, softmax
+from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss, roc_auc_score
-from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
+from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from easydl.comparison import estimators
-from easydl.comparison.estimators import STRENGTHS, Problem, constant, forest, linear
 from easydl.tasks import Task
+from easydl.training import estimators
+from easydl.training.estimators import STRENGTHS, Problem, constant, forest, linear, linear_head
 
 
 def problem(task=Task.CLASSIFICATION, rows=120, features=20, seed=0, per_patient=2):
@@ -76,9 +78,14 @@ def test_rows_without_a_label_are_not_learnt_from():
     assert np.array_equal(found, linear(x, one, train & known, 0))
 
 
+def folds_of(x, one, train):
+    (question,) = estimators._questions(x, one, train, 0, LogisticRegression)
+    return list(estimators._folds(question))
+
+
 def test_folds_never_divide_a_patient():
-    _, one, train = problem(per_patient=4)
-    folds = list(estimators._folds(one.targets.argmax(axis=1), np.flatnonzero(train), one, 0))
+    x, one, train = problem(per_patient=4)
+    folds = folds_of(x, one, train)
     assert len(folds) == 5
     for learn, ask in folds:
         assert not set(one.patients[learn]) & set(one.patients[ask])
@@ -91,7 +98,7 @@ def test_the_penalty_is_the_one_that_loses_least_out_of_fold():
     losses = []
     for strength in STRENGTHS:
         said = np.zeros((len(x), 2))
-        for learn, ask in estimators._folds(y, rows, one, 0):
+        for learn, ask in folds_of(x, one, train):
             said[ask] = (
                 LogisticRegression(C=strength, max_iter=5000).fit(scaled[learn], y[learn]).predict_proba(scaled[ask])
             )
@@ -125,3 +132,59 @@ def test_one_class_or_too_few_patients_give_an_answer_all_the_same():
     few = np.arange(len(x)) < 3
     assert np.isfinite(linear(x, one, few, 0)).all()
     assert np.isfinite(linear(np.ones((len(x), 3)), one, train, 0)).all()
+
+
+@pytest.mark.parametrize("task", [Task.CLASSIFICATION, Task.ORDINAL, Task.MULTILABEL, Task.REGRESSION])
+@pytest.mark.parametrize("features", [20, 200])
+def test_as_a_last_layer_it_says_what_the_model_says(task, features):
+    x, one, train = problem(task, features=features)
+    head = linear_head(3 * x + 5, one, train, 0)
+    logits = (3 * x + 5) @ head.kernel + head.bias
+    if task.exclusive:
+        logits = softmax(logits, axis=1)
+    elif not task.is_value:
+        logits = expit(logits)
+    assert logits == pytest.approx(linear(3 * x + 5, one, train, 0), abs=1e-6)
+
+
+def test_out_of_fold_answers_are_scikit_learns():
+    x, one, train = problem(features=30)
+    y, rows = one.targets.argmax(axis=1), np.flatnonzero(train)
+    scaled = StandardScaler().fit(x[train]).transform(x)[train]
+    folds = [(np.searchsorted(rows, learn), np.searchsorted(rows, ask)) for learn, ask in folds_of(x, one, train)]
+    grid = GridSearchCV(LogisticRegression(max_iter=5000), {"C": STRENGTHS}, cv=folds, scoring="neg_log_loss")
+    best = grid.fit(scaled, y[train]).best_estimator_
+    found = linear_head(x, one, train, 0).out_of_fold
+    assert found[train] == pytest.approx(
+        cross_val_predict(best, scaled, y[train], cv=folds, method="predict_proba"), abs=1e-3
+    )
+    assert np.isnan(found[~train]).all()
+    ranked = linear_head(x, one, train, 0).ranked
+    for _, ask in folds_of(x, one, train):
+        assert ranked[ask] == pytest.approx(rankdata(found[ask], axis=0) / (len(ask) + 1))
+
+
+@pytest.mark.parametrize("task", [Task.CLASSIFICATION, Task.REGRESSION, Task.MULTILABEL])
+def test_a_row_that_counts_twice_is_two_rows(task, monkeypatch):
+    monkeypatch.setattr(estimators, "STRENGTHS", np.array([0.1]))
+    # The scale of the features is that of the rows, so they are scaled before.
+    x, one, train = problem(task, rows=60)
+    x = StandardScaler().fit(x).transform(x)
+    train[:], weights = True, np.tile([1.0, 1.0, 2.0], 20)
+    again = np.repeat(np.arange(60), weights.astype(int))
+    monkeypatch.setattr(estimators, "_turned", lambda values, _: estimators._Turned(values, np.zeros(20), np.eye(20)))
+    twice = Problem(task, one.targets[again], one.known[again], one.patients[again])
+    labels = np.stack([weights] * 2, axis=1) if task is Task.MULTILABEL else weights
+    weighted, repeated = (
+        linear_head(x, one, train, 0, labels),
+        linear_head(x[again], twice, np.ones(len(again), bool), 0),
+    )
+    assert weighted.kernel == pytest.approx(repeated.kernel, abs=1e-4)
+    assert weighted.bias == pytest.approx(repeated.bias, abs=1e-4)
+
+
+def test_a_class_without_training_rows_is_never_called():
+    x, one, train = problem()
+    targets = np.pad(one.targets, ((0, 0), (0, 1)))
+    head = linear_head(x, Problem(one.task, targets, one.known, one.patients), train, 0)
+    assert softmax(x @ head.kernel + head.bias, axis=1)[:, 2].max() < 1e-3
