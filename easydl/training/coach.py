@@ -233,11 +233,11 @@ def underfitting(curve: Curve) -> Finding | None:
     training, validation = curve.training, curve.validation
     if len(training) < LEAST_EPOCHS or not np.isfinite(validation).all():
         return None
-    lowest = float(validation.min())
+    lowest = float(_smooth(validation).min())
     if curve.chance and curve.ended >= AT_CHANCE * curve.chance[0] and lowest >= AT_CHANCE * curve.chance[1]:
         return Finding(
             "underfitting",
-            f"Underfitting: after {len(training)} epochs the training loss is {curve.ended:.3f} and the lowest validation loss "
+            f"Underfitting: after {len(training)} epochs the training loss is {curve.ended:.3f} and the validation loss at best "
             f"{lowest:.3f}; one answer for every image has {curve.chance[0]:.3f} and {curve.chance[1]:.3f}.",
             "Look whether the images show what is asked (at this size and window); then a larger network, pretrained "
             "weights, or a larger learning_rate.",
