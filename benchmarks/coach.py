@@ -80,8 +80,8 @@ def run(seed: int, fault: str) -> list[str]:
     from easydl.networks import metadata_of
 
     rng = np.random.default_rng([seed, 7])
-    options: dict[str, Any] = {"epochs": int(rng.integers(10, 25)), "augment": "none" if seed % 2 else "auto"}
-    patients = int(rng.integers(140, 240))
+    options: dict[str, Any] = {"epochs": int(rng.integers(8, 16)), "augment": "none" if seed % 2 else "auto"}
+    patients = int(rng.integers(120, 200))
     if fault.startswith("learning rate"):
         options["learning_rate"] = {"learning rate too high": 1e4, "learning rate too low": 1e-7}[fault]
     with tempfile.TemporaryDirectory() as folder:
@@ -89,7 +89,7 @@ def run(seed: int, fault: str) -> list[str]:
         if fault == "shuffled labels":
             whole = replace(whole, frame=whole.frame.assign(label=rng.permutation(whole.frame["label"])))
             options |= {"epochs": 40, "augment": "none"}
-        train, val, _ = whole.split(seed=seed, fractions=(0.6, 0.3, 0.1))
+        train, val, _ = whole.split(seed=seed, sizes=(0.6, 0.3, 0.1))
         model = easydl.classifier("tiny", train, size=SIDE, seed=seed)
         easydl.fit(model, train, val, seed=seed, verbose=False, **options)
     return [one["code"] for one in metadata_of(model).training["coach"]]
