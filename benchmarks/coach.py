@@ -107,7 +107,12 @@ def told(name: str, fault: str, make: Callable[[int], list[str]], count: int) ->
     """Print how often a fault was found, or of healthy ones how often anything was said."""
     if not count:
         return
-    begun, found = time.perf_counter(), [make(seed) for seed in range(count)]
+    begun = time.perf_counter()
+    found: list[list[str]] = []
+    for seed in range(count):
+        found.append(make(seed))
+        if name == "trainings":
+            print(f"  {seed + 1}: {', '.join(found[-1]) or 'silent'}", file=sys.stderr, flush=True)
     said = sum(fault in codes if fault else bool(codes) for codes in found)
     others = sorted({code for codes in found for code in codes} - {fault})
     line = f"{name:9} {fault or 'healthy: spoke':24} {rate(said, count)}"
