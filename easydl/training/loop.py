@@ -170,7 +170,9 @@ def measure(
     progress.begin(name, 1)
     logs: dict[str, float] = {}
     for prefix, data in (("", train), ("val_", validation)):
-        found = model.evaluate(*data, batch_size=MEASURE_BATCH, verbose=0, return_dict=True)
+        x, y, *weights = data
+        of = {"sample_weight": weights[0]} if weights else {}
+        found = model.evaluate(x, y, batch_size=MEASURE_BATCH, verbose=0, return_dict=True, **of)
         logs |= {f"{prefix}{metric}": float(value) for metric, value in found.items()}
     progress.on_epoch_end(0, logs)
 
