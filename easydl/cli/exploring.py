@@ -11,6 +11,7 @@ from easydl.cli.options import with_options
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.fileio import csv_text, replacing, write_text
 from easydl.options import LoadOptions
+from easydl.options_of_use import GalleryOptions
 
 Source = Annotated[str, typer.Argument(help="A table (CSV, Excel), a folder of class folders, or a folder of DICOM.")]
 Model = Annotated[Path, typer.Argument(help="A model file (.keras) of easydl.")]
@@ -52,6 +53,26 @@ def image_map(
     study = easydl.load(source, **options.model_dump())
     drawn = easydl.image_map(easydl.load_model(model), study, method=method)
     _written(drawn, drawn.show(colour), output)
+
+
+@with_options
+def gallery(
+    model: Model,
+    source: Source,
+    *,
+    options: LoadOptions,
+    how: GalleryOptions,
+    target: Annotated[
+        str | None, typer.Option(help="The class, label or task to explain; the predicted class when not given.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The figure to write.")] = Path("gallery.png"),
+) -> None:
+    """Draw heatmaps of a study side by side, the surest wrong answers first, each with its verdict."""
+    import easydl
+
+    study = easydl.load(source, **options.model_dump())
+    figure = easydl.gallery(easydl.load_model(model), study, target=target, **how.model_dump())
+    _written(RESEARCH_USE, figure, output)
 
 
 @with_options

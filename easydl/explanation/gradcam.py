@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from easydl.explanation.centres import Centres, centres_of
 from easydl.explanation.graph import LOGITS, Graph
 from easydl.explanation.layers import evidence_step, pooled_step
 from easydl.explanation.passes import Passes
@@ -78,6 +79,8 @@ class Network:
         self.variables = [variable for layer in self.layers for variable in layer.weights]
         self._passes = Passes(self.graph, place, segmenter=segmenter, softmax=softmax, variables=self.variables)
         self._types = [keras.backend.standardize_dtype(variable.dtype) for variable in self.variables]
+        self._place = place
+        self._centres: dict[tuple[str, tuple[int, ...]], Centres] = {}
         self._start: list[np.ndarray] | None = None
         self._compiled: dict[tuple[str, bool], Any] = {}
         width = sum(
@@ -96,6 +99,14 @@ class Network:
     def traces(self) -> int:
         """How often TensorFlow compiled; it stays at one for each pass, and one more where weights are handed over."""
         return self._passes.traces
+
+    def centres(self, method: str, size: tuple[int, ...]) -> Centres:
+        """Where the points of a method's map lie in images of a size: of ``"cam"`` those of the pooled map, else `layer`'s."""
+        if (method, size) not in self._centres:
+            place = pooled_step(self.graph, self.dimension)[0] if method == "cam" else self._place
+            found, points = centres_of(self.graph, place, size), self.graph.steps_for(size)[place].shape[1:-1]
+            self._centres[method, size] = found.in_blocks(self._blocks(points)) if method in CAMS else found
+        return self._centres[method, size]
 
     def set_covariates(self, encoded: np.ndarray | None) -> None:
         """Hold the covariates fixed at these for all that follows: float32 ``(1, width)``."""
@@ -270,9 +281,13 @@ class Network:
         step = chunk(batch.shape[1:-1])
         return [slice(begin, begin + step) for begin in range(0, len(batch), step)]
 
+    def _blocks(self, points: tuple[int, ...]) -> tuple[int, ...]:
+        """How many points of a map are averaged along each axis."""
+        return tuple(-(-side // FINEST[self.dimension]) if self.segmenter else 1 for side in points)
+
     def _block_means(self, evidence: np.ndarray) -> np.ndarray:
-        blocks = tuple(-(-side // FINEST[self.dimension]) for side in evidence.shape)
-        if not self.segmenter or max(blocks) == 1:
+        blocks = self._blocks(evidence.shape)
+        if max(blocks) == 1:
             return evidence
         padding = [(0, -side % block) for side, block in zip(evidence.shape, blocks, strict=True)]
         shape = [
