@@ -13,6 +13,7 @@ from easydl.explanation.heatmap import Heatmap
 from easydl.explanation.targets import head_of
 from easydl.explanation.verdict import Verdict
 from easydl.networks import members_of
+from easydl.networks.heatmap_reference import HeatmapReference
 from easydl.networks.metadata import ModelMetadata, attach, metadata_of
 from easydl.prediction.results import Predictions
 
@@ -62,7 +63,8 @@ def mean_heatmap(
 
 def _each(model: Any, metadata: ModelMetadata, explain: Callable[[Any], Heatmap]) -> list[Heatmap]:
     """The members' heatmaps; the tests of every member are kept with the ensemble."""
-    each, tests = [], {}
+    each: list[Heatmap] = []
+    tests: dict[str, HeatmapReference] = {}
     for number, member in enumerate(members_of(model), 1):
         start = f"member {number}: "
         own = {key.removeprefix(start): one for key, one in metadata.heatmaps.items() if key.startswith(start)}
