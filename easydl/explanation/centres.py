@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
-from easydl.explanation.graph import Graph, Step, is_map
+if TYPE_CHECKING:
+    from easydl.explanation.graph import Graph, Step
 
 
 class Centres(NamedTuple):
@@ -43,6 +44,8 @@ def centres_of(graph: Graph, number: int, size: tuple[int, ...]) -> Centres:
     References:
         Araujo et al. 2019, Computing Receptive Fields of Convolutional Neural Networks, doi:10.23915/distill.00021.
     """
+    from easydl.explanation.graph import is_map  # loads TensorFlow, which a model brings with it
+
     steps = graph.steps_for(size)
     found: dict[int, Centres] = {graph.image: even(size, size)}
     for one in graph.wanted:

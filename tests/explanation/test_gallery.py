@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 import easydl
-from easydl.errors import RESEARCH_USE, InputError
+from easydl.errors import RESEARCH_USE, EasyDLError
 from easydl.explanation.gallery import surest_errors_first
 
 
@@ -47,5 +47,5 @@ def test_methods_stand_beside_each_other(two):
 
 def test_wrong_arguments_are_said(two):
     for wrong in ({"methods": "lime"}, {"methods": []}, {"most": 0}, {"most": 25}):
-        with pytest.raises(InputError):
+        with pytest.raises(EasyDLError):
             easydl.gallery(*two, **wrong)

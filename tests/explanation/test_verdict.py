@@ -204,12 +204,12 @@ def test_an_answer_that_nothing_is_there_has_no_place_and_is_no_failure(spot):
         assert ("where a finding could be overlooked" in verdict.sentence) == (level == "CAUTION")
     # Where the model was seen to look at nothing on images it called positive, this is no excuse.
     target = target_of(network, spot.batch, (4.0, 0.0), 0)
-    about = About(Scan(spot.batch[0], "0-255"), spot.elsewhere, model=tests_of(positive=4, positive_failed=3))
+    about = About(Scan(spot.batch[0], "0-255"), spot.elsewhere, model=with_tests(positive=4, positive_failed=3))
     verdict = judge(target, spot.elsewhere, spot.elsewhere, method="gradcam", seed=0, about=about)
     assert verdict.level == "FAIL" and "3 of n = 4 images" in figures(verdict)
 
 
-def tests_of(**counts):
+def with_tests(**counts):
     from easydl.networks.heatmap_reference import HeatmapReference
 
     return HeatmapReference(
