@@ -75,5 +75,5 @@ def _show(found: Any, output: Path | None, as_json: bool) -> None:
     if output.suffix == ".json":
         write_text(output, json.dumps(found.to_dict(), indent=1))
     else:
-        found.plot().savefig(output)
+        found.show().savefig(output)
     typer.echo(f"Written: {output}", err=as_json)

@@ -132,7 +132,7 @@ def ablation(
 
     study = easydl.load(source, **options.model_dump())
     found = easydl.ablation(easydl.load_model(model), study, without=without)
-    _written(found, found.plot(), output)
+    _written(found, found.show(), output)
 
 
 @with_options
@@ -152,7 +152,7 @@ def fragility(
 
     given: dict[str, Any] = {"strengths": strengths} if strengths else {}
     found = easydl.fragility(easydl.load_model(model), easydl.load(source, **options.model_dump()), **given)
-    _written(found, found.plot(), output)
+    _written(found, found.show(), output)
 
 
 def _region(text: str | None) -> Any:

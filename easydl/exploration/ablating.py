@@ -116,9 +116,9 @@ class Ablation:
         text = f"{row.name} ({row.text}): {found.measure.split(',')[0]} {found.value_text(row)}, difference {found.gap_text(row)}"
         return f"{text}. {'The model uses it.' if lost else 'No loss can be shown.'}"
 
-    def plot(self, ax: Axes | None = None) -> Figure:
+    def show(self, ax: Axes | None = None) -> Figure:
         """A forest plot of all numbers with their intervals."""
-        figure = self.comparison.plot(ax)
+        figure = self.comparison.show(ax)
         (ax or figure.axes[0]).set_title("What is left without ...", fontsize=10, loc="left")
         return figure
 

@@ -78,7 +78,7 @@ class Fragility:
             text += f" All members of the ensemble agree on {value:.0%} of the images (95% CI {low:.0%}-{high:.0%})."
         return text
 
-    def plot(self, ax: Axes | None = None) -> Figure:
+    def show(self, ax: Axes | None = None) -> Figure:
         """Both curves with their intervals.
 
         Args:
@@ -119,7 +119,7 @@ class Fragility:
         from easydl.figures import as_image
 
         lines = "".join(f"<p>{html.escape(one)}</p>" for one in (self.sentence, *self.notes))
-        return f"{as_image(self.plot(), self.sentence)}{lines}<p><small>{html.escape(RESEARCH_USE)}</small></p>"
+        return f"{as_image(self.show(), self.sentence)}{lines}<p><small>{html.escape(RESEARCH_USE)}</small></p>"
 
 
 def fragility(model: Any, study: Study, *, strengths: Sequence[float] = STRENGTHS, seed: int = 0) -> Fragility:

@@ -64,7 +64,7 @@ def test_a_model_of_brightness_needs_the_grey_levels_alone(two_scanners, untrain
     assert "No loss can be shown" in found.sentences[-1]
     assert by_name["without grey levels"].n == 60 and easydl.RESEARCH_USE in repr(found)
     assert found._repr_html_().count("<li>") >= 5
-    assert found.plot().axes[0].get_yticklabels()[0].get_text() == "as they are"
+    assert found.show().axes[0].get_yticklabels()[0].get_text() == "as they are"
 
 
 def test_the_numbers_are_those_of_the_changed_images(two_scanners, untrained):
