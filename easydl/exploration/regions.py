@@ -114,6 +114,12 @@ def inserted(scan: Scan, other: Scan, part: np.ndarray, at: tuple[int, ...] | No
     low = where.min(axis=0)
     if at is None:
         at = tuple(round(a * here / there) for a, here, there in zip(low, scan.shape, part.shape, strict=True))
+    if len(at) != scan.dimension:
+        raise InputError(
+            f"`at` has {len(at)} numbers.",
+            f"{scan.dimension}: {'plane, row, column' if scan.dimension == 3 else 'row, column'}.",
+            "Say where the part begins.",
+        )
     target = where - low + np.array(at)
     if target.min() < 0 or (target >= np.array(scan.shape)).any():
         raise InputError(

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 import easydl
-from easydl.errors import InputError, ModelError
+from easydl.errors import ModelError, RunError
 from easydl.exploration import ablating
 from easydl.prediction.results import output_columns
 from easydl.prediction.tables import predict_study
@@ -78,7 +78,8 @@ def test_the_numbers_are_those_of_the_changed_images(two_scanners, untrained):
 
 
 def test_what_cannot_be_removed_is_said(two_scanners, untrained):
-    with pytest.raises(InputError, match="sharpness"):
-        easydl.ablation(untrained, two_scanners, without=["sharpness"])
+    for wrong in (["sharpness"], []):
+        with pytest.raises(RunError, match="without"):
+            easydl.ablation(untrained, two_scanners, without=wrong)
     with pytest.raises(ModelError, match="segmentation"):
         easydl.ablation(easydl.unet(width=4), two_scanners)

@@ -7,7 +7,7 @@ import tensorflow as tf
 from statsmodels.stats.proportion import proportion_confint
 
 import easydl
-from easydl.errors import InputError, ModelError
+from easydl.errors import ModelError, RunError
 from easydl.exploration import disturbing
 from easydl.networks.ensembles import ensembled
 from easydl.networks.metadata import ModelMetadata, attach
@@ -118,7 +118,8 @@ def test_seed_and_unseen_images(two_scanners, untrained, monkeypatch):
 
 
 def test_what_cannot_be_asked_is_said(two_scanners, untrained):
-    with pytest.raises(InputError, match="strengths"):
-        easydl.fragility(untrained, two_scanners, strengths=(0.0,))
+    for wrong in ((0.0,), (1.5,), (), 0.01):
+        with pytest.raises(RunError, match="strengths"):
+            easydl.fragility(untrained, two_scanners, strengths=wrong)
     with pytest.raises(ModelError, match="segmentation"):
         easydl.fragility(easydl.unet(width=4), two_scanners)

@@ -5,7 +5,7 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 import easydl
-from easydl.errors import InputError, ModelError
+from easydl.errors import InputError, ModelError, RunError
 
 
 def test_they_are_scikit_learns_of_other_patients(two_scanners, untrained):
@@ -30,10 +30,13 @@ def test_images_of_the_same_patient_are_left_out(two_scanners, untrained):
     study = replace(two_scanners, frame=frame)
     found = easydl.nearest(untrained, study, study, k=3, row=0)
     assert found.n == 30 and not (found.table["patient"] == "one").any()
-    with pytest.raises(InputError, match="30 images of other patients"):
-        easydl.nearest(untrained, study, study, k=31, row=0)
-    with pytest.raises(InputError, match="at least 1"):
+    with pytest.raises(InputError, match="15 images of other patients"):
+        easydl.nearest(untrained, study, study.rows(study.frame.index[15:45]), k=16, row=0)
+    with pytest.raises(RunError, match="k is 0"):
         easydl.nearest(untrained, study, study, k=0)
+    for row in (60, -1):
+        with pytest.raises(InputError, match=f"no row {row}"):
+            easydl.nearest(untrained, study, study, row=row)
 
 
 def test_a_file_is_asked_about_and_shown(two_scanners, untrained):
