@@ -16,6 +16,7 @@ from scipy.stats import rankdata
 from easydl.comparison.results import ComparedModel, Comparison
 from easydl.comparison.trained import on_unseen
 from easydl.errors import RESEARCH_USE, ModelError
+from easydl.exploration.given import check_labels, check_study
 from easydl.option_model import documented
 from easydl.options_of_use import AblationOptions
 from easydl.prediction.cascades import open_model
@@ -162,6 +163,7 @@ def ablation(model: Any, study: Study, *, without: Sequence[str] | None = None, 
         Geirhos et al. 2019, ImageNet-trained CNNs are biased towards texture, arXiv:1811.12231.
     """
     AblationOptions.checked(without=without, seed=seed)
+    check_study(study)
     model, metadata = open_model(model)
     task = Task(metadata.task)
     if task.per_pixel or task.is_multiple:
@@ -181,6 +183,7 @@ def ablation(model: Any, study: Study, *, without: Sequence[str] | None = None, 
     }
 
     def answers(unseen: Study) -> dict[str, Any]:
+        check_labels(unseen.frame, task)
         made = {f"without {name}": predict_study(model, metadata, unseen, change=changes[name]) for name in chosen}
         return {AS_IT_IS: predict_study(model, metadata, unseen), **made}
 

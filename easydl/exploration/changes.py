@@ -169,6 +169,12 @@ def explain(
             "one of them.",
             "Give hide=(top, bottom, left, right), or insert=(other image, its part).",
         )
+    if insert is not None and not (isinstance(insert, (tuple, list)) and len(insert) == 2):
+        raise InputError(
+            f"`insert` is a {type(insert).__name__}.",
+            "two things: an image and its part.",
+            "Give insert=(other image, (top, bottom, left, right)).",
+        )
     model, metadata = open_model(model)
     if Task(metadata.task).per_pixel:
         raise InputError(

@@ -13,6 +13,7 @@ import pandas as pd
 from easydl.errors import RESEARCH_USE, ModelError
 from easydl.evaluation.formatting import number, unit_of
 from easydl.evaluation.intervals import PatientBootstrap, mean_interval, wilson
+from easydl.exploration.given import check_study
 from easydl.networks import members_of
 from easydl.option_model import documented
 from easydl.options_of_use import FragilityOptions
@@ -150,6 +151,7 @@ def fragility(model: Any, study: Study, *, strengths: Sequence[float] = STRENGTH
         Goodfellow et al. 2015, Explaining and harnessing adversarial examples, arXiv:1412.6572; Finlayson et al.
         Adversarial attacks on medical machine learning. Science 2019;363:1287-1289.
     """
+    check_study(study)
     sizes = sorted(set(FragilityOptions.checked(strengths=strengths, seed=seed).strengths))
     model, metadata = open_model(model)
     task = Task(metadata.task)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from easydl.errors import RESEARCH_USE, InputError, unknown_name
+from easydl.exploration.given import check_study
 from easydl.exploration.positions import islands_of, on_map, reduced
 from easydl.figures import COLOURS, GREY, literal, new_figure, sign
 from easydl.option_model import documented
@@ -140,6 +141,7 @@ def image_map(model: Any, study: Study, *, method: str = "pca") -> ImageMap:
         van der Maaten L, Hinton G. Visualizing data using t-SNE. J Mach Learn Res 2008;9:2579-2605.
     """
     MapOptions.checked(method=method)
+    check_study(study)
     if len(study) < FEWEST:
         raise InputError(f"The study has {len(study)} images.", f"at least {FEWEST}.", "Add images.")
     model, metadata = open_model(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.explanation.cases import one_row
+from easydl.exploration.given import check_study
 from easydl.figures import literal, new_figure, panel, sign
 from easydl.images import Scan
 from easydl.option_model import documented
@@ -67,7 +69,7 @@ class Nearest:
         count = len(self.scans) + 1
         columns = min(count, ACROSS)
         rows = -(-count // columns)
-        figure = new_figure(2.1 * columns, 0.5 + 2.6 * rows)
+        figure = new_figure(2.1 * columns, 0.4 + 2.5 * rows)
         axes = np.ravel(figure.subplots(rows, columns))
         for ax in axes:
             ax.axis("off")
@@ -119,6 +121,7 @@ def nearest(model: Any, case: Any, study: Study, *, k: int = 5, row: int = 0, un
         Caruana et al. 1999, Case-based explanation of non-case-based learning methods, AMIA Annu Symp Proc 212-215.
     """
     NearestOptions.checked(k=k)
+    check_study(study)
     model, metadata = open_model(model)
     source = as_source(case, metadata, units)
     if isinstance(source, Study):
@@ -132,7 +135,10 @@ def nearest(model: Any, case: Any, study: Study, *, k: int = 5, row: int = 0, un
     seen = _unit((features(model, scan).to_numpy(float) - centre) / spread)[0]
     patients = study.frame["patient"].astype(str).to_numpy()
     address = study.frame[study.image_columns[0]].astype(str).to_numpy()
-    others = (address != scan.source) & ((patients != patient) | (not study.patients_known))
+    itself = np.array([_place(one) for one in address]) == _place(scan.source)
+    if itself.any():
+        patient = patients[itself][0]
+    others = ~itself & ((patients != patient) | (not study.patients_known))
     if others.sum() < k:
         raise InputError(
             f"The study has {int(others.sum())} images of other patients.", f"at least k={k}.", "Give a smaller k."
@@ -148,6 +154,12 @@ def nearest(model: Any, case: Any, study: Study, *, k: int = 5, row: int = 0, un
     scans = [study.scan(int(one)) for one in rows]
     window = metadata.window if scan.units == "HU" else None
     return Nearest(table, farther, int(others.sum()), scan, scans, window)
+
+
+def _place(address: str) -> str:
+    """A path as it is on the disk, whatever folder it was said from; the part after a ``#`` stays."""
+    path, mark, key = address.partition("#")
+    return os.path.realpath(path) + mark + key
 
 
 def _unit(values: np.ndarray) -> np.ndarray:

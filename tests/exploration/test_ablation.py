@@ -1,11 +1,14 @@
 """`easydl.ablation`: every change does what it says, and the losses are those of the changed images."""
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
 import easydl
-from easydl.errors import ModelError, RunError
+from easydl.errors import InputError, ModelError, RunError
 from easydl.exploration import ablating
 from easydl.prediction.results import output_columns
 from easydl.prediction.tables import predict_study
@@ -81,5 +84,11 @@ def test_what_cannot_be_removed_is_said(two_scanners, untrained):
     for wrong in (["sharpness"], []):
         with pytest.raises(RunError, match="without"):
             easydl.ablation(untrained, two_scanners, without=wrong)
+    one = two_scanners.rows(two_scanners.frame.index[two_scanners.frame["label"] == "healthy"])
+    for question in (partial(easydl.ablation, untrained), partial(easydl.importance, "forest")):
+        with pytest.raises(InputError, match="All 30 images have the label 'healthy'"):
+            question(one)
+        with pytest.raises(InputError, match="no labels"):
+            question(replace(two_scanners, frame=two_scanners.frame.drop(columns="label")))
     with pytest.raises(ModelError, match="segmentation"):
         easydl.ablation(easydl.unet(width=4), two_scanners)
