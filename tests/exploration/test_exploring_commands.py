@@ -29,7 +29,7 @@ def test_every_command_writes_its_file(two_scanners, untrained, tmp_path, monkey
     assert read["patient"].tolist() == two_scanners.frame["patient"].tolist()
     printed = done("image-map", model, table, "--method", "tsne", "--colour", "scanner", "--output", "m.png")
     assert "t-SNE" in printed and "have scanner" in printed
-    assert "3 nearest cases" in done("nearest", model, image, table, "-k", 3, "--output", "n.png")
+    assert "3 nearest cases" in done("nearest", model, image, table, "--k", 3, "--output", "n.png")
     done("feature-maps", model, image, "--layer", next(one.name for one in untrained.layers if hasattr(one, "kernel")))
     assert "hidden" in done("explain", model, image, "--hide", "4,12,4,12", "--target", "disease", "--output", "h.png")
     other = two_scanners.frame["image"].iloc[2]
