@@ -121,6 +121,7 @@ def test_how_the_threshold_was_chosen_stands_behind_it_and_nothing_is_said_twice
     ]
     assert all(text.count(rule) == 1 for rule in facts["rules"]) and text.count("interval") == 1
     assert text.count(facts["verdict"]["sentence"]) == 1
+    assert text.count(f"Where the map lies: {facts['verdict']['words']}") == 1
     # The figure on the page ends above the sentences that the file of its own carries.
     alone = (page.parent / "heatmap.png").read_bytes()
     with Image.open(io.BytesIO(alone)) as whole, Image.open(io.BytesIO(without_text_below(alone))) as cut:
