@@ -205,7 +205,7 @@ def _where(opened: Opened, covariates: Mapping[str, Any] | None, seed: int) -> s
 
     heatmap = saliency(opened.model, opened.given, covariates=covariates, seed=seed)
     verdict = heatmap.verdict
-    judged = f"{verdict.word.lower()}. {verdict.sentence}" if verdict is not None else "It was not tested."
+    judged = f"{verdict.word}. {verdict.sentence}" if verdict is not None else "It was not tested."
     return f"Heatmap of {heatmap.prediction()}: {judged} Where it lies: {heatmap.in_words()}"
 
 
