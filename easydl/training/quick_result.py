@@ -105,7 +105,7 @@ def _said(metadata: ModelMetadata, train: Study, name: str, found: LinearHead, s
         row = headline(predictions, seed=seed, resamples=RESAMPLES)
     except EasyDLError as problem:
         return f"{start}; {problem.found}"
-    who = f"{train.n_patients} patients, " if train.patients_known else ""
+    who = f"{frame['patient'].nunique()} patients, " if train.patients_known else ""
     value = f"{number(row['value'], row['unit'])} (95% CI {interval_text(row)})"
     return f"{start} out of fold, {measure.name} {value}, {who}{int(asked.sum())} training images"
 

@@ -165,6 +165,10 @@ def test_heads_of_every_task_are_trained_on_cached_features(table, task):
         np.testing.assert_array_equal(old, new)
     assert min(history.history["loss"][6:]) < history.history["loss"][0]
     assert set(history.history["val_loss"]) and metadata_of(model).training["images"] == len(train)
+    if task == "multitask":
+        known = int((train.frame["size_mm"] != "").sum())
+        (said,) = (line for line in history.params["plan"] if line.startswith("Quick result"))
+        assert f"{known} patients, {known} training images" in said.partition("size_mm")[2], "those with this label"
 
 
 def test_what_no_image_shows_is_learnt_from_the_table(table, tmp_path):
