@@ -8,6 +8,8 @@ from made import png_study
 
 from easydl.networks.pretrained import sources
 
+SHIPPED = sources.shipped
+
 
 def hide_weights(patch):
     """Those that come with easydl too: runs here are small, and frozen features beside each would cost more than it."""
@@ -18,6 +20,12 @@ def hide_weights(patch):
 @pytest.fixture(autouse=True)
 def _no_weights(monkeypatch):
     hide_weights(monkeypatch)
+
+
+@pytest.fixture
+def shipped_weights(monkeypatch, _no_weights):
+    """Those that come with easydl, in a test of them."""
+    monkeypatch.setattr(sources, "shipped", SHIPPED)
 
 
 @pytest.fixture(scope="session")
