@@ -131,6 +131,8 @@ def show_answer(case: Case) -> None:
     for note in case.notes:  # such as: this image was in the training of the model
         st.markdown(plain(note))
     st.subheader("Mask" if case.volumes else f"Answer: {plain(case.found.get('answer', ''))}", anchor=False)
+    for sentence in case.doubt:
+        st.markdown(plain(sentence))
     if case.found.get("reference"):
         st.markdown(f"Reference: {plain(case.found['reference'])}")
     if not case.scores.empty:

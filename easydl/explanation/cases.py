@@ -75,7 +75,7 @@ def case_of(
     units: str,
 ) -> Case:
     """An image of a source, as the network is shown it to explain class ``index``."""
-    given, encoded, notes = _image(model, metadata, source, row, covariates, units)
+    given, encoded, notes = image_of(model, metadata, source, row, covariates, units)
     scan = given.oriented()
     return Case(given, encoded, notes, scan, _shown(model, metadata, scan, index))
 
@@ -91,7 +91,7 @@ def one_row(study: Study, row: int) -> Study:
     return study.rows([study.frame.index[row]])
 
 
-def _image(
+def image_of(
     model: Any,
     metadata: ModelMetadata,
     source: Any,

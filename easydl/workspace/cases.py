@@ -126,6 +126,11 @@ class Case:
         return self._sentences("rules")
 
     @property
+    def doubt(self) -> list[str]:
+        """What else the answer may be, as sentences."""
+        return self._sentences("doubt")
+
+    @property
     def volumes(self) -> list[str]:
         """Each structure of the mask with its volume."""
         given = self.found.get("volumes_ml")

@@ -108,7 +108,7 @@ def test_regions_are_boxes_masks_and_files(tmp_path):
     assert mask[20:32, 36:48].all() and mask.sum() == 144
     Image.fromarray((mask * 255).astype(np.uint8)).save(tmp_path / "mask.png")
     assert (region_of(tmp_path / "mask.png", scan) == mask).all() and (region_of(mask, scan) == mask).all()
-    for wrong, said in (((1, 2, 3), "shape 3"), (np.ones((9, 9)), "9 x 9"), ((0, 0, 5, 5), "no pixel"), (np.ones((SIDE, SIDE)), "every pixel")):  # fmt: skip
+    for wrong, said in (((1, 2, 3), "shape 3"), (np.ones((9, 9)), "9 x 9"), ((0, 0, 5, 5), "within 64 x 64"), ((-30, -10, 5, 9), "within 64 x 64"), ((0, 65, 5, 9), "within 64 x 64"), (("a", 9, 5, 9), "whole numbers"), ((0, 64, 0, 64), "every pixel"), (np.zeros((SIDE, SIDE)), "no pixel"), (np.ones((SIDE, SIDE)), "every pixel")):  # fmt: skip
         with pytest.raises(InputError, match=said):
             region_of(wrong, scan)
 
@@ -160,6 +160,9 @@ def test_covariates_are_held_fixed():
         ({"hide": BOX, "target": "nodul"}, "nodul"),
         ({"insert": (film(), BOX), "at": (60, 60)}, "beyond the image"),
         ({"insert": (replace(film(), units="HU"), BOX)}, "HU"),
+        ({"insert": film()}, "is a Scan"),
+        ({"insert": (film(), BOX), "at": 5}, "`at` is 5"),
+        ({"insert": (film(), BOX), "at": (5, 5, 5)}, "row, column"),
     ],
 )
 def test_what_cannot_be_done_is_said(model, given, said):

@@ -328,3 +328,11 @@ def test_what_makes_the_numbers_worthless_stands_before_them(run):
 def test_the_stages_of_an_ensemble_say_whose_they_are():
     assert _stages(["member 1: train"] * 2 + ["train"] * 3) == ["member 1: train", "member 2: train"]
     assert _stages(["frozen", "frozen", "fine-tuning"]) == ["frozen", "fine-tuning"]
+
+
+def test_what_the_coach_says_stands_in_the_section_on_training(run):
+    assert "What is wrong with this training" not in shown(run).text
+    finding = {"code": "overfitting", "sentence": f"Overfitting {HOSTILE}.", "advice": "More patients help most."}
+    change(run / "status.json", coach=[finding, "not a finding"])
+    section = shown(run).text.split("What is wrong with this training")[1].split("What was chosen, and why")[0]
+    assert f"Overfitting {HOSTILE}. More patients help most." in section

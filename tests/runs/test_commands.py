@@ -130,6 +130,7 @@ def test_a_finished_run_is_not_trained_again(finished, tmp_path):
     assert runs.status(folder)["state"] == "finished"
 
 
+@pytest.mark.usefixtures("shipped_weights")
 def test_lists_and_doctor():
     assert any(row["name"] == "resnet" for row in json.loads(done("models", "--json")))
     wanted = ["--kind", "classifier", "--dimension", 2, "--pretrained", "imagenet", "--at-most-megabytes", 1]
