@@ -273,7 +273,9 @@ def show_table(frame: pd.DataFrame, alt: str, **options: Any) -> None:
 
 
 def show_curves(run: RunRecord) -> None:
-    """Loss and metric by epoch."""
+    """Loss and metric by epoch, below what the coach says of them."""
+    for sentence in run.coach:
+        st.warning(plain(sentence), icon=":material/school:")
     curves = list(run.curves.items())[:2]
     if not curves:
         st.caption("The curves begin after the first epoch.")

@@ -91,6 +91,20 @@ def memory_gb() -> float | None:
         return None
 
 
+def peak_memory_gb() -> float | None:
+    """The most memory in GB that this process has held: on a GPU that of its first card. None where nobody tells."""
+    import tensorflow as tf
+
+    if tf.config.list_physical_devices("GPU"):
+        return float(tf.config.experimental.get_memory_info("GPU:0")["peak"] / 1e9)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    # Kilobytes on Linux, bytes on macOS.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
 def gpu_memory_gb() -> float | None:
     """Memory of the smallest NVIDIA card in GB as ``nvidia-smi`` reports it, or None where there is none."""
     command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]

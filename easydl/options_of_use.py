@@ -86,6 +86,19 @@ class SaliencyOptions(Options):
     )
 
 
+class GalleryOptions(Options):
+    """Which heatmaps stand side by side: keyword arguments of `easydl.gallery`."""
+
+    methods: list[str] | str = Field(
+        "gradcam",
+        title="Heatmap methods",
+        description="One of the methods of `easydl.saliency`, or several to compare them.",
+    )
+    most: int = Field(4, ge=1, le=24, title="Images", description="How many images are shown.")
+    verdict: bool = Field(True, description="Whether to test each map.")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="Of the places that the verdict hides for comparison.")
+
+
 class EvaluationOptions(GroupOptions, SegmentationOptions):
     """How a model is tested: keyword arguments of `easydl.evaluate`."""
 

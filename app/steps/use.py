@@ -131,6 +131,8 @@ def show_answer(case: Case) -> None:
     for note in case.notes:  # such as: this image was in the training of the model
         st.markdown(plain(note))
     st.subheader("Mask" if case.volumes else f"Answer: {plain(case.found.get('answer', ''))}", anchor=False)
+    for sentence in case.doubt:
+        st.markdown(plain(sentence))
     if case.found.get("reference"):
         st.markdown(f"Reference: {plain(case.found['reference'])}")
     if not case.scores.empty:
@@ -142,6 +144,8 @@ def show_answer(case: Case) -> None:
     if case.verdict:
         show_verdict(case.verdict["level"])
         st.markdown(plain(case.verdict["sentence"]))
+        if case.verdict.get("words"):
+            st.markdown(plain(f"Where the map lies: {case.verdict['words']}"))
     for number, path in enumerate(case.images, start=1):
         show_figure(path, f"Figure {number}: the case with its heatmap or mask")
     if case.page is not None:

@@ -12,7 +12,7 @@ import typer
 from easydl.cli.arguments import Covariate, Model, Source, Units, check_paths, covariates
 from easydl.cli.comparing import compare, interval_width, learning_curve
 from easydl.cli.describing import describe, explain_as_tree, importance
-from easydl.cli.exploring import ablation, explain, feature_maps, features, fragility, image_map, nearest
+from easydl.cli.exploring import ablation, explain, feature_maps, features, fragility, gallery, image_map, nearest
 from easydl.cli.listing import doctor, ledger, models, presets, show
 from easydl.cli.options import with_options
 from easydl.cli.weights import Json, weights
@@ -45,6 +45,7 @@ for one in (
     learning_curve,
     interval_width,
     features,
+    gallery,
     image_map,
     nearest,
     feature_maps,

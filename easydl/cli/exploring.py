@@ -22,7 +22,7 @@ from easydl.cli.options import with_options
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.fileio import csv_text, write_text
 from easydl.options import LoadOptions
-from easydl.options_of_use import AblationOptions, FragilityOptions, MapOptions, NearestOptions
+from easydl.options_of_use import AblationOptions, FragilityOptions, GalleryOptions, MapOptions, NearestOptions
 
 
 @with_options
@@ -61,6 +61,26 @@ def image_map(
     check_paths(model, source)
     drawn = easydl.image_map(model, easydl.load(source, **options.model_dump()), **how.model_dump())
     _written(drawn, drawn.show(colour), output)
+
+
+@with_options
+def gallery(
+    model: Model,
+    source: Source,
+    *,
+    options: LoadOptions,
+    how: GalleryOptions,
+    target: Annotated[
+        str | None, typer.Option(help="The class, label or task to explain; the predicted class when not given.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The figure to write.")] = Path("gallery.png"),
+) -> None:
+    """Draw heatmaps of a study side by side, the surest wrong answers first, each with its verdict."""
+    import easydl
+
+    study = easydl.load(source, **options.model_dump())
+    figure = easydl.gallery(easydl.load_model(model), study, target=target, **how.model_dump())
+    _written(RESEARCH_USE, figure, output)
 
 
 @with_options

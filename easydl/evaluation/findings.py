@@ -17,6 +17,7 @@ from easydl.tasks import Task
 
 SURE, EQUAL = 0.9, 1e-4
 CHANCE = "chance"
+ONE_ANSWER = "One answer for every image"
 NO_OVERLAP = 0.05
 """A Dice whose interval begins below this shows no overlap."""
 MOST_NAMES = 5
@@ -64,7 +65,7 @@ def _labels(rows: Rows, sample: Any) -> list[str]:
         if said
     ]
     return [
-        f"One answer for every image: {_listed(stuck)}." if stuck else "",
+        f"{ONE_ANSWER}: {_listed(stuck)}." if stuck else "",
         _no_better(next(iter(rows.values())), CHANCE, 0.5),
         "Not shown to be better than chance (the 95% CI of the AUC includes 0.5, or cannot be computed): "
         f"{_listed(no_better)}."
@@ -77,7 +78,7 @@ def _labels(rows: Rows, sample: Any) -> list[str]:
 def _values(rows: Rows, sample: Any) -> list[str]:
     constant = np.ptp(sample.value) < 0.01 * np.ptp(sample.reference)
     return [
-        f"One answer for every image: all {sample.images} got nearly the same value." if constant else "",
+        f"{ONE_ANSWER}: all {sample.images} got nearly the same value." if constant else "",
         _no_better(rows["R²"], "answering the mean for every image", 0.0),
     ]
 
@@ -142,10 +143,10 @@ def _one_answer(sample: Any) -> str:
     if len(called) > 1 or present < 2:
         return ""
     if np.ptp(sample.scores, axis=0).max() < EQUAL:
-        return f"One answer for every image: all {sample.images} got the same probabilities, whatever they show."
+        return f"{ONE_ANSWER}: all {sample.images} got the same probabilities, whatever they show."
     name, right = sample.names[called[0]], int(sample.images_of[called[0]])
     others = sample.images - right
-    return f"One answer for every image: all {sample.images} were called {name}, also the {others} that are not."
+    return f"{ONE_ANSWER}: all {sample.images} were called {name}, also the {others} that are not."
 
 
 def _worse_than_prevalence(sample: Any, ranks: bool) -> str:

@@ -10,12 +10,14 @@ from typing import Any
 
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.fileio import replacing, write_text
+from easydl.prediction.conformal import UNCERTAIN, with_sets
 from easydl.reporting import figures
 
 PAGE, FACTS = "case.html", "case.json"
 SINGLE = "One case (n = 1) has no interval"
 OF_SCORES = f"{SINGLE}, and a score is not the probability that the answer is right."
 OF_SIZES = f"{SINGLE}."
+COVERAGE = 0.9
 
 
 @dataclass
@@ -25,6 +27,7 @@ class _Shown:
     answer: str
     probabilities: dict[str, float] = field(default_factory=dict)
     threshold: float | dict[str, float] | None = None
+    doubt: list[str] = field(default_factory=list)  # what else the answer may be, and how far several answers differ
     rules: list[str] = field(default_factory=list)  # from which score on something is called, and how that was chosen
     sizes: dict[str, tuple[float, str]] = field(default_factory=dict)
     verdict: dict[str, str] | None = None
@@ -46,9 +49,10 @@ def case_page(
     """Put one image, volume or series to a model and write what came of it: ``case.html``, ``case.json``, figures.
 
     Neither holds the name of a file or of a patient. ``case.json`` has the keys ``answer``, ``probabilities`` (by class or
-    label), ``threshold`` (a number for two classes, one for each label, else None), ``rules`` (how the thresholds were chosen,
-    and that one case has no interval), ``reference`` (None unless a table gives it), ``verdict`` (on the heatmap: level and
-    sentence), ``unlike`` (sentences), ``volumes_ml`` and ``images``.
+    label), ``doubt`` (the classes, or the interval, that hold the truth for 90% of new patients; how far an ensemble's members
+    differ), ``threshold`` (a number for two classes, one for each label, else None), ``rules`` (how the thresholds were chosen,
+    and that one case has no interval), ``reference`` (None unless a table gives it), ``verdict`` (on the heatmap: level, word,
+    sentence, and where it lies in words), ``unlike`` (sentences), ``volumes_ml`` and ``images``.
 
     Args:
         model: A model of easydl or its ``.keras`` file; a cascade or its folder.
@@ -77,7 +81,7 @@ def case_page(
     opened = opened_case(model, source, units)
     model, metadata, given, reference = opened.model, opened.metadata, opened.given, opened.reference
     task = Task(metadata.task)
-    result = predict(model, given, covariates=covariates, units=units, **options)
+    result = _with_doubt(predict(model, given, covariates=covariates, units=units, **options), metadata)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     shown = _of_pixels(result, folder) if task.per_pixel else _of_the_image(result, metadata)
@@ -88,6 +92,7 @@ def case_page(
     facts = {
         "answer": shown.answer,
         "probabilities": shown.probabilities,
+        "doubt": shown.doubt,
         "threshold": shown.threshold,
         "rules": shown.rules,
         "reference": reference,
@@ -154,6 +159,35 @@ def _reference(study: Any) -> str | None:
     return str(row["label"]) if "label" in study.frame.columns and str(row["label"]) else None
 
 
+def _with_doubt(result: Any, metadata: Any) -> Any:
+    """With what holds the truth for 90% of new patients, where the validation part was large enough to say it."""
+    from easydl.errors import ModelError
+    from easydl.prediction import Predictions
+
+    if not isinstance(result, Predictions) or any(name.endswith(("set", "low")) for name in result.frame.columns):
+        return result
+    try:
+        return with_sets(result, metadata.training.get("conformal"), COVERAGE)
+    except ModelError:
+        return result
+
+
+def _doubt(row: Any, start: str) -> list[str]:
+    """What else the answer may be, and how far several answers differ, as sentences."""
+    said = []
+    if row.get("set"):
+        several = " It cannot distinguish them here." if UNCERTAIN in row["set"] else ""
+        said.append(
+            f"what holds the right answer for {COVERAGE:.0%} of new patients: {row['set'].removeprefix(UNCERTAIN)}.{several}"
+        )
+    if "low" in row:
+        ends = f"{_number(row['low'])} to {_number(row['high'])}"
+        said.append(f"what holds the value for {COVERAGE:.0%} of new patients: {ends}.")
+    if "spread" in row:
+        said.append(f"the answers of the ensemble's members differ by {_number(row['spread'])} (standard deviation).")
+    return [f"{start}{one}" if start else f"{one[0].upper()}{one[1:]}" for one in said]
+
+
 def _of_the_image(predictions: Any, metadata: Any) -> _Shown:
     """The answer of a classifier, with what it was decided by."""
     from easydl.networks.decision import Threshold
@@ -164,6 +198,7 @@ def _of_the_image(predictions: Any, metadata: Any) -> _Shown:
         one = predictions.head(head) if head else predictions
         start = f"{head}: " if head else ""
         row, own = one.frame.iloc[0], getattr(one, "thresholds", {})
+        shown.doubt += _doubt(row, start)
         if "value" in row:
             answers.append(f"{start}{_number(row['value'])}")
             continue
@@ -213,6 +248,7 @@ def _explained(shown: _Shown, model: Any, source: Any, folder: Path, **how: Any)
             "level": heatmap.verdict.level,
             "word": heatmap.verdict.word,
             "sentence": heatmap.verdict.sentence,
+            "words": heatmap.in_words(),
         }
     shown.notes += [note for note in heatmap.notes if note not in shown.notes]
 

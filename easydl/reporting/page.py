@@ -252,7 +252,7 @@ def _training(record: RunRecord) -> dict[str, Any] | None:
         sentence += f" Stages: {', '.join(stages)}." if len(stages) > 1 else ""
     plan = record.training.get("plan")
     choices = [str(choice) for choice in plan] if isinstance(plan, list) else []
-    return {"figure": figures.svg(drawn), "sentence": sentence, "plan": choices}
+    return {"figure": figures.svg(drawn), "sentence": sentence, "plan": choices, "coach": record.coach}
 
 
 def _heatmap(place: int, entry: dict[str, Any]) -> dict[str, Any]:
@@ -279,6 +279,7 @@ def _heatmap(place: int, entry: dict[str, Any]) -> dict[str, Any]:
         "level": level if level in WORDS else "NONE",
         "verdict": WORDS.get(level, "No verdict: do not trust"),
         "sentence": str(verdict.get("sentence") or ""),
+        "words": str(entry.get("words") or ""),
         "details": _details(verdict),
         "notes": " ".join(str(note) for note in entry["notes"]) if isinstance(entry.get("notes"), list) else "",
     }

@@ -200,6 +200,12 @@ class RunRecord:
         found = self.training.get("warnings")
         return [f"On the validation part: {one}" for one in found] if isinstance(found, list) else []
 
+    @property
+    def coach(self) -> list[str]:
+        """What is wrong with the training and what to do about it; empty where nothing is, or nobody looked."""
+        found = _entries(self.status.get("coach"))
+        return [f"{one.get('sentence', '')} {one.get('advice', '')}".strip() for one in found]
+
     @cached_property
     def table(self) -> pd.DataFrame:
         """``table.csv``: the rows of the study as text; empty before the split."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import keras
 
 from easydl.errors import DiskFullError
 from easydl.fileio import read_status, write_status, write_text
+from easydl.training.coach import Curve, Finding, of_member, settled
 
 HEARTBEAT_S, LOOK_S = 2.0, 0.25
 MEMBERS = "members"
@@ -29,6 +30,9 @@ class Progress(keras.callbacks.Callback):
         self.stage, self.stage_epochs, self.stopped = "train", 0, False
         self.measured: dict[str, float] = {}
         """What was decided by the clock, which a training that goes on has to keep to."""
+        self.findings: list[Finding] = []
+        self.curve: Curve | None = None
+        """Of the last stage that the coach has looked at."""
         self.key, self.resumed = "", 0
         self._earlier: list[dict[str, Any]] = []
         self._member = ""
@@ -106,6 +110,37 @@ class Progress(keras.callbacks.Callback):
         """Print sentences, a line each, unless silence was chosen."""
         if self.show:
             print("\n".join(sentences), flush=True)
+
+    def expect(self, sentence: str) -> None:
+        """Say how long it will take."""
+        self._say_at_once(sentence)
+        self.status(message=sentence)
+
+    def found(self, findings: Sequence[Finding]) -> None:
+        """Take up what the coach found, each once, and say at once what is grave."""
+        known = {one.code for one in self.findings}
+        new = [of_member(one, self._member) for one in findings if one.code not in known]
+        if not new:
+            return
+        self.findings += new
+        self._say_at_once(*(one.text for one in new if one.grave))
+        self.status(coach=self.known())
+
+    def known(self) -> list[dict[str, str]]:
+        """What the coach found so far, for the status and the record of the training."""
+        return [one.facts() for one in settled(self.findings)]
+
+    def _say_at_once(self, *sentences: str) -> None:
+        if sentences:
+            # Keras' bar leaves its line open.
+            self.say(*(["", *sentences] if self.show == 1 else sentences))
+
+    def coached(self) -> list[Finding]:
+        """All that the coach found, at the end; what was not said yet is said."""
+        found = settled(self.findings)
+        self.say(*(one.text for one in found if not one.grave))
+        self.status(coach=self.known())
+        return found
 
     def begin(self, stage: str, epochs: int) -> None:
         """Name the stage that follows and its maximum number of epochs."""

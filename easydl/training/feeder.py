@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
+from easydl.errors import ModelError
 from easydl.networks import attach, metadata_of, set_window
 from easydl.networks.metadata import ModelMetadata
 from easydl.studies import Study
@@ -43,7 +46,7 @@ class Feeder(ABC):
 
     def run(self) -> Plan:
         """Train the model in place. Returns what was chosen."""
-        self.progress.status(state="running", stage="loading", message=self.reading)
+        self.progress.status(state="running", stage="loading", message=self.reading, coach=self.progress.known())
         values = self.read()
         self.plan = self.choose(choose_window(self.settings.window, self.train, values))
         self.augment = self._augmenter()
@@ -52,11 +55,38 @@ class Feeder(ABC):
         self.metadata = metadata_of(set_window(self.model, self.plan.window, self.plan.units))
         self.progress.say(*self.plan.why)
         objective = self.objective()
+        weights, plan = self.model.get_weights(), self.plan
+        while not self._fits_into_memory(objective):
+            plan = self._halve(plan, weights)
+        _leave_plain(self.model, objective, self.plan.learning_rate)
+        return self.plan
+
+    def _fits_into_memory(self, objective: Objective) -> bool:
+        """Train; False where a step needed more memory than there is."""
         data = self.data()
         key = training_key(self.metadata, self.plan, self.settings, (self.train, self.val), self.targets())
         self.progress.take_up(key)
-        self.stages(objective, data, key)
-        _leave_plain(self.model, objective, self.plan.learning_rate)
+        try:
+            self.stages(objective, data, key)
+        except tf.errors.ResourceExhaustedError:
+            return False
+        return True
+
+    def _halve(self, plan: Plan, weights: list[np.ndarray]) -> Plan:
+        """Begin again with half the batch, and of patches with twice the steps, so that an epoch stays as long."""
+        batch = plan.batch_size
+        if batch == 1:
+            raise ModelError(
+                "The memory of this computer does not hold one step of the training, even with one image.",
+                "a network and images that fit into memory.",
+                "Choose a smaller network, a smaller size, or for segmentation smaller patches (size=).",
+            )
+        self.plan = replace(plan, batch_size=batch // 2, steps=plan.steps * 2)
+        self.model.set_weights(weights)
+        self.progress.rows.clear()
+        self.explain(
+            f"A step with {batch} images needs more memory than there is: it goes on with {batch // 2} a step."
+        )
         return self.plan
 
     @abstractmethod
@@ -101,7 +131,7 @@ class Feeder(ABC):
         self.progress.say(sentence)
 
     def _augmenter(self) -> Augmenter | None:
-        if self.settings.preset.name == "none":
+        if self.plan.preset == "none":
             return None
         return self.settings.preset.augmenter(
             dimension=self.metadata.dimension,

@@ -24,6 +24,7 @@ from easydl.prediction.seen import with_training
 from easydl.studies import Study
 from easydl.tasks import Task
 from easydl.training.argument_checks import check_datasets, check_names, check_options, check_parts
+from easydl.training.coach import judged_findings
 from easydl.training.judging import judged
 from easydl.training.members import check_members, train_members
 from easydl.training.plan import Plan, Settings, described_task
@@ -85,7 +86,9 @@ def fit(
     Returns:
         The Keras ``History``. ``history.history`` holds every stage, one entry per epoch; ``history.params["plan"]``
         the choices and their reasons as text; ``history.params["stopped"]`` whether it was stopped from outside;
-        ``history.params["warnings"]`` what the validation part says against the model, such as one answer for every image.
+        ``history.params["warnings"]`` what the validation part says against the model, such as one answer for every image;
+        ``history.params["coach"]`` what is wrong with the training itself and what to do, empty where nothing is: these
+        sentences end the plan, too.
 
     Raises:
         LeakageError: A patient or an identical image is in both parts.
@@ -140,18 +143,17 @@ def fit(
         plan = train_members(
             model, members, settings, progress, lambda one, its, own: feeder(one, parts, its, own, progress)
         )
-    if (epoch := _diverged(progress.rows)) is not None:
-        sentence = f"The training diverged in epoch {epoch}; the best one before is kept. A lower learning_rate may go further."
-        plan = plan.because(sentence)
-        progress.say(sentence)
     judgement = judged(model, train, val, progress.rows, seed, aim=aim, calibrate=calibrate)
     warnings = judgement.warnings
     plan = plan.because(*judgement.sentences)
-    progress.say(*judgement.sentences, *(f"On the validation part: {one}" for one in warnings))
+    progress.found(judged_findings(_learnt(progress), judgement.headline, warnings))
+    said = {one.sentence for one in progress.findings}
+    progress.say(*judgement.sentences, *(f"On the validation part: {one}" for one in warnings if one not in said))
+    coach = progress.coached()
     attach(model, metadata_of(model).model_copy(update={"thresholds": judgement.thresholds}))
     record = _record(train, val, plan, warnings) | judgement.record
     record |= {"seed": seed, "overrides": overrides, "seconds": progress.seconds, "resumed": progress.resumed}
-    record |= {"stopped": progress.stopped, "epochs": len(progress.rows)}
+    record |= {"stopped": progress.stopped, "epochs": len(progress.rows), "coach": progress.known()}
     attach(model, metadata_of(model).model_copy(update={"training": record}))
     if progress.folder is not None:
         leave(progress.folder, model, stopped=progress.stopped)
@@ -160,8 +162,9 @@ def fit(
     history = keras.callbacks.History()
     history.set_model(model)
     history.history, history.epoch = progress.history(), list(range(len(progress.rows)))
-    history.params = {"plan": list(plan.why), "stopped": progress.stopped, "overrides": overrides}
-    history.params["warnings"] = warnings
+    texts = [one.text for one in coach]
+    history.params = {"plan": [*plan.why, *texts], "stopped": progress.stopped, "overrides": overrides}
+    history.params |= {"warnings": warnings, "coach": texts}
     return history
 
 
@@ -180,9 +183,8 @@ def _feeder(task: Task) -> type[Feeder]:
     return ClassifierFeeder
 
 
-def _diverged(rows: Sequence[dict[str, Any]]) -> int | None:
-    """The first epoch whose loss is not finite, or None."""
-    return next((row["epoch"] for row in rows if not np.isfinite(row["loss"])), None)
+def _learnt(progress: Progress) -> bool:
+    return progress.curve is not None and progress.curve.learnt
 
 
 def _record(train: Study, val: Study, plan: Plan, warnings: list[str]) -> dict[str, Any]:
@@ -252,9 +254,19 @@ def _fit_dataset(
         _compile_for_dataset(model, metadata, learning_rate)
     if metadata.builder != "keras":
         attach(model, _after_a_dataset(metadata))
+    import keras
+
+    from easydl.training.loop import Stage
+    from easydl.training.watching import Watch
+
     progress.begin("train", epochs)
     train, val = parts
-    return model.fit(train, validation_data=val, epochs=epochs, verbose=progress.show, callbacks=[progress])
+    steps = train.num_batches or 0 if isinstance(train, keras.utils.PyDataset) else int(train.cardinality())
+    watch = Watch(progress, Stage("train", epochs, steps, float(model.optimizer.learning_rate)), None, val)
+    history = model.fit(train, validation_data=val, epochs=epochs, verbose=progress.show, callbacks=[progress, watch])
+    watch.judge(train)
+    history.params["coach"] = [one.text for one in progress.coached()]
+    return history
 
 
 def _after_a_dataset(metadata: ModelMetadata) -> ModelMetadata:

@@ -45,6 +45,7 @@ class Judgement:
         conformal: By what sets of classes are made, in the same way.
         error_limit: Of an image-to-image model: a larger error of reconstruction says that an image is of another kind.
         features: What its last layer usually sees (`easydl.prediction.feature_range`).
+        headline: The first line of the test on the validation part; empty with several heads or where there is no such test.
         training_score: The headline of a test on training images, by head, which later tests are compared with.
     """
 
@@ -55,6 +56,7 @@ class Judgement:
     error_limit: float | None = None
     training_score: dict[str, dict[str, Any]] = field(default_factory=dict)
     features: dict[str, Any] = field(default_factory=dict)
+    headline: dict[str, Any] = field(default_factory=dict)
 
     @property
     def sentences(self) -> list[str]:
@@ -113,7 +115,10 @@ def judged(
     sets = conformal_scores(predictions, seed=seed)
     scores, usual = _training_score(model, train, seed), _usual_features(model, train, val)
     warnings = [*metrics.warnings, *missed]
-    return Judgement(thresholds, warnings, calibrations, sets, training_score=scores, features=usual)
+    first = (
+        {} if metrics.heads or metrics.table.empty else {str(key): one for key, one in metrics.table.iloc[0].items()}
+    )
+    return Judgement(thresholds, warnings, calibrations, sets, training_score=scores, features=usual, headline=first)
 
 
 def _usual_features(model: Any, train: Study, val: Study) -> dict[str, Any]:

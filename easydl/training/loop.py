@@ -16,6 +16,7 @@ from easydl.training.callbacks import Progress
 from easydl.training.checkpoint import NAME, Checkpoint, load_checkpoint
 from easydl.training.objective import Objective
 from easydl.training.statistics import Refreshed
+from easydl.training.watching import FIRST, Watch
 
 SETTLE_STEPS = 50
 MEASURE_BATCH = 256
@@ -113,7 +114,9 @@ def run_stage(stage: Stage, objective: Objective, data: Data, progress: Progress
     model.compile(optimizer, loss=objective.loss, jit_compile=objective.xla and jit(), **objective.followed())
     folder = progress.checkpoints if key else None
     state = load_checkpoint(folder, key)
+    progress.measured.pop(FIRST, None)
     if state is not None:
+        progress.measured |= {name: value for name, value in state.facts["measured"].items() if name == FIRST}
         model.set_weights(state.weights)
         progress.rows[:] = state.facts["rows"]
         first = int(state.facts["epoch"])
@@ -124,6 +127,9 @@ def run_stage(stage: Stage, objective: Objective, data: Data, progress: Progress
     progress.begin(stage.name, stage.epochs)
     callbacks.append(progress)
     averaged = Averaged(state.average if state else (), first) if stage.average else None
+    watch = None if stage.silent else Watch(progress, stage, objective.chance, data.validation, first)
+    if watch is not None:
+        callbacks.append(watch)
     if averaged is not None:
         callbacks.append(averaged)
     # Behind what changes the weights, as the statistics belong to those that are validated.
@@ -151,6 +157,8 @@ def run_stage(stage: Stage, objective: Objective, data: Data, progress: Progress
         if folder is not None:
             (folder / NAME).unlink(missing_ok=True)
         raise
+    if watch is not None:
+        watch.judge(feed)
 
 
 def measure(
@@ -162,7 +170,9 @@ def measure(
     progress.begin(name, 1)
     logs: dict[str, float] = {}
     for prefix, data in (("", train), ("val_", validation)):
-        found = model.evaluate(*data, batch_size=MEASURE_BATCH, verbose=0, return_dict=True)
+        x, y, *weights = data
+        of = {"sample_weight": weights[0]} if weights else {}
+        found = model.evaluate(x, y, batch_size=MEASURE_BATCH, verbose=0, return_dict=True, **of)
         logs |= {f"{prefix}{metric}": float(value) for metric, value in found.items()}
     progress.on_epoch_end(0, logs)
 

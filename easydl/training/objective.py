@@ -13,6 +13,7 @@ from easydl.networks import set_target_scale
 from easydl.networks.metadata import ModelMetadata
 from easydl.studies import Study
 from easydl.tasks import Task
+from easydl.training.coach import chance_losses, chance_of_labels
 from easydl.training.loss_names import LOSSES, check_loss
 from easydl.training.losses import ordinal_error, ordinal_loss, scaled_error, weighted_binary_cross_entropy
 
@@ -51,6 +52,8 @@ class Objective:
         monitor: The value whose lowest epoch is kept.
         one_class: Every image is of one class, which Keras can weight.
         xla: Whether the loss can be compiled by XLA where there is a GPU.
+        chance: The losses, in training and validation, of the best answer that is the same for every image; None where
+            that is not known.
     """
 
     learner: keras.Model
@@ -61,6 +64,7 @@ class Objective:
     monitor: str = "val_loss"
     one_class: bool = False
     xla: bool = True
+    chance: tuple[float, float] | None = None
 
     def followed(self) -> dict[str, Any]:
         """The metrics as ``compile`` takes them. Several heads are weighted, 0 where an image has no label for one."""
@@ -118,7 +122,17 @@ def classifier_objective(
         metrics=lambda: by_output({name: METRICS[task](outputs[name]) for name, task in tasks.items()}),
         plain=plain_losses(tasks),
         one_class="" in tasks and tasks[""].exclusive,
+        chance=_chance(train, class_weight, losses.get("")),
     )
+
+
+def _chance(train: Study, class_weight: Mapping[int, float] | None, loss: Any) -> tuple[float, float] | None:
+    """What knowing nothing costs, of the losses for which that is a plain number of the labels."""
+    if loss == KERAS_LOSSES[Task.CLASSIFICATION]:
+        return chance_losses(train.targets(), class_weight)
+    if loss == KERAS_LOSSES[Task.MULTILABEL]:
+        return (chance_of_labels(train.targets()),) * 2
+    return None
 
 
 def _class_loss(task: Task, loss: str) -> Any:

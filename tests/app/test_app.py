@@ -62,7 +62,7 @@ def test_every_step_renders_for_a_run_in_every_state(session, home: Path, state:
             assert labels[:3] == ["Download the model", "Download the report", "Download the predictions"]
             assert labels[3:] == ["Download checklist", "Download the notebook"]
             assert "easydl.load('/films/chest')" in words
-            assert "easydl train /films/chest --seed 7 --augment ct --epochs 8 --model tiny" in words
+            assert "easydl train /films/chest --seed 7 --no-pretrained --augment ct --epochs 8 --model tiny" in words
 
 
 def test_a_run_is_called_by_the_network_that_was_trained(home: Path) -> None:
@@ -189,7 +189,12 @@ def test_train_begins_one_run_with_the_settings_on_the_page(session, home, tmp_p
     next(button for button in at.button if button.label == "Train").click().run()
     assert_calm(at)
     assert len(begun) == 1
-    assert (begun[0].model, begun[0].epochs, begun[0].seed, begun[0].augment) == ("tiny", 3, 11, "auto+mixup+cutout")
+    assert (begun[0].model, begun[0].epochs, begun[0].seed, begun[0].augment) == (
+        "efficientnetlite0",
+        3,
+        11,
+        "auto+mixup+cutout",
+    )
     assert at.query_params["run"] == next((home / "runs").iterdir()).name
     assert list(at.query_params) == ["study", "run"]
     other = session("train", run=at.query_params["run"])

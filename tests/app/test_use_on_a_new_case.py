@@ -23,6 +23,7 @@ FOUND = {
     "answer": f"nodule {EVIL}",
     "probabilities": {"no nodule": 0.29, "nodule": 0.71},
     "threshold": 0.37,
+    "doubt": ["What holds the right answer for 90% of new patients: no nodule or nodule."],
     "rules": [
         "nodule is called from a score of 0.37 on, a threshold chosen on 41 validation patients.",
         "One case has none.",
@@ -109,7 +110,7 @@ def test_the_answer_comes_after_what_speaks_against_it(session, home: Path, chil
     assert "Unlike the training images" in at.warning[0].value and "4000 pixels wide" in at.warning[0].value
     assert "chosen on 41 validation patients" in words and words.count("One case has none") == 1
     assert "The window was chosen" in words
-    assert "Answer: nodule &lt;img" in words
+    assert "Answer: nodule &lt;img" in words and "What holds the right answer" in words
     assert "looks the same with random weights" in words and "Do not trust" in words
     assert list(at.table[0].value["score"].str.replace("\\", "")) == ["0.29", "0.71"]
     shown = [path.name for path in Workspace(home).cases.all()[0].images]

@@ -87,6 +87,19 @@ def test_a_warning_stands_before_the_numbers_and_no_green_tick_beside_it(session
     assert "one answer for every image" in at.warning[0].value
 
 
+def test_the_coach_speaks_above_the_curves_of_both_pages(session, home: Path) -> None:
+    run = make_run(home / "runs", "finished")
+    status = json.loads((run / "status.json").read_text())
+    finding = {"code": "overfitting", "sentence": "Overfitting: it rose.", "advice": "More patients help."}
+    for coach in ([], [finding]):
+        (run / "status.json").write_text(json.dumps({**status, "coach": coach}))
+        for page in ("train", "results"):
+            at = session(page, run=run.name)
+            assert_calm(at)
+            said = [one.value for one in at.warning if "Overfitting: it rose. More patients help." in one.value]
+            assert len(said) == len(coach)
+
+
 def test_nobody_is_called_a_patient_where_patients_are_not_known(session, home: Path, tmp_path: Path) -> None:
     at = open_folder(session(), films(tmp_path / "films"))
     assert_calm(at)

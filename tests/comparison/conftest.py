@@ -8,10 +8,12 @@ from made_tasks import discs
 from threadpoolctl import threadpool_limits
 
 
-@pytest.fixture(autouse=True)
-def _no_weights(monkeypatch):
-    monkeypatch.setenv("EASYDL_WEIGHTS", "/nowhere")
-    monkeypatch.setattr("easydl.networks.pretrained.sources.shipped", lambda: Path("/nowhere"))
+@pytest.fixture(scope="module", autouse=True)
+def _no_weights():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EASYDL_WEIGHTS", "/nowhere")
+        patch.setattr("easydl.networks.pretrained.sources.shipped", lambda: Path("/nowhere"))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -104,7 +104,7 @@ def test_a_model_that_makes_no_masks_refuses_them(study, name):
 @pytest.mark.parametrize("command", ["predict", "evaluate"])
 @pytest.mark.parametrize("name", [None, *OPTIONS])
 def test_each_option_says_the_same_as_its_argument(command, name, monkeypatch):
-    monkeypatch.setattr("easydl.cli.commands._check_paths", lambda model, source: None)  # there are no files here
+    monkeypatch.setattr("easydl.cli.commands.check_paths", lambda model, source: None)  # there are no files here
     asked = []
 
     def spy(model, source, **given):

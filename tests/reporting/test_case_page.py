@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +22,7 @@ from easydl.reporting.case_page import case_page
 from easydl.reporting.figures import without_text_below
 
 KEYS = {
-    "answer", "probabilities", "threshold", "rules", "reference", "verdict", "unlike", "volumes_ml", "images", "notes",
+    "answer", "probabilities", "doubt", "threshold", "rules", "reference", "verdict", "unlike", "volumes_ml", "images", "notes",
     "research_use",
 }  # fmt: skip
 
@@ -52,7 +53,8 @@ def opened(page) -> dict:
     text = page.read_text()
     assert set(facts) == KEYS
     assert text.count("Research use only") == 1
-    assert "http" not in text.replace("http-equiv", "") and 'src="data:image/' in text
+    words = re.sub(r'data:image/[^"]*', "", text)  # four given letters stand somewhere in a megabyte of base64
+    assert "http" not in words.replace("http-equiv", "") and 'src="data:image/' in text
     assert "Doe_Jane" not in text + json.dumps(facts) and "SECRET_" not in text + json.dumps(facts)
     assert all((page.parent / name).stat().st_size > 500 for name in facts["images"])
     return facts
@@ -72,6 +74,44 @@ def test_a_classifier_and_its_threshold(case, tmp_path):
     assert facts["unlike"] == [] and "is not known" in text
 
 
+def with_scores(model, kept):
+    attach(model, metadata_of(model).model_copy(update={"training": {"conformal": {"": kept}}}))
+    return model
+
+
+def test_what_else_the_answer_may_be_is_said_where_the_validation_part_says_it(case, tmp_path):
+    model = easydl.classifier("tiny", classes=["no", "yes"], size=32)
+    wide = with_scores(model, {"no": [0.9] * 20, "yes": [0.9] * 20})
+    (sentence,) = opened(case_page(wide, case, tmp_path / "wide"))["doubt"]
+    assert (
+        sentence == "What holds the right answer for 90% of new patients: no or yes. It cannot distinguish them here."
+    )
+    assert sentence in (tmp_path / "wide/case.html").read_text()
+    narrow = with_scores(model, {"no": [0.01] * 20, "yes": [0.01] * 20})
+    answer = easydl.predict(model, case).frame["prediction"].iloc[0]
+    assert opened(case_page(narrow, case, tmp_path / "narrow"))["doubt"] == [
+        f"What holds the right answer for 90% of new patients: {answer}."
+    ]
+    few = with_scores(model, {"no": [0.9] * 2, "yes": [0.9] * 2})
+    assert opened(case_page(few, case, tmp_path / "few"))["doubt"] == []
+    age = with_scores(
+        easydl.classifier("tiny", classes=["age_years"], task="regression", size=32), {"value": [4.0] * 20}
+    )
+    value = easydl.predict(age, case).frame["value"].iloc[0]
+    (sentence,) = opened(case_page(age, case, tmp_path / "age"))["doubt"]
+    assert sentence == f"What holds the value for 90% of new patients: {value - 4:.2f} to {value + 4:.2f}."
+
+
+def test_how_far_the_members_of_an_ensemble_differ_is_said(case, tmp_path):
+    from easydl.networks.ensembles import ensembled
+
+    first, other = (easydl.classifier("tiny", classes=["no", "yes"], size=32, seed=seed) for seed in (0, 1))
+    model = ensembled(first, [first, other])
+    spread = easydl.predict(model, case).frame["spread"].iloc[0]
+    (sentence,) = opened(case_page(model, case, tmp_path / "page"))["doubt"]
+    assert sentence == f"The answers of the ensemble's members differ by {spread:.2f} (standard deviation)."
+
+
 def test_how_the_threshold_was_chosen_stands_behind_it_and_nothing_is_said_twice(case, tmp_path):
     model = easydl.classifier("tiny", classes=["no", "yes"], size=32)
     attach(model, metadata_of(model).model_copy(update={"thresholds": {"yes": Threshold(value=0.31, n=24)}}))
@@ -83,6 +123,7 @@ def test_how_the_threshold_was_chosen_stands_behind_it_and_nothing_is_said_twice
     ]
     assert all(text.count(rule) == 1 for rule in facts["rules"]) and text.count("interval") == 1
     assert text.count(facts["verdict"]["sentence"]) == 1
+    assert text.count(f"Where the map lies: {facts['verdict']['words']}") == 1
     # The figure on the page ends above the sentences that the file of its own carries.
     alone = (page.parent / "heatmap.png").read_bytes()
     with Image.open(io.BytesIO(alone)) as whole, Image.open(io.BytesIO(without_text_below(alone))) as cut:

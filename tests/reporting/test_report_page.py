@@ -122,6 +122,11 @@ def test_the_sections_say_what_the_files_say(run):
             lambda c: c[0]["verdict"].update(level="FAIL", sentence="Moved."),
             "trust Moved.",
         ),
+        (
+            "heatmaps/index.json",
+            lambda c: c[0].update(words="Lower third of the left lung."),
+            "Where the map lies: Lower third of the left lung.",
+        ),
         ("status.json", lambda c: c.update(state="stopped", stage="training"), "was stopped while training"),
     ],
 )
@@ -214,6 +219,7 @@ def test_hostile_names_stay_text(tmp_path):
     for entry in index:
         entry |= {"image": '" onload="x', "patient": HOSTILE, "label": HOSTILE, "target": HOSTILE}
         entry["verdict"] = {"level": '"><script>', "sentence": HOSTILE}
+        entry["words"] = HOSTILE
     write(folder / "heatmaps" / "index.json", index)
     history = pd.read_csv(folder / "history.csv")
     history.assign(stage=["frozen"] * 10 + [HOSTILE] * 10).to_csv(folder / "history.csv", index=False)
@@ -322,3 +328,11 @@ def test_what_makes_the_numbers_worthless_stands_before_them(run):
 def test_the_stages_of_an_ensemble_say_whose_they_are():
     assert _stages(["member 1: train"] * 2 + ["train"] * 3) == ["member 1: train", "member 2: train"]
     assert _stages(["frozen", "frozen", "fine-tuning"]) == ["frozen", "fine-tuning"]
+
+
+def test_what_the_coach_says_stands_in_the_section_on_training(run):
+    assert "What is wrong with this training" not in shown(run).text
+    finding = {"code": "overfitting", "sentence": f"Overfitting {HOSTILE}.", "advice": "More patients help most."}
+    change(run / "status.json", coach=[finding, "not a finding"])
+    section = shown(run).text.split("What is wrong with this training")[1].split("What was chosen, and why")[0]
+    assert f"Overfitting {HOSTILE}. More patients help most." in section

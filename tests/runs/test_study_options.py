@@ -123,7 +123,7 @@ def test_a_run_reads_its_study_by_each_setting(name, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("command", ["train", "evaluate", "audit"])
 def test_each_option_says_the_same_as_its_argument(name, command, monkeypatch):
-    monkeypatch.setattr("easydl.cli.commands._check_paths", lambda model, source: None)  # there are no files here
+    monkeypatch.setattr("easydl.cli.commands.check_paths", lambda model, source: None)  # there are no files here
     _, options, words, _ = CASES[name]
     asked = []
 

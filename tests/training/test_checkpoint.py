@@ -22,6 +22,7 @@ from easydl.networks import metadata_of
 from easydl.training import checkpoint
 from easydl.training.callbacks import Progress
 from easydl.training.checkpoint import NAME, load_checkpoint, training_key
+from easydl.training.coach import Curve, coached
 from easydl.training.loop import Data, Stage, run_stage
 from easydl.training.objective import Objective
 
@@ -127,11 +128,15 @@ def data(first_epoch=0, nan_from=99):
 
 
 def stage(model, folder=None, name="fine-tune", nan_from=99, best=None, xla=True):
+    return staged(model, folder, name, nan_from, best, xla).rows
+
+
+def staged(model, folder=None, name="fine-tune", nan_from=99, best=None, xla=True):
     progress = Progress(folder)
     main = Stage(name, epochs=6, steps=3, learning_rate=0.05, best=best)
     objective = Objective(model, "mse", lambda: ["mae"], "mse", xla=xla)
     run_stage(main, objective, Data(partial(data, nan_from=nan_from), data()), progress, key="this")
-    return progress.rows
+    return progress
 
 
 def equal(first, second):
@@ -184,9 +189,16 @@ def test_the_best_epoch_before_it_diverged_is_kept():
     assert model.evaluate(data(), verbose=0)[0] == pytest.approx(min(row["val_loss"] for row in rows[:2]), rel=1e-4)
 
 
+def test_the_coach_says_that_a_training_diverged():
+    (found,) = staged(network(), nan_from=2).findings
+    assert (found.code, found.grave) == ("not finite", True)
+    assert "diverged in epoch 3" in found.sentence and "below 0.05" in found.advice
+
+
 def test_the_plan_says_that_a_training_diverged(parts, monkeypatch):
     def run(stage, objective, data, progress, **more):
         progress.rows += [{"epoch": 1, "stage": "train", "loss": 1.0}, {"epoch": 2, "stage": "train", "loss": np.nan}]
+        progress.found(coached(Curve.of(progress.rows, epochs=2, learning_rate=0.1)))
 
     monkeypatch.setattr("easydl.training.loop.run_stage", run)
     train, val, _ = parts

@@ -87,10 +87,10 @@ def test_masks_that_no_epoch_got_right_are_told(masked_parts, stages, monkeypatc
     train, val, _ = masked_parts
     rows = [{"epoch": 1, "val_dice": 0.01}, {"epoch": 2, "val_dice": 0.02}]
     model = easydl.unet(classes=train.classes, width=4, levels=2)
-    assert judging.judged(model, val, rows, 0).warnings == [
+    assert judging.judged(model, train, val, rows, 0).warnings == [
         f"Hardly any overlap with the reference: the best Dice of all epochs was 0.02, {len(val)} images."
     ]
-    assert judging.judged(model, val, [*rows, {"val_dice": 0.4}], 0) == judging.Judgement()
+    assert judging.judged(model, train, val, [*rows, {"val_dice": 0.4}], 0) == judging.Judgement()
 
 
 def test_a_trained_model_is_not_lost_because_its_validation_part_cannot_be_tested(parts, stages, answers):

@@ -22,7 +22,7 @@ def answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Put a case to a page that does this."""
 
     def ends(page) -> dict:
-        (tmp_path / REQUEST).write_text(json.dumps({"model": "m.keras", "source": "case.dcm"}))
+        (tmp_path / REQUEST).write_text(json.dumps({"model": "m.keras", "source": "case.dcm", "method": "rise"}))
         monkeypatch.setitem(sys.modules, "easydl.reporting.case_page", SimpleNamespace(case_page=page))
         work(tmp_path)
         return status(tmp_path)
@@ -32,12 +32,12 @@ def answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_it_hands_over_the_model_the_source_and_its_folder(answered, tmp_path: Path) -> None:
     given: list = []
-    assert answered(lambda *arguments: given.extend(arguments))["state"] == "finished"
-    assert given == ["m.keras", "case.dcm", tmp_path / "result"]
+    assert answered(lambda *arguments, **how: given.extend([*arguments, how]))["state"] == "finished"
+    assert given == ["m.keras", "case.dcm", tmp_path / "result", {"method": "rise"}]
 
 
 def test_an_error_of_easydl_keeps_its_three_parts(answered) -> None:
-    def page(*_):
+    def page(*_, **__):
         raise InputError("It is a film.", "CT.", "Choose a CT.")
 
     found = answered(page)
@@ -46,7 +46,7 @@ def test_an_error_of_easydl_keeps_its_three_parts(answered) -> None:
 
 
 def test_what_nobody_expected_says_where_and_not_what(answered, capfd) -> None:
-    def page(*_):
+    def page(*_, **__):
         raise ValueError("PatientName is Smith^John")
 
     found = answered(page)

@@ -29,6 +29,11 @@ def test_every_command_writes_its_file(two_scanners, untrained, tmp_path, monkey
     assert read["patient"].tolist() == two_scanners.frame["patient"].tolist()
     printed = done("image-map", model, table, "--method", "tsne", "--colour", "scanner", "--output", "m.png")
     assert "t-SNE" in printed and "have scanner" in printed
+    given = ["--methods", "gradcam", "--methods", "layercam", "--most", 2, "--no-verdict", "--output", "g.png"]
+    done("gallery", model, table, *given)
+    width = Image.open("g.png").size[0]
+    done("gallery", model, table, "--most", 2, "--no-verdict")
+    assert Image.open("gallery.png").size[0] < width  # a column less
     assert "3 nearest cases" in done("nearest", model, image, table, "--k", 3, "--output", "n.png")
     done("feature-maps", model, image, "--layer", next(one.name for one in untrained.layers if hasattr(one, "kernel")))
     assert "hidden" in done("explain", model, image, "--hide", "4,12,4,12", "--target", "disease", "--output", "h.png")
