@@ -21,6 +21,7 @@ from .errors import EasyDLError as EasyDLError
 from .evaluation import evaluate as evaluate
 from .evaluation import operating_point as operating_point
 from .evaluation import refer as refer
+from .explanation import gallery as gallery
 from .explanation import saliency as saliency
 from .exploration import ablation as ablation
 from .exploration import explain as explain

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -86,6 +86,19 @@ class SaliencyOptions(Options):
     )
 
 
+class GalleryOptions(Options):
+    """Which heatmaps stand side by side: keyword arguments of `easydl.gallery`."""
+
+    methods: list[str] | str = Field(
+        "gradcam",
+        title="Heatmap methods",
+        description="One of the methods of `easydl.saliency`, or several to compare them.",
+    )
+    most: int = Field(4, ge=1, le=24, title="Images", description="How many images are shown.")
+    verdict: bool = Field(True, description="Whether to test each map.")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="Of the places that the verdict hides for comparison.")
+
+
 class EvaluationOptions(GroupOptions, SegmentationOptions):
     """How a model is tested: keyword arguments of `easydl.evaluate`."""
 
@@ -155,6 +168,47 @@ class ImportanceOptions(ShufflingOptions):
         description="A reason, in writing, for counting images that the model was trained or validated on. It stands "
         "before the numbers.",
     )
+
+
+class MapOptions(Options):
+    """How the images of a study are drawn: keyword arguments of `easydl.image_map`."""
+
+    method: Literal["pca", "tsne"] = Field(
+        "pca",
+        title="Drawn by",
+        description='``"pca"`` (distances on the map are distances in the features, only flattened), or ``"tsne"`` (islands '
+        "come apart more clearly; distances between them mean nothing).",
+    )
+
+
+class NearestOptions(Options):
+    """How many similar cases are looked for: keyword arguments of `easydl.nearest`."""
+
+    k: int = Field(5, ge=1, le=20, title="Nearest cases", description="How many cases are shown.")
+
+
+class AblationOptions(Options):
+    """What is removed from images: keyword arguments of `easydl.ablation`."""
+
+    without: list[Literal["colour", "edges", "texture", "grey levels", "arrangement", "border"]] | None = Field(
+        None,
+        min_length=1,
+        description='Some of ``"colour"``, ``"edges"``, ``"texture"``, ``"grey levels"``, ``"arrangement"`` and '
+        '``"border"``. Not given, all that make sense (colour for images with three channels).',
+    )
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="Of the order of the parts, and of the bootstrap.")
+
+
+class FragilityOptions(Options):
+    """How much images are changed: keyword arguments of `easydl.fragility`."""
+
+    strengths: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        (0.0025, 0.005, 0.01, 0.02, 0.04),
+        min_length=1,
+        description="Sizes of the change, as fractions of the range from black to white, above 0 and at most 1. Of 0.01, "
+        "2.5 grey levels of 255, nobody sees anything.",
+    )
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="Of the images that are drawn and of the noise.")
 
 
 class DescribeOptions(Options):

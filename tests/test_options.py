@@ -6,7 +6,15 @@ import pytest
 
 import easydl
 from easydl.options import FitOptions, LoadOptions, SplitOptions
-from easydl.options_of_use import DescribeOptions, ImportanceOptions, TreeOptions
+from easydl.options_of_use import (
+    AblationOptions,
+    DescribeOptions,
+    FragilityOptions,
+    ImportanceOptions,
+    MapOptions,
+    NearestOptions,
+    TreeOptions,
+)
 from easydl.studies import Study
 
 pytestmark = pytest.mark.quick
@@ -16,6 +24,10 @@ OTHER_PARAMETERS = {
     "fit": {"model", "train", "val", "run", "verbose"},
     "explain_as_tree": {"model", "study"},
     "importance": {"model", "study"},
+    "image_map": {"model", "study"},
+    "nearest": {"model", "case", "study", "row", "units"},
+    "ablation": {"model", "study"},
+    "fragility": {"model", "study"},
     "describe": {"model", "case", "covariates", "units"},
 }
 """What is no option: the data, and where and how a training is shown."""
@@ -28,6 +40,10 @@ OPTIONS = {
     "explain_as_tree": TreeOptions,
     "importance": ImportanceOptions,
     "describe": DescribeOptions,
+    "image_map": MapOptions,
+    "nearest": NearestOptions,
+    "ablation": AblationOptions,
+    "fragility": FragilityOptions,
 }
 
 

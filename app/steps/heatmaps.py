@@ -57,6 +57,9 @@ for number, entry in enumerate(heatmaps[:shown], start=1):
         show_figure(entry["path"], f"Image {number}: the original next to the overlay of the heatmap")
         if verdict:
             st.markdown(plain(verdict.get("sentence", "")))
+        if entry.get("words"):
+            st.markdown(plain(f"Where the map lies: {entry['words']}"))
+        if verdict:
             with st.expander("What was measured"):
                 for reason in verdict.get("reasons") or ():
                     st.markdown(f"- {plain(reason['sentence'])} {plain(reason['figures'])}")

@@ -33,7 +33,7 @@ def interval() -> None:
         given["sd"] = first.number_input("Standard deviation between patients", 0.01, 0.5, value=0.15, step=0.01)
     found = easydl.interval_width(**given)
     st.markdown(f"**{plain(repr(found).splitlines()[0])}**")
-    st.pyplot(on_page(found.plot(), FIGURES_PX), alt="The interval against the number of patients", width=FIGURES_PX)
+    st.pyplot(on_page(found.show(), FIGURES_PX), alt="The interval against the number of patients", width=FIGURES_PX)
 
 
 def asked(key: str, button: str, waiting: str, work: Callable[[], Any]) -> Any:
@@ -64,7 +64,7 @@ compared = asked(
 )  # fmt: skip
 if compared is not None:
     st.markdown(f"**{plain(compared.sentence)}**")
-    st.pyplot(on_page(compared.plot(), FIGURES_PX), alt="Simple models with their intervals", width=FIGURES_PX)
+    st.pyplot(on_page(compared.show(), FIGURES_PX), alt="Simple models with their intervals", width=FIGURES_PX)
     for line in [*(f"{name} left out: {why}." for name, why in compared.left_out.items()), *compared.notes]:
         st.caption(plain(line))
 
@@ -78,5 +78,5 @@ curve = asked(
 )
 if curve is not None:
     st.markdown(f"**{plain(curve.sentence)}**")
-    st.pyplot(on_page(curve.plot(), FIGURES_PX), alt="The learning curve", width=FIGURES_PX)
+    st.pyplot(on_page(curve.show(), FIGURES_PX), alt="The learning curve", width=FIGURES_PX)
 onward("train")

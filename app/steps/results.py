@@ -76,7 +76,7 @@ else:
     if later.any():
         with st.expander(f"{later.sum()} more numbers"):
             show_table(table[later], "Further numbers of the test with n and interval")
-    st.pyplot(on_page(metrics.plot(), FIGURES_PX), alt="The figures of the test", width=FIGURES_PX)
+    st.pyplot(on_page(metrics.show(), FIGURES_PX), alt="The figures of the test", width=FIGURES_PX)
     show_baselines(run)
     sentence, cases = wrong(run)
     if sentence:

@@ -144,6 +144,8 @@ def show_answer(case: Case) -> None:
     if case.verdict:
         show_verdict(case.verdict["level"])
         st.markdown(plain(case.verdict["sentence"]))
+        if case.verdict.get("words"):
+            st.markdown(plain(f"Where the map lies: {case.verdict['words']}"))
     for number, path in enumerate(case.images, start=1):
         show_figure(path, f"Figure {number}: the case with its heatmap or mask")
     if case.page is not None:

@@ -142,7 +142,7 @@ class Acceptance:
             "shifts": json.loads(self.table[shown].to_json(orient="records")),
         }
 
-    def plot(self, history: list[dict[str, Any]] | None = None) -> Figure:
+    def show(self, history: list[dict[str, Any]] | None = None) -> Figure:
         """Draw the numbers and the shifts over the dates of all calls (by default of this one)."""
         from easydl.acceptance.sheet import drift_chart
 

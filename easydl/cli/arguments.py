@@ -1,21 +1,57 @@
-"""Arguments that several commands take, and how they are checked before TensorFlow is loaded."""
+"""What several commands share: arguments, checked before TensorFlow is loaded, and how a result is printed and written."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from easydl.errors import InputError
+from easydl.fileio import replacing, write_text
 
 Model = Annotated[Path, typer.Argument(help="A model file (.keras) of easydl.")]
+Source = Annotated[str, typer.Argument(help="A table (CSV, Excel), a folder of class folders, or a folder of DICOM.")]
+Case = Annotated[str, typer.Argument(help="An image, a volume or a series.")]
 Covariate = Annotated[
     list[str] | None, typer.Option(metavar="NAME=VALUE", help="Covariate of one image: age=61. Repeat it for several.")
 ]
 
 Units = Annotated[
     str, typer.Option(metavar="auto|HU", help="HU for CT in a file that does not say its units (NIfTI, TIFF).")
+]
+FIGURES = (".png", ".svg", ".pdf")
+
+
+def _figure_path(path: Path | None) -> Path | None:
+    """A figure's name is checked before anything is computed for it."""
+    return _checked(path, FIGURES)
+
+
+def _result_path(path: Path | None) -> Path | None:
+    return _checked(path, (*FIGURES, ".json"))
+
+
+def _checked(path: Path | None, known: tuple[str, ...]) -> Path | None:
+    if path is not None and path.suffix.lower() not in known:
+        raise InputError(
+            f"--output is {path.name}.", f"a name that ends in {', '.join(known)}.", "Choose another name."
+        )
+    return path
+
+
+Figure = Annotated[
+    Path, typer.Option("--output", "-o", callback=_figure_path, help="The figure to write (.png, .svg, .pdf).")
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        callback=_result_path,
+        help="Also write the figure (.png, .svg, .pdf) or the numbers (.json).",
+    ),
 ]
 
 
@@ -36,3 +72,21 @@ def covariates(texts: list[str] | None) -> dict[str, str] | None:
                 f"--covariate {text!r} has no value.", "a name and its value.", "Write: --covariate age=61"
             )
     return {name.strip(): value.strip() for name, _, value in (text.partition("=") for text in texts or ())} or None
+
+
+def show_result(found: Any, output: Path | None, as_json: bool) -> None:
+    """Print a result; write its figure, or its numbers, where that was asked for."""
+    typer.echo(json.dumps(found.to_dict(), indent=1) if as_json else repr(found))
+    if output is None:
+        return
+    if output.suffix.lower() == ".json":
+        write_text(output, json.dumps(found.to_dict(), indent=1, allow_nan=False))
+    else:
+        write_figure(found.show(), output)
+    typer.echo(f"Written: {output}", err=as_json)
+
+
+def write_figure(figure: Any, output: Path) -> None:
+    """Write a figure in the format of its name, all or nothing."""
+    with replacing(output) as draft:
+        figure.savefig(draft, format=output.suffix.lower().lstrip("."), bbox_inches="tight")

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from easydl.cli.arguments import Covariate, Model, Units, check_paths, covariates
+from easydl.cli.arguments import Covariate, Model, Source, Units, check_paths, covariates
 from easydl.cli.comparing import compare, interval_width, learning_curve
 from easydl.cli.describing import describe, explain_as_tree, importance
-from easydl.cli.exploring import ablation, explain, feature_maps, features, fragility, image_map, nearest
+from easydl.cli.exploring import ablation, explain, feature_maps, features, fragility, gallery, image_map, nearest
 from easydl.cli.listing import doctor, ledger, models, presets, show
 from easydl.cli.options import with_options
 from easydl.cli.weights import Json, weights
@@ -45,6 +45,7 @@ for one in (
     learning_curve,
     interval_width,
     features,
+    gallery,
     image_map,
     nearest,
     feature_maps,
@@ -57,7 +58,6 @@ for one in (
 ):
     app.command()(one)
 
-Source = Annotated[str, typer.Argument(help="A table (CSV, Excel), a folder of class folders, or a folder of DICOM.")]
 Folder = Annotated[Path | None, typer.Option(help="The run folder; made in the workspace when not given.")]
 Seed = Annotated[int, typer.Option(help="Fixes the split, the training and the intervals.")]
 

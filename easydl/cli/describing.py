@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from easydl.cli.arguments import Covariate, Model, Units, check_paths, covariates
+from easydl.cli.arguments import Case, Covariate, Model, Output, Source, Units, check_paths, covariates, show_result
 from easydl.cli.options import with_options
 from easydl.cli.weights import Json
 from easydl.options import LoadOptions
 from easydl.options_of_use import DescribeOptions, ShufflingOptions, TreeOptions
 
-Images = Annotated[str, typer.Argument(help="A table (CSV, Excel), a folder of class folders, or a folder of DICOM.")]
-Output = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Also write the figure (.png, .svg, .pdf) or the numbers (.json).")
-]
 FOREST = "forest"
 
 
 @with_options
 def explain_as_tree(
     model: Model,
-    source: Images,
+    source: Source,
     *,
     options: LoadOptions,
     how: TreeOptions,
@@ -36,13 +32,13 @@ def explain_as_tree(
 
     check_paths(model, source)
     study = easydl.load(source, **options.model_dump())
-    _show(easydl.explain_as_tree(model, study, **how.model_dump()), output, as_json)
+    show_result(easydl.explain_as_tree(model, study, **how.model_dump()), output, as_json)
 
 
 @with_options
 def importance(
     model: Annotated[str, typer.Argument(help="A model file (.keras) with covariates, or forest.")],
-    source: Images,
+    source: Source,
     *,
     options: LoadOptions,
     how: ShufflingOptions,
@@ -56,13 +52,13 @@ def importance(
         check_paths(Path(model), source)
     study = easydl.load(source, **options.model_dump())
     given = {**how.model_dump(), "override": options.override}
-    _show(easydl.importance(model, study, **given), output, as_json)
+    show_result(easydl.importance(model, study, **given), output, as_json)
 
 
 @with_options
 def describe(
     model: Model,
-    case: Annotated[str, typer.Argument(help="An image, a volume or a series.")],
+    case: Case,
     *,
     how: DescribeOptions,
     covariate: Covariate = None,
@@ -78,15 +74,3 @@ def describe(
     typer.echo(json.dumps(found.to_dict(), indent=1) if as_json else found.text)
     if output is not None:
         typer.echo(f"Written: {found.save(output)}", err=as_json)
-
-
-def _show(found: Any, output: Path | None, as_json: bool) -> None:
-    """Print a result; write its figure, or its numbers, where that was asked for."""
-    typer.echo(json.dumps(found.to_dict(), indent=1) if as_json else repr(found))
-    if output is None:
-        return
-    if output.suffix == ".json":
-        found.save(output)
-    else:
-        found.show().savefig(output)
-    typer.echo(f"Written: {output}", err=as_json)

@@ -1,4 +1,4 @@
-"""The commands that look into what a model has learned: features, image-map, nearest, feature-maps."""
+"""The commands that look into what a model has learned: features, image-map, nearest, feature-maps and experiments."""
 
 from __future__ import annotations
 
@@ -7,14 +7,22 @@ from typing import Annotated, Any
 
 import typer
 
+from easydl.cli.arguments import (
+    Case,
+    Covariate,
+    Figure,
+    Model,
+    Source,
+    Units,
+    check_paths,
+    covariates,
+    write_figure,
+)
 from easydl.cli.options import with_options
 from easydl.errors import RESEARCH_USE, InputError
-from easydl.fileio import csv_text, replacing, write_text
+from easydl.fileio import csv_text, write_text
 from easydl.options import LoadOptions
-
-Source = Annotated[str, typer.Argument(help="A table (CSV, Excel), a folder of class folders, or a folder of DICOM.")]
-Model = Annotated[Path, typer.Argument(help="A model file (.keras) of easydl.")]
-Case = Annotated[str, typer.Argument(help="An image or a volume.")]
+from easydl.options_of_use import AblationOptions, FragilityOptions, GalleryOptions, MapOptions, NearestOptions
 
 
 @with_options
@@ -28,8 +36,9 @@ def features(
     """Write what a model computes of every image before it answers, a row for each image, for other statistics."""
     import easydl
 
+    check_paths(model, source)
     study = easydl.load(source, **options.model_dump())
-    table = easydl.features(easydl.load_model(model), study)
+    table = easydl.features(model, study)
     kept = [*study.image_columns[:1], "patient", *(["label"] if "label" in study.frame else [])]
     text = csv_text(study.frame[kept].join(table))
     written = write_text(output, f"# {RESEARCH_USE}\n{text}", mode=0o600)
@@ -42,16 +51,36 @@ def image_map(
     source: Source,
     *,
     options: LoadOptions,
-    method: Annotated[str, typer.Option(help="pca or tsne.")] = "pca",
+    how: MapOptions,
     colour: Annotated[str | None, typer.Option(help="A column, error, or island; the label when not given.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The figure to write.")] = Path("image_map.png"),
+    output: Figure = Path("image_map.png"),
 ) -> None:
     """Show which images a model takes for alike, and which column explains each group of them."""
     import easydl
 
-    study = easydl.load(source, **options.model_dump())
-    drawn = easydl.image_map(easydl.load_model(model), study, method=method)
+    check_paths(model, source)
+    drawn = easydl.image_map(model, easydl.load(source, **options.model_dump()), **how.model_dump())
     _written(drawn, drawn.show(colour), output)
+
+
+@with_options
+def gallery(
+    model: Model,
+    source: Source,
+    *,
+    options: LoadOptions,
+    how: GalleryOptions,
+    target: Annotated[
+        str | None, typer.Option(help="The class, label or task to explain; the predicted class when not given.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The figure to write.")] = Path("gallery.png"),
+) -> None:
+    """Draw heatmaps of a study side by side, the surest wrong answers first, each with its verdict."""
+    import easydl
+
+    study = easydl.load(source, **options.model_dump())
+    figure = easydl.gallery(easydl.load_model(model), study, target=target, **how.model_dump())
+    _written(RESEARCH_USE, figure, output)
 
 
 @with_options
@@ -61,14 +90,16 @@ def nearest(
     source: Annotated[str, typer.Argument(help="The study to look in, usually that of the training.")],
     *,
     options: LoadOptions,
-    k: Annotated[int, typer.Option("--k", "-k", help="How many.")] = 5,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The figure to write.")] = Path("nearest.png"),
+    how: NearestOptions,
+    output: Figure = Path("nearest.png"),
 ) -> None:
     """Find the cases of a study that are most alike to one image, as a model sees them."""
     import easydl
 
+    check_paths(model, case)
+    check_paths(model, source)
     study = easydl.load(source, **options.model_dump())
-    found = easydl.nearest(easydl.load_model(model), case, study, k=k)
+    found = easydl.nearest(model, case, study, units=options.units, **how.model_dump())
     _written(found, found.show(), output)
 
 
@@ -76,12 +107,14 @@ def feature_maps(
     model: Model,
     case: Case,
     layer: Annotated[str | None, typer.Option(help="A layer with maps; a deep one when not given.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The figure to write.")] = Path("feature_maps.png"),
+    units: Units = "auto",
+    output: Figure = Path("feature_maps.png"),
 ) -> None:
     """Draw the filters of a network's first layer and the maps that it makes of one image."""
     import easydl
 
-    _written(RESEARCH_USE, easydl.feature_maps(easydl.load_model(model), case, layer=layer), output)
+    check_paths(model, case)
+    _written(RESEARCH_USE, easydl.feature_maps(model, case, layer=layer, units=units), output)
 
 
 def explain(
@@ -98,20 +131,27 @@ def explain(
     target: Annotated[
         str | None, typer.Option(help="The class or label; what the model answers when not given.")
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The figure to write.")] = Path("explained.png"),
+    covariate: Covariate = None,
+    units: Units = "auto",
+    output: Figure = Path("explained.png"),
 ) -> None:
     """Hide a part of an image, or insert a part of another, and see what the answer becomes."""
     import easydl
 
     if (insert is None) != (part is None):
         raise InputError("One of --insert and --part was given.", "both.", "Say which image, and which part of it.")
+    if at is not None and not isinstance(_region(at), tuple):
+        raise InputError(f"--at is {at!r}.", "whole numbers: row,column.", "Write for example: --at 40,60")
+    check_paths(model, case)
     given = {
         "hide": _region(hide),
         "insert": (insert, _region(part)) if insert else None,
         "at": _region(at),
         "target": target,
+        "covariates": covariates(covariate),
+        "units": units,
     }
-    found = easydl.explain(easydl.load_model(model), case, **given)
+    found = easydl.explain(model, case, **given)
     _written(found, found.show(), output)
 
 
@@ -121,18 +161,15 @@ def ablation(
     source: Source,
     *,
     options: LoadOptions,
-    without: Annotated[
-        list[str] | None,
-        typer.Option(help="colour, edges, texture, grey levels, arrangement or border; all when not given. Repeat it."),
-    ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The figure to write.")] = Path("ablation.png"),
+    how: AblationOptions,
+    output: Figure = Path("ablation.png"),
 ) -> None:
     """Remove one kind of information from every image of a test part, and measure again."""
     import easydl
 
-    study = easydl.load(source, **options.model_dump())
-    found = easydl.ablation(easydl.load_model(model), study, without=without)
-    _written(found, found.plot(), output)
+    check_paths(model, source)
+    found = easydl.ablation(model, easydl.load(source, **options.model_dump()), **how.model_dump())
+    _written(found, found.show(), output)
 
 
 @with_options
@@ -141,28 +178,27 @@ def fragility(
     source: Source,
     *,
     options: LoadOptions,
-    strengths: Annotated[
-        list[float] | None,
-        typer.Option(help="Sizes of the change, as fractions of the range from black to white. Repeat it for several."),
-    ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The figure to write.")] = Path("fragility.png"),
+    how: FragilityOptions,
+    output: Figure = Path("fragility.png"),
 ) -> None:
     """Ask how small a change of the image changes a model's answers, made against the model and at random."""
     import easydl
 
-    given: dict[str, Any] = {"strengths": strengths} if strengths else {}
-    found = easydl.fragility(easydl.load_model(model), easydl.load(source, **options.model_dump()), **given)
-    _written(found, found.plot(), output)
+    check_paths(model, source)
+    found = easydl.fragility(model, easydl.load(source, **options.model_dump()), **how.model_dump())
+    _written(found, found.show(), output)
 
 
 def _region(text: str | None) -> Any:
     """Numbers as a tuple; the path of a mask as it is."""
-    if text is None or not set(text) <= set("0123456789, "):
+    if text is None or not set(text) <= set("-0123456789, "):
         return text
-    return tuple(int(one) for one in text.split(",") if one.strip())
+    try:
+        return tuple(int(one) for one in text.split(",") if one.strip())
+    except ValueError:
+        return text
 
 
 def _written(found: Any, figure: Any, output: Path) -> None:
-    with replacing(output) as draft:
-        figure.savefig(draft, format=output.suffix.lstrip(".") or "png", bbox_inches="tight")
+    write_figure(figure, output)
     typer.echo(f"{found}\nWritten: {output}")

@@ -59,7 +59,7 @@ def compare(
     Returns:
         A `Comparison`, the best first, with the number that the task is judged by (AUC, kappa, mean absolute error; of trained
         models also Dice, PSNR), its 95% interval by patient, the paired difference of the best and each other, and the time.
-        ``.table`` is a DataFrame, ``.plot()`` a figure; of trained models ``.details`` has every number compared, with p
+        ``.table`` is a DataFrame, ``.show()`` a figure; of trained models ``.details`` has every number compared, with p
         (DeLong's test, McNemar's, paired bootstrap). Readers stand beside a model with `easydl.evaluation.compare_readers`.
 
     Raises:

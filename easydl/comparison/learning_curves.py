@@ -168,7 +168,7 @@ class LearningCurve:
             f"<p><small>{html.escape(RESEARCH_USE)}</small></p>"
         )
 
-    def plot(self, ax: Axes | None = None) -> Figure:
+    def show(self, ax: Axes | None = None) -> Figure:
         """The curve with its band, and the law with its own up to four times as many patients."""
         from easydl.figures import BLUE, GREY, ORANGE, figure_of, literal, new_figure, sign
 
@@ -239,7 +239,7 @@ def learning_curve(
         {options}
 
     Returns:
-        A `LearningCurve`: ``.table``, ``.plot()``, and ``.at(patients)`` for a number between, or beyond up to four times
+        A `LearningCurve`: ``.table``, ``.show()``, and ``.at(patients)`` for a number between, or beyond up to four times
         as many. Where the points do not rise along an inverse power law nothing is extrapolated and ``.refusal`` says why.
 
     Raises:

@@ -68,7 +68,7 @@ class PlannedInterval:
         own = {name: getattr(self, name) for name in ("measure", "value", "patients", "low", "high", "width", "counts")}
         return {"research_use": RESEARCH_USE, **own}
 
-    def plot(self, ax: Axes | None = None) -> Figure:
+    def show(self, ax: Axes | None = None) -> Figure:
         """The interval against the number of patients, from a quarter to four times as many."""
         from easydl.figures import BLUE, GREY, ORANGE, figure_of, new_figure, sign
 
@@ -112,7 +112,7 @@ def interval_width(
     less than so many patients.
 
     Returns:
-        A `PlannedInterval` with ``low``, ``high`` and ``width``; it prints itself, and ``.plot()`` shows other numbers of
+        A `PlannedInterval` with ``low``, ``high`` and ``width``; it prints itself, and ``.show()`` shows other numbers of
         patients.
 
     Raises:

@@ -240,7 +240,7 @@ class Comparison:
             f"{row.seconds:.1f}" if math.isfinite(row.seconds) else "",
         )
 
-    def plot(self, ax: Axes | None = None) -> Figure:
+    def show(self, ax: Axes | None = None) -> Figure:
         """A forest plot: every number with its interval, the best at the top; baselines are hollow."""
         from easydl.figures import BLUE, GREY, figure_of, literal, new_figure, sign
 

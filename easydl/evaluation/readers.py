@@ -45,7 +45,7 @@ class Readers:
         ]
         return f"{''.join(tables)}<p><small>{html.escape(RESEARCH_USE)}</small></p>"
 
-    def plot(self, ax: Axes | None = None) -> Figure:
+    def show(self, ax: Axes | None = None) -> Figure:
         """Draw the ROC curve of the model with a cross for each reader: the 95% intervals of both numbers."""
         from easydl.evaluation.plots import draw
 

@@ -63,7 +63,7 @@ class Referral:
         notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
         return f"<p>{html.escape(self.sentence)}</p>{table}{notes}<p><small>{html.escape(RESEARCH_USE)}</small></p>"
 
-    def plot(self, ax: Axes | None = None) -> Figure:
+    def show(self, ax: Axes | None = None) -> Figure:
         """Accuracy of what is not referred, with its band, against the fraction referred.
 
         Args:
@@ -100,13 +100,13 @@ def refer(predictions: Predictions, *, by: str = "margin", seed: int = 0, resamp
         resamples: Number of bootstrap resamples of the patients.
 
     Returns:
-        A `Referral`: ``.table``, ``.plot()``.
+        A `Referral`: ``.table``, ``.show()``.
 
     Raises:
         InputError: No labels, values instead of classes, several heads, or no column ``spread``.
 
     Example:
-        >>> easydl.refer(easydl.predict(model, test)).plot()  # doctest: +SKIP
+        >>> easydl.refer(easydl.predict(model, test)).show()  # doctest: +SKIP
 
     References:
         Leibig C et al. Leveraging uncertainty information from deep neural networks for disease detection. Sci Rep

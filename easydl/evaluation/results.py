@@ -260,7 +260,7 @@ class Metrics(BaseModel):
         of_heads = [panel for head in self.heads.values() for panel in head.panels]
         return [*(of_heads or panels_of(self)), *group_panels(self)]
 
-    def plot(self, ax: Axes | None = None) -> Figure:
+    def show(self, ax: Axes | None = None) -> Figure:
         """Draw the test: the ROC curve beside the confusion matrix, one Dice dot per case, or what fits the task.
 
         Args:

@@ -45,12 +45,12 @@ class Shown:
         """The spatial size of what the network is shown."""
         return self.batch.shape[1:-1]
 
-    def on_scan(self, coarse: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """A map on the scan's own grid; outside the explained window there is none."""
+    def on_scan(self, fine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """A map of what the network is shown, on the scan's own grid; outside the explained window there is none."""
         if self.size == self.grid:
-            return upsampled(coarse, shape)
+            return upsampled(fine, shape)
         canvas = np.zeros(self.grid, np.float32)
-        canvas[self.view] = upsampled(coarse, self.size)[tuple(slice(0, part.stop - part.start) for part in self.view)]
+        canvas[self.view] = fine[tuple(slice(0, part.stop - part.start) for part in self.view)]
         return upsampled(canvas, shape)
 
 
@@ -75,7 +75,7 @@ def case_of(
     units: str,
 ) -> Case:
     """An image of a source, as the network is shown it to explain class ``index``."""
-    given, encoded, notes = _image(model, metadata, source, row, covariates, units)
+    given, encoded, notes = image_of(model, metadata, source, row, covariates, units)
     scan = given.oriented()
     return Case(given, encoded, notes, scan, _shown(model, metadata, scan, index))
 
@@ -91,7 +91,7 @@ def one_row(study: Study, row: int) -> Study:
     return study.rows([study.frame.index[row]])
 
 
-def _image(
+def image_of(
     model: Any,
     metadata: ModelMetadata,
     source: Any,

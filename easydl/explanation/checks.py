@@ -14,6 +14,7 @@ from scipy import ndimage, stats
 from scipy.special import logit, softmax
 
 from easydl.explanation import places
+from easydl.explanation.centres import Centres, on_image
 from easydl.explanation.occlusion import blurred
 from easydl.explanation.targets import Target
 from easydl.images import Scan
@@ -171,10 +172,15 @@ def dependence(target: Target, fine: np.ndarray, seed: int, blobs: int, results:
         figures += f", {taken:.0%} of its lead"
     if specific and decides:
         return
-    if not specific and not decides:
+    if not specific and not decides and _says_no(target):
+        results.caution(
+            f"No one place decides the answer {target.name}, as is right where nothing is there: the map shows nothing to "
+            "look at, so look where a finding could be overlooked.",
+            figures,
+        )
+    elif not specific and not decides:
         results.fail(
-            "Hiding what is marked does not change the answer, as when the answer is that nothing is there: "
-            "do not look for a finding in the map.",
+            "Hiding what is marked does not change the answer: do not look for a finding in the map.",
             figures,
         )
     elif lead is None and own <= 0:
@@ -185,6 +191,16 @@ def dependence(target: Target, fine: np.ndarray, seed: int, blobs: int, results:
         results.caution(
             "Hiding other places changes the answer as much: look at the whole image, not only there.", figures
         )
+
+
+def _says_no(target: Target) -> bool:
+    """Whether the answer is the first of two classes, which the positive one is told from."""
+    return (
+        target.task.exclusive
+        and target.task.per_image
+        and len(target.logits) == 2
+        and target.index == target.chosen == 0
+    )
 
 
 def _moved(top: np.ndarray, count: int, rng: np.random.Generator) -> list[np.ndarray]:
@@ -322,14 +338,15 @@ def similarity(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
     return ssim, abs(spearman(first, second))
 
 
-def upsampled(coarse: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """A map brought to 0..1 (negative and infinite values become 0) and to another grid, bilinear, float32."""
-    from skimage.transform import resize
+def upsampled(coarse: np.ndarray, size: tuple[int, ...], centres: Centres | None = None) -> np.ndarray:
+    """A map brought to 0..1 (negative and infinite values become 0) and to another grid, linear, float32.
 
+    ``centres`` are where its points lie there; None where they share it evenly.
+    """
     coarse = np.maximum(np.nan_to_num(coarse, nan=0.0, posinf=0.0, neginf=0.0), 0.0)
     # Divided before as well as after: the numbers of an untrained network can be too small for float32 to keep.
     coarse = (coarse / coarse.max() if coarse.max() > 0 else coarse).astype(np.float32)
-    fine = resize(coarse, size, order=1, mode="edge", anti_aliasing=False, preserve_range=True)
+    fine = on_image(coarse, size, centres)
     return (fine / fine.max() if fine.max() > 0 else fine).astype(np.float32)
 
 

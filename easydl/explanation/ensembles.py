@@ -13,7 +13,8 @@ from easydl.explanation.heatmap import Heatmap
 from easydl.explanation.targets import head_of
 from easydl.explanation.verdict import Verdict
 from easydl.networks import members_of
-from easydl.networks.metadata import ModelMetadata
+from easydl.networks.heatmap_reference import HeatmapReference
+from easydl.networks.metadata import ModelMetadata, attach, metadata_of
 from easydl.prediction.results import Predictions
 
 LEVELS = ("PASS", "CAUTION", "FAIL")
@@ -42,7 +43,7 @@ def mean_heatmap(
         predictions = answer().head(head.name) if head.name else answer()
         name = _chosen(predictions, metadata, head.name) if index is None else head.classes[index]
         chosen = f"{head.name}: {name}" if head.name else name
-    each = [explain(member, chosen) for member in members_of(model)]
+    each = _each(model, metadata, lambda member: explain(member, chosen))
     verdicts = [one.verdict for one in each if one.verdict is not None]
     first = each[0]
     if first.reference and head.task.exclusive and not head.task.has_masks:
@@ -58,6 +59,20 @@ def mean_heatmap(
         right=right,
         notes=(*first.notes, note),
     )
+
+
+def _each(model: Any, metadata: ModelMetadata, explain: Callable[[Any], Heatmap]) -> list[Heatmap]:
+    """The members' heatmaps; the tests of every member are kept with the ensemble."""
+    each: list[Heatmap] = []
+    tests: dict[str, HeatmapReference] = {}
+    for number, member in enumerate(members_of(model), 1):
+        start = f"member {number}: "
+        own = {key.removeprefix(start): one for key, one in metadata.heatmaps.items() if key.startswith(start)}
+        attach(member, metadata_of(member).model_copy(update={"heatmaps": own}))
+        each.append(explain(member))
+        tests |= {f"{start}{key}": one for key, one in metadata_of(member).heatmaps.items()}
+    attach(model, metadata.model_copy(update={"heatmaps": tests}))
+    return each
 
 
 def _chosen(predictions: Predictions, metadata: ModelMetadata, head: str) -> str:

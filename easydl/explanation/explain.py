@@ -7,11 +7,10 @@ from functools import partial
 from typing import Any
 
 from easydl.explanation.cases import Case, case_of, one_row
-from easydl.explanation.checks import upsampled
 from easydl.explanation.ensembles import mean_heatmap
 from easydl.explanation.gradients import share_of_table
 from easydl.explanation.heatmap import Heatmap
-from easydl.explanation.methods import method_of
+from easydl.explanation.methods import method_of, placed
 from easydl.explanation.model_checks import PROBES, digest_of, keep, known, measured, spread_rows
 from easydl.explanation.targets import Head, Target, head_of, target_of
 from easydl.explanation.verdict import About, judge
@@ -114,12 +113,12 @@ def saliency(
     network.set_covariates(encoded)
     explained = target_of(network, metadata, head, shown.batch, index)
     found = chosen.map(explained, samples=samples, seed=seed)
-    on_scan = shown.on_scan(found.map, scan.shape)
+    fine = placed(method, explained, found.map)
+    on_scan = shown.on_scan(fine, scan.shape)
     reference = _reference(source, row, head.name, metadata)
     right = _is_right(explained, head.classes, reference)
     judged = None
     if verdict:
-        fine = upsampled(found.map, shown.size)
         about = About(scan, on_scan, right, reference, metadata.warnings, tested)
         judged = judge(explained, found.map, fine, method=method, seed=seed, about=about)
     share = [share_of_table(explained)] if encoded is not None else []

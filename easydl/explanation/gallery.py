@@ -14,6 +14,8 @@ from easydl.explanation.heatmap import Heatmap
 from easydl.explanation.methods import METHODS, method_of
 from easydl.explanation.verdict import WORDS
 from easydl.figures import key_slice, literal, new_figure, panel, sign
+from easydl.option_model import documented
+from easydl.options_of_use import GalleryOptions
 from easydl.prediction import predict
 from easydl.studies import Study
 from easydl.tasks import Task
@@ -22,10 +24,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST = 24
 PANEL, ROW = 2.6, 3.1
 
 
+@documented(GalleryOptions)
 def gallery(
     model: Any,
     study: Study,
@@ -43,28 +45,24 @@ def gallery(
     Args:
         model: A model of easydl or its ``.keras`` file.
         study: Images, with labels where errors shall come first.
-        methods: One of the methods of `easydl.saliency`, or several to compare them.
-        most: How many images, 1 to 24.
+        {options}
         target: As for `easydl.saliency`.
-        verdict: Whether to test each map.
-        seed: As for `easydl.saliency`.
 
     Returns:
         A matplotlib figure.
 
     Raises:
-        InputError: An unknown method, or ``most`` outside its range.
+        InputError: An unknown method or none, or ``most`` outside its range.
 
     Example:
-        >>> gallery(model, test, methods=["gradcam", "occlusion"])  # doctest: +SKIP
+        >>> easydl.gallery(model, test, methods=["gradcam", "occlusion"])  # doctest: +SKIP
     """
     chosen = [methods] if isinstance(methods, str) else list(methods)
+    GalleryOptions.checked(methods=chosen, most=most, verdict=verdict, seed=seed)
     for name in chosen:
         method_of(name, None)
-    if not chosen or not 1 <= most <= MOST:
-        raise InputError(
-            f"`most` is {most} and `methods` are {chosen}.", f"1 to {MOST} images and a method.", "Choose such."
-        )
+    if not chosen:
+        raise InputError("`methods` is empty.", "one method of easydl.saliency or several.", 'Such as ["gradcam"].')
     rows = surest_errors_first(model, study)[:most]
     figure = new_figure(PANEL * (1 + len(chosen)), ROW * len(rows) + 0.3)
     axes = figure.subplots(len(rows), 1 + len(chosen), squeeze=False)

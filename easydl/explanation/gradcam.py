@@ -14,8 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from easydl.explanation.centres import Centres, centres_of, on_image
 from easydl.explanation.graph import LOGITS, Graph
-from easydl.explanation.layers import evidence_step, pooled_step
+from easydl.explanation.layers import evidence_step, finer_step, pooled_step
 from easydl.explanation.passes import Passes
 from easydl.explanation.untrained import untrained
 from easydl.networks import metadata_of
@@ -57,6 +58,8 @@ class Network:
         softmax: Whether the classes compete. Then a logit is explained against the mean of all: softmax sees only
             differences, and a network may say "disc" by lowering "background" alone.
         logits: The layer whose output is explained.
+        finer: Whether Grad-CAM of a shallow classifier is multiplied by that of the last map with more points, which
+            says where in a point the evidence lies.
 
     Attributes:
         layer: Name of the layer whose map is explained.
@@ -68,16 +71,27 @@ class Network:
     """
 
     def __init__(
-        self, model: Any, size: tuple[int, ...], *, segmenter: bool, softmax: bool, logits: str = LOGITS
+        self,
+        model: Any,
+        size: tuple[int, ...],
+        *,
+        segmenter: bool,
+        softmax: bool,
+        logits: str = LOGITS,
+        finer: bool = False,
     ) -> None:
         self.graph = Graph(model, size, logits)
         place = evidence_step(self.graph, size, segmenter=segmenter)
+        self._finer = finer_step(self.graph, size, place) if finer and not segmenter else None
         self.layer, self.dimension, self.segmenter = self.graph.steps[place].name, len(size), segmenter
         self.softmax = softmax
         self.layers = [layer for layer in self.graph.operations if getattr(layer, "weights", None)]
         self.variables = [variable for layer in self.layers for variable in layer.weights]
-        self._passes = Passes(self.graph, place, segmenter=segmenter, softmax=softmax, variables=self.variables)
+        kind: dict[str, Any] = {"segmenter": segmenter, "softmax": softmax, "variables": self.variables}
+        self._passes = Passes(self.graph, place, self._finer, **kind)
         self._types = [keras.backend.standardize_dtype(variable.dtype) for variable in self.variables]
+        self._place = place
+        self._centres: dict[tuple[str, tuple[int, ...]], Centres] = {}
         self._start: list[np.ndarray] | None = None
         self._compiled: dict[tuple[str, bool], Any] = {}
         width = sum(
@@ -96,6 +110,15 @@ class Network:
     def traces(self) -> int:
         """How often TensorFlow compiled; it stays at one for each pass, and one more where weights are handed over."""
         return self._passes.traces
+
+    def centres(self, method: str, size: tuple[int, ...]) -> Centres:
+        """Where the points of a method's map lie in images of a size: of ``"cam"`` those of the pooled map, else `layer`'s."""
+        if (method, size) not in self._centres:
+            place = pooled_step(self.graph, self.dimension)[0] if method == "cam" else self._place
+            place = self._finer if method == "gradcam" and self._finer is not None else place
+            found, points = centres_of(self.graph, place, size), self.graph.steps_for(size)[place].shape[1:-1]
+            self._centres[method, size] = found.in_blocks(self._blocks(points)) if method in CAMS else found
+        return self._centres[method, size]
 
     def set_covariates(self, encoded: np.ndarray | None) -> None:
         """Hold the covariates fixed at these for all that follows: float32 ``(1, width)``."""
@@ -139,8 +162,10 @@ class Network:
         classes = self.graph.steps[self.graph.logits].shape[-1]
         shift = np.zeros(classes) if offsets is None else offsets
         given = (batch, self.covariates, -1 if index is None else index, region, shift)
-        maps, logits, chosen, where = self._call(self._passes.answer, [*self._asked, OFFSETS], given, weights)
+        maps, finer, logits, chosen, where = self._call(self._passes.answer, [*self._asked, OFFSETS], given, weights)
         found = {name: np.maximum(self._block_means(one[0]), 0.0) for name, one in zip(CAMS, maps.numpy(), strict=True)}
+        if self._finer is not None:
+            found["gradcam"] = self._sharper(found["gradcam"], np.maximum(finer.numpy()[0], 0.0), batch.shape[1:-1])
         return Answer(found, logits.numpy()[0], int(chosen), where.numpy())
 
     def cam(
@@ -270,9 +295,21 @@ class Network:
         step = chunk(batch.shape[1:-1])
         return [slice(begin, begin + step) for begin in range(0, len(batch), step)]
 
+    def _sharper(self, coarse: np.ndarray, finer: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+        """The product of two maps at the points of the finer one; the coarse one alone where they have nothing in common."""
+        there, here = self.centres("gradcam", size), self.centres("layercam", size)
+        first, step = np.subtract(here.first, there.first) / there.step, np.divide(here.step, there.step)
+        enlarged = on_image(coarse, finer.shape, Centres(tuple(first), tuple(step)))
+        product = enlarged * (finer / max(float(finer.max()), 1e-30))
+        return product if product.max() > 0 else enlarged
+
+    def _blocks(self, points: tuple[int, ...]) -> tuple[int, ...]:
+        """How many points of a map are averaged along each axis."""
+        return tuple(-(-side // FINEST[self.dimension]) if self.segmenter else 1 for side in points)
+
     def _block_means(self, evidence: np.ndarray) -> np.ndarray:
-        blocks = tuple(-(-side // FINEST[self.dimension]) for side in evidence.shape)
-        if not self.segmenter or max(blocks) == 1:
+        blocks = self._blocks(evidence.shape)
+        if max(blocks) == 1:
             return evidence
         padding = [(0, -side % block) for side, block in zip(evidence.shape, blocks, strict=True)]
         shape = [
@@ -304,5 +341,5 @@ def network_of(model: Any, size: tuple[int, ...], head: str = "") -> Network:
         task = Task(output.task)
         competing = task.exclusive and len(output.classes) > 1
         logits = f"{layer_name(head)}_{LOGITS}" if head else LOGITS
-        store[key] = Network(model, size, segmenter=task.has_masks, softmax=competing, logits=logits)
+        store[key] = Network(model, size, segmenter=task.has_masks, softmax=competing, logits=logits, finer=True)
     return store[key]

@@ -69,8 +69,7 @@ class Graph:
         symbolic = image_input(model)
         self.image = next(number for number, one in enumerate(inside.inputs) if one is symbolic)
         self.inputs = len(self._function.inputs)
-        self.steps: list[Step] = []
-        last = self._walk(model, size)
+        self.steps, last = self._walk(size)
         named = [number for number, step in enumerate(self.steps) if step.operation.name == logits]
         self._linear: dict[int, Any] = {}
         self.logits = named[-1] if named else self._before_probabilities(last, logits)
@@ -106,14 +105,19 @@ class Graph:
         run_through(self._function, inputs, step)
         return found[self.logits]
 
-    def _walk(self, model: Any, size: tuple[int, ...]) -> int:
-        """Fill `steps`; the last is returned."""
+    def steps_for(self, size: tuple[int, ...]) -> list[Step]:
+        """The steps as they are for images of another size."""
+        return self.steps if self.steps[self.image].shape[1:-1] == size else self._walk(size)[0]
+
+    def _walk(self, size: tuple[int, ...]) -> tuple[list[Step], int]:
+        """All steps, and which of them is the last."""
+        steps: list[Step] = []
         inputs, made = [], {}
         for number, one in enumerate(self._function.inputs):
             shape = (1, *size, one.shape[-1]) if number == self.image else (1, *one.shape[1:])
             inputs.append(keras.KerasTensor(shape, one.dtype))
             made[id(inputs[-1])] = number
-            self.steps.append(Step(one._keras_history.operation, one.name, (), shape))
+            steps.append(Step(one._keras_history.operation, one.name, (), shape))
         kept = list(inputs)  # an id is that of one tensor for as long as it lives
         path: list[str] = []
 
@@ -128,14 +132,14 @@ class Graph:
             result = operation.compute_output_spec(*arguments, **options)
             parents = tuple(made[id(one)] for one in given)
             for one in keras.tree.flatten(result):
-                made[id(one)] = len(self.steps)
+                made[id(one)] = len(steps)
                 kept.append(one)
             first = keras.tree.flatten(result)[0]
-            self.steps.append(Step(operation, "/".join([*path, operation.name]), parents, tuple(first.shape)))
+            steps.append(Step(operation, "/".join([*path, operation.name]), parents, tuple(first.shape)))
             return result
 
         results = run_through(self._function, inputs, step)
-        return made[id(results[0])]
+        return steps, made[id(results[0])]
 
     def _before_probabilities(self, last: int, logits: str) -> int:
         """The step before a softmax or sigmoid; one that is part of a layer is replaced by a twin of the layer without it."""

@@ -143,7 +143,7 @@ class Heatmap:
         return in_words(self, masks)
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``heatmaps/index.json`` records of it: image, target, probability or value, verdict and notes."""
+        """What ``heatmaps/index.json`` records of it: image, target, probability or value, verdict, place in words and notes."""
         is_value = Task(self.task).is_value
         return {
             "image": self.scan.source,
@@ -152,6 +152,7 @@ class Heatmap:
             "verdict": None if self.verdict is None else self.verdict.to_dict(),
             **({"value": float(self.probability)} if is_value else {}),
             **({"reference": self.reference, "right": self.right} if self.reference else {}),
+            "words": self.in_words(),
             **({"notes": list(self.notes)} if self.notes else {}),
         }
 

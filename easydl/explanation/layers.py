@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import keras
@@ -27,8 +28,40 @@ def evidence_step(graph: Graph, size: tuple[int, ...], *, segmenter: bool) -> in
     References:
         Selvaraju et al. 2017, Grad-CAM, arXiv:1610.02391; Vinogradova et al. 2020, SEG-GRAD-CAM, arXiv:2002.11434.
     """
-    steps = graph.steps
-    convolutions = [number for number in graph.wanted if _looks_at_places(steps[number].operation)]
+    steps, through = graph.steps, _through(graph, size)
+    if segmenter:
+        order = {number: place for place, number in enumerate(graph.wanted)}
+        gaps = [
+            order[after] - order[before] for before, after in zip(through, [*through[1:], graph.logits], strict=True)
+        ]
+        return through[gaps.index(max(gaps))]
+    sides = {number: max(steps[number].shape[1:-1]) for number in through}
+    late = max(sides[number] for number in through[len(through) // 2 :])
+    wanted = max(COARSEST, min(FINE, late)) if _is_shallow(graph) else COARSEST
+    least = min(wanted, max(sides.values()))
+    return [number for number in through if sides[number] >= least][-1]
+
+
+def finer_step(graph: Graph, size: tuple[int, ...], place: int) -> int | None:
+    """Of a shallow classifier the last step before ``place`` whose map has more points; None of others, or where none has."""
+    if not _is_shallow(graph):
+        return None
+    points = prod(graph.steps[place].shape[1:-1])
+    more = [n for n in _through(graph, size) if n < place and prod(graph.steps[n].shape[1:-1]) > points]
+    return more[-1] if more else None
+
+
+def _convolutions(graph: Graph) -> list[int]:
+    return [number for number in graph.wanted if _looks_at_places(graph.steps[number].operation)]
+
+
+def _is_shallow(graph: Graph) -> bool:
+    return len(_convolutions(graph)) <= SHALLOW
+
+
+def _through(graph: Graph, size: tuple[int, ...]) -> list[int]:
+    """The maps through which everything passes, in order."""
+    steps, convolutions = graph.steps, _convolutions(graph)
     if not convolutions:
         raise ModelError(
             "The model has no convolution.", "a network with feature maps.", "Build it with easydl.classifier(...)."
@@ -50,18 +83,7 @@ def evidence_step(graph: Graph, size: tuple[int, ...], *, segmenter: bool) -> in
         jumps += [(parent, number) for parent in from_image]
         if from_image:
             fed.add(number)
-    through = [n for n in spatial if not any(begin < n < end for begin, end in jumps)] or spatial
-    if segmenter:
-        order = {number: place for place, number in enumerate(graph.wanted)}
-        gaps = [
-            order[after] - order[before] for before, after in zip(through, [*through[1:], graph.logits], strict=True)
-        ]
-        return through[gaps.index(max(gaps))]
-    sides = {number: max(steps[number].shape[1:-1]) for number in through}
-    late = max(sides[number] for number in through[len(through) // 2 :])
-    wanted = max(COARSEST, min(FINE, late)) if len(convolutions) <= SHALLOW else COARSEST
-    least = min(wanted, max(sides.values()))
-    return [number for number in through if sides[number] >= least][-1]
+    return [n for n in spatial if not any(begin < n < end for begin, end in jumps)] or spatial
 
 
 def pooled_step(graph: Graph, dimension: int) -> tuple[int, int]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from easydl.errors import InputError, unknown_name
 from easydl.explanation import gradients, occlusion
+from easydl.explanation.checks import upsampled
 from easydl.explanation.targets import Target
 
 Weights = tuple[Any, ...] | None
@@ -149,3 +150,9 @@ def map_of(name: str, target: Target, weights: Weights = None) -> np.ndarray:
     """A method's map with other weights, for the tests of the verdict: with a quarter of the samples."""
     method = METHODS[name]
     return method.map(target, weights, samples=method.samples // QUICKER).map
+
+
+def placed(name: str, target: Target, coarse: np.ndarray) -> np.ndarray:
+    """A method's map on the grid of what the network is shown, 0..1: each point in the middle of what it sees."""
+    size = target.batch.shape[1:-1]
+    return upsampled(coarse, size, target.network.centres(name, size) if METHODS[name].needs == "layer" else None)

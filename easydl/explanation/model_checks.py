@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from easydl.explanation.cases import Case
-from easydl.explanation.checks import BLOBS, Results, astray, dependence, margin, similarity, spearman, upsampled
-from easydl.explanation.methods import METHODS, map_of
+from easydl.explanation.checks import BLOBS, Results, astray, dependence, margin, similarity, spearman
+from easydl.explanation.methods import METHODS, map_of, placed
 from easydl.explanation.occlusion import occlusion, patch_means
 from easydl.explanation.targets import Target
 from easydl.networks.heatmap_reference import HeatmapReference
@@ -84,7 +84,7 @@ def measured(targets: Iterable[tuple[Target, Case]], method: str, digest: str) -
         margins.append(margin(target, logits))
         if draw < mapped:
             other = evidence if method == "gradcam" else map_of(method, target, weights)
-            pairs.append(similarity(fine, upsampled(other, fine.shape)))
+            pairs.append(similarity(fine, placed(method, target, other)))
     agreements, patches = [], 0
     for target, encoded, fine in probes[:AGREEMENTS] if method != "occlusion" else ():
         target.network.set_covariates(encoded)
@@ -123,7 +123,7 @@ def agreement(target: Target, fine: np.ndarray) -> tuple[float, int]:
 def _own(target: Target, method: str) -> np.ndarray | None:
     if not np.isfinite(target.logits).all() or (target.task.has_masks and not target.region.any()):
         return None
-    fine = upsampled(map_of(method, target), target.batch.shape[1:-1])
+    fine = placed(method, target, map_of(method, target))
     return fine if fine.max() > 0 else None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import softmax
 
+from easydl.explanation.centres import Centres, on_image
 from easydl.explanation.targets import Target
 
 if TYPE_CHECKING:
@@ -111,12 +111,15 @@ def scorecam(target: Target, weights: Weights, samples: int, seed: int) -> np.nd
     pair = np.concatenate([target.batch, blurred(target.batch)])
     maps = np.moveaxis(network.feature_maps(target.batch, weights), -1, 0)
     maps = maps[np.argsort(-maps.std(axis=tuple(range(1, maps.ndim))), kind="stable")[:samples]]
+    centres = network.centres("scorecam", size)
+
+    def kept(some: slice) -> np.ndarray:
+        return np.stack([_unit(on_image(one, size, centres)) for one in maps[some]])
+
     hidden = network.masked_scores(pair, np.zeros((1, *size)), target.index, target.region, weights)
     gains = np.concatenate(
         [
-            network.masked_scores(
-                pair, np.stack([_unit(one, size) for one in maps[some]]), target.index, target.region, weights
-            )
+            network.masked_scores(pair, kept(some), target.index, target.region, weights)
             for some in chunks(len(maps), size)
         ]
     )
@@ -125,20 +128,12 @@ def scorecam(target: Target, weights: Weights, samples: int, seed: int) -> np.nd
 
 def moved(grid: np.ndarray, size: tuple[int, ...], shift: np.ndarray) -> np.ndarray:
     """The part of a coarse map one cell smaller than it, from ``shift`` (0..1) of a cell on, on a finer grid."""
-    return enlarged(grid, size, [count - 1 for count in grid.shape], shift)
+    step = tuple(side / (count - 1) for side, count in zip(size, grid.shape, strict=True))
+    first = tuple(one * (0.5 - start) - 0.5 for one, start in zip(step, shift, strict=True))
+    return on_image(grid.astype(np.float32), size, Centres(first, step))
 
 
-def enlarged(grid: np.ndarray, size: tuple[int, ...], cells: Sequence[int], begin: np.ndarray) -> np.ndarray:
-    """``cells`` of a coarse map on a finer grid, linear between the middles of the cells, from ``begin`` on."""
-    for axis, (side, count, start) in enumerate(zip(size, cells, begin, strict=True)):
-        place = np.clip(start + (np.arange(side) + 0.5) * count / side - 0.5, 0, grid.shape[axis] - 1)
-        hats = np.maximum(0, 1 - np.abs(place[:, None] - np.arange(grid.shape[axis])))
-        grid = np.moveaxis(np.tensordot(hats, grid, axes=(1, axis)), 0, axis)
-    return grid.astype(np.float32)
-
-
-def _unit(grid: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """A feature map in 0..1 on the grid of the image."""
-    fine = enlarged(grid, size, grid.shape, np.zeros(grid.ndim))
+def _unit(fine: np.ndarray) -> np.ndarray:
+    """A feature map in 0..1."""
     reach = float(np.ptp(fine))
     return (fine - fine.min()) / reach if reach > 0 else np.zeros_like(fine)

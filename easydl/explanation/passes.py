@@ -25,6 +25,7 @@ class Passes:
     Args:
         graph: The model's steps.
         place: The step whose map is explained.
+        finer: One before it, whose map of Grad-CAM comes with it.
         segmenter: Whether there is a logit for every pixel.
         softmax: Whether a logit is explained against the mean of all.
         variables: The model's variables, in the order in which weights are handed over.
@@ -33,8 +34,11 @@ class Passes:
         traces: How often TensorFlow compiled.
     """
 
-    def __init__(self, graph: Graph, place: int, *, segmenter: bool, softmax: bool, variables: list[Any]) -> None:
+    def __init__(
+        self, graph: Graph, place: int, finer: int | None, *, segmenter: bool, softmax: bool, variables: list[Any]
+    ) -> None:
         self.graph, self._place, self._segmenter, self._softmax = graph, place, segmenter, softmax
+        self._places = [place] if finer is None else [place, finer]
         self._variables = variables
         self._axes = list(range(1, len(graph.steps[graph.image].shape) - 1))
         self.traces = 0
@@ -60,22 +64,27 @@ class Passes:
         return tf.reduce_sum(chosen, self._axes) / tf.maximum(tf.reduce_sum(region, self._axes), 1.0)
 
     def answer(self, batch: Any, table: Any, target: Any, region: Any, offsets: Any, weights: Any = None) -> Any:
-        """The maps of Grad-CAM, Grad-CAM++ and LayerCAM with the logits; a target below 0 is chosen, as is such a region."""
-        found: list[Any] = []
+        """The maps of Grad-CAM, Grad-CAM++ and LayerCAM with the logits; a target below 0 is chosen, as is such a region.
+
+        The last result is the map of Grad-CAM of the finer step; without one it is empty.
+        """
+        found: dict[int, Any] = {}
         with tf.GradientTape(watch_accessed_variables=False) as tape:
 
             def keep(number: int, result: Any) -> Any:
                 # Watched from here on: nothing is differentiated that lies before the map.
-                if number == self._place:
+                if number in self._places:
                     tape.watch(result)
-                    found.append(result)
+                    found[number] = result
                 return result
 
             logits = self._forward(batch, table, weights, keep)
             target, region = self._chosen(logits, target, region, offsets)
             score = self._score_of(logits, target, region)
-        gradient = tf.cast(tape.gradient(score, found[0]), tf.float32)
-        return tf.stack(self._cams(tf.cast(found[0], tf.float32), gradient)), logits, target, region
+        maps = [tf.cast(found[number], tf.float32) for number in self._places]
+        gradients = [tf.cast(one, tf.float32) for one in tape.gradient(score, [found[n] for n in self._places])]
+        finer = self._cams(maps[1], gradients[1])[0] if maps[1:] else tf.zeros(0)
+        return tf.stack(self._cams(maps[0], gradients[0])), finer, logits, target, region
 
     def _chosen(self, logits: Any, target: Any, region: Any, offsets: Any) -> tuple[Any, Any]:
         if not self._segmenter:

@@ -87,6 +87,7 @@ def _dicom(heatmap: Heatmap, path: Path) -> None:
         written.SeriesDescription = SERIES_DESCRIPTION
         written.ImageComments = f"{heatmap.prediction()}. {said} {RESEARCH_USE}"
         written.BurnedInAnnotation = "YES"
+        written.Laterality = source.get("Laterality", "")  # a type 2C element that highdicom leaves out
         written["PatientOrientation"].value = None  # the panels of a figure have none of their own
     except (AttributeError, TypeError, ValueError) as problem:
         # An AttributeError names the element that is missing; what else is said may quote a value of the header.

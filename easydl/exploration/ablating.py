@@ -15,7 +15,10 @@ from scipy.stats import rankdata
 
 from easydl.comparison.results import ComparedModel, Comparison
 from easydl.comparison.trained import on_unseen
-from easydl.errors import RESEARCH_USE, ModelError, unknown_name
+from easydl.errors import RESEARCH_USE, ModelError
+from easydl.exploration.given import check_labels, check_study
+from easydl.option_model import documented
+from easydl.options_of_use import AblationOptions
 from easydl.prediction.cascades import open_model
 from easydl.prediction.tables import predict_study
 from easydl.prediction.views import without_border
@@ -116,9 +119,9 @@ class Ablation:
         text = f"{row.name} ({row.text}): {found.measure.split(',')[0]} {found.value_text(row)}, difference {found.gap_text(row)}"
         return f"{text}. {'The model uses it.' if lost else 'No loss can be shown.'}"
 
-    def plot(self, ax: Axes | None = None) -> Figure:
+    def show(self, ax: Axes | None = None) -> Figure:
         """A forest plot of all numbers with their intervals."""
-        figure = self.comparison.plot(ax)
+        figure = self.comparison.show(ax)
         (ax or figure.axes[0]).set_title("What is left without ...", fontsize=10, loc="left")
         return figure
 
@@ -132,6 +135,7 @@ class Ablation:
         return f"<p><b>{lines[0]}</b></p><ul>{''.join(f'<li>{line.strip()}</li>' for line in lines[1:-1])}</ul><p><small>{lines[-1]}</small></p>"
 
 
+@documented(AblationOptions)
 def ablation(model: Any, study: Study, *, without: Sequence[str] | None = None, seed: int = 0) -> Ablation:
     """Remove one kind of information from every image of a test part, and measure again.
 
@@ -142,9 +146,7 @@ def ablation(model: Any, study: Study, *, without: Sequence[str] | None = None, 
     Args:
         model: A model of easydl with one answer for an image, or its ``.keras`` file.
         study: The test part, or a study with one: images that the model has seen are left out.
-        without: Some of `CHANGES`: ``"colour"``, ``"edges"``, ``"texture"``, ``"grey levels"``, ``"arrangement"``,
-            ``"border"``. All that make sense when None (colour for images with three channels).
-        seed: Of the order of the parts, and of the bootstrap.
+        {options}
 
     Returns:
         An `Ablation`. It counts as one look at the test part.
@@ -160,6 +162,8 @@ def ablation(model: Any, study: Study, *, without: Sequence[str] | None = None, 
     References:
         Geirhos et al. 2019, ImageNet-trained CNNs are biased towards texture, arXiv:1811.12231.
     """
+    AblationOptions.checked(without=without, seed=seed)
+    check_study(study)
     model, metadata = open_model(model)
     task = Task(metadata.task)
     if task.per_pixel or task.is_multiple:
@@ -169,9 +173,6 @@ def ablation(model: Any, study: Study, *, without: Sequence[str] | None = None, 
     chosen = (
         list(without) if without is not None else [one for one in CHANGES if one != "colour" or metadata.channels == 3]
     )
-    for name in chosen:
-        if name not in CHANGES:
-            raise unknown_name(f"`without` holds {name!r}.", name, CHANGES)
     changes: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "colour": _grey,
         "edges": _without_edges,
@@ -182,6 +183,7 @@ def ablation(model: Any, study: Study, *, without: Sequence[str] | None = None, 
     }
 
     def answers(unseen: Study) -> dict[str, Any]:
+        check_labels(unseen.frame, task)
         made = {f"without {name}": predict_study(model, metadata, unseen, change=changes[name]) for name in chosen}
         return {AS_IT_IS: predict_study(model, metadata, unseen), **made}
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from easydl.errors import RESEARCH_USE, InputError, unknown_name
+from easydl.explanation.cases import image_of
 from easydl.exploration.regions import body, hidden, inserted, moved, region_of
 from easydl.figures import literal, new_figure, panel, sign
 from easydl.images import Scan
+from easydl.networks.metadata import attached
 from easydl.prediction import Predictions, predict
 from easydl.prediction.cascades import open_model
 from easydl.prediction.predicting import as_source
@@ -71,7 +74,7 @@ class Change:
         """What happened, with the numbers."""
         share = self.mask.mean()
         what = f"with {share:.1%} of the image {self.kind}"
-        text = f"{self.target}: {self.before:.2f} becomes {self.after:.2f} {what}."
+        text = f"{self.target}: {self._text(self.before)} becomes {self._text(self.after)} {what}."
         if not len(self.controls):
             return f"{text} There is no other place for a part of this shape to compare with."
         low, high = self.controls.min(), self.controls.max()
@@ -87,7 +90,11 @@ class Change:
             answer = "The answer depends on this part."
         else:
             answer = "Other places do as much: the answer does not depend on this part alone."
-        return f"{text} {place} {verb} {low:.2f} to {high:.2f} (n = {len(self.controls)}). {answer}"
+        return f"{text} {place} {verb} {self._text(low)} to {self._text(high)} (n = {len(self.controls)}). {answer}"
+
+    def _text(self, value: float) -> str:
+        """A probability in two decimals; a value in three digits that mean something."""
+        return f"{value:.3g}" if self.is_value else f"{value:.2f}"
 
     def show(self) -> Figure:
         """The image and what was made of it, with the answers.
@@ -100,8 +107,8 @@ class Change:
         index = int(self.mask.sum(axis=(1, 2)).argmax()) if self.scan.dimension == 3 else None
         panel(before, self.scan, self.mask.astype(int), index=index, window=self.window)
         panel(after, self.changed, index=index, window=self.window)
-        before.set_title(literal(f"{self.target}: {self.before:.2f}"), fontsize=10.5)
-        after.set_title(literal(f"{self.kind}: {self.after:.2f}"), fontsize=10.5)
+        before.set_title(literal(f"{self.target}: {self._text(self.before)}"), fontsize=10.5)
+        after.set_title(literal(f"{self.kind}: {self._text(self.after)}"), fontsize=10.5)
         sign(figure, f"{self.sentence} {RESEARCH_USE}")
         return figure
 
@@ -124,6 +131,7 @@ def explain(
     target: str | None = None,
     row: int = 0,
     covariates: Mapping[str, Any] | None = None,
+    units: str = "auto",
     seed: int = 0,
 ) -> Change:
     """Hide a part of an image, or insert a part of another, and see what the answer becomes.
@@ -141,7 +149,8 @@ def explain(
         at: Where the inserted part begins, ``(row, column)``; where it was in the other image when None.
         target: A class or label; of several heads ``"cancer: yes"``. What the model answers when None.
         row: Which image, where ``case`` is a study.
-        covariates: As for `easydl.predict`.
+        covariates: As for `easydl.predict`; those of the row where ``case`` is a study and none are given.
+        units: As for `easydl.predict`.
         seed: Of the places that are compared.
 
     Returns:
@@ -164,12 +173,19 @@ def explain(
             "one of them.",
             "Give hide=(top, bottom, left, right), or insert=(other image, its part).",
         )
+    if insert is not None and not (isinstance(insert, (tuple, list)) and len(insert) == 2):
+        raise InputError(
+            f"`insert` is a {type(insert).__name__}.",
+            "two things: an image and its part.",
+            "Give insert=(other image, (top, bottom, left, right)).",
+        )
     model, metadata = open_model(model)
     if Task(metadata.task).per_pixel:
         raise InputError(
             f"The model's task is {metadata.task}.", "a model with one answer for an image.", "Use easydl.saliency."
         )
-    scan = _scan(case, row, metadata)
+    scan, own = _case(model, metadata, case, row, units)
+    covariates = covariates if covariates is not None else own
     inside = body(scan)
     if hide is not None:
         mask = region_of(hide, scan)
@@ -177,7 +193,7 @@ def explain(
         others = [hidden(scan, one) for one in moved(mask, inside, CONTROLS, seed)]
     else:
         source, part = insert  # type: ignore[misc]
-        other = _scan(source, 0, metadata)
+        other, _ = _case(model, metadata, source, 0, units)
         region = region_of(part, other, "insert")
         changed, mask = inserted(scan, other, region, at)
         corner = tuple(int(side) for side in np.argwhere(mask).min(axis=0))
@@ -198,9 +214,19 @@ def explain(
     )  # fmt: skip
 
 
-def _scan(case: Any, row: int, metadata: Any) -> Scan:
-    source = as_source(case, metadata)
-    return (source.scan(row) if isinstance(source, Study) else source).on_source()
+def _case(model: Any, metadata: Any, case: Any, row: int, units: str) -> tuple[Scan, dict[str, str] | None]:
+    """The image as it lies in its file, and of a row of a study its covariates, as far as the model knows their values."""
+    if isinstance(case, (str, Path)) and attached(model) is not None:
+        case = as_source(case, metadata, units)
+    scan = image_of(model, metadata, case, row, covariates=None, units=units)[0].on_source()
+    if not isinstance(case, Study):
+        return scan, None
+    cells = {
+        one.name: (one, str(case.frame[one.name].iloc[row]).strip())
+        for one in metadata.covariates
+        if one.name in case.frame
+    }
+    return scan, {name: cell for name, (one, cell) in cells.items() if one.categories is None or cell in one.categories}
 
 
 def _answers(model: Any, scan: Scan, covariates: Mapping[str, Any] | None) -> tuple[dict[str, float], str]:

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from easydl.errors import RESEARCH_USE, InputError, ModelError
+from easydl.errors import RESEARCH_USE, ModelError
 from easydl.evaluation.formatting import number, unit_of
 from easydl.evaluation.intervals import PatientBootstrap, mean_interval, wilson
+from easydl.exploration.given import check_study
 from easydl.networks import members_of
+from easydl.option_model import documented
+from easydl.options_of_use import FragilityOptions
 from easydl.prediction import compiled, inputs
 from easydl.prediction.calling import check_classes, with_covariates
 from easydl.prediction.cascades import open_model
@@ -27,8 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BATCH, MOST = 16, 200
-STRENGTHS = (0.0025, 0.005, 0.01, 0.02, 0.04)
-"""Of the range from black to white. 1% is 2.5 grey levels of 255: nobody sees it."""
+STRENGTHS = FragilityOptions.model_fields["strengths"].default
 AGAINST, NOISE = "against the model", "noise"
 
 
@@ -78,7 +80,7 @@ class Fragility:
             text += f" All members of the ensemble agree on {value:.0%} of the images (95% CI {low:.0%}-{high:.0%})."
         return text
 
-    def plot(self, ax: Axes | None = None) -> Figure:
+    def show(self, ax: Axes | None = None) -> Figure:
         """Both curves with their intervals.
 
         Args:
@@ -119,9 +121,10 @@ class Fragility:
         from easydl.figures import as_image
 
         lines = "".join(f"<p>{html.escape(one)}</p>" for one in (self.sentence, *self.notes))
-        return f"{as_image(self.plot(), self.sentence)}{lines}<p><small>{html.escape(RESEARCH_USE)}</small></p>"
+        return f"{as_image(self.show(), self.sentence)}{lines}<p><small>{html.escape(RESEARCH_USE)}</small></p>"
 
 
+@documented(FragilityOptions)
 def fragility(model: Any, study: Study, *, strengths: Sequence[float] = STRENGTHS, seed: int = 0) -> Fragility:
     """Ask how small a change of the image changes a model's answer.
 
@@ -132,8 +135,7 @@ def fragility(model: Any, study: Study, *, strengths: Sequence[float] = STRENGTH
     Args:
         model: A model of easydl with one answer for an image, or its ``.keras`` file; an ensemble too.
         study: Images, best those of the test part; up to 200 that the model has not seen are drawn.
-        strengths: Sizes of the change, as fractions of the range from black to white, above 0.
-        seed: Of the images that are drawn and of the noise.
+        {options}
 
     Returns:
         A `Fragility`.
@@ -149,11 +151,8 @@ def fragility(model: Any, study: Study, *, strengths: Sequence[float] = STRENGTH
         Goodfellow et al. 2015, Explaining and harnessing adversarial examples, arXiv:1412.6572; Finlayson et al.
         Adversarial attacks on medical machine learning. Science 2019;363:1287-1289.
     """
-    sizes = sorted({float(one) for one in strengths})
-    if not sizes or sizes[0] <= 0 or sizes[-1] > 1:
-        raise InputError(
-            f"`strengths` is {list(strengths)}.", "fractions above 0, at most 1.", "Use (0.005, 0.01, 0.02)."
-        )
+    check_study(study)
+    sizes = sorted(set(FragilityOptions.checked(strengths=strengths, seed=seed).strengths))
     model, metadata = open_model(model)
     task = Task(metadata.task)
     if task.per_pixel or task.is_multiple:

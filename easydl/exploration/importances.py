@@ -19,6 +19,7 @@ from easydl.evaluation.leakage import without_seen
 from easydl.evaluation.looking import counted_together
 from easydl.evaluation.measuring import headline, measure_of
 from easydl.evaluation.tables import headline_of
+from easydl.exploration.given import check_labels, check_study
 from easydl.exploration.questions import Question, question_of, units_of
 from easydl.exploration.weighed import Importance, Weighed, jackknife
 from easydl.option_model import documented
@@ -76,6 +77,7 @@ def importance(
         Breiman L. Random forests. Mach Learn 2001;45:5-32; Fisher A, Rudin C, Dominici F. J Mach Learn Res 2019;20(177).
     """
     ImportanceOptions.checked(target=target, repeats=repeats, seed=seed, override=override)
+    check_study(study)
     if isinstance(model, str) and model == FOREST:
         return _of_forest(study, target, repeats, seed)
     return _of_model(model, study, target, repeats, seed, override or " ".join(study.overrides))
@@ -98,7 +100,7 @@ def _of_model(model: Any, study: Study, target: str | None, repeats: int, seed: 
     found = predict(model, study)
     assert isinstance(found, Predictions)
     own = found.head(question.head.name) if question.head.name else found
-    _labelled(own.frame)
+    check_labels(own.frame, question.head.task)
     seen = found.frame[COLUMN].tolist() if COLUMN in found.frame.columns else [""] * len(study)
     unseen = without_seen(seen, units_of(found), override)
     kept = np.flatnonzero(unseen.kept & _has_label(own, question))
@@ -149,7 +151,7 @@ def _of_forest(study: Study, target: str | None, repeats: int, seed: int) -> Imp
             "a study with one label, several labels or one value for each image, and no target.",
             f"Use study.head({head!r}) for one task." if head else "Leave target out.",
         )
-    _labelled(study.frame)
+    check_labels(study.frame, Task(study.task))
     kept, notes = without_test(study)
     problem, values = problem_of(kept), readable_features(kept.facts()).astype(float)
     width, rng = problem.targets.shape[1], np.random.default_rng(seed)
@@ -224,15 +226,6 @@ def _weighed(
     what = "patients" if base.patients_known else "images"
     ordered = tuple(sorted(rows, key=lambda one: -one.loss))
     return Importance(ordered, measure, first, int(line["n"]), int(line["images"]), what, target, who)
-
-
-def _labelled(frame: pd.DataFrame) -> None:
-    if "label" not in frame.columns:
-        raise InputError(
-            "The study has no labels of the model's task.",
-            "labels: an input is worth what the answers lose without it.",
-            "Load it with its labels.",
-        )
 
 
 def _has_label(own: Predictions, question: Question) -> np.ndarray:

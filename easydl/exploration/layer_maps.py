@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from easydl.errors import ModelError, unknown_name
+from easydl.explanation.cases import image_of
 from easydl.figures import literal, new_figure, panel, sign
+from easydl.networks import members_of
 from easydl.prediction import compiled, inputs
 from easydl.prediction.cascades import open_model
 from easydl.prediction.feature_table import deepest_layer
-from easydl.prediction.predicting import as_source
-from easydl.studies import Study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,16 +20,17 @@ if TYPE_CHECKING:
 SHOWN, COLUMNS, WIDE = 16, 8, 8
 
 
-def feature_maps(model: Any, case: Any, *, layer: str | None = None, row: int = 0) -> Figure:
+def feature_maps(model: Any, case: Any, *, layer: str | None = None, row: int = 0, units: str = "auto") -> Figure:
     """Draw what a network makes of one image: the filters of its first layer and the strongest maps of a layer.
 
     Args:
-        model: A model of easydl or its ``.keras`` file, one network.
+        model: A model of easydl or its ``.keras`` file; of an ensemble its first network.
         case: An image: a path, a `Scan`, an array; or a `Study` and its ``row``. Of a volume the slice with most
             activation is shown.
         layer: Name of a layer with maps, as ``model.summary()`` lists them; when None the last whose maps are at least 8
             points wide.
         row: Which image, where ``case`` is a study.
+        units: As for `easydl.predict`.
 
     Returns:
         A matplotlib figure: the image, up to 16 filters, the 16 maps that differ most from place to place.
@@ -45,9 +46,9 @@ def feature_maps(model: Any, case: Any, *, layer: str | None = None, row: int = 
         Zeiler and Fergus 2014, Visualizing and understanding convolutional networks, arXiv:1311.2901.
     """
     model, metadata = open_model(model)
-    source = as_source(case, metadata)
-    scan = (source.scan(row) if isinstance(source, Study) else source).oriented()
+    scan = image_of(model, metadata, case, row, covariates=None, units=units)[0].oriented()
     batch = inputs(model, scan)
+    model = members_of(model)[0]
     names = [one.name for one in model.layers]
     if layer is not None and layer not in names:
         raise unknown_name(f"The model has no layer {layer!r}.", layer, names)

@@ -10,8 +10,11 @@ import numpy as np
 import pandas as pd
 
 from easydl.errors import RESEARCH_USE, InputError, unknown_name
+from easydl.exploration.given import check_study
 from easydl.exploration.positions import islands_of, on_map, reduced
 from easydl.figures import COLOURS, GREY, literal, new_figure, sign
+from easydl.option_model import documented
+from easydl.options_of_use import MapOptions
 from easydl.prediction import Predictions, predict
 from easydl.prediction.cascades import open_model
 from easydl.prediction.feature_table import features
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 METHODS = {"pca": "principal components", "tsne": "t-SNE"}
 FEWEST = 10
+OWN = ("image", "x", "y", "island", "error")
+"""Columns of the map's own table: a study's of the same name is called otherwise in it."""
 MOST_COLOURS = 6
 _RIGHT, _WRONG = "right", "wrong"
 
@@ -110,6 +115,7 @@ class ImageMap:
         return f"{picture}<ul>{sentences}</ul>{notes}<p><small>{html.escape(RESEARCH_USE)}</small></p>"
 
 
+@documented(MapOptions)
 def image_map(model: Any, study: Study, *, method: str = "pca") -> ImageMap:
     """Show which images a model takes for alike, and which column explains each group of them.
 
@@ -119,8 +125,7 @@ def image_map(model: Any, study: Study, *, method: str = "pca") -> ImageMap:
     Args:
         model: A model of easydl or its ``.keras`` file.
         study: The study, in training or new; best the whole, so that its parts can be compared.
-        method: ``"pca"`` (distances on the map are distances in the features, only flattened), or ``"tsne"`` (islands come
-            apart more clearly; distances between them mean nothing).
+        {options}
 
     Returns:
         An `ImageMap`: ``.show(colour="scanner")``, ``.islands``, ``.table``.
@@ -135,8 +140,8 @@ def image_map(model: Any, study: Study, *, method: str = "pca") -> ImageMap:
     References:
         van der Maaten L, Hinton G. Visualizing data using t-SNE. J Mach Learn Res 2008;9:2579-2605.
     """
-    if method not in METHODS:
-        raise unknown_name(f"`method` is {method!r}.", method, METHODS)
+    MapOptions.checked(method=method)
+    check_study(study)
     if len(study) < FEWEST:
         raise InputError(f"The study has {len(study)} images.", f"at least {FEWEST}.", "Add images.")
     model, metadata = open_model(model)
@@ -151,7 +156,7 @@ def image_map(model: Any, study: Study, *, method: str = "pca") -> ImageMap:
             "x": positions[:, 0],
             "y": positions[:, 1],
             "island": groups,
-            **dict(columns_of(study)),
+            **{f"{name} (column)" if name in OWN else name: cells for name, cells in columns_of(study)},
             **errors,
         },
         index=study.frame.index,

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import html
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_float_dtype
 
 from easydl.errors import RESEARCH_USE, InputError
+from easydl.explanation.cases import one_row
+from easydl.exploration.given import check_study
 from easydl.figures import literal, new_figure, panel, sign
 from easydl.images import Scan
+from easydl.option_model import documented
+from easydl.options_of_use import NearestOptions
 from easydl.prediction.cascades import open_model
 from easydl.prediction.feature_table import features
 from easydl.prediction.predicting import as_source
@@ -20,19 +26,23 @@ from easydl.studies import Study
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+ACROSS = 6
+"""Images in a row of the figure."""
+
 
 @dataclass(eq=False)
 class Nearest:
     """The nearest cases of one image. Made by `easydl.nearest`.
 
     Attributes:
-        table: The nearest first: ``row`` (of the study), ``image``, ``patient``, ``label`` where there is one,
-            ``distance`` (0 for the same features, 1 for unrelated ones).
-        farther: Fraction of the study's images that lie farther from their own nearest case than this one does.
+        table: The nearest first: ``row`` (of the study), ``image``, ``patient``, ``label`` where there is one (of several
+            tasks a column for each), ``distance`` (0 for the same features, 1 for unrelated ones).
+        farther: Fraction of these images that lie farther from their own nearest case than this one does.
         n: Images it was compared with.
         scan: The image.
         scans: The nearest images, in the order of the table.
         window: (low, high) in HU that black and white stand for in figures, or None.
+        patients_known: Whether images of the same patient could be left out.
     """
 
     table: pd.DataFrame
@@ -41,16 +51,32 @@ class Nearest:
     scan: Scan
     scans: list[Scan]
     window: tuple[float, float] | None = None
+    patients_known: bool = True
 
     @property
     def sentence(self) -> str:
         """What the nearest cases are."""
-        far = f"Of {self.n} images {self.farther:.0%} are farther from their own nearest case of another patient than this one."
-        if "label" not in self.table:
-            return far
-        counts = self.table["label"].value_counts()
-        said = ", ".join(f"{count} {name}" for name, count in counts.items())
-        return f"The {len(self.table)} nearest cases: {said}. {far}"
+        nearest = "nearest case of another patient" if self.patients_known else "nearest image"
+        far = f"Of {self.n} images {self.farther:.0%} are farther from their own {nearest} than this one."
+        said = [f"{name}{self._labels(self.table[column])}" for column, name in self._columns.items()]
+        return f"The {len(self.table)} nearest cases: {'; '.join(said)}. {far}" if said else far
+
+    @property
+    def _columns(self) -> dict[str, str]:
+        """What a reference is called in a sentence: nothing where there is only one."""
+        own = ("row", "image", "patient", "distance")
+        names = [str(column) for column in self.table.columns if column not in own]
+        return {column: "" if column == "label" else f"{column}: " for column in names}
+
+    def _labels(self, column: pd.Series) -> str:
+        if is_float_dtype(column):
+            return f"{column.min():.3g} to {column.max():.3g}, mean {column.mean():.3g}"
+        return ", ".join(f"{count} {name}" for name, count in column.value_counts().items())
+
+    def _label(self, row: pd.Series) -> str:
+        cells = [(name, row[column]) for column, name in self._columns.items()]
+        texts = [f"{name}{cell:.3g}" if isinstance(cell, float) else f"{name}{cell}" for name, cell in cells]
+        return literal("\n".join(texts)) if texts else f"row {row['row']}"
 
     def show(self) -> Figure:
         """The image, then its nearest cases with their labels.
@@ -59,14 +85,17 @@ class Nearest:
             A matplotlib figure.
         """
         count = len(self.scans) + 1
-        figure = new_figure(2.1 * count, 3.1)
-        axes = np.atleast_1d(figure.subplots(1, count))
+        columns = min(count, ACROSS)
+        rows = -(-count // columns)
+        figure = new_figure(2.1 * columns, 0.4 + 2.5 * rows)
+        axes = np.ravel(figure.subplots(rows, columns))
+        for ax in axes:
+            ax.axis("off")
         panel(axes[0], self.scan, window=self.window)
         axes[0].set_title("this case", fontsize=10, fontweight="bold")
-        for ax, scan, (_, row) in zip(axes[1:], self.scans, self.table.iterrows(), strict=True):
+        for ax, scan, (_, row) in zip(axes[1:count], self.scans, self.table.iterrows(), strict=True):
             panel(ax, scan, window=self.window)
-            label = literal(str(row["label"])) if "label" in row else f"row {row['row']}"
-            ax.set_title(f"{label}\ndistance {row['distance']:.2f}", fontsize=9.5)
+            ax.set_title(f"{self._label(row)}\ndistance {row['distance']:.2f}", fontsize=9.5)
         sign(figure)
         return figure
 
@@ -80,7 +109,8 @@ class Nearest:
         return f"{picture}<p>{html.escape(self.sentence)}</p><p><small>{html.escape(RESEARCH_USE)}</small></p>"
 
 
-def nearest(model: Any, case: Any, study: Study, *, k: int = 5, row: int = 0) -> Nearest:
+@documented(NearestOptions)
+def nearest(model: Any, case: Any, study: Study, *, k: int = 5, row: int = 0, units: str = "auto") -> Nearest:
     """Find the cases of a study that are most alike to one, as a model sees them.
 
     The nearest cases of a right answer are of its class. Where they share the scanner or the view and not the disease,
@@ -90,8 +120,9 @@ def nearest(model: Any, case: Any, study: Study, *, k: int = 5, row: int = 0) ->
         model: A model of easydl or its ``.keras`` file.
         case: An image: a path, a `Scan`, an array; or a `Study` and its ``row``.
         study: Where to look, usually the training part. Images of the same patient as the case are left out.
-        k: How many, at least 1.
+        {options}
         row: Which image, where ``case`` is a study.
+        units: As for `easydl.predict`.
 
     Returns:
         A `Nearest`.
@@ -106,34 +137,54 @@ def nearest(model: Any, case: Any, study: Study, *, k: int = 5, row: int = 0) ->
     References:
         Caruana et al. 1999, Case-based explanation of non-case-based learning methods, AMIA Annu Symp Proc 212-215.
     """
-    if k < 1:
-        raise InputError(f"`k` is {k}.", "at least 1.", "Give k=5.")
+    NearestOptions.checked(k=k)
+    check_study(study)
     model, metadata = open_model(model)
-    source = as_source(case, metadata)
-    scan = source.scan(row) if isinstance(source, Study) else source
-    patient = source.frame["patient"].iloc[row] if isinstance(source, Study) else scan.patient
+    source = as_source(case, metadata, units)
+    if isinstance(source, Study):
+        one = one_row(source, row)
+        scan, patient = one.scan(0), str(one.frame["patient"].iloc[0])
+    else:
+        scan, patient = source, source.patient or ""
     known = features(model, study).to_numpy(float)
     centre, spread = known.mean(axis=0), known.std(axis=0) + 1e-9
-    units = _unit((known - centre) / spread)
-    own = _unit((features(model, scan).to_numpy(float) - centre) / spread)[0]
+    directions = _unit((known - centre) / spread)
+    seen = _unit((features(model, scan).to_numpy(float) - centre) / spread)[0]
     patients = study.frame["patient"].astype(str).to_numpy()
     address = study.frame[study.image_columns[0]].astype(str).to_numpy()
-    others = (address != scan.source) & ((patients != str(patient)) | (not study.patients_known))
+    itself = np.array([_place(one) for one in address]) == _place(scan.source)
+    if itself.any():
+        patient = patients[itself][0]
+    others = ~itself & ((patients != patient) | (not study.patients_known))
     if others.sum() < k:
         raise InputError(
             f"The study has {int(others.sum())} images of other patients.", f"at least k={k}.", "Give a smaller k."
         )
-    distance = np.where(others, 1 - units @ own, np.inf)
+    distance = np.where(others, 1 - directions @ seen, np.inf)
     rows = np.argsort(distance, kind="stable")[:k]
-    columns = {"row": rows, "image": address[rows], "patient": patients[rows]}
-    if "label" in study.frame:
-        columns["label"] = study.frame["label"].astype(str).to_numpy()[rows]
+    columns = {"row": rows, "image": address[rows], "patient": patients[rows], **_references(study, rows)}
     table = pd.DataFrame({**columns, "distance": distance[rows]})
-    theirs = _nearest_distances(units, patients if study.patients_known else np.arange(len(study)))
-    farther = float((theirs > distance[rows[0]]).mean())
+    theirs = _nearest_distances(directions, patients if study.patients_known else np.arange(len(study)))
+    farther = float((theirs[others] > distance[rows[0]]).mean())
     scans = [study.scan(int(one)) for one in rows]
     window = metadata.window if scan.units == "HU" else None
-    return Nearest(table, farther, int(others.sum()), scan, scans, window)
+    return Nearest(table, farther, int(others.sum()), scan, scans, window, study.patients_known)
+
+
+def _references(study: Study, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """The labels of some rows: a value as a number, everything else as text; of several tasks a column for each."""
+    found = {}
+    for name, task in {**{head: study.head(head).task for head in study.heads}, "label": study.task}.items():
+        if name in study.frame.columns:
+            cells = study.frame[name].iloc[rows]
+            found[name] = pd.to_numeric(cells).to_numpy(float) if task.is_value else cells.astype(str).to_numpy()
+    return found
+
+
+def _place(address: str) -> str:
+    """A path as it is on the disk, whatever folder it was said from; the part after a ``#`` stays."""
+    path, mark, key = address.partition("#")
+    return os.path.realpath(path) + mark + key
 
 
 def _unit(values: np.ndarray) -> np.ndarray:

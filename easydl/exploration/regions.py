@@ -28,11 +28,12 @@ def region_of(region: Any, scan: Scan, what: str = "hide") -> np.ndarray:
     """
     if isinstance(region, (str, Path)):
         region = read(region, labels=True).on_source().pixels[..., 0]
-    found = np.asarray(region)
-    if found.ndim == 1 and len(found) == 2 * scan.dimension and not isinstance(region, np.ndarray):
+    if isinstance(region, (tuple, list)) and len(region) == 2 * scan.dimension:
         mask = np.zeros(scan.shape, bool)
-        mask[tuple(slice(max(0, int(a)), int(b)) for a, b in zip(found[::2], found[1::2], strict=True))] = True
-    elif found.shape == scan.shape:
+        mask[_box(region, scan, what)] = True
+        return mask
+    found = np.asarray(region)
+    if found.shape == scan.shape:
         mask = found > 0
     else:
         sides = "front, back, top, bottom, left, right" if scan.dimension == 3 else "top, bottom, left, right"
@@ -46,6 +47,24 @@ def region_of(region: Any, scan: Scan, what: str = "hide") -> np.ndarray:
             f"`{what}` covers {'no' if not mask.any() else 'every'} pixel of the image.", "a part of it.", "Correct it."
         )
     return mask
+
+
+def _box(numbers: Any, scan: Scan, what: str) -> tuple[slice, ...]:
+    """A box as it lies in the image, which it may not leave."""
+    size = " x ".join(map(str, scan.shape))
+    wrong = InputError(
+        f"`{what}` is {tuple(numbers)}.",
+        f"whole numbers from 0, each first one below its second, within {size} pixels.",
+        "Correct the box.",
+    )
+    if not all(isinstance(one, (int, np.integer)) for one in numbers):
+        raise wrong
+    pairs = list(zip(numbers[::2], numbers[1::2], strict=True))
+    if not all(0 <= a < b <= side for (a, b), side in zip(pairs, scan.shape, strict=True)):
+        raise wrong
+    if all(b - a == side for (a, b), side in zip(pairs, scan.shape, strict=True)):
+        raise InputError(f"`{what}` covers every pixel of the image.", "a part of it.", "Correct it.")
+    return tuple(slice(a, b) for a, b in pairs)
 
 
 def hidden(scan: Scan, mask: np.ndarray) -> np.ndarray:
@@ -114,6 +133,15 @@ def inserted(scan: Scan, other: Scan, part: np.ndarray, at: tuple[int, ...] | No
     low = where.min(axis=0)
     if at is None:
         at = tuple(round(a * here / there) for a, here, there in zip(low, scan.shape, part.shape, strict=True))
+    if (
+        not isinstance(at, (tuple, list))
+        or [isinstance(one, (int, np.integer)) for one in at] != [True] * scan.dimension
+    ):
+        raise InputError(
+            f"`at` is {at!r}.",
+            f"whole numbers: {'plane, row, column' if scan.dimension == 3 else 'row, column'}.",
+            "Say where the part begins.",
+        )
     target = where - low + np.array(at)
     if target.min() < 0 or (target >= np.array(scan.shape)).any():
         raise InputError(

@@ -12,6 +12,7 @@ from easydl.errors import InputError
 from easydl.evaluation.intervals import PatientBootstrap, mean_interval, proportion_interval
 from easydl.evaluation.metric import FEW_PATIENTS, Resampling
 from easydl.evaluation.regression import ValueSample, value_metrics
+from easydl.exploration.given import check_study
 from easydl.exploration.inputs import Input, inputs_of
 from easydl.exploration.questions import question_of, units_of
 from easydl.exploration.tree_result import Fidelity, Node, TreeExplanation
@@ -62,6 +63,7 @@ def explain_as_tree(
         Classification and regression trees. Wadsworth 1984.
     """
     TreeOptions.checked(target=target, depth=depth, seed=seed)
+    check_study(study)
     from easydl.prediction import predict
     from easydl.prediction.cascades import open_model
 

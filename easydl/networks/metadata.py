@@ -142,6 +142,11 @@ class ModelMetadata(BaseModel):
         return self.arguments | ({"classes": self.classes} if named else {})
 
     @property
+    def linear_head(self) -> bool:
+        """Whether the logits are linear in the features, and not in the leaves of soft trees."""
+        return self.arguments.get("head", "linear") == "linear"
+
+    @property
     def learned_from(self) -> Seen | None:
         """What it was trained on; that of a file from before this was kept is there, but not complete."""
         return Seen.new(complete=False) if self.seen is None and self.training else self.seen

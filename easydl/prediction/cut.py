@@ -8,12 +8,12 @@ import numpy as np
 
 from easydl.networks import head, members_of, metadata_of
 from easydl.networks.metadata import ModelMetadata
+from easydl.networks.surgery import FEATURES
 from easydl.prediction.calling import compiled, inputs
 from easydl.prediction.covariates import study_covariates
 from easydl.studies import Study
 
 BATCH = 16
-FEATURES = "features"
 
 
 class CutModel:

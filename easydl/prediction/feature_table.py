@@ -11,6 +11,7 @@ import pandas as pd
 from easydl.errors import ModelError
 from easydl.networks import members_of, metadata_of
 from easydl.networks.metadata import image_input
+from easydl.networks.surgery import FEATURES
 from easydl.prediction.calling import check_dimension, compiled, inputs
 from easydl.prediction.cascades import Cascade, open_model
 from easydl.prediction.grid import window_size
@@ -20,7 +21,6 @@ from easydl.studies import Study
 from easydl.tasks import Task
 
 BATCH = 16
-FEATURES = "features"
 
 
 def features(model: Any, source: Any) -> pd.DataFrame:

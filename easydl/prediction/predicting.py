@@ -129,7 +129,7 @@ def _as_source(source: Any, metadata: ModelMetadata, units: str) -> Study | Scan
     if isinstance(source, (Study, Scan)):
         return source
     if isinstance(source, np.ndarray):
-        pixels = source[..., None] if source.ndim == 2 else source
+        pixels = source[..., None] if source.ndim in (2, metadata.dimension) else source
         # Such dark values are not grey values: taken for HU they are refused by a model of grey values, not cut off.
         kind = "HU" if metadata.units == "HU" or pixels.min() < -500 else "0-255"
         return Scan(pixels.astype(np.float32), kind, source="array")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from easydl.networks import metadata_of
+from easydl.networks.surgery import FEATURES
 from easydl.prediction.calling import check_classes, compiled, inputs, with_covariates
 from easydl.prediction.covariates import study_covariates
 from easydl.prediction.seen import seen_rows
@@ -16,7 +17,6 @@ from easydl.studies import Study
 BATCH = 16
 BORDER = 0.1
 """Fraction of each side that is taken away, as in `easydl.images.glance`."""
-FEATURES = "features"
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,8 @@ def case_page(
     Neither holds the name of a file or of a patient. ``case.json`` has the keys ``answer``, ``probabilities`` (by class or
     label), ``doubt`` (the classes, or the interval, that hold the truth for 90% of new patients; how far an ensemble's members
     differ), ``threshold`` (a number for two classes, one for each label, else None), ``rules`` (how the thresholds were chosen,
-    and that one case has no interval), ``reference`` (None unless a table gives it), ``verdict`` (on the heatmap: level and
-    sentence), ``unlike`` (sentences), ``volumes_ml`` and ``images``.
+    and that one case has no interval), ``reference`` (None unless a table gives it), ``verdict`` (on the heatmap: level, word,
+    sentence, and where it lies in words), ``unlike`` (sentences), ``volumes_ml`` and ``images``.
 
     Args:
         model: A model of easydl or its ``.keras`` file; a cascade or its folder.
@@ -248,6 +248,7 @@ def _explained(shown: _Shown, model: Any, source: Any, folder: Path, **how: Any)
             "level": heatmap.verdict.level,
             "word": heatmap.verdict.word,
             "sentence": heatmap.verdict.sentence,
+            "words": heatmap.in_words(),
         }
     shown.notes += [note for note in heatmap.notes if note not in shown.notes]
 

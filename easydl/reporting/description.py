@@ -200,13 +200,13 @@ def _sizes(result: Any) -> Iterator[Answer]:
 
 
 def _where(opened: Opened, covariates: Mapping[str, Any] | None, seed: int) -> str:
-    """What the heatmap of the model's own answer is worth, with its verdict."""
+    """What the heatmap of the model's own answer is worth, and where it lies."""
     from easydl.explanation import saliency
 
     heatmap = saliency(opened.model, opened.given, covariates=covariates, seed=seed)
     verdict = heatmap.verdict
-    judged = f" {verdict.level}. {verdict.sentence}" if verdict is not None else " It was not tested."
-    return f"Heatmap of {heatmap.prediction()}:{judged}"
+    judged = f"{verdict.word}. {verdict.sentence}" if verdict is not None else "It was not tested."
+    return f"Heatmap of {heatmap.prediction()}: {judged} Where it lies: {heatmap.in_words()}"
 
 
 def _template(path: str | None) -> jinja2.Template:

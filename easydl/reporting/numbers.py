@@ -46,7 +46,7 @@ def result(metrics: Metrics | None) -> dict[str, Any] | None:
         "summary": [one for one in metrics.summary if BETTER not in one],
         "notes": [note for note in metrics.notes if BETTER not in note],
         "matrices": _matrices(metrics),
-        "figure": figures.svg(metrics.plot()),
+        "figure": figures.svg(metrics.show()),
         "figures": _FIGURES[metrics.task],
         "small": metrics.task == "segmentation",
         "cases": _worst_cases(metrics),

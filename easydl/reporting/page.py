@@ -279,6 +279,7 @@ def _heatmap(place: int, entry: dict[str, Any]) -> dict[str, Any]:
         "level": level if level in WORDS else "NONE",
         "verdict": WORDS.get(level, "No verdict: do not trust"),
         "sentence": str(verdict.get("sentence") or ""),
+        "words": str(entry.get("words") or ""),
         "details": _details(verdict),
         "notes": " ".join(str(note) for note in entry["notes"]) if isinstance(entry.get("notes"), list) else "",
     }

@@ -335,12 +335,16 @@ class _Pipeline:
         return found.sentences
 
     def _explain(self, model: Any, test: Any) -> None:
-        index = []
+        from easydl.networks import metadata_of, save_model
+
+        index, before = [], metadata_of(model).heatmaps
         chosen = cases_to_show(test, self._predictions, self.config.heatmaps)
         for number, (row, head) in enumerate(chosen):
             self.go_on()
             index.append(self._heatmap(model, test, row, number, head))
             self.status(message=f"Heatmap {number + 1} of {len(chosen)}")
+        if metadata_of(model).heatmaps != before:  # what was measured of the model, so that nobody measures it again
+            save_model(model, self.folder / "model.keras")
         write_text(self.folder / "heatmaps" / "index.json", json.dumps(index, indent=1))
 
     def _heatmap(self, model: Any, test: Any, row: int, number: int, head: str) -> dict[str, Any]:

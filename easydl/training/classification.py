@@ -165,13 +165,15 @@ class ClassifierFeeder(Feeder):
         learner = replace(objective, learner=head(self.model))
         learnt = replace(self.learn, images=own)
         train = (learnt.inputs(x), learnt.targets, *([] if learnt.weights is None else [learnt.weights]))
-        loop.measure("head", learner, train, validation, progress)
+        if self.metadata.linear_head:
+            loop.measure("head", learner, train, validation, progress)
         if not plan.head_epochs:
             return
         options: dict[str, Any] = {"seed": self.settings.seed, "weights": copies.weights}
         feed = partial(image_feed, copies.inputs(x), copies.targets, batch, **options)
         stage = Stage("head", plan.head_epochs, -(-len(copies.images) // batch), HEAD_RATE, patience=HEAD_PATIENCE)
-        stage = replace(stage, class_weight=class_weight, silent=True, best=progress.lowest("head"))
+        best = progress.lowest("head") if self.metadata.linear_head else None
+        stage = replace(stage, class_weight=class_weight, silent=True, best=best)
         loop.run_stage(stage, learner, Data(feed, validation), progress)
         progress.say(f"Head: {len(progress.rows)} epochs, validation loss {progress.lowest('head'):.3f}.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -98,7 +99,10 @@ def linear(values: np.ndarray, problem: Problem, train: np.ndarray, seed: int) -
     if turned.values.shape[1] == 0:
         return constant(problem, train)
     questions = _questions(turned.values, problem, train, seed, _linear_of(problem.task))
-    return _joined([one.outputs(one.fitted(one.best(STRENGTHS), one.rows), one.rows) for one in questions], problem)
+    with _one_thread():
+        models = [one.fitted(one.best(STRENGTHS)[0], one.rows) for one in questions]
+        answers = [one.outputs(model, one.rows) for one, model in zip(questions, models, strict=True)]
+    return _joined(answers, problem)
 
 
 def linear_head(
@@ -115,20 +119,20 @@ def linear_head(
     """
     turned = _turned(values, train & problem.known)
     questions = _questions(turned.values, problem, train, seed, _linear_of(problem.task), weights)
-    varies = turned.values.shape[1] > 0
     layers: list[tuple[np.ndarray, np.ndarray]] = []
     answers: list[np.ndarray] = []
-    ranks: list[np.ndarray] = []
-    for one in questions:
-        strength = one.best(STRENGTHS) if varies else None
-        kernel, bias = one.layer(strength)
-        if not (problem.task.is_value or problem.task.exclusive):
-            # Of a label the logit that it is there.
-            kernel, bias = kernel[:, 1:] - kernel[:, :1], bias[1:] - bias[:1]
-        layers.append((kernel, bias))
-        for found, ranked in ((answers, False), (ranks, True)):
-            nothing = np.full((len(values), one.width), np.nan)
-            found.append(nothing if strength is None else one.out_of_fold(strength, ranked=ranked))
+    with _one_thread():
+        for one in questions:
+            # Features that do not vary say nothing: there is then no penalty to choose.
+            nothing = None, np.full((len(values), one.width), np.nan)
+            strength, found = one.best(STRENGTHS) if turned.values.shape[1] else nothing
+            kernel, bias = one.layer(strength)
+            if not (problem.task.is_value or problem.task.exclusive):
+                # Of a label the logit that it is there.
+                kernel, bias = kernel[:, 1:] - kernel[:, :1], bias[1:] - bias[:1]
+            layers.append((kernel, bias))
+            answers.append(found)
+    ranks = [one.ranked(found) for one, found in zip(questions, answers, strict=True)]
     kernel, bias = (np.concatenate(parts, axis=-1) for parts in zip(*layers, strict=True))
     kernel = turned.directions @ kernel
     return LinearHead(kernel, bias - turned.mean @ kernel, _joined(answers, problem), _joined(ranks, problem))
@@ -158,7 +162,8 @@ def forest(values: np.ndarray, problem: Problem, train: np.ndarray, seed: int) -
         return made(TREES, min_samples_leaf=2, random_state=seed, n_jobs=cores)
 
     questions = _questions(np.asarray(values, float), problem, train, seed, trees)
-    return _joined([one.outputs(one.fitted(1.0, one.rows), one.rows) for one in questions], problem)
+    with _one_thread():
+        return _joined([one.outputs(one.fitted(1.0, one.rows), one.rows) for one in questions], problem)
 
 
 @dataclass(frozen=True)
@@ -179,7 +184,7 @@ def _turned(values: np.ndarray, train: np.ndarray) -> _Turned:
     mean, spread = values[train].mean(axis=0), values[train].std(axis=0)
     varying = spread > 1e-9 * (np.abs(mean) + 1e-9)
     directions = np.diag(1 / np.where(varying, spread, 1.0))[:, varying]
-    scaled = (values - mean) @ directions
+    scaled = (values - mean)[:, varying] / spread[varying]
     if scaled.shape[1] > train.sum():
         _, sizes, turns = np.linalg.svd(scaled[train], full_matrices=False)
         turns = turns[sizes > 1e-6 * sizes[0]].T
@@ -218,35 +223,50 @@ class _Question:
         if not self.is_value and len(np.unique(self.target[learn])) < 2:
             return None
         weighted = {} if self.weights is None else {"sample_weight": self.weights[learn]}
-        with _one_thread():
-            return self.make(strength).fit(self.values[learn], self.target[learn], **weighted)
+        return self.make(strength).fit(self.values[learn], self.target[learn], **weighted)
 
     def outputs(self, model: Any, learn: np.ndarray, ask: Any = slice(None)) -> np.ndarray:
         """What it says of rows, ``(rows, width)``."""
         asked = self.values[ask]
         if model is None:
             return np.eye(self.width)[np.full(len(asked), self.target[learn][0])]
-        with _one_thread():
-            if self.is_value:
-                return model.predict(asked)[:, None]
-            found = np.zeros((len(asked), self.width))
-            found[:, model.classes_] = model.predict_proba(asked)
-            return found
-
-    def out_of_fold(self, strength: float, *, ranked: bool = False) -> np.ndarray:
-        """For every row what a model says that has not learnt from its patient, or its rank in the fold; NaN without folds."""
-        found = np.full((len(self.values), self.width), np.nan)
-        for learn, ask in _folds(self):
-            said = self.outputs(self.fitted(strength, learn), learn, ask)
-            found[ask] = rankdata(said, axis=0) / (len(said) + 1) if ranked else said
+        if self.is_value:
+            return model.predict(asked)[:, None]
+        found = np.zeros((len(asked), self.width))
+        found[:, model.classes_] = model.predict_proba(asked)
         return found
 
-    def best(self, strengths: np.ndarray) -> float:
-        """The penalty that loses least on the folds; of equal ones the strongest, which comes first."""
-        return float(min(strengths, key=self._loss))
+    def out_of_fold(self, strength: float) -> np.ndarray:
+        """For every row what a model says that has not learnt from its patient; NaN without folds."""
+        found = np.full((len(self.values), self.width), np.nan)
+        for learn, ask in _folds(self):
+            found[ask] = self.outputs(self.fitted(strength, learn), learn, ask)
+        return found
 
-    def _loss(self, strength: float) -> float:
-        found = self.out_of_fold(strength)[self.rows]
+    def ranked(self, out_of_fold: np.ndarray) -> np.ndarray:
+        """The same as ranks within each fold, from 0 to 1."""
+        found = np.full_like(out_of_fold, np.nan)
+        for _, ask in _folds(self):
+            found[ask] = rankdata(out_of_fold[ask], axis=0) / (len(ask) + 1)
+        return found
+
+    def best(self, strengths: np.ndarray) -> tuple[float, np.ndarray]:
+        """The penalty that loses least on the folds, and what it says out of fold.
+
+        Of equal ones it is the strongest, which comes first. Where two in a row lost more than the one before, weaker
+        ones are not tried: they lose still more, and take longest.
+        """
+        tried: list[tuple[float, float, np.ndarray]] = []
+        for strength in strengths:
+            found = self.out_of_fold(strength)
+            tried.append((self._loss(found), float(strength), found))
+            if len(tried) > 2 and tried[-3][0] < tried[-2][0] < tried[-1][0]:
+                break
+        _, strength, found = min(tried, key=lambda one: one[0])
+        return strength, found
+
+    def _loss(self, out_of_fold: np.ndarray) -> float:
+        found = out_of_fold[self.rows]
         asked = ~np.isnan(found[:, 0])
         if not asked.any():
             return 0.0
@@ -325,9 +345,14 @@ def _folds(question: _Question) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     rows, value = question.rows, question.is_value
     target, patients = question.target[rows], question.patients[rows]
     kinds = [slice(None)] if value else [target == one for one in np.unique(target)]
-    folds = min(FOLDS, *(len(np.unique(patients[kind])) for kind in kinds))
-    if folds < 2:
+    # A class of one patient is in no two folds, and leaves those of the others as they are.
+    counts = [count for kind in kinds if (count := len(np.unique(patients[kind]))) > 1]
+    if len(counts) < (1 if value else 2):
         return
     made: Any = GroupKFold if value else StratifiedGroupKFold
-    for learn, ask in made(folds, shuffle=True, random_state=question.seed).split(rows, target, patients):
+    divided = made(min(FOLDS, *counts), shuffle=True, random_state=question.seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        pairs = list(divided.split(rows, target, patients))
+    for learn, ask in pairs:
         yield rows[learn], rows[ask]

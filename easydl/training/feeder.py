@@ -131,7 +131,7 @@ class Feeder(ABC):
         self.progress.say(sentence)
 
     def _augmenter(self) -> Augmenter | None:
-        if self.settings.preset.name == "none":
+        if self.plan.preset == "none":
             return None
         return self.settings.preset.augmenter(
             dimension=self.metadata.dimension,

@@ -64,7 +64,7 @@ class Plan:
         learning_rate: Peak learning rate of the main stage.
         window: (low, high) in the model's units.
         units: ``"0-255"`` or ``"HU"``.
-        preset: Name of the augmentation preset.
+        preset: Name of the augmentation preset that is used.
         strategy: ``"features"``, ``"finetune"`` (the backbone is trained after the head) or ``"scratch"``.
         surely: Whether fine-tuning is kept only where the interval of its gain excludes 0.
         head_epochs: Maximum number of epochs of the head on cached features; 0 where the linear model is all of it.
@@ -160,11 +160,18 @@ def plan_classifier(metadata: ModelMetadata, train: Study, settings: Settings, w
     exact = pretrained and _is_exact(metadata, settings)
     if pretrained:
         main = epochs or (SHORT_EPOCHS if surely else FINE_TUNE_EPOCHS)
-        reasons = _pretrained_reasons(n, strategy, settings, exact=exact)
+        head = "a linear model on them is its head" + ("." if exact else ", which is then trained further.")
+        if not metadata.linear_head:
+            head = "its head of soft decision trees is trained on them."
+        reasons = _pretrained_reasons(n, strategy, settings, head)
     else:
         main = epochs or int(np.clip(round(STEPS / -(-n // batch)), LEAST_EPOCHS, MOST_EPOCHS))
         reasons = _random_reasons(main, metadata)
     class_weight, head_weight, weight_reasons = choose_weights(settings.class_weight, train)
+    preset, preset_reason = settings.preset.name, settings.preset_reason
+    if exact and strategy == "features" and preset != "none":
+        preset_reason = f"Augmentation {preset} is not used: a linear model learns from the images as they are."
+        preset = "none"
     entry = ENTRIES.get(str(metadata.arguments.get("name")))
     advised = advice(entry, n, pretrained=pretrained) if entry else None
     return Plan(
@@ -174,29 +181,28 @@ def plan_classifier(metadata: ModelMetadata, train: Study, settings: Settings, w
         surely=surely,
         head_epochs=(epochs or HEAD_EPOCHS) if pretrained and not exact else 0,
         learning_rate=settings.learning_rate or (1e-4 if pretrained else 2e-3),
-        copies=1 if exact or settings.preset.name == "none" else COPIES,
+        copies=1 if exact or preset == "none" else COPIES,
         window=window.range,
         units=train.units,
         class_weight=class_weight,
-        preset=settings.preset.name,
+        preset=preset,
         head_weight=head_weight,
-        why=(window.reason, settings.preset_reason, *reasons, *weight_reasons, *([advised] if advised else [])),
+        why=(window.reason, preset_reason, *reasons, *weight_reasons, *([advised] if advised else [])),
     )
 
 
 def _is_exact(metadata: ModelMetadata, settings: Settings) -> bool:
     """Whether the linear model is the very head that is wanted: there is then nothing for epochs to add.
 
-    Epochs are for covariates, for ordered classes, for mixtures of images, and for a loss that was asked for.
+    Epochs are for covariates, ordered classes, mixtures of images, soft trees, and a loss that was asked for.
     """
     tasks = [Task(head.task) for head in metadata.heads.values()] or [Task(metadata.task)]
     usual = settings.loss in ("auto", "cross_entropy", "squared_error")
     mixes = any(operation.mixes for operation in settings.preset.operations)
-    return usual and not (metadata.covariates or mixes or any(task.ordered for task in tasks))
+    return usual and metadata.linear_head and not (metadata.covariates or mixes or any(task.ordered for task in tasks))
 
 
-def _pretrained_reasons(images: int, strategy: str, settings: Settings, *, exact: bool) -> list[str]:
-    head = "a linear model on them is its head" + ("." if exact else ", which is then trained further.")
+def _pretrained_reasons(images: int, strategy: str, settings: Settings, head: str) -> list[str]:
     first = f"Strategy {strategy}: the pretrained network's features are computed once, and {head}"
     if strategy == "finetune":
         surely = ", and that is kept only where it surely lowers the validation loss"

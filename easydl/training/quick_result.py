@@ -52,7 +52,7 @@ class Sample:
 
 
 def put_linear_head(model: Any, train: Study, features: np.ndarray, sample: Sample) -> str:
-    """Fit the linear model of every head and make it the network's last layer.
+    """Fit the linear model of every head and make it the network's last layer, unless that belongs to soft trees.
 
     Args:
         model: A classifier of any task.
@@ -70,7 +70,8 @@ def put_linear_head(model: Any, train: Study, features: np.ndarray, sample: Samp
         every = np.ones(len(train), bool)
         weights = sample.weights(name, problem.patients)
         found = linear_head(features, problem, every, sample.seed, weights)
-        _put(model, metadata, name, found)
+        if metadata.linear_head:
+            _put(model, metadata, name, found)
         said.append(_said(metadata, train, name, found, sample.seed))
     return f"Quick result, on the frozen features of {metadata.arguments.get('name', model.name)}: {'; '.join(said)}."
 
@@ -105,7 +106,7 @@ def _said(metadata: ModelMetadata, train: Study, name: str, found: LinearHead, s
         row = headline(predictions, seed=seed, resamples=RESAMPLES)
     except EasyDLError as problem:
         return f"{start}; {problem.found}"
-    who = f"{train.n_patients} patients, " if train.patients_known else ""
+    who = f"{frame['patient'].nunique()} patients, " if train.patients_known else ""
     value = f"{number(row['value'], row['unit'])} (95% CI {interval_text(row)})"
     return f"{start} out of fold, {measure.name} {value}, {who}{int(asked.sum())} training images"
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from easydl.evaluation.intervals import Interval, PatientBootstrap, auc_interval, auc_statistic, wilson
+from easydl.traps.islands import named
 from easydl.traps.issues import Issue, shown, unit_of_n
 from easydl.traps.looks import small_looks, standardised
 from easydl.traps.uses import uses
@@ -152,7 +153,7 @@ def gap(study: Study, view: ModelView, held: np.ndarray, learned: np.ndarray, se
 
 
 def hidden_strata(study: Study, view: ModelView, held: np.ndarray, seed: int) -> Issue:
-    """A22: whether images of one look, which no column names, are wrong far more often than the others.
+    """A22: whether images of one look are wrong far more often than the others, and which column names them, if any.
 
     References:
         Oakden-Rayner 2020, Hidden stratification, ACM CHIL, 10.1145/3368555.3384468.
@@ -186,9 +187,13 @@ def hidden_strata(study: Study, view: ModelView, held: np.ndarray, seed: int) ->
             f"No group of images that look alike stands out by its errors; the worst of {cluster.max() + 1}: {numbers}."
         )
         return Issue("A22", "OK", sentence, value=float(rates[worst]), low=interval.low, high=interval.high, p=p, n=n)
-    sentence = f"Images that look alike are wrong more often: {numbers}. No column of the table need name them."
-    fix = f"Look at them: what do they share (a device, a projection, a subtype)? Give their result separately, and add such {who}."
     chosen = rows[inside]
+    (group,) = named(inside.astype(int), study.rows(study.frame.index[rows]))
+    sentence = f"Images that look alike are wrong more often: {numbers}. {group.shared or 'No column names them'}."
+    fix = "Look at them: what do they share (a device, a projection, a subtype)? Give their result separately"
+    if group.column:
+        fix = f"Look at them, and at the result of each {group.column} (by={group.column})"
+    fix += f", and add such {who}."
     order = np.argsort(~wrong[inside], kind="stable")
     return Issue(
         "A22", "NOTE", sentence, fix, float(rates[worst]), interval.low, interval.high, p, n, shown(chosen[order])

@@ -64,6 +64,16 @@ class Island:
             f"{self.outside:.0%} of the others."
         )
 
+    @property
+    def shared(self) -> str:
+        """What names it, counted, to be said after the group; empty where no column does."""
+        if not self.column:
+            return ""
+        return (
+            f"{round(self.inside * self.patients)} of these {self.patients} {self.unit_of_n} have {self.column} {self.value!r} "
+            f"(95% CI {self.low:.0%}-{self.high:.0%}), {self.outside:.0%} of the others"
+        )
+
 
 def columns_of(study: Study) -> Iterator[tuple[str, np.ndarray]]:
     """What may explain a group: the label, the part, and every column and fact of the file in a few groups."""

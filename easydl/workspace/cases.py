@@ -138,10 +138,10 @@ class Case:
 
     @property
     def verdict(self) -> dict[str, str]:
-        """Whether to believe the heatmap: ``level`` and ``sentence``; empty without a heatmap."""
+        """Whether to believe the heatmap, and where it lies: ``level``, ``sentence`` and ``words``; empty without a heatmap."""
         given = self.found.get("verdict")
         if isinstance(given, dict):
-            return {key: str(given.get(key) or "") for key in ("level", "sentence")}
+            return {key: str(given.get(key) or "") for key in ("level", "sentence", "words")}
         level, _, sentence = str(given or "").partition(":")
         return {"level": level.strip().upper(), "sentence": sentence.strip()} if level else {}
 

@@ -53,8 +53,8 @@ def test_a_learning_curve_is_drawn(opened, monkeypatch) -> None:
     class Curve:
         sentence = "With 80 training patients instead of 40, AUC 0.80 is to be expected."
 
-        def plot(self):
-            return easydl.interval_width(auc=0.8, patients=40).plot()
+        def show(self):
+            return easydl.interval_width(auc=0.8, patients=40).show()
 
     monkeypatch.setattr(easydl, "learning_curve", lambda study, model: asked.append((study, model)) or Curve())
     at = press(opened, "Draw the learning curve")

@@ -139,7 +139,7 @@ def test_it_extrapolates_shows_itself_and_goes_no_further(films, rising):
         curve.at(361)
     assert easydl.RESEARCH_USE in repr(curve) and curve.sentence in curve._repr_html_()
     assert list(curve.table.columns) == ["patients", "value", "low", "high", "repeats"]
-    assert len(curve.plot().axes[0].lines) >= 3
+    assert len(curve.show().axes[0].lines) >= 3
     assert json.loads(json.dumps(curve.to_dict(), allow_nan=False))["refusal"] == ""
 
 

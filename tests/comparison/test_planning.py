@@ -108,6 +108,6 @@ def test_it_prints_draws_and_saves_itself():
     assert "200 patients (60 of them with the disease)" in repr(plan) and easydl.RESEARCH_USE in repr(plan)
     assert "width 0.12" in plan._repr_html_()
     assert plan.to_dict()["width"] == plan.width
-    assert plan.plot().axes[0].get_ylabel() == "AUC"
+    assert plan.show().axes[0].get_ylabel() == "AUC"
     with pytest.raises(InputError):
         easydl.interval_width(patients=4, auc=0.8, positive=0.3)

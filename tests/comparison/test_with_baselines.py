@@ -207,9 +207,9 @@ def test_it_shows_itself(classified):
     assert one.sentence in repr(one) and easydl.RESEARCH_USE in repr(one)
     assert one.sentence in one._repr_html_() and "left out" in one._repr_html_()
     assert list(one.table["name"]) == [row.name for row in one.rows]
-    axes = one.plot().axes[0]
+    axes = one.show().axes[0]
     assert [text.get_text() for text in axes.get_yticklabels()] == [row.name for row in one.rows]
-    assert one.plot(axes) is axes.get_figure()
+    assert one.show(axes) is axes.get_figure()
 
 
 def test_intervals_are_as_wide_as_those_of_a_test_that_was_looked_at_before(films):

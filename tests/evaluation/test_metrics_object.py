@@ -120,12 +120,12 @@ def texts(figure):
 
 
 def test_plots_show_headline_and_research_sentence(classifier, segmenter):
-    shown = texts(classifier.plot())
+    shown = texts(classifier.show())
     first = classifier.table.iloc[0]
     assert f"AUC {first['value']:.2f}" in shown
     assert RESEARCH_USE in shown
     assert str(classifier.confusion.iloc[0, 0]) in shown
-    shown = texts(segmenter.plot())
+    shown = texts(segmenter.show())
     assert "one image" in shown
     assert RESEARCH_USE in shown
 
@@ -137,20 +137,20 @@ def test_a_plot_can_be_drawn_from_the_saved_file_alone(metrics):
         figure.savefig(drawn := io.BytesIO(), format="png")
         return drawn.getvalue()
 
-    assert pixels(back.plot()) == pixels(metrics.plot())
+    assert pixels(back.show()) == pixels(metrics.show())
 
 
 def test_a_plot_can_be_drawn_on_given_axes(metrics):
     from matplotlib.figure import Figure
 
     ax = Figure().subplots()
-    assert metrics.plot(ax=ax) is ax.figure
+    assert metrics.show(ax=ax) is ax.figure
     assert ax.lines
 
 
 def test_class_names_with_dollar_signs_are_text_not_formulas():
     names = ["a$^", "b$_$"]
-    figure = classification_metrics(predictions(20, names), names, resamples=100).plot()
+    figure = classification_metrics(predictions(20, names), names, resamples=100).show()
     figure.canvas.draw()
     assert "b\\$_\\$" in texts(figure)
 

@@ -144,7 +144,7 @@ def test_readers_stand_beside_the_model():
     )
     assert repr(result).splitlines()[-1] == RESEARCH_USE
     assert "Fleiss' kappa" in result.agreement["statistic"].tolist()
-    labels = [text.get_text() for text in result.plot().get_axes()[0].get_legend().get_texts()]
+    labels = [text.get_text() for text in result.show().get_axes()[0].get_legend().get_texts()]
     assert {"ann", "bob", "model's decision"} <= set(labels)
 
 

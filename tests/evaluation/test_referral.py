@@ -38,7 +38,7 @@ def test_referring_the_least_sure_fifth_lowers_the_error_and_a_random_fifth_does
     random = refer(Predictions(frame.assign(spread=rng.random(len(frame))), CLASSES).decided({}), by="spread")
     row = random.table.set_index("referred").loc[0.2]
     assert row["gain_low"] < 0 < row["gain_high"]
-    figure = found.plot()
+    figure = found.show()
     assert not plt.get_fignums()  # pyplot's figures are shown twice in a notebook
     assert figure.axes[0].lines[0].get_ydata().tolist() == found.table["accuracy"].tolist()
     assert easydl.RESEARCH_USE in repr(found) and easydl.RESEARCH_USE in found._repr_html_()

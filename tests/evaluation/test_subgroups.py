@@ -129,7 +129,7 @@ def test_the_groups_are_drawn_as_a_forest():
     panel = result.panels[-1]
     assert panel.kind == "forest"
     assert list(panel.data["estimates"]) == ["all (120)", "A (60)", "B (60)"]
-    figure = result.plot()
+    figure = result.show()
     titles = [axes.get_title(loc="left") for axes in figure.get_axes()]
     assert "AUC by scanner (patients)" in titles
     assert "By group" in result._repr_html_()
@@ -156,7 +156,7 @@ def test_every_task_has_groups_with_its_own_headline(task):
         assert headline_of(Task(task), classes, frame)(inside) == pytest.approx(rows.loc[scanner, "value"])
     gap = result.groups.iloc[-1]
     assert gap["value"] == pytest.approx(abs(rows.loc["A", "value"] - rows.loc["B", "value"]))
-    result.plot()
+    result.show()
 
 
 def test_the_area_by_ranks_is_the_auc():

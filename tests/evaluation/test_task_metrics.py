@@ -90,7 +90,7 @@ def test_a_rare_label_is_named_and_one_that_nobody_has_has_no_number():
     assert np.isnan(values(absent)["AUC, rare"])
     assert any("No test image has the label rare" in note for note in absent.notes)
     assert "over 2 labels" in absent.table["note"].iloc[0]
-    absent.plot()
+    absent.show()
 
 
 def test_an_empty_cell_is_an_image_without_labels_and_nan_is_unlabelled():
@@ -239,9 +239,9 @@ def test_what_is_written_is_read_back_and_drawn(make, tmp_path):
     again = Metrics.from_dict(json.loads(path.read_text()))
     assert again.to_dict() == found.to_dict()
     assert again.headline == found.headline
-    again.plot().savefig(tmp_path / "a.png")
+    again.show().savefig(tmp_path / "a.png")
     axes = Figure().subplots()
-    assert again.plot(axes) is axes.figure
+    assert again.show(axes) is axes.figure
     assert axes.get_xlabel() or axes.get_title(loc="left")
     broken = {**found.to_dict(), "points": {"reference": [1.0]}}
     with pytest.raises(InputError, match=r"metrics\.json"):

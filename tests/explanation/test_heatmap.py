@@ -1,5 +1,6 @@
 import io
 import json
+import shutil
 from html import unescape
 
 import numpy as np
@@ -190,6 +191,21 @@ def test_a_secondary_capture_belongs_to_the_study_of_its_scan(tmp_path):
         np.testing.assert_array_equal(written.pixel_array, np.asarray(figure.convert("RGB")))
 
 
+@pytest.mark.skipif(not shutil.which("dciodvfy"), reason="dciodvfy (Debian: dicom3tools) is not installed")
+def test_the_validator_finds_no_error_in_the_secondary_capture(tmp_path):
+    import subprocess
+
+    from made import dicom_slice
+
+    from easydl.images import read
+
+    scan = read(dicom_slice(tmp_path / "case.dcm", np.zeros((32, 32), np.int16)))
+    written = Heatmap(np.ones(scan.shape, np.float32), scan, "nodule", 0.9, VERDICT).save(tmp_path / "h.dcm")
+    said = subprocess.run(["dciodvfy", str(written)], capture_output=True)
+    lines = (said.stdout + said.stderr).decode("latin-1").splitlines()
+    assert "SCImage" in lines and [line for line in lines if line.startswith("Error")] == []
+
+
 def test_notebooks_get_an_image_with_text_for_those_who_cannot_see_it():
     page = make()._repr_html_()
     assert page.startswith('<img src="data:image/png;base64,iVBOR')
@@ -206,6 +222,7 @@ def test_the_index_entry_is_json():
         "target": "nodule",
         "probability": 0.931,
         "verdict": {"level": "CAUTION", "sentence": VERDICT.sentence, "numbers": {"n_blobs": 39}, "reasons": []},
+        "words": "Middle third of the image, in the middle.",
     }
     assert make(verdict=None).to_dict()["verdict"] is None
 

@@ -32,6 +32,9 @@ class Stub:
     def set_covariates(self, encoded):
         pass
 
+    def centres(self, method, size):
+        return None
+
     def masked_scores(self, pair, keep, target, region, weights=None):
         return self.scores(pair[1] + keep[..., None] * (pair[0] - pair[1]), target, region, weights)
 
@@ -189,6 +192,35 @@ def test_a_true_map_passes_and_a_displaced_one_does_not(spot):
         verdict = judged(target_of(network, spot.batch), place)
         assert verdict.level == level, figures(verdict)
     assert "Hiding what is marked does not change the answer" in verdict.sentence
+
+
+def test_an_answer_that_nothing_is_there_has_no_place_and_is_no_failure(spot):
+    """Of two classes the first; the second, or one of three, must lie somewhere."""
+    network = Stub(spot.where, maps_of(spot.elsewhere))
+    network.maps = lambda batch, target, weights: maps_of(spot.elsewhere)(batch, 1, weights)
+    for logits, index, level in (((4.0, 0.0), 0, "CAUTION"), ((0.0, 4.0), 1, "FAIL"), ((4.0, 0.0, 0.0), 0, "FAIL")):
+        verdict = judged(target_of(network, spot.batch, logits, index), spot.elsewhere)
+        assert verdict.level == level, figures(verdict)
+        assert ("where a finding could be overlooked" in verdict.sentence) == (level == "CAUTION")
+    # Where the model was seen to look at nothing on images it called positive, this is no excuse.
+    target = target_of(network, spot.batch, (4.0, 0.0), 0)
+    about = About(Scan(spot.batch[0], "0-255"), spot.elsewhere, model=with_tests(positive=4, positive_failed=3))
+    verdict = judge(target, spot.elsewhere, spot.elsewhere, method="gradcam", seed=0, about=about)
+    assert verdict.level == "FAIL" and "3 of n = 4 images" in figures(verdict)
+
+
+def with_tests(**counts):
+    from easydl.networks.heatmap_reference import HeatmapReference
+
+    return HeatmapReference(
+        weights="digest",
+        images=8,
+        ssim_random=0.1,
+        spearman_random=0.1,
+        random_maps=19,
+        random_margins=(0.1,) * 19,
+        **counts,
+    )
 
 
 def test_a_wrong_answer_never_passes(spot):

@@ -1,11 +1,14 @@
 """`easydl.ablation`: every change does what it says, and the losses are those of the changed images."""
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
 import easydl
-from easydl.errors import InputError, ModelError
+from easydl.errors import InputError, ModelError, RunError
 from easydl.exploration import ablating
 from easydl.prediction.results import output_columns
 from easydl.prediction.tables import predict_study
@@ -64,7 +67,7 @@ def test_a_model_of_brightness_needs_the_grey_levels_alone(two_scanners, untrain
     assert "No loss can be shown" in found.sentences[-1]
     assert by_name["without grey levels"].n == 60 and easydl.RESEARCH_USE in repr(found)
     assert found._repr_html_().count("<li>") >= 5
-    assert found.plot().axes[0].get_yticklabels()[0].get_text() == "as they are"
+    assert found.show().axes[0].get_yticklabels()[0].get_text() == "as they are"
 
 
 def test_the_numbers_are_those_of_the_changed_images(two_scanners, untrained):
@@ -78,7 +81,14 @@ def test_the_numbers_are_those_of_the_changed_images(two_scanners, untrained):
 
 
 def test_what_cannot_be_removed_is_said(two_scanners, untrained):
-    with pytest.raises(InputError, match="sharpness"):
-        easydl.ablation(untrained, two_scanners, without=["sharpness"])
+    for wrong in (["sharpness"], []):
+        with pytest.raises(RunError, match="without"):
+            easydl.ablation(untrained, two_scanners, without=wrong)
+    one = two_scanners.rows(two_scanners.frame.index[two_scanners.frame["label"] == "healthy"])
+    for question in (partial(easydl.ablation, untrained), partial(easydl.importance, "forest")):
+        with pytest.raises(InputError, match="All 30 images have the label 'healthy'"):
+            question(one)
+        with pytest.raises(InputError, match="no labels"):
+            question(replace(two_scanners, frame=two_scanners.frame.drop(columns="label")))
     with pytest.raises(ModelError, match="segmentation"):
         easydl.ablation(easydl.unet(width=4), two_scanners)

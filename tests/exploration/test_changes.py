@@ -108,7 +108,7 @@ def test_regions_are_boxes_masks_and_files(tmp_path):
     assert mask[20:32, 36:48].all() and mask.sum() == 144
     Image.fromarray((mask * 255).astype(np.uint8)).save(tmp_path / "mask.png")
     assert (region_of(tmp_path / "mask.png", scan) == mask).all() and (region_of(mask, scan) == mask).all()
-    for wrong, said in (((1, 2, 3), "shape 3"), (np.ones((9, 9)), "9 x 9"), ((0, 0, 5, 5), "no pixel"), (np.ones((SIDE, SIDE)), "every pixel")):  # fmt: skip
+    for wrong, said in (((1, 2, 3), "shape 3"), (np.ones((9, 9)), "9 x 9"), ((0, 0, 5, 5), "within 64 x 64"), ((-30, -10, 5, 9), "within 64 x 64"), ((0, 65, 5, 9), "within 64 x 64"), (("a", 9, 5, 9), "whole numbers"), ((0, 64, 0, 64), "every pixel"), (np.zeros((SIDE, SIDE)), "no pixel"), (np.ones((SIDE, SIDE)), "every pixel")):  # fmt: skip
         with pytest.raises(InputError, match=said):
             region_of(wrong, scan)
 
@@ -160,11 +160,38 @@ def test_covariates_are_held_fixed():
         ({"hide": BOX, "target": "nodul"}, "nodul"),
         ({"insert": (film(), BOX), "at": (60, 60)}, "beyond the image"),
         ({"insert": (replace(film(), units="HU"), BOX)}, "HU"),
+        ({"insert": film()}, "is a Scan"),
+        ({"insert": (film(), BOX), "at": 5}, "`at` is 5"),
+        ({"insert": (film(), BOX), "at": (5, 5, 5)}, "row, column"),
     ],
 )
 def test_what_cannot_be_done_is_said(model, given, said):
     with pytest.raises(InputError, match=said):
         easydl.explain(model, film(), **given)
+
+
+def test_a_sequential_of_somebody_else_is_asked_as_it_is():
+    import keras
+
+    layers = [keras.Input((16, 16, 1)), keras.layers.Flatten(), keras.layers.Dense(2, activation="softmax")]
+    model = keras.Sequential(layers)
+    image = np.random.default_rng(0).uniform(0, 1, (16, 16)).astype(np.float32)
+    found = easydl.explain(model, image, hide=(2, 9, 3, 8))
+    assert found.before == pytest.approx(float(model(image[None, ..., None]).numpy().max()), abs=1e-5)
+    assert found.after == pytest.approx(
+        float(model(found.changed.pixels[None]).numpy()[0, int(found.target[-1])]), abs=1e-5
+    )
+
+
+def test_the_covariates_of_a_row_are_those_of_its_answer(two_scanners):
+    study = replace(two_scanners, frame=two_scanners.frame.assign(age=np.arange(60).astype(str)))
+    model = easydl.classifier("tiny", study, size=32, covariates=["age", "scanner"], seed=1)
+    answers = easydl.predict(model, study).frame
+    for row in (0, 59):
+        found = easydl.explain(model, study, row=row, hide=(2, 9, 3, 8), target="disease")
+        assert found.before == pytest.approx(answers["p(disease)"].iloc[row], abs=1e-4)
+    with pytest.raises(InputError, match="no row 60"):
+        easydl.explain(model, study, row=60, hide=(2, 9, 3, 8))
 
 
 def test_a_model_of_masks_is_sent_to_its_heatmap():

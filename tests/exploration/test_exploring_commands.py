@@ -29,7 +29,12 @@ def test_every_command_writes_its_file(two_scanners, untrained, tmp_path, monkey
     assert read["patient"].tolist() == two_scanners.frame["patient"].tolist()
     printed = done("image-map", model, table, "--method", "tsne", "--colour", "scanner", "--output", "m.png")
     assert "t-SNE" in printed and "have scanner" in printed
-    assert "3 nearest cases" in done("nearest", model, image, table, "-k", 3, "--output", "n.png")
+    given = ["--methods", "gradcam", "--methods", "layercam", "--most", 2, "--no-verdict", "--output", "g.png"]
+    done("gallery", model, table, *given)
+    width = Image.open("g.png").size[0]
+    done("gallery", model, table, "--most", 2, "--no-verdict")
+    assert Image.open("gallery.png").size[0] < width  # a column less
+    assert "3 nearest cases" in done("nearest", model, image, table, "--k", 3, "--output", "n.png")
     done("feature-maps", model, image, "--layer", next(one.name for one in untrained.layers if hasattr(one, "kernel")))
     assert "hidden" in done("explain", model, image, "--hide", "4,12,4,12", "--target", "disease", "--output", "h.png")
     other = two_scanners.frame["image"].iloc[2]
@@ -37,5 +42,9 @@ def test_every_command_writes_its_file(two_scanners, untrained, tmp_path, monkey
     assert "inserted" in done("explain", model, image, *given)
     assert "without edges" in done("ablation", model, table, "--without", "edges", "--output", "a.png")
     assert "0.50% of the range" in done("fragility", model, table, "--strengths", 0.005, "--output", "f.png")
+    for wrong in (("-o", "m.xyz"), ("--method", "umap")):
+        result = CliRunner().invoke(app, ["image-map", "no.keras", "no.csv", *wrong])
+        assert result.exit_code == 1 and wrong[1] in str(result.exception)  # before a model is looked for
+    assert "-5" in str(CliRunner().invoke(app, ["explain", str(model), str(image), "--hide", "-5,9,4,12"]).exception)
     for name in ("f.png", "h.png", "i.png", "a.png", "m.png", "n.png", "feature_maps.png"):
         assert min(Image.open(name).size) > 200

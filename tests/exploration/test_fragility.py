@@ -7,7 +7,7 @@ import tensorflow as tf
 from statsmodels.stats.proportion import proportion_confint
 
 import easydl
-from easydl.errors import InputError, ModelError
+from easydl.errors import ModelError, RunError
 from easydl.exploration import disturbing
 from easydl.networks.ensembles import ensembled
 from easydl.networks.metadata import ModelMetadata, attach
@@ -45,7 +45,7 @@ def test_rates_are_those_of_the_changed_images(two_scanners, untrained, found):
     assert (row["low"], row["high"]) == pytest.approx(proportion_confint(round(row["value"] * 60), 60, method="wilson"))
     assert "4.00% of the range" in found.sentence and "60 patients" in found.sentence
     assert easydl.RESEARCH_USE in repr(found) and easydl.RESEARCH_USE in found._repr_html_()
-    assert [text.get_text() for text in found.plot().axes[0].get_legend().get_texts()] == ["against the model", "noise"]
+    assert [text.get_text() for text in found.show().axes[0].get_legend().get_texts()] == ["against the model", "noise"]
 
 
 def linear(task="classification", classes=("dark", "bright")):
@@ -83,7 +83,7 @@ def test_a_value_changes_by_the_size_of_the_step(two_scanners):
     row = found.table.iloc[0]
     assert row["value"] == pytest.approx(5.1, abs=1e-3) and row["low"] == pytest.approx(5.1, abs=1e-3) == row["high"]
     assert "changes the value by 5.10 mm" in found.sentence and found.unit == "mm"
-    assert "mean change (mm)" in found.plot().axes[0].get_ylabel()
+    assert "mean change (mm)" in found.show().axes[0].get_ylabel()
 
 
 def test_an_ensemble_says_where_its_members_agree(two_scanners):
@@ -118,7 +118,8 @@ def test_seed_and_unseen_images(two_scanners, untrained, monkeypatch):
 
 
 def test_what_cannot_be_asked_is_said(two_scanners, untrained):
-    with pytest.raises(InputError, match="strengths"):
-        easydl.fragility(untrained, two_scanners, strengths=(0.0,))
+    for wrong in ((0.0,), (1.5,), (), 0.01):
+        with pytest.raises(RunError, match="strengths"):
+            easydl.fragility(untrained, two_scanners, strengths=wrong)
     with pytest.raises(ModelError, match="segmentation"):
         easydl.fragility(easydl.unet(width=4), two_scanners)

@@ -1,5 +1,7 @@
 """`easydl.image_map`: islands are where they were planted, and named by the column that made them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ from scipy.stats import hypergeom
 from statsmodels.stats.proportion import proportion_confint
 
 import easydl
-from easydl.errors import InputError
+from easydl.errors import InputError, RunError
 from easydl.exploration.positions import islands_of, reduced
 from easydl.traps.islands import named
 
@@ -76,6 +78,13 @@ def test_it_colours_by_column_error_and_island(drawn):
     assert drawn._repr_html_().count("<img") == 1 and easydl.RESEARCH_USE in drawn._repr_html_()
 
 
+def test_a_column_called_as_a_coordinate_does_not_become_one(two_scanners, untrained, drawn):
+    study = replace(two_scanners, frame=two_scanners.frame.assign(x=two_scanners.frame["scanner"], error="none"))
+    found = easydl.image_map(untrained, study)
+    np.testing.assert_allclose(found.table["x"], drawn.table["x"])
+    assert list(found.table["x (column)"]) == list(study.frame["x"]) and "x (column)" in found.colours
+
+
 def test_errors_are_those_of_predict(two_scanners, untrained, drawn):
     answers = easydl.predict(untrained, two_scanners).frame
     assert ((drawn.table["error"] == "wrong") == (answers["prediction"] != answers["label"])).all()
@@ -89,7 +98,7 @@ def test_tsne_keeps_the_islands_apart(two_scanners, untrained):
 
 
 def test_what_cannot_be_drawn_is_said(two_scanners, untrained):
-    with pytest.raises(InputError, match="umap"):
+    with pytest.raises(RunError, match="umap"):
         easydl.image_map(untrained, two_scanners, method="umap")
     with pytest.raises(InputError, match="9 images"):
         easydl.image_map(untrained, two_scanners.rows(two_scanners.frame.index[:9]))

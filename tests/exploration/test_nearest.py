@@ -1,11 +1,15 @@
 """`easydl.nearest` against scikit-learn's neighbours, and the figures of maps."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
 import easydl
-from easydl.errors import InputError, ModelError
+from easydl.errors import InputError, ModelError, RunError
+from easydl.tasks import Task
 
 
 def test_they_are_scikit_learns_of_other_patients(two_scanners, untrained):
@@ -23,25 +27,44 @@ def test_they_are_scikit_learns_of_other_patients(two_scanners, untrained):
 
 
 def test_images_of_the_same_patient_are_left_out(two_scanners, untrained):
-    from dataclasses import replace
-
     frame = two_scanners.frame.copy()
     frame.loc[frame.index[:30], "patient"] = "one"
     study = replace(two_scanners, frame=frame)
     found = easydl.nearest(untrained, study, study, k=3, row=0)
     assert found.n == 30 and not (found.table["patient"] == "one").any()
-    with pytest.raises(InputError, match="30 images of other patients"):
-        easydl.nearest(untrained, study, study, k=31, row=0)
-    with pytest.raises(InputError, match="at least 1"):
+    with pytest.raises(InputError, match="15 images of other patients"):
+        easydl.nearest(untrained, study, study.rows(study.frame.index[15:45]), k=16, row=0)
+    with pytest.raises(RunError, match="k is 0"):
         easydl.nearest(untrained, study, study, k=0)
+    for row in (60, -1):
+        with pytest.raises(InputError, match=f"no row {row}"):
+            easydl.nearest(untrained, study, study, row=row)
 
 
-def test_a_file_is_asked_about_and_shown(two_scanners, untrained):
+def test_a_file_is_asked_about_and_shown(two_scanners, untrained, monkeypatch):
     path = two_scanners.frame["image"].iloc[0]
     found = easydl.nearest(untrained, path, two_scanners)
     assert path not in set(found.table["image"]) and len(found.table) == 5
+    monkeypatch.chdir(Path(path).parent.parent)
+    relative = easydl.nearest(untrained, str(Path(path).relative_to(Path.cwd())), two_scanners)
+    assert list(relative.table["row"]) == list(found.table["row"])
+    frame = two_scanners.frame.assign(patient=["one"] * 30 + list(two_scanners.frame["patient"][30:]))
+    assert easydl.nearest(untrained, path, replace(two_scanners, frame=frame)).n == 30
+    with pytest.raises(InputError, match="is a str"):
+        easydl.nearest(untrained, path, "table.csv")
     assert len(found.show().axes) == 6 and "5 nearest cases" in found.sentence
     assert repr(found).endswith(easydl.RESEARCH_USE) and easydl.RESEARCH_USE in found._repr_html_()
+
+
+def test_references_of_every_task_are_said(two_scanners, untrained):
+    values = np.linspace(10, 40, 60)
+    frame = two_scanners.frame.assign(label=values.astype(str))
+    study = replace(two_scanners, frame=frame, task=Task.REGRESSION)
+    found = easydl.nearest(untrained, study, study, k=3)
+    chosen = values[found.table["row"]]
+    assert f"{chosen.min():.3g} to {chosen.max():.3g}, mean {chosen.mean():.3g}" in found.sentence
+    unknown = replace(two_scanners, patients_known=False)
+    assert "from their own nearest image than" in easydl.nearest(untrained, unknown, unknown).sentence
 
 
 def test_maps_of_a_layer_are_drawn(two_scanners, untrained):

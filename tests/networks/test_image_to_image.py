@@ -180,7 +180,7 @@ def test_fit_learns_to_take_noise_away_without_labels(parts, tmp_path):
     pd.testing.assert_frame_equal(again.table, metrics.table)
     saved, own = (one.drop(columns=["image", "patient"], errors="ignore") for one in (again.cases, metrics.cases))
     pd.testing.assert_frame_equal(saved, own, check_dtype=False)  # images are numbered, not named
-    metrics.plot().savefig(tmp_path / "psnr.png")
+    metrics.show().savefig(tmp_path / "psnr.png")
     easydl.evaluate(save_model(model, tmp_path / "m.keras"), test)
 
 

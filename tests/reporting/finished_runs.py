@@ -66,6 +66,7 @@ def films(folder, number=4):
                 "file": f"case-{k:03d}.png", "image": f"/films/chest-{k}.dcm", "patient": f"P{k:03d}",
                 "label": CLASSES[k % 2], "target": CLASSES[1], "probability": 0.71 + 0.05 * k,
                 "verdict": {"level": level, "sentence": sentences[level], "numbers": {}},
+                "words": "Upper third of the body, left in the image.",
             }
         )  # fmt: skip
     write(folder / "index.json", entries)

@@ -80,9 +80,11 @@ def test_structures_have_their_size(case):
     assert found.heatmap == ""
 
 
-def test_the_heatmap_is_said_with_its_verdict(case, effusion):
+def test_the_heatmap_is_said_with_its_verdict_and_its_place(case, effusion):
     found, heatmap = easydl.describe(effusion, case, seed=4), easydl.saliency(effusion, case, seed=4)
-    assert found.heatmap == f"Heatmap of {heatmap.prediction()}: {heatmap.verdict.level}. {heatmap.verdict.sentence}"
+    judged = f"{heatmap.verdict.word}. {heatmap.verdict.sentence}"
+    where = f"Where it lies: {heatmap.in_words()}"
+    assert found.heatmap == f"Heatmap of {heatmap.prediction()}: {judged} {where}" and "third" in where
     assert found.heatmap in found.text
 
 

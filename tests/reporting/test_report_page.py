@@ -122,6 +122,11 @@ def test_the_sections_say_what_the_files_say(run):
             lambda c: c[0]["verdict"].update(level="FAIL", sentence="Moved."),
             "trust Moved.",
         ),
+        (
+            "heatmaps/index.json",
+            lambda c: c[0].update(words="Lower third of the left lung."),
+            "Where the map lies: Lower third of the left lung.",
+        ),
         ("status.json", lambda c: c.update(state="stopped", stage="training"), "was stopped while training"),
     ],
 )
@@ -214,6 +219,7 @@ def test_hostile_names_stay_text(tmp_path):
     for entry in index:
         entry |= {"image": '" onload="x', "patient": HOSTILE, "label": HOSTILE, "target": HOSTILE}
         entry["verdict"] = {"level": '"><script>', "sentence": HOSTILE}
+        entry["words"] = HOSTILE
     write(folder / "heatmaps" / "index.json", index)
     history = pd.read_csv(folder / "history.csv")
     history.assign(stage=["frozen"] * 10 + [HOSTILE] * 10).to_csv(folder / "history.csv", index=False)

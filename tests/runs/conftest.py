@@ -1,13 +1,31 @@
 """A finished run, made once for all tests, and no pretrained weights anywhere."""
 
+from pathlib import Path
+
 import pytest
 from commands import trained
 from made import png_study
 
+from easydl.networks.pretrained import sources
+
+SHIPPED = sources.shipped
+
+
+def hide_weights(patch):
+    """Those that come with easydl too: runs here are small, and frozen features beside each would cost more than it."""
+    patch.setenv("EASYDL_WEIGHTS", "/nowhere")
+    patch.setattr(sources, "shipped", lambda: Path("/nowhere"))
+
 
 @pytest.fixture(autouse=True)
 def _no_weights(monkeypatch):
-    monkeypatch.setenv("EASYDL_WEIGHTS", "/nowhere")
+    hide_weights(monkeypatch)
+
+
+@pytest.fixture
+def shipped_weights(monkeypatch, _no_weights):
+    """Those that come with easydl, in a test of them."""
+    monkeypatch.setattr(sources, "shipped", SHIPPED)
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +34,8 @@ def finished(once):
 
     def make(place):
         table = png_study(place / "study", per_class=15)
-        (place / "output.txt").write_text(trained(table, place / "run", "--epochs", 12, "--heatmaps", 2))
+        with pytest.MonkeyPatch.context() as patch:
+            hide_weights(patch)
+            (place / "output.txt").write_text(trained(table, place / "run", "--epochs", 12, "--heatmaps", 2))
 
     return once("finished_run", make)

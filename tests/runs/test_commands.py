@@ -1,5 +1,6 @@
 """The commands on a finished run, and what each says of a wrong input."""
 
+import html
 import json
 import os
 import shutil
@@ -35,6 +36,26 @@ def test_a_run_folder_holds_everything(finished):
     assert facts["versions"]["keras"]
     assert set(facts["seconds"]) == STAGES
     assert not [path for path in folder.rglob("*") if path.name.startswith(".draft")]
+
+
+def test_the_tests_behind_the_verdicts_are_in_the_model_of_the_run(finished, monkeypatch):
+    """So the next verdict on it, in another process, makes none of them again."""
+    from easydl.explanation.gradcam import Network
+    from easydl.networks import metadata_of
+
+    def again(*given):
+        raise AssertionError("untrained networks were drawn again")
+
+    monkeypatch.setattr(Network, "random_weights", again)
+    model = easydl.load_model(finished / "run/model.keras")
+    (known,) = metadata_of(model).heatmaps.values()
+    assert known.images >= 4  # of the test part, not of one film
+    film = next((finished / "study").rglob("*.png"))
+    heatmap = easydl.saliency(model, film)
+    assert heatmap.verdict.numbers["n_images"] == known.images
+    index = json.loads((finished / "run/heatmaps/index.json").read_text())
+    page = html.unescape((finished / "run/report.html").read_text())
+    assert all(one["words"] and f"Where the map lies: {one['words']}" in page for one in index)
 
 
 def test_the_report_says_what_referring_the_least_sure_brings(finished):
@@ -109,6 +130,7 @@ def test_a_finished_run_is_not_trained_again(finished, tmp_path):
     assert runs.status(folder)["state"] == "finished"
 
 
+@pytest.mark.usefixtures("shipped_weights")
 def test_lists_and_doctor():
     assert any(row["name"] == "resnet" for row in json.loads(done("models", "--json")))
     wanted = ["--kind", "classifier", "--dimension", 2, "--pretrained", "imagenet", "--at-most-megabytes", 1]

@@ -111,7 +111,8 @@ def test_the_head_of_a_run_is_that_of_its_classifier_and_of_no_segmenter(tmp_pat
     from easydl.networks import metadata_of
 
     films = easydl.load(png_study(tmp_path / "films"))
-    assert metadata_of(build(runs.RunConfig(source="x", head="forest"), films)).arguments["head"] == "forest"
+    trees = build(runs.RunConfig(source="x", head="forest", pretrained=False), films)
+    assert metadata_of(trees).arguments["head"] == "forest"
     masks = StudySummary(Task.SEGMENTATION, ("background", "lung"))
     with pytest.raises(InputError, match="head"):
         build(runs.RunConfig(source="x", head="forest"), masks)

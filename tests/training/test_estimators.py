@@ -91,8 +91,10 @@ def test_folds_never_divide_a_patient():
         assert not set(one.patients[learn]) & set(one.patients[ask])
 
 
-def test_the_penalty_is_the_one_that_loses_least_out_of_fold():
-    x, one, train = problem(features=60)
+@pytest.mark.parametrize("seed", range(4))
+def test_the_penalty_is_the_one_that_loses_least_out_of_fold(seed):
+    """Though not all are tried: every one is by scikit-learn here."""
+    x, one, train = problem(features=60, seed=seed)
     y, rows = one.targets.argmax(axis=1), np.flatnonzero(train)
     scaled = StandardScaler().fit(x[train]).transform(x)
     losses = []
@@ -106,6 +108,36 @@ def test_the_penalty_is_the_one_that_loses_least_out_of_fold():
     best = STRENGTHS[int(np.argmin(losses))]
     expected = LogisticRegression(C=best, max_iter=5000).fit(scaled[train], y[train]).predict_proba(scaled)
     assert linear(x, one, train, 0) == pytest.approx(expected, abs=1e-3)
+
+
+def test_weaker_penalties_than_the_best_are_not_all_tried(monkeypatch):
+    x, one, train = problem(features=60)
+    fits = []
+
+    def counted(strength):
+        fits.append(strength)
+        return LogisticRegression(C=strength, max_iter=2000)
+
+    monkeypatch.setattr(estimators, "_linear_of", lambda _: counted)
+    linear_head(x, one, train, 0)
+    tried = sorted(set(fits))
+    assert tried == list(STRENGTHS[: len(tried)]) and len(tried) < len(STRENGTHS)
+    assert len(fits) == 5 * len(tried) + 1, "the answers out of fold are not fitted again"
+
+
+def test_a_class_of_one_patient_leaves_the_others_their_folds(recwarn):
+    x, one, train = problem()
+    x, train = np.concatenate([x, x[:1] + 9]), np.append(train, True)
+    targets = np.zeros((121, 3))
+    targets[:120, :2], targets[120, 2] = one.targets, 1
+    patients = np.append(one.patients, "rare")
+    head = linear_head(x, Problem(one.task, targets, np.ones(121, bool), patients), train, 0)
+    usual = train.copy()
+    usual[120] = False
+    without = linear_head(x, Problem(one.task, targets[:, :2], usual, patients), usual, 0).out_of_fold[usual, 1]
+    found = head.out_of_fold[usual, 1]
+    assert np.corrcoef(found, without)[0, 1] > 0.9, "NaN without folds"
+    assert not recwarn.list
 
 
 def test_the_forest_learns_what_no_line_can():

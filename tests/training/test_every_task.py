@@ -167,6 +167,10 @@ def test_heads_of_every_task_are_trained_on_cached_features(table, task):
     assert history.history["loss"][0] < 0.5 and len(history.history["loss"]) > 1
     assert min(history.history["val_loss"]) <= history.history["val_loss"][0]
     assert set(history.history["val_loss"]) and metadata_of(model).training["images"] == len(train)
+    if task == "multitask":
+        known = int((train.frame["size_mm"] != "").sum())
+        (said,) = (line for line in history.params["plan"] if line.startswith("Quick result"))
+        assert f"{known} patients, {known} training images" in said.partition("size_mm")[2], "those with this label"
 
 
 def test_what_no_image_shows_is_learnt_from_the_table(table, tmp_path):

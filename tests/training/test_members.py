@@ -92,6 +92,19 @@ def test_the_heatmap_is_the_mean_of_those_of_the_members(ensemble, parts):
     assert heatmap.verdict is None and any("mean of 3 members" in note for note in heatmap.notes)
 
 
+def test_the_tests_of_every_member_are_kept_with_the_ensemble(ensemble, parts, tmp_path, monkeypatch):
+    model = easydl.load_model(easydl.save_model(ensemble[0], tmp_path / "tested.keras"))
+    first = easydl.saliency(model, parts[2]).verdict
+    assert [key.split(":")[0] for key in metadata_of(model).heatmaps] == ["member 1", "member 2", "member 3"]
+    again = easydl.load_model(easydl.save_model(model, tmp_path / "tested.keras"))
+
+    def drawn(*given):
+        raise AssertionError("untrained networks were drawn again")
+
+    monkeypatch.setattr("easydl.explanation.gradcam.Network.random_weights", drawn)
+    assert easydl.saliency(again, parts[2]).verdict == first
+
+
 def test_a_setting_of_the_model_reaches_every_member(parts, stages):
     train, val, test = parts
     model = tiny(train)

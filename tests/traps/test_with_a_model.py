@@ -1,5 +1,6 @@
 """What is said of a model: whether it uses a column or the border, memorises, and errs in a hidden group."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -261,8 +262,22 @@ def test_a_hidden_group_that_is_wrong_more_often_is_found(monkeypatch):
     issue = hidden_strata(study, seen, every(study), 0)
     assert issue.severity == "NOTE" and issue.id == "A22" and issue.p < 0.05 and issue.low < issue.value < issue.high
     assert np.mean(odd[list(issue.rows)]) > 0.6 > 2 * odd.mean()
+    assert "No column names them." in issue.sentence
     quiet = [hidden_strata(*hidden(seed, errs=0.1)[:2], every(study), 0).severity for seed in range(20)]
     assert quiet.count("OK") >= 18
+
+
+def test_a_hidden_group_is_named_by_the_column_that_explains_it(monkeypatch):
+    monkeypatch.setattr(after_training, "small_looks", lambda study, rows: np.zeros((len(rows), 4)))
+    study, seen, odd = hidden(0, errs=0.6)
+    held = np.arange(len(odd)) < 150
+    frame = study.frame.assign(scanner=np.where(odd, "B", "A"), site=np.where(np.arange(len(odd)) % 2, "x", "y"))
+    issue = hidden_strata(Study(frame), seen, held, 0)
+    numbers = re.search(r"; (\d+) patients.* (\d+) of these (\d+) patients have scanner 'B'", issue.sentence)
+    patients, having, again = map(int, numbers.groups())
+    assert patients == again > having > odd[list(issue.rows)].sum() - 1
+    outside = (odd[held].sum() - having) / (held.sum() - patients)  # k-means finds a part of the planted group
+    assert f"), {outside:.0%} of the others." in issue.sentence and "by=scanner" in issue.fix
 
 
 def test_what_takes_more_patients_says_how_many():
