@@ -73,13 +73,13 @@ def gallery(
     target: Annotated[
         str | None, typer.Option(help="The class, label or task to explain; the predicted class when not given.")
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The figure to write.")] = Path("gallery.png"),
+    output: Figure = Path("gallery.png"),
 ) -> None:
     """Draw heatmaps of a study side by side, the surest wrong answers first, each with its verdict."""
     import easydl
 
-    study = easydl.load(source, **options.model_dump())
-    figure = easydl.gallery(easydl.load_model(model), study, target=target, **how.model_dump())
+    check_paths(model, source)
+    figure = easydl.gallery(model, easydl.load(source, **options.model_dump()), target=target, **how.model_dump())
     _written(RESEARCH_USE, figure, output)
 
 

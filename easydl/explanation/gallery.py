@@ -17,6 +17,7 @@ from easydl.figures import key_slice, literal, new_figure, panel, sign
 from easydl.option_model import documented
 from easydl.options_of_use import GalleryOptions
 from easydl.prediction import predict
+from easydl.prediction.cascades import open_model
 from easydl.studies import Study
 from easydl.tasks import Task
 
@@ -63,6 +64,7 @@ def gallery(
         method_of(name, None)
     if not chosen:
         raise InputError("`methods` is empty.", "one method of easydl.saliency or several.", 'Such as ["gradcam"].')
+    model, _ = open_model(model)
     rows = surest_errors_first(model, study)[:most]
     figure = new_figure(PANEL * (1 + len(chosen)), ROW * len(rows) + 0.3)
     axes = figure.subplots(len(rows), 1 + len(chosen), squeeze=False)
