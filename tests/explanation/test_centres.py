@@ -76,7 +76,7 @@ def test_a_planted_point_lies_under_the_peak_of_its_map(dimension):
 def built(name, size):
     model = easydl.classifier(name, classes=["a", "b"], size=size)
     network = network_of(model, (size,) * len(model.input_shape[1:-1]))
-    return network.centres("gradcam", (size,) * network.dimension)
+    return network.centres("layercam", (size,) * network.dimension)
 
 
 @pytest.mark.parametrize(
@@ -140,3 +140,43 @@ def test_a_map_is_linear_between_its_points_and_constant_beyond():
 
     coarse = np.random.default_rng(0).uniform(size=(5, 7)).astype(np.float32)
     np.testing.assert_allclose(on_image(coarse, (33, 40)), resize(coarse, (33, 40), order=1, mode="edge"), atol=1e-5)
+
+
+def test_the_map_of_a_small_network_is_the_product_of_two(build):
+    """Grad-CAM by hand of the explained map, enlarged, times that of the last map with more points."""
+    import keras
+    import tensorflow as tf
+
+    side, axes = 16, (0, 1)
+    model = build(side=side, filters=(4, 6))
+    rng = np.random.default_rng(3)
+    image = rng.integers(0, 256, (side, side, 1)).astype(np.float32)  # whole, as pixels are
+
+    def by_hand(name):
+        maps = keras.Model(model.input, [model.get_layer(name).output, model.get_layer("logits").output])
+        with tf.GradientTape() as tape:
+            found, logits = maps(image[None])
+            score = logits[0, 1] - tf.reduce_mean(logits)
+        weights = np.asarray(tape.gradient(score, found))[0].mean(axis=axes)
+        return np.maximum(np.asarray(found)[0] @ weights, 0)
+
+    network = network_of(model, (side, side))
+    assert network.layer == "conv1"
+    coarse, finer = by_hand("conv1"), by_hand("conv0")
+    assert coarse.max() > 0 and finer.max() > 0
+    for axis in axes:  # 8 points at 0.5, 2.5... of 16
+        coarse = np.apply_along_axis(
+            lambda line: np.interp(np.arange(side), 0.5 + 2 * np.arange(8), line), axis, coarse
+        )
+    product = coarse * finer
+    expected = product / product.max()
+    heat = easydl.saliency(model, image, target="square", verdict=False).array
+    np.testing.assert_allclose(heat, expected, atol=1e-4)
+
+
+def test_a_deep_network_keeps_its_last_map_alone():
+    model = easydl.classifier("mobilenet_025", classes=["a", "b"], size=64)
+    network = network_of(model, (64, 64))
+    assert network.centres("gradcam", (64, 64)) == network.centres("layercam", (64, 64))
+    # Five convolutions or so of stride 2, "same": each stands on the second of two pixels.
+    assert set(network.centres("gradcam", (64, 64)).first) == {network.centres("gradcam", (64, 64)).step[0] - 1}

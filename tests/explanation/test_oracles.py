@@ -9,7 +9,7 @@ from scipy import stats
 
 import easydl
 from easydl.explanation import occlusion as hiding
-from easydl.explanation.gradcam import network_of
+from easydl.explanation.gradcam import Network
 from easydl.explanation.gradients import path
 from easydl.explanation.methods import METHODS
 from easydl.explanation.targets import head_of, target_of
@@ -21,7 +21,8 @@ SIDE, CLASSES = 16, ("a", "b", "c")
 def explained(model, image, target=None):
     metadata = metadata_of(model)
     head, index = head_of(metadata, target)
-    network = network_of(model, image.shape[:-1], head.name)
+    # One map alone: `easydl.saliency` multiplies that of a small network by a finer one.
+    network = Network(model, image.shape[:-1], segmenter=False, softmax=head.task.exclusive)
     return target_of(network, metadata, head, image[None], index)
 
 
