@@ -115,5 +115,5 @@ if __name__ == "__main__":
     for name in given.sets:
         for seed in range(given.seeds):
             found[f"{name}_seed_{seed}"] = once(name, seed, ways)
-            print(name, seed, found[f"{name}_seed_{seed}"], flush=True)
-    common.write("quick_result", found)
+            # After each, so that what was measured is not lost with the last of them.
+            common.write("quick_result", found)

@@ -191,9 +191,12 @@ def fragility(
 
 def _region(text: str | None) -> Any:
     """Numbers as a tuple; the path of a mask as it is."""
-    if text is None or not set(text) <= set("0123456789, "):
+    if text is None or not set(text) <= set("-0123456789, "):
         return text
-    return tuple(int(one) for one in text.split(",") if one.strip())
+    try:
+        return tuple(int(one) for one in text.split(",") if one.strip())
+    except ValueError:
+        return text
 
 
 def _written(found: Any, figure: Any, output: Path) -> None:

@@ -74,7 +74,7 @@ class Change:
         """What happened, with the numbers."""
         share = self.mask.mean()
         what = f"with {share:.1%} of the image {self.kind}"
-        text = f"{self.target}: {self.before:.2f} becomes {self.after:.2f} {what}."
+        text = f"{self.target}: {self._text(self.before)} becomes {self._text(self.after)} {what}."
         if not len(self.controls):
             return f"{text} There is no other place for a part of this shape to compare with."
         low, high = self.controls.min(), self.controls.max()
@@ -90,7 +90,11 @@ class Change:
             answer = "The answer depends on this part."
         else:
             answer = "Other places do as much: the answer does not depend on this part alone."
-        return f"{text} {place} {verb} {low:.2f} to {high:.2f} (n = {len(self.controls)}). {answer}"
+        return f"{text} {place} {verb} {self._text(low)} to {self._text(high)} (n = {len(self.controls)}). {answer}"
+
+    def _text(self, value: float) -> str:
+        """A probability in two decimals; a value in three digits that mean something."""
+        return f"{value:.3g}" if self.is_value else f"{value:.2f}"
 
     def show(self) -> Figure:
         """The image and what was made of it, with the answers.
@@ -103,8 +107,8 @@ class Change:
         index = int(self.mask.sum(axis=(1, 2)).argmax()) if self.scan.dimension == 3 else None
         panel(before, self.scan, self.mask.astype(int), index=index, window=self.window)
         panel(after, self.changed, index=index, window=self.window)
-        before.set_title(literal(f"{self.target}: {self.before:.2f}"), fontsize=10.5)
-        after.set_title(literal(f"{self.kind}: {self.after:.2f}"), fontsize=10.5)
+        before.set_title(literal(f"{self.target}: {self._text(self.before)}"), fontsize=10.5)
+        after.set_title(literal(f"{self.kind}: {self._text(self.after)}"), fontsize=10.5)
         sign(figure, f"{self.sentence} {RESEARCH_USE}")
         return figure
 

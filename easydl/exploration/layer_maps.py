@@ -9,6 +9,7 @@ import numpy as np
 from easydl.errors import ModelError, unknown_name
 from easydl.explanation.cases import image_of
 from easydl.figures import literal, new_figure, panel, sign
+from easydl.networks import members_of
 from easydl.prediction import compiled, inputs
 from easydl.prediction.cascades import open_model
 from easydl.prediction.feature_table import deepest_layer
@@ -23,7 +24,7 @@ def feature_maps(model: Any, case: Any, *, layer: str | None = None, row: int = 
     """Draw what a network makes of one image: the filters of its first layer and the strongest maps of a layer.
 
     Args:
-        model: A model of easydl or its ``.keras`` file, one network.
+        model: A model of easydl or its ``.keras`` file; of an ensemble its first network.
         case: An image: a path, a `Scan`, an array; or a `Study` and its ``row``. Of a volume the slice with most
             activation is shown.
         layer: Name of a layer with maps, as ``model.summary()`` lists them; when None the last whose maps are at least 8
@@ -47,6 +48,7 @@ def feature_maps(model: Any, case: Any, *, layer: str | None = None, row: int = 
     model, metadata = open_model(model)
     scan = image_of(model, metadata, case, row, covariates=None, units=units)[0].oriented()
     batch = inputs(model, scan)
+    model = members_of(model)[0]
     names = [one.name for one in model.layers]
     if layer is not None and layer not in names:
         raise unknown_name(f"The model has no layer {layer!r}.", layer, names)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_float_dtype
 
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.explanation.cases import one_row
@@ -34,13 +35,14 @@ class Nearest:
     """The nearest cases of one image. Made by `easydl.nearest`.
 
     Attributes:
-        table: The nearest first: ``row`` (of the study), ``image``, ``patient``, ``label`` where there is one,
-            ``distance`` (0 for the same features, 1 for unrelated ones).
-        farther: Fraction of the study's images that lie farther from their own nearest case than this one does.
+        table: The nearest first: ``row`` (of the study), ``image``, ``patient``, ``label`` where there is one (of several
+            tasks a column for each), ``distance`` (0 for the same features, 1 for unrelated ones).
+        farther: Fraction of these images that lie farther from their own nearest case than this one does.
         n: Images it was compared with.
         scan: The image.
         scans: The nearest images, in the order of the table.
         window: (low, high) in HU that black and white stand for in figures, or None.
+        patients_known: Whether images of the same patient could be left out.
     """
 
     table: pd.DataFrame
@@ -49,16 +51,32 @@ class Nearest:
     scan: Scan
     scans: list[Scan]
     window: tuple[float, float] | None = None
+    patients_known: bool = True
 
     @property
     def sentence(self) -> str:
         """What the nearest cases are."""
-        far = f"Of {self.n} images {self.farther:.0%} are farther from their own nearest case of another patient than this one."
-        if "label" not in self.table:
-            return far
-        counts = self.table["label"].value_counts()
-        said = ", ".join(f"{count} {name}" for name, count in counts.items())
-        return f"The {len(self.table)} nearest cases: {said}. {far}"
+        nearest = "nearest case of another patient" if self.patients_known else "nearest image"
+        far = f"Of {self.n} images {self.farther:.0%} are farther from their own {nearest} than this one."
+        said = [f"{name}{self._labels(self.table[column])}" for column, name in self._columns.items()]
+        return f"The {len(self.table)} nearest cases: {'; '.join(said)}. {far}" if said else far
+
+    @property
+    def _columns(self) -> dict[str, str]:
+        """What a reference is called in a sentence: nothing where there is only one."""
+        own = ("row", "image", "patient", "distance")
+        names = [str(column) for column in self.table.columns if column not in own]
+        return {column: "" if column == "label" else f"{column}: " for column in names}
+
+    def _labels(self, column: pd.Series) -> str:
+        if is_float_dtype(column):
+            return f"{column.min():.3g} to {column.max():.3g}, mean {column.mean():.3g}"
+        return ", ".join(f"{count} {name}" for name, count in column.value_counts().items())
+
+    def _label(self, row: pd.Series) -> str:
+        cells = [(name, row[column]) for column, name in self._columns.items()]
+        texts = [f"{name}{cell:.3g}" if isinstance(cell, float) else f"{name}{cell}" for name, cell in cells]
+        return literal("\n".join(texts)) if texts else f"row {row['row']}"
 
     def show(self) -> Figure:
         """The image, then its nearest cases with their labels.
@@ -77,8 +95,7 @@ class Nearest:
         axes[0].set_title("this case", fontsize=10, fontweight="bold")
         for ax, scan, (_, row) in zip(axes[1:count], self.scans, self.table.iterrows(), strict=True):
             panel(ax, scan, window=self.window)
-            label = literal(str(row["label"])) if "label" in row else f"row {row['row']}"
-            ax.set_title(f"{label}\ndistance {row['distance']:.2f}", fontsize=9.5)
+            ax.set_title(f"{self._label(row)}\ndistance {row['distance']:.2f}", fontsize=9.5)
         sign(figure)
         return figure
 
@@ -145,15 +162,23 @@ def nearest(model: Any, case: Any, study: Study, *, k: int = 5, row: int = 0, un
         )
     distance = np.where(others, 1 - directions @ seen, np.inf)
     rows = np.argsort(distance, kind="stable")[:k]
-    columns = {"row": rows, "image": address[rows], "patient": patients[rows]}
-    if "label" in study.frame:
-        columns["label"] = study.frame["label"].astype(str).to_numpy()[rows]
+    columns = {"row": rows, "image": address[rows], "patient": patients[rows], **_references(study, rows)}
     table = pd.DataFrame({**columns, "distance": distance[rows]})
     theirs = _nearest_distances(directions, patients if study.patients_known else np.arange(len(study)))
-    farther = float((theirs > distance[rows[0]]).mean())
+    farther = float((theirs[others] > distance[rows[0]]).mean())
     scans = [study.scan(int(one)) for one in rows]
     window = metadata.window if scan.units == "HU" else None
-    return Nearest(table, farther, int(others.sum()), scan, scans, window)
+    return Nearest(table, farther, int(others.sum()), scan, scans, window, study.patients_known)
+
+
+def _references(study: Study, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """The labels of some rows: a value as a number, everything else as text; of several tasks a column for each."""
+    found = {}
+    for name, task in {**{head: study.head(head).task for head in study.heads}, "label": study.task}.items():
+        if name in study.frame.columns:
+            cells = study.frame[name].iloc[rows]
+            found[name] = pd.to_numeric(cells).to_numpy(float) if task.is_value else cells.astype(str).to_numpy()
+    return found
 
 
 def _place(address: str) -> str:

@@ -61,10 +61,13 @@ def compiled(model: Any, layer: str | None = None, *, beside: bool = False) -> A
     key = (layer, beside, metadata.members, metadata.window, tuple(metadata.target.items()))
     store = _calls.setdefault(model, {})
     if key not in store:
-        given = model.input if layer is None or beside else image_input(model)
-        own = model.output if layer is None else model.get_layer(layer).output
+        # A Sequential of somebody else has inputs and outputs, but is no layer that was called on them.
+        alone = isinstance(model, keras.Sequential)
+        answer = model.outputs[0] if alone else model.output
+        given = image_input(model) if alone or not (layer is None or beside) else model.input
+        own = answer if layer is None else model.get_layer(layer).output
         # Of its layers, not the model itself: what is stored under a model must not keep it alive.
-        part = keras.Model(given, (model.output, own) if beside else own)
+        part = keras.Model(given, (answer, own) if beside else own)
         signature = tf.nest.map_structure(lambda tensor: tf.TensorSpec((None, *tensor.shape[1:]), tf.float32), given)
         store[key] = tf.function(lambda x: part(x, training=False), input_signature=[signature])
     return store[key]

@@ -170,6 +170,30 @@ def test_what_cannot_be_done_is_said(model, given, said):
         easydl.explain(model, film(), **given)
 
 
+def test_a_sequential_of_somebody_else_is_asked_as_it_is():
+    import keras
+
+    layers = [keras.Input((16, 16, 1)), keras.layers.Flatten(), keras.layers.Dense(2, activation="softmax")]
+    model = keras.Sequential(layers)
+    image = np.random.default_rng(0).uniform(0, 1, (16, 16)).astype(np.float32)
+    found = easydl.explain(model, image, hide=(2, 9, 3, 8))
+    assert found.before == pytest.approx(float(model(image[None, ..., None]).numpy().max()), abs=1e-5)
+    assert found.after == pytest.approx(
+        float(model(found.changed.pixels[None]).numpy()[0, int(found.target[-1])]), abs=1e-5
+    )
+
+
+def test_the_covariates_of_a_row_are_those_of_its_answer(two_scanners):
+    study = replace(two_scanners, frame=two_scanners.frame.assign(age=np.arange(60).astype(str)))
+    model = easydl.classifier("tiny", study, size=32, covariates=["age", "scanner"], seed=1)
+    answers = easydl.predict(model, study).frame
+    for row in (0, 59):
+        found = easydl.explain(model, study, row=row, hide=(2, 9, 3, 8), target="disease")
+        assert found.before == pytest.approx(answers["p(disease)"].iloc[row], abs=1e-4)
+    with pytest.raises(InputError, match="no row 60"):
+        easydl.explain(model, study, row=60, hide=(2, 9, 3, 8))
+
+
 def test_a_model_of_masks_is_sent_to_its_heatmap():
     with pytest.raises(InputError, match="saliency"):
         easydl.explain(easydl.unet(width=4), film(), hide=BOX)

@@ -42,5 +42,9 @@ def test_every_command_writes_its_file(two_scanners, untrained, tmp_path, monkey
     assert "inserted" in done("explain", model, image, *given)
     assert "without edges" in done("ablation", model, table, "--without", "edges", "--output", "a.png")
     assert "0.50% of the range" in done("fragility", model, table, "--strengths", 0.005, "--output", "f.png")
+    for wrong in (("-o", "m.xyz"), ("--method", "umap")):
+        result = CliRunner().invoke(app, ["image-map", "no.keras", "no.csv", *wrong])
+        assert result.exit_code == 1 and wrong[1] in str(result.exception)  # before a model is looked for
+    assert "-5" in str(CliRunner().invoke(app, ["explain", str(model), str(image), "--hide", "-5,9,4,12"]).exception)
     for name in ("f.png", "h.png", "i.png", "a.png", "m.png", "n.png", "feature_maps.png"):
         assert min(Image.open(name).size) > 200

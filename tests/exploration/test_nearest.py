@@ -9,6 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 
 import easydl
 from easydl.errors import InputError, ModelError, RunError
+from easydl.tasks import Task
 
 
 def test_they_are_scikit_learns_of_other_patients(two_scanners, untrained):
@@ -53,6 +54,17 @@ def test_a_file_is_asked_about_and_shown(two_scanners, untrained, monkeypatch):
         easydl.nearest(untrained, path, "table.csv")
     assert len(found.show().axes) == 6 and "5 nearest cases" in found.sentence
     assert repr(found).endswith(easydl.RESEARCH_USE) and easydl.RESEARCH_USE in found._repr_html_()
+
+
+def test_references_of_every_task_are_said(two_scanners, untrained):
+    values = np.linspace(10, 40, 60)
+    frame = two_scanners.frame.assign(label=values.astype(str))
+    study = replace(two_scanners, frame=frame, task=Task.REGRESSION)
+    found = easydl.nearest(untrained, study, study, k=3)
+    chosen = values[found.table["row"]]
+    assert f"{chosen.min():.3g} to {chosen.max():.3g}, mean {chosen.mean():.3g}" in found.sentence
+    unknown = replace(two_scanners, patients_known=False)
+    assert "from their own nearest image than" in easydl.nearest(untrained, unknown, unknown).sentence
 
 
 def test_maps_of_a_layer_are_drawn(two_scanners, untrained):
