@@ -163,9 +163,9 @@ def test_a_run_hands_every_choice_of_training_to_fit(tmp_path, monkeypatch):
 
     monkeypatch.setattr(easydl.training, "fit", spy)
     source = str(png_study(tmp_path / "study"))
-    CliRunner().invoke(cli.app, ["train", source, "--folder", str(tmp_path / "run"), *words, "--strategy", "features"])
+    CliRunner().invoke(cli.app, ["train", source, "--folder", str(tmp_path / "run"), *words, "--model", "tiny"])
     assert {name: seen[0][name] for name in chosen} == chosen
-    CliRunner().invoke(cli.app, ["train", source, "--folder", str(tmp_path / "usual")])
+    CliRunner().invoke(cli.app, ["train", source, "--folder", str(tmp_path / "usual"), "--model", "tiny"])
     usual = {"loss": "auto", "strategy": "auto", "batch_size": None, "learning_rate": None}
     assert {name: seen[1][name] for name in usual} == usual
 
