@@ -1,6 +1,6 @@
 """How often each verdict is given where the truth is known: models that learned a nodule, a marker, shuffled labels, nothing.
 
-    python benchmarks/explanation.py [seeds]
+    python benchmarks/explanation.py [seeds] [the first of them]
 
 Each seed simulates a study of chest slices and trains `tiny` on it. Answers are counted by what the model said and whether
 it was right. What a seed found is written before the next begins; seeds that were done are not done again.
@@ -124,14 +124,14 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return facts
 
 
-def main(seeds: int) -> None:
+def main(seeds: int, first: int = 1) -> None:
     """All seeds, with the rates so far after each."""
     rows: list[dict[str, Any]] = []
-    for seed in range(1, seeds + 1):
+    for seed in range(first, first + seeds):
         rows += one_seed(seed)
         print(seed, json.dumps(summary(rows), indent=1), flush=True)
-    write("explanation", {"rates": summary(rows), "seeds": seeds})
+    write("explanation", {"rates": summary(rows), "seeds": seeds, "first": first})
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
+    main(*(int(word) for word in sys.argv[1:3] or ("3",)))
