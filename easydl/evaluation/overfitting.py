@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,15 @@ def compared(metrics: Metrics, stored: Mapping[str, Any]) -> Metrics:
     ]
     better = [one for one in said if BETTER in one]
     return metrics.model_copy(update={"notes": [*metrics.notes, *said], "summary": [*metrics.summary, *better]})
+
+
+def overfitting(metrics: Metrics | None, issues: Sequence[Mapping[str, Any]]) -> str:
+    """What a test says of its training, else what the audit says (A12); empty where nothing is shown."""
+    notes = [] if metrics is None else [note for note in metrics.notes if BETTER in note]
+    if notes:
+        return " ".join(notes)
+    found = (one for one in issues if one.get("id") == "A12" and one.get("severity") in ("WARN", "NOTE"))
+    return next((str(one.get("sentence") or "") for one in found), "")
 
 
 def _sentence(head: str, metrics: Metrics, stored: Any) -> str:

@@ -16,7 +16,7 @@ import pandas as pd
 from easydl.comparison import BaselineComparisons
 from easydl.errors import InputError, RunError
 from easydl.evaluation import Metrics
-from easydl.evaluation.overfitting import BETTER
+from easydl.evaluation.overfitting import overfitting
 from easydl.networks.by_default import network_for
 from easydl.reporting import progress, reproduce
 from easydl.reporting.curves import curve_title, followed
@@ -129,12 +129,7 @@ class RunRecord:
     @property
     def overfitting(self) -> str:
         """How much better the model is on its training images than on the test's, with the interval; empty where that is not shown."""
-        notes = [] if self.metrics is None else [note for note in self.metrics.notes if BETTER in note]
-        if notes:
-            return " ".join(notes)
-        shown = ("WARN", "NOTE")
-        found = (one for one in self.issues if one.get("id") == "A12" and one.get("severity") in shown)
-        return next((str(one.get("sentence") or "") for one in found), "")
+        return overfitting(self.metrics, self.issues)
 
     def thumbnails(self, issue: dict[str, Any]) -> bytes:
         """The PNG of an issue's images from the folder ``audit``; empty where there is none."""
