@@ -57,6 +57,13 @@ def signed(figure: Figure, text: str = RESEARCH_USE) -> str:
     return "\n".join(textwrap.wrap(text, int(figure.get_figwidth() * letters_per_inch)))
 
 
+def frame(ax: Axes, along: str) -> None:
+    """Draw axes without the lines above and at the right, with a faint grid for the values along ``x`` or ``y``."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(axis=along, color="#dfe4e8", linewidth=0.7)  # type: ignore[arg-type]
+    ax.set_axisbelow(True)
+
+
 def as_image(figure: Figure, alternative: str) -> str:
     """A figure as an HTML image, with the text that is read instead of it."""
     data = b64encode(_png(figure)).decode("ascii")

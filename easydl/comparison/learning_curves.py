@@ -170,7 +170,7 @@ class LearningCurve:
 
     def show(self, ax: Axes | None = None) -> Figure:
         """The curve with its band, and the law with its own up to four times as many patients."""
-        from easydl.figures import BLUE, GREY, ORANGE, figure_of, literal, new_figure, sign
+        from easydl.figures import BLUE, GREY, ORANGE, figure_of, frame, literal, new_figure, sign
 
         own = new_figure(7, 4.4) if ax is None else None
         ax = own.subplots() if own is not None else ax
@@ -197,9 +197,7 @@ class LearningCurve:
         ax.set(xlabel=f"training {self.unit_of_n}", ylabel=f"{self.measure.name}{unit}")
         ax.set_title(literal(f"{self.name}, {self.tested} {self.unit_of_n} held back"), fontsize=10.5, loc="left")
         ax.legend(frameon=False, fontsize=9, loc="upper right" if self.measure.lower_is_better else "lower right")
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(axis="y", color="#dfe4e8", linewidth=0.7)
-        ax.set_axisbelow(True)
+        frame(ax, "y")
         if own is not None:
             sign(own)
         return figure_of(ax)

@@ -242,7 +242,7 @@ class Comparison:
 
     def show(self, ax: Axes | None = None) -> Figure:
         """A forest plot: every number with its interval, the best at the top; baselines are hollow."""
-        from easydl.figures import BLUE, GREY, figure_of, literal, new_figure, sign
+        from easydl.figures import BLUE, GREY, figure_of, frame, literal, new_figure, sign
 
         own = new_figure(7.5, 1.4 + 0.42 * len(self.rows)) if ax is None else None
         ax = own.subplots() if own is not None else ax
@@ -265,9 +265,7 @@ class Comparison:
             ax.axvline(0.5, color=GREY, linewidth=0.8, linestyle=(0, (2, 3)))
         ax.set_xlabel(f"{self.measure}{f' ({self.unit})' if self.unit else ''}, 95% CI, {self.where}", fontsize=9)
         ax.set_title("Filled: networks; hollow: baselines", fontsize=10, loc="left")
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(axis="x", color="#dfe4e8", linewidth=0.7)
-        ax.set_axisbelow(True)
+        frame(ax, "x")
         if own is not None:
             sign(own)
         return figure_of(ax)

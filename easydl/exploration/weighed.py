@@ -141,7 +141,7 @@ class Importance:
         Returns:
             A matplotlib figure.
         """
-        from easydl.figures import BLUE, GREY, figure_of, literal, new_figure, sign
+        from easydl.figures import BLUE, GREY, figure_of, frame, literal, new_figure, sign
 
         own = new_figure(7.5, 1.7 + 0.42 * len(self.rows)) if ax is None else None
         ax = own.subplots() if own is not None else ax
@@ -159,10 +159,9 @@ class Importance:
             f"{verb} of {self.measure.name}{unit} when shuffled, 95% CI, {self.n} {self.unit_of_n}", fontsize=9
         )
         ax.set_title(literal(f"With everything in place: {self.headline}"), fontsize=10, loc="left")
-        ax.spines[["top", "right", "left"]].set_visible(False)
+        frame(ax, "x")
+        ax.spines["left"].set_visible(False)
         ax.tick_params(axis="y", length=0)
-        ax.grid(axis="x", color="#dfe4e8", linewidth=0.7)
-        ax.set_axisbelow(True)
         if own is not None:
             sign(own)
         return figure_of(ax)
