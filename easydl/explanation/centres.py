@@ -23,7 +23,7 @@ class Centres(NamedTuple):
     step: tuple[float, ...]
 
     def in_blocks(self, counts: tuple[int, ...]) -> Centres:
-        """Where the means of so many neighbouring points lie."""
+        """Where the means of this number of neighbouring points lie."""
         first = (at + step * (count - 1) / 2 for at, step, count in zip(*self, counts, strict=True))
         return Centres(tuple(first), tuple(step * count for step, count in zip(self.step, counts, strict=True)))
 

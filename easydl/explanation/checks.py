@@ -31,7 +31,7 @@ BORDER, HOT, MOSTLY = 2.0, 0.3, 0.5
 BLOBS = 19
 """Other places that are hidden for comparison: the smallest number that can give p = 0.05."""
 FEWEST, MOST = 3, 2 / 3
-"""A model whose maps fail on so many images, and on this fraction of them, is not to be trusted on any."""
+"""A model whose maps fail on this number of images, and on this fraction of them, is not to be trusted on any."""
 FEWEST_POINTS = 7
 """A map with fewer points a side shows a region, no place."""
 
@@ -194,7 +194,7 @@ def dependence(target: Target, fine: np.ndarray, seed: int, blobs: int, results:
 
 
 def _says_no(target: Target) -> bool:
-    """Whether the answer is the first of two classes, which the positive one is told from."""
+    """Whether the answer is the negative class: the first of two."""
     return (
         target.task.exclusive
         and target.task.per_image
@@ -302,7 +302,7 @@ def edges(target: Target, fine: np.ndarray, results: Results) -> None:
     results.note(ssim_edges=ssim, spearman_edges=rank)
     if ssim > ALIKE and rank > ALIKE:
         results.caution(
-            "The map looks like the outlines of the image: trust it less than other maps.",
+            "The map looks like the edges of the image: trust it less than other maps.",
             f"SSIM {ssim:.2f}, rank correlation {rank:.2f} with them, n = 1 map",
         )
 

@@ -92,7 +92,7 @@ def share_of_table(target: Target) -> str:
 
 
 def integrate(target: Target, steps: int, weights: Weights = None) -> Path:
-    """Integrated gradients by so many steps."""
+    """Integrated gradients with this number of steps."""
     network, size = target.network, target.batch.shape[1:-1]
     nodes, parts = np.polynomial.legendre.leggauss(steps)
     # The two ends, whose scores tell what the contributions should add up to, count for nothing in the mean.

@@ -49,7 +49,7 @@ def keep(model: Any, key: str, reference: HeatmapReference) -> None:
 
 
 def spread_rows(count: int, most: int) -> list[int]:
-    """At most so many rows, evenly over all."""
+    """A maximum number of rows, evenly over all."""
     return sorted({int(one) for one in np.linspace(0, count - 1, min(count, most))})
 
 

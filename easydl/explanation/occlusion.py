@@ -39,7 +39,7 @@ def tiles(size: tuple[int, ...]) -> list[tuple[slice, ...]]:
 
 
 def chunks(count: int, size: tuple[int, ...]) -> list[slice]:
-    """Parts of so many images of a size, each of which is shown at once."""
+    """Batches of images of one size, each of which is shown at once."""
     from easydl.explanation.gradcam import chunk  # loads TensorFlow, which a model brings with it
 
     step = chunk(size)

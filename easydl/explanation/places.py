@@ -19,7 +19,7 @@ SMALLEST, FINEST = 0.15, {2: 128, 3: 48}
 def body(scan: Scan) -> np.ndarray:
     """The patient by a threshold, bool of the scan's spatial shape: the largest bright part, made convex in each plane.
 
-    All True where the image fills the frame, or no body can be told from what lies around it.
+    All True where the image fills the frame, or no body can be distinguished from what lies around it.
     """
     steps = tuple(slice(None, None, -(-side // FINEST[scan.dimension])) for side in scan.shape)
     found = _bright(scan.pixels[steps].mean(axis=-1), scan.units)

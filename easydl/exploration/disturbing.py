@@ -89,7 +89,7 @@ class Fragility:
         Returns:
             A matplotlib figure.
         """
-        from easydl.figures import BLUE, ORANGE, figure_of, new_figure, sign
+        from easydl.figures import BLUE, ORANGE, figure_of, frame, new_figure, sign
 
         own = new_figure(6.5, 4.2) if ax is None else None
         ax = own.subplots() if own is not None else ax
@@ -107,8 +107,7 @@ class Fragility:
         ax.minorticks_off()
         if not self.is_value:
             ax.set_ylim(-3, 103)
-        ax.grid(axis="y", color="#dfe4e8", linewidth=0.7)
-        ax.spines[["top", "right"]].set_visible(False)
+        frame(ax, "y")
         ax.legend(frameon=False, fontsize=9.5)
         if own is not None:
             sign(own)
@@ -185,7 +184,7 @@ def _unseen(metadata: Any, study: Study, seed: int) -> tuple[np.ndarray, tuple[s
     """The rows to use: at most 200, of those the model has not seen where there are any."""
     seen, _ = seen_rows([metadata], study)
     fresh = np.flatnonzero([not one for one in seen])
-    notes = () if len(fresh) else ("The model was trained on all of these images: new ones may be told less surely.",)
+    notes = () if len(fresh) else ("The model was trained on all of these images: on new ones it may be less sure.",)
     rows = fresh if len(fresh) else np.arange(len(study))
     drawn = np.random.default_rng(seed).permutation(rows)[:MOST]
     return np.sort(drawn), notes

@@ -71,7 +71,7 @@ class Node:
 
     Attributes:
         answer: What the model says most often here; of a value its mean.
-        right: Of so many of the images the model says so.
+        right: The number of images of which the model says so.
         images: Images that come here.
         patients: Their patients.
         spread: Of a value its standard deviation here; NaN otherwise.

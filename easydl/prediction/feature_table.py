@@ -106,7 +106,7 @@ def _of_map(model: Any, scan: Any) -> np.ndarray:
 
 
 def deepest_layer(model: Any, size: tuple[int, ...], points: int = 2) -> str:
-    """The last layer with the smallest map of at least so many points (else the largest), for images of this spatial size."""
+    """The last layer with the smallest map of at least this number of points (else the largest), for images of this spatial size."""
     import keras
 
     image = image_input(model)

@@ -89,7 +89,7 @@ def _refuse_few(rows: Cohort, column: str, kept: np.ndarray, strata: dict[tuple[
         f"{str(rows.classes[least])!r} would be left ({'; '.join(counts[:SHOWN])}{more}).",
         f"values that occur in every class, so that {needed} of each class are left.",
         "Balance fewer columns, join rare values in a column of their own, or collect patients in whom class and column are "
-        "mixed: a value of one class only cannot be told from the class by any computation.",
+        "mixed: a value of one class only cannot be distinguished from the class by any computation.",
     )
 
 

@@ -60,7 +60,7 @@ class Curve:
     Attributes:
         training: The loss of every epoch ``(epochs,)``.
         validation: The same of the validation part.
-        epochs: At most so many were planned.
+        epochs: The maximum number that was planned.
         learning_rate: Its peak.
         first: The loss of the first step, before anything was learnt; NaN where it is not known.
         chance: The losses, in training and validation, of the best answer that is the same for every image; or None.
@@ -223,7 +223,7 @@ def noisy(curve: Curve) -> Finding | None:
     return Finding(
         "noisy validation",
         f"The validation loss is noisier than its differences: it jumps by {noise:.3f} from epoch to epoch and fell by "
-        f"{max(0.0, gain):.3f} in {len(validation)} epochs, so which epoch is the best cannot be told.",
+        f"{max(0.0, gain):.3f} in {len(validation)} epochs, so which epoch is the best is not known.",
         "Put more patients into the validation part, or choose a smaller learning_rate or a larger batch_size.",
     )
 

@@ -122,7 +122,7 @@ def judged(
 
 
 def _usual_features(model: Any, train: Study, val: Study) -> dict[str, Any]:
-    """What the last layer sees in some training images, with the limit from the validation part; empty where it cannot be told."""
+    """What the last layer sees in some training images, with the limit from the validation part; empty where it is not known."""
     if FEATURES not in {layer.name for layer in model.layers}:  # an ensemble, or a network of its own kind
         return {}
     first = ~val.frame["patient"].duplicated().to_numpy() if val.patients_known else np.ones(len(val), bool)

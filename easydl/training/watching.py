@@ -86,7 +86,7 @@ def gradients(model: keras.Model, batch: Any) -> tuple[str, str, float] | None:
     """How large the gradient of a compiled model's first layer is against that of its last, on one batch.
 
     Returns:
-        The names of both layers and the ratio of the root mean squares over their kernels; None where it cannot be told.
+        The names of both layers and the ratio of the root mean squares over their kernels; None where it is not known.
     """
     kernels = [variable for variable in model.trainable_variables if len(variable.shape) > 1]
     x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)

@@ -36,7 +36,7 @@ class Island:
         low: Lower end of its 95% interval (Wilson).
         high: Upper end.
         outside: Fraction of all others with it.
-        p: Of so many by chance (hypergeometric), corrected for all values that were looked at.
+        p: Of this number or more by chance (hypergeometric), corrected for all values that were looked at.
     """
 
     number: int

@@ -84,7 +84,7 @@ def uses(study: Study, view: ModelView, held: np.ndarray, seed: int) -> list[Iss
         if not follow and worse is None:
             quiet.append(name)
     n = max(len(question.patient) for question in questions)
-    issues = [*_told(followed, study, view, rows, grouped, seed), *issues]
+    issues = [*_predicted(followed, study, view, rows, grouped, seed), *issues]
     issues += [_border(question, study, view, rows, seed) for question in questions]
     if quiet:
         unused = ", ".join(dict.fromkeys(one.removeprefix("the column ") for one in quiet))
@@ -100,7 +100,7 @@ def uses(study: Study, view: ModelView, held: np.ndarray, seed: int) -> list[Iss
     return issues
 
 
-def _told(
+def _predicted(
     followed: list[tuple[str, Issue]],
     study: Study,
     view: ModelView,
@@ -115,15 +115,15 @@ def _told(
         if view.features is None
         else knows(view.features[rows], frame["label"].to_numpy(str), frame["patient"].to_numpy(str), grouped, seed)
     )
-    told = {name: one.numbers(who) for name, one in known.items() if one.tells}
+    said = {name: one.numbers(who) for name, one in known.items() if one.tells}
     for name, issue in followed:
         yield (
-            replace(issue, sentence=f"{issue.sentence} Its features predict it: {told[name]}.")
-            if name in told
+            replace(issue, sentence=f"{issue.sentence} Its features predict it: {said[name]}.")
+            if name in said
             else issue
         )
-    for name in told.keys() - {name for name, _ in followed}:
-        sentence = f"The model's features predict {name}: {told[name]}. That its answers follow it was not shown."
+    for name in said.keys() - {name for name, _ in followed}:
+        sentence = f"The model's features predict {name}: {said[name]}. That its answers follow it was not shown."
         fix = (
             "To know is not to use, so this alone is no fault: compare its results with by=, and test where it differs."
         )
