@@ -237,13 +237,19 @@ def audit(
     model: Annotated[
         Path | None, typer.Option(help="A trained model: also what it rests on, how much it overfits, where it errs.")
     ] = None,
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full", help="Also show the borders to a network: letters, scales, logos. A second for 100 images."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Look for traps before training, and with --model for those it fell into. Exit code 2 when one of them blocks."""
     import easydl
 
     study = easydl.load(source, **options.model_dump())
-    result = easydl.audit(study, model=None if model is None else easydl.load_model(model))
+    result = easydl.audit(study, model=None if model is None else easydl.load_model(model), full=full)
     show(result.to_dict() if as_json else repr(result), as_json)
     if result.blocking:
         raise typer.Exit(2)

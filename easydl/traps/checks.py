@@ -10,6 +10,7 @@ import numpy as np
 
 from easydl.errors import LeakageError
 from easydl.traps.after_training import Seen, after_training, look, no_better, untestable
+from easydl.traps.border_network import BorderSeen, border_seen
 from easydl.traps.confounders import confounders
 from easydl.traps.copies import copies
 from easydl.traps.counts import counts
@@ -26,13 +27,15 @@ if TYPE_CHECKING:
     from easydl.studies import Study
 
 
-def audit(study: Study, *, model: Any = None, seed: int = 0) -> Audit:
+def audit(study: Study, *, model: Any = None, full: bool = False, seed: int = 0) -> Audit:
     """Look for the traps of a study, before any training; with a model also for those it has fallen into.
 
     Args:
         study: The study; when it is split, the split is looked at too.
         model: A classifier for this study, a Keras model or its ``.keras`` file: what it rests on (A6), how much worse it
             is on new patients (A12) and where it errs most (A22).
+        full: Also show the border of every image to the network that comes with easydl: it finds letters, scales and logos
+            of one class wherever in the border they are (A5). It loads TensorFlow, and takes a second for 100 images.
         seed: Of permutations and intervals.
 
     Returns:
@@ -55,8 +58,10 @@ def audit(study: Study, *, model: Any = None, seed: int = 0) -> Audit:
         model = open_model(model)[0]
     looks = small_looks(study)
     issues = [*patients(study), *slices(study), *copies(study), *_burned_in_text(study), *rules(study)]
+    asked = study.task.is_multiple or (study.task.per_image and study.task.exclusive)
+    border = border_seen(study) if full and asked else None
     known = list(fields(study))  # reading dates and free text takes longer than asking them
-    issues += [*drift(study, looks, known, seed), *_by_task(study, looks, known, model, seed)]
+    issues += [*drift(study, looks, known, seed), *_by_task(study, looks, known, model, border, seed)]
     if model is not None and (reason := untestable(study)):
         issues.append(reason)
     return Audit(arranged(study, issues), study.name)
@@ -78,7 +83,9 @@ def model_issues(study: Study, model: Any, seed: int = 0) -> tuple[Issue, ...]:
     return arranged(study, seen if isinstance(seen, list) else after_training(study, seen, seed))
 
 
-def _by_task(study: Study, looks: np.ndarray, known: list[Field], model: Any, seed: int) -> Iterator[Issue]:
+def _by_task(
+    study: Study, looks: np.ndarray, known: list[Field], model: Any, border: BorderSeen | None, seed: int
+) -> Iterator[Issue]:
     task = study.task
     if task.is_multiple:
         for name in study.heads:
@@ -86,20 +93,21 @@ def _by_task(study: Study, looks: np.ndarray, known: list[Field], model: Any, se
             rows = study.schema.head_rows(study.frame, name).index.to_numpy()
             # The other heads' columns are labels, not covariates.
             head = replace(head, frame=head.frame.drop(columns=[column for column in study.heads if column != "label"]))
-            for issue in _by_task(head, looks[rows], list(fields(head)), None, seed):
+            seen = None if border is None else border.rows(rows)
+            for issue in _by_task(head, looks[rows], list(fields(head)), None, seen, seed):
                 yield replace(issue, sentence=f"{name}: {issue.sentence}", rows=shown(rows[list(issue.rows)]))
     elif task.per_image and task.exclusive and "label" in study.frame.columns:
         yield from counts(study)
-        found = confounders(study, known, seed)
+        found = confounders(study, known, seed, border)
         yield from found
-        seen = None if model is None else look(study, model)
+        looked = None if model is None else look(study, model)
         doubted: list[Issue] = []
-        if isinstance(seen, Seen):
-            yield from no_better(study, seen, found, seed)
-            yield from after_training(study, seen, seed)
-            doubted = doubted_by(study, seen.view, seen.held)
-            looks = looks if seen.view.features is None else standardised(seen.view.features)
-        yield from seen if isinstance(seen, list) else ()
+        if isinstance(looked, Seen):
+            yield from no_better(study, looked, found, seed)
+            yield from after_training(study, looked, seed)
+            doubted = doubted_by(study, looked.view, looked.held)
+            looks = looks if looked.view.features is None else standardised(looked.view.features)
+        yield from looked if isinstance(looked, list) else ()
         yield from canary(study, looks, seed)
         yield from doubted or doubtful_labels(study, small_looks(study), seed)
     elif task.per_image:

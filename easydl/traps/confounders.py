@@ -21,6 +21,7 @@ from easydl.traps.association import (
     Spots,
     benjamini_hochberg,
 )
+from easydl.traps.border_network import BorderSeen
 from easydl.traps.fields import FEW_GROUPS, Field, says_the_label
 from easydl.traps.issues import Issue, shown, unit_of_n
 
@@ -45,6 +46,7 @@ _TIME = (
     "split by time=."
 )
 _LOOK = "Look at these images. Crop the border away, or take images of both classes from the same source."
+_ANYWHERE = "something anywhere in the border (a letter, a scale, a logo)"
 _BASELINE = "No fault in itself. A model is worth something only if it does better than this."
 
 
@@ -58,7 +60,8 @@ class Probe:
         evidence: What is tested.
         severity: Of the issue if it does.
         fix: What to do then.
-        place: Tells where in the image, from the scores' classes; for the border.
+        located: Of the border: the sentence says where, and the strongest of these says it for all.
+        seen: What a network sees there, which knows where better than a difference of means.
     """
 
     id: str
@@ -67,31 +70,34 @@ class Probe:
     severity: str
     fix: str
     located: bool = False
+    seen: BorderSeen | None = None
 
 
-def confounders(study: Study, known: list[Field], seed: int = 0) -> list[Issue]:
+def confounders(study: Study, known: list[Field], seed: int = 0, border: BorderSeen | None = None) -> list[Issue]:
     """Every field of the table and file and every probe of the pixels, tested together (false discovery rate 5%)."""
     labels = Labels(study.frame["label"], study.frame["patient"], seed=seed)
     if not labels.testable:
         return [_too_few(study)]
     same = says_the_label(study)
     known = [field for field in known if field.name not in {f"the column {column!r}" for column in same}]
-    probes = [*_of_fields(known), *_joint(known), *_of_pixels(study)]
+    probes = [*_of_fields(known), *_joint(known), *_of_pixels(study, border)]
     found = [labels.associate(probe.evidence) for probe in probes]
     tested = list(zip(probes, found, benjamini_hochberg([one.p for one in found]), strict=True))
-    issues = [_issue(study, labels, *one) for one in tested if one[2] < SIGNIFICANT and one[1].low > WARN_LOW]
+    strong = [one for one in tested if one[2] < SIGNIFICANT and one[1].low > WARN_LOW]
+    issues = [(one[0].located, _issue(study, labels, *one)) for one in strong]
     others = [_label_column(study, column) for column in same]
     return [*_once(issues), *others, *_passed(study, tested), *_rare(study, labels)]
 
 
-def _once(issues: list[Issue]) -> list[Issue]:
-    """Without what says the same as another: of the two on the border the stronger; all fields together if they add to one."""
-    border = max((one for one in issues if one.place is not None), key=lambda issue: issue.low or 0.0, default=None)
-    alone = [one.value or 0.0 for one in issues if one.id in ("A4", "A19") and not one.sentence.startswith(_TOGETHER)]
+def _once(issues: list[tuple[bool, Issue]]) -> list[Issue]:
+    """Without what says the same as another: of those on the border the strongest; all fields together if they add to one."""
+    border = max((one for located, one in issues if located), key=lambda issue: issue.low or 0.0, default=None)
+    every = [one for _, one in issues]
+    alone = [one.value or 0.0 for one in every if one.id in ("A4", "A19") and not one.sentence.startswith(_TOGETHER)]
     return [
         one
-        for one in issues
-        if (one.place is None or one is border)
+        for located, one in issues
+        if (not located or one is border)
         and not (one.sentence.startswith(_TOGETHER) and (one.value or 0.0) < max(alone, default=0.0) + ADDS)
     ]
 
@@ -119,8 +125,11 @@ def _issue(study: Study, labels: Labels, probe: Probe, found: Association, q: fl
         verb += "s"
     alone = "" if probe.name.startswith(_SEVERAL[0]) else " alone"
     of = f" ({found.label!r} against the others)" if len(labels.classes) > 1 else ""
-    words, box = _place(study, labels, found) if probe.located else ("", None)
-    place = f", most of all at the {words} (framed; the first {EACH} images are {found.label!r})" if words else ""
+    words, box = "", None
+    if probe.located:
+        words, box = _place(study, labels, found) if probe.seen is None else probe.seen.place(labels, found)
+    first = f"the first {EACH} images are {found.label!r}"
+    place = f", most of all at the {words} (framed; {first})" if words else f" ({first})" if probe.located else ""
     auc = f"AUC {found.auc:.2f} (95% CI {found.low:.2f}-{found.high:.2f}), {found.n} {what}"
     return Issue(
         probe.id,
@@ -174,7 +183,7 @@ def _joint(known: list[Field]) -> Iterator[Probe]:
         yield Probe("A4", _SEVERAL[0], evidence, "WARN", _BALANCE)
 
 
-def _of_pixels(study: Study) -> Iterator[Probe]:
+def _of_pixels(study: Study, seen: BorderSeen | None) -> Iterator[Probe]:
     facts = study.facts()
     coloured = np.array([[one.coloured] for one in facts], float)
     lettered = np.array([[one.burned_in_text] for one in facts], float)
@@ -185,6 +194,8 @@ def _of_pixels(study: Study) -> Iterator[Probe]:
     yield Probe("A5", "the border of the image", Features(border), "WARN", _LOOK, located=True)
     spots = thumbnails(facts, peaks=True)[:, border_pixels()]
     yield Probe("A5", "something at one place of the border", Spots(spots), "WARN", _LOOK, located=True)
+    if seen is not None:
+        yield Probe("A5", _ANYWHERE, seen.evidence, "WARN", _LOOK, located=True, seen=seen)
     # Only the finest structure: coarser ones are what diseases are made of.
     noise = np.array([one.noise[:1] for one in facts], np.float32)
     yield Probe("A5", "sharpness and noise", Features(_squared(noise)), "WARN", _BALANCE)
