@@ -1,10 +1,10 @@
 """What the audit finds: planted faults and their clean twins, at n a class.
 
-    python benchmarks/audit.py [draws] [n a class]
+    python benchmarks/audit.py [draws] [n a class] [the first draw]
 
 A fault is found when an issue (not a note) speaks of its column or of the pixels; a clean twin is flagged when any does.
 Films are simulated: one anatomy for all of a draw, a fine structure of their own, exposure and noise that vary. The faults
-of a draw share its films, and each has labels of its own.
+of a draw share its films, and each has labels of its own. Letters anywhere in the border are asked as `full=True` does.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from common import RESULTS
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from scipy import ndimage
 
 import easydl
 from easydl.evaluation.intervals import wilson
+from easydl.traps.border_network import border_seen
 from easydl.traps.confounders import confounders
 from easydl.traps.fields import fields
 
@@ -46,6 +48,14 @@ def drawn(image: Image.Image, text: str, fill: int = 255) -> Image.Image:
     return image
 
 
+def anywhere(image: Image.Image, letter: str, rng: Rng) -> Image.Image:
+    """With a letter at one of the four sides."""
+    along, near = int(rng.integers(16, SIDE - 28)), int(rng.integers(0, 3))
+    ends = [(along, near), (along, SIDE - 15 - near), (near + 2, along), (SIDE - 12 - near, along)]
+    ImageDraw.Draw(image).text(ends[rng.integers(4)], letter, fill=250, font=ImageFont.load_default(14))
+    return image
+
+
 def grey(image: Image.Image, change: Callable[[np.ndarray], np.ndarray]) -> Image.Image:
     """With other grey levels."""
     return Image.fromarray(change(np.asarray(image, float)).clip(0, 255).astype(np.uint8))
@@ -65,6 +75,7 @@ PIXELS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "blur, sigma 1": lambda image: image.filter(ImageFilter.GaussianBlur(1)),
     "inverted": lambda image: grey(image, lambda values: 255 - values),
 }
+LETTERS = "L or R, anywhere in the border"
 COLUMNS: dict[str, Callable[[Rng, int], str]] = {
     "scanner agrees 80%": lambda rng, k: "AB"[k if rng.random() < 0.8 else 1 - k],
     "ISO date": lambda rng, k: day(rng, k).strftime("%Y-%m-%d"),
@@ -89,7 +100,7 @@ def films(folder: Path, rng: Rng, n: int) -> list[Path]:
 
 
 def study(
-    folder: Path, rng: Rng, clear: list[Path], change: Callable[[Image.Image], Image.Image] | None,
+    folder: Path, rng: Rng, clear: list[Path], change: Callable[[Image.Image], Image.Image] | str | None,
     cell: Callable[[Rng, int], str] | None, clean: bool,
 ) -> easydl.Study:  # fmt: skip
     """A study of random labels with one fault; in its clean twin the fault follows a coin and not the label."""
@@ -97,7 +108,10 @@ def study(
     follows = rng.integers(0, 2, len(y)) if clean else y
     rows = []
     for number, (path, label, k) in enumerate(zip(clear, y, follows, strict=True)):
-        if change is not None and k:
+        if change == LETTERS:
+            with Image.open(path) as image:
+                anywhere(image.copy(), "LR"[k], rng).save(folder / path.name)
+        elif callable(change) and k:
             with Image.open(path) as image:
                 change(image.copy()).save(folder / path.name)
         else:
@@ -112,9 +126,8 @@ def study(
 
 def draw_once(draw: int, n: int, counts: dict[str, list[int]]) -> None:
     """Count what is found, and what is flagged, in one draw of all faults."""
-    faults = [(name, change, None) for name, change in PIXELS.items()] + [
-        (name, None, cell) for name, cell in COLUMNS.items()
-    ]
+    faults: list[tuple[str, Any, Any]] = [(name, change, None) for name, change in PIXELS.items()]
+    faults += [(LETTERS, LETTERS, None), *((name, None, cell) for name, cell in COLUMNS.items())]
     with tempfile.TemporaryDirectory() as shared:
         clear = films(Path(shared), np.random.default_rng(draw), 2 * n)
         for place, (name, change, cell) in enumerate(faults):
@@ -123,22 +136,22 @@ def draw_once(draw: int, n: int, counts: dict[str, list[int]]) -> None:
                     rng = np.random.default_rng([draw, place, clean])
                     loaded = study(Path(folder), rng, clear, change, cell, clean)
                     # Of all that `easydl.audit` asks these are the questions that have a p value.
-                    issues = confounders(loaded, list(fields(loaded)), seed=draw)
+                    border = border_seen(loaded) if change == LETTERS else None
+                    issues = confounders(loaded, list(fields(loaded)), draw, border)
                 counts[name][clean] += any(issue.severity == "WARN" and issue.p is not None for issue in issues)
 
 
-def main(draws: int = 10, n: int = 100) -> None:
+def main(draws: int = 10, n: int = 100, first: int = 0) -> None:
     """Print a line for each fault, and keep what is finished after every draw."""
-    counts = {name: [0, 0] for name in (*PIXELS, *COLUMNS)}
-    for draw in range(draws):
-        draw_once(draw, n, counts)
-        done = draw + 1
+    counts = {name: [0, 0] for name in (*PIXELS, LETTERS, *COLUMNS)}
+    for done in range(1, draws + 1):
+        draw_once(first + done - 1, n, counts)
         table = [
             {"fault": name, "found": found, "found_ci95": ends(found, done), "clean_flagged": flagged}
             for name, (found, flagged) in counts.items()
         ]
         flags = sum(flagged for _, flagged in counts.values())
-        facts = {"n_per_class": n, "draws": done, "faults": table, "clean_flagged_rate": flags / done / len(counts),
+        facts = {"n_per_class": n, "draws": done, "first": first, "faults": table, "clean_flagged_rate": flags / done / len(counts),
                  "clean_flagged_ci95": ends(flags, done * len(counts))}  # fmt: skip
         (RESULTS / f"audit_{n}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     print(f"fault | found of {draws} (95% CI) | clean twins flagged of {draws}\n---|---|---")
@@ -154,4 +167,4 @@ def ends(count: int, of: int) -> list[float]:
 
 
 if __name__ == "__main__":
-    main(*(int(word) for word in sys.argv[1:3]))
+    main(*(int(word) for word in sys.argv[1:4]))
