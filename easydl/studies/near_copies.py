@@ -26,7 +26,8 @@ MARGIN = 6
 PLACES, PLAIN = 4, 0.1
 """The correlation is that of most of 4 x 4 places; those with less than a tenth of the strongest structure do not count."""
 SHIFTS = 3
-BLOCK = 1024
+AT_HAND = 3_000_000
+"""Likenesses in memory at a time, however many images there are: 12 MB, and as much twice again while they are compared."""
 AT_ONCE = 512
 ENOUGH = 8
 
@@ -126,25 +127,50 @@ def _candidates(thumbnails: np.ndarray, group: np.ndarray) -> np.ndarray:
     small /= np.maximum(small.std(axis=(1, 2), keepdims=True), 1e-6)
     shared = small.mean(axis=0) if len(small) >= ENOUGH else np.zeros(small.shape[1:], np.float32)
 
-    def pattern(images: np.ndarray) -> np.ndarray:
-        rest = (images - shared).reshape(len(images), -1)
-        return rest / np.maximum(np.linalg.norm(rest, axis=1, keepdims=True), 1e-6)
-
-    known, count = pattern(small), min(CANDIDATES, len(small) - 1)
-    variants = [pattern(sign * change(small)) for _, change in _TURNS for sign in (1, -1)]
+    # Of every turn of every image only its length is kept: a turned image times another is that image turned back, of
+    # which some are at hand at a time.
+    size, count = shared.size, min(CANDIDATES, len(small) - 1)
+    flat, square = small.reshape(len(small), size), (small**2).sum(axis=(1, 2))
+    turns = []
+    for back in _backwards():
+        along = flat @ shared.ravel()[back]
+        lengths = [
+            np.sqrt(np.maximum(square - 2 * sign * along + (shared**2).sum(), 1e-12)).astype(np.float32)
+            for sign in (1, -1)
+        ]
+        turns.append((back, lengths))
     found = []
-    for start in range(0, len(known), BLOCK):
-        part = np.arange(start, min(start + BLOCK, len(known)))
-        like = known[part] @ variants[0].T
-        for changed in variants[1:]:  # the best of all turns first: one search for the largest, not sixteen
-            np.maximum(like, known[part] @ changed.T, out=like)
+    step = max(64, AT_HAND // len(small))
+    for start in range(0, len(small), step):
+        part = np.arange(start, min(start + step, len(small)))
+        known = flat[part] - shared.ravel()
+        known /= np.maximum(np.linalg.norm(known, axis=1, keepdims=True), 1e-6)
+        offset = (known @ shared.ravel())[:, None]
+        like = np.full((len(part), len(small)), -1, np.float32)
+        for back, lengths in turns:  # the best of all turns first: one search for the largest, not sixteen
+            raw = known[:, back] @ flat.T
+            for sign, length in zip((1, -1), lengths, strict=True):
+                one = sign * raw
+                one -= offset
+                one /= length
+                np.maximum(like, one, out=like)
         like[group[part, None] == group[None]] = -1
         best = np.argpartition(-like, count - 1, axis=1)[:, :count]
         chosen = np.take_along_axis(like, best, axis=1) > -1  # not of the same group
-        row, other = np.broadcast_to(part[:, None], best.shape)[chosen], best[chosen]
-        likes = [np.einsum("rp,rp->r", known[row], changed[other]) for changed in variants]
-        found.append(np.stack([row, other, np.argmax(likes, axis=0) // 2], axis=-1))
+        row, other = np.broadcast_to(np.arange(len(part))[:, None], best.shape)[chosen], best[chosen]
+        likes = [
+            (sign * np.einsum("rp,rp->r", known[row][:, back], flat[other]) - offset[row, 0]) / length[other]
+            for back, lengths in turns
+            for sign, length in zip((1, -1), lengths, strict=True)
+        ]
+        found.append(np.stack([part[row], other, np.argmax(likes, axis=0) // 2], axis=-1))
     return np.unique(np.concatenate(found), axis=0)
+
+
+def _backwards() -> list[np.ndarray]:
+    """For each turn the pixel that comes to each place when a coarse image, as a row of numbers, is turned back."""
+    places = np.arange(COARSE**2).reshape(1, COARSE, COARSE)
+    return [np.argsort(change(places).ravel()) for _, change in _TURNS]
 
 
 def _correlations(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
