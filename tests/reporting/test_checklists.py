@@ -18,6 +18,52 @@ from easydl.reporting.facts import FACTS, facts
 SIZES = {"claim": 44, "tripod": 52, "stard": 34, "modelcard": 9}
 LINKS = {"claim": "10.1148/ryai.240300", "tripod": "10.1136/bmj-2023-078378", "stard": "10.1136/bmj.h5527",
          "modelcard": "10.1145/3287560.3287596"}  # fmt: skip
+# The published numbering: how many items, and the items that have parts.
+NUMBERED = {
+    "claim": (44, {}),
+    "tripod": (27, {3: "abc", 5: "ab", 6: "abc", 8: "abc", 9: "abc", 12: "abcdefg", 18: "abcdef", 20: "abc", 23: "ab",
+                    27: "abc"}),
+    "stard": (30, {10: "ab", 12: "ab", 13: "ab", 21: "ab"}),
+    "modelcard": (9, {}),
+}  # fmt: skip
+# A word of the topic that each number has in print: a list that slips by one, or follows CLAIM 2020 or TRIPOD 2015, fails.
+TOPICS = {
+    "claim": {
+        "1": "AI", "2": "An abstract", "3": "background", "4": "Aims", "5": "Prospective", "6": "Goal", "7": "come from",
+        "8": "excluded", "9": "before the model", "10": "picked", "11": "de-identified", "12": "missing",
+        "13": "acquired", "14": "reference standard", "15": "Why", "16": "annotations", "17": "test part",
+        "18": "vary", "19": "assigned", "20": "disjoint", "21": "planned", "22": "detail", "23": "Software",
+        "24": "weights", "25": "trained", "26": "chosen", "27": "joined", "28": "judged", "29": "uncertainty",
+        "30": "robust", "31": "explained", "32": "same source", "33": "elsewhere", "34": "Registration",
+        "35": "in and out", "36": "each part", "37": "numbers", "38": "precision", "39": "fails", "40": "Limits",
+        "41": "practice", "42": "protocol", "43": "software", "44": "funders",
+    },
+    "tripod": {
+        "1": "Title", "2": "Abstract", "3a": "rationale", "3b": "in the care", "3c": "inequalities", "4": "Aims",
+        "5a": "Sources", "5b": "Dates", "6a": "centres", "6b": "eligible", "6c": "Treatments", "7": "quality checks",
+        "8a": "outcome, its time", "8b": "assess an outcome", "8c": "blinded", "9a": "chosen",
+        "9b": "All predictors", "9c": "assess predictors", "10": "Size", "11": "Missing", "12a": "used",
+        "12b": "predictors were handled", "12c": "Type", "12d": "clusters", "12e": "Measures", "12f": "Updating",
+        "12g": "computed", "13": "imbalance", "14": "Fairness", "15": "gives out", "16": "Differences",
+        "17": "Ethics", "18a": "Funding", "18b": "Conflicts", "18c": "Protocol", "18d": "Registration",
+        "18e": "Data", "18f": "Code", "19": "public", "20a": "Flow", "20b": "Characteristics", "20c": "Comparison",
+        "21": "each analysis", "22": "full model", "23a": "intervals, in key groups", "23b": "clusters",
+        "24": "updating", "25": "Interpretation", "26": "Limitations", "27a": "missing input", "27b": "users",
+        "27c": "Next",
+    },
+    "stard": {
+        "1": "title", "2": "abstract", "3": "Background", "4": "Objectives", "5": "planned", "6": "Eligibility",
+        "7": "found", "8": "Where and when", "9": "Consecutive", "10a": "index", "10b": "reference", "11": "Why",
+        "12a": "index", "12b": "reference", "13a": "index", "13b": "reference", "14": "accuracy",
+        "15": "Indeterminate", "16": "Missing", "17": "variability", "18": "Size", "19": "Flow", "20": "Baseline",
+        "21a": "Severity", "21b": "Other diagnoses", "22": "Time", "23": "Table", "24": "precision", "25": "Adverse",
+        "26": "Limitations", "27": "practice", "28": "Registration", "29": "protocol", "30": "Funding",
+    },
+    "modelcard": {
+        "1": "details", "2": "Intended use", "3": "Factors", "4": "Metrics", "5": "Evaluation data",
+        "6": "Training data", "7": "Quantitative", "8": "Ethical", "9": "Caveats",
+    },
+}  # fmt: skip
 
 
 def changed(folder, name, change):
@@ -41,11 +87,30 @@ def test_a_list_has_all_its_items_in_order_and_every_fact_it_names(run, name):
     filled = checklist(RunRecord.open(run), name)
     numbers = [item.number for item in filled.items]
     assert len(set(numbers)) == len(numbers) == SIZES[name] == sum(filled.counts.values())
-    order = [(int(re.match(r"\d+", one)[0]), one) for one in numbers]
-    assert order == sorted(order)
-    whole = {"claim": 44, "tripod": 27, "stard": 30, "modelcard": 9}[name]
-    assert {number for number, _ in order} == set(range(1, whole + 1))
+    whole, parts = NUMBERED[name]
+    assert numbers == [f"{one}{part}".strip() for one in range(1, whole + 1) for part in parts.get(one, " ")]
     assert filled.link.endswith(LINKS[name]) and all(item.about and item.section for item in filled.items)
+
+
+@pytest.mark.parametrize("name", CHECKLISTS)
+def test_every_number_has_the_topic_it_has_in_print(run, name):
+    about = {item.number: item.about for item in checklist(RunRecord.open(run), name).items}
+    assert about.keys() == TOPICS[name].keys()
+    assert not {number: about[number] for number, word in TOPICS[name].items() if word not in about[number]}
+    assert not [said for said in about.values() if "  " in said], "a word is missing"
+
+
+def test_what_the_run_cannot_know_is_asked_beside_what_it_knows(run):
+    lists = {name: {item.number: item for item in checklist(RunRecord.open(run), name).items} for name in CHECKLISTS}
+    for name, number, asked in [
+        ("claim", "37", "other parts"),
+        ("tripod", "23a", "key groups"),
+        ("tripod", "22", "terms"),
+    ]:
+        item = lists[name][number]
+        assert item.state == "partly" and asked in item.author and item.said
+    assert "left out" in lists["tripod"]["11"].said and "takes the image" in lists["tripod"]["11"].said
+    assert "STARD-AI" in checklist(RunRecord.open(run), "stard").note
 
 
 def test_every_fact_is_asked_for_and_every_asked_fact_exists():
@@ -66,7 +131,7 @@ def test_what_the_run_knows_is_filled_and_the_rest_is_the_authors(run):
     for item in filled.items:
         assert (item.state == "filled") == (bool(item.said) and not item.author)
         assert (item.state == FOR_AUTHOR) == (not item.said)
-    assert filled.counts["filled"] >= 15 and filled.counts[FOR_AUTHOR] >= 10
+    assert filled.counts["filled"] >= 13 and filled.counts[FOR_AUTHOR] >= 10
 
 
 @pytest.mark.parametrize("name", CHECKLISTS)
