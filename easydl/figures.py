@@ -66,7 +66,7 @@ def frame(ax: Axes, along: str) -> None:
 
 def as_image(figure: Figure, alternative: str) -> str:
     """A figure as an HTML image, with the text that is read instead of it."""
-    data = b64encode(_png(figure)).decode("ascii")
+    data = b64encode(png_of(figure)).decode("ascii")
     return f'<img src="data:image/png;base64,{data}" alt="{escape(alternative, quote=True)}" style="max-width:100%">'
 
 
@@ -152,10 +152,11 @@ def _show_in_notebooks(kind: type) -> None:
     try:
         formatter.lookup_by_type(kind)
     except KeyError:
-        formatter.for_type(kind, _png)
+        formatter.for_type(kind, png_of)
 
 
-def _png(figure: Any) -> bytes:
+def png_of(figure: Any) -> bytes:
+    """A figure as a PNG file."""
     stream = BytesIO()
     figure.savefig(stream, format="png", bbox_inches="tight")
     return stream.getvalue()

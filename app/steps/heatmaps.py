@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 from shared import VERDICTS, choose_run, heading, needs, onward, plain, show_figure, show_verdict
 
+from easydl.figures import COLOURS
 from easydl.reporting.names import shown as shown_name
 from easydl.workspace.tables import by_error, is_right
 
@@ -69,4 +70,30 @@ for number, entry in enumerate(heatmaps[:shown], start=1):
 if len(heatmaps) > shown and st.button(f"Show {min(AT_ONCE, len(heatmaps) - shown)} more"):
     st.session_state["heatmaps-shown"] = shown + AT_ONCE
     st.rerun()
+if run.image_map:
+    table, known = run.image_map["table"], [str(name) for name in run.image_map.get("columns") or ()]
+    st.subheader("Images that the model takes for alike")
+    st.caption(
+        "Each point is an image; near each other are those in which the model sees the same. An island that is named by a "
+        "scanner, a site or a sex shows that the model sees that, whether or not its answers use it."
+    )
+    colours = [name for name in known if name in table.columns]
+    chosen = st.selectbox("Coloured by", colours, index=colours.index("label") if "label" in colours else 0)
+    points = table.assign(value=table[chosen].astype(str).replace("", "(empty)"))
+    bare = {"type": "quantitative", "axis": None, "scale": {"zero": False, "nice": False, "padding": 12}}
+    value = {"field": "value", "type": "nominal", "title": chosen}
+    colour = {**value, "scale": {"range": list(COLOURS)}, "legend": {"orient": "right", "symbolLimit": 12}}
+    drawn = {
+        "mark": {"type": "circle", "size": 55, "opacity": 0.75},
+        "encoding": {
+            "x": {"field": "x", **bare},
+            "y": {"field": "y", **bare},
+            "color": colour,
+            "tooltip": [value, {"field": "island", "title": "island"}],
+        },
+        "height": 380,
+    }
+    st.vega_lite_chart(points[["x", "y", "island", "value"]], drawn, width="stretch")
+    for sentence in run.image_map.get("islands") or ():
+        st.markdown(f"- {plain(sentence)}")
 onward("export")

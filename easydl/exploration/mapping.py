@@ -145,10 +145,21 @@ def image_map(model: Any, study: Study, *, method: str = "pca") -> ImageMap:
     if len(study) < FEWEST:
         raise InputError(f"The study has {len(study)} images.", f"at least {FEWEST}.", "Add images.")
     model, metadata = open_model(model)
-    components = reduced(features(model, study).to_numpy())
-    positions = on_map(components, method)
-    groups = islands_of(positions)
     errors = _errors(model, study, Task(metadata.task))
+    return mapped(study, features(model, study).to_numpy(), errors, method)
+
+
+def mapped(study: Study, values: np.ndarray, errors: dict[str, np.ndarray], method: str = "pca") -> ImageMap:
+    """The map of images whose features are known: see `image_map`.
+
+    Args:
+        study: At least 10 images.
+        values: ``(images, features)``.
+        errors: Columns beside the study's own, such as ``"error"``: whether an answer is right (`right_or_wrong`).
+        method: How it is drawn.
+    """
+    positions = on_map(reduced(values), method)
+    groups = islands_of(positions)
     islands = named(groups, study, errors)
     table = pd.DataFrame(
         {
@@ -171,8 +182,12 @@ def _errors(model: Any, study: Study, task: Task) -> dict[str, np.ndarray]:
     label = study.frame["label"].astype(str).to_numpy()
     answers = predict(model, study)
     assert isinstance(answers, Predictions)
-    right = answers.frame["prediction"].astype(str).to_numpy() == label
-    return {"error": np.where(label == "", "", np.where(right, _RIGHT, _WRONG))}
+    return right_or_wrong(label, answers.frame["prediction"].astype(str).to_numpy())
+
+
+def right_or_wrong(label: np.ndarray, answer: np.ndarray) -> dict[str, np.ndarray]:
+    """The column ``error`` of a map: whether each answer is the reference; empty where there is none."""
+    return {"error": np.where(label == "", "", np.where(answer == label, _RIGHT, _WRONG))}
 
 
 def _points(axes: Any, table: pd.DataFrame, cells: pd.Series, title: str) -> None:

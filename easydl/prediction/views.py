@@ -57,18 +57,21 @@ def model_view(model: Any, study: Study) -> ModelView:
     metadata = metadata_of(model)
     check_classes(metadata, study)
     layers = {layer.name for layer in model.layers}
-    call = compiled(model)
-    feature_call = compiled(model, FEATURES) if FEATURES in layers else None
+    call, both = compiled(model), compiled(model, FEATURES, beside=True) if FEATURES in layers else None
     covariates = study_covariates(model, study)
     whole, masked, features = [], [], []
     for begin in range(0, len(study), BATCH):
         rows = list(range(begin, min(begin + BATCH, len(study))))
         batch = np.concatenate(study.each(lambda row: inputs(model, study.scan(row)), rows))
         values = None if covariates is None else covariates[rows]
-        whole.append(call(with_covariates(batch, values)).numpy())
+        given = with_covariates(batch, values)
+        if both is None:
+            whole.append(call(given).numpy())
+        else:  # in one pass
+            answers, seen = both(given)
+            whole.append(answers.numpy())
+            features.append(seen.numpy())
         masked.append(call(with_covariates(without_border(batch), values)).numpy())
-        if feature_call is not None:
-            features.append(feature_call(batch).numpy())
     return ModelView(
         tuple(metadata.classes),
         np.concatenate(whole),

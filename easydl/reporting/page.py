@@ -90,6 +90,7 @@ def page(record: RunRecord) -> str:
             training=_training(record),
             heatmaps=[_heatmap(place, entry) for place, entry in enumerate(record.heatmaps[:_HEATMAPS], 1)],
             heatmaps_left_out=max(0, len(record.heatmaps) - _HEATMAPS),
+            image_map=_image_map(record),
             settings=_pairs({name: value for name, value in record.config.items() if name not in ("source", "root")}),
             machine=_machine(record),
             command=reproduce.command(reproduce.without_places(record.config)),
@@ -283,6 +284,15 @@ def _heatmap(place: int, entry: dict[str, Any]) -> dict[str, Any]:
         "details": _details(verdict),
         "notes": " ".join(str(note) for note in entry["notes"]) if isinstance(entry.get("notes"), list) else "",
     }
+
+
+def _image_map(record: RunRecord) -> dict[str, Any] | None:
+    found = record.image_map
+    if not found or not found["path"]:
+        return None
+    sentences = [str(one) for one in found.get("islands") or ()]
+    shown, of = found.get("images"), found.get("of")
+    return {"figure": figures.png(found["path"].read_bytes()), "sentences": sentences, "shown": shown, "of": of}
 
 
 def _details(verdict: dict[str, Any]) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -21,9 +21,8 @@ from easydl.networks.by_default import network_for
 from easydl.reporting import progress, reproduce
 from easydl.reporting.curves import curve_title, followed
 from easydl.reporting.names import Names
+from easydl.reporting.run_files import RunFiles, entries
 
-_MEGABYTE = 2**20
-_LARGEST_JSON, _LARGEST_TABLE, _LARGEST_IMAGE = 64 * _MEGABYTE, 256 * _MEGABYTE, 8 * _MEGABYTE
 _FILES = ("config.json", "status.json", "audit.json", "split.json", "history.csv", "metrics.json", "run.json")
 
 PARTS = {"train": "training", "val": "validation", "test": "test"}
@@ -36,7 +35,6 @@ class RunRecord:
 
     Attributes:
         folder: The run folder.
-        problems: What could not be read, as sentences; complete after `read_all`.
 
     Example:
         >>> from tempfile import mkdtemp
@@ -46,7 +44,6 @@ class RunRecord:
     """
 
     folder: Path
-    problems: list[str] = field(default_factory=list)
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> RunRecord:
@@ -74,9 +71,20 @@ class RunRecord:
             "baselines",
             "shared_patients",
             "heatmaps",
+            "image_map",
         ):
             getattr(record, name)
         return record
+
+    @cached_property
+    def files(self) -> RunFiles:
+        """Its files, and what could not be read of them."""
+        return RunFiles(self.folder)
+
+    @property
+    def problems(self) -> list[str]:
+        """What could not be read, as sentences; complete after `open`."""
+        return self.files.problems
 
     @property
     def id(self) -> str:
@@ -86,17 +94,17 @@ class RunRecord:
     @cached_property
     def config(self) -> dict[str, Any]:
         """``config.json``: the settings of the run."""
-        return self._dictionary("config.json")
+        return self.files.dictionary("config.json")
 
     @cached_property
     def status(self) -> dict[str, Any]:
         """``status.json``, with a default for what is missing; a run whose process is gone is ``interrupted``."""
-        return progress.corrected(self._dictionary("status.json"))
+        return progress.corrected(self.files.dictionary("status.json"))
 
     @cached_property
     def split(self) -> dict[str, Any]:
         """``split.json``: seed, fractions, and what is in each part."""
-        return self._dictionary("split.json")
+        return self.files.dictionary("split.json")
 
     @property
     def split_table(self) -> pd.DataFrame:
@@ -114,17 +122,17 @@ class RunRecord:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """``run.json``: versions, device, seeds, fingerprint, durations, command."""
-        return self._dictionary("run.json")
+        return self.files.dictionary("run.json")
 
     @cached_property
     def audit(self) -> dict[str, Any]:
         """``audit.json``."""
-        return self._dictionary("audit.json")
+        return self.files.dictionary("audit.json")
 
     @cached_property
     def issues(self) -> list[dict[str, Any]]:
         """The issues of the audit; empty before it."""
-        return _entries(self.audit.get("issues"))
+        return entries(self.audit.get("issues"))
 
     @property
     def overfitting(self) -> str:
@@ -134,7 +142,7 @@ class RunRecord:
     def thumbnails(self, issue: dict[str, Any]) -> bytes:
         """The PNG of an issue's images from the folder ``audit``; empty where there is none."""
         name = str(issue.get("thumbnails") or "")
-        path = _image(self.folder / "audit", name)["path"] if name else None
+        path = self.files.image("audit", name)["path"] if name else None
         return b"" if path is None else Path(path).read_bytes()
 
     @cached_property
@@ -150,7 +158,7 @@ class RunRecord:
     @cached_property
     def history(self) -> pd.DataFrame:
         """``history.csv``: one row per epoch, numbers as numbers; empty before the first."""
-        history = self._table("history.csv")
+        history = self.files.table("history.csv")
         for column in history.columns.drop("stage", errors="ignore"):
             history[column] = pd.to_numeric(history[column], errors="coerce")
         return history.astype({"stage": str}) if "stage" in history.columns else history
@@ -170,21 +178,21 @@ class RunRecord:
     @cached_property
     def metrics(self) -> Metrics | None:
         """``metrics.json``, or None before the test."""
-        content = self._dictionary("metrics.json")
+        content = self.files.dictionary("metrics.json")
         try:
             return Metrics.from_dict(content) if content else None
         except InputError:
-            self.problems.append("metrics.json does not hold what it should.")
+            self.files.not_what_it_should("metrics.json")
             return None
 
     @cached_property
     def baselines(self) -> BaselineComparisons:
         """``baselines.json``: the network beside its baselines; without comparisons where there are none."""
-        content = self._dictionary("baselines.json")
+        content = self.files.dictionary("baselines.json")
         try:
             return BaselineComparisons.from_dict(content) if content else BaselineComparisons(())
         except InputError:
-            self.problems.append("baselines.json does not hold what it should.")
+            self.files.not_what_it_should("baselines.json")
             return BaselineComparisons(())
 
     @property
@@ -198,13 +206,13 @@ class RunRecord:
     @property
     def coach(self) -> list[str]:
         """What is wrong with the training and what to do about it; empty where nothing is, or nobody looked."""
-        found = _entries(self.status.get("coach"))
+        found = entries(self.status.get("coach"))
         return [f"{one.get('sentence', '')} {one.get('advice', '')}".strip() for one in found]
 
     @cached_property
     def table(self) -> pd.DataFrame:
         """``table.csv``: the rows of the study as text; empty before the split."""
-        return self._table("table.csv", dtype=str, keep_default_na=False)
+        return self.files.table("table.csv", dtype=str, keep_default_na=False)
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
@@ -228,11 +236,25 @@ class RunRecord:
     @cached_property
     def heatmaps(self) -> list[dict[str, Any]]:
         """The entries of ``heatmaps/index.json``, each with the ``path`` of its image, or None and the ``problem``."""
-        folder = self.folder / "heatmaps"
         return [
-            {**entry, **_image(folder, str(entry.get("file", "")))}
-            for entry in _entries(self._json("heatmaps/index.json"))
+            {**entry, **self.files.image("heatmaps", str(entry.get("file", "")))}
+            for entry in entries(self.files.json("heatmaps/index.json"))
         ]
+
+    @cached_property
+    def image_map(self) -> dict[str, Any]:
+        """``image_map.json`` with its ``table``, a row for each image, and the ``path`` of its picture; empty without it."""
+        found = self.files.dictionary("image_map.json")
+        if not found:
+            return {}
+        try:
+            table = pd.DataFrame(found["points"])
+            if not {"x", "y", "island"} <= set(table.columns):
+                raise KeyError("x")
+        except (KeyError, TypeError, ValueError):
+            self.files.not_what_it_should("image_map.json")
+            return {}
+        return {**found, "table": table, **self.files.image("", "image_map.png")}
 
     @property
     def patients_known(self) -> bool | None:
@@ -346,54 +368,3 @@ class RunRecord:
             name = network_for(self.config)
         builder = "segmenter" if self.config.get("mask") and name != "auto" else "classifier"
         return (name if name in ("unet", "unet3d") else builder), name
-
-    def _json(self, name: str) -> Any:
-        path = self.folder / name
-        try:
-            if path.stat().st_size > _LARGEST_JSON:
-                raise ValueError("too large")
-            return json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, RecursionError):
-            self.problems.append(f"{name} could not be read.")
-            return None
-
-    def _dictionary(self, name: str) -> dict[str, Any]:
-        content = self._json(name)
-        if content is not None and not isinstance(content, dict):
-            self.problems.append(f"{name} does not hold what it should.")
-        return content if isinstance(content, dict) else {}
-
-    def _table(self, name: str, **options: Any) -> pd.DataFrame:
-        path = self.folder / name
-        try:
-            if path.stat().st_size > _LARGEST_TABLE:
-                raise ValueError("too large")
-            return pd.read_csv(path, **options)
-        except FileNotFoundError:
-            return pd.DataFrame()
-        except (OSError, ValueError):  # a half-written or empty table is a ValueError for pandas
-            self.problems.append(f"{name} could not be read.")
-            return pd.DataFrame()
-
-
-def _entries(content: Any) -> list[dict[str, Any]]:
-    return [entry for entry in content if isinstance(entry, dict)] if isinstance(content, list) else []
-
-
-def _image(folder: Path, name: str) -> dict[str, Any]:
-    """The path of a heatmap, or why it cannot be shown."""
-    path = folder / name
-    problem = ""
-    try:
-        if path.resolve().parent != folder.resolve():  # an index must not reach for files elsewhere
-            problem = "The image is not in the folder of heatmaps."
-        elif path.stat().st_size > _LARGEST_IMAGE:
-            problem = "The image is too large for this page; it is in the folder of heatmaps."
-        else:
-            with open(path, "rb") as file:
-                problem = "" if file.read(8) == b"\x89PNG\r\n\x1a\n" else "The image is not a PNG file."
-    except (OSError, ValueError):
-        problem = "The image is missing."
-    return {"path": None if problem else path, "problem": problem}

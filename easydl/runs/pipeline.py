@@ -13,14 +13,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from easydl.errors import RESEARCH_USE, DiskFullError, EasyDLError, InputError, LeakageError, Stopped, frames_of
+from easydl.errors import RESEARCH_USE, DiskFullError, EasyDLError, InputError, Stopped, frames_of
 from easydl.fileio import (
     csv_text,
     disk_full,
     is_disk_full,
     private_log,
     remove_drafts,
-    replacing,
     write_status,
     write_text,
 )
@@ -30,6 +29,7 @@ from easydl.reporting.names import Names
 from easydl.reporting.record import PARTS
 from easydl.runs.building import build
 from easydl.runs.cases import cases_to_show
+from easydl.runs.checking import Checks
 from easydl.runs.config import RunConfig, check_study
 from easydl.runs.folder import locked
 from easydl.runs.resuming import CHECKPOINT, check_same_rows, digest_of, times_resumed
@@ -151,14 +151,15 @@ class _Pipeline:
         study = train.parent  # with the column split
         self._write_split(study, (train, val, test))
         self.step("checking", "Looking for traps")
-        self._check(study, train, val, test)
+        checks = Checks(self.folder, self.names, self.progress, config.seed)
+        checks.before(study, (train, val, test), config.override)
         model = self._train(study, train, val)
         who = f"{test.n_patients} patients" if test.patients_known else f"{len(test)} images"
         self.step("testing", f"Testing on {who} the model has not seen")
         metrics = self._test(model, test)
         self.progress(repr(metrics).strip("<>"))
         added = self._compare(model, study, val, metrics)
-        self._check_model(study, model)
+        checks.after(study, model)
         self.step("explaining", "Drawing heatmaps of test images")
         self._explain(model, test)
         self.step("reporting", "Writing the report")
@@ -217,49 +218,6 @@ class _Pipeline:
         found = digest_of(study)
         check_same_rows(self.folder, found, len(study))
         return found
-
-    def _check(self, study: Any, *parts: Any) -> None:
-        from easydl.networks.pretrained import sources
-        from easydl.traps import audit
-
-        result = audit(study, full=sources.shipped().is_file(), seed=self.config.seed)
-        self._write_audit(study, result)
-        if not result.blocking:
-            return
-        first = result.blocking[0]
-        if not (self.config.override or "").strip():
-            raise LeakageError(
-                first.sentence, "a study without this trap.", first.fix + " Or give override='your reason'."
-            )
-        for one in (study, *parts):
-            one.overrides.append(f"{first.sentence} Reason given: {self.config.override}")
-
-    def _check_model(self, study: Any, model: Any) -> None:
-        """Add what the audit says of the model, once it is there."""
-        from dataclasses import replace
-
-        from easydl.traps import model_issues
-
-        issues = model_issues(study, model, self.config.seed)
-        before = self._audited
-        self._write_audit(study, replace(before, issues=(*before.issues, *issues)), say=issues)
-
-    def _write_audit(self, study: Any, result: Any, say: Any = None) -> None:
-        """``audit.json``, and the images of each issue in the folder ``audit``."""
-        self._audited = result
-        content = {**result.to_dict(), "overrides": study.overrides}
-        sentences = self.names.clean((issue["sentence"] for issue in content["issues"]), disk=True)
-        for number, (issue, sentence) in enumerate(zip(content["issues"], sentences, strict=True)):
-            issue["sentence"] = sentence
-            if thumbnails := result.issues[number].thumbnails:
-                issue["thumbnails"] = f"{number:02d}-{issue['id']}.png"
-                (self.folder / "audit").mkdir(exist_ok=True)
-                with replacing(self.folder / "audit" / issue["thumbnails"], mode=0o600) as path:
-                    path.write_bytes(thumbnails)
-        write_text(self.folder / "audit.json", json.dumps(content, indent=1))
-        for issue in result.issues if say is None else say:
-            if issue.severity in ("BLOCK", "WARN"):
-                self.progress(f"{issue.severity}: {issue.sentence}")
 
     def _train(self, study: Any, train: Any, val: Any) -> Any:
         from easydl._tf import load_tensorflow

@@ -73,13 +73,14 @@ def arranged(study: Study, issues: list[Issue]) -> tuple[Issue, ...]:
     return tuple(replace(issue, thumbnails=strip(study, issue)) for issue in ordered)
 
 
-def model_issues(study: Study, model: Any, seed: int = 0) -> tuple[Issue, ...]:
+def model_issues(study: Study, seen: Seen | list[Issue], seed: int = 0) -> tuple[Issue, ...]:
     """What `audit` says of a model alone (A6, A12, A22), for a study that was audited before its training.
 
-    Raises:
-        ModelError: The model does not fit the study.
+    Args:
+        study: All of it, split.
+        seen: What the model makes of it (`look`).
+        seed: Of permutations and intervals.
     """
-    seen = look(study, model)
     return arranged(study, seen if isinstance(seen, list) else after_training(study, seen, seed))
 
 

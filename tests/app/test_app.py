@@ -57,12 +57,22 @@ def test_every_step_renders_for_a_run_in_every_state(session, home: Path, state:
             assert ("Trust" in words and "Do not trust" in words) == (state == "finished")
             # A name that is no number of this run stays out of sight, and no image has two numbers.
             assert ("Test image 1" in words) == (state == "finished") and "0.png" not in words
+            assert ("2 images; no column says" in words) == (state == "finished")
+            colours = [one for one in at.selectbox if one.label == "Coloured by"]
+            assert [one.options for one in colours] == ([["island", "label", "scanner"]] if state == "finished" else [])
+            for one in colours:
+                assert one.value == "label" and "scanner" in chart_of(one.select("scanner").run())
         if step == "export" and state == "finished":
             labels = [one.proto.label for one in at.get("download_button")]
             assert labels[:3] == ["Download the model", "Download the report", "Download the predictions"]
             assert labels[3:] == ["Download checklist", "Download the notebook"]
             assert "easydl.load('/films/chest')" in words
             assert "easydl train /films/chest --seed 7 --no-pretrained --augment ct --epochs 8 --model tiny" in words
+
+
+def chart_of(at) -> str:
+    (chart,) = at.get("arrow_vega_lite_chart") or at.get("vega_lite_chart")
+    return chart.proto.spec
 
 
 def test_a_run_is_called_by_the_network_that_was_trained(home: Path) -> None:

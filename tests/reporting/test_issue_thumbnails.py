@@ -43,11 +43,11 @@ def test_the_command_hands_the_model_on(monkeypatch):
     asked = {}
     monkeypatch.setattr(easydl, "load", lambda source, **_: source)
     monkeypatch.setattr(easydl, "load_model", lambda path: f"model of {path}")
-    monkeypatch.setattr(easydl, "audit", lambda study, model=None: asked.update({study: model}) or Audit(()))
-    for words in (["a.csv"], ["b.csv", "--model", "m.keras"]):
+    monkeypatch.setattr(easydl, "audit", lambda study, model, full: asked.update({study: (model, full)}) or Audit(()))
+    for words in (["a.csv", "--full"], ["b.csv", "--model", "m.keras"]):
         result = CliRunner().invoke(cli.app, ["audit", *words])
         assert result.exit_code == 0, result.output
-    assert asked == {"a.csv": None, "b.csv": "model of m.keras"}
+    assert asked == {"a.csv": (None, True), "b.csv": ("model of m.keras", False)}
 
 
 @pytest.mark.parametrize(("severity", "said"), [("WARN", True), ("NOTE", True), ("OK", False), ("UNTESTED", False)])

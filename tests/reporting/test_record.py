@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from finished_runs import write
+from PIL import Image
 
 from easydl.reporting import RunRecord, figures, report
 from easydl.reporting.curves import followed
@@ -71,6 +72,29 @@ def test_no_wrong_type_in_any_entry_breaks_the_page(run, file, key):
             entries[0] |= {field: strange}
             write(run / file, content)
             assert "</html>" in page(RunRecord.open(run)), (field, strange)
+
+
+def test_a_map_of_images_is_shown_where_there_is_one_that_makes_sense(run):
+    points = {"x": [0.0, 1.0], "y": [0.0, 1.0], "island": [0, 1], "label": ["a", "b"]}
+    known = {
+        "images": 2,
+        "of": 9,
+        "islands": ["Island 1: <2> images."],
+        "columns": ["island", "label"],
+        "points": points,
+    }
+    write(run / "image_map.json", known)
+    assert "takes for alike" not in page(RunRecord.open(run))  # without its picture
+    Image.new("RGB", (4, 4)).save(run / "image_map.png")
+    record = RunRecord.open(run)
+    assert record.image_map["table"]["label"].tolist() == ["a", "b"]
+    text = page(record)
+    assert "takes for alike" in text and "(2 of 9)" in text and "Island 1: &lt;2&gt; images." in text
+    for strange in ({"x": [1.0]}, {"x": [1], "y": [1, 2], "island": [1]}, 3, None):
+        write(run / "image_map.json", {**known, "points": strange})
+        record = RunRecord.open(run)
+        assert record.image_map == {} and "image_map.json does not hold what it should." in record.problems
+        assert "takes for alike" not in page(record)
 
 
 def test_broken_files_are_named(run):

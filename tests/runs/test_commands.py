@@ -19,7 +19,8 @@ from easydl.reporting import RunRecord
 
 ROOT = Path(__file__).parents[2]
 FILES = ("config.json", "table.csv", "split.json", "audit.json", "status.json", "history.csv", "model.keras",
-         "predictions.csv", "metrics.json", "baselines.json", "run.json", "report.html", "heatmaps/index.json")  # fmt: skip
+         "predictions.csv", "metrics.json", "baselines.json", "run.json", "report.html", "heatmaps/index.json",
+         "image_map.json", "image_map.png")  # fmt: skip
 STAGES = {"loading", "splitting", "checking", "training", "testing", "comparing", "explaining", "reporting"}
 
 
@@ -120,6 +121,17 @@ def test_the_other_commands_work_on_its_model(finished, tmp_path):
     assert (folder / "report.html").exists()
     cells = json.loads((tmp_path / "run.ipynb").read_text())["cells"]
     assert any("easydl.fit" in cell["source"] for cell in cells)
+
+
+def test_a_run_maps_its_images_and_names_none(finished):
+    folder = finished / "run"
+    found, table = RunRecord(folder).image_map, RunRecord(folder).table
+    assert found["images"] == found["of"] == len(found["table"]) == len(table) and found["islands"]
+    assert {"label", "split", "error", "island"} <= set(found["columns"])
+    assert found["table"]["label"].tolist() == table["label"].tolist()
+    text = (folder / "image_map.json").read_text()
+    assert not any(name in text for name in (*table["image"].map(lambda path: Path(path).name), *table["patient"]))
+    assert "Images that the model takes for alike" in (folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_finished_run_is_not_trained_again(finished, tmp_path):

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 import easydl
 from easydl.prediction.views import ModelView, without_border
 from easydl.studies import Study
-from easydl.traps import after_training, model_issues
+from easydl.traps import after_training, look, model_issues
 from easydl.traps.after_training import gap, hidden_strata
 from easydl.traps.doubtful import folds_of, out_of_fold
 from easydl.traps.issues import Issue
@@ -289,7 +289,7 @@ def test_what_takes_more_patients_says_how_many():
 
 def test_a_small_test_part_is_said_before_the_model_is_called(tmp_path):
     whole = easydl.load(png_study(tmp_path / "s", per_class=10)).split(seed=0)[0].parent
-    (issue,) = model_issues(whole, model=None)
+    (issue,) = model_issues(whole, look(whole, None))
     assert (
         issue.severity == "UNTESTED"
         and "takes 10 patients of every class" in issue.sentence
@@ -346,7 +346,11 @@ def test_a_network_trained_on_two_scanners_for_two_groups_is_found_and_one_on_mi
     train, val, _ = easydl.load(path, split="part").split()
     model = easydl.classifier("tiny", train, size=32)
     easydl.fit(model, train, val, epochs=12, augment="none", seed=0)
-    found = [one for one in model_issues(train.parent, model) if one.id == "A6" and "'scanner'" in one.sentence]
+    found = [
+        one
+        for one in model_issues(train.parent, look(train.parent, model))
+        if one.id == "A6" and "'scanner'" in one.sentence
+    ]
     assert [one.severity for one in found if one.severity == "WARN"] == (["WARN"] if confounded else [])
     if confounded:
         assert "uses the column 'scanner'" in found[0].sentence and "Its features predict it: AUC" in found[0].sentence
