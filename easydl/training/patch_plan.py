@@ -155,6 +155,7 @@ def plan_segmenter(
     why = [
         window.reason,
         settings.preset_reason,
+        *settings.reasons,
         *([grid_reason] if grid_reason else []),
         reason,
         *downsampling(metadata, patch, fingerprint),
@@ -166,7 +167,7 @@ def plan_segmenter(
     return Plan(
         batch_size=batch,
         epochs=epochs,
-        learning_rate=settings.learning_rate or 2e-3,
+        learning_rate=settings.rate(2e-3, epochs * steps),
         window=window.range,
         units=train.units,
         preset=settings.preset.name,
