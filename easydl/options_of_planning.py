@@ -40,6 +40,19 @@ class CompareOptions(TrialOptions):
     )
 
 
+class TuneOptions(CompareOptions):
+    """How settings are chosen: keyword arguments of `easydl.tune`."""
+
+    search: Literal["grid", "random", "optuna"] = Field(
+        "grid",
+        description='``"grid"`` tries every combination, ``"random"`` draws them, ``"optuna"`` proposes each after the scores of '
+        "those before it (the optional package optuna).",
+    )
+    trials: int | None = Field(
+        None, ge=1, le=1000, description="How many settings a search that draws tries; 20 when not given."
+    )
+
+
 class CurveOptions(TrialOptions):
     """How a learning curve is made: keyword arguments of `easydl.learning_curve`."""
 

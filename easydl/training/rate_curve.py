@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from scipy.ndimage import gaussian_filter1d
 
 from easydl.errors import RESEARCH_USE
 from easydl.fileio import replacing, write_text
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAME = "learning_rates"
-SMOOTH = 0.9
-"""How much of the average of the earlier steps stays in it."""
-SETTLED = 5
-"""Steps at the beginning of which nothing is chosen."""
+WIDTH = 3.0
+"""Standard deviation of the smoothing, in steps. It is centred: an average of the past alone lags, and proposes too high a rate."""
+SETTLED = 10
+"""Steps at the beginning, whose loss is that before the test."""
+FALLEN = 0.9
+"""How much of its fall the loss has made at the rate that is proposed. The place of the steepest slope is the choice of others;
+one of noisy slopes is a lottery, and beyond the fall lies a plateau of any length."""
 ROSE = 1.25
 """Of the lowest smoothed loss: beyond it the loss has risen."""
 SAFE = 10.0
@@ -55,18 +59,24 @@ class LearningRates:
 
     @property
     def smoothed(self) -> np.ndarray:
-        """The average of the losses so far, the last ones counting most."""
-        average, found = 0.0, []
-        for step, loss in enumerate(self.losses):
-            average = SMOOTH * average + (1 - SMOOTH) * loss
-            found.append(average / (1 - SMOOTH ** (step + 1)))
-        return np.array(found)
+        """The losses, each averaged with those of its neighbours."""
+        return gaussian_filter1d(np.asarray(self.losses, float), WIDTH, mode="nearest")
 
     @property
     def lowest(self) -> int:
         """The step with the lowest smoothed loss."""
-        settled = min(SETTLED, len(self.losses) - 1)
-        return settled + int(np.argmin(self.smoothed[settled:]))
+        return int(np.argmin(self.smoothed))
+
+    @property
+    def fallen(self) -> int:
+        """The first step at which the smoothed loss has made nine tenths of its fall."""
+        smoothed, start = self.smoothed, self.start
+        return int(np.flatnonzero(smoothed <= start - FALLEN * (start - smoothed[self.lowest]))[0])
+
+    @property
+    def start(self) -> float:
+        """The loss before the test: that of the first steps, whose rates change nothing."""
+        return float(np.mean(self.losses[:SETTLED]))
 
     @property
     def rises(self) -> float | None:
@@ -82,27 +92,26 @@ class LearningRates:
         if before < 2 * SETTLED:
             return False
         noise = np.std(np.diff(self.losses[:before])) / np.sqrt(2)
-        # Of an exponential average: its weights' squares add up to this.
-        error = noise * np.sqrt((1 - SMOOTH) / (1 + SMOOTH))
-        start = float(np.mean(self.losses[:SETTLED]))
-        return start - float(self.smoothed[self.lowest]) > LEAST_FALL * np.hypot(error, noise / np.sqrt(SETTLED))
+        # Of a Gaussian average: its weights' squares add up to this.
+        error = noise / np.sqrt(2 * np.sqrt(np.pi) * WIDTH)
+        return self.start - float(self.smoothed[self.lowest]) > LEAST_FALL * np.hypot(error, noise / np.sqrt(SETTLED))
 
     @property
     def chosen(self) -> float:
-        """The proposal: a tenth of the rate with the lowest loss; where the loss never falls, the planned rate or less."""
+        """The proposal: where the loss has fallen; where it never falls, the planned rate or less."""
         if self.falls:
-            return self.rates[self.lowest] / SAFE
+            return float(f"{self.rates[self.fallen]:.2g}")
         return self.planned if self.rises is None else min(self.planned, self.rises / SAFE)
 
     @property
     def sentence(self) -> str:
         """The choice and its reason."""
         how = f"found in {len(self.rates)} steps on a copy of the weights"
-        rises = "" if self.rises is None else f", and rises from {self.rises:.2g} on"
+        rises = "" if self.rises is None else f"; from {self.rises:.2g} on it rises"
         if self.falls:
             return (
-                f"Learning rate {self.chosen:.2g}, {how}: a tenth of the rate at which the loss is lowest "
-                f"({self.rates[self.lowest]:.2g}){rises}. Without the search it would be {self.planned:.2g}."
+                f"Learning rate {self.chosen:.2g}, {how}: there the loss has made nine tenths of its fall, which "
+                f"ends at {self.rates[self.lowest]:.2g}{rises}. Without the search the rate would be {self.planned:.2g}."
             )
         kept = "the planned rate is kept" if self.chosen == self.planned else "a tenth of that is taken"
         return f"Learning rate {self.chosen:.2g}, {how}: no rate lowers the loss beyond its noise{rises}; {kept}."
@@ -127,14 +136,15 @@ class LearningRates:
         ax.axvline(self.chosen, color=ORANGE, linewidth=1.5, label=f"chosen: {self.chosen:.2g}")
         if self.planned != self.chosen:
             ax.axvline(self.planned, color=GREY, linewidth=1, linestyle=":", label=f"without it: {self.planned:.2g}")
-        smoothed = self.smoothed
-        low, start = float(np.min(smoothed)), float(np.mean(self.losses[:SETTLED]))
-        room = max(start - low, 0.1 * abs(start), 1e-6)
-        ax.set_ylim(low - 0.5 * room, start + 1.5 * room)
+        # What is beyond the rise would press all else flat.
+        until = self.losses[: self.lowest + 1]
+        low, high = min(until), max(*until, *self.losses[:SETTLED])
+        room = max(high - low, 0.1 * abs(high), 1e-6)
+        ax.set_ylim(low - 0.3 * room, high + 0.3 * room)
         ax.set_xscale("log")
         ax.set(xlabel="learning rate", ylabel="training loss")
         ax.set_title(f"Learning rates tried in {len(self.rates)} steps", fontsize=10.5, loc="left")
-        ax.legend(frameon=False, fontsize=9, loc="upper left")
+        ax.legend(frameon=False, fontsize=9, loc="lower left")
         frame(ax, "y")
         if own is not None:
             sign(own)

@@ -13,13 +13,13 @@ import numpy as np
 from easydl.training.loop import Data, Stage, jit
 from easydl.training.objective import Objective
 from easydl.training.optimizers import make, relative_rate
-from easydl.training.rate_curve import SETTLED, LearningRates
+from easydl.training.rate_curve import LearningRates
 
 STEPS = 100
 LOWEST, HIGHEST = 1e-6, 1.0
 """Rates tried for AdamW; for other optimizers times their usual ratio to it."""
-DIVERGED = 4.0
-"""Of the lowest loss so far, smoothed: beyond it no step is worth making."""
+DIVERGED, FEW = 4.0, 5
+"""Of the lowest mean of five losses so far: beyond it no step is worth making."""
 
 
 def find_rates(stage: Stage, objective: Objective, data: Data) -> LearningRates:
@@ -43,12 +43,12 @@ def find_rates(stage: Stage, objective: Objective, data: Data) -> LearningRates:
         for rate, batch in zip(rates, _batches(objective, data), strict=False):
             optimizer.learning_rate = float(rate)
             losses.append(_step(model, batch, stage.class_weight))
-            smoothed = float(
-                LearningRates(tuple(rates[: len(losses)]), tuple(losses), stage.learning_rate).smoothed[-1]
-            )
-            if not np.isfinite(losses[-1]) or (len(losses) > SETTLED and smoothed > DIVERGED * lowest):
+            if not np.isfinite(losses[-1]):
                 break
-            lowest = min(lowest, smoothed)
+            last = float(np.mean(losses[-FEW:]))
+            if len(losses) > 2 * FEW and last > DIVERGED * lowest:
+                break
+            lowest = min(lowest, last)
     finite = int(np.isfinite(losses).sum())  # the first loss that is not finite is the last
     return LearningRates(tuple(map(float, rates[:finite])), tuple(losses[:finite]), stage.learning_rate)
 
@@ -73,7 +73,7 @@ def _step(model: keras.Model, batch: Any, class_weight: dict[int, float] | None)
 @contextmanager
 def _as_it_was(model: keras.Model) -> Iterator[None]:
     """After it, weights, statistics, the random states of layers, of Python and of NumPy are those from before."""
-    kept = [np.array(variable) for variable in model.variables]
+    kept = [np.asarray(variable).copy() for variable in model.variables]
     variables, states = list(model.variables), (random.getstate(), np.random.get_state())
     try:
         yield

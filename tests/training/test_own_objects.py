@@ -71,7 +71,7 @@ def test_own_objects_count_as_they_are(parts):
     """A rate of zero leaves the weights, so that every value of the history is known."""
     train, val, _ = parts
     model, seen = tiny(train, seed=2), Seen()
-    before = [np.array(weight) for weight in model.trainable_weights]
+    before = [np.asarray(weight).copy() for weight in model.trainable_weights]
     history = easydl.fit(
         model, train, val, augment="none", epochs=2, verbose=False, optimizer=keras.optimizers.SGD(0.0), loss=squared,
         metrics=["recall", keras.metrics.F1Score(name="f1"), "accuracy"], callbacks=[seen], calibrate=False,
