@@ -162,8 +162,9 @@ def test_what_is_found_is_shown_and_saved(films, made_up, tmp_path):
 
 
 @pytest.fixture
-def unreadable_test(films, tmp_path):
-    """A split study whose test files are no images any more when the search begins."""
+def unreadable_test(films, tmp_path, monkeypatch):
+    """A split study whose test files are no images any more when the search begins, and nothing of them is cached."""
+    monkeypatch.setenv("EASYDL_CACHE", "off")
     whole, _ = split_study(films, "classification")
     rows = whole.frame[["image", "patient"]].assign(outcome=whole.frame["label"], part=whole.frame["split"])
     places = [tmp_path / f"{k}.png" for k in range(len(rows))]
