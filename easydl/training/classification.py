@@ -19,6 +19,7 @@ from easydl.studies.dataset import dataset, decode
 from easydl.studies.pixel_facts import Decoded
 from easydl.tasks import Task
 from easydl.training import loop
+from easydl.training.batch_size import of_classifier
 from easydl.training.checkpoint import load_checkpoint
 from easydl.training.feeder import Feeder
 from easydl.training.loop import Data, Stage
@@ -74,7 +75,14 @@ class ClassifierFeeder(Feeder):
 
     def choose(self, window: Window) -> Plan:
         """The plan of a classifier."""
-        return plan_classifier(self.metadata, self.train, self.settings, window)
+        plan = plan_classifier(self.metadata, self.train, self.settings, window)
+        if not self.settings.batch_by_memory or plan.strategy == "features":
+            return plan
+        found = of_classifier(self.model, len(self.train), plan.batch_size)
+        settings = replace(self.settings, batch_size=found.batch)
+        plan = plan_classifier(self.metadata, self.train, settings, window).because(found.sentence)
+        own = settings.learning_rate is not None or not isinstance(settings.optimizer, str)
+        return plan if own else replace(plan, learning_rate=plan.learning_rate * found.rate)
 
     def names(self) -> Iterable[str]:
         """The classes of all heads, the covariates and their categories."""

@@ -51,6 +51,12 @@ class ImageToImageFeeder(Feeder):
                 f'loss="auto": these networks have their own{own}.',
                 "Leave it out.",
             )
+        if self.settings.batch_by_memory:
+            raise InputError(
+                'batch_size="auto" was given for an image-to-image model.',
+                "a classifier or a segmentation model, or a number of patches.",
+                "Leave it out, or give a number.",
+            )
         self.metadata = self.metadata.model_copy(update={"units": self.train.units})
         self.images, self.validation_images = (self._scans(part) for part in (self.train, self.val))
         return sample_of(self.images)

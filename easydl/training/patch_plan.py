@@ -162,6 +162,10 @@ def plan_segmenter(
         f"Half of the patches are drawn around a structure, each structure equally often; {batch} patches a step, "
         f"{steps} steps an epoch, at most {epochs} epochs.",
     ]
+    if settings.batch_by_memory:
+        why.append(
+            f"{batch} patches a step, as asked by memory and the pixels of a step: so are patches always planned."
+        )
     if fingerprint.anisotropy > ANISOTROPIC:
         why.insert(-1, f"One axis is {fingerprint.anisotropy:.1f} times coarser than another.")
     return Plan(

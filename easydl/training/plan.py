@@ -277,6 +277,8 @@ def _weighting(metadata: ModelMetadata, settings: Settings) -> dict[str, float] 
 def unheard_options(settings: Settings) -> list[str]:
     """What was given and changes nothing, where the head is computed and no step is made, as a sentence."""
     given = {name: getattr(settings, name) for name in ("epochs", "batch_size", "learning_rate")}
+    if settings.batch_by_memory:
+        given["batch_size"] = "auto"
     named = [f"{name}={value!r}" for name, value in given.items() if value is not None]
     if not named:
         return []
