@@ -50,11 +50,12 @@ def option_widget(name: str, place: Any = st, *, value: Any = None, columns: Seq
         shown = {"format_func": lambda choice: YES_NO.get(choice, choice)} | shown
         return place.selectbox(options=choices, index=position(choices, value), **shown)
     by_name = shown.pop("by_name", False)
-    if (int in types or float in types) and not by_name:
+    word = option_text.has_word(option)
+    if (int in types or float in types) and not (by_name or word):
         value = None if isinstance(value, dict) else value  # of another study, with more classes
         return _number(option, place, value, shown)
     nothing = "found by name" if "Found by name" in shown["help"] else "not given"
-    shown = {"placeholder": "chosen from the images" if tuple in types else option.default or nothing} | shown
+    shown = {"placeholder": "chosen from the images" if tuple in types or word else option.default or nothing} | shown
     if tuple in types:
         return place.text_input(value=", ".join(held), **shown | {"placeholder": _usual(option)})
     if form in ("list", "named"):

@@ -12,6 +12,7 @@ from .clinical import deidentify as deidentify
 from .comparison import compare as compare
 from .comparison import interval_width as interval_width
 from .comparison import learning_curve as learning_curve
+from .comparison import tune as tune
 
 # words
 from .errors import RESEARCH_USE as RESEARCH_USE

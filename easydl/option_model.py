@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from easydl.errors import EasyDLError, RunError, unknown_name
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+NUMBER_ERRORS = ("float", "int", "greater", "less")
 
 
 class Options(BaseModel):
@@ -63,6 +64,9 @@ def settings_error(problem: ValidationError, fields: Iterable[str] = ()) -> Easy
     where = str(first["loc"][0]) if first["loc"] else "settings"
     words = [word for one in errors for word in re.findall(r"'([^']*)'", one.get("ctx", {}).get("expected", ""))]
     found, do = f"The setting {where} is {given!r}.", f"Correct {where}."
+    if words and first["type"].startswith(NUMBER_ERRORS):
+        expected = f"{first['msg'][0].lower()}{first['msg'][1:]}, or {' or '.join(words)}."
+        return RunError(found, expected.replace("input should", "it should"), do)
     if words:
         return unknown_name(found, given, words, do=do, kind=RunError)
     if first["type"] == "extra_forbidden":

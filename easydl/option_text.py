@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -25,7 +25,8 @@ def members(option: FieldInfo) -> list[Any]:
     """The types that an option may have, None left out."""
     annotation = option.annotation
     union = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
-    return [member for member in union if member is not type(None)]
+    bare = (get_args(member)[0] if get_origin(member) is Annotated else member for member in union)
+    return [member for member in bare if member is not type(None)]
 
 
 def origin(annotation: Any) -> Any:
@@ -44,6 +45,12 @@ def form(option: FieldInfo) -> Form:
     if bool in origins:
         return "switch" if Literal in origins else "flag"
     return "numbers" if tuple in origins and str not in origins else "text"
+
+
+def has_word(option: FieldInfo) -> bool:
+    """Whether an option takes a number or a word."""
+    origins = {origin(one) for one in members(option)}
+    return Literal in origins and bool(origins & {int, float}) and dict not in origins
 
 
 def choices(option: FieldInfo) -> list[str]:
@@ -78,9 +85,12 @@ def texts(option: FieldInfo, value: Any) -> list[str]:
 
 def limits(option: FieldInfo) -> tuple[float | None, float | None]:
     """The lowest and highest value of a numeric option; None where there is none."""
-    ends = {
-        name: getattr(one, name) for one in option.metadata for name in ("ge", "gt", "le", "lt") if hasattr(one, name)
-    }
+    # Beside a word, as in ``0.001 | "find"``, the limits stand at the number itself.
+    fields = [
+        extra for one in get_args(option.annotation) if get_origin(one) is Annotated for extra in get_args(one)[1:]
+    ]
+    known = [*option.metadata, *(limit for one in fields for limit in one.metadata)]
+    ends = {name: getattr(one, name) for one in known for name in ("ge", "gt", "le", "lt") if hasattr(one, name)}
     return ends.get("ge", ends.get("gt")), ends.get("le", ends.get("lt"))
 
 

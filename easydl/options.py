@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -296,11 +296,33 @@ class FitOptions(DecisionOptions):
         "auto",
         title="Augmentation",
         description='Name of a preset (see `easydl.presets`), alone or with extras, such as ``"chest_xray+mixup"``; '
-        '``"auto"`` (or ``"auto+mixup"``) chooses the preset by modality, ``"none"`` is none.',
+        '``"auto"`` (or ``"auto+mixup"``) chooses the preset by modality, ``"none"`` is none. In Python also a preset of '
+        "your own, or for 2D classifiers a Keras layer, or a ``keras.Sequential`` of layers, that augments.",
     )
     epochs: int | None = Field(None, ge=1, le=10_000, description="Maximum number of epochs in each stage.")
-    batch_size: int | None = Field(None, ge=1, le=4096, description="Images (or patches) in a step.")
-    learning_rate: float | None = Field(None, gt=0, lt=10, description="Peak learning rate of the main stage.")
+    batch_size: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] | None = Field(
+        None,
+        description='Images (or patches) in a step; chosen by their number when not given. ``"auto"`` takes the largest that '
+        "memory holds and that still leaves 16 steps in an epoch, and raises the learning rate with its square root.",
+    )
+    learning_rate: Annotated[float, Field(gt=0, lt=10)] | Literal["find"] | None = Field(
+        None,
+        description='Peak learning rate of the main stage. ``"find"`` looks for it on a copy of the weights: up to 100 steps, '
+        'each with a higher rate; the curve is ``history.params["learning_rates"]`` and in the run folder.',
+    )
+    optimizer: Literal[
+        "adamw", "adam", "adamax", "nadam", "sgd", "rmsprop", "adagrad", "adadelta", "adafactor", "lion"
+    ] = Field(
+        "adamw",
+        description="A name of Keras, whose learning rate is warmed up and falls along a cosine; in Python also a "
+        "``keras.optimizers.Optimizer``, whose own learning rate or schedule then counts.",
+    )
+    metrics: list[str] | None = Field(
+        None,
+        title="More metrics",
+        description="What is followed in every epoch beside the task's own metrics, by its name in Keras, such as "
+        '``"recall"`` (with two classes that of the second); in Python also ``keras.metrics`` objects.',
+    )
     strategy: Literal["auto", "features", "finetune", "scratch"] = Field(
         "auto",
         description='What of a classifier is trained. ``"features"``: a linear model on the frozen features of pretrained weights; '
@@ -334,7 +356,8 @@ class FitOptions(DecisionOptions):
     loss: str = Field(
         "auto",
         description='``"auto"``, or a name of the task in `easydl.training.loss_names.LOSSES`: for segmentation models '
-        '``"tversky"``, ``"boundary"``..., for others ``"focal"`` for classes and labels, ``"absolute_error"`` for values...',
+        '``"tversky"``, ``"boundary"``..., for others ``"focal"`` for classes and labels, ``"absolute_error"`` for values... In '
+        "Python also a ``keras.losses.Loss``, or a function of targets and outputs.",
     )
     members: int = Field(
         1,

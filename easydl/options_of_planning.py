@@ -32,11 +32,36 @@ class TrialOptions(Options):
     )
 
 
-class CompareOptions(TrialOptions):
-    """How networks and baselines are compared: keyword arguments of `easydl.compare`."""
+class FoldOptions(TrialOptions):
+    """On which folds."""
 
     folds: int = Field(
         5, ge=3, le=20, description="Folds by patient: every patient is tested once, by models that have not seen them."
+    )
+
+
+class CompareOptions(FoldOptions):
+    """How networks and baselines are compared: keyword arguments of `easydl.compare`."""
+
+    repeats: int = Field(
+        1,
+        ge=1,
+        le=20,
+        description="How often each network is trained on every fold, from as many seeds; its number is then the mean, and the "
+        "standard deviation over seeds stands beside the interval over patients.",
+    )
+
+
+class TuneOptions(FoldOptions):
+    """How settings are chosen: keyword arguments of `easydl.tune`."""
+
+    search: Literal["grid", "random", "optuna"] = Field(
+        "grid",
+        description='``"grid"`` tries every combination, ``"random"`` draws them, ``"optuna"`` proposes each after the scores of '
+        "those before it (the optional package optuna).",
+    )
+    trials: int | None = Field(
+        None, ge=1, le=1000, description="How many settings a search that draws tries; 20 when not given."
     )
 
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.quick
 OTHER_PARAMETERS = {
     "load": {"source"},
     "split": {"self"},
-    "fit": {"model", "train", "val", "run", "verbose"},
+    "fit": {"model", "train", "val", "run", "callbacks", "verbose"},
     "explain_as_tree": {"model", "study"},
     "importance": {"model", "study"},
     "image_map": {"model", "study"},

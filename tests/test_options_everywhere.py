@@ -58,6 +58,8 @@ EXAMPLES = {
     "epochs": (3, "--epochs 3"),
     "batch_size": (4, "--batch-size 4"),
     "learning_rate": (0.002, "--learning-rate 0.002"),
+    "optimizer": ("sgd", "--optimizer sgd"),
+    "metrics": (["recall", "f1_score"], "--metrics recall --metrics f1_score"),
     "strategy": ("features", "--strategy features"),
     "class_weight": ({"normal": 1.0, "nodule": 4.5}, "--class-weight normal=1.0 --class-weight nodule=4.5"),
     "window": ((-100.0, 300.0), "--window -100.0,300.0"),
@@ -89,6 +91,8 @@ OTHERS = {
     "window": ("lung", "--window lung"),
     "by": ("scanner", "--by scanner"),
     "prevalence": (0.02, "--prevalence 0.02"),
+    "batch_size": ("auto", "--batch-size auto"),
+    "learning_rate": ("find", "--learning-rate find"),
 }
 """Second values of options that have several forms."""
 CASES = [*EXAMPLES.items(), *OTHERS.items()]
@@ -143,7 +147,7 @@ def test_options_are_the_arguments_of_the_function_with_the_same_defaults(functi
     for name, option in options.model_fields.items():
         assert parameters[name].default == option.default, name
         assert f"{name}: " in documented, name
-    own = {"self", "source", "model", "train", "val", "run", "verbose", "folder", "progress"}
+    own = {"self", "source", "model", "train", "val", "run", "callbacks", "verbose", "folder", "progress"}
     assert function == "builders" or set(parameters) - own == set(options.model_fields)
 
 
@@ -228,7 +232,17 @@ def test_settings_changed_by_hand_are_left_out_of_what_repeats_a_run():
     assert "seed=5" in reproduce.python(config, "classifier", "tiny")
 
 
-@pytest.mark.parametrize(("name", "wrong"), [("epochs", 0), ("task", "guess"), ("spacing_mm", ["x"]), ("unknown", 1)])
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("epochs", 0),
+        ("batch_size", 0),
+        ("learning_rate", "x"),
+        ("task", "guess"),
+        ("spacing_mm", ["x"]),
+        ("unknown", 1),
+    ],
+)
 def test_a_wrong_setting_is_one_error_that_names_it(name, wrong):
     with pytest.raises(RunError) as caught:
         RunConfig.checked(source="t.csv", **{name: wrong})

@@ -55,6 +55,17 @@ Output = Annotated[
 ]
 
 
+Table = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        callback=lambda path: _checked(path, (*FIGURES, ".json", ".csv")),
+        help="Also write the figure (.png, .svg, .pdf), the table (.csv) or the numbers (.json).",
+    ),
+]
+
+
 def check_paths(model: Path, source: str) -> None:
     """What is wrong with the paths is said at once: TensorFlow takes seconds to load."""
     from easydl._tf import load_tensorflow_for_a_command
@@ -79,7 +90,9 @@ def show_result(found: Any, output: Path | None, as_json: bool) -> None:
     typer.echo(json.dumps(found.to_dict(), indent=1) if as_json else repr(found))
     if output is None:
         return
-    if output.suffix.lower() == ".json":
+    if output.suffix.lower() == ".csv":
+        found.save(output)
+    elif output.suffix.lower() == ".json":
         write_text(output, json.dumps(found.to_dict(), indent=1, allow_nan=False))
     else:
         write_figure(found.show(), output)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from easydl.cli.arguments import Covariate, Model, Source, Units, check_paths, covariates
-from easydl.cli.comparing import compare, interval_width, learning_curve
+from easydl.cli.comparing import compare, interval_width, learning_curve, tune
 from easydl.cli.describing import describe, explain_as_tree, importance
 from easydl.cli.exploring import ablation, explain, feature_maps, features, fragility, gallery, image_map, nearest
 from easydl.cli.listing import doctor, ledger, models, presets, show
@@ -42,6 +42,7 @@ app = typer.Typer(
 app.add_typer(weights, name="weights")
 for one in (
     compare,
+    tune,
     learning_curve,
     interval_width,
     features,

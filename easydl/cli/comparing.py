@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from easydl.cli.arguments import Output, Source, show_result
+from easydl.cli.arguments import Output, Source, Table, show_result
 from easydl.cli.options import with_options
 from easydl.cli.weights import Json
 from easydl.options import LoadOptions
-from easydl.options_of_planning import CompareOptions, CurveOptions, PlanOptions
+from easydl.options_of_planning import CompareOptions, CurveOptions, PlanOptions, TuneOptions
 
 
 @with_options
@@ -35,6 +35,34 @@ def compare(
     show_result(
         easydl.compare(easydl.load(source, **options.model_dump()), models, **trial.model_dump()), output, as_json
     )
+
+
+@with_options
+def tune(
+    source: Source,
+    *,
+    space: Annotated[
+        list[str],
+        typer.Option(
+            "--try",
+            metavar="NAME=VALUE,VALUE",
+            help="A setting and its values, or a range LOW..HIGH. Repeat it for several. For example: --try model=tiny,resnet18 "
+            "--try learning_rate=0.001,0.003",
+        ),
+    ],
+    options: LoadOptions,
+    trial: TuneOptions,
+    output: Table = None,
+    as_json: Json = False,
+) -> None:
+    """Choose a network's settings on folds by patient, nested; the test part of a split study is never read."""
+    import easydl
+    from easydl.comparison.search_space import read_space
+
+    found = easydl.tune(
+        easydl.load(source, **options.model_dump()), read_space(space), verbose=not as_json, **trial.model_dump()
+    )
+    show_result(found, output, as_json)
 
 
 @with_options

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 from pydantic.fields import FieldInfo
@@ -70,7 +70,8 @@ def _faces(name: str, option: FieldInfo) -> Iterator[tuple[str, Any, Any]]:
     elif form == "numbers":
         yield "", Annotated[option.annotation, typer.Option(flag, help=text)], option.default
     else:
-        kind = next((one for one in (int, float) if one in option_text.members(option)), str)
+        numbers = () if option_text.has_word(option) else (int, float)
+        kind = next((one for one in numbers if one in option_text.members(option)), str)
         yield "", Annotated[kind | None, typer.Option(flag, metavar=_metavar(option), help=text)], None
     if name in option_text.TEXT_FLAGS:
         yield _TEXT, Annotated[str | None, typer.Option(option_text.TEXT_FLAGS[name], help=help_text(option))], None
@@ -100,6 +101,9 @@ def _metavar(option: FieldInfo) -> str | None:
         return "|".join(choices)
     if option_text.form(option) == "list":
         return "TEXT" if list in origins else "NUMBER"
+    if option_text.has_word(option):
+        word = next(get_args(one)[0] for one in option_text.members(option) if option_text.origin(one) is Literal)
+        return f"NUMBER|{word}"
     return "NAME|LOW,HIGH" if tuple in origins and str in origins else None
 
 

@@ -4,6 +4,8 @@ from .learning_curves import learning_curve as learning_curve
 from .planning import PlannedInterval as PlannedInterval
 from .planning import interval_width as interval_width
 from .results import Comparison as Comparison
+from .tuned import Tuning as Tuning
+from .tuning import tune as tune
 from .with_baselines import BaselineComparisons as BaselineComparisons
 from .with_baselines import backbone_of as backbone_of
 from .with_baselines import compare_with_baselines as compare_with_baselines

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,10 @@ from easydl.training.estimators import problem_of
 
 if TYPE_CHECKING:
     from easydl.studies import Study
+
+
+OF_NETWORK = ("pretrained", "size", "head")
+"""The settings of `easydl.classifier`; all others are those of `easydl.fit`."""
 
 
 @dataclass(eq=False)
@@ -88,22 +92,46 @@ class Candidates:
         return found
 
     def _of_network(self, name: str, train: np.ndarray, val: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
+        settings = {"model": name, "pretrained": self.pretrained, "size": self.size, "epochs": self.epochs}
+        return self.trained(settings, train, val, [test], seed)[0]
+
+    def trained(
+        self, settings: Mapping[str, Any], train: np.ndarray, val: np.ndarray, asked: Sequence[np.ndarray], seed: int
+    ) -> list[np.ndarray]:
+        """What a network says of rows, trained with these settings of `easydl.classifier` and `easydl.fit`.
+
+        Args:
+            settings: ``model`` is the network's name, or that of a run when it is not there; None leaves a setting out.
+            train: Positions of the rows to learn from.
+            val: Rows that stop the training.
+            asked: Rows to ask about, several times.
+            seed: Of weights and training.
+
+        Returns:
+            For each of ``asked`` float ``(rows, classes)``, or ``(rows, 1)`` values.
+        """
         from easydl._tf import load_tensorflow
 
         load_tensorflow()
         from easydl.networks import classifier, metadata_of
+        from easydl.networks.by_default import network_for
         from easydl.prediction.tables import predict_study
         from easydl.training import fit
 
-        parts = [self.study.rows(self.study.frame.index[rows], name) for name, rows in
-                 (("train", train), ("val", val), ("test", test))]  # fmt: skip
-        model: Any = classifier(name, self.study, pretrained=self.pretrained, size=self.size, seed=seed)
-        history = fit(model, parts[0], parts[1], epochs=self.epochs, seed=seed, verbose=False)
-        predictions = predict_study(model, metadata_of(model), parts[2])
-        start = f", pretrained ({metadata_of(model).pretrained})" if self.pretrained else ""
+        given = {name: value for name, value in settings.items() if value is not None}
+        name = str(given.pop("model", None) or network_for(settings, self.study.dimension))
+        network = {key: given.pop(key) for key in OF_NETWORK if key in given}
+        learn, stop = (self._part(rows, part) for rows, part in ((train, "train"), (val, "val")))
+        model: Any = classifier(name, self.study, seed=seed, **network)
+        history = fit(model, learn, stop, seed=seed, verbose=False, **given)
+        metadata = metadata_of(model)
+        start = f", pretrained ({metadata.pretrained})" if metadata.pretrained else ""
         epochs = len(history.epoch) or len(next(iter(history.history.values()), []))
         self.texts[name] = f"network of {model.count_params():,} parameters{start}, up to {epochs} epochs"
-        return outputs_of(predictions)
+        return [outputs_of(predict_study(model, metadata, self._part(rows, "test"))) for rows in asked]
+
+    def _part(self, rows: np.ndarray, name: str) -> Study:
+        return self.study.rows(self.study.frame.index[rows], name)
 
 
 def outputs_of(predictions: Predictions) -> np.ndarray:

@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from easydl.comparison.baselines import BASELINES, LeftOut
 from easydl.comparison.candidates import Candidates, check_names, without_test
 from easydl.comparison.frozen import Backbone
-from easydl.comparison.paired_rows import as_predictions, side_by_side
+from easydl.comparison.paired_rows import as_predictions, over_seeds
 from easydl.comparison.results import Comparison
 from easydl.comparison.trained import compare_trained
 from easydl.errors import InputError
@@ -30,6 +30,10 @@ RANKED = (
     "scale of its own."
 )
 LEARNT = "Networks are stopped by a fold of their own, which baselines learn from."
+REPEATED = (
+    "Networks were trained from {} seeds on the same folds: their numbers are means over the seeds. The 95% CI says how much "
+    "other patients would change them, the standard deviation (SD) how much another seed would."
+)
 
 
 @documented(CompareOptions)
@@ -38,6 +42,7 @@ def compare(
     models: Sequence[Any],
     *,
     folds: int = 5,
+    repeats: int = 1,
     seed: int = 0,
     epochs: int | None = None,
     pretrained: bool | str = False,
@@ -74,7 +79,8 @@ def compare(
     References:
         Sun X, Xu W. IEEE Signal Process Lett 2014;21:1389-1393 (DeLong's test of two AUCs, computed fast).
     """
-    CompareOptions.checked(folds=folds, seed=seed, epochs=epochs, pretrained=pretrained, size=size)
+    given = {"folds": folds, "repeats": repeats, "seed": seed, "epochs": epochs, "pretrained": pretrained, "size": size}
+    CompareOptions.checked(**given)
     models = [models] if isinstance(models, (str, Path)) or not isinstance(models, Sequence) else list(models)
     trained = [_is_trained(model) for model in models]
     if not models or any(trained) != all(trained):
@@ -84,37 +90,44 @@ def compare(
             "Compare names on the study, and trained models on its test part.",
         )
     if all(trained):
+        if repeats > 1:
+            raise InputError(
+                f"repeats={repeats} was given for trained models.",
+                "names of networks, which are trained here.",
+                "Leave it out; models that were trained with several seeds can all be named.",
+            )
         return compare_trained(study, models, seed)
     check_names(models, study)
     kept, notes = without_test(study)
     networks = [name for name in models if name not in BASELINES]
     backbone = Backbone(networks[0], pretrained, size) if pretrained and networks else None
     candidates = Candidates(kept, seed, epochs, pretrained, size, backbone)
-    return _on_folds(candidates, models, folds, notes)
+    return _on_folds(candidates, models, folds, repeats, notes)
 
 
 def _is_trained(model: Any) -> bool:
     return not isinstance(model, str) or model.endswith(".keras") or (Path(model).is_dir() and model not in BASELINES)
 
 
-def _on_folds(candidates: Candidates, names: Sequence[str], folds: int, notes: list[str]) -> Comparison:
+def _on_folds(candidates: Candidates, names: Sequence[str], folds: int, repeats: int, notes: list[str]) -> Comparison:
     study, seed = candidates.study, candidates.seed
     parts = [fold_column(train) for train, _, _ in study.folds(folds, seed=seed)]
     task, classes = Task(study.task), tuple(study.classes)
     width = 1 if task.is_value else len(classes)
     ranked = task.has_classes and not task.ordered
-    found, left_out = {}, {}
+    found: dict[str, list[np.ndarray]] = {}
+    left_out = {}
     for name in names:
-        outputs = np.full((len(study), width), np.nan)
         try:
-            for split in parts:
-                train, val, test = (np.flatnonzero(split == part) for part in ("train", "val", "test"))
-                one = candidates.outputs(name, train, val, test, seed)
-                outputs[test] = rankdata(one, axis=0) / (len(one) + 1) if ranked else one
+            for repeat in range(1 if name in BASELINES else repeats):
+                outputs = np.full((len(study), width), np.nan)
+                for split in parts:
+                    train, val, test = (np.flatnonzero(split == part) for part in ("train", "val", "test"))
+                    one = candidates.outputs(name, train, val, test, seed + repeat)
+                    outputs[test] = rankdata(one, axis=0) / (len(one) + 1) if ranked else one
+                found.setdefault(name, []).append(outputs)
         except LeftOut as reason:
             left_out[name] = str(reason)
-            continue
-        found[name] = outputs
     if not found:
         raise InputError(
             "; ".join(f"{name}: {why}" for name, why in left_out.items()) + ".",
@@ -122,19 +135,24 @@ def _on_folds(candidates: Candidates, names: Sequence[str], folds: int, notes: l
             "Choose others.",
         )
     # Rows of patients in no fold are tested by nobody.
-    tested = np.isfinite(next(iter(found.values()))).all(axis=1)
+    tested = np.isfinite(next(iter(found.values()))[0]).all(axis=1)
     label = study.frame["label"].astype(str)
     frame = pd.DataFrame(
         {"image": study.frame[study.image_columns[0]], "patient": study.frame["patient"], "label": label}
     )
     like = Predictions(frame[tested], classes, study.patients_known, study.name, str(task))
-    entries = {name: as_predictions(like, outputs[tested]) for name, outputs in found.items()}
+    seeds = [repeats] if any(len(one) > 1 for one in found.values()) else []
+    sentence = [REPEATED.format(count) for count in seeds]
+    repeated = [
+        {name: as_predictions(like, one[min(repeat, len(one) - 1)][tested]) for name, one in found.items()}
+        for repeat in range(max(map(len, found.values())))
+    ]
     facts = {
         "part": "folds",
         "left_out": left_out,
-        "notes": [*notes, f"{folds} folds by patient, seed {seed}.", LEARNT, *([RANKED] if ranked else [])],
+        "notes": [*notes, f"{folds} folds by patient, seed {seed}.", LEARNT, *sentence, *([RANKED] if ranked else [])],
     }
-    return side_by_side(entries, candidates.texts, candidates.seconds, seed=seed, facts=facts)
+    return over_seeds(repeated, candidates.texts, candidates.seconds, seed=seed, facts=facts)
 
 
 def fold_column(part: Study) -> np.ndarray:

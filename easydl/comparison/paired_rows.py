@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -81,6 +81,51 @@ def side_by_side(
         differences=found if every else {},
         **dict(facts or {}),
     )
+
+
+def over_seeds(
+    repeated: Sequence[Mapping[str, Predictions]],
+    texts: Mapping[str, str],
+    seconds: Mapping[str, float],
+    **options: Any,
+) -> Comparison:
+    """The same of several trainings of the networks: the means of all numbers, and their standard deviation over seeds.
+
+    The limits are means, too: an interval of one training's number by patient is at least as wide as that of the mean.
+
+    Args:
+        repeated: For each seed the answers by name; those of a baseline are the same for all.
+        texts: What each is.
+        seconds: What each took.
+        options: Of `side_by_side`.
+    """
+    each = [side_by_side(entries, texts, seconds, **options) for entries in repeated]
+    if len(each) == 1:
+        return each[0]
+    values = {row.name: [_row(one, row.name).value for one in each] for row in each[0].rows}
+    better = min if each[0].lower_is_better else max
+    best = better(
+        (name for name in values if np.isfinite(np.mean(values[name]))), key=lambda name: np.mean(values[name])
+    )
+    each = [
+        one if one.against == best else side_by_side(entries, texts, seconds, against=best, **options)
+        for one, entries in zip(each, repeated, strict=True)
+    ]
+    rows = [_mean([_row(one, name) for one in each]) for name in values]
+    return replace(each[0], rows=sorted_rows(rows, each[0].lower_is_better))
+
+
+def _row(comparison: Comparison, name: str) -> ComparedModel:
+    return next(row for row in comparison.rows if row.name == name)
+
+
+def _mean(rows: Sequence[ComparedModel]) -> ComparedModel:
+    numbers = ("value", "low", "high", "difference", "difference_low", "difference_high")
+    means: dict[str, Any] = {name: float(np.mean([getattr(row, name) for row in rows])) for name in numbers}
+    if rows[0].baseline:
+        return replace(rows[0], **means)
+    by_seed = tuple(row.value for row in rows)
+    return replace(rows[0], **means, spread=float(np.std(by_seed, ddof=1)), by_seed=by_seed)
 
 
 def _measure_of(first: Predictions | Metrics) -> Measure:

@@ -41,6 +41,8 @@ class ComparedModel:
         difference_high: Upper end.
         seconds: Time to fit and apply it; NaN where it was not measured.
         baseline: Whether it is a baseline.
+        spread: Standard deviation of the number over the seeds of several trainings, of which it is the mean; else NaN.
+        by_seed: The number of each training.
     """
 
     name: str
@@ -55,6 +57,8 @@ class ComparedModel:
     difference_high: float = math.nan
     seconds: float = math.nan
     baseline: bool = False
+    spread: float = math.nan
+    by_seed: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)
@@ -103,8 +107,9 @@ class Comparison:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row for each: name, text, value, low, high, n, images, the difference with its interval, seconds."""
-        return pd.DataFrame([asdict(row) for row in self.rows], columns=[one.name for one in fields(ComparedModel)])
+        """One row for each: name, text, value, low, high, n, images, the difference with its interval, seconds, spread."""
+        columns = [one.name for one in fields(ComparedModel) if one.name != "by_seed"]
+        return pd.DataFrame([asdict(row) for row in self.rows], columns=columns)
 
     @property
     def best_baseline(self) -> ComparedModel | None:
@@ -162,9 +167,14 @@ class Comparison:
         return text.removeprefix("-") if float(text) == 0 else text
 
     def value_text(self, row: ComparedModel) -> str:
-        """A line's number with its interval, as in "0.81 (95% CI 0.72-0.88)"."""
+        """A line's number with its interval, as in "0.81 (95% CI 0.72-0.88)"; of several seeds with the SD over them."""
         cells = {"value": row.value, "low": row.low, "high": row.high, "unit": self.unit}
-        return f"{number(row.value, self.unit)} (95% CI {interval_text(cells)})"
+        return f"{number(row.value, self.unit)} (95% CI {interval_text(cells)}{self._spread_text(row)})"
+
+    def _spread_text(self, row: ComparedModel) -> str:
+        if not row.by_seed:
+            return ""
+        return f" over {self.unit_of_n}; SD over {len(row.by_seed)} seeds {self._amount(row.spread)}"
 
     def gap_text(self, row: ComparedModel) -> str:
         """The difference of the compared line and this one, with its interval; empty for that line itself."""
@@ -233,7 +243,7 @@ class Comparison:
         return (
             f"{row.name}: {row.text}" if row.text != row.name else row.name,
             number(row.value, self.unit),
-            interval_text(limits),
+            interval_text(limits) + self._spread_text(row),
             str(row.n),
             self._amount(row.difference) if math.isfinite(row.difference) else "",
             paired,
@@ -242,7 +252,7 @@ class Comparison:
 
     def show(self, ax: Axes | None = None) -> Figure:
         """A forest plot: every number with its interval, the best at the top; baselines are hollow."""
-        from easydl.figures import BLUE, GREY, figure_of, frame, literal, new_figure, sign
+        from easydl.figures import BLUE, GREY, ORANGE, figure_of, frame, literal, new_figure, sign
 
         own = new_figure(7.5, 1.4 + 0.42 * len(self.rows)) if ax is None else None
         ax = own.subplots() if own is not None else ax
@@ -251,6 +261,8 @@ class Comparison:
             colour = GREY if row.baseline else BLUE
             if math.isfinite(row.low):
                 ax.plot([row.low, row.high], [place, place], color=colour, linewidth=2, solid_capstyle="butt")
+            if row.by_seed:
+                ax.plot(row.by_seed, [place + 0.22] * len(row.by_seed), "|", color=ORANGE, markersize=8)
             ax.plot(
                 [row.value],
                 [place],
@@ -264,7 +276,8 @@ class Comparison:
         if self.measure.startswith("AUC"):
             ax.axvline(0.5, color=GREY, linewidth=0.8, linestyle=(0, (2, 3)))
         ax.set_xlabel(f"{self.measure}{f' ({self.unit})' if self.unit else ''}, 95% CI, {self.where}", fontsize=9)
-        ax.set_title("Filled: networks; hollow: baselines", fontsize=10, loc="left")
+        seeds = "; orange: each seed" if any(row.by_seed for row in self.rows) else ""
+        ax.set_title(f"Filled: networks; hollow: baselines{seeds}", fontsize=10, loc="left")
         frame(ax, "x")
         if own is not None:
             sign(own)
@@ -320,7 +333,8 @@ def plain(cells: Mapping[str, Any]) -> dict[str, Any]:
 def _read(content: Mapping[str, Any], kind: type) -> dict[str, Any]:
     """The cells that `plain` gave, as they were."""
     numbers = {one.name for one in fields(kind) if one.type == "float"}
-    return {key: math.nan if key in numbers and cell is None else cell for key, cell in content.items()}
+    found = {key: math.nan if key in numbers and cell is None else cell for key, cell in content.items()}
+    return found | {"by_seed": tuple(content["by_seed"])} if "by_seed" in content else found
 
 
 def sorted_rows(rows: Sequence[ComparedModel], lower_is_better: bool) -> tuple[ComparedModel, ...]:

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from easydl.augmentation import check_augment
 from easydl.errors import InputError, ModelError, unknown_name
 from easydl.images.resampling import NORMALISE
 from easydl.networks.metadata import ModelMetadata
+from easydl.option_model import settings_error, validator
 from easydl.options import FitOptions
 from easydl.prediction import check_classes
 from easydl.studies import Study
 from easydl.tasks import Task
 from easydl.training.class_weights import check_weighted
 from easydl.training.loss_names import check_loss
+from easydl.training.optimizers import check_optimizer
+from easydl.training.own_objects import check_metrics, check_own_loss
 from easydl.training.plan import STRATEGIES, named_window
 
-DATASET_OPTIONS = ("epochs", "learning_rate", "seed")
+DATASET_OPTIONS = ("epochs", "learning_rate", "optimizer", "metrics", "seed")
 # What to build instead of a network of the other dimension.
 OTHER_DIMENSION = {
     "classifier": {2: "easydl.classifier('tiny')", 3: "easydl.classifier('tiny3d')"},
@@ -63,16 +68,39 @@ def check_names(metadata: ModelMetadata, train: Study, given: Mapping[str, Any])
         InputError: Such a name, with the one that was probably meant.
     """
     task, weights = Task(metadata.task), given["class_weight"]
-    check_augment(given["augment"])
+    check_numbers(given)
+    if isinstance(given["augment"], str):
+        check_augment(given["augment"])
+    check_optimizer(given["optimizer"], given["learning_rate"])
+    check_metrics(given["metrics"], task, metadata.classes)
     if given["normalise"] not in NORMALISE:
         found = f"normalise={given['normalise']!r} is not known."
         raise unknown_name(found, given["normalise"], NORMALISE)
     if isinstance(given["window"], str):
         named_window(given["window"], train.units)
-    if not task.makes_images:
+    if not isinstance(given["loss"], str):
+        check_own_loss(given["loss"], task)
+    elif not task.makes_images:
         check_loss(given["loss"], task)
     if isinstance(weights, Mapping) and task.has_classes and not task.has_masks:
         check_weighted(weights, metadata.classes)
+
+
+def check_numbers(given: Mapping[str, Any]) -> None:
+    """Refuse numbers of epochs, of images in a step, and learning rates that are none.
+
+    Raises:
+        InputError: Such a number.
+    """
+    for name in ("epochs", "batch_size", "learning_rate"):
+        value = given[name].item() if hasattr(given[name], "item") else given[name]
+        try:
+            validator(FitOptions.model_fields[name]).validate_python(value)
+        except ValidationError as problem:
+            error = settings_error(problem)
+            raise InputError(
+                f"{name}={value!r} was given.", error.expected, f"Correct {name}, or leave it out."
+            ) from None
 
 
 def check_options(metadata: ModelMetadata, strategy: str, class_weight: dict[str, float] | str | None) -> None:
@@ -103,11 +131,23 @@ def check_options(metadata: ModelMetadata, strategy: str, class_weight: dict[str
         )
 
 
-def check_datasets(train: Any, val: Any, options: Mapping[str, Any]) -> None:
+def check_datasets(train: Any, val: Any, options: Mapping[str, Any], metadata: ModelMetadata) -> None:
     """Refuse what Keras cannot train on, and ``options`` that only a study has, unless they have their defaults."""
     import keras
     import tensorflow as tf
 
+    task = Task(metadata.task)
+    check_numbers(options)
+    if options["learning_rate"] == "find":
+        raise InputError(
+            'learning_rate="find" was given with a dataset, which may be read once only.',
+            "the parts of a study, or a learning rate.",
+            "Leave it out.",
+        )
+    check_optimizer(options["optimizer"], options["learning_rate"])
+    check_metrics(options["metrics"], task, metadata.classes)
+    if not isinstance(options["loss"], str):
+        check_own_loss(options["loss"], task)
     for part in (train, val):
         if part is not None and not isinstance(part, (tf.data.Dataset, keras.utils.PyDataset)):
             raise InputError(
@@ -119,7 +159,9 @@ def check_datasets(train: Any, val: Any, options: Mapping[str, Any]) -> None:
     unused = [
         name
         for name, value in options.items()
-        if name not in DATASET_OPTIONS and str(value) != str(FitOptions.model_fields[name].default)
+        if name not in DATASET_OPTIONS
+        and not (name == "loss" and callable(value))
+        and str(value) != str(FitOptions.model_fields[name].default)
     ]
     if unused:
         raise InputError(

@@ -5,16 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from easydl.errors import DiskFullError
 from easydl.fileio import read_status, write_status, write_text
 from easydl.training.coach import Curve, Finding, of_member, settled
+from easydl.training.rate_curve import LearningRates
 
 HEARTBEAT_S, LOOK_S = 2.0, 0.25
 MEMBERS = "members"
@@ -33,6 +35,8 @@ class Progress(keras.callbacks.Callback):
         self.findings: list[Finding] = []
         self.curve: Curve | None = None
         """Of the last stage that the coach has looked at."""
+        self.rates: LearningRates | None = None
+        """What a search for the learning rate measured."""
         self.key, self.resumed = "", 0
         self._earlier: list[dict[str, Any]] = []
         self._member = ""
@@ -162,7 +166,7 @@ class Progress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Append the epoch to history.csv and say where the training is."""
-        values = {name: float(value) for name, value in (logs or {}).items()}
+        values = _numbers(logs or {})
         self.rows.append({"epoch": len(self._earlier) + len(self.rows) + 1, "stage": self.stage, **values})
         if self.folder is None:
             return
@@ -186,3 +190,16 @@ class Progress(keras.callbacks.Callback):
 
     def _columns(self) -> list[str]:
         return list(dict.fromkeys(name for row in [*self._earlier, *self.rows] for name in row))
+
+
+def _numbers(logs: Mapping[str, Any]) -> dict[str, float]:
+    """The values of an epoch; a metric with a value for each class has as many, counted from 0."""
+    values: dict[str, float] = {}
+    for name, value in logs.items():
+        several = np.asarray(value, float)
+        values |= (
+            {f"{name}[{k}]": float(one) for k, one in enumerate(several.ravel())}
+            if several.ndim
+            else {name: float(several)}
+        )
+    return values

@@ -23,6 +23,7 @@ from easydl.networks.metadata import ModelMetadata
 from easydl.studies import Study
 from easydl.training.averaging import Averaged
 from easydl.training.callbacks import MEMBERS, Progress
+from easydl.training.own_objects import mark_of
 from easydl.training.plan import Plan, Settings
 
 NAME = "checkpoint.npz"
@@ -159,9 +160,11 @@ def training_key(
         metadata.pretrained,
         metadata.normalise,
         plan,
-        settings.loss,
+        mark_of(settings.loss),
     )
     digest = hashlib.sha256(f"{choices}|{settings.seed}".encode())
+    own = (settings.optimizer, settings.metrics, settings.callbacks, settings.learning_rate, settings.preset_own)
+    digest.update(mark_of(own).encode())
     for part in parts:
         digest.update("".join([*part.digests(), "|"]).encode())
     for array in keras.tree.flatten(list(targets)):

@@ -19,6 +19,7 @@ from easydl.studies.dataset import dataset, decode
 from easydl.studies.pixel_facts import Decoded
 from easydl.tasks import Task
 from easydl.training import loop
+from easydl.training.batch_size import of_classifier
 from easydl.training.checkpoint import load_checkpoint
 from easydl.training.feeder import Feeder
 from easydl.training.loop import Data, Stage
@@ -74,7 +75,14 @@ class ClassifierFeeder(Feeder):
 
     def choose(self, window: Window) -> Plan:
         """The plan of a classifier."""
-        return plan_classifier(self.metadata, self.train, self.settings, window)
+        plan = plan_classifier(self.metadata, self.train, self.settings, window)
+        if not self.settings.batch_by_memory or plan.strategy == "features":
+            return plan
+        found = of_classifier(self.model, len(self.train), plan.batch_size)
+        settings = replace(self.settings, batch_size=found.batch)
+        plan = plan_classifier(self.metadata, self.train, settings, window).because(found.sentence)
+        own = settings.learning_rate is not None or not isinstance(settings.optimizer, str)
+        return plan if own else replace(plan, learning_rate=plan.learning_rate * found.rate)
 
     def names(self) -> Iterable[str]:
         """The classes of all heads, the covariates and their categories."""
@@ -84,7 +92,8 @@ class ClassifierFeeder(Feeder):
 
     def objective(self) -> Objective:
         """The loss and the metrics of the task."""
-        return classifier_objective(self.model, self.metadata, self.train, self.plan.class_weight, self.settings.loss)
+        weights, loss = self.plan.class_weight, self.settings.loss
+        return classifier_objective(self.model, self.metadata, self.train, weights, loss, self.with_own)
 
     def data(self) -> Data:
         """Whole images, shuffled and augmented; those of the validation part as they are."""
@@ -119,7 +128,7 @@ class ClassifierFeeder(Feeder):
         progress, plan = self.progress, self.plan
         class_weight = plan.class_weight if objective.one_class else None
         if plan.strategy == "scratch":
-            loop.run_stage(replace(self.main_stage(), class_weight=class_weight), objective, data, progress, key=key)
+            self.train_stage(replace(self.main_stage(), class_weight=class_weight), objective, data, key)
             return
         # A head that may be gone back to is made again when fine-tuning goes on: the same, from the same seed.
         if plan.surely or load_checkpoint(progress.checkpoints, key) is None:
@@ -129,7 +138,7 @@ class ClassifierFeeder(Feeder):
         weights, losses = self.model.get_weights(), self._losses() if plan.surely else None
         unfreeze(self.model)
         stage = replace(self.main_stage(), class_weight=class_weight)
-        loop.run_stage(stage, objective, data, progress, key=key)
+        self.train_stage(stage, objective, data, key)
         # The head's epochs are here after an interruption too: they come with the checkpoint.
         if not progress.lowest(stage.name) < progress.lowest("head"):
             self.explain("No epoch of fine-tuning had a lower validation loss than the head alone, which is kept.")
@@ -171,11 +180,19 @@ class ClassifierFeeder(Feeder):
             return
         options: dict[str, Any] = {"seed": self.settings.seed, "weights": copies.weights}
         feed = partial(image_feed, copies.inputs(x), copies.targets, batch, **options)
-        stage = Stage("head", plan.head_epochs, -(-len(copies.images) // batch), HEAD_RATE, patience=HEAD_PATIENCE)
+        steps = -(-len(copies.images) // batch)
+        stage = Stage("head", plan.head_epochs, steps, self._head_rate(steps), patience=HEAD_PATIENCE)
         best = progress.lowest("head") if self.metadata.linear_head else None
         stage = replace(stage, class_weight=class_weight, silent=True, best=best)
-        loop.run_stage(stage, learner, Data(feed, validation), progress)
+        self.train_stage(stage, learner, Data(feed, validation))
         progress.say(f"Head: {len(progress.rows)} epochs, validation loss {progress.lowest('head'):.3f}.")
+
+    def _head_rate(self, steps: int) -> float:
+        """Its own beside fine-tuning; where nothing follows, that which was asked for."""
+        settings, alone = self.settings, self.plan.strategy == "features"
+        if not alone and isinstance(settings.optimizer, str):
+            settings = replace(settings, learning_rate=None)
+        return settings.rate(HEAD_RATE, self.plan.head_epochs * steps)
 
     def _sample(self) -> Sample:
         """How much each training image counts in the linear model."""

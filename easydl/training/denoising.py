@@ -17,6 +17,7 @@ from easydl.training.feeder import Feeder
 from easydl.training.loop import Data
 from easydl.training.losses import divergence
 from easydl.training.objective import KERAS_LOSSES, Objective
+from easydl.training.own_objects import name_of
 from easydl.training.patch_plan import by
 from easydl.training.patches import Patches, Scans, in_memory, on_working_grid, sample_of
 from easydl.training.pipeline import pair_feed
@@ -42,11 +43,19 @@ class ImageToImageFeeder(Feeder):
 
     def read(self) -> np.ndarray:
         """Bring the scans of both parts to the working grid."""
-        if self.settings.loss != "auto":
+        loss = self.settings.loss
+        if loss != "auto" and (isinstance(loss, str) or self.name.startswith("variational")):
+            own = "" if self.name.startswith("variational") else ", or a function of your own"
             raise InputError(
-                f"loss={self.settings.loss!r} was asked for {self.name}.",
-                'loss="auto": these networks have their own.',
+                f"loss={name_of(loss)!r} was asked for {self.name}.",
+                f'loss="auto": these networks have their own{own}.',
                 "Leave it out.",
+            )
+        if self.settings.batch_by_memory:
+            raise InputError(
+                'batch_size="auto" was given for an image-to-image model.',
+                "a classifier or a segmentation model, or a number of patches.",
+                "Leave it out, or give a number.",
             )
         self.metadata = self.metadata.model_copy(update={"units": self.train.units})
         self.images, self.validation_images = (self._scans(part) for part in (self.train, self.val))
@@ -67,7 +76,7 @@ class ImageToImageFeeder(Feeder):
         return Plan(
             batch_size=batch,
             epochs=epochs,
-            learning_rate=settings.learning_rate or RATE,
+            learning_rate=settings.rate(RATE, epochs * steps),
             window=window.range,
             units=self.train.units,
             preset=settings.preset.name,
@@ -76,6 +85,7 @@ class ImageToImageFeeder(Feeder):
             why=(
                 window.reason,
                 none if settings.preset.name == "none" else settings.preset_reason,
+                *settings.reasons,
                 self._lesson(window),
                 f"Patches of {by(patch)}; {batch} patches a step, {steps} steps an epoch, at most {epochs} epochs.",
                 "No labels were used.",
@@ -108,11 +118,12 @@ class ImageToImageFeeder(Feeder):
             return ops.mean(ops.square(difference) if squared else ops.abs(difference))
 
         def metrics() -> list[Any]:
-            return [keras.metrics.MeanAbsoluteError(name="mean_absolute_error")]
+            return self.with_own([keras.metrics.MeanAbsoluteError(name="mean_absolute_error")])
 
         plain = KERAS_LOSSES[Task.RECONSTRUCTION]
         if not self.name.startswith("variational"):
-            return Objective(model, error, metrics, plain)
+            own = self.settings.loss
+            return Objective(model, error if isinstance(own, str) else own, metrics, plain, xla=isinstance(own, str))
         mean, std = (model.get_layer(layer).output for layer in ("code_mean", "code_std"))
         codes = keras.layers.Concatenate(name="codes")([mean, std])
         twin = keras.Model(model.input, {"image_out": model.output, "codes": codes}, name=f"{model.name}_twin")

@@ -15,12 +15,17 @@ from easydl.errors import ModelError
 from easydl.networks import attach, metadata_of, set_window
 from easydl.networks.metadata import ModelMetadata
 from easydl.studies import Study
+from easydl.tasks import Task
 from easydl.training import loop
 from easydl.training.callbacks import Progress
-from easydl.training.checkpoint import training_key
+from easydl.training.checkpoint import load_checkpoint, training_key
 from easydl.training.loop import Data, Stage
 from easydl.training.objective import Objective
+from easydl.training.own_objects import make_metrics, name_of_metric
 from easydl.training.plan import Plan, Settings, Window, choose_window, described_task
+from easydl.training.rate_curve import NAME as RATE
+from easydl.training.rate_curve import LearningRates
+from easydl.training.rate_finder import find_rates
 
 if TYPE_CHECKING:
     from easydl.augmentation.augmenter import Augmenter
@@ -58,7 +63,7 @@ class Feeder(ABC):
         weights, plan = self.model.get_weights(), self.plan
         while not self._fits_into_memory(objective):
             plan = self._halve(plan, weights)
-        _leave_plain(self.model, objective, self.plan.learning_rate)
+        _leave_plain(self.model, objective, self.plan.learning_rate, bool(self.settings.metrics))
         return self.plan
 
     def _fits_into_memory(self, objective: Objective) -> bool:
@@ -119,7 +124,42 @@ class Feeder(ABC):
 
     def stages(self, objective: Objective, data: Data, key: str) -> None:
         """Train: a single stage, unless a way of training needs more."""
-        loop.run_stage(self.main_stage(), objective, data, self.progress, key=key)
+        self.train_stage(self.main_stage(), objective, data, key)
+
+    def train_stage(self, stage: Stage, objective: Objective, data: Data, key: str = "") -> None:
+        """Train one stage with the optimizer and the callbacks that were asked for, at the rate that is looked for."""
+        stage = replace(stage, optimizer=self.settings.optimizer, callbacks=self.settings.callbacks)
+        # A head beside fine-tuning is no main stage.
+        if self.settings.learning_rate == "find" and (stage.name != "head" or self.plan.strategy == "features"):
+            stage = replace(stage, learning_rate=self._found_rate(stage, objective, data, key))
+        loop.run_stage(stage, objective, data, self.progress, key=key)
+
+    def _found_rate(self, stage: Stage, objective: Objective, data: Data, key: str) -> float:
+        """The rate that the range test proposes; in a training that goes on, the one that it began with."""
+        progress = self.progress
+        state = load_checkpoint(progress.checkpoints, key) if key else None
+        if state is not None and RATE in state.facts["measured"]:
+            progress.measured[RATE] = state.facts["measured"][RATE]
+            found = LearningRates.open(progress.folder) if progress.folder is not None else None
+        else:
+            progress.status(message="Looking for the learning rate")
+            found = find_rates(stage, objective, data)
+            progress.measured[RATE] = found.chosen
+            if progress.folder is not None:
+                with progress.on_a_full_disk(f"{RATE}.csv"):
+                    found.save(progress.folder)
+        progress.rates = progress.rates or found
+        rate = float(progress.measured[RATE])
+        self.plan = replace(self.plan, learning_rate=rate)
+        if found is not None:
+            self.explain(found.sentence)
+        return rate
+
+    def with_own(self, metrics: list[Any]) -> list[Any]:
+        """The metrics of the task and the user's, which take the place of ours of the same name."""
+        own = make_metrics(self.settings.metrics, Task(self.metadata.task), self.metadata.classes)
+        names = {name_of_metric(one) for one in own}
+        return [*(one for one in metrics if name_of_metric(one) not in names), *own]
 
     def main_stage(self) -> Stage:
         """The stage of the whole network."""
@@ -145,11 +185,15 @@ class Feeder(ABC):
         )
 
 
-def _leave_plain(model: keras.Model, objective: Objective, learning_rate: float) -> None:
-    """Compile with losses that Keras itself knows, so that ``model.save`` opens anywhere without easydl."""
-    if objective.learner is not model:
+def _leave_plain(model: keras.Model, objective: Objective, learning_rate: float, plain_metrics: bool) -> None:
+    """Compile with losses that Keras itself knows, so that ``model.save`` opens anywhere without easydl.
+
+    With ``plain_metrics`` the user's own are left out, too.
+    """
+    own = not type(model.optimizer).__module__.startswith("keras.") if model.compiled else False
+    if objective.learner is not model or own:
         optimizer = keras.optimizers.AdamW(learning_rate)
-    elif model.compiled and objective.loss != objective.plain:
+    elif model.compiled and (plain_metrics or objective.loss != objective.plain):
         optimizer = model.optimizer
     else:
         return

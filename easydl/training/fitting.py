@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from easydl.augmentation import Preset, own_augmentation, suggest
 from easydl.augmentation import preset as find_preset
-from easydl.augmentation import suggest
 from easydl.errors import InputError
 from easydl.evaluation.thresholds import Aim
 from easydl.networks import attach, metadata_of
@@ -27,6 +27,9 @@ from easydl.training.argument_checks import check_datasets, check_names, check_o
 from easydl.training.coach import judged_findings
 from easydl.training.judging import judged
 from easydl.training.members import check_members, train_members
+from easydl.training.on_dataset import fit_dataset
+from easydl.training.optimizers import described
+from easydl.training.own_objects import check_callbacks, name_of
 from easydl.training.plan import Plan, Settings, described_task
 from easydl.traps import refuse_leakage
 
@@ -43,16 +46,18 @@ def fit(
     train: Study | Any,
     val: Study | Any = None,
     *,
-    augment: str = "auto",
+    augment: str | Preset | keras.layers.Layer = "auto",
     epochs: int | None = None,
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
+    batch_size: int | str | None = None,
+    learning_rate: float | str | None = None,
+    optimizer: str | keras.optimizers.Optimizer = "adamw",
+    metrics: Sequence[Any] | None = None,
     strategy: str = "auto",
     class_weight: dict[str, float] | str | None = "auto",
     window: str | Sequence[float] | None = None,
     normalise: str = "percentile",
     spacing_mm: Sequence[float] | None = None,
-    loss: str = "auto",
+    loss: str | keras.losses.Loss | Callable[..., Any] = "auto",
     members: int = 1,
     calibrate: bool = True,
     sensitivity: float | None = None,
@@ -62,6 +67,7 @@ def fit(
     seed: int = 0,
     run: str | Path | None = None,
     override: str | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] | None = None,
     verbose: bool | str = "auto",
 ) -> keras.callbacks.History:
     """Train a model on a study; every choice not made here is made from the data and explained.
@@ -75,12 +81,14 @@ def fit(
         model: From `easydl.classifier`, `easydl.segmenter` (`easydl.unet`, `easydl.unet3d`) or `easydl.image_to_image`, which
             needs no labels; or any Keras model when ``train`` is a ``tf.data.Dataset``.
         train: The training part of a split study, or a ``tf.data.Dataset`` of (images, targets), which is fed to the
-            model as it is: only ``epochs``, ``learning_rate``, ``seed``, ``run`` and ``verbose`` apply to it. Images
-            in HU need `easydl.networks.set_window` before.
+            model as it is: only ``epochs``, ``learning_rate``, ``optimizer``, ``loss``, ``metrics``, ``callbacks``, ``seed``,
+            ``run`` and ``verbose`` apply to it. Images in HU need `easydl.networks.set_window` before.
         val: The validation part, or a dataset.
         {options}
         run: A run folder to write status.json, history.csv, checkpoints and at the end model.keras into; a training that
             was interrupted or stopped there goes on where it was.
+        callbacks: Keras callbacks of your own, called in every stage (``callback.model`` is what the stage trains); in a
+            training that goes on after an interruption they begin anew. A pretrained head is then trained by gradient.
         verbose: False for silence; ``"auto"`` shows a bar in a terminal or notebook and lines elsewhere.
 
     Returns:
@@ -88,7 +96,8 @@ def fit(
         the choices and their reasons as text; ``history.params["stopped"]`` whether it was stopped from outside;
         ``history.params["warnings"]`` what the validation part says against the model, such as one answer for every image;
         ``history.params["coach"]`` what is wrong with the training itself and what to do, empty where nothing is: these
-        sentences end the plan, too.
+        sentences end the plan, too. With ``learning_rate="find"`` ``history.params["learning_rates"]`` is the curve: its
+        ``.table`` is a DataFrame, ``.show()`` a figure.
 
     Raises:
         LeakageError: A patient or an identical image is in both parts.
@@ -110,8 +119,8 @@ def fit(
     progress = Progress(Path(run) if run is not None else None, _verbosity(verbose))
     metadata = metadata_of(model)
     if not isinstance(train, Study):
-        check_datasets(train, val, given)
-        return _fit_dataset(model, (train, val), metadata, epochs or 20, learning_rate or 1e-3, progress)
+        check_datasets(train, val, given, metadata)
+        return fit_dataset(model, (train, val), metadata, {**given, "callbacks": callbacks}, progress)
     if not isinstance(val, Study) or len(val) == 0:
         raise InputError(
             "There is no validation part.",
@@ -131,9 +140,11 @@ def fit(
         # Loaded by itself, a validation part may lack a class or have its own order: what counts is the model's.
         val = replace(val, class_names=list(metadata.classes))
     metadata = _with_values_and_grid(model, metadata, train, normalise, spacing_mm)
-    name, reason = suggest(train, "none" if task.makes_images and augment == "auto" else augment)
     chosen = {field.name: given[field.name] for field in fields(Settings) if field.name in given}
-    settings = Settings(find_preset(name), reason, **chosen)
+    if batch_size == "auto":
+        chosen |= {"batch_size": None, "batch_by_memory": True}
+    own = check_callbacks(callbacks, optimizer)
+    settings = Settings(*_augmentation(augment, train, task), callbacks=own, **chosen)
     # What cannot work is refused before anything is decoded.
     settings.preset.adapted(dimension=metadata.dimension, units=train.units, task=described_task(metadata))
     feeder, parts = _feeder(task), (train, val)
@@ -153,6 +164,7 @@ def fit(
     attach(model, metadata_of(model).model_copy(update={"thresholds": judgement.thresholds}))
     record = _record(train, val, plan, warnings) | judgement.record
     record |= {"seed": seed, "overrides": overrides, "seconds": progress.seconds, "resumed": progress.resumed}
+    record |= _own(settings)
     record |= {"stopped": progress.stopped, "epochs": len(progress.rows), "coach": progress.known()}
     attach(model, metadata_of(model).model_copy(update={"training": record}))
     if progress.folder is not None:
@@ -165,7 +177,17 @@ def fit(
     texts = [one.text for one in coach]
     history.params = {"plan": [*plan.why, *texts], "stopped": progress.stopped, "overrides": overrides}
     history.params |= {"warnings": warnings, "coach": texts}
+    if progress.rates is not None:
+        history.params["learning_rates"] = progress.rates
     return history
+
+
+def _augmentation(augment: Any, train: Study, task: Task) -> tuple[Preset, str]:
+    """The preset and the reason for it."""
+    if not isinstance(augment, str):
+        return own_augmentation(augment)
+    name, reason = suggest(train, "none" if task.makes_images and augment == "auto" else augment)
+    return find_preset(name), reason
 
 
 def _feeder(task: Task) -> type[Feeder]:
@@ -181,6 +203,17 @@ def _feeder(task: Task) -> type[Feeder]:
     from easydl.training.classification import ClassifierFeeder
 
     return ClassifierFeeder
+
+
+def _own(settings: Settings) -> dict[str, Any]:
+    """The names of the user's own choices, for the record."""
+    loss, metrics, callbacks = settings.loss, settings.metrics or (), settings.callbacks
+    return {
+        "optimizer": described(settings.optimizer),
+        "loss": name_of(loss),
+        "metrics": [name_of(one) for one in metrics],
+        "callbacks": [name_of(one) for one in callbacks],
+    }
 
 
 def _learnt(progress: Progress) -> bool:
@@ -244,58 +277,6 @@ def _checked_spacing(metadata: ModelMetadata, spacing_mm: Sequence[float]) -> tu
 def fingerprint(study: Study) -> str:
     """SHA-256 over the study's images, whatever their order: which data a model has seen."""
     return hashlib.sha256("".join(sorted(study.digests())).encode()).hexdigest()
-
-
-def _fit_dataset(
-    model: Any, parts: tuple[Any, Any], metadata: ModelMetadata, epochs: int, learning_rate: float, progress: Progress
-) -> keras.callbacks.History:
-    """The escape hatch: any Keras model on any dataset, with the same progress, and Keras' own `fit`."""
-    if not model.compiled:
-        _compile_for_dataset(model, metadata, learning_rate)
-    if metadata.builder != "keras":
-        attach(model, _after_a_dataset(metadata))
-    import keras
-
-    from easydl.training.loop import Stage
-    from easydl.training.watching import Watch
-
-    progress.begin("train", epochs)
-    train, val = parts
-    steps = train.num_batches or 0 if isinstance(train, keras.utils.PyDataset) else int(train.cardinality())
-    watch = Watch(progress, Stage("train", epochs, steps, float(model.optimizer.learning_rate)), None, val)
-    history = model.fit(train, validation_data=val, epochs=epochs, verbose=progress.show, callbacks=[progress, watch])
-    watch.judge(train)
-    history.params["coach"] = [one.text for one in progress.coached()]
-    return history
-
-
-def _after_a_dataset(metadata: ModelMetadata) -> ModelMetadata:
-    """The metadata after a dataset, whose images nobody knows: what it has seen is not all, what was found is old."""
-    seen = metadata.learned_from
-    changes: dict[str, Any] = {
-        "thresholds": {},
-        "training": {key: one for key, one in metadata.training.items() if key != "warnings"},
-        "seen": None if seen is None else seen.model_copy(update={"complete": False}),
-    }
-    return metadata.model_copy(update=changes)
-
-
-def _compile_for_dataset(model: Any, metadata: ModelMetadata, learning_rate: float) -> None:
-    import keras
-
-    from easydl.training.loop import jit
-    from easydl.training.objective import by_output, plain_losses, tasks_of
-
-    if Task(metadata.task).makes_images:
-        raise InputError(
-            "A dataset was given for an image-to-image model, which corrupts its images itself.",
-            "the parts of a split study.",
-            "Give it a study, or compile the model yourself for pairs of (corrupted, clean) images.",
-        )
-    tasks = tasks_of(metadata)
-    metrics = {name: ["mean_absolute_error" if task.is_value else "accuracy"] for name, task in tasks.items()}
-    optimizer = keras.optimizers.AdamW(learning_rate)
-    model.compile(optimizer, plain_losses(tasks), weighted_metrics=by_output(metrics), jit_compile=jit())
 
 
 def _verbosity(verbose: bool | str) -> int:

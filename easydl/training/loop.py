@@ -15,6 +15,7 @@ from easydl.training.averaging import Averaged
 from easydl.training.callbacks import Progress
 from easydl.training.checkpoint import NAME, Checkpoint, load_checkpoint
 from easydl.training.objective import Objective
+from easydl.training.optimizers import USUAL, make
 from easydl.training.statistics import Refreshed
 from easydl.training.watching import FIRST, Watch
 
@@ -37,6 +38,8 @@ class Stage:
         best: The validation loss of the weights it begins with: they are kept unless an epoch is better. None for
             weights that were never validated.
         silent: No bar and no lines by Keras.
+        optimizer: A name, or the user's own, which is made anew with its own learning rate.
+        callbacks: The user's own.
     """
 
     name: str
@@ -48,6 +51,8 @@ class Stage:
     average: bool = False
     best: float | None = None
     silent: bool = False
+    optimizer: Any = USUAL
+    callbacks: tuple[Any, ...] = ()
 
     @property
     def settle(self) -> int:
@@ -110,8 +115,12 @@ def run_stage(stage: Stage, objective: Objective, data: Data, progress: Progress
         ModelError: The training diverged, and no epoch before it counts.
     """
     model, first = objective.learner, 0  # the checkpoint stays until the model is written: see `checkpoint.leave`
-    optimizer = keras.optimizers.AdamW(stage.schedule, weight_decay=1e-4)
-    model.compile(optimizer, loss=objective.loss, jit_compile=objective.xla and jit(), **objective.followed())
+    model.compile(
+        make(stage.optimizer, stage.schedule),
+        loss=objective.loss,
+        jit_compile=objective.xla and jit(),
+        **objective.followed(),
+    )
     folder = progress.checkpoints if key else None
     state = load_checkpoint(folder, key)
     progress.measured.pop(FIRST, None)
@@ -125,7 +134,8 @@ def run_stage(stage: Stage, objective: Objective, data: Data, progress: Progress
     if stage.best is not None:
         callbacks.append(keras.callbacks.LambdaCallback(on_train_begin=lambda logs: _begin_with(early, stage.best)))
     progress.begin(stage.name, stage.epochs)
-    callbacks.append(progress)
+    # Before ours: what they add to an epoch's values is written down, and the weights are those that were validated.
+    callbacks += [*stage.callbacks, progress]
     averaged = Averaged(state.average if state else (), first) if stage.average else None
     watch = None if stage.silent else Watch(progress, stage, objective.chance, data.validation, first)
     if watch is not None:
@@ -168,12 +178,12 @@ def measure(
     model = objective.learner
     model.compile("sgd", loss=objective.loss, jit_compile=False, **objective.followed())
     progress.begin(name, 1)
-    logs: dict[str, float] = {}
+    logs: dict[str, Any] = {}
     for prefix, data in (("", train), ("val_", validation)):
         x, y, *weights = data
         of = {"sample_weight": weights[0]} if weights else {}
         found = model.evaluate(x, y, batch_size=MEASURE_BATCH, verbose=0, return_dict=True, **of)
-        logs |= {f"{prefix}{metric}": float(value) for metric, value in found.items()}
+        logs |= {f"{prefix}{metric}": value for metric, value in found.items()}
     progress.on_epoch_end(0, logs)
 
 

@@ -92,17 +92,20 @@ def classifier_objective(
     metadata: ModelMetadata,
     train: Study,
     class_weight: Mapping[int, float] | None,
-    loss: str = "auto",
+    loss: Any = "auto",
+    with_own: Callable[[list[Any]], list[Any]] = list,
 ) -> Objective:
     """Choose loss and metrics by the task, and set the scale of measured targets in the model.
 
     With it the network learns values of mean 0 and standard deviation 1 whatever their unit. ``class_weight`` acts here
-    for multilabel (how much more an image with the label counts); Keras' `fit` weights the classes of other tasks.
+    for multilabel (how much more an image with the label counts); Keras' `fit` weights the classes of other tasks. An own
+    ``loss`` is taken as it is: values are then in their own unit. ``with_own`` adds the user's metrics to those of a task.
 
     Raises:
         InputError: The task has no loss of this name.
     """
-    check_loss(loss, Task(metadata.task))
+    if isinstance(loss, str):
+        check_loss(loss, Task(metadata.task))
     tasks = tasks_of(metadata)
     outputs = {name: len(head.classes) for name, head in metadata.heads.items()} or {"": len(metadata.classes)}
     losses: dict[str, Any] = {}
@@ -110,7 +113,11 @@ def classifier_objective(
         if task.is_value:
             mean, std = _scale((train.head(name) if name else train).targets()[:, 0])
             set_target_scale(model, mean, std, head=name)
-            losses[name] = scaled_error(std, LOSSES[task][0] if loss == "auto" else loss)
+            losses[name] = (
+                scaled_error(std, LOSSES[task][0] if loss == "auto" else loss) if isinstance(loss, str) else loss
+            )
+        elif not isinstance(loss, str):
+            losses[name] = loss
         elif task is Task.MULTILABEL and class_weight:
             weights = [class_weight.get(k, 1.0) for k in range(outputs[name])]
             losses[name] = weighted_binary_cross_entropy(weights, gamma=GAMMA if loss == "focal" else 0.0)
@@ -119,9 +126,10 @@ def classifier_objective(
     return Objective(
         learner=model,
         loss=by_output(losses),
-        metrics=lambda: by_output({name: METRICS[task](outputs[name]) for name, task in tasks.items()}),
+        metrics=lambda: by_output({name: with_own(METRICS[task](outputs[name])) for name, task in tasks.items()}),
         plain=plain_losses(tasks),
         one_class="" in tasks and tasks[""].exclusive,
+        xla=isinstance(loss, str),
         chance=_chance(train, class_weight, losses.get("")),
     )
 

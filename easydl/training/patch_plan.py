@@ -155,18 +155,23 @@ def plan_segmenter(
     why = [
         window.reason,
         settings.preset_reason,
+        *settings.reasons,
         *([grid_reason] if grid_reason else []),
         reason,
         *downsampling(metadata, patch, fingerprint),
         f"Half of the patches are drawn around a structure, each structure equally often; {batch} patches a step, "
         f"{steps} steps an epoch, at most {epochs} epochs.",
     ]
+    if settings.batch_by_memory:
+        why.append(
+            f"{batch} patches a step, as asked by memory and the pixels of a step: so are patches always planned."
+        )
     if fingerprint.anisotropy > ANISOTROPIC:
         why.insert(-1, f"One axis is {fingerprint.anisotropy:.1f} times coarser than another.")
     return Plan(
         batch_size=batch,
         epochs=epochs,
-        learning_rate=settings.learning_rate or 2e-3,
+        learning_rate=settings.rate(2e-3, epochs * steps),
         window=window.range,
         units=train.units,
         preset=settings.preset.name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from easydl.networks.registry import ENTRIES
 from easydl.studies import Study
 from easydl.tasks import Task
 from easydl.training.class_weights import choose_weights
+from easydl.training.optimizers import USUAL, described, peak_rate, relative_rate
+from easydl.training.own_objects import name_of
 
 if TYPE_CHECKING:
     from easydl.augmentation import Preset
@@ -38,13 +40,59 @@ class Settings:
     window: str | Sequence[float] | None = None
     epochs: int | None = None
     batch_size: int | None = None
-    learning_rate: float | None = None
-    loss: str = "auto"
+    batch_by_memory: bool = False
+    learning_rate: float | str | None = None
+    optimizer: Any = USUAL
+    metrics: Sequence[Any] | None = None
+    callbacks: tuple[Any, ...] = ()
+    loss: Any = "auto"
     strategy: str = "auto"
     class_weight: dict[str, float] | str | None = "auto"
     seed: int = 0
     drawn: bool = False
     """Whether the linear head learns from patients drawn with replacement, so that the members of an ensemble differ."""
+
+    @property
+    def preset_own(self) -> Any:
+        """The Keras layers of the user's own augmentation, or None."""
+        return getattr(self.preset, "layer", None)
+
+    @property
+    def by_gradient(self) -> list[str]:
+        """What was given that only means something to a training by gradient."""
+        usual = isinstance(self.loss, str) and self.loss in ("auto", "cross_entropy", "squared_error")
+        optimizer = isinstance(self.optimizer, str) and self.optimizer == USUAL
+        given = {"loss": not usual, "optimizer": not optimizer, "callbacks": bool(self.callbacks)}
+        return [f"{name}=" for name, there in given.items() if there]
+
+    def rate(self, planned: float, steps: int) -> float:
+        """The peak learning rate: as given, that of the user's own optimizer, or the one planned for AdamW in its terms."""
+        if not isinstance(self.optimizer, str):
+            return peak_rate(self.optimizer, steps)
+        if isinstance(self.learning_rate, (int, float)):
+            return float(self.learning_rate)
+        return planned * relative_rate(self.optimizer)
+
+    @property
+    def reasons(self) -> list[str]:
+        """What the user's own choices do, as sentences."""
+        said = []
+        if self.optimizer != USUAL:
+            times = relative_rate(self.optimizer)
+            rate = (
+                ""
+                if times == 1 or self.learning_rate is not None
+                else f", at {times:g} times the rate planned for adamw"
+            )
+            said.append(f"Optimizer: {described(self.optimizer)}{rate}.")
+        if not isinstance(self.loss, str):
+            said.append(f"Loss: {name_of(self.loss)}, as given.")
+        if self.metrics:
+            said.append(f"Also followed: {', '.join(map(name_of, self.metrics))}.")
+        if self.callbacks:
+            names = ", ".join(map(name_of, self.callbacks))
+            said.append(f"Your callbacks ({names}) are called in every stage; after an interruption they begin anew.")
+        return said
 
 
 class Window(NamedTuple):
@@ -158,16 +206,18 @@ def plan_classifier(metadata: ModelMetadata, train: Study, settings: Settings, w
         strategy = "scratch" if not pretrained else "finetune" if n >= FINE_TUNE_FROM else "features"
     surely = strategy == "finetune" and settings.strategy == "auto"
     exact = pretrained and _is_exact(metadata, settings)
+    unheard = unheard_options(settings) if exact and strategy == "features" else []
     if pretrained:
         main = epochs or (SHORT_EPOCHS if surely else FINE_TUNE_EPOCHS)
-        head = "a linear model on them is its head" + ("." if exact else ", which is then trained further.")
+        asked = f" by gradient, as {' and '.join(settings.by_gradient)} ask" if settings.by_gradient else ""
+        head = "a linear model on them is its head" + ("." if exact else f", which is then trained further{asked}.")
         if not metadata.linear_head:
             head = "its head of soft decision trees is trained on them."
-        reasons = _pretrained_reasons(n, strategy, settings, head)
+        reasons = [*_pretrained_reasons(n, strategy, settings, head), *unheard]
     else:
         main = epochs or int(np.clip(round(STEPS / -(-n // batch)), LEAST_EPOCHS, MOST_EPOCHS))
         reasons = _random_reasons(main, metadata)
-    class_weight, head_weight, weight_reasons = choose_weights(settings.class_weight, train)
+    class_weight, head_weight, weight_reasons = choose_weights(_weighting(metadata, settings), train)
     preset, preset_reason = settings.preset.name, settings.preset_reason
     if exact and strategy == "features" and preset != "none":
         preset_reason = f"Augmentation {preset} is not used: a linear model learns from the images as they are."
@@ -180,26 +230,62 @@ def plan_classifier(metadata: ModelMetadata, train: Study, settings: Settings, w
         strategy=strategy,
         surely=surely,
         head_epochs=(epochs or HEAD_EPOCHS) if pretrained and not exact else 0,
-        learning_rate=settings.learning_rate or (1e-4 if pretrained else 2e-3),
+        learning_rate=settings.rate(1e-4 if pretrained else 2e-3, main * -(-n // batch)),
         copies=1 if exact or preset == "none" else COPIES,
         window=window.range,
         units=train.units,
         class_weight=class_weight,
         preset=preset,
         head_weight=head_weight,
-        why=(window.reason, preset_reason, *reasons, *weight_reasons, *([advised] if advised else [])),
+        why=(
+            window.reason,
+            preset_reason,
+            *reasons,
+            *settings.reasons,
+            *weight_reasons,
+            *([advised] if advised else []),
+        ),
     )
 
 
 def _is_exact(metadata: ModelMetadata, settings: Settings) -> bool:
     """Whether the linear model is the very head that is wanted: there is then nothing for epochs to add.
 
-    Epochs are for covariates, ordered classes, mixtures of images, soft trees, and a loss that was asked for.
+    Epochs are for covariates, ordered classes, mixtures of images, soft trees, and a loss, an optimizer or callbacks that
+    were asked for.
     """
     tasks = [Task(head.task) for head in metadata.heads.values()] or [Task(metadata.task)]
-    usual = settings.loss in ("auto", "cross_entropy", "squared_error")
     mixes = any(operation.mixes for operation in settings.preset.operations)
-    return usual and metadata.linear_head and not (metadata.covariates or mixes or any(task.ordered for task in tasks))
+    more = metadata.covariates or mixes or any(task.ordered for task in tasks)
+    return metadata.linear_head and not (settings.by_gradient or more)
+
+
+def _weighting(metadata: ModelMetadata, settings: Settings) -> dict[str, float] | str | None:
+    """The class weights that were asked for; labels are weighted within our own losses only."""
+    given = settings.class_weight
+    if isinstance(settings.loss, str) or Task(metadata.task) is not Task.MULTILABEL:
+        return given
+    if isinstance(given, dict):
+        raise InputError(
+            "class_weight was given beside an own loss for several labels.",
+            "one of them: labels are weighted within easydl's own losses.",
+            "Leave class_weight out, and weight the labels in your loss.",
+        )
+    return None
+
+
+def unheard_options(settings: Settings) -> list[str]:
+    """What was given and changes nothing, where the head is computed and no step is made, as a sentence."""
+    given = {name: getattr(settings, name) for name in ("epochs", "batch_size", "learning_rate")}
+    if settings.batch_by_memory:
+        given["batch_size"] = "auto"
+    named = [f"{name}={value!r}" for name, value in given.items() if value is not None]
+    if not named:
+        return []
+    return [
+        f"{' and '.join(named)} {'changes' if len(named) == 1 else 'change'} nothing here: the head is computed exactly, "
+        'without steps or epochs; with strategy="finetune" the whole network is trained.'
+    ]
 
 
 def _pretrained_reasons(images: int, strategy: str, settings: Settings, head: str) -> list[str]:

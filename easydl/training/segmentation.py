@@ -52,7 +52,7 @@ class SegmenterFeeder(Feeder):
     def read(self) -> np.ndarray:
         """Choose the working grid, and bring scans and masks of both parts to it."""
         loss = "dice_cross_entropy" if self.settings.loss == "auto" else self.settings.loss
-        self.loss = mask_loss(loss)
+        self.loss = mask_loss(loss) if isinstance(loss, str) else loss
         self.grid_reason = self._choose_grid()
         self.images, self.labels, resized = _scans_and_labels(self.train, self.metadata)
         longest = self.metadata.max_side
@@ -111,15 +111,16 @@ class SegmenterFeeder(Feeder):
     def objective(self) -> Objective:
         """The mask's loss; with deep supervision that of a twin, whose coarser levels count half as much each."""
         plain = KERAS_LOSSES[Task.SEGMENTATION]
-        xla = self.settings.loss not in WITHOUT_XLA
+        # What an own loss does is not known: it may call into Python.
+        xla = isinstance(self.settings.loss, str) and self.settings.loss not in WITHOUT_XLA
         if not self.metadata.arguments.get("deep_supervision"):
-            return Objective(self.model, self.loss, lambda: [dice], plain, xla=xla)
+            return Objective(self.model, self.loss, lambda: self.with_own([dice]), plain, xla=xla)
         twin = supervised(self.model)
         levels = sorted(twin.output, key=("probability", "level2", "level3").index)
         return Objective(
             learner=twin,
             loss={name: _weighted(self.loss, 0.5**number) for number, name in enumerate(levels)},
-            metrics=lambda: {"probability": [dice]},
+            metrics=lambda: {"probability": self.with_own([dice])},
             plain=plain,
             adapt=lambda data: data.map(lambda x, y: (x, dict.fromkeys(levels, y))),
             monitor="val_probability_loss",

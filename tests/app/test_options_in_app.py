@@ -51,8 +51,10 @@ def test_more_options_go_to_the_study_and_to_the_run(session, begun, tmp_path) -
     assert_calm(at)
     at.switch_page("steps/train.py").run()
     for kind, label, value in (
-        ("number_input", "Batch size", 4),
-        ("number_input", "Learning rate", 0.002),
+        ("text_input", "Batch size", "4"),
+        ("text_input", "Learning rate", "0.002"),
+        ("selectbox", "Optimizer", "sgd"),
+        ("multiselect", "More metrics", ["recall"]),
         ("selectbox", "Strategy", "features"),
         ("multiselect", "Class weight", ["0=1", "1=2.5"]),
         ("text_input", "Window", "10, 200"),
@@ -66,6 +68,7 @@ def test_more_options_go_to_the_study_and_to_the_run(session, begun, tmp_path) -
     config = begun[0]
     assert config.raters == ["corner", "stripes"] and config.sizes == (0.5, 0.25, 0.25)
     assert (config.batch_size, config.learning_rate, config.strategy) == (4, 0.002, "features")
+    assert (config.optimizer, config.metrics) == ("sgd", ["recall"])
     assert (config.class_weight, config.window, config.loss) == ({"0": 1.0, "1": 2.5}, (10.0, 200.0), "focal")
     assert config.heatmaps == 2 and config.head == "forest"
 

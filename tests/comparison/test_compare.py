@@ -14,6 +14,7 @@ import easydl
 from easydl import cli
 from easydl.comparison import Comparison
 from easydl.comparison.baselines import BASELINES, BaselineInputs
+from easydl.comparison.candidates import Candidates
 from easydl.comparison.results import ComparedModel
 from easydl.errors import EasyDLError, InputError, LeakageError
 from easydl.studies import Study
@@ -213,3 +214,38 @@ def test_a_model_that_has_seen_the_test_set_is_refused(films):
     easydl.fit(model, parts["test"], parts["val"], epochs=1, verbose=False)
     with pytest.raises(LeakageError):
         easydl.compare(parts["test"], [model])
+
+
+def test_several_seeds_give_a_mean_and_both_uncertainties(films, monkeypatch):
+    """What a network says depends on its seed: each training's AUC is known, and so are their mean and spread."""
+    study, asked = easydl.load(films, **TASKS["classification"]), []
+
+    def trained(self, settings, train, val, rows, seed):
+        asked.append(seed)
+        self.texts[settings["model"]] = "a network"
+        return [
+            self.study.targets()[one] + np.random.default_rng([seed, len(one)]).normal(0, 0.8, (len(one), 2))
+            for one in rows
+        ]
+
+    monkeypatch.setattr(Candidates, "trained", trained)
+    alone = [easydl.compare(study, ["tiny", "prevalence"], folds=3, seed=0)]
+    found = easydl.compare(study, ["tiny", "prevalence"], folds=3, repeats=4)
+    assert asked == [0] * 3 + [seed for seed in range(4) for _ in range(3)]
+    network, baseline = found.rows
+    assert network.by_seed[0] == alone[0].rows[0].value and len(set(network.by_seed)) == 4
+    assert network.value == pytest.approx(np.mean(network.by_seed))
+    assert network.spread == pytest.approx(np.std(network.by_seed, ddof=1))
+    assert network.low < network.value < network.high and network.n == 120
+    assert baseline.value == 0.5 and baseline.by_seed == ()
+    assert baseline.difference == pytest.approx(network.value - 0.5) and baseline.difference_low > 0
+    assert "over patients; SD over 4 seeds" in found.value_text(network) and "SD" not in found.value_text(baseline)
+    assert any("trained from 4 seeds" in note for note in found.notes)
+    content = json.loads(json.dumps(found.to_dict()))
+    assert (
+        repr(Comparison.from_dict(content)) == repr(found)
+        and Comparison.from_dict(content).rows[0].by_seed == network.by_seed
+    )
+    assert "orange" in found.show().axes[0].get_title(loc="left")
+    with pytest.raises(InputError, match="repeats=2"):
+        easydl.compare(study, [easydl.classifier("tiny", study, size=32)], repeats=2)
