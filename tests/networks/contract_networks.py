@@ -18,7 +18,8 @@ VARIANTS = {
     *(f"efficientnetv2b{k}" for k in (1, 2, 3)), "efficientnetv2s", "efficientnetv2m", "efficientnetv2l", "tiramisu103",
     "denoising_autoencoder", "denoising_autoencoder3d", "super_resolution", "super_resolution3d",
 }  # fmt: skip
-FAMILIES = set(ENTRIES) - VARIANTS
+# Built of the layers of googlenet and inceptionv3, and among the dearest.
+FAMILIES = set(ENTRIES) - VARIANTS - {"inceptionv4"}
 # Deep graphs of Keras' own in kinds of layer that other families have; inflated as resnet3d50 is.
 LEARNING = FAMILIES - {"inceptionresnetv2", "nasnetmobile", "densenet3d"}
 QUICK = {"tiny", "resnet18", "mobilenet_025", "convnexttiny", "tiny3d", "unet", "unet3d", "denoising_unet"}
