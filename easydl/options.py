@@ -191,6 +191,19 @@ class ModelOptions(Options):
         description='What stands between the features of a classifier and its answers: ``"linear"``, a weighted sum, or '
         '``"forest"``, 16 soft decision trees of 8 leaves whose answers are added.',
     )
+    activation: Literal["auto", "relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"] = Field(
+        "auto",
+        description='What follows the hidden layers, by its name in Keras; ``"auto"`` is what the network\'s paper has there. For '
+        "networks whose layers are easydl's own, not those of keras.applications, and for random weights.",
+    )
+    stochastic_depth: float = Field(
+        0.0,
+        ge=0,
+        le=0.8,
+        title="Stochastic depth",
+        description="For residual classifiers (resnet, convnext, mobilenetv2, efficientnetlite0 and their kin): the rate at which the "
+        "last block is dropped in training, such as 0.2, for each image by itself; earlier blocks less, in equal steps.",
+    )
 
 
 class BuilderOptions(ModelOptions):

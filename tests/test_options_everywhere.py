@@ -54,6 +54,8 @@ EXAMPLES = {
     "covariates": (["age", "sex"], "--covariates age --covariates sex"),
     "size": (64, "--size 64"),
     "head": ("forest", "--head forest"),
+    "activation": ("elu", "--activation elu"),
+    "stochastic_depth": (0.2, "--stochastic-depth 0.2"),
     "augment": ("chest_xray+mixup", "--augment chest_xray+mixup"),
     "epochs": (3, "--epochs 3"),
     "batch_size": (4, "--batch-size 4"),

@@ -228,6 +228,14 @@ CLASSIFIERS = (
     ),
 )  # fmt: skip
 
+RESIDUAL = tuple(
+    entry.name
+    for entry in CLASSIFIERS
+    if entry.architecture in ("resnet:resnet", "convnext:convnext", "efficientnet_lite:efficientnet_lite")
+    or entry.application.startswith(("ResNet", "MobileNetV2"))
+)
+"""The classifiers whose residual blocks can be dropped in training. EfficientNet of ``keras.applications`` drops its own."""
+
 _RESIDUAL = "residual blocks, arXiv:1711.10684"
 
 SEGMENTERS = (

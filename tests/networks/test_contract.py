@@ -18,6 +18,7 @@ from contract_networks import (
     FILES,
     KINDS,
     LEARNING,
+    NETWORKS,
     ONLY_IN_LARGE,
     QUICK,
     SIZED,
@@ -54,7 +55,8 @@ def _garbage_is_collected_between_networks():
 @pytest.fixture(scope="module")
 def network(request) -> keras.Model:
     keras.backend.clear_session()
-    return build(request.param)
+    name, options = NETWORKS[request.param]
+    return build(name, **options)
 
 
 @cases(FAMILIES, QUICK)
@@ -100,7 +102,7 @@ def test_has_the_cost_that_the_registry_says(network):
     assert entry.gflops > 0
 
 
-@cases({name for name in LEARNING if ENTRIES[name].kind != "image_to_image"})
+@cases({name for name in LEARNING if ENTRIES[NETWORKS[name][0]].kind != "image_to_image"})
 def test_a_heatmap_shows_something(network, monkeypatch):
     entry = ENTRIES[network.name]
     if entry.kind == "image_to_image":
@@ -265,7 +267,14 @@ PUBLISHED = [
     ("lenet", 32, 1, 10, 61_706, 0),
     ("alexnet", 227, 3, 1000, 62_378_344, 2 * (96 + 256)),  # one column, and batch for response normalisation
     ("nin", 32, 3, 10, 966_986, 2 * (96 + 192 + 192)),  # batch normalisation
-    ("googlenet", 32, 3, 1000, 6_998_552, 7_280),  # as its authors' file for Caffe, without the auxiliary classifiers; normalised
+    (
+        "googlenet",
+        32,
+        3,
+        1000,
+        6_998_552,
+        7_280,
+    ),  # as its authors' file for Caffe, without the auxiliary classifiers; normalised
     ("convnexttiny", 32, 3, 1000, 28_589_128, 0),  # Liu 2022: 28.6 million
     ("efficientnetlite0", 32, 3, 1000, 4_652_008, 0),  # as timm counts
 ]
