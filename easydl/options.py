@@ -344,6 +344,13 @@ class FitOptions(DecisionOptions):
         description="For segmentation models: the spacing of the grid to work on, in the order (depth, height, width), "
         "which run to the feet, the back and the left, or (height, width); the median of the training scans when not given. It travels with the model.",
     )
+    full_resolution: bool | Literal["auto"] = Field(
+        "auto",
+        title="Full resolution",
+        description="For 2D segmentation: whether images longer than 640 pixels are used as they are, patch by patch, or "
+        'downsampled to 640. ``"auto"`` uses them as they are where a structure would not survive the downsampling (a Dice '
+        "below 0.95 of masks downsampled and put back) and a prediction takes 400 windows at most. It travels with the model.",
+    )
     loss: str = Field(
         "auto",
         description='``"auto"``, or a name of the task in `easydl.training.loss_names.LOSSES`: for segmentation models '

@@ -33,7 +33,7 @@ from easydl.workspace import KINDS, Choice, choices, encoders, pace, pretrained
 from easydl.workspace.choices import EPOCHS
 
 MORE_OPTIONS = (
-    "batch_size", "learning_rate", "strategy", "class_weight", "window", "normalise", "spacing_mm", "loss", "size", "heatmaps",
+    "batch_size", "learning_rate", "strategy", "class_weight", "window", "normalise", "spacing_mm", "full_resolution", "loss", "size", "heatmaps",
     "activation", "members", "sensitivity", "specificity", "cost", "confidence", "calibrate",
 )  # fmt: skip
 DOES = {"classifier": "classifies", "segmenter": "segments", "image_to_image": "image to image"}
