@@ -191,6 +191,19 @@ class ModelOptions(Options):
         description='What stands between the features of a classifier and its answers: ``"linear"``, a weighted sum, or '
         '``"forest"``, 16 soft decision trees of 8 leaves whose answers are added.',
     )
+    activation: Literal["auto", "relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"] = Field(
+        "auto",
+        description='What follows the hidden layers, by its name in Keras; ``"auto"`` is what the network\'s paper has there. For '
+        "networks whose layers are easydl's own, not those of keras.applications, and for random weights.",
+    )
+    stochastic_depth: float = Field(
+        0.0,
+        ge=0,
+        le=0.8,
+        title="Stochastic depth",
+        description="For residual classifiers (resnet, convnext, mobilenetv2, efficientnetlite0 and their kin): the rate at which the "
+        "last block is dropped in training, such as 0.2, for each image by itself; earlier blocks less, in equal steps.",
+    )
 
 
 class BuilderOptions(ModelOptions):
@@ -352,6 +365,13 @@ class FitOptions(DecisionOptions):
         title="Spacing (mm)",
         description="For segmentation models: the spacing of the grid to work on, in the order (depth, height, width), "
         "which run to the feet, the back and the left, or (height, width); the median of the training scans when not given. It travels with the model.",
+    )
+    full_resolution: bool | Literal["auto"] = Field(
+        "auto",
+        title="Full resolution",
+        description="For 2D segmentation: whether images longer than 640 pixels are used as they are, patch by patch, or "
+        'downsampled to 640. ``"auto"`` uses them as they are where a structure would not survive the downsampling (a Dice '
+        "below 0.95 of masks downsampled and put back) and a prediction takes 400 windows at most. It travels with the model.",
     )
     loss: str = Field(
         "auto",

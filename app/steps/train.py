@@ -33,8 +33,8 @@ from easydl.workspace import KINDS, Choice, choices, encoders, pace, pretrained
 from easydl.workspace.choices import EPOCHS
 
 MORE_OPTIONS = (
-    "batch_size", "learning_rate", "optimizer", "metrics", "strategy", "class_weight", "window", "normalise", "spacing_mm", "loss", "size", "heatmaps",
-    "members", "sensitivity", "specificity", "cost", "confidence", "calibrate",
+    "batch_size", "learning_rate", "optimizer", "metrics", "strategy", "class_weight", "window", "normalise", "spacing_mm", "full_resolution",
+    "loss", "size", "heatmaps", "activation", "members", "sensitivity", "specificity", "cost", "confidence", "calibrate",
 )  # fmt: skip
 DOES = {"classifier": "classifies", "segmenter": "segments", "image_to_image": "image to image"}
 FOR = {2: "images (2D)", 3: "volumes (3D)"}
@@ -93,7 +93,7 @@ def settings_form() -> None:
         given |= main_options(study, start, kept)
         with st.expander("More options"):
             given |= widgets(MORE_OPTIONS, kept)
-            given |= {} if Task(study.task).has_masks else widgets(("head",), kept)
+            given |= {} if Task(study.task).has_masks else widgets(("head", "stochastic_depth"), kept)
             given |= widgets(("by",), kept, columns=list(study.summary.covariates))
             given["prevalence"] = option_widget(
                 "prevalence", value=kept.get("prevalence"), placeholder="as in the test", by_name=len(study.classes) > 2

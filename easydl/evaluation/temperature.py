@@ -104,8 +104,29 @@ def calibration(
 
 
 def fitted(outputs: Sequence[np.ndarray], targets: np.ndarray, *, exclusive: bool = True) -> float:
-    """The temperature with the lowest log-loss."""
+    """The temperature with the lowest log-loss; below 1 only as far as it also has it with Platt's targets.
 
+    Where few images are all answered right, probabilities of 0 and 1 have the lowest log-loss, and the first case that is
+    not like them refutes them. Platt adds two cases to each class, one of which is answered wrongly.
+
+    References:
+        Platt J. Probabilistic outputs for support vector machines. Advances in Large Margin Classifiers 1999 (targets of
+        section 2.2).
+    """
+    best = _lowest(outputs, targets, exclusive)
+    return best if best >= 1 else min(1.0, max(best, _lowest(outputs, platt_targets(targets, exclusive), exclusive)))
+
+
+def platt_targets(targets: np.ndarray, exclusive: bool = True) -> np.ndarray:
+    """Targets as probabilities, each as far from 0 and 1 as its number of images asks for."""
+    with_it, without = targets.sum(axis=0), (1 - targets).sum(axis=0)
+    if not exclusive:
+        return np.asarray(np.where(targets > 0.5, (with_it + 1) / (with_it + 2), 1 / (without + 2)))
+    right = (targets * (with_it + 1) / (with_it + 2)).sum(axis=1, keepdims=True)
+    return np.asarray(np.where(targets > 0.5, right, (1 - right) / (targets.shape[1] - 1)))
+
+
+def _lowest(outputs: Sequence[np.ndarray], targets: np.ndarray, exclusive: bool) -> float:
     def loss(log_temperature: float) -> float:
         made = tempered(outputs, float(np.exp(log_temperature)), exclusive=exclusive)
         return log_loss(made, targets, exclusive=exclusive)
@@ -127,8 +148,8 @@ def log_loss(probabilities: np.ndarray, targets: np.ndarray, *, exclusive: bool 
     """The mean over the images, of several labels also over these."""
     kept = np.clip(probabilities, TINY, 1 - TINY)
     if exclusive:
-        return float(-np.log(kept[targets > 0.5]).mean())
-    return float(-np.where(targets > 0.5, np.log(kept), np.log(1 - kept)).mean())
+        return float(-(targets * np.log(kept)).sum(axis=1).mean())
+    return float(-(targets * np.log(kept) + (1 - targets) * np.log(1 - kept)).mean())
 
 
 def _calibration_error(

@@ -17,6 +17,7 @@ from easydl.networks.listing import find
 from easydl.networks.metadata import Covariate, Head, ModelMetadata, attach
 from easydl.networks.pretrained import sources, transfer
 from easydl.networks.registry import Entry
+from easydl.networks.rewiring import activation_of, rewired, stochastic_depth_of
 from easydl.option_model import documented
 from easydl.options import BuilderOptions
 
@@ -39,6 +40,8 @@ def classifier(
     channels: int | None = None,
     size: int | Sequence[int] | None = None,
     head: str = "linear",
+    activation: str = "auto",
+    stochastic_depth: float = 0.0,
     covariates: Sequence[str] | Mapping[str, Sequence[str] | None] | None = None,
     scaling: str | None = None,
     seed: int = 0,
@@ -78,7 +81,8 @@ def classifier(
         {'image': (None, 64, 64, 1), 'covariates': (None, 2)}
 
     References:
-        The papers in ``easydl.models()``; Kontschieder et al. 2015, Deep neural decision forests, ICCV, for the forest; Carreira and Zisserman 2017 for inflated weights, arXiv:1705.07750.
+        The papers in ``easydl.models()``; Kontschieder et al. 2015, Deep neural decision forests, ICCV, for the forest; Carreira
+        and Zisserman 2017 for inflated weights, arXiv:1705.07750; Huang et al. 2016 for stochastic depth, arXiv:1603.09382.
     """
     summary = arguments.summary_of(study)
     entry = find(name, "classifier", summary.dimension if summary else None)
@@ -88,6 +92,8 @@ def classifier(
     shape = arguments.image_size(size, summary, entry, pretrained=bool(pretrained))
     columns = arguments.covariate_columns(covariates, summary)
     head = arguments.head_kind(head)
+    activation = activation_of(activation, entry, pretrained=bool(pretrained))
+    drop = stochastic_depth_of(stochastic_depth, entry)
     seed = arguments.integer("seed", seed)
     start = sources.locate(entry, pretrained)
     scaling = transfer.scaling_of(entry, start, scaling)
@@ -95,6 +101,8 @@ def classifier(
     with seeded(seed):
         image, pixels = front(shape, channels)
         model = _model(entry, image, laid_out(entry)(entry, prepared(entry, pixels)), wanted, columns, head)
+        origin = transfer.apply(model, entry, start, rebuilt) if start else ""
+        model = rewired(model, activation=activation, stochastic_depth=drop)
     metadata = ModelMetadata(
         builder="classifier",
         arguments={
@@ -107,6 +115,8 @@ def classifier(
             "heads": {name: _as_given(head) for name, head in wanted.heads.items()} or None,
             "covariates": {one.name: one.categories and list(one.categories) for one in columns} or None,
             **({"head": head} if head != "linear" else {}),
+            **({"activation": activation} if activation else {}),
+            **({"stochastic_depth": drop} if drop else {}),
         },
         classes=wanted.classes,
         task=wanted.task,
@@ -115,7 +125,7 @@ def classifier(
         dimension=entry.dimension,
         channels=channels,
         size=shape,
-        pretrained=transfer.apply(model, entry, start, rebuilt) if start else "",
+        pretrained=origin,
         seen=transfer.seen_in(start),
     )
     return attach(model, metadata)

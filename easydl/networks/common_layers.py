@@ -14,7 +14,7 @@ from keras import layers
 from easydl.networks.registry import Entry, Scaling
 from easydl.tasks import Task
 
-WHITE = 255.0
+WHITE, CLIP = 255.0, "clip"
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def front(size: tuple[int | None, ...], channels: int) -> tuple[Any, Any]:
     """
     image = layers.Input((*size, channels), name="image", dtype="float32")
     pixels = layers.Rescaling(1.0, 0.0, name="window", dtype="float32")(image)
-    return image, layers.ReLU(max_value=WHITE, name="clip", dtype="float32")(pixels)
+    return image, layers.ReLU(max_value=WHITE, name=CLIP, dtype="float32")(pixels)
 
 
 def as_rgb(pixels: Any) -> Any:

@@ -12,6 +12,7 @@ from easydl.networks import arguments
 from easydl.networks.common_layers import WHITE, front, laid_out, prepared, seeded
 from easydl.networks.listing import find
 from easydl.networks.metadata import ModelMetadata, attach
+from easydl.networks.rewiring import activation_of, rewired
 from easydl.networks.segmenters import filters_of
 from easydl.option_model import documented
 from easydl.options import BuilderOptions
@@ -29,6 +30,7 @@ def image_to_image(
     channels: int | None = None,
     size: int | Sequence[int] | None = None,
     width: int | None = None,
+    activation: str = "auto",
     seed: int = 0,
 ) -> keras.Model:
     """Build an image-to-image network: an autoencoder, a denoiser or super-resolution.
@@ -66,6 +68,7 @@ def image_to_image(
     arguments.fits_study(entry, summary)
     channels = arguments.channel_count(channels, summary)
     shape = arguments.grid_size(size, entry)
+    activation = activation_of(activation, entry)
     filters, seed = filters_of(entry, width), arguments.integer("seed", seed)
     with seeded(seed):
         image, pixels = front(shape, channels)
@@ -73,7 +76,7 @@ def image_to_image(
         # From -1..1 back to the unit of the image; `set_window` keeps it in step with the layer `window`.
         half = WHITE / 2
         out = layers.Rescaling(half, half, name="image_out", dtype="float32")(maps)
-        model = keras.Model(image, out, name=entry.name)
+        model = rewired(keras.Model(image, out, name=entry.name), activation=activation)
     metadata = ModelMetadata(
         builder="image_to_image",
         arguments={
@@ -81,6 +84,7 @@ def image_to_image(
             "channels": channels,
             "size": None if None in shape else list(shape),
             "width": filters,
+            **({"activation": activation} if activation else {}),
             "seed": seed,
         },
         classes=tuple(f"channel {number}" for number in range(1, channels + 1)),

@@ -156,10 +156,15 @@ CLASSIFIERS = (
     _keras("densenet201", "DenseNet201", _DENSE, scaling=STANDARDISED),
     _keras("vgg16", "VGG16", _VGG, scaling=CENTRED, bgr=True, also=("vgg",)),
     _keras("vgg19", "VGG19", _VGG, scaling=CENTRED, bgr=True),
+    _entry(
+        "googlenet", "classifier", 2, "Szegedy 2015, GoogLeNet, arXiv:1409.4842; batch normalised, arXiv:1502.03167",
+        "inception:googlenet", 32, also=("inceptionv1",),
+    ),
     _keras(
         "inceptionv3", "InceptionV3", _INCEPTION, 75, also=("inception",),
         radimagenet_file="RadImageNet-InceptionV3_notop.h5",
     ),
+    _entry("inceptionv4", "classifier", 2, f"{_IRV2} (Inception-v4)", "inception:inceptionv4", 75),
     _keras("inceptionresnetv2", "InceptionResNetV2", _IRV2, 75, radimagenet_file="RadImageNet-IRV2_notop.h5"),
     _keras("xception", "Xception", "Chollet 2017, Xception, arXiv:1610.02357", 71),
     *_widths("mobilenet", "MobileNet", _MOBILE, (1.0, 0.75, 0.5, 0.25)),
@@ -222,6 +227,14 @@ CLASSIFIERS = (
         inflates="densenet121",
     ),
 )  # fmt: skip
+
+RESIDUAL = tuple(
+    entry.name
+    for entry in CLASSIFIERS
+    if entry.architecture in ("resnet:resnet", "convnext:convnext", "efficientnet_lite:efficientnet_lite")
+    or entry.application.startswith(("ResNet", "MobileNetV2"))
+)
+"""The classifiers whose residual blocks can be dropped in training. EfficientNet of ``keras.applications`` drops its own."""
 
 _RESIDUAL = "residual blocks, arXiv:1711.10684"
 

@@ -20,6 +20,7 @@ from easydl.networks.metadata import ModelMetadata, attach
 from easydl.networks.pooling import Strides, multiples_of, pooling_strides
 from easydl.networks.pretrained import sources, transfer
 from easydl.networks.registry import TAKE_ENCODER, Entry
+from easydl.networks.rewiring import activation_of, rewired
 from easydl.networks.surgery import freeze_statistics
 from easydl.option_model import documented
 from easydl.options import BuilderOptions
@@ -48,6 +49,7 @@ def unet(
     size: int | Sequence[int] | None = None,
     width: int | None = None,
     levels: int | Sequence[Sequence[int]] | None = None,
+    activation: str = "auto",
     seed: int = 0,
 ) -> keras.Model:
     """Build a network that segments images (2D U-Net with residual blocks).
@@ -84,6 +86,7 @@ def unet(
         size=size,
         width=width,
         levels=levels,
+        activation=activation,
         seed=seed,
     )
 
@@ -98,6 +101,7 @@ def unet3d(
     width: int | None = None,
     levels: int | Sequence[Sequence[int]] | None = None,
     deep_supervision: bool = False,
+    activation: str = "auto",
     seed: int = 0,
 ) -> keras.Model:
     """Build a network that segments volumes (3D U-Net with residual blocks).
@@ -132,6 +136,7 @@ def unet3d(
         width=width,
         levels=levels,
         deep_supervision=deep_supervision,
+        activation=activation,
         seed=seed,
     )
 
@@ -149,6 +154,7 @@ def segmenter(
     width: int | None = None,
     levels: int | Sequence[Sequence[int]] | None = None,
     deep_supervision: bool = False,
+    activation: str = "auto",
     scaling: str | None = None,
     seed: int = 0,
 ) -> keras.Model:
@@ -189,6 +195,7 @@ def segmenter(
     labels = _classes(summary, classes)
     channels = arguments.channel_count(channels, summary)
     backbone = _encoder(entry, encoder, pretrained, scaling)
+    activation = activation_of(activation, entry, pretrained=bool(pretrained), encoder=backbone)
     start = None
     if backbone:
         start = sources.locate(backbone, pretrained)
@@ -211,6 +218,7 @@ def segmenter(
         logits = convolution(len(labels), 1, name="logits", dtype="float32")(maps)
         model = keras.Model(image, layers.Softmax(name="probability", dtype="float32")(logits), name=entry.name)
         origin = _start(image, end, backbone, start) if backbone and start else ""
+        model = rewired(model, activation=activation)
     metadata = ModelMetadata(
         builder="segmenter",
         arguments={
@@ -221,6 +229,7 @@ def segmenter(
             "width": filters,
             "levels": _levels_given(strides),
             "deep_supervision": bool(deep_supervision),
+            **({"activation": activation} if activation else {}),
             "scaling": scaling,
             "seed": seed,
         },

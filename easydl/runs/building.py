@@ -22,6 +22,7 @@ def build(config: RunConfig, study: Any) -> Any:
     options, name = config.arguments(ModelOptions), config.model
     settings = config.model_dump()
     encoder, covariates, head = options.pop("encoder"), options.pop("covariates"), options.pop("head")
+    stochastic_depth = options.pop("stochastic_depth")
     if Task(study.task).has_masks:
         if covariates:
             raise InputError(
@@ -32,6 +33,12 @@ def build(config: RunConfig, study: Any) -> Any:
         if head != "linear":
             raise InputError(
                 f"head={head!r} was given for a study with masks.", "a head for a classifier.", "Leave it out."
+            )
+        if stochastic_depth:
+            raise InputError(
+                f"stochastic_depth={stochastic_depth:g} was given for a study with masks.",
+                "a rate for a residual classifier.",
+                "Leave it out.",
             )
         name = {2: "unet", 3: "unet3d"}[study.dimension] if name == "auto" else name
         options["pretrained"] = weights_for(settings, encoder or name)
@@ -48,4 +55,5 @@ def build(config: RunConfig, study: Any) -> Any:
         )
     name = network_for(settings, study.dimension)
     options["pretrained"] = weights_for(settings, name)
-    return classifier(name, study, covariates=covariates, head=head, seed=config.seed, **options)
+    own = {"covariates": covariates, "head": head, "stochastic_depth": stochastic_depth}
+    return classifier(name, study, seed=config.seed, **own, **options)

@@ -25,6 +25,7 @@ from easydl.studies import Study
 from easydl.tasks import Task
 from easydl.training.argument_checks import check_datasets, check_names, check_options, check_parts
 from easydl.training.coach import judged_findings
+from easydl.training.full_resolution import check_full_resolution
 from easydl.training.judging import judged
 from easydl.training.members import check_members, train_members
 from easydl.training.on_dataset import fit_dataset
@@ -57,6 +58,7 @@ def fit(
     window: str | Sequence[float] | None = None,
     normalise: str = "percentile",
     spacing_mm: Sequence[float] | None = None,
+    full_resolution: bool | str = "auto",
     loss: str | keras.losses.Loss | Callable[..., Any] = "auto",
     members: int = 1,
     calibrate: bool = True,
@@ -130,6 +132,7 @@ def fit(
     task = Task(metadata.task)
     check_names(metadata, train, given)
     check_options(metadata, strategy, class_weight)
+    check_full_resolution(metadata, full_resolution, spacing_mm)
     aim = Aim(sensitivity, specificity, cost, confidence).check(metadata.decided_by_threshold, metadata.task)
     check_parts(metadata, train, val)
     members = check_members(metadata, members)

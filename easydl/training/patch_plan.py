@@ -25,7 +25,7 @@ LEAST_BATCH, MOST_BATCH = 2, 8
 # Training goes on until so many pixels were seen, within bounds: small patches need more steps to see as much.
 SEEN_PIXELS, LEAST_STEPS, MOST_STEPS, LEAST_STEPS_AN_EPOCH = 3.6e8, 1000, 2000, 25
 LEAST_EPOCHS = 12
-# Whole films of the eye (584 high) and camera images keep their own grid: thin vessels do not survive downsampling.
+# The longest side of a 2D working grid; longer images keep theirs where what is thin would not survive (`full_resolution`).
 SIDE_2D = 640
 # Outputs of all layers are kept for the backward pass, and their gradients too; half of the memory is left alone.
 KEPT, MEMORY_FRACTION = 2.0, 0.5

@@ -48,6 +48,7 @@ class Settings:
     loss: Any = "auto"
     strategy: str = "auto"
     class_weight: dict[str, float] | str | None = "auto"
+    full_resolution: bool | str = "auto"
     seed: int = 0
     drawn: bool = False
     """Whether the linear head learns from patients drawn with replacement, so that the members of an ensemble differ."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import takewhile
+from math import isqrt
 from typing import Any
 
 import keras
@@ -25,11 +26,12 @@ from easydl.tasks import Task
 from easydl.training import mixed_precision
 from easydl.training.checkpoint import load_checkpoint
 from easydl.training.feeder import Feeder
+from easydl.training.full_resolution import Resolution, choose_resolution
 from easydl.training.keras_internals import fused_instance_norm, in_bfloat16
 from easydl.training.loop import Data, Stage
 from easydl.training.losses import WITHOUT_XLA, dice, mask_loss
 from easydl.training.objective import KERAS_LOSSES, Objective
-from easydl.training.patch_plan import SIDE_2D, Fingerprint, by, grid_spacing, plan_segmenter
+from easydl.training.patch_plan import PATCH_PIXELS, SIDE_2D, Fingerprint, by, grid_spacing, plan_segmenter
 from easydl.training.patches import Patches, Scans, in_memory, on_working_grid, sample_of
 from easydl.training.pipeline import patch_feed, patch_sample
 from easydl.training.plan import Plan, Window
@@ -47,26 +49,39 @@ class SegmenterFeeder(Feeder):
     labels: list[np.ndarray]
     validation_images: Scans
     validation_labels: list[np.ndarray]
+    resolution: Resolution
     average: bool
 
     def read(self) -> np.ndarray:
         """Choose the working grid, and bring scans and masks of both parts to it."""
         loss = "dice_cross_entropy" if self.settings.loss == "auto" else self.settings.loss
         self.loss = mask_loss(loss) if isinstance(loss, str) else loss
+        self.resolution = Resolution(full=False)
         self.grid_reason = self._choose_grid()
         self.images, self.labels, resized = _scans_and_labels(self.train, self.metadata)
-        longest = self.metadata.max_side
-        if resized and longest is not None:
-            self.grid_reason = (
-                f"{resized} of {len(self.labels)} images are longer than {longest} pixels and are downsampled to that."
-            )
-        self.metadata = self.metadata.model_copy(update={"reduced": bool(resized and longest)})
+        if self.metadata.dimension == 2 and self.metadata.spacing_mm is None:
+            self._settle_side(resized)
         _check_classes_seen(self.labels, self.metadata)
         self.validation_images, self.validation_labels, _ = _scans_and_labels(self.val, self.metadata)
         return sample_of(self.images)
 
+    def _settle_side(self, resized: int) -> None:
+        """The longest side that later images may have, and why."""
+        longest = max(max(labels.shape) for labels in self.labels)
+        facts: dict[str, Any] = {"reduced": bool(resized)}
+        long = resized
+        if self.resolution.full:
+            # An image that is longer than any of these has another scale.
+            facts["max_side"] = max(SIDE_2D, longest)
+            long = sum(max(labels.shape) > SIDE_2D for labels in self.labels)
+        if long:
+            many = f"{long} of {len(self.labels)} images are longer than {SIDE_2D} pixels and are"
+            self.grid_reason = f"{many} {self.resolution.reason}"
+        self.metadata = self.metadata.model_copy(update=facts)
+
     def _choose_grid(self) -> str:
-        grid: dict[str, Any] = {"units": self.train.units, "label_values": self.train.summary.label_values}
+        grid: dict[str, Any] = {"units": self.train.units, "reduced": False}
+        grid["label_values"] = self.train.summary.label_values
         reason = ""
         if self.metadata.spacing_mm is not None:
             _check_spacing(self.train)
@@ -74,7 +89,9 @@ class SegmenterFeeder(Feeder):
         elif self.metadata.dimension == 3:
             grid["spacing_mm"], reason = _median_spacing(self.train)
         else:
-            grid["max_side"] = SIDE_2D
+            window = isqrt(PATCH_PIXELS["GPU" if "GPU" in device() else "CPU"][2])
+            self.resolution = choose_resolution(self.settings.full_resolution, self.train, self.metadata, window)
+            grid["max_side"] = None if self.resolution.full else SIDE_2D
         self.metadata = self.metadata.model_copy(update=grid)
         if self.metadata.spacing_mm is not None:
             _check_spacing(self.val)

@@ -61,6 +61,8 @@ def test_more_options_go_to_the_study_and_to_the_run(session, begun, tmp_path) -
         ("text_input", "Loss", "focal"),
         ("number_input", "Heatmaps", 2),
         ("selectbox", "Last layers of a classifier", "forest"),
+        ("selectbox", "Activation", "elu"),
+        ("number_input", "Stochastic depth", 0.2),
     ):
         field(at, kind, label).set_value(value)
     next(button for button in at.button if button.label == "Train").click().run()
@@ -71,6 +73,7 @@ def test_more_options_go_to_the_study_and_to_the_run(session, begun, tmp_path) -
     assert (config.optimizer, config.metrics) == ("sgd", ["recall"])
     assert (config.class_weight, config.window, config.loss) == ({"0": 1.0, "1": 2.5}, (10.0, 200.0), "focal")
     assert config.heatmaps == 2 and config.head == "forest"
+    assert (config.activation, config.stochastic_depth) == ("elu", 0.2)
 
 
 def test_what_cannot_be_read_in_a_field_is_one_error_in_words(session, tmp_path) -> None:

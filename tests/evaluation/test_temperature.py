@@ -10,7 +10,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import log_loss as sklearn_log_loss
 
 from easydl.evaluation import classification_metrics
-from easydl.evaluation.temperature import calibration, fitted, log_loss, tempered
+from easydl.evaluation.temperature import calibration, fitted, log_loss, platt_targets, tempered
 
 
 def drawn(n, classes=3, factor=3.0, seed=0):
@@ -69,6 +69,29 @@ def test_what_is_right_already_or_too_small_is_left():
     assert few.temperature == 1 and "20 validation patients, 30 are needed" in few.text
     one_class = calibration([found], np.eye(3)[np.zeros(120, int)], None)
     assert one_class.temperature == 1 and "one class only" in one_class.text
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_few_images_that_are_all_right_do_not_make_it_sure(exclusive):
+    """As `tiny` on 40 validation images: the lowest log-loss made its log-loss on new images twice as high."""
+    rng = np.random.default_rng(5)
+    labels = np.repeat([0, 1], [12, 28])
+    margin = np.where(labels == 1, 1.0, -1.0) * rng.uniform(1.5, 6, 40)
+    found = 1 / (1 + np.exp(-np.column_stack([-margin, margin])))
+    targets = np.eye(2)[labels]
+    assert (
+        log_loss(tempered([found], 0.05), targets, exclusive=exclusive) < 1e-4
+    )  # what the log-loss alone would choose
+    temperature = fitted([found], targets, exclusive=exclusive)
+    assert temperature > 0.6
+    # Platt 1999: 29 of 30 for the images of the larger class, 13 of 14 for the others.
+    soft = platt_targets(targets, exclusive)
+    np.testing.assert_allclose(soft[labels == 1, 1], 29 / 30)
+    np.testing.assert_allclose(soft[labels == 0, 1], 1 / 14)
+    np.testing.assert_allclose(soft.sum(axis=1), 1)
+    # Many images may make it as sure as they are.
+    unsure, many, _ = drawn(4000, factor=0.5, seed=2)
+    assert fitted([unsure], many) == pytest.approx(0.5, rel=0.1)
 
 
 def test_labels_have_one_temperature_and_members_share_theirs():

@@ -18,13 +18,24 @@ VARIANTS = {
     *(f"efficientnetv2b{k}" for k in (1, 2, 3)), "efficientnetv2s", "efficientnetv2m", "efficientnetv2l", "tiramisu103",
     "denoising_autoencoder", "denoising_autoencoder3d", "super_resolution", "super_resolution3d",
 }  # fmt: skip
-FAMILIES = set(ENTRIES) - VARIANTS
+# Networks as an option makes them, beside those of the table: from a name of the test to that of the network and the options.
+AS_ASKED = {
+    "resnet18+leaky_relu+drops": ("resnet18", {"activation": "leaky_relu", "stochastic_depth": 0.5}),
+    "unet+elu": ("unet", {"activation": "elu"}),
+    "tiny3d+gelu": ("tiny3d", {"activation": "gelu"}),
+    "convnexttiny+drops": ("convnexttiny", {"stochastic_depth": 0.2}),
+    "resnet50+drops": ("resnet50", {"stochastic_depth": 0.2}),
+    "denoising_unet+silu": ("denoising_unet", {"activation": "silu"}),
+}
+NETWORKS = {name: (name, {}) for name in ENTRIES} | AS_ASKED
+# Built of the layers of googlenet and inceptionv3, and among the dearest.
+FAMILIES = set(ENTRIES) - VARIANTS - {"inceptionv4"} | {"resnet18+leaky_relu+drops", "unet+elu"}
 # Deep graphs of Keras' own in kinds of layer that other families have; inflated as resnet3d50 is.
 LEARNING = FAMILIES - {"inceptionresnetv2", "nasnetmobile", "densenet3d"}
 QUICK = {"tiny", "resnet18", "mobilenet_025", "convnexttiny", "tiny3d", "unet", "unet3d", "denoising_unet"}
 # Small networks that hold every kind of layer with weights or settings: their files are opened by default.
 FILES = {
-    "tiny", "resnet18", "lenet", "mobilenet_025", "mobilenetv3small", "efficientnetb0", "convnexttiny", "tiny3d", "unet",
+    "resnet18+leaky_relu+drops", "tiny", "lenet", "mobilenet_025", "mobilenetv3small", "efficientnetb0", "convnexttiny", "tiny3d", "unet",
     "deeplabv3plus", "tiramisu", "unet3d", "vnet", "multiscale3d", "denoising_unet", "variational_autoencoder",
 }  # fmt: skip
 # All kinds of layer in the networks. A new kind needs a network in FILES.
@@ -51,7 +62,7 @@ def cases(by_default, quick=frozenset()):
             yield pytest.mark.quick
 
     return pytest.mark.parametrize(
-        "network", [pytest.param(name, marks=tuple(marks(name))) for name in ENTRIES], indirect=True
+        "network", [pytest.param(name, marks=tuple(marks(name))) for name in NETWORKS], indirect=True
     )
 
 

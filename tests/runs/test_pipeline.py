@@ -116,3 +116,6 @@ def test_the_head_of_a_run_is_that_of_its_classifier_and_of_no_segmenter(tmp_pat
     masks = StudySummary(Task.SEGMENTATION, ("background", "lung"))
     with pytest.raises(InputError, match="head"):
         build(runs.RunConfig(source="x", head="forest"), masks)
+    with pytest.raises(InputError, match="stochastic_depth"):
+        build(runs.RunConfig(source="x", stochastic_depth=0.2), masks)
+    assert metadata_of(build(runs.RunConfig(source="x", activation="elu"), masks)).arguments["activation"] == "elu"

@@ -31,7 +31,7 @@ ARGUMENTS = {
     "segmenter": {"name", "encoder", "channels", "size", "width", "levels", "deep_supervision", "scaling", "seed"},
     "image_to_image": {"name", "channels", "size", "width", "seed"},
 }
-LATER = {"head"}
+LATER = {"head", "activation", "stochastic_depth"}
 """Arguments that are there only where they are not the builder's default."""
 _UNREADABLE = (
     OSError,

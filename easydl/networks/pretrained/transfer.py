@@ -136,6 +136,8 @@ def _from_model(model: Any, entry: Entry, path: Path, build: Build) -> str:
     other = _read(opened, path, build)
     theirs = [layer for layer in backbone_layers(other) if layer.weights]
     mine = [layer for layer in backbone_layers(model) if layer.weights]
+    if {layer.name for layer in mine} == (by_name := {layer.name: layer for layer in theirs}).keys():
+        theirs = [by_name[layer.name] for layer in mine]  # with stochastic depth the order is another
     adapted = ""
     pairs = zip(*([layer for layer in each if layer.name != MIXER] for each in (mine, theirs)), strict=True)
     for number, (layer, source) in enumerate(pairs):
