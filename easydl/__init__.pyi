@@ -34,6 +34,7 @@ from .exploration import fragility as fragility
 from .exploration import image_map as image_map
 from .exploration import importance as importance
 from .exploration import nearest as nearest
+from .exporting import export as export
 from .images import read as read
 
 # models

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from easydl.option_model import Options
+from easydl.options_of_learning import BeyondLabelsOptions
 from easydl.options_of_use import GroupOptions
 
 
@@ -302,7 +303,7 @@ class DecisionOptions(Options):
     )
 
 
-class FitOptions(DecisionOptions):
+class FitOptions(BeyondLabelsOptions, DecisionOptions):
     """How a model is trained: the keyword arguments of `easydl.fit`."""
 
     augment: str = Field(

@@ -234,3 +234,22 @@ class ReportOptions(Options):
         '``"tripod"`` (TRIPOD+AI), ``"stard"`` (STARD 2015), or ``"modelcard"``. What the run cannot know is marked '
         "``TODO (you)``.",
     )
+
+
+class ExportOptions(Options):
+    """How a model is converted for other programs: keyword arguments of `easydl.export`."""
+
+    to: Literal["float32", "float16", "int8"] = Field(
+        "float32",
+        title="Weights",
+        description='``"float32"`` as they are; ``"float16"``, half the size, with hardly a difference; ``"int8"``, a quarter '
+        "of the size and faster on phones, with 256 steps for every layer's values.",
+    )
+    prune: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        title="Fraction of the weights to prune",
+        description="The fraction of the weights that become 0, those that matter least in their layer, such as 0.5: the zipped file "
+        "shrinks. Nothing is trained afterwards, so look at what it costs.",
+    )

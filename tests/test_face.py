@@ -14,7 +14,7 @@ import easydl
 ROOT = Path(__file__).parents[1]
 FACE = [
     "EasyDLError", "RESEARCH_USE", "accept", "audit", "cascade", "classifier", "compare", "deidentify", "describe", "evaluate",
-    "explain_as_tree", "fit", "gallery", "importance", "inspect",
+    "explain_as_tree", "export", "fit", "gallery", "importance", "inspect",
     "interval_width", "learning_curve", "load", "load_model", "models", "operating_point", "predict", "refer",
     "preset", "presets", "read", "report", "saliency", "save_model", "segmenter", "simulate", "image_to_image", "tune", "unet",
     "unet3d", "ablation", "explain", "fragility", "feature_maps", "features", "image_map", "nearest",

@@ -9,6 +9,7 @@ from easydl.options import FitOptions, LoadOptions, SplitOptions
 from easydl.options_of_use import (
     AblationOptions,
     DescribeOptions,
+    ExportOptions,
     FragilityOptions,
     ImportanceOptions,
     MapOptions,
@@ -29,6 +30,7 @@ OTHER_PARAMETERS = {
     "ablation": {"model", "study"},
     "fragility": {"model", "study"},
     "describe": {"model", "case", "covariates", "units"},
+    "export": {"model", "path", "study", "verbose"},
 }
 """What is no option: the data, and where and how a training is shown."""
 
@@ -44,6 +46,7 @@ OPTIONS = {
     "nearest": NearestOptions,
     "ablation": AblationOptions,
     "fragility": FragilityOptions,
+    "export": ExportOptions,
 }
 
 

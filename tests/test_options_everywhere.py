@@ -71,6 +71,8 @@ EXAMPLES = {
     "loss": ("focal", "--loss focal"),
     "by": (["scanner", "sex"], "--by scanner --by sex"),
     "prevalence": ({"nodule": 0.02}, "--prevalence nodule=0.02"),
+    "teacher": ("big.keras", "--teacher big.keras"),
+    "unlabelled": ("more/", "--unlabelled more/"),
     "members": (5, "--members 5"),
     "calibrate": (False, "--no-calibrate"),
     "sensitivity": (0.95, "--sensitivity 0.95"),

@@ -93,7 +93,8 @@ def settings_form() -> None:
         given |= main_options(study, start, kept)
         with st.expander("More options"):
             given |= widgets(MORE_OPTIONS, kept)
-            given |= {} if Task(study.task).has_masks else widgets(("head", "stochastic_depth"), kept)
+            more = ("head", "stochastic_depth", "teacher", "unlabelled")
+            given |= {} if Task(study.task).has_masks else widgets(more, kept)
             given |= widgets(("by",), kept, columns=list(study.summary.covariates))
             given["prevalence"] = option_widget(
                 "prevalence", value=kept.get("prevalence"), placeholder="as in the test", by_name=len(study.classes) > 2

@@ -13,6 +13,7 @@ from easydl.cli.arguments import Covariate, Model, Source, Units, check_paths, c
 from easydl.cli.comparing import compare, interval_width, learning_curve, tune
 from easydl.cli.describing import describe, explain_as_tree, importance
 from easydl.cli.exploring import ablation, explain, feature_maps, features, fragility, gallery, image_map, nearest
+from easydl.cli.exporting import export
 from easydl.cli.listing import doctor, ledger, models, presets, show
 from easydl.cli.options import with_options
 from easydl.cli.weights import Json, weights
@@ -56,6 +57,7 @@ for one in (
     explain_as_tree,
     importance,
     describe,
+    export,
 ):
     app.command()(one)
 

@@ -60,7 +60,8 @@ def without_places(config: dict[str, Any]) -> dict[str, Any]:
     """The settings without the paths of this computer, whose names may name patients."""
     source = {"source": STUDY} if config.get("source") else {}
     excluded = config.get("exclude") and [str(one) if str(one).isdigit() else IMAGE for one in config["exclude"]]
-    return {**config, **source, "root": None, "exclude": excluded}
+    others = {name: f"path/to/your/{name}" for name in ("teacher", "unlabelled") if config.get(name)}
+    return {**config, **source, **others, "root": None, "exclude": excluded}
 
 
 def command(config: dict[str, Any]) -> str:

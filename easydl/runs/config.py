@@ -37,8 +37,10 @@ class RunConfig(RunOptions):
     def with_absolute_paths(self) -> RunConfig:
         """The same settings, with files and folders by their whole paths."""
         paths = {"source": self.source}
-        if isinstance(self.pretrained, str) and Path(self.pretrained).expanduser().exists():
-            paths["pretrained"] = self.pretrained
+        for name in ("pretrained", "teacher", "unlabelled"):
+            path = getattr(self, name)
+            if isinstance(path, str) and Path(path).expanduser().exists():
+                paths[name] = path
         return self.model_copy(update={name: os.path.abspath(Path(path).expanduser()) for name, path in paths.items()})
 
     @classmethod

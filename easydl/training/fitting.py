@@ -20,10 +20,10 @@ from easydl.networks.metadata import ModelMetadata
 from easydl.option_model import documented
 from easydl.options import FitOptions
 from easydl.prediction.likeness import likeness_of
-from easydl.prediction.seen import with_training
 from easydl.studies import Study
 from easydl.tasks import Task
 from easydl.training.argument_checks import check_datasets, check_names, check_options, check_parts
+from easydl.training.beyond_labels import BeyondLabels
 from easydl.training.coach import judged_findings
 from easydl.training.full_resolution import check_full_resolution
 from easydl.training.judging import judged
@@ -60,6 +60,8 @@ def fit(
     spacing_mm: Sequence[float] | None = None,
     full_resolution: bool | str = "auto",
     loss: str | keras.losses.Loss | Callable[..., Any] = "auto",
+    teacher: keras.Model | str | Path | None = None,
+    unlabelled: Study | str | Path | None = None,
     members: int = 1,
     calibrate: bool = True,
     sensitivity: float | None = None,
@@ -102,7 +104,8 @@ def fit(
         ``.table`` is a DataFrame, ``.show()`` a figure.
 
     Raises:
-        LeakageError: A patient or an identical image is in both parts.
+        LeakageError: A patient or an identical image is in both parts, or the teacher or the unlabelled images know of
+            the validation or test part.
         InputError: No validation part, no labels, an unknown preset or window, an option that this model cannot use, or
             unreadable images.
         ModelError: The model's classes, dimension or channels are not the study's, or the training diverged.
@@ -137,8 +140,10 @@ def fit(
     check_parts(metadata, train, val)
     members = check_members(metadata, members)
     overrides = refuse_leakage(train, val, override)
+    beyond = BeyondLabels.checked(metadata, (train, val), teacher, unlabelled, override)
+    overrides += beyond.overrides
     # Before the first step, so that a training that is broken off has left its mark, too.
-    metadata = metadata.model_copy(update={"seen": with_training(metadata.learned_from, train, val)})
+    metadata = metadata.model_copy(update={"seen": beyond.seen(metadata, train, val)})
     if task is Task.CLASSIFICATION:
         # Loaded by itself, a validation part may lack a class or have its own order: what counts is the model's.
         val = replace(val, class_names=list(metadata.classes))
@@ -150,7 +155,7 @@ def fit(
     settings = Settings(*_augmentation(augment, train, task), callbacks=own, **chosen)
     # What cannot work is refused before anything is decoded.
     settings.preset.adapted(dimension=metadata.dimension, units=train.units, task=described_task(metadata))
-    feeder, parts = _feeder(task), (train, val)
+    feeder, parts = beyond.feeder(_feeder(task)), (train, val)
     if members == 1:
         plan = feeder(model, parts, metadata, settings, progress).run()
     else:
