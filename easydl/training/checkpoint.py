@@ -23,6 +23,7 @@ from easydl.networks.metadata import ModelMetadata
 from easydl.studies import Study
 from easydl.training.averaging import Averaged
 from easydl.training.callbacks import MEMBERS, Progress
+from easydl.training.distribution import random_states
 from easydl.training.plan import Plan, Settings
 
 NAME = "checkpoint.npz"
@@ -71,7 +72,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.model.optimizer.build(self.model.trainable_variables)
         for variable, value in zip(self.model.optimizer.variables, self.state.optimizer, strict=True):
             variable.assign(value)
-        for variable, value in zip(_random(self.model), self.state.random, strict=True):
+        for variable, value in zip(random_states(self.model), self.state.random, strict=True):
             variable.assign(value)
         for name in ("best", "wait", "best_epoch"):
             setattr(self.early, name, self.state.facts[name])
@@ -96,16 +97,10 @@ class Checkpoint(keras.callbacks.Callback):
             "ended": bool(ended),
         }
         average = self.averaged.mean if self.averaged else []
-        weights, optimizer, random = self.model.weights, self.model.optimizer.variables, _random(self.model)
+        weights, optimizer, random = self.model.weights, self.model.optimizer.variables, random_states(self.model)
         parts = (weights, optimizer, early.best_weights or [], average, random)
         with self.progress.on_a_full_disk(NAME):
             save_state(self.progress.checkpoints, State(facts, *(list(map(np.asarray, part)) for part in parts)))
-
-
-def _random(model: keras.Model) -> list[Any]:
-    """The variables that are neither weights nor metrics: the states of random generators."""
-    others = {id(variable) for variable in [*model.weights, *model.metrics_variables]}
-    return [variable for variable in model.variables if id(variable) not in others]
 
 
 def save_state(folder: Path, state: State) -> None:

@@ -15,7 +15,7 @@ from easydl.errors import ModelError
 from easydl.networks import attach, metadata_of, set_window
 from easydl.networks.metadata import ModelMetadata
 from easydl.studies import Study
-from easydl.training import loop
+from easydl.training import distribution, loop
 from easydl.training.callbacks import Progress
 from easydl.training.checkpoint import training_key
 from easydl.training.loop import Data, Stage
@@ -147,11 +147,12 @@ class Feeder(ABC):
 
 def _leave_plain(model: keras.Model, objective: Objective, learning_rate: float) -> None:
     """Compile with losses that Keras itself knows, so that ``model.save`` opens anywhere without easydl."""
-    if objective.learner is not model:
-        optimizer = keras.optimizers.AdamW(learning_rate)
-    elif model.compiled and objective.loss != objective.plain:
-        optimizer = model.optimizer
-    else:
-        return
-    optimizer.build(model.trainable_variables)
-    model.compile(optimizer=optimizer, loss=objective.plain, jit_compile=False)
+    with distribution.scope(distribution.strategy_of(model, small=True)):
+        if objective.learner is not model:
+            optimizer = keras.optimizers.AdamW(learning_rate)
+        elif model.compiled and objective.loss != objective.plain:
+            optimizer = model.optimizer
+        else:
+            return
+        optimizer.build(model.trainable_variables)
+        model.compile(optimizer=optimizer, loss=objective.plain, jit_compile=False)

@@ -249,21 +249,32 @@ def fingerprint(study: Study) -> str:
 def _fit_dataset(
     model: Any, parts: tuple[Any, Any], metadata: ModelMetadata, epochs: int, learning_rate: float, progress: Progress
 ) -> keras.callbacks.History:
-    """The escape hatch: any Keras model on any dataset, with the same progress, and Keras' own `fit`."""
-    if not model.compiled:
-        _compile_for_dataset(model, metadata, learning_rate)
-    if metadata.builder != "keras":
-        attach(model, _after_a_dataset(metadata))
+    """The escape hatch: any Keras model on any dataset, with the same progress, and Keras' own `fit` on one device."""
     import keras
 
-    from easydl.training.loop import Stage
+    from easydl.training import distribution
+    from easydl.training.loop import Stage, build_state
     from easydl.training.watching import Watch
 
-    progress.begin("train", epochs)
     train, val = parts
+    strategy = None if isinstance(train, keras.utils.PyDataset) else distribution.strategy_of(model)
+    if not model.compiled:
+        with distribution.scope(strategy):
+            _compile_for_dataset(model, metadata, learning_rate)
+    if metadata.builder != "keras":
+        attach(model, _after_a_dataset(metadata))
+    progress.begin("train", epochs)
     steps = train.num_batches or 0 if isinstance(train, keras.utils.PyDataset) else int(train.cardinality())
     watch = Watch(progress, Stage("train", epochs, steps, float(model.optimizer.learning_rate)), None, val)
-    history = model.fit(train, validation_data=val, epochs=epochs, verbose=progress.show, callbacks=[progress, watch])
+    options: dict[str, Any] = {"validation_data": val, "epochs": epochs, "verbose": progress.show}
+    if strategy is None:
+        history = model.fit(train, callbacks=[progress, watch], **options)
+    else:
+        trained = distribution.taken_over(model, strategy, compiled=True)
+        with strategy.scope():
+            build_state(trained, train)
+        history = distribution.fit(trained, train, strategy, callbacks=[progress, watch], **options)
+        distribution.given_back(model, trained)
     watch.judge(train)
     history.params["coach"] = [one.text for one in progress.coached()]
     return history

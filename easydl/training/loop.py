@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -11,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from easydl.errors import ModelError
+from easydl.training import distribution
 from easydl.training.averaging import Averaged
 from easydl.training.callbacks import Progress
 from easydl.training.checkpoint import NAME, Checkpoint, load_checkpoint
@@ -109,9 +111,14 @@ def run_stage(stage: Stage, objective: Objective, data: Data, progress: Progress
     Raises:
         ModelError: The training diverged, and no epoch before it counts.
     """
-    model, first = objective.learner, 0  # the checkpoint stays until the model is written: see `checkpoint.leave`
-    optimizer = keras.optimizers.AdamW(stage.schedule, weight_decay=1e-4)
-    model.compile(optimizer, loss=objective.loss, jit_compile=objective.xla and jit(), **objective.followed())
+    strategy = distribution.strategy_of(objective.learner, small=stage.name == "head")
+    model, first = distribution.taken_over(objective.learner, strategy), 0
+    # The checkpoint stays until the model is written: see `checkpoint.leave`.
+    with distribution.scope(strategy):
+        optimizer = keras.optimizers.AdamW(stage.schedule, weight_decay=1e-4)
+        xla = strategy is None and objective.xla and jit()
+        loss = objective.loss if strategy is None else distribution.loss_of_rows(objective.loss)
+        model.compile(optimizer, loss=loss, jit_compile=xla, **objective.followed())
     folder = progress.checkpoints if key else None
     state = load_checkpoint(folder, key)
     progress.measured.pop(FIRST, None)
@@ -140,17 +147,21 @@ def run_stage(stage: Stage, objective: Objective, data: Data, progress: Progress
         callbacks.append(Checkpoint(progress, early, key, state, averaged))
     epochs = first if state is not None and state.ended else stage.epochs
     feed = objective.adapt(data.feed(first_epoch=first))
-    _build_state(model, feed)
-    done = model.fit(
-        feed,
+    with distribution.scope(strategy):
+        build_state(model, feed)
+    if strategy is None:
+        train: Callable[..., keras.callbacks.History] = partial(model.fit, feed, shuffle=False)
+    else:
+        train = partial(distribution.fit, model, feed, strategy)
+    done = train(
         validation_data=objective.adapt(data.validation),
         epochs=epochs,
         initial_epoch=first,
         verbose=0 if stage.silent else progress.show,
         callbacks=callbacks,
         class_weight=stage.class_weight,
-        shuffle=False,
     )
+    distribution.given_back(objective.learner, model, objective.loss)
     try:
         _check_finite(model, stage, done.epoch[-1] + 1 if done.epoch else first, progress.rows)
     except ModelError:
@@ -166,7 +177,8 @@ def measure(
 ) -> None:
     """Add what the weights reach as they are to the history, as a stage of one epoch. Nothing is trained."""
     model = objective.learner
-    model.compile("sgd", loss=objective.loss, jit_compile=False, **objective.followed())
+    with distribution.scope(distribution.strategy_of(model, small=True)):
+        model.compile("sgd", loss=objective.loss, jit_compile=False, **objective.followed())
     progress.begin(name, 1)
     logs: dict[str, float] = {}
     for prefix, data in (("", train), ("val_", validation)):
@@ -177,7 +189,7 @@ def measure(
     progress.on_epoch_end(0, logs)
 
 
-def _build_state(model: keras.Model, feed: tf.data.Dataset) -> None:
+def build_state(model: keras.Model, feed: tf.data.Dataset) -> None:
     """Make the variables of optimizer, loss and metrics. Keras makes them in the first step, and then traces it again."""
     _, targets, weights = tf.nest.map_structure(
         lambda spec: None if spec is None else tf.ones([side or 1 for side in spec.shape], spec.dtype),
