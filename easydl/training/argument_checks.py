@@ -16,6 +16,7 @@ from easydl.tasks import Task
 from easydl.training.class_weights import check_weighted
 from easydl.training.loss_names import check_loss
 from easydl.training.plan import STRATEGIES, named_window
+from easydl.training.workers import Team
 
 DATASET_OPTIONS = ("epochs", "learning_rate", "seed")
 # What to build instead of a network of the other dimension.
@@ -100,6 +101,17 @@ def check_options(metadata: ModelMetadata, strategy: str, class_weight: dict[str
             'strategy="scratch" was given, and the model has pretrained weights.',
             "a model from random weights.",
             "Leave it out, or build the model with pretrained=False.",
+        )
+
+
+def check_workers(team: Team, task: Task, members: int) -> None:
+    """Refuse what several workers cannot train: what is trained on patches, and ensembles."""
+    if team.count > 1 and (task.per_pixel or members > 1):
+        what = f"a model whose task is {task}" if task.per_pixel else f"{members} members"
+        raise InputError(
+            f"{team.count} workers were given for {what}.",
+            "one classifier; masks, image-to-image models and ensembles are trained by one process, with all its GPUs.",
+            "Leave --workers out.",
         )
 
 

@@ -21,10 +21,11 @@ from easydl.fileio import replacing
 from easydl.networks import save_model
 from easydl.networks.metadata import ModelMetadata
 from easydl.studies import Study
+from easydl.training import workers
 from easydl.training.averaging import Averaged
 from easydl.training.callbacks import MEMBERS, Progress
-from easydl.training.distribution import random_states
 from easydl.training.plan import Plan, Settings
+from easydl.training.strategies import random_states
 
 NAME = "checkpoint.npz"
 LEAST_SECONDS = 10.0
@@ -129,6 +130,18 @@ def load_checkpoint(folder: Path | None, key: str) -> State | None:
             return State(facts, *(arrays[a:b] for a, b in zip([0, *ends], ends, strict=False)))
     except (OSError, ValueError, KeyError, EOFError, RuntimeError, TypeError, zipfile.BadZipFile):
         return None
+
+
+def load_for_all(folder: Path | None, key: str) -> State | None:
+    """`load_checkpoint`; where several workers train, all get what the first has."""
+    team, state = workers.team(), load_checkpoint(folder, key)
+    facts = team.from_first(lambda: None if state is None else state.facts)
+    if team.strategy is None or facts is None:
+        return state
+    parts = [] if state is None else [state.weights, state.optimizer, state.best, state.average, state.random]
+    ends = np.cumsum(team.from_first(lambda: [len(part) for part in parts]))
+    arrays = team.arrays(list(chain.from_iterable(parts)))
+    return State(facts, *(arrays[a:b] for a, b in zip([0, *ends], ends, strict=False)))
 
 
 def leave(folder: Path, model: keras.Model, *, stopped: bool) -> None:

@@ -10,8 +10,6 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
-from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any
 
@@ -19,122 +17,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from easydl.errors import ModelError
+from easydl.training.strategies import graph_of, random_states, summed
 
 OTHER_SEED = 7919
 """What is added to the seed of each further replica: with the same dropout on all of them, half of the noise is lost."""
-
-
-def strategy_of(model: keras.Model, *, small: bool = False) -> tf.distribute.Strategy | None:
-    """What a model is trained by: the strategy of its variables, of the scope around, or of all GPUs; None for one device.
-
-    A ``small`` model is not worth more than one device, unless it was built for several.
-    """
-    own = [
-        variable.value for variable in model.weights[:1] if isinstance(variable.value, tf.distribute.DistributedValues)
-    ]
-    if own:
-        return own[0].distribute_strategy
-    if small:
-        return None
-    if tf.distribute.has_strategy():
-        return tf.distribute.get_strategy()
-    devices = gpus()
-    return _mirrored(tuple(devices)) if len(devices) > 1 else None
-
-
-def gpus() -> list[str]:
-    """The GPUs that TensorFlow may use."""
-    return [device.name for device in tf.config.list_logical_devices("GPU")]
-
-
-@lru_cache(4)
-def _mirrored(devices: tuple[str, ...]) -> tf.distribute.Strategy:
-    return tf.distribute.MirroredStrategy(devices)
-
-
-def scope(strategy: tf.distribute.Strategy | None) -> Any:
-    """Where variables of a strategy are made; nothing special without one."""
-    return nullcontext() if strategy is None else strategy.scope()
-
-
-def taken_over(model: keras.Model, strategy: tf.distribute.Strategy | None, *, compiled: bool = False) -> keras.Model:
-    """The model itself where its variables are the strategy's, else a copy of it that every replica has.
-
-    With ``compiled`` the copy is compiled as the model is, with the state of its optimizer.
-
-    Raises:
-        ModelError: The model, or what it was compiled with, is of a kind that Keras cannot copy.
-    """
-    if strategy is None or (model.weights and isinstance(model.weights[0].value, tf.distribute.DistributedValues)):
-        return model
-    try:
-        with strategy.scope():
-            copy = keras.models.clone_model(model)
-            copy.set_weights(model.get_weights())
-            _assign(random_states(copy), random_states(model))
-            if compiled:
-                copy.compile_from_config(model.get_compile_config())
-                copy.optimizer.build(copy.trainable_variables)
-        if compiled:
-            model.optimizer.build(model.trainable_variables)
-            _assign(copy.optimizer.variables, model.optimizer.variables)
-    except (ValueError, TypeError, NotImplementedError, RuntimeError, AttributeError) as problem:
-        raise ModelError(
-            f"The model {model.name!r} was built for one device, and Keras cannot copy it to "
-            f"{strategy.num_replicas_in_sync} ({type(problem).__name__}).",
-            "a model of Keras layers (keras.Model(inputs, outputs)), or one that was built for all devices.",
-            "Build it inside tf.distribute.MirroredStrategy().scope(), or let only one GPU be seen: CUDA_VISIBLE_DEVICES=0.",
-        ) from problem
-    return copy
-
-
-def given_back(model: keras.Model, trained: keras.Model, loss: Any = None) -> None:
-    """The weights and the optimizer of the copy become those of the model; with a ``loss`` it is compiled with both."""
-    if trained is model:
-        return
-    model.set_weights(trained.get_weights())
-    _assign(random_states(model), random_states(trained))
-    if loss is not None:
-        optimizer = type(trained.optimizer).from_config(trained.optimizer.get_config())
-        optimizer.build(model.trainable_variables)
-        model.compile(optimizer, loss=loss, jit_compile=False)
-    _assign(model.optimizer.variables, trained.optimizer.variables)
-
-
-def _assign(variables: Sequence[Any], others: Sequence[Any]) -> None:
-    for variable, other in zip(variables, others, strict=True):
-        variable.assign(np.asarray(other))
-
-
-def random_states(model: keras.Model) -> list[Any]:
-    """The variables that are neither weights nor metrics: the states of random generators."""
-    others = {id(variable) for variable in [*model.weights, *model.metrics_variables]}
-    return [variable for variable in model.variables if id(variable) not in others]
-
-
-class RowLoss(keras.losses.Loss):
-    """A loss of our own as Keras averages it over replicas: it does so only for losses that are no single number."""
-
-    def __init__(self, loss: Any) -> None:
-        is_keras = isinstance(loss, keras.losses.Loss)
-        super().__init__(
-            name=getattr(loss, "name", None) or getattr(loss, "__name__", None),
-            reduction=loss.reduction if is_keras else "sum_over_batch_size",
-        )
-        self.loss = loss.call if is_keras else loss
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        """The loss, as a vector of one value where it is a number."""
-        value = keras.ops.convert_to_tensor(self.loss(y_true, y_pred))
-        return keras.ops.reshape(value, (1,)) if value.shape.rank == 0 else value
-
-
-def loss_of_rows(loss: Any) -> Any:
-    """A loss, or a dict of losses by output, for a model with several replicas."""
-    if isinstance(loss, Mapping):
-        return {name: loss_of_rows(one) for name, one in loss.items()}
-    return loss if isinstance(loss, str) or loss is None else RowLoss(loss)
 
 
 def fit(
@@ -216,19 +102,19 @@ class _Replicas:
             for variable in layer.non_trainable_variables
             if variable.dtype.startswith("float")
         ]
-        self._asked = _graph(self._sum, [tf.TensorSpec((), tf.float32)])
-        self._means = _graph(self._mean_statistics)
+        self._asked = graph_of(self._sum, [tf.TensorSpec((), tf.float32)])
+        self._means = graph_of(self._mean_statistics)
         self._train: Any = None
         self._test: Any = None
 
     def compile_training(self, data: tf.data.Dataset) -> None:
         """One graph for batches of all sizes, as `divided` gives them."""
         signature = [data.element_spec, tf.TensorSpec((), tf.float32)]
-        self._train = _graph(self._training, signature)
+        self._train = graph_of(self._training, signature)
 
     def compile_testing(self, data: tf.data.Dataset) -> None:
         """The same for validation."""
-        self._test = _graph(self._testing, [data.element_spec])
+        self._test = graph_of(self._testing, [data.element_spec])
 
     def divided(self, data: tf.data.Dataset) -> tf.data.Dataset:
         """Each batch as a tuple of its parts, one for each replica of this process: as equal as whole rows can be."""
@@ -243,7 +129,18 @@ class _Replicas:
                 for begin, end in pairwise(ends)
             )
 
-        return data.map(parts, num_parallel_calls=2, deterministic=True).prefetch(2)
+        divided = data.map(parts, num_parallel_calls=2, deterministic=True)
+        if not self.alone:
+            divided = self._as_long_as_others(divided, int(data.cardinality()))
+        return divided.prefetch(2)
+
+    def _as_long_as_others(self, data: tf.data.Dataset, steps: int) -> tf.data.Dataset:
+        """All workers have as many steps; one whose data end before has steps without rows."""
+        own = np.zeros(self.strategy.num_replicas_in_sync, np.int64)
+        own[self.here[0]] = steps
+        longest = int(summed(self.strategy, own).max())
+        empty = data.take(1).map(lambda *batch: tf.nest.map_structure(lambda one: one[:0], batch))
+        return data.concatenate(empty.repeat(longest - steps)) if longest > steps else data
 
     def draw_apart(self) -> None:
         """Each replica draws its own dropout."""
@@ -299,7 +196,7 @@ class _Replicas:
 
     def _each(self, step: Callable[[], Any]) -> Any:
         """What a step gives on each replica."""
-        return _graph(lambda: self.strategy.run(step))()
+        return graph_of(lambda: self.strategy.run(step))()
 
     def _sum(self, value: tf.Tensor) -> tf.Tensor:
         return self.strategy.reduce("SUM", self.strategy.run(tf.identity, args=(value,)), axis=None)
@@ -372,11 +269,6 @@ class _Replicas:
     def _is_full(self, x: Any) -> bool:
         """Whether no replica can be left without rows."""
         return bool(tf.nest.flatten(x)[0].shape[0]) or self.strategy.num_replicas_in_sync == 1
-
-
-def _graph(function: Callable[..., Any], signature: Any = None) -> Any:
-    """A function as a graph. Those of several models have the same code, of which TensorFlow warns as of a function traced anew."""
-    return tf.function(partial(function), input_signature=signature, autograph=False)
 
 
 def _rows(x: Any) -> tf.Tensor:

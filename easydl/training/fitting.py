@@ -23,7 +23,8 @@ from easydl.prediction.likeness import likeness_of
 from easydl.prediction.seen import with_training
 from easydl.studies import Study
 from easydl.tasks import Task
-from easydl.training.argument_checks import check_datasets, check_names, check_options, check_parts
+from easydl.training import workers
+from easydl.training.argument_checks import check_datasets, check_names, check_options, check_parts, check_workers
 from easydl.training.coach import judged_findings
 from easydl.training.judging import judged
 from easydl.training.members import check_members, train_members
@@ -124,14 +125,19 @@ def fit(
     aim = Aim(sensitivity, specificity, cost, confidence).check(metadata.decided_by_threshold, metadata.task)
     check_parts(metadata, train, val)
     members = check_members(metadata, members)
-    overrides = refuse_leakage(train, val, override)
-    # Before the first step, so that a training that is broken off has left its mark, too.
-    metadata = metadata.model_copy(update={"seen": with_training(metadata.learned_from, train, val)})
+    team = workers.team()
+    check_workers(team, task, members)
+    # The first worker looks at all images; the others read their share alone.
+    overrides = team.from_first(lambda: refuse_leakage(train, val, override))
+    if team.is_first:
+        # Before the first step, so that a training that is broken off has left its mark, too.
+        metadata = metadata.model_copy(update={"seen": with_training(metadata.learned_from, train, val)})
     if task is Task.CLASSIFICATION:
         # Loaded by itself, a validation part may lack a class or have its own order: what counts is the model's.
         val = replace(val, class_names=list(metadata.classes))
     metadata = _with_values_and_grid(model, metadata, train, normalise, spacing_mm)
-    name, reason = suggest(train, "none" if task.makes_images and augment == "auto" else augment)
+    wanted = "none" if task.makes_images and augment == "auto" else augment
+    name, reason = team.from_first(lambda: suggest(train, wanted))
     chosen = {field.name: given[field.name] for field in fields(Settings) if field.name in given}
     settings = Settings(find_preset(name), reason, **chosen)
     # What cannot work is refused before anything is decoded.
@@ -143,6 +149,8 @@ def fit(
         plan = train_members(
             model, members, settings, progress, lambda one, its, own: feeder(one, parts, its, own, progress)
         )
+    if not team.is_first:
+        return _history(progress, plan, overrides)
     judgement = judged(model, train, val, progress.rows, seed, aim=aim, calibrate=calibrate)
     warnings = judgement.warnings
     plan = plan.because(*judgement.sentences)
@@ -159,12 +167,18 @@ def fit(
         leave(progress.folder, model, stopped=progress.stopped)
         if not progress.stopped:
             progress.over()
-    history = keras.callbacks.History()
+    history = _history(progress, plan.because(*(one.text for one in coach)), overrides)
     history.set_model(model)
+    history.params |= {"warnings": warnings, "coach": [one.text for one in coach]}
+    return history
+
+
+def _history(progress: Progress, plan: Plan, overrides: list[str]) -> keras.callbacks.History:
+    import keras
+
+    history = keras.callbacks.History()
     history.history, history.epoch = progress.history(), list(range(len(progress.rows)))
-    texts = [one.text for one in coach]
-    history.params = {"plan": [*plan.why, *texts], "stopped": progress.stopped, "overrides": overrides}
-    history.params |= {"warnings": warnings, "coach": texts}
+    history.params = {"plan": list(plan.why), "stopped": progress.stopped, "overrides": overrides}
     return history
 
 
@@ -252,14 +266,14 @@ def _fit_dataset(
     """The escape hatch: any Keras model on any dataset, with the same progress, and Keras' own `fit` on one device."""
     import keras
 
-    from easydl.training import distribution
+    from easydl.training import distribution, strategies
     from easydl.training.loop import Stage, build_state
     from easydl.training.watching import Watch
 
     train, val = parts
-    strategy = None if isinstance(train, keras.utils.PyDataset) else distribution.strategy_of(model)
+    strategy = None if isinstance(train, keras.utils.PyDataset) else strategies.strategy_of(model)
     if not model.compiled:
-        with distribution.scope(strategy):
+        with strategies.scope(strategy):
             _compile_for_dataset(model, metadata, learning_rate)
     if metadata.builder != "keras":
         attach(model, _after_a_dataset(metadata))
@@ -270,11 +284,11 @@ def _fit_dataset(
     if strategy is None:
         history = model.fit(train, callbacks=[progress, watch], **options)
     else:
-        trained = distribution.taken_over(model, strategy, compiled=True)
+        trained = strategies.taken_over(model, strategy, compiled=True)
         with strategy.scope():
             build_state(trained, train)
         history = distribution.fit(trained, train, strategy, callbacks=[progress, watch], **options)
-        distribution.given_back(model, trained)
+        strategies.given_back(model, trained)
     watch.judge(train)
     history.params["coach"] = [one.text for one in progress.coached()]
     return history

@@ -12,10 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from easydl.errors import ModelError
-from easydl.training import distribution
+from easydl.training import distribution, strategies, workers
 from easydl.training.averaging import Averaged
 from easydl.training.callbacks import Progress
-from easydl.training.checkpoint import NAME, Checkpoint, load_checkpoint
+from easydl.training.checkpoint import NAME, Checkpoint, load_for_all
 from easydl.training.objective import Objective
 from easydl.training.statistics import Refreshed
 from easydl.training.watching import FIRST, Watch
@@ -111,16 +111,16 @@ def run_stage(stage: Stage, objective: Objective, data: Data, progress: Progress
     Raises:
         ModelError: The training diverged, and no epoch before it counts.
     """
-    strategy = distribution.strategy_of(objective.learner, small=stage.name == "head")
-    model, first = distribution.taken_over(objective.learner, strategy), 0
+    strategy = strategies.strategy_of(objective.learner, small=stage.name == "head")
+    model, first = strategies.taken_over(objective.learner, strategy), 0
     # The checkpoint stays until the model is written: see `checkpoint.leave`.
-    with distribution.scope(strategy):
+    with strategies.scope(strategy):
         optimizer = keras.optimizers.AdamW(stage.schedule, weight_decay=1e-4)
         xla = strategy is None and objective.xla and jit()
-        loss = objective.loss if strategy is None else distribution.loss_of_rows(objective.loss)
+        loss = objective.loss if strategy is None else strategies.loss_of_rows(objective.loss)
         model.compile(optimizer, loss=loss, jit_compile=xla, **objective.followed())
     folder = progress.checkpoints if key else None
-    state = load_checkpoint(folder, key)
+    state = load_for_all(folder, key) if key else None
     progress.measured.pop(FIRST, None)
     if state is not None:
         progress.measured |= {name: value for name, value in state.facts["measured"].items() if name == FIRST}
@@ -142,12 +142,12 @@ def run_stage(stage: Stage, objective: Objective, data: Data, progress: Progress
     # Behind what changes the weights, as the statistics belong to those that are validated.
     if data.sample is not None:
         callbacks.append(Refreshed(data.sample, images=data.images))
-    if folder is not None:
+    if folder is not None or state is not None:
         # Last, so that the epoch is in the history it saves, and the weights are those that training goes on from.
         callbacks.append(Checkpoint(progress, early, key, state, averaged))
     epochs = first if state is not None and state.ended else stage.epochs
     feed = objective.adapt(data.feed(first_epoch=first))
-    with distribution.scope(strategy):
+    with strategies.scope(strategy):
         build_state(model, feed)
     if strategy is None:
         train: Callable[..., keras.callbacks.History] = partial(model.fit, feed, shuffle=False)
@@ -161,7 +161,9 @@ def run_stage(stage: Stage, objective: Objective, data: Data, progress: Progress
         callbacks=callbacks,
         class_weight=stage.class_weight,
     )
-    distribution.given_back(objective.learner, model, objective.loss)
+    strategies.given_back(objective.learner, model, objective.loss)
+    if strategy is not None:
+        progress.stopped = workers.team().from_first(lambda: progress.stopped)
     try:
         _check_finite(model, stage, done.epoch[-1] + 1 if done.epoch else first, progress.rows)
     except ModelError:
@@ -177,7 +179,7 @@ def measure(
 ) -> None:
     """Add what the weights reach as they are to the history, as a stage of one epoch. Nothing is trained."""
     model = objective.learner
-    with distribution.scope(distribution.strategy_of(model, small=True)):
+    with strategies.scope(strategies.strategy_of(model, small=True)):
         model.compile("sgd", loss=objective.loss, jit_compile=False, **objective.followed())
     progress.begin(name, 1)
     logs: dict[str, float] = {}

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import easydl
 from easydl.errors import ModelError
-from easydl.training import distribution, feeder, loop
+from easydl.training import distribution, feeder, loop, strategies
 from easydl.training.callbacks import Progress
 from easydl.training.loop import Data, Stage
 from easydl.training.objective import Objective
@@ -52,11 +52,11 @@ def trained(replicas, *, batch, weights=None, class_weight=None, loss="categoric
     feed = tf.data.Dataset.from_tensor_slices((X, Y) if weights is None else (X, Y, weights)).batch(batch)
     check = tf.data.Dataset.from_tensor_slices((VX, VY)).batch(5)
     strategy = devices(replicas) if replicas else None
-    model = distribution.taken_over(model, strategy)
+    model = strategies.taken_over(model, strategy)
     rate = keras.optimizers.schedules.CosineDecay(1e-2, 20)
     metrics = ["accuracy", keras.metrics.AUC(name="auc")]
-    with distribution.scope(strategy):
-        own = loss if strategy is None else distribution.loss_of_rows(loss)
+    with strategies.scope(strategy):
+        own = loss if strategy is None else strategies.loss_of_rows(loss)
         model.compile(keras.optimizers.AdamW(rate), own, metrics=metrics, weighted_metrics=["mean_absolute_error"])
         loop.build_state(model, feed if weights is not None else feed.map(lambda x, y: (x, y, y[:, 0])))
     options = {"validation_data": check, "epochs": EPOCHS, "class_weight": class_weight, "callbacks": callbacks}
@@ -80,7 +80,7 @@ def statistics():
     """Moving means without momentum after a batch of which each replica saw a half, and the mean of both halves' means."""
     model, strategy = build(norm=True, momentum=0.0), devices(2)
     expected = [model.layers[1](half).numpy().mean(axis=(0, 1, 2)) for half in (X[: ROWS // 2], X[ROWS // 2 :])]
-    model, feed = distribution.taken_over(model, strategy), tf.data.Dataset.from_tensor_slices((X, Y)).batch(ROWS)
+    model, feed = strategies.taken_over(model, strategy), tf.data.Dataset.from_tensor_slices((X, Y)).batch(ROWS)
     with strategy.scope():
         model.compile(keras.optimizers.SGD(0.0), "categorical_crossentropy")
         loop.build_state(model, feed)
@@ -92,9 +92,9 @@ def statistics():
 def taken_over(inside):
     """A stage of training where there are two GPUs, of a model built outside or inside a scope; calls of the own loop."""
     strategy, calls, true = devices(2), [], distribution.fit
-    distribution.gpus, distribution._mirrored = (lambda: [] if inside else ["CPU:0", "CPU:1"]), lambda names: devices(2)
+    strategies.gpus, strategies._mirrored = (lambda: [] if inside else ["CPU:0", "CPU:1"]), lambda names: devices(2)
     distribution.fit = lambda *given, **options: (calls.append(1), true(*given, **options))[1]
-    with distribution.scope(strategy if inside else None):
+    with strategies.scope(strategy if inside else None):
         model = build(norm=True)
     feed, check = (tf.data.Dataset.from_tensor_slices(part).batch(8) for part in ((X, Y), (VX, VY)))
     plain = "categorical_crossentropy"
@@ -113,11 +113,11 @@ def taken_over(inside):
 
 def dataset():
     """The same by `easydl.fit` with datasets and a model that was compiled before."""
-    distribution.gpus, distribution._mirrored = (lambda: ["CPU:0", "CPU:1"]), lambda names: devices(2)
+    strategies.gpus, strategies._mirrored = (lambda: ["CPU:0", "CPU:1"]), lambda names: devices(2)
     feed, check = (tf.data.Dataset.from_tensor_slices(part).batch(8) for part in ((X, Y), (VX, VY)))
     models = []
     for several in (True, False):
-        distribution.gpus = lambda several=several: ["CPU:0", "CPU:1"] if several else []
+        strategies.gpus = lambda several=several: ["CPU:0", "CPU:1"] if several else []
         model = build()
         model.compile(keras.optimizers.AdamW(1e-2), "categorical_crossentropy", metrics=["accuracy"])
         history = easydl.fit(model, feed, check, epochs=2, verbose=False)
@@ -137,7 +137,7 @@ def not_copied():
     model = Own(3)
     model(np.zeros((1, 4), np.float32))
     try:
-        distribution.taken_over(model, devices(2))
+        strategies.taken_over(model, devices(2))
     except ModelError as problem:
         return [problem.found, problem.expected, problem.do]
     return []
@@ -146,7 +146,7 @@ def not_copied():
 def stopped():
     """After how many steps a callback that stops in step 2 of 5 ended the training."""
     model, strategy, seen = build(), devices(2), []
-    model = distribution.taken_over(model, strategy)
+    model = strategies.taken_over(model, strategy)
     feed = tf.data.Dataset.from_tensor_slices((X, Y)).batch(8)
     with strategy.scope():
         model.compile("adam", "categorical_crossentropy")
