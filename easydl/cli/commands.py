@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -209,13 +210,18 @@ def predict(
         given = {"covariates": covariates(covariate), "units": units, **answers.model_dump()}
         _show_case(model, source, page, open_page, **given)
         return
+    chosen, temporary = answers.model_dump(), None
+    if answers.processes > 1 and answers.parts is None and output is not None:
+        temporary = chosen["parts"] = f"{output}.parts"
     prediction = easydl.predict(
-        easydl.load_model(model), source, covariates=covariates(covariate), units=units, **answers.model_dump()
+        easydl.load_model(model), source, covariates=covariates(covariate), units=units, **chosen
     )
     # What speaks against the answers is read before them.
     for note in getattr(prediction, "notes", ()):
         typer.echo(note)
     typer.echo(f"Written: {prediction.save(output)}" if output else _table(prediction))
+    if temporary is not None:
+        shutil.rmtree(temporary, ignore_errors=True)
     typer.echo(RESEARCH_USE)
 
 
