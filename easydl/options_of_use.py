@@ -60,6 +60,20 @@ class PredictOptions(SegmentationOptions):
         "new patients of every class, such as 0.9; several mean that the model is uncertain. Of labels, those that are "
         "present and those that are uncertain; of a value, the columns ``low`` and ``high`` of an interval.",
     )
+    processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        title="Processes",
+        description="How many processes share the images of a study. Each loads TensorFlow (about 1 GB of memory) and reads a "
+        "part of them; the answers are the same to the last bit.",
+    )
+    parts: str | None = Field(
+        None,
+        title="Folder of finished parts",
+        description="For several processes: a folder for what they have finished. After an interruption the same call goes on "
+        "from there. It names no image, and can be deleted afterwards.",
+    )
 
 
 class SaliencyOptions(Options):

@@ -115,7 +115,7 @@ FUNCTIONS = {
 def asked(monkeypatch, tmp_path) -> list[RunConfig]:
     """The settings of the runs that commands began."""
     configs: list[RunConfig] = []
-    monkeypatch.setattr(runs, "run", lambda config, folder, progress: configs.append(config) or tmp_path)
+    monkeypatch.setattr(runs, "run", lambda config, folder, progress, workers=None: configs.append(config) or tmp_path)
     return configs
 
 

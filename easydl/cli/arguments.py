@@ -18,6 +18,15 @@ Covariate = Annotated[
     list[str] | None, typer.Option(metavar="NAME=VALUE", help="Covariate of one image: age=61. Repeat it for several.")
 ]
 
+Addresses = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT,HOST:PORT",
+        help="Train on several computers, each started with this command; the first writes the folder. Not given, "
+        "TF_CONFIG counts, if a cluster has set it.",
+    ),
+]
+Number = Annotated[int | None, typer.Option(help="Which of --workers this computer is, from 0.")]
 Units = Annotated[
     str, typer.Option(metavar="auto|HU", help="HU for CT in a file that does not say its units (NIfTI, TIFF).")
 ]
@@ -73,6 +82,15 @@ def check_paths(model: Path, source: str) -> None:
 
     cascades.check_paths(model, source)
     load_tensorflow_for_a_command()
+
+
+def workers_of(addresses: str | None, number: int | None) -> Any:
+    """This process among several workers, or None."""
+    import os
+
+    from easydl.training.workers import Workers
+
+    return Workers.of(addresses, number, os.environ.get("TF_CONFIG"))
 
 
 def covariates(texts: list[str] | None) -> dict[str, str] | None:

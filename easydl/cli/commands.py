@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from easydl.cli.arguments import Covariate, Model, Source, Units, check_paths, covariates
+from easydl.cli.arguments import (
+    Addresses,
+    Covariate,
+    Model,
+    Number,
+    Source,
+    Units,
+    check_paths,
+    covariates,
+    workers_of,
+)
 from easydl.cli.comparing import compare, interval_width, learning_curve, tune
 from easydl.cli.describing import describe, explain_as_tree, importance
 from easydl.cli.exploring import ablation, explain, feature_maps, features, fragility, gallery, image_map, nearest
@@ -79,11 +90,13 @@ def demo(
 
 @app.command()
 @with_options
-def train(config: RunConfig, folder: Folder = None) -> None:
+def train(config: RunConfig, folder: Folder = None, workers: Addresses = None, worker: Number = None) -> None:
     """Load, check, split by patient, train, test, explain and report, into one run folder."""
     from easydl import runs
 
-    _done(runs.run(config, folder or _new_folder(config.model), progress=typer.echo))
+    team = workers_of(workers, worker)
+    own = folder or (_new_folder(config.model) if team is None or team.is_first else Path())
+    _done(runs.run(config, own, progress=typer.echo, workers=team))
 
 
 @app.command()
@@ -92,12 +105,15 @@ def resume(
     train: Annotated[
         bool, typer.Option(help="Train on, if the training was stopped; otherwise its model is tested as it is.")
     ] = True,
+    workers: Addresses = None,
+    worker: Number = None,
 ) -> None:
     """Go on with a run that was killed, failed or was stopped: it trains on from its last checkpoint."""
     from easydl import runs
 
     (folder / "stop").unlink(missing_ok=True)
-    _done(runs.run(runs.RunConfig.open(folder), folder, train=train, progress=typer.echo))
+    team = workers_of(workers, worker)
+    _done(runs.run(runs.RunConfig.open(folder), folder, train=train, progress=typer.echo, workers=team))
 
 
 @app.command()
@@ -197,13 +213,18 @@ def predict(
         given = {"covariates": covariates(covariate), "units": units, **answers.model_dump()}
         _show_case(model, source, page, open_page, **given)
         return
+    chosen, temporary = answers.model_dump(), None
+    if answers.processes > 1 and answers.parts is None and output is not None:
+        temporary = chosen["parts"] = f"{output}.parts"
     prediction = easydl.predict(
-        easydl.load_model(model), source, covariates=covariates(covariate), units=units, **answers.model_dump()
+        easydl.load_model(model), source, covariates=covariates(covariate), units=units, **chosen
     )
     # What speaks against the answers is read before them.
     for note in getattr(prediction, "notes", ()):
         typer.echo(note)
     typer.echo(f"Written: {prediction.save(output)}" if output else _table(prediction))
+    if temporary is not None:
+        shutil.rmtree(temporary, ignore_errors=True)
     typer.echo(RESEARCH_USE)
 
 
@@ -376,5 +397,6 @@ def _table(prediction: Any) -> str:
     return prediction.frame.to_string(index=False) if hasattr(prediction, "frame") else repr(prediction)
 
 
-def _done(path: Path) -> None:
-    typer.echo(f"Report: {path}\nOpen the app with: easydl app")
+def _done(path: Path | None) -> None:
+    if path is not None:  # the first of several workers has it
+        typer.echo(f"Report: {path}\nOpen the app with: easydl app")

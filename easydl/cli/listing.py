@@ -36,12 +36,23 @@ def presets(as_json: Json = False) -> None:
     show(listed.to_dict("records") if as_json else listed.to_string(index=False), as_json)
 
 
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    speed: Annotated[
+        bool, typer.Option("--speed", help="Also race processor, GPU, half precision and XLA; less than a minute.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Say what this computer has: versions, GPU, weights, and what to do about what is missing."""
     from easydl import machine
 
     facts = machine.doctor()
     lines = [f"{key}: {value}" for key, value in {**facts["versions"], **facts["folders"]}.items()]
+    if speed:
+        from easydl.training.racing import race
+
+        found = race()
+        facts["speed"] = found.to_dict()
+        lines.append(found.text)
     text = "\n".join([facts["device"], *facts["advice"], *lines])
     show(facts if as_json else text, as_json)
 

@@ -48,6 +48,8 @@ def predict(
     fill_holes: bool = False,
     uncertainty: str | None = None,
     coverage: float | None = None,
+    processes: int = 1,
+    parts: str | Path | None = None,
 ) -> Predictions | Segmentation | Reconstruction:
     """Apply a model to a study, an image, a volume or a folder.
 
@@ -89,8 +91,13 @@ def predict(
     from_file = isinstance(source, (str, Path))
     source = as_source(source, metadata, units)
     if not task.per_pixel:
-        table = predict_image if isinstance(source, Scan) else predict_study
-        return table(model, metadata, source, covariates, uncertainty=uncertainty, coverage=coverage)
+        options_of_table: dict[str, Any] = {"uncertainty": uncertainty, "coverage": coverage}
+        if isinstance(source, Scan):
+            _not_of_one(processes, parts)
+            return predict_image(model, metadata, source, covariates, **options_of_table)
+        options_of_table |= {"processes": processes, "parts": parts}
+        return predict_study(model, metadata, source, covariates, **options_of_table)
+    _not_of_one(processes, parts)
     _not_of_pixels(task, uncertainty=uncertainty, coverage=coverage)
     scan = source if isinstance(source, Scan) else _only_scan(source)
     check_dimension(metadata, scan)
@@ -105,6 +112,15 @@ def predict(
     notes = [*known, *scan.notes, *option_notes(options)]
     mask = predict_mask(model, metadata, scan, notes, **options)
     return Segmentation(mask, scan, metadata.classes, metadata.label_values, notes, strange)
+
+
+def _not_of_one(processes: int, parts: str | Path | None) -> None:
+    if processes != 1 or parts is not None:
+        raise InputError(
+            f"processes={processes} was given for a single image or volume.",
+            "a study, a table or a folder of many images, and a model that gives one answer for an image.",
+            "Leave it out.",
+        )
 
 
 def _not_of_pixels(task: Task, **options: Any) -> None:

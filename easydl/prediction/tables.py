@@ -10,21 +10,20 @@ import pandas as pd
 
 from easydl.errors import InputError
 from easydl.images import Scan
-from easydl.networks.metadata import ModelMetadata, metadata_of
-from easydl.networks.surgery import FEATURES
-from easydl.prediction.calling import check_classes, compiled, inputs, with_covariates
+from easydl.networks.metadata import ModelMetadata
+from easydl.prediction.answers import answers_of, passes_with_features, stacked
+from easydl.prediction.calling import check_classes, inputs, with_covariates
 from easydl.prediction.conformal import with_sets
-from easydl.prediction.covariates import case_covariates, covariate_notes, study_covariates
-from easydl.prediction.doubt import Passes, passes_of, spread_columns
+from easydl.prediction.covariates import case_covariates, covariate_notes
+from easydl.prediction.doubt import spread_columns
 from easydl.prediction.feature_range import unlike_features
 from easydl.prediction.likeness import unlike, unlike_note
 from easydl.prediction.provenance import provenance
 from easydl.prediction.results import UNLIKE, Predictions, output_columns
 from easydl.prediction.seen import COLUMN, scan_notes, seen_rows, sentence
+from easydl.prediction.shards import answers_by_processes
 from easydl.studies import Study
 from easydl.studies.pixel_facts import counted
-
-BATCH = 16
 
 
 def predict_image(
@@ -38,10 +37,12 @@ def predict_image(
 ) -> Predictions:
     """The predictions for one image: a table of one row."""
     encoded = case_covariates(metadata, covariates)
-    passes, meaning, seen = _passes(model, metadata, uncertainty, coverage)
-    stack = _stacked([passes(with_covariates(inputs(model, scan), encoded))])
+    _check_together(uncertainty, coverage)
+    passes, meaning, seen = passes_with_features(model, metadata, uncertainty)
+    stack = stacked([passes(with_covariates(inputs(model, scan), encoded))])
     rows = pd.DataFrame({"image": [scan.source], "patient": [scan.patient or ""]})
-    strange = _with_features([unlike(metadata.training, scan.oriented())], metadata, seen)
+    strange = [unlike(metadata.training, scan.oriented())]
+    strange = _with_features(strange, metadata, np.concatenate(seen) if seen else None)
     if any(strange):
         rows[UNLIKE] = [" ".join(one) for one in strange]
     notes = [*scan.notes, *covariate_notes(metadata, pd.DataFrame([dict(covariates or {})]))]
@@ -67,11 +68,14 @@ def predict_study(
     uncertainty: str | None = None,
     coverage: float | None = None,
     change: Callable[[np.ndarray], np.ndarray] | None = None,
+    processes: int = 1,
+    parts: str | None = None,
 ) -> Predictions:
     """The predictions for a study, with its labels where they are those of the model's task.
 
     Where the model has seen some of the images, or their patients, a column says which, and the first note how many.
-    ``change`` makes other images of each batch before the model sees it.
+    ``change`` makes other images of each batch before the model sees it. Several ``processes`` keep what they have finished in
+    the folder ``parts``.
     """
     if covariates is not None:
         raise InputError(
@@ -82,10 +86,13 @@ def predict_study(
     labelled = study.task == metadata.task
     if labelled:
         check_classes(metadata, study)
-    notes: list[tuple[str, ...]] = []
-    passes, meaning, looked = _passes(model, metadata, uncertainty, coverage)
-    stack, strange = _outputs(model, study, notes, passes, change)
-    strange = _with_features(strange, metadata, looked)
+    _check_together(uncertainty, coverage)
+    meaning = passes_with_features(model, metadata, uncertainty)[1]
+    if processes > 1:
+        answers = answers_by_processes(model, study, processes, parts, uncertainty)
+    else:
+        answers = answers_of(model, study, uncertainty, change=change)
+    strange = _with_features(answers.strange, metadata, answers.seen)
     kept = [*study.image_columns, "patient", *(["label"] if labelled and not metadata.heads else [])]
     rows = study.frame[[column for column in kept if column in study.frame.columns]].copy()
     for name in metadata.heads if labelled else ():
@@ -96,7 +103,7 @@ def predict_study(
     if any(strange):
         rows[UNLIKE] = [" ".join(one) for one in strange]
     predictions = Predictions(
-        _table(rows, stack, metadata),
+        _table(rows, answers.stack, metadata),
         metadata.classes,
         study.patients_known,
         study.name,
@@ -107,7 +114,7 @@ def predict_study(
             *unlike_note(strange),
             *against(metadata),
             *unknown,
-            *counted(notes),
+            *counted(answers.notes),
             *covariate_notes(metadata, study.frame),
             *meaning,
         ],
@@ -122,81 +129,24 @@ def against(metadata: ModelMetadata) -> list[str]:
     return [f"In its training, on the validation part: {one}" for one in metadata.warnings]
 
 
-def _passes(
-    model: Any, metadata: ModelMetadata, uncertainty: str | None, coverage: float | None
-) -> tuple[Passes, list[str], list[np.ndarray]]:
-    """What answers a batch, once or several times; what to say of it; and where it leaves what the last layer sees."""
+def _check_together(uncertainty: str | None, coverage: float | None) -> None:
     if uncertainty is not None and coverage is not None:
         raise InputError(
             "uncertainty and coverage were given together.",
             "one of them: the sets hold for the model's own answers, not for the mean of others.",
             "Leave one out.",
         )
-    several, meaning = passes_of(model, metadata, uncertainty)
-    seen: list[np.ndarray] = []
-    said = [meaning] if meaning else []
-    if not metadata.training.get("features"):
-        call = compiled(model)
-        return several or (lambda given: [call(given)]), said, seen
-    both = compiled(model, FEATURES, beside=True)
-
-    def passes(given: Any) -> list[Any]:
-        answer, features = both(given)
-        seen.append(np.asarray(features))
-        return [answer] if several is None else several(given)
-
-    return passes, said, seen
 
 
-def _with_features(strange: list[list[str]], metadata: ModelMetadata, seen: list[np.ndarray]) -> list[list[str]]:
+def _with_features(strange: list[list[str]], metadata: ModelMetadata, seen: np.ndarray | None) -> list[list[str]]:
     """In what images are unlike the training images, with what the network sees in them."""
-    if not seen:
+    if seen is None:
         return strange
-    return [
-        [*one, *more]
-        for one, more in zip(strange, unlike_features(metadata.training, np.concatenate(seen)), strict=True)
-    ]
+    return [[*one, *more] for one, more in zip(strange, unlike_features(metadata.training, seen), strict=True)]
 
 
 def _with_sets(predictions: Predictions, metadata: ModelMetadata, coverage: float | None) -> Predictions:
     return predictions if coverage is None else with_sets(predictions, metadata.training.get("conformal"), coverage)
-
-
-def _outputs(
-    model: Any,
-    study: Study,
-    notes: list[tuple[str, ...]],
-    passes: Passes,
-    change: Callable[[np.ndarray], np.ndarray] | None,
-) -> tuple[Any, list[list[str]]]:
-    """The outputs of every pass for every row (a dict by head where there are several), and in what each is unlike.
-
-    Adds the notes of every image.
-    """
-    training = metadata_of(model).training
-
-    def one(row: int) -> tuple[np.ndarray, list[str]]:
-        scan = study.scan(row)
-        notes.append(scan.notes)
-        return inputs(model, scan), unlike(training, scan)
-
-    covariates = study_covariates(model, study)
-    parts, strange = [], []
-    for begin in range(0, len(study), BATCH):
-        rows = list(range(begin, min(begin + BATCH, len(study))))
-        read = study.each(one, rows)
-        batch = np.concatenate([image for image, _ in read])
-        batch = batch if change is None else change(batch)
-        strange += [found for _, found in read]
-        parts.append(passes(with_covariates(batch, None if covariates is None else covariates[rows])))
-    return _stacked(parts), strange
-
-
-def _stacked(parts: list[list[Any]]) -> Any:
-    """From batches of passes to arrays ``(passes, images, outputs)``; a dict of them by head where there are several."""
-    if isinstance(parts[0][0], dict):
-        return {name: _stacked([[each[name] for each in part] for part in parts]) for name in parts[0][0]}
-    return np.concatenate([np.stack([np.asarray(each) for each in part]) for part in parts], axis=1)
 
 
 def _table(rows: pd.DataFrame, stack: Any, metadata: ModelMetadata) -> pd.DataFrame:

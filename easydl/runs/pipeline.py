@@ -13,12 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from easydl.errors import RESEARCH_USE, DiskFullError, EasyDLError, InputError, Stopped, frames_of
+from easydl.errors import RESEARCH_USE, DiskFullError, EasyDLError, Stopped
 from easydl.fileio import (
     csv_text,
-    disk_full,
-    is_disk_full,
-    private_log,
     remove_drafts,
     write_status,
     write_text,
@@ -33,25 +30,40 @@ from easydl.runs.checking import Checks
 from easydl.runs.config import RunConfig, check_study
 from easydl.runs.folder import locked
 from easydl.runs.resuming import CHECKPOINT, check_same_rows, digest_of, times_resumed
+from easydl.runs.together import agree, known_error, run_with
 from easydl.tasks import Task
+from easydl.training.workers import Workers
 
 Progress = Callable[[str], None]
 DEMO_EPOCHS, DEMO_SIDE = 16, 96
 """What two cores do in the time that the command promises; a nodule of 8 mm is two pixels wide then."""
 
 
-def run(config: RunConfig, folder: str | Path, *, train: bool = True, progress: Progress = print) -> Path:
+def run(
+    config: RunConfig,
+    folder: str | Path,
+    *,
+    train: bool = True,
+    progress: Progress = print,
+    workers: Workers | None = None,
+) -> Path | None:
     """Do everything a run needs, in this process, and write it into a run folder.
 
     A folder whose run was interrupted or stopped is gone on with: the split and the data are the same by the seed,
     training goes on from its checkpoint, and a model that was trained to its end is not trained again. Without ``train``
     one that was stopped is not either. ``progress`` gets a line at each step. Returns the path of ``report.html``.
 
+    As one of several ``workers`` it trains together with the same call in other processes. The first of them does and
+    writes everything; the others use no folder, and get None.
+
     Raises:
         RunError: The study has changed since the run was trained, or another process is at work in the folder.
         EasyDLError: Whatever stands in the way, in three parts; it is also in status.json.
     """
-    folder = Path(folder).resolve()
+    return run_with(workers, config, lambda: _lead(config, Path(folder).resolve(), train, progress), progress)
+
+
+def _lead(config: RunConfig, folder: Path, train: bool, progress: Progress) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         remove_drafts(folder)
@@ -66,22 +78,12 @@ def run(config: RunConfig, folder: str | Path, *, train: bool = True, progress: 
             pipeline.failed(problem)
             raise
         except Exception as problem:
-            if is_disk_full(problem):
-                full = disk_full(folder / "report.html")
-                pipeline.failed(full)
-                raise full from problem
-            with suppress(OSError), private_log(folder / "log.txt") as log:
-                log.write(frames_of(problem))
-            unknown = InputError(
-                f"Something went wrong that easydl does not know ({type(problem).__name__}).",
-                "a run without surprises.",
-                f"Details are in {folder / 'log.txt'}. Please report it with that file.",
-            )
-            pipeline.failed(unknown)
-            raise unknown from problem
+            known = known_error(problem, folder)
+            pipeline.failed(known)
+            raise known from problem
 
 
-def demo(folder: str | Path, *, seed: int = 7, progress: Progress = print) -> Path:
+def demo(folder: str | Path, *, seed: int = 7, progress: Progress = print) -> Path | None:
     """The whole way on the embedded simulated study: made as DICOM files, then run like any other."""
     from easydl.simulation import simulate
 
@@ -232,8 +234,10 @@ class _Pipeline:
             model = load_network(path)
             stopped = bool(metadata_of(model).training.get("stopped"))
             if not (stopped and self.train):
+                agree(None)
                 self.step("training", f"The model is already trained{', in part' if stopped else ''}")
                 return model
+        agree(study)
         model = build(self.config, study)
         self.step("training", f"Training {model.name} ({model.count_params():,} parameters)")
         history = fit(model, train, val, run=self.folder, **self.config.arguments(FitOptions))

@@ -21,7 +21,10 @@ from easydl.training.loss_names import check_loss
 from easydl.training.optimizers import check_optimizer
 from easydl.training.own_objects import check_metrics, check_own_loss
 from easydl.training.plan import STRATEGIES, named_window
+from easydl.training.workers import Team
 
+ALONE = {"learning_rate": "find", "batch_size": "auto"}
+"""Each worker would measure another value."""
 DATASET_OPTIONS = ("epochs", "learning_rate", "optimizer", "metrics", "seed")
 # What to build instead of a network of the other dimension.
 OTHER_DIMENSION = {
@@ -128,6 +131,24 @@ def check_options(metadata: ModelMetadata, strategy: str, class_weight: dict[str
             'strategy="scratch" was given, and the model has pretrained weights.',
             "a model from random weights.",
             "Leave it out, or build the model with pretrained=False.",
+        )
+
+
+def check_workers(team: Team, task: Task, members: int, options: Mapping[str, Any]) -> None:
+    """Refuse what several workers cannot train: what is trained on patches, ensembles, and what needs all images in one place."""
+    if team.count == 1:
+        return
+    alone = {"teacher": options.get("teacher") is not None, "unlabelled": options.get("unlabelled") is not None}
+    alone |= {f"{name}={value!r}": options.get(name) == value for name, value in ALONE.items()}
+    what = next((name for name, given in alone.items() if given), None)
+    if task.per_pixel or members > 1:
+        what = f"a model whose task is {task}" if task.per_pixel else f"{members} members"
+    if what is not None:
+        raise InputError(
+            f"{team.count} workers were given for {what}.",
+            "one classifier; masks, image-to-image models, ensembles, a teacher, unlabelled images, and settings that are "
+            "measured before the training are for one process, with all its GPUs.",
+            "Leave --workers out.",
         )
 
 

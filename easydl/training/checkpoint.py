@@ -21,10 +21,12 @@ from easydl.fileio import replacing
 from easydl.networks import save_model
 from easydl.networks.metadata import ModelMetadata
 from easydl.studies import Study
+from easydl.training import workers
 from easydl.training.averaging import Averaged
 from easydl.training.callbacks import MEMBERS, Progress
 from easydl.training.own_objects import mark_of
 from easydl.training.plan import Plan, Settings
+from easydl.training.strategies import random_states
 
 NAME = "checkpoint.npz"
 LEAST_SECONDS = 10.0
@@ -72,7 +74,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.model.optimizer.build(self.model.trainable_variables)
         for variable, value in zip(self.model.optimizer.variables, self.state.optimizer, strict=True):
             variable.assign(value)
-        for variable, value in zip(_random(self.model), self.state.random, strict=True):
+        for variable, value in zip(random_states(self.model), self.state.random, strict=True):
             variable.assign(value)
         for name in ("best", "wait", "best_epoch"):
             setattr(self.early, name, self.state.facts[name])
@@ -97,16 +99,10 @@ class Checkpoint(keras.callbacks.Callback):
             "ended": bool(ended),
         }
         average = self.averaged.mean if self.averaged else []
-        weights, optimizer, random = self.model.weights, self.model.optimizer.variables, _random(self.model)
+        weights, optimizer, random = self.model.weights, self.model.optimizer.variables, random_states(self.model)
         parts = (weights, optimizer, early.best_weights or [], average, random)
         with self.progress.on_a_full_disk(NAME):
             save_state(self.progress.checkpoints, State(facts, *(list(map(np.asarray, part)) for part in parts)))
-
-
-def _random(model: keras.Model) -> list[Any]:
-    """The variables that are neither weights nor metrics: the states of random generators."""
-    others = {id(variable) for variable in [*model.weights, *model.metrics_variables]}
-    return [variable for variable in model.variables if id(variable) not in others]
 
 
 def save_state(folder: Path, state: State) -> None:
@@ -135,6 +131,18 @@ def load_checkpoint(folder: Path | None, key: str) -> State | None:
             return State(facts, *(arrays[a:b] for a, b in zip([0, *ends], ends, strict=False)))
     except (OSError, ValueError, KeyError, EOFError, RuntimeError, TypeError, zipfile.BadZipFile):
         return None
+
+
+def load_for_all(folder: Path | None, key: str) -> State | None:
+    """`load_checkpoint`; where several workers train, all get what the first has."""
+    team, state = workers.team(), load_checkpoint(folder, key)
+    facts = team.from_first(lambda: None if state is None else state.facts)
+    if team.strategy is None or facts is None:
+        return state
+    parts = [] if state is None else [state.weights, state.optimizer, state.best, state.average, state.random]
+    ends = np.cumsum(team.from_first(lambda: [len(part) for part in parts]))
+    arrays = team.arrays(list(chain.from_iterable(parts)))
+    return State(facts, *(arrays[a:b] for a, b in zip([0, *ends], ends, strict=False)))
 
 
 def leave(folder: Path, model: keras.Model, *, stopped: bool) -> None:

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from easydl.errors import InputError
 from easydl.networks import freeze_backbone, head, unfreeze
 from easydl.prediction import compiled
 from easydl.prediction.covariates import study_covariates
@@ -20,7 +21,7 @@ from easydl.studies.pixel_facts import Decoded
 from easydl.tasks import Task
 from easydl.training import loop
 from easydl.training.batch_size import of_classifier
-from easydl.training.checkpoint import load_checkpoint
+from easydl.training.checkpoint import load_for_all
 from easydl.training.feeder import Feeder
 from easydl.training.loop import Data, Stage
 from easydl.training.objective import Objective, classifier_objective
@@ -68,9 +69,10 @@ class ClassifierFeeder(Feeder):
             "units": self.train.units,
             "normalise": self.metadata.normalise,
         }
-        self.images = decode(self.train, **options)
-        self.progress.say(f"{len(self.train)} training images read.")
-        self.validation_images = decode(self.val, **options)
+        train, val = self._own(self.train), self._own(self.val)
+        self.images = decode(train, **options)
+        self.progress.say(f"{len(train)} training images read.")
+        self.validation_images = decode(val, **options)
         return np.asarray(self.images[:: max(1, len(self.images) // 50)], np.float32)
 
     def choose(self, window: Window) -> Plan:
@@ -99,24 +101,53 @@ class ClassifierFeeder(Feeder):
         """Whole images, shuffled and augmented; those of the validation part as they are."""
         train_covariates = study_covariates(self.model, self.train, training=True)
         weights = sample_weights(self.train, self.plan)
-        self.learn = Part(self.images, train_covariates, self.train.targets(), weights)
+        self.all_learn = Part(self.images, train_covariates, self.train.targets(), weights)
         val_covariates, val_weights = study_covariates(self.model, self.val), self.val.target_weights()
-        self.check = Part(self.validation_images, val_covariates, self.val.targets(), val_weights)
+        self.all_check = Part(self.validation_images, val_covariates, self.val.targets(), val_weights)
+        self.learn, self.check = self._share(self.all_learn), self._share(self.all_check)
         learn, check, plan = self.learn, self.check, self.plan
         options: dict[str, Any] = {"seed": self.settings.seed, "weights": learn.weights, "augment": self.augment}
+        if self.team.count > 1:
+            options["order"] = self.team.orders(len(self.train), self.main_stage().steps, self.settings.seed)
         feed = partial(image_feed, learn.inputs(), learn.targets, plan.batch_size, **options)
         validation = dataset(check.inputs(), check.targets, FEATURE_BATCH, weights=check.weights)
         sample = image_sample(learn.inputs(), FEATURE_BATCH, seed=self.settings.seed)
-        return Data(feed, validation, sample, len(self.train))
+        return Data(feed, validation, sample, len(learn.images))
+
+    def _own(self, part: Study) -> Study:
+        """What this worker reads of a part."""
+        if self.team.count == 1:
+            return part
+        if len(part) < self.team.count:
+            raise InputError(
+                f"A part of the study has {len(part)} images, and there are {self.team.count} workers.",
+                "an image in training and validation for each worker.",
+                "Train with fewer workers.",
+            )
+        return part.rows(self.team.rows(len(part)))
+
+    def _share(self, part: Part) -> Part:
+        """The rows of this worker; its images are those already."""
+        if self.team.count == 1:
+            return part
+        rows = self.team.rows(len(tf.nest.flatten(part.targets)[0]))
+        of = partial(tf.nest.map_structure, lambda one: None if one is None else one[rows])
+        return Part(part.images, of(part.covariates), of(part.targets), of(part.weights))
+
+    def _whole(self, values: Any, part: Part) -> Any:
+        """What all workers have found for the rows of a part, each for its own."""
+        count = len(tf.nest.flatten(part.targets)[0])
+        return tf.nest.map_structure(lambda one: self.team.gathered(np.asarray(one), count), values)
 
     def targets(self) -> Sequence[Any]:
         """Covariates and labels of both parts."""
-        return self.learn.covariates, self.learn.targets, self.check.covariates, self.check.targets
+        learn, check = self.all_learn, self.all_check
+        return learn.covariates, learn.targets, check.covariates, check.targets
 
     def main_stage(self) -> Stage:
         """The whole network, from random or from a trained head."""
         plan = self.plan
-        steps = -(-len(self.images) // plan.batch_size)
+        steps = -(-len(self.train) // plan.batch_size)
         if plan.strategy == "scratch":
             return Stage("train", plan.epochs, steps, plan.learning_rate)
         lowest = self.progress.lowest("head")
@@ -131,8 +162,10 @@ class ClassifierFeeder(Feeder):
             self.train_stage(replace(self.main_stage(), class_weight=class_weight), objective, data, key)
             return
         # A head that may be gone back to is made again when fine-tuning goes on: the same, from the same seed.
-        if plan.surely or load_checkpoint(progress.checkpoints, key) is None:
+        if plan.surely or load_for_all(progress.checkpoints, key) is None:
             self._train_head(objective, class_weight)
+            progress.rows[:] = self.team.from_first(lambda: progress.rows)
+            progress.stopped = self.team.from_first(lambda: progress.stopped)
         if progress.stopped or plan.strategy == "features":
             return
         weights, losses = self.model.get_weights(), self._losses() if plan.surely else None
@@ -158,21 +191,21 @@ class ClassifierFeeder(Feeder):
         feed = dataset(check.inputs(), check.targets, FEATURE_BATCH)
         answers = [call(x) for x, _ in feed]
         joined = tf.nest.map_structure(lambda *parts: np.concatenate(parts), *answers)
-        return row_losses(joined, check.targets, self.metadata, check.weights)
+        return np.asarray(self._whole(row_losses(joined, check.targets, self.metadata, check.weights), self.all_check))
 
     def _train_head(self, objective: Objective, class_weight: dict[int, float] | None) -> None:
         freeze_backbone(self.model)
         progress, plan = self.progress, self.plan
         progress.status(state="running", stage="training", part="features", epoch=0, epochs=plan.copies)
-        copies, count = self._cached_features(), len(self.learn.images)
-        check = replace(self.check, images=features(self.model, self.check.images))
+        copies, count = self._cached_features(), len(self.train)
+        check = replace(self.all_check, images=self._whole(features(self.model, self.check.images), self.all_check))
         progress.say(f"Features of {count} images computed once ({copies.images.shape[1]} values each).")
         own = np.asarray(copies.images[:count])
         self.explain(put_linear_head(self.model, self.train, own, self._sample()))
         x, batch = "features", min(HEAD_BATCH, max(8, count // 8))
         validation = (check.inputs(x), check.targets, *([] if check.weights is None else [check.weights]))
         learner = replace(objective, learner=head(self.model))
-        learnt = replace(self.learn, images=own)
+        learnt = replace(self.all_learn, images=own)
         train = (learnt.inputs(x), learnt.targets, *([] if learnt.weights is None else [learnt.weights]))
         if self.metadata.linear_head:
             loop.measure("head", learner, train, validation, progress)
@@ -196,9 +229,9 @@ class ClassifierFeeder(Feeder):
 
     def _sample(self) -> Sample:
         """How much each training image counts in the linear model."""
-        by_class, targets = self.plan.class_weight, self.learn.targets
-        if isinstance(self.learn.weights, dict):
-            by_head = {name: np.asarray(weights, float) for name, weights in self.learn.weights.items()}
+        by_class, targets = self.plan.class_weight, self.all_learn.targets
+        if isinstance(self.all_learn.weights, dict):
+            by_head = {name: np.asarray(weights, float) for name, weights in self.all_learn.weights.items()}
         elif by_class:
             every = np.array([by_class[k] for k in sorted(by_class)], float)
             weighted = targets @ every if Task(self.metadata.task).exclusive else np.where(targets == 1, every, 1.0)
@@ -209,10 +242,11 @@ class ClassifierFeeder(Feeder):
 
     def _cached_features(self) -> Part:
         """The features of the training images as they are, and of augmented copies of them."""
-        learn, copies = self.learn, self.plan.copies
-        cached, targets = [features(self.model, learn.images)], [learn.targets]
+        own, learn, copies = self.learn, self.all_learn, self.plan.copies
+        cached, targets = [self._whole(features(self.model, own.images), learn)], [learn.targets]
         for _ in range(copies - 1):
-            augmented, mixed = features(self.model, learn.images, augment=self.augment, targets=learn.targets)
+            made = features(self.model, own.images, augment=self.augment, targets=own.targets)
+            augmented, mixed = self._whole(made, learn)
             cached.append(augmented)
             targets.append(mixed)
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 import tensorflow as tf
+from pydantic import TypeAdapter
 
 from easydl.errors import ModelError
 from easydl.networks import attach, metadata_of, set_window
 from easydl.networks.metadata import ModelMetadata
 from easydl.studies import Study
 from easydl.tasks import Task
-from easydl.training import loop
+from easydl.training import loop, strategies, workers
 from easydl.training.callbacks import Progress
 from easydl.training.checkpoint import load_checkpoint, training_key
 from easydl.training.loop import Data, Stage
@@ -29,6 +30,9 @@ from easydl.training.rate_finder import find_rates
 
 if TYPE_CHECKING:
     from easydl.augmentation.augmenter import Augmenter
+
+
+PLAN = TypeAdapter(Plan)
 
 
 class Feeder(ABC):
@@ -47,15 +51,24 @@ class Feeder(ABC):
         self.model, (self.train, self.val) = model, parts
         self.metadata, self.settings, self.progress = metadata, settings, progress
         self.augment: Augmenter | None = None
+        self.team = workers.team()
         self.plan: Plan
 
     def run(self) -> Plan:
         """Train the model in place. Returns what was chosen."""
         self.progress.status(state="running", stage="loading", message=self.reading, coach=self.progress.known())
         values = self.read()
-        self.plan = self.choose(choose_window(self.settings.window, self.train, values))
+        # Each chooses, for choosing leaves traces in the model; all go by what the first chose, which sees other pixels.
+        own = self.choose(choose_window(self.settings.window, self.train, values))
+        plan = self.team.from_first(lambda: PLAN.dump_python(own, mode="json"))
+        self.plan = own if self.team.strategy is None else PLAN.validate_python(plan)
         self.augment = self._augmenter()
         self.plan = self.with_augmentation()
+        if self.team.count > 1:
+            self.plan = self.plan.because(
+                f"{self.team.count} workers train together: each reads its share of the {len(self.train)} training and "
+                f"{len(self.val)} validation images, and the {self.plan.batch_size} images of a step are divided among them."
+            )
         attach(self.model, self.metadata.model_copy(update={"patch": self.plan.patch}))
         self.metadata = metadata_of(set_window(self.model, self.plan.window, self.plan.units))
         self.progress.say(*self.plan.why)
@@ -69,11 +82,14 @@ class Feeder(ABC):
     def _fits_into_memory(self, objective: Objective) -> bool:
         """Train; False where a step needed more memory than there is."""
         data = self.data()
-        key = training_key(self.metadata, self.plan, self.settings, (self.train, self.val), self.targets())
+        parts = self.train, self.val
+        key = self.team.from_first(lambda: training_key(self.metadata, self.plan, self.settings, parts, self.targets()))
         self.progress.take_up(key)
         try:
             self.stages(objective, data, key)
         except tf.errors.ResourceExhaustedError:
+            if self.team.count > 1:  # the others have gone on to wait for this one
+                raise _no_memory() from None
             return False
         return True
 
@@ -81,11 +97,7 @@ class Feeder(ABC):
         """Begin again with half the batch, and of patches with twice the steps, so that an epoch stays as long."""
         batch = plan.batch_size
         if batch == 1:
-            raise ModelError(
-                "The memory of this computer does not hold one step of the training, even with one image.",
-                "a network and images that fit into memory.",
-                "Choose a smaller network, a smaller size, or for segmentation smaller patches (size=).",
-            )
+            raise _no_memory()
         self.plan = replace(plan, batch_size=batch // 2, steps=plan.steps * 2)
         self.model.set_weights(weights)
         self.progress.rows.clear()
@@ -185,17 +197,26 @@ class Feeder(ABC):
         )
 
 
+def _no_memory() -> ModelError:
+    return ModelError(
+        "The memory of this computer does not hold one step of the training.",
+        "a network and images that fit into memory.",
+        "Choose a smaller batch_size, network or size, or for segmentation smaller patches (size=).",
+    )
+
+
 def _leave_plain(model: keras.Model, objective: Objective, learning_rate: float, plain_metrics: bool) -> None:
     """Compile with losses that Keras itself knows, so that ``model.save`` opens anywhere without easydl.
 
     With ``plain_metrics`` the user's own are left out, too.
     """
     own = not type(model.optimizer).__module__.startswith("keras.") if model.compiled else False
-    if objective.learner is not model or own:
-        optimizer = keras.optimizers.AdamW(learning_rate)
-    elif model.compiled and (plain_metrics or objective.loss != objective.plain):
-        optimizer = model.optimizer
-    else:
-        return
-    optimizer.build(model.trainable_variables)
-    model.compile(optimizer=optimizer, loss=objective.plain, jit_compile=False)
+    with strategies.scope(strategies.strategy_of(model, small=True)):
+        if objective.learner is not model or own:
+            optimizer = keras.optimizers.AdamW(learning_rate)
+        elif model.compiled and (plain_metrics or objective.loss != objective.plain):
+            optimizer = model.optimizer
+        else:
+            return
+        optimizer.build(model.trainable_variables)
+        model.compile(optimizer=optimizer, loss=objective.plain, jit_compile=False)

@@ -22,7 +22,8 @@ from easydl.options import FitOptions
 from easydl.prediction.likeness import likeness_of
 from easydl.studies import Study
 from easydl.tasks import Task
-from easydl.training.argument_checks import check_datasets, check_names, check_options, check_parts
+from easydl.training import workers
+from easydl.training.argument_checks import check_datasets, check_names, check_options, check_parts, check_workers
 from easydl.training.beyond_labels import BeyondLabels
 from easydl.training.coach import judged_findings
 from easydl.training.full_resolution import check_full_resolution
@@ -139,11 +140,15 @@ def fit(
     aim = Aim(sensitivity, specificity, cost, confidence).check(metadata.decided_by_threshold, metadata.task)
     check_parts(metadata, train, val)
     members = check_members(metadata, members)
-    overrides = refuse_leakage(train, val, override)
+    team = workers.team()
+    check_workers(team, task, members, given)
+    # The first worker looks at all images; the others read their share alone.
+    overrides = team.from_first(lambda: refuse_leakage(train, val, override))
     beyond = BeyondLabels.checked(metadata, (train, val), teacher, unlabelled, override)
     overrides += beyond.overrides
-    # Before the first step, so that a training that is broken off has left its mark, too.
-    metadata = metadata.model_copy(update={"seen": beyond.seen(metadata, train, val)})
+    if team.is_first:
+        # Before the first step, so that a training that is broken off has left its mark, too.
+        metadata = metadata.model_copy(update={"seen": beyond.seen(metadata, train, val)})
     if task is Task.CLASSIFICATION:
         # Loaded by itself, a validation part may lack a class or have its own order: what counts is the model's.
         val = replace(val, class_names=list(metadata.classes))
@@ -162,6 +167,8 @@ def fit(
         plan = train_members(
             model, members, settings, progress, lambda one, its, own: feeder(one, parts, its, own, progress)
         )
+    if not team.is_first:
+        return _history(progress, plan, overrides)
     judgement = judged(model, train, val, progress.rows, seed, aim=aim, calibrate=calibrate)
     warnings = judgement.warnings
     plan = plan.because(*judgement.sentences)
@@ -179,12 +186,18 @@ def fit(
         leave(progress.folder, model, stopped=progress.stopped)
         if not progress.stopped:
             progress.over()
-    history = keras.callbacks.History()
+    history = _history(progress, plan.because(*(one.text for one in coach)), overrides)
     history.set_model(model)
+    history.params |= {"warnings": warnings, "coach": [one.text for one in coach]}
+    return history
+
+
+def _history(progress: Progress, plan: Plan, overrides: list[str]) -> keras.callbacks.History:
+    import keras
+
+    history = keras.callbacks.History()
     history.history, history.epoch = progress.history(), list(range(len(progress.rows)))
-    texts = [one.text for one in coach]
-    history.params = {"plan": [*plan.why, *texts], "stopped": progress.stopped, "overrides": overrides}
-    history.params |= {"warnings": warnings, "coach": texts}
+    history.params = {"plan": list(plan.why), "stopped": progress.stopped, "overrides": overrides}
     if progress.rates is not None:
         history.params["learning_rates"] = progress.rates
     return history
@@ -194,7 +207,8 @@ def _augmentation(augment: Any, train: Study, task: Task) -> tuple[Preset, str]:
     """The preset and the reason for it."""
     if not isinstance(augment, str):
         return own_augmentation(augment)
-    name, reason = suggest(train, "none" if task.makes_images and augment == "auto" else augment)
+    wanted = "none" if task.makes_images and augment == "auto" else augment
+    name, reason = workers.team().from_first(lambda: suggest(train, wanted))
     return find_preset(name), reason
 
 

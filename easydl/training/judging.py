@@ -18,13 +18,14 @@ from easydl.evaluation.thresholds import BEST, Aim, chosen
 from easydl.networks import members_of, metadata_of, set_temperature
 from easydl.networks.decision import Threshold
 from easydl.networks.surgery import FEATURES
+from easydl.prediction.answers import BATCH
 from easydl.prediction.calling import compiled, inputs
 from easydl.prediction.conformal import conformal_scores
 from easydl.prediction.feature_range import feature_range
 from easydl.prediction.grid import working_grid
 from easydl.prediction.image_to_image import error_limit, reconstruct_pixels, reconstruction_error
 from easydl.prediction.results import Predictions
-from easydl.prediction.tables import BATCH, predict_study
+from easydl.prediction.tables import predict_study
 from easydl.studies import Study
 from easydl.studies.labels import JOIN
 from easydl.tasks import Task

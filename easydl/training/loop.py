@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -11,9 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from easydl.errors import ModelError
+from easydl.training import distribution, strategies, workers
 from easydl.training.averaging import Averaged
 from easydl.training.callbacks import Progress
-from easydl.training.checkpoint import NAME, Checkpoint, load_checkpoint
+from easydl.training.checkpoint import NAME, Checkpoint, load_for_all
 from easydl.training.objective import Objective
 from easydl.training.optimizers import USUAL, make
 from easydl.training.statistics import Refreshed
@@ -114,15 +116,16 @@ def run_stage(stage: Stage, objective: Objective, data: Data, progress: Progress
     Raises:
         ModelError: The training diverged, and no epoch before it counts.
     """
-    model, first = objective.learner, 0  # the checkpoint stays until the model is written: see `checkpoint.leave`
-    model.compile(
-        make(stage.optimizer, stage.schedule),
-        loss=objective.loss,
-        jit_compile=objective.xla and jit(),
-        **objective.followed(),
-    )
+    strategy = strategies.strategy_of(objective.learner, small=stage.name == "head")
+    model, first = strategies.taken_over(objective.learner, strategy), 0
+    # The checkpoint stays until the model is written: see `checkpoint.leave`.
+    with strategies.scope(strategy):
+        xla = strategy is None and objective.xla and jit()
+        loss = objective.loss if strategy is None else strategies.loss_of_rows(objective.loss)
+        optimizer = make(stage.optimizer, stage.schedule)
+        model.compile(optimizer, loss=loss, jit_compile=xla, **objective.followed())
     folder = progress.checkpoints if key else None
-    state = load_checkpoint(folder, key)
+    state = load_for_all(folder, key) if key else None
     progress.measured.pop(FIRST, None)
     if state is not None:
         progress.measured |= {name: value for name, value in state.facts["measured"].items() if name == FIRST}
@@ -145,22 +148,28 @@ def run_stage(stage: Stage, objective: Objective, data: Data, progress: Progress
     # Behind what changes the weights, as the statistics belong to those that are validated.
     if data.sample is not None:
         callbacks.append(Refreshed(data.sample, images=data.images))
-    if folder is not None:
+    if folder is not None or state is not None:
         # Last, so that the epoch is in the history it saves, and the weights are those that training goes on from.
         callbacks.append(Checkpoint(progress, early, key, state, averaged))
     epochs = first if state is not None and state.ended else stage.epochs
     feed = objective.adapt(data.feed(first_epoch=first))
-    _build_state(model, feed)
-    done = model.fit(
-        feed,
+    with strategies.scope(strategy):
+        build_state(model, feed)
+    if strategy is None:
+        train: Callable[..., keras.callbacks.History] = partial(model.fit, feed, shuffle=False)
+    else:
+        train = partial(distribution.fit, model, feed, strategy)
+    done = train(
         validation_data=objective.adapt(data.validation),
         epochs=epochs,
         initial_epoch=first,
         verbose=0 if stage.silent else progress.show,
         callbacks=callbacks,
         class_weight=stage.class_weight,
-        shuffle=False,
     )
+    strategies.given_back(objective.learner, model, objective.loss)
+    if strategy is not None:
+        progress.stopped = workers.team().from_first(lambda: progress.stopped)
     try:
         _check_finite(model, stage, done.epoch[-1] + 1 if done.epoch else first, progress.rows)
     except ModelError:
@@ -176,7 +185,8 @@ def measure(
 ) -> None:
     """Add what the weights reach as they are to the history, as a stage of one epoch. Nothing is trained."""
     model = objective.learner
-    model.compile("sgd", loss=objective.loss, jit_compile=False, **objective.followed())
+    with strategies.scope(strategies.strategy_of(model, small=True)):
+        model.compile("sgd", loss=objective.loss, jit_compile=False, **objective.followed())
     progress.begin(name, 1)
     logs: dict[str, Any] = {}
     for prefix, data in (("", train), ("val_", validation)):
@@ -187,7 +197,7 @@ def measure(
     progress.on_epoch_end(0, logs)
 
 
-def _build_state(model: keras.Model, feed: tf.data.Dataset) -> None:
+def build_state(model: keras.Model, feed: tf.data.Dataset) -> None:
     """Make the variables of optimizer, loss and metrics. Keras makes them in the first step, and then traces it again."""
     _, targets, weights = tf.nest.map_structure(
         lambda spec: None if spec is None else tf.ones([side or 1 for side in spec.shape], spec.dtype),

@@ -23,7 +23,7 @@ EPOCHS, RATE = 20, 1e-3
 def fit_dataset(
     model: Any, parts: tuple[Any, Any], metadata: ModelMetadata, given: Mapping[str, Any], progress: Progress
 ) -> keras.callbacks.History:
-    """Train with Keras' own `fit`. A compiled model stays as it is, unless an optimizer, a loss or metrics are given.
+    """Train with Keras' own `fit` on one device, and with ours on several. A compiled model stays as it is, unless an optimizer, a loss or metrics are given.
 
     Args:
         model: Any Keras model.
@@ -32,28 +32,39 @@ def fit_dataset(
         given: The options of `easydl.fit`, with ``callbacks``.
         progress: Of the training.
     """
+    import keras
+
+    from easydl.training import distribution, strategies
+    from easydl.training.loop import Stage, build_state
+    from easydl.training.watching import Watch
+
     own = {
         name: given[name]
         for name, usual in (("optimizer", USUAL), ("loss", "auto"), ("metrics", None))
         if not _is(given[name], usual)
     }
+    train, val = parts
+    several = None if isinstance(train, keras.utils.PyDataset) else strategies.strategy_of(model)
     if not model.compiled or own:
-        _compile(model, metadata, given)
+        with strategies.scope(several):
+            _compile(model, metadata, given)
     callbacks = check_callbacks(given["callbacks"], model.optimizer)
     if metadata.builder != "keras":
         attach(model, _after_a_dataset(metadata))
-    import keras
-
-    from easydl.training.loop import Stage
-    from easydl.training.watching import Watch
-
     epochs = given["epochs"] or EPOCHS
     progress.begin("train", epochs)
-    train, val = parts
     steps = train.num_batches or 0 if isinstance(train, keras.utils.PyDataset) else int(train.cardinality())
     watch = Watch(progress, Stage("train", epochs, steps, float(model.optimizer.learning_rate)), None, val)
-    every = [*callbacks, progress, watch]
-    history = model.fit(train, validation_data=val, epochs=epochs, verbose=progress.show, callbacks=every)
+    options: dict[str, Any] = {"validation_data": val, "epochs": epochs, "verbose": progress.show}
+    options["callbacks"] = [*callbacks, progress, watch]
+    if several is None:
+        history = model.fit(train, **options)
+    else:
+        trained = strategies.taken_over(model, several, compiled=True)
+        with several.scope():
+            build_state(trained, train)
+        history = distribution.fit(trained, train, several, **options)
+        strategies.given_back(model, trained)
     watch.judge(train)
     history.params["coach"] = [one.text for one in progress.coached()]
     return history

@@ -13,6 +13,8 @@ from easydl.studies.dataset import gathered
 from easydl.training.patches import Patches
 
 Augment = Callable[..., Any]
+Order = Callable[[int], list[np.ndarray]]
+"""From an epoch to the rows of each of its steps."""
 
 
 def image_feed(
@@ -24,22 +26,24 @@ def image_feed(
     weights: Any = None,
     augment: Augment | None = None,
     first_epoch: int = 0,
+    order: Order | None = None,
 ) -> tf.data.Dataset:
     """Batches of (image, target), or (image, target, weight), in a new order each epoch.
 
     ``images`` may be a dict with an ``image`` and further inputs, ``targets`` and ``weights`` dicts by head.
     ``augment(images, targets=targets, counter=number)`` takes float32 batches and returns both; the number of a batch
-    is another in every epoch, and the same when an epoch is trained again.
+    is another in every epoch, and the same when an epoch is trained again. ``order`` says the rows of each step instead.
     """
     rows_in_all = len(tf.nest.flatten(targets)[0])
-    steps = -(-rows_in_all // batch_size)
+    steps = -(-rows_in_all // batch_size) if order is None else len(order(0))
     epochs = count(first_epoch)
 
     def rows() -> Iterator[tuple[np.ndarray, int]]:
         epoch = next(epochs)
-        order = np.random.default_rng([seed, epoch]).permutation(rows_in_all)
-        for step in range(steps):
-            yield order[step * batch_size : (step + 1) * batch_size], epoch * steps + step
+        mixed = np.random.default_rng([seed, epoch]).permutation(rows_in_all)
+        batches = [mixed[begin : begin + batch_size] for begin in range(0, rows_in_all, batch_size)]
+        for step, chosen in enumerate(batches if order is None else order(epoch)):
+            yield chosen, epoch * steps + step
 
     def augmented(loaded: tuple[Any, ...], number: tf.Tensor) -> tuple[Any, ...]:
         if augment is None:

@@ -1,0 +1,116 @@
+"""What a classifier puts out for the rows of a study, batch by batch, before it becomes a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from easydl.networks.metadata import ModelMetadata, metadata_of
+from easydl.networks.surgery import FEATURES
+from easydl.prediction.calling import compiled, inputs, with_covariates
+from easydl.prediction.covariates import study_covariates
+from easydl.prediction.doubt import Passes, passes_of
+from easydl.prediction.likeness import unlike
+from easydl.studies import Study
+
+BATCH = 16
+
+
+@dataclass(eq=False)
+class Answers:
+    """Of every row: the outputs, in what its image is unlike the training images, and what was assumed in reading it.
+
+    Attributes:
+        stacks: float32 ``(passes, images, outputs)``, one for each head.
+        heads: The names of several heads; empty for one.
+        strange: Of every image, in what it is unlike.
+        notes: Of every image.
+        seen: What the last layer sees, float32 ``(images, features)``, where the model knows the range of that.
+    """
+
+    stacks: list[np.ndarray]
+    heads: list[str]
+    strange: list[list[str]]
+    notes: list[tuple[str, ...]]
+    seen: np.ndarray | None = None
+
+    @property
+    def stack(self) -> Any:
+        """The outputs as one array, or a dict of them by head."""
+        return dict(zip(self.heads, self.stacks, strict=True)) if self.heads else self.stacks[0]
+
+
+def joined(parts: Sequence[Answers]) -> Answers:
+    """The answers of several parts of a study, one behind the other."""
+    first = parts[0]
+    return Answers(
+        [np.concatenate([part.stacks[number] for part in parts], axis=1) for number in range(len(first.stacks))],
+        first.heads,
+        [one for part in parts for one in part.strange],
+        [one for part in parts for one in part.notes],
+        None if first.seen is None else np.concatenate([part.seen for part in parts if part.seen is not None]),
+    )
+
+
+def passes_with_features(
+    model: Any, metadata: ModelMetadata, uncertainty: str | None
+) -> tuple[Passes, list[str], list[np.ndarray]]:
+    """What answers a batch, once or several times; what to say of it; and where it leaves what the last layer sees."""
+    several, meaning = passes_of(model, metadata, uncertainty)
+    seen: list[np.ndarray] = []
+    said = [meaning] if meaning else []
+    if not metadata.training.get("features"):
+        call = compiled(model)
+        return several or (lambda given: [call(given)]), said, seen
+    both = compiled(model, FEATURES, beside=True)
+
+    def passes(given: Any) -> list[Any]:
+        answer, features = both(given)
+        seen.append(np.asarray(features))
+        return [answer] if several is None else several(given)
+
+    return passes, said, seen
+
+
+def answers_of(
+    model: Any,
+    study: Study,
+    uncertainty: str | None = None,
+    *,
+    change: Callable[[np.ndarray], np.ndarray] | None = None,
+    rows: Sequence[int] | None = None,
+) -> Answers:
+    """The answers for some rows of a study, or for all; ``change`` makes other images of each batch before."""
+    metadata = metadata_of(model)
+    passes, _, looked = passes_with_features(model, metadata, uncertainty)
+    chosen = list(range(len(study)) if rows is None else rows)
+    covariates = study_covariates(model, study if rows is None else study.rows(chosen))
+    notes: list[tuple[str, ...]] = []
+
+    def one(row: int) -> tuple[np.ndarray, list[str]]:
+        scan = study.scan(row)
+        notes.append(scan.notes)
+        return inputs(model, scan), unlike(metadata.training, scan)
+
+    parts, strange = [], []
+    for begin in range(0, len(chosen), BATCH):
+        read = study.each(one, chosen[begin : begin + BATCH])
+        batch = np.concatenate([image for image, _ in read])
+        batch = batch if change is None else change(batch)
+        strange += [found for _, found in read]
+        given = None if covariates is None else covariates[begin : begin + BATCH]
+        parts.append(passes(with_covariates(batch, given)))
+    stack = stacked(parts)
+    heads = list(stack) if isinstance(stack, dict) else []
+    stacks = list(stack.values()) if isinstance(stack, dict) else [stack]
+    return Answers(stacks, heads, strange, notes, np.concatenate(looked) if looked else None)
+
+
+def stacked(parts: list[list[Any]]) -> Any:
+    """From batches of passes to arrays ``(passes, images, outputs)``; a dict of them by head where there are several."""
+    if isinstance(parts[0][0], dict):
+        return {name: stacked([[each[name] for each in part] for part in parts]) for name in parts[0][0]}
+    return np.concatenate([np.stack([np.asarray(each) for each in part]) for part in parts], axis=1)
