@@ -5,7 +5,8 @@ import inspect
 import pytest
 
 import easydl
-from easydl.options import FitOptions, LoadOptions, SplitOptions
+from easydl.options import LoadOptions, SplitOptions
+from easydl.options_of_training import FitOptions
 from easydl.options_of_use import (
     AblationOptions,
     DescribeOptions,

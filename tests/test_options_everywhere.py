@@ -17,8 +17,9 @@ import easydl
 from easydl import cli, runs
 from easydl.errors import RunError
 from easydl.option_text import help_text
-from easydl.options import FitOptions, LoadOptions, ModelOptions, RunOptions, SplitOptions
+from easydl.options import LoadOptions, ModelOptions, RunOptions, SplitOptions
 from easydl.options_of_planning import SimulationOptions
+from easydl.options_of_training import FitOptions
 from easydl.options_of_use import GroupOptions
 from easydl.reporting import reproduce
 from easydl.runs import RunConfig

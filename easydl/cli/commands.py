@@ -21,6 +21,7 @@ from easydl.cli.arguments import (
     covariates,
     workers_of,
 )
+from easydl.cli.checking import audit, inspect
 from easydl.cli.comparing import compare, interval_width, learning_curve, tune
 from easydl.cli.describing import describe, explain_as_tree, importance
 from easydl.cli.exploring import ablation, explain, feature_maps, features, fragility, gallery, image_map, nearest
@@ -30,8 +31,9 @@ from easydl.cli.options import with_options
 from easydl.cli.weights import Json, weights
 from easydl.errors import RESEARCH_USE
 from easydl.fileio import write_text
-from easydl.options import DecisionOptions, LoadOptions
+from easydl.options import LoadOptions
 from easydl.options_of_planning import SimulationOptions
+from easydl.options_of_training import DecisionOptions
 from easydl.options_of_use import (
     CasesOptions,
     GroupOptions,
@@ -53,6 +55,8 @@ app = typer.Typer(
 )
 app.add_typer(weights, name="weights")
 for one in (
+    inspect,
+    audit,
     compare,
     tune,
     learning_curve,
@@ -250,45 +254,6 @@ def saliency(
     heatmap = easydl.saliency(network, source, target=target, covariates=given, units=units, **how.model_dump())
     verdict = f"{heatmap.verdict.word}: {heatmap.verdict.sentence}\n" if heatmap.verdict else ""
     typer.echo(f"{verdict}Written: {heatmap.save(output)}\n{RESEARCH_USE}")
-
-
-@app.command()
-@with_options
-def audit(
-    source: Source,
-    *,
-    options: LoadOptions,
-    model: Annotated[
-        Path | None, typer.Option(help="A trained model: also what it rests on, how much it overfits, where it errs.")
-    ] = None,
-    full: Annotated[
-        bool,
-        typer.Option(
-            "--full", help="Also show the borders to a network: letters, scales, logos. A second for 100 images."
-        ),
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Look for traps before training, and with --model for those it fell into. Exit code 2 when one of them blocks."""
-    import easydl
-
-    study = easydl.load(source, **options.model_dump())
-    result = easydl.audit(study, model=None if model is None else easydl.load_model(model), full=full)
-    show(result.to_dict() if as_json else repr(result), as_json)
-    if result.blocking:
-        raise typer.Exit(2)
-
-
-@app.command()
-def inspect(
-    path: Annotated[str, typer.Argument(help="A folder, a table, an image, or folder#key of one series.")],
-    as_json: Json = False,
-) -> None:
-    """Say what lies there: patients, series, images, and what is refused and why. Nothing is loaded or changed."""
-    import easydl
-
-    contents = easydl.inspect(path)
-    show(contents.to_dict() if as_json else contents.text, as_json)
 
 
 @app.command()

@@ -15,7 +15,8 @@ from easydl.comparison.baselines import BASELINES
 from easydl.comparison.candidates import OF_NETWORK, check_names
 from easydl.errors import InputError, missing_package, unknown_name
 from easydl.option_model import settings_error, validator
-from easydl.options import FitOptions, ModelOptions
+from easydl.options import ModelOptions
+from easydl.options_of_training import FitOptions
 
 if TYPE_CHECKING:
     from easydl.studies import Study

@@ -10,7 +10,7 @@ from easydl.evaluation.results import Metrics
 from easydl.evaluation.tables import table_metrics
 from easydl.evaluation.thresholds import Aim, chosen
 from easydl.option_model import documented
-from easydl.options import DecisionOptions
+from easydl.options_of_training import DecisionOptions
 
 SAME_IMAGES = "These numbers are of the very images that the threshold was chosen on; those of the test part count."
 CHOSEN_BY = (

@@ -12,7 +12,8 @@ from easydl import option_text
 from easydl.errors import RESEARCH_USE
 from easydl.networks.by_default import weights_for
 from easydl.option_model import Options
-from easydl.options import FitOptions, LoadOptions, ModelOptions, RunOptions, SplitOptions
+from easydl.options import LoadOptions, ModelOptions, RunOptions, SplitOptions
+from easydl.options_of_training import FitOptions
 from easydl.options_of_use import GroupOptions
 
 STUDY = "path/to/your/study"

@@ -20,7 +20,8 @@ from easydl.fileio import (
     write_status,
     write_text,
 )
-from easydl.options import FitOptions, LoadOptions, SplitOptions
+from easydl.options import LoadOptions, SplitOptions
+from easydl.options_of_training import FitOptions
 from easydl.options_of_use import GroupOptions
 from easydl.reporting.names import Names
 from easydl.reporting.record import PARTS

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from easydl.errors import EasyDLError, InputError, RunError, frames_of
 from easydl.fileio import disk_full, is_disk_full, private_log
-from easydl.options import FitOptions, LoadOptions
+from easydl.options import LoadOptions
+from easydl.options_of_training import FitOptions
 from easydl.runs.building import build
 from easydl.runs.config import RunConfig, check_study
 from easydl.training.workers import Workers, joined, team, who_was_lost

@@ -12,7 +12,7 @@ from easydl.errors import InputError, ModelError, unknown_name
 from easydl.images.resampling import NORMALISE
 from easydl.networks.metadata import ModelMetadata
 from easydl.option_model import settings_error, validator
-from easydl.options import FitOptions
+from easydl.options_of_training import FitOptions
 from easydl.prediction import check_classes
 from easydl.studies import Study
 from easydl.tasks import Task

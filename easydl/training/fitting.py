@@ -18,7 +18,7 @@ from easydl.evaluation.thresholds import Aim
 from easydl.networks import attach, metadata_of
 from easydl.networks.metadata import ModelMetadata
 from easydl.option_model import documented
-from easydl.options import FitOptions
+from easydl.options_of_training import FitOptions
 from easydl.prediction.likeness import likeness_of
 from easydl.studies import Study
 from easydl.tasks import Task

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from easydl.errors import InputError, unknown_name
-from easydl.options import FitOptions
+from easydl.options_of_training import FitOptions
 
 NAMES: tuple[str, ...] = get_args(FitOptions.model_fields["optimizer"].annotation)
 USUAL = "adamw"
