@@ -128,6 +128,13 @@ def learned(target: Target, reference: HeatmapReference, results: Results) -> No
             "do not use it, and look for what gives the answer away.",
             f"{failed} of n = {positive} images that it called positive",
         )
+    if reference.turned_of >= FEWEST and reference.turned >= MOST * reference.turned_of:
+        results.note(n_turned=reference.turned, n_turned_of=reference.turned_of)
+        results.fail(
+            "This model changes its answer when what is no part of the patient is hidden: do not use it, and look for markers, "
+            "text and other differences around the patient.",
+            f"{reference.turned} of n = {reference.turned_of} images with the same answer",
+        )
     if reference.occlusion_spearman is not None:
         results.note(occlusion_spearman=reference.occlusion_spearman, n_patches=reference.patches)
     if target.task.is_value or not reference.random_margins:
@@ -162,7 +169,7 @@ def dependence(target: Target, fine: np.ndarray, seed: int, blobs: int, results:
     low, high = np.percentile(own - others, [2.5, 97.5])
     results.note(deletion_drop=own, deletion_drop_elsewhere=float(np.median(others)), deletion_p=p, n_blobs=blobs)
     results.note(deletion_difference_low=low, deletion_difference_high=high, hidden_area=float(top.mean()))
-    lead = _lead(target, float(scores[0]))
+    lead = lead_of(target, float(scores[0]))
     specific, decides = own > 0 and p <= LEVEL_P, True
     figures = f"falls by {own:.2g} (elsewhere {np.median(others):.2g}, p = {p:.2f}, n = {blobs} other places)"
     if lead is not None:
@@ -218,7 +225,7 @@ def _moved(top: np.ndarray, count: int, rng: np.random.Generator) -> list[np.nda
     return found
 
 
-def _lead(target: Target, score: float) -> float | None:
+def lead_of(target: Target, score: float) -> float | None:
     """By how much the score is above what the decision asks for; None where nothing is decided, or for another class."""
     task = target.task
     if task.is_value:

@@ -11,7 +11,7 @@ from easydl.explanation.ensembles import mean_heatmap
 from easydl.explanation.gradients import share_of_table
 from easydl.explanation.heatmap import Heatmap
 from easydl.explanation.methods import method_of, placed
-from easydl.explanation.model_checks import PROBES, digest_of, keep, known, measured, spread_rows
+from easydl.explanation.model_checks import PROBES, digest_of, keep, known, measured, probe_rows
 from easydl.explanation.targets import Head, Target, head_of, target_of
 from easydl.explanation.verdict import About, judge
 from easydl.networks import metadata_of
@@ -107,7 +107,7 @@ def saliency(
     network = network_of(model, shown.size, head.name)
     tested = None
     if verdict:
-        others = spread_rows(len(source), PROBES) if isinstance(source, Study) else []
+        others = probe_rows(source) if isinstance(source, Study) else []
         cases: list[Callable[[], Case]] = [lambda: own, *(partial(case, one) for one in others if one != row)]
         tested = _tested(model, network, method, head, index, cases[:PROBES])
     network.set_covariates(encoded)

@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from easydl.explanation import places
 from easydl.explanation.cases import Case
-from easydl.explanation.checks import BLOBS, Results, astray, dependence, margin, similarity, spearman
+from easydl.explanation.checks import BLOBS, FEWEST, Results, astray, dependence, lead_of, margin, similarity, spearman
 from easydl.explanation.methods import METHODS, map_of, placed
 from easydl.explanation.occlusion import occlusion, patch_means
 from easydl.explanation.targets import Target
 from easydl.networks.heatmap_reference import HeatmapReference
 from easydl.networks.metadata import attach, attached
+from easydl.studies import Study
 
 PROBES, AGREEMENTS = 8, 3
 """Images on which the model is tested, and on which its maps are compared with hiding patch after patch."""
@@ -48,9 +50,11 @@ def keep(model: Any, key: str, reference: HeatmapReference) -> None:
         _measured[model] = now
 
 
-def spread_rows(count: int, most: int) -> list[int]:
-    """A maximum number of rows, evenly over all."""
-    return sorted({int(one) for one in np.linspace(0, count - 1, min(count, most))})
+def probe_rows(study: Study) -> list[int]:
+    """`PROBES` rows, evenly over the study in the order of its labels, so that every frequent label is among them."""
+    frame = study.frame
+    order = frame["label"].astype(str).to_numpy().argsort(kind="stable") if "label" in frame else np.arange(len(frame))
+    return sorted({int(order[int(place)]) for place in np.linspace(0, len(order) - 1, min(len(order), PROBES))})
 
 
 def digest_of(network: Any) -> str:
@@ -64,12 +68,15 @@ def digest_of(network: Any) -> str:
 def measured(targets: Iterable[tuple[Target, Case]], method: str, digest: str) -> HeatmapReference | None:
     """Test the model on images; None when nothing is marked in any of them."""
     pairs, margins, failed = [], [], []
+    turned: dict[int, list[bool]] = {}
     probes = []
     for one, case in targets:
         if (fine := _own(one, method)) is not None:
             probes.append((one, case.encoded, fine))
             if len(one.logits) == 2 and one.task.exclusive and one.index == one.chosen == 1:
                 failed.append(_fails(one, case, fine))
+            if (changes := _turned(one, case, fine)) is not None:
+                turned.setdefault(one.chosen, []).append(changes)
     if not probes:
         return None
     first, _, fine = probes[0]
@@ -91,6 +98,7 @@ def measured(targets: Iterable[tuple[Target, Case]], method: str, digest: str) -
         rank, patches = agreement(target, fine)
         agreements.append(rank)
     ssims, ranks = np.array(pairs).T
+    most = max(turned.values(), key=lambda one: (len(one) >= FEWEST, np.mean(one), len(one)), default=[])
     return HeatmapReference(
         weights=digest,
         images=min(len(probes), draws),
@@ -102,6 +110,8 @@ def measured(targets: Iterable[tuple[Target, Case]], method: str, digest: str) -
         patches=patches,
         positive=len(failed),
         positive_failed=sum(failed),
+        turned=sum(most),
+        turned_of=len(most),
     )
 
 
@@ -110,6 +120,32 @@ def _fails(target: Target, case: Case, fine: np.ndarray) -> bool:
     astray(case.scan, case.shown.on_scan(fine, case.scan.shape), fine.shape, results)
     dependence(target, fine, 0, BLOBS, results)
     return any(one.level == "FAIL" for one in results.reasons)
+
+
+def _turned(target: Target, case: Case, fine: np.ndarray) -> bool | None:
+    """Whether the answer changes when what lies around the body, and text, gets the grey value that is usual there.
+
+    None where there is nothing to hide, or no one class was chosen.
+    """
+    size = case.shown.size
+    if (
+        not (target.task.exclusive and target.task.per_image and target.index == target.chosen)
+        or size != case.shown.grid
+    ):
+        return None
+    around = ~places.body(case.scan)
+    given = around | places.text(case.scan, case.shown.on_scan(fine, case.scan.shape))
+    if not given.any():
+        return None
+    at = np.ix_(*(np.arange(side) * have // side for side, have in zip(size, given.shape, strict=True)))
+    where, hidden = given[at], target.batch.copy()
+    usual = around[at] if around[at].any() else ~where
+    hidden[0][where] = np.median(target.batch[0][usual], axis=0)
+    logits = target.network.answer(hidden, target.index, target.region).logits
+    if len(logits) == 2:
+        lead = lead_of(target, float(logits[target.index] - logits.mean()))
+        return lead is not None and lead <= 0
+    return int(np.argmax(logits)) != target.chosen
 
 
 def agreement(target: Target, fine: np.ndarray) -> tuple[float, int]:

@@ -18,6 +18,9 @@ class HeatmapReference(BaseModel):
         occlusion_spearman: Median rank correlation with hiding patch after patch; None where that is the method.
         patches: Patches of an image that were hidden for it.
         positive: Of the images, of a model with two classes, those it called the second; 0 for other models.
+        turned: Of the images with the answer for which this happened most: those whose answer changed when all was hidden
+            that is no part of the patient.
+        turned_of: How many images had that answer, and something to hide.
         positive_failed: For how many of them the map lay astray, or hiding what it marks did not change the answer.
     """
 
@@ -33,3 +36,5 @@ class HeatmapReference(BaseModel):
     patches: int = 0
     positive: int = 0
     positive_failed: int = 0
+    turned: int = 0
+    turned_of: int = 0

@@ -42,7 +42,9 @@ class Stub:
         return (draw, fraction)
 
     def answer(self, batch, index, region, weights=None):
-        return SimpleNamespace(maps={"gradcam": self.maps(batch, index, weights)})
+        score = float(self.scores(batch, index, region)[0]) * (1 if index else -1)
+        maps = {"gradcam": self.maps(batch, index, weights)} if self.maps else {}
+        return SimpleNamespace(maps=maps, logits=np.array([-score, score], np.float32))
 
     def cam(self, batch, target, region, weights=None):
         maps = self.maps(batch, target, weights)
@@ -71,7 +73,7 @@ def spot():
 def judged(target, place, *, images=1, seed=0, warnings=(), right=None):
     """The verdict on a map that fills the frame, with the tests of the model made on this image."""
     scan = Scan(target.batch[0], "0-255")
-    case = SimpleNamespace(encoded=None, scan=scan, shown=SimpleNamespace(on_scan=upsampled))
+    case = SimpleNamespace(encoded=None, scan=scan, shown=SimpleNamespace(on_scan=upsampled, size=1, grid=2))
     tested = model_checks.measured([(target, case)] * images, "gradcam", "digest")
     about = About(scan, upsampled(place, scan.shape), right, "square", warnings, tested)
     return judge(target, place, upsampled(place, scan.shape), method="gradcam", seed=seed, about=about)
@@ -207,6 +209,36 @@ def test_an_answer_that_nothing_is_there_has_no_place_and_is_no_failure(spot):
     about = About(Scan(spot.batch[0], "0-255"), spot.elsewhere, model=with_tests(positive=4, positive_failed=3))
     verdict = judge(target, spot.elsewhere, spot.elsewhere, method="gradcam", seed=0, about=about)
     assert verdict.level == "FAIL" and "3 of n = 4 images" in figures(verdict)
+
+
+@pytest.mark.parametrize(("marked", "turned"), [(True, 4), (False, 0)])
+def test_a_model_that_reads_what_is_around_the_patient_is_never_trusted(marked, turned):
+    """Both by what it sees in the corner and by a bright place in the body; only one of them is the patient."""
+    batch = np.zeros((1, 64, 64, 1), np.float32)
+    batch[0, 12:52, 12:52] = 120
+    corner, lesion = np.zeros((64, 64), bool), np.zeros((64, 64), bool)
+    corner[2:8, 2:8] = lesion[28:34, 28:34] = True
+    batch[0, corner] = batch[0, lesion] = 255
+    where = corner if marked else lesion
+    target = target_of(Stub(where, lambda *_: where.astype(np.float32)), batch, (-15.5, 15.5))
+    scan = Scan(batch[0], "0-255")
+    shown = SimpleNamespace(on_scan=upsampled, size=(64, 64), grid=(64, 64))
+    case = SimpleNamespace(encoded=None, scan=scan, shown=shown)
+    tested = model_checks.measured([(target, case)] * 4, "gradcam", "digest")
+    assert (tested.turned, tested.turned_of) == (turned, 4)
+    results = Results()
+    checks.learned(target, tested, results)
+    said = [one for one in results.reasons if "no part of the patient is hidden" in one.sentence]
+    assert bool(said) is marked and all(one.level == "FAIL" and "4 of n = 4" in one.figures for one in said)
+
+
+def test_tests_of_a_model_are_made_on_every_label(tmp_path):
+    from made import png_study
+
+    study = easydl.load(png_study(tmp_path / "s", per_class=12))
+    rows = model_checks.probe_rows(study)
+    assert len(rows) == model_checks.PROBES
+    assert study.frame["label"].iloc[rows].value_counts().tolist() == [4, 4]
 
 
 def with_tests(**counts):
