@@ -135,7 +135,9 @@ def judged(one: dict[str, Any]) -> dict[str, Any]:
 
 def _temperature(outputs: np.ndarray, targets: np.ndarray, fit: Any) -> float:
     """As `easydl.fit` chooses it with this way of fitting: 1 where it does not help, or the images are few."""
-    with mock.patch.object(temperature, "fitted", lambda one, two, *, exclusive=True: fit(one, two, exclusive=exclusive)):
+    with mock.patch.object(
+        temperature, "fitted", lambda one, two, *, exclusive=True: fit(one, two, exclusive=exclusive)
+    ):
         return temperature.calibration([outputs], targets, None).temperature
 
 
