@@ -20,7 +20,7 @@ from easydl.training.patch_plan import SIDE_2D
 
 # What is thin does not survive: in photographs of the eye vessels are 2 to 10 pixels wide.
 LEAST_DICE = 0.95
-# Half a minute to a minute for one image on two cores, and photographs of some 2,500 pixels.
+# Photographs of some 2,600 pixels; at 0.05 s of processor time a window 20 s for one image (benchmarks/full_resolution.py).
 MOST_WINDOWS = 400
 LOOKED_AT, RESAMPLES, OVERLAP = 20, 500, 0.5
 
