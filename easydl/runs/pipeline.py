@@ -52,10 +52,8 @@ def run(
 
     A folder whose run was interrupted or stopped is gone on with: the split and the data are the same by the seed,
     training goes on from its checkpoint, and a model that was trained to its end is not trained again. Without ``train``
-    one that was stopped is not either. ``progress`` gets a line at each step. Returns the path of ``report.html``.
-
-    As one of several ``workers`` it trains together with the same call in other processes. The first of them does and
-    writes everything; the others use no folder, and get None.
+    one that was stopped is not either. ``progress`` gets a line at each step. Returns the path of ``report.html``. Of several
+    ``workers``, each with the same call, the first does and writes everything; the others use no folder, and get None.
 
     Raises:
         RunError: The study has changed since the run was trained, or another process is at work in the folder.

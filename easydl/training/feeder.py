@@ -89,7 +89,7 @@ class Feeder(ABC):
             self.stages(objective, data, key)
         except tf.errors.ResourceExhaustedError:
             if self.team.count > 1:  # the others have gone on to wait for this one
-                raise _no_memory() from None
+                raise _no_memory(f"{self.plan.batch_size} images on {self.team.count} workers") from None
             return False
         return True
 
@@ -97,7 +97,7 @@ class Feeder(ABC):
         """Begin again with half the batch, and of patches with twice the steps, so that an epoch stays as long."""
         batch = plan.batch_size
         if batch == 1:
-            raise _no_memory()
+            raise _no_memory("one image")
         self.plan = replace(plan, batch_size=batch // 2, steps=plan.steps * 2)
         self.model.set_weights(weights)
         self.progress.rows.clear()
@@ -197,9 +197,11 @@ class Feeder(ABC):
         )
 
 
-def _no_memory() -> ModelError:
+def _no_memory(images: str) -> ModelError:
     return ModelError(
-        "The memory of this computer does not hold one step of the training.",
+        f"The memory of this computer does not hold one step of the training, even with {images}."
+        if images == "one image"
+        else f"The memory of this computer does not hold a step of {images}.",
         "a network and images that fit into memory.",
         "Choose a smaller batch_size, network or size, or for segmentation smaller patches (size=).",
     )
