@@ -3,7 +3,7 @@
 Run: EASYDL_REAL_DATA=... python benchmarks/pretrain.py [--method simclr|autoencoder|stacked_denoising] [--write]
 PneumoniaMNIST, official test set (624 images), `tiny` of 32 pixels. For every seed the network is pretrained anew, on images of the
 official training set without their labels, and 50 of these get their labels back: 40 to train, 10 to validate. Both networks
-are trained by `easydl.fit` with its defaults; beside them a logistic regression on the frozen features of both.
+are trained by `easydl.fit` with its defaults, the pretrained one also as a whole; beside them a logistic regression on the frozen features of both.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from sklearn.preprocessing import StandardScaler
 
 import easydl
 
+WHOLE = {"strategy": "finetune", "learning_rate": 1e-3, "epochs": 40}
 POSITIVE = common.PNEUMONIA_CLASSES[1]
 
 
-def auc_of_fit(model: object, train: object, val: object, test: object, seed: int) -> float:
-    easydl.fit(model, train, val, seed=seed, verbose=False)
+def auc_of_fit(model: object, train: object, val: object, test: object, seed: int, **options: object) -> float:
+    easydl.fit(model, train, val, seed=seed, verbose=False, **options)
     predictions = easydl.predict(model, test).frame
     return float(roc_auc_score(predictions["label"] == POSITIVE, predictions[f"p({POSITIVE})"]))
 
@@ -65,6 +66,8 @@ def once(seed: int, given: argparse.Namespace) -> dict[str, float]:
         result["pretrained_features"] = auc_of_features(started, labelled, test)
         result["random"] = auc_of_fit(random, train, val, test, seed)
         result["pretrained"] = auc_of_fit(started, train, val, test, seed)
+        again = easydl.classifier("tiny", study, pretrained=own, seed=seed)
+        result["pretrained_whole"] = auc_of_fit(again, train, val, test, seed, **WHOLE)
     return result
 
 
@@ -81,11 +84,10 @@ if __name__ == "__main__":
     for seed in range(given.seeds):
         runs.append(once(seed, given))
         print({key: round(value, 3) for key, value in runs[-1].items()}, flush=True)
-    names = ("pretrained", "random", "pretrained_features", "random_features")
+    names = ("pretrained", "pretrained_whole", "random", "pretrained_features", "random_features")
     facts = {f"auc_{name}_mean_and_95ci_over_seeds": common.interval([run[name] for run in runs]) for name in names}
-    for one in ("", "_features"):
-        apart = [run[f"pretrained{one}"] - run[f"random{one}"] for run in runs]
-        facts[f"pretrained_minus_random{one}"] = common.interval(apart)
+    for one, other in (("pretrained", "random"), ("pretrained_whole", "random"), ("pretrained_features", "random_features")):
+        facts[f"{one}_minus_{other}"] = common.interval([run[one] - run[other] for run in runs])
     seconds = round(float(np.median([run["pretraining_cpu_s"] for run in runs])), 1)
     facts |= {"pretraining_cpu_s": seconds, **vars(given)}
     common.write(f"pretrain_{given.method}" if given.write else None, facts)

@@ -16,7 +16,7 @@ from easydl.networks import feature_extractor
 from easydl.pretraining.steps import Images
 
 TEMPERATURE, PROJECTED = 0.2, 64
-SMALLEST_CROP = 0.4
+SMALLEST_CROP = 0.7
 """Of the area of an image: a copy shows at least so much of it. Only of 2D images."""
 
 
