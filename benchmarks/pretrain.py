@@ -86,7 +86,11 @@ if __name__ == "__main__":
         print({key: round(value, 3) for key, value in runs[-1].items()}, flush=True)
     names = ("pretrained", "pretrained_whole", "random", "pretrained_features", "random_features")
     facts = {f"auc_{name}_mean_and_95ci_over_seeds": common.interval([run[name] for run in runs]) for name in names}
-    for one, other in (("pretrained", "random"), ("pretrained_whole", "random"), ("pretrained_features", "random_features")):
+    for one, other in (
+        ("pretrained", "random"),
+        ("pretrained_whole", "random"),
+        ("pretrained_features", "random_features"),
+    ):
         facts[f"{one}_minus_{other}"] = common.interval([run[one] - run[other] for run in runs])
     seconds = round(float(np.median([run["pretraining_cpu_s"] for run in runs])), 1)
     facts |= {"pretraining_cpu_s": seconds, **vars(given)}
