@@ -63,6 +63,7 @@ from .prediction import cascade as cascade
 from .prediction import features as features
 from .prediction import load_model as load_model
 from .prediction import predict as predict
+from .pretraining import pretrain as pretrain
 from .reporting import describe as describe
 from .reporting import report as report
 from .simulation import simulate as simulate

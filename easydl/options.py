@@ -172,7 +172,8 @@ class ModelOptions(Options):
         False,
         title="Start from pretrained weights",
         description='True or ``"imagenet"`` for ImageNet weights, ``"radimagenet"``, a weights file, a run folder or an '
-        "``https`` address with its checksum; False for random weights. With few images pretrained weights usually help.",
+        "``https`` address with its checksum (in Python also a model, or what `easydl.pretrain` gives); False for random weights. "
+        "With few images pretrained weights usually help.",
     )
     covariates: list[str] | None = Field(
         None,

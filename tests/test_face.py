@@ -16,7 +16,7 @@ FACE = [
     "EasyDLError", "RESEARCH_USE", "accept", "audit", "cascade", "classifier", "compare", "deidentify", "describe", "evaluate",
     "explain_as_tree", "export", "fit", "gallery", "importance", "inspect",
     "interval_width", "learning_curve", "load", "load_model", "models", "operating_point", "predict", "refer",
-    "preset", "presets", "read", "report", "saliency", "save_model", "segmenter", "simulate", "image_to_image", "tune", "unet",
+    "preset", "presets", "pretrain", "read", "report", "saliency", "save_model", "segmenter", "simulate", "image_to_image", "tune", "unet",
     "unet3d", "ablation", "explain", "fragility", "feature_maps", "features", "image_map", "nearest",
 ]  # fmt: skip
 

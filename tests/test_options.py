@@ -6,6 +6,7 @@ import pytest
 
 import easydl
 from easydl.options import LoadOptions, SplitOptions
+from easydl.options_of_learning import PretrainOptions
 from easydl.options_of_training import FitOptions
 from easydl.options_of_use import (
     AblationOptions,
@@ -32,6 +33,7 @@ OTHER_PARAMETERS = {
     "fragility": {"model", "study"},
     "describe": {"model", "case", "covariates", "units"},
     "export": {"model", "path", "study", "verbose"},
+    "pretrain": {"study", "model_name", "verbose"},
 }
 """What is no option: the data, and where and how a training is shown."""
 
@@ -48,6 +50,7 @@ OPTIONS = {
     "ablation": AblationOptions,
     "fragility": FragilityOptions,
     "export": ExportOptions,
+    "pretrain": PretrainOptions,
 }
 
 

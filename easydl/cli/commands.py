@@ -28,6 +28,7 @@ from easydl.cli.exploring import ablation, explain, feature_maps, features, frag
 from easydl.cli.exporting import export
 from easydl.cli.listing import doctor, ledger, models, presets, show
 from easydl.cli.options import with_options
+from easydl.cli.pretraining import pretrain
 from easydl.cli.weights import Json, weights
 from easydl.errors import RESEARCH_USE
 from easydl.fileio import write_text
@@ -73,6 +74,7 @@ for one in (
     importance,
     describe,
     export,
+    pretrain,
 ):
     app.command()(one)
 

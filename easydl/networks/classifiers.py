@@ -14,7 +14,7 @@ from easydl.networks.arguments import Outputs
 from easydl.networks.common_layers import front, laid_out, outputs, prepared, seeded
 from easydl.networks.forest_head import leaves
 from easydl.networks.listing import find
-from easydl.networks.metadata import Covariate, Head, ModelMetadata, attach
+from easydl.networks.metadata import Covariate, Head, ModelMetadata, attach, metadata_of
 from easydl.networks.pretrained import sources, transfer
 from easydl.networks.registry import Entry
 from easydl.networks.rewiring import activation_of, rewired, stochastic_depth_of
@@ -36,7 +36,7 @@ def classifier(
     classes: int | Sequence[str] | None = None,
     task: str | None = None,
     heads: Mapping[str, int | Sequence[str]] | None = None,
-    pretrained: bool | str | Path = False,
+    pretrained: bool | str | Path | Any = False,
     channels: int | None = None,
     size: int | Sequence[int] | None = None,
     head: str = "linear",
@@ -89,6 +89,9 @@ def classifier(
     wanted = arguments.classifier_outputs(summary, task, classes, heads)
     arguments.fits_study(entry, summary)
     channels = arguments.channel_count(channels, summary)
+    if size is None and (network := sources.network_in(pretrained)) is not None:
+        # Its filters know structures at that scale.
+        size = [side for side in metadata_of(network).size if side is not None] or None
     shape = arguments.image_size(size, summary, entry, pretrained=bool(pretrained))
     columns = arguments.covariate_columns(covariates, summary)
     head = arguments.head_kind(head)

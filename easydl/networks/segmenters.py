@@ -16,7 +16,7 @@ from easydl.networks.architectures.encoders import backbone_scales
 from easydl.networks.classifiers import rebuilt
 from easydl.networks.common_layers import front, laid_out, prepared, seeded
 from easydl.networks.listing import find
-from easydl.networks.metadata import ModelMetadata, attach
+from easydl.networks.metadata import ModelMetadata, attach, metadata_of
 from easydl.networks.pooling import Strides, multiples_of, pooling_strides
 from easydl.networks.pretrained import sources, transfer
 from easydl.networks.registry import TAKE_ENCODER, Entry
@@ -43,7 +43,7 @@ def unet(
     study: Study | StudySummary | None = None,
     *,
     encoder: str | None = None,
-    pretrained: bool | str | Path = False,
+    pretrained: bool | str | Path | Any = False,
     classes: int | Sequence[str] | None = None,
     channels: int | None = None,
     size: int | Sequence[int] | None = None,
@@ -147,7 +147,7 @@ def segmenter(
     study: Study | StudySummary | None = None,
     *,
     encoder: str | None = None,
-    pretrained: bool | str | Path = False,
+    pretrained: bool | str | Path | Any = False,
     classes: int | Sequence[str] | None = None,
     channels: int | None = None,
     size: int | Sequence[int] | None = None,
@@ -194,6 +194,8 @@ def segmenter(
     arguments.fits_study(entry, summary)
     labels = _classes(summary, classes)
     channels = arguments.channel_count(channels, summary)
+    if encoder is None and (network := sources.network_in(pretrained)) is not None:
+        encoder = metadata_of(network).arguments.get("name")
     backbone = _encoder(entry, encoder, pretrained, scaling)
     activation = activation_of(activation, entry, pretrained=bool(pretrained), encoder=backbone)
     start = None

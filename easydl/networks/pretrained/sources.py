@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
+import shutil
+import tempfile
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from easydl.errors import InputError, WeightsError, did_you_mean, unknown_name
@@ -80,7 +83,7 @@ def here(file: str) -> Path | None:
     return next((folder / file for folder in folders() if (folder / file).is_file()), None)
 
 
-def locate(entry: Entry, pretrained: bool | str | Path) -> Path | None:
+def locate(entry: Entry, pretrained: Any) -> Path | None:
     """The file with the weights to start from (`easydl.classifier` has the choices); None for random weights.
 
     Raises:
@@ -89,6 +92,8 @@ def locate(entry: Entry, pretrained: bool | str | Path) -> Path | None:
     """
     if pretrained is False or pretrained is None:
         return None
+    if (network := network_in(pretrained)) is not None:
+        return _as_file(network)
     if pretrained is True:
         return fetch(entry)
     if isinstance(pretrained, str) and pretrained in SOURCES:
@@ -108,6 +113,21 @@ def locate(entry: Entry, pretrained: bool | str | Path) -> Path | None:
         "weights file, or an https address with its checksum.",
         f"{did_you_mean(pretrained, SOURCES)}Correct it, or use pretrained=True.",
     )
+
+
+def network_in(pretrained: Any) -> Any:
+    """A Keras model that was given to start from, or that `easydl.pretrain` made; None for everything else."""
+    network = getattr(pretrained, "model", pretrained)
+    return network if hasattr(network, "get_weights") else None
+
+
+def _as_file(network: Any) -> Path:
+    """A model as a file of this process's own, so that it is checked and copied as any other."""
+    from easydl.networks.model_file.save import save_model
+
+    folder = Path(tempfile.mkdtemp(prefix="easydl_start_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return save_model(network, folder / MODEL_FILE)
 
 
 def fetch(entry: Entry, source: str = "imagenet", *, timeout_s: float = TIMEOUT_S) -> Path:

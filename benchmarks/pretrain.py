@@ -1,0 +1,97 @@
+"""50 labelled images: a network pretrained on images without labels against random weights, over seeds.
+
+Run: EASYDL_REAL_DATA=... python benchmarks/pretrain.py [--method simclr|autoencoder|stacked_denoising] [--write]
+PneumoniaMNIST, official test set (624 images), `tiny` of 32 pixels. For every seed the network is pretrained anew, on images of the
+official training set without their labels, and 50 of these get their labels back: 40 to train, 10 to validate. Both networks
+are trained by `easydl.fit` with its defaults, the pretrained one also as a whole; beside them a logistic regression on the frozen features of both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import common
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import easydl
+
+WHOLE = {"strategy": "finetune", "learning_rate": 1e-3, "epochs": 40}
+POSITIVE = common.PNEUMONIA_CLASSES[1]
+
+
+def auc_of_fit(model: object, train: object, val: object, test: object, seed: int, **options: object) -> float:
+    easydl.fit(model, train, val, seed=seed, verbose=False, **options)
+    predictions = easydl.predict(model, test).frame
+    return float(roc_auc_score(predictions["label"] == POSITIVE, predictions[f"p({POSITIVE})"]))
+
+
+def auc_of_features(model: object, labelled: object, test: object) -> float:
+    x, asked = (easydl.features(model, part).filter(regex=r"^\d+$|^feature") for part in (labelled, test))
+    fitted = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000)).fit(
+        x, labelled.frame["label"] == POSITIVE
+    )
+    return float(roc_auc_score(test.frame["label"] == POSITIVE, fitted.predict_proba(asked)[:, 1]))
+
+
+def once(seed: int, given: argparse.Namespace) -> dict[str, float]:
+    data = common.pneumonia()
+    chosen = np.random.default_rng(seed).permutation(len(data["train_images"]))[: given.images]
+    # The labelled ones first; the others have a label in the table, which nothing reads.
+    parts = ["val" if k % 5 == 0 else "train" for k in range(given.labels)] + ["train"] * (len(chosen) - given.labels)
+    parts += ["test"] * len(data["test_images"])
+    with tempfile.TemporaryDirectory() as folder:
+        frame = common.pneumonia_table(
+            Path(folder),
+            np.concatenate([data["train_images"][chosen], data["test_images"]]),
+            np.concatenate([data["train_labels"][chosen], data["test_labels"]]),
+            parts,
+        )
+        study = easydl.load(frame, patient=None, split="split", override="the official split; 1 copy in 5,856")
+        pool, val, test = study.split()
+        train = pool.rows(pool.frame.index[: given.labels - len(val)])
+        labelled = study.rows(study.frame.index[: given.labels])
+        start = time.process_time()
+        own = easydl.pretrain(pool, "tiny", method=given.method, epochs=given.epochs, size=32, seed=seed, verbose=False)
+        result = {"pretraining_cpu_s": time.process_time() - start}
+        random = easydl.classifier("tiny", study, size=32, seed=seed)
+        started = easydl.classifier("tiny", study, pretrained=own, seed=seed)
+        result["random_features"] = auc_of_features(random, labelled, test)
+        result["pretrained_features"] = auc_of_features(started, labelled, test)
+        result["random"] = auc_of_fit(random, train, val, test, seed)
+        result["pretrained"] = auc_of_fit(started, train, val, test, seed)
+        again = easydl.classifier("tiny", study, pretrained=own, seed=seed)
+        result["pretrained_whole"] = auc_of_fit(again, train, val, test, seed, **WHOLE)
+    return result
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--method", default="simclr")
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--labels", type=int, default=50)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--write", action="store_true")
+    given = parser.parse_args()
+    runs = []
+    for seed in range(given.seeds):
+        runs.append(once(seed, given))
+        print({key: round(value, 3) for key, value in runs[-1].items()}, flush=True)
+    names = ("pretrained", "pretrained_whole", "random", "pretrained_features", "random_features")
+    facts = {f"auc_{name}_mean_and_95ci_over_seeds": common.interval([run[name] for run in runs]) for name in names}
+    for one, other in (
+        ("pretrained", "random"),
+        ("pretrained_whole", "random"),
+        ("pretrained_features", "random_features"),
+    ):
+        facts[f"{one}_minus_{other}"] = common.interval([run[one] - run[other] for run in runs])
+    seconds = round(float(np.median([run["pretraining_cpu_s"] for run in runs])), 1)
+    facts |= {"pretraining_cpu_s": seconds, **vars(given)}
+    common.write(f"pretrain_{given.method}" if given.write else None, facts)

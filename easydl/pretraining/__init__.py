@@ -1,0 +1,5 @@
+"""Networks pretrained on images without labels: weights that ``pretrained=`` takes. It trains no answers."""
+
+from lazy_loader import attach_stub
+
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -1,0 +1,2 @@
+from .pretraining import pretrain as pretrain
+from .results import Pretrained as Pretrained
