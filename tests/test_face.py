@@ -16,7 +16,7 @@ FACE = [
     "EasyDLError", "RESEARCH_USE", "accept", "audit", "cascade", "classifier", "compare", "deidentify", "describe", "evaluate",
     "explain_as_tree", "fit", "gallery", "importance", "inspect",
     "interval_width", "learning_curve", "load", "load_model", "models", "operating_point", "predict", "refer",
-    "preset", "presets", "read", "report", "saliency", "save_model", "segmenter", "simulate", "image_to_image", "unet",
+    "preset", "presets", "read", "tune", "report", "saliency", "save_model", "segmenter", "simulate", "image_to_image", "unet",
     "unet3d", "ablation", "explain", "fragility", "feature_maps", "features", "image_map", "nearest",
 ]  # fmt: skip
 
@@ -120,6 +120,8 @@ def test_the_module_runs_as_a_command():
         "train",
         "resume",
         "evaluate",
+        "compare",
+        "tune",
         "predict",
         "saliency",
         "gallery",
