@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from easydl.option_model import Options
-from easydl.options_of_use import GroupOptions
+from easydl.options_of_use import DecisionOptions, GroupOptions
 
 
 class LoadOptions(Options):
@@ -254,38 +254,6 @@ class BuilderOptions(ModelOptions):
         ge=0,
         le=2**32 - 1,
         description="Settles the random weights and the dropout masks. The caller's random state is left as it was.",
-    )
-
-
-class DecisionOptions(Options):
-    """What the threshold of a class is chosen for: keyword arguments of `easydl.operating_point` and `easydl.fit`."""
-
-    sensitivity: float | None = Field(
-        None,
-        gt=0,
-        lt=1,
-        title="Sensitivity to guarantee",
-        description="The sensitivity that the threshold of the second of two classes, or of every label, is to guarantee, "
-        "such as 0.95. Not given, nor one of the next two, the threshold has the largest sensitivity plus specificity on "
-        "the validation part (Youden's index).",
-    )
-    specificity: float | None = Field(
-        None, gt=0, lt=1, title="Specificity to guarantee", description="The same for the specificity."
-    )
-    cost: float | None = Field(
-        None,
-        gt=0,
-        le=10_000,
-        title="Cost of a missed image",
-        description="How many false alarms a missed image is worth: the threshold with the lowest total cost on the "
-        "validation part is chosen, which holds at its prevalence.",
-    )
-    confidence: float = Field(
-        0.9,
-        ge=0.5,
-        lt=1,
-        title="Confidence of the guarantee",
-        description="How sure the guaranteed sensitivity or specificity is to be.",
     )
 
 
