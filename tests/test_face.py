@@ -120,6 +120,8 @@ def test_the_module_runs_as_a_command():
         "train",
         "resume",
         "evaluate",
+        "compare",
+        "tune",
         "predict",
         "saliency",
         "gallery",

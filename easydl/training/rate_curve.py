@@ -144,7 +144,7 @@ class LearningRates:
         ax.set_xscale("log")
         ax.set(xlabel="learning rate", ylabel="training loss")
         ax.set_title(f"Learning rates tried in {len(self.rates)} steps", fontsize=10.5, loc="left")
-        ax.legend(frameon=False, fontsize=9, loc="lower left")
+        ax.legend(edgecolor="none", framealpha=0.85, fontsize=9, loc="lower left")
         frame(ax, "y")
         if own is not None:
             sign(own)

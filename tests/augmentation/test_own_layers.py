@@ -82,6 +82,7 @@ def test_an_own_preset_keeps_the_rules_of_anatomy():
     assert own_augmentation(preset("ct"))[0] == preset("ct")
 
 
+@pytest.mark.everything
 def test_fit_trains_on_what_the_layers_make(tmp_path):
     """Images that differ by their brightness alone cannot be learnt where a layer makes all of them alike."""
     for k in range(32):

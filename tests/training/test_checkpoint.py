@@ -5,7 +5,6 @@ import json
 import os
 from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -16,6 +15,7 @@ from PIL import Image
 from small_models import tiny
 
 import easydl
+from easydl.augmentation import own_augmentation
 from easydl.errors import ModelError
 from easydl.fileio import read_status
 from easydl.networks import metadata_of
@@ -25,6 +25,7 @@ from easydl.training.checkpoint import NAME, load_checkpoint, training_key
 from easydl.training.coach import Curve, coached
 from easydl.training.loop import Data, Stage, run_stage
 from easydl.training.objective import Objective
+from easydl.training.plan import Settings
 
 
 def relabelled(study):
@@ -37,8 +38,8 @@ def test_the_key_changes_with_all_that_decides_a_training(parts):
     train, val, _ = parts
     metadata = metadata_of(tiny(train))
 
-    def key(changes=(), plan="a plan", loss="auto", seed=0, parts=(train, val), targets=None):
-        settings = SimpleNamespace(loss=loss, seed=seed)
+    def key(changes=(), plan="a plan", seed=0, parts=(train, val), targets=None, augment=None, **chosen):
+        settings = Settings(augment or easydl.preset("none"), seed=seed, **chosen)
         changed = metadata.model_copy(update=dict(changes))
         return training_key(changed, plan, settings, parts, targets or (None, train.targets(), val.targets()))
 
@@ -49,6 +50,9 @@ def test_the_key_changes_with_all_that_decides_a_training(parts):
         key(targets=(None, relabelled(train).targets(), val.targets())),
         key(targets=(None, train.targets(), relabelled(val).targets())),
         key(targets=(np.ones((len(train), 2), np.float32), train.targets(), val.targets())),
+        key(optimizer="sgd"), key(optimizer=keras.optimizers.SGD(0.1)), key(optimizer=keras.optimizers.SGD(0.2)),
+        key(metrics=["recall"]), key(learning_rate="find"), key(callbacks=(keras.callbacks.CSVLogger("a"),)),
+        key(augment=own_augmentation(keras.layers.RandomRotation(0.1))[0]),
     ]  # fmt: skip
     assert len({key(), *others}) == 1 + len(others)
 

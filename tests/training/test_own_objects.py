@@ -121,6 +121,16 @@ def test_a_rate_is_the_given_one_or_that_of_the_optimizer():
     assert rate(optimizer=keras.optimizers.Adam(0.123)) == pytest.approx(0.123)
 
 
+def test_own_layers_change_the_images_that_are_fed(parts, stages):
+    train, val, _ = parts
+    darker = keras.layers.RandomBrightness((-0.5, -0.5))
+    history = easydl.fit(tiny(train, seed=2), train, val, augment=darker, epochs=1, batch_size=16, verbose=False)
+    _, _, data, _ = stages[0]
+    fed, originals = (np.concatenate([x for x, *_ in feed]) for feed in (data.feed(), data.validation))
+    assert fed.mean() < originals.mean() - 20 and fed.shape == (16, 32, 32, 1)
+    assert any("your own Keras layers (RandomBrightness)" in line for line in history.params["plan"])
+
+
 def test_masks_have_own_losses_and_metrics(masked_parts, stages, few_steps):
     train, val, _ = masked_parts
     model = easydl.unet(classes=train.classes, width=4, levels=2)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import keras
 import pandas as pd
 import pytest
 from made import png_study
@@ -118,3 +119,36 @@ def test_patches_go_on_where_they_were(masked_parts, killed_in, few_steps, tmp_p
     history = fit()
     assert pd.read_csv(tmp_path / "history.csv")["epoch"].tolist() == [1, 2, 3]
     assert len(history.history["val_dice"]) == 3
+
+
+@pytest.mark.everything
+def test_own_objects_go_on_where_they_were_and_others_begin_again(parts, killed_in, tmp_path):
+    """The moments of the optimizer are in the checkpoint; a callback begins anew."""
+    train, val, _ = parts
+
+    class Seen(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            epochs.append(epoch)
+
+    def fit(rate, run):
+        model = tiny(train, seed=2)
+        options = {"optimizer": keras.optimizers.Adam(rate), "callbacks": [Seen()], "metrics": ["recall"], "run": run}
+        history = easydl.fit(
+            model, train, val, augment=keras.layers.RandomRotation(0.1), epochs=3, verbose=False, **options
+        )
+        return history.history["loss"], int(model.optimizer.iterations)
+
+    epochs: list[int] = []
+    runs = [tmp_path / name for name in ("whole", "killed")]
+    for run in runs:
+        run.mkdir()
+    whole, steps = fit(0.01, runs[0])
+    killed_in(lambda: fit(0.01, runs[1]))
+    epochs.clear()
+    again, counted = fit(0.01, runs[1])
+    assert epochs == [1, 2] and counted == steps
+    assert again == pytest.approx(whole, rel=1e-3)
+    killed_in(lambda: fit(0.01, runs[1]))
+    epochs.clear()
+    fit(0.02, runs[1])
+    assert epochs == [0, 1, 2]
