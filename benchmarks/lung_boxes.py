@@ -21,7 +21,6 @@ from scipy import stats
 
 import easydl
 from easydl.explanation.methods import METHODS
-from easydl.explanation.model_checks import spread_rows
 
 SEED, SIZE, FILMS = 7, 224, 24
 FEWER = {"rise": 200, "scorecam": 32}
@@ -77,7 +76,7 @@ def main(films: int) -> None:
     print(easydl.evaluate(model, test, seed=SEED), flush=True)
     shares: dict[str, list[float]] = {name: [] for name in ("area of the boxes", *METHODS)}
     seconds, patients = dict.fromkeys(METHODS, 0.0), []
-    for number in spread_rows(len(test), films):
+    for number in sorted({int(one) for one in np.linspace(0, len(test) - 1, min(films, len(test)))}):
         row = test.frame.iloc[number]
         patients.append(str(row["patient"]))
         for name in METHODS:
