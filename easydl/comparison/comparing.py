@@ -30,6 +30,10 @@ RANKED = (
     "scale of its own."
 )
 LEARNT = "Networks are stopped by a fold of their own, which baselines learn from."
+NOT_SPLIT = (
+    "The study is not split: all patients were compared, and none is left on whom the choice could be tested. To keep a test "
+    "part, give train.parent, where train is the first part of study.split()."
+)
 REPEATED = (
     "Networks were trained from {} seeds on the same folds: their numbers are means over the seeds. The 95% CI says how much "
     "other patients would change them, the standard deviation (SD) how much another seed would."
@@ -99,6 +103,7 @@ def compare(
         return compare_trained(study, models, seed)
     check_names(models, study)
     kept, notes = without_test(study)
+    notes = notes if "split" in study.frame.columns else [NOT_SPLIT, *notes]
     networks = [name for name in models if name not in BASELINES]
     backbone = Backbone(networks[0], pretrained, size) if pretrained and networks else None
     candidates = Candidates(kept, seed, epochs, pretrained, size, backbone)

@@ -35,6 +35,7 @@ def test_the_best_is_first_and_every_patient_is_tested(compared):
     assert last.difference == pytest.approx(values[0] - 0.5) and last.difference_low > 0.3
     assert all(row.seconds >= 0 for row in compared.rows)
     assert "each tested out of fold" in repr(compared) and "3 folds by patient, seed 0." in compared.notes
+    assert "The study is not split" in compared.notes[0]
 
 
 def test_the_auc_is_that_of_scores_ranked_within_each_fold(films, compared):
@@ -58,6 +59,7 @@ def test_the_test_part_of_a_split_study_is_never_touched(films, monkeypatch):
     assert not used & set(parts["test"].frame["image"]) and len(used) == len(study) - len(parts["test"])
     assert found.rows[0].images == len(used)
     assert "The test part (24 patients) was left untouched." in found.notes
+    assert not any("not split" in note for note in found.notes)
     with pytest.raises(InputError, match="test part of a split study"):
         easydl.compare(parts["test"], ["forest"])
 
