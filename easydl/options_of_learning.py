@@ -46,7 +46,7 @@ class PretrainOptions(Options):
         description="Side of the images in pixels; that of the classifier that is built on it later may differ.",
     )
     batch_size: int | None = Field(None, ge=2, le=4096, description="Images in a step.")
-    learning_rate: float | None = Field(None, gt=0, lt=10, description="Peak learning rate.")
+    learning_rate: float | None = Field(None, gt=0, le=1e6, description="Peak learning rate.")
     augment: str = Field(
         "auto",
         title="Augmentation",

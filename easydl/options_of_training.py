@@ -58,7 +58,7 @@ class FitOptions(BeyondLabelsOptions, DecisionOptions):
         description='Images (or patches) in a step; chosen by their number when not given. ``"auto"`` takes the largest that '
         "memory holds and that still leaves 16 steps in an epoch, and raises the learning rate with its square root.",
     )
-    learning_rate: Annotated[float, Field(gt=0, lt=10)] | Literal["find"] | None = Field(
+    learning_rate: Annotated[float, Field(gt=0, le=1e6)] | Literal["find"] | None = Field(
         None,
         description='Peak learning rate of the main stage. ``"find"`` looks for it on a copy of the weights: up to 100 steps, '
         'each with a higher rate; the curve is ``history.params["learning_rates"]`` and in the run folder.',

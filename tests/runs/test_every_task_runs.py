@@ -102,7 +102,7 @@ def test_the_commands_work_on_a_model_of_every_task(once, table, task, tmp_path)
 
 def test_heads_on_the_command_line(monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr(runs, "run", lambda config, folder, progress: asked.append(config.heads) or tmp_path)
+    monkeypatch.setattr(runs, "run", lambda config, folder, **_: asked.append(config.heads) or tmp_path)
 
     def heads(*given):
         words = [word for one in given for word in ("--heads", one)]

@@ -133,9 +133,7 @@ def test_each_option_says_the_same_as_its_argument(name, command, monkeypatch):
 
     monkeypatch.setattr(easydl, "load", spy, raising=False)
     monkeypatch.setattr(easydl, "load_model", lambda path: None, raising=False)
-    monkeypatch.setattr(
-        runs, "run", lambda config, folder, progress: spy(config.source, **config.arguments(LoadOptions))
-    )
+    monkeypatch.setattr(runs, "run", lambda config, folder, **_: spy(config.source, **config.arguments(LoadOptions)))
     call = [command, *(["m.keras"] if command == "evaluate" else []), "scans.csv", *words]
     result = CliRunner().invoke(cli.app, [*call, *(["--folder", "run"] if command == "train" else [])])
     assert isinstance(result.exception, Stopped), result.output

@@ -15,7 +15,9 @@ from easydl.reporting import RunRecord
 
 KEPT_HERE = {"table.csv", "predictions.csv", "config.json", "run.json"}
 """The two tables, and the settings with the place of the study: with them a run is resumed. All are mode 0600."""
-PLANTED = ("Musterfrau", "Erika", "4711", "19610417", "Zq777")
+NUMBER = "47118830526"
+"""Long enough that no number in a model file is it by chance."""
+PLANTED = ("Musterfrau", "Erika", NUMBER, "19610417", "Zq777")
 
 
 def blobs(path):
@@ -46,7 +48,7 @@ def films(place, count=8):
         for number in range(count):
             pixels = rng.integers(0, 500, (32, 32)).astype(np.uint16) + (400 if label == "nodule" else 0)
             name = f"Musterfrau_Erika {number}"
-            dicom_slice(place / label / f"{name}.dcm", pixels, PatientID=f"4711-{label}-{number}", PatientName=f"{name}^Zq777", PatientBirthDate="19610417", SeriesInstanceUID=f"1.2.{number}.{len(label)}", SOPInstanceUID=f"1.3.{number}.{len(label)}", StudyDescription="Zq777 Musterfrau")  # fmt: skip
+            dicom_slice(place / label / f"{name}.dcm", pixels, PatientID=f"{NUMBER}-{label}-{number}", PatientName=f"{name}^Zq777", PatientBirthDate="19610417", SeriesInstanceUID=f"1.2.{number}.{len(label)}", SOPInstanceUID=f"1.3.{number}.{len(label)}", StudyDescription="Zq777 Musterfrau")  # fmt: skip
     dicom_slice(place / "Musterfrau loose.dcm", np.zeros((32, 32), np.uint16))
     (place / "normal/Musterfrau damaged.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\1" * 40)
     (place / "Erika_empty").mkdir()
@@ -76,7 +78,9 @@ def test_a_run_on_planted_headers_names_nobody(tmp_path):
 def test_patients_of_a_table_are_numbered_and_only_the_table_of_the_run_tells_who_they_are(tmp_path):
     place = films(tmp_path / "study")
     rows = [(path.relative_to(place), path.parent.name) for path in sorted(place.glob("no*/*Erika*.dcm"))]
-    table = pd.DataFrame(rows, columns=["image", "label"]).assign(patient=[f"4711{k:03d}" for k in range(len(rows))])
+    table = pd.DataFrame(rows, columns=["image", "label"]).assign(
+        patient=[f"{NUMBER}{k:03d}" for k in range(len(rows))]
+    )
     table.to_csv(place / "scans.csv", index=False)
     folder = finished(tmp_path, place / "scans.csv", model="tiny")
     assert leaks(folder, [*PLANTED, *table["patient"]]) == {}

@@ -101,7 +101,7 @@ def taken_over(inside):
     objective = Objective(model, number, lambda: ["accuracy"], plain)
     progress = Progress(None)
     loop.run_stage(Stage("train", 2, 5, 1e-2), objective, Data(lambda first_epoch: feed, check), progress)
-    feeder._leave_plain(model, objective, 1e-2)
+    feeder._leave_plain(model, objective, 1e-2, False)
     distribution.fit = true
     kinds = {isinstance(one.value, tf.distribute.DistributedValues) for one in model.weights}
     return (

@@ -143,13 +143,14 @@ def test_a_tall_image_stays_tall_and_the_frame_is_inside(images):
 def test_one_thing_is_said_once():
     everything = "All columns of the table and headers of the files together predict the class"
     said_twice = [
-        Issue("A5", "WARN", "The border", low=0.7, place=(0, 1, 0, 1)),
-        Issue("A5", "WARN", "A place", low=0.8, place=(0, 1, 0, 1)),
-        Issue("A4", "WARN", "A column", value=0.8),
+        (True, Issue("A5", "WARN", "The border", low=0.7, place=(0, 1, 0, 1))),
+        (True, Issue("A5", "WARN", "A place", low=0.8, place=(0, 1, 0, 1))),
+        (True, Issue("A5", "WARN", "Anywhere", low=0.75)),
+        (False, Issue("A4", "WARN", "A column", value=0.8)),
     ]
-    kept = _once([*said_twice, Issue("A4", "WARN", everything, value=0.81)])
+    kept = _once([*said_twice, (False, Issue("A4", "WARN", everything, value=0.81))])
     assert [issue.sentence for issue in kept] == ["A place", "A column"]
-    assert _once([*said_twice, Issue("A4", "WARN", everything, value=0.9)])[-1].sentence == everything
+    assert _once([*said_twice, (False, Issue("A4", "WARN", everything, value=0.9))])[-1].sentence == everything
 
 
 def test_thumbnails_are_in_the_notebook_and_not_in_the_file(images):

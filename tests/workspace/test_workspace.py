@@ -316,7 +316,7 @@ def test_the_command_is_understood_by_the_command_line_as_the_same_settings(conf
     from easydl.cli import app
 
     asked = []
-    monkeypatch.setattr(pipeline, "run", lambda config, folder, progress: asked.append(config) or tmp_path)
+    monkeypatch.setattr(pipeline, "run", lambda config, folder, **_: asked.append(config) or tmp_path)
     words = shlex.split(command(pipeline.RunConfig(**config).model_dump()))
     assert words[:2] == ["easydl", "train"]
     result = CliRunner().invoke(app, [*words[1:], "--folder", str(tmp_path)])
