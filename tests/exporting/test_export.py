@@ -178,6 +178,7 @@ def test_volumes_become_onnx_or_openvino_but_not_tensorflow_lite(tmp_path):
         assert "largest difference" in str(easydl.export(volumes, tmp_path / f"v{suffix}", verbose=False))
 
 
+@pytest.mark.everything
 def test_several_heads_and_covariates_go_by_their_names(tmp_path):
     import pandas as pd
 

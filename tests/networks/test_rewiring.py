@@ -85,6 +85,7 @@ def test_in_inference_it_is_the_network_without_it(dropping):
     assert "stochastic_depth" not in metadata_of(plain).arguments
 
 
+@pytest.mark.everything
 def test_weights_pass_between_a_network_with_it_and_one_without(dropping, tmp_path):
     path = save_model(dropping, tmp_path / "dropping.keras")
     for rate in (0.0, 0.3):

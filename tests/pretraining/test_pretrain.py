@@ -105,6 +105,7 @@ def test_what_cannot_be_trained_is_refused(study):
         easydl.pretrain(study, method="simlcr")
 
 
+@pytest.mark.everything
 def test_the_layers_of_a_network_are_trained_one_after_the_other(study):
     found = easydl.pretrain(
         study, "tiny", method="stacked_denoising", size=16, epochs=8, batch_size=16, learning_rate=5e-3, verbose=False

@@ -92,6 +92,7 @@ def test_what_cannot_be_afforded_is_left_and_said(films, monkeypatch):
     assert choose_resolution(True, train, metadata, 256).full
 
 
+@pytest.mark.everything
 def test_a_model_is_trained_and_predicts_at_full_resolution(films, tmp_path):
     parts = films("lines")
     model = easydl.unet(parts[0], width=4, levels=2, size=64)
