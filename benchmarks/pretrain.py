@@ -45,15 +45,8 @@ def once(seed: int, given: argparse.Namespace) -> dict[str, float]:
     chosen = np.random.default_rng(seed).permutation(len(data["train_images"]))[: given.images]
     # The labelled ones first; the others have a label in the table, which nothing reads.
     parts = ["val" if k % 5 == 0 else "train" for k in range(given.labels)] + ["train"] * (len(chosen) - given.labels)
-    parts += ["test"] * len(data["test_images"])
     with tempfile.TemporaryDirectory() as folder:
-        frame = common.pneumonia_table(
-            Path(folder),
-            np.concatenate([data["train_images"][chosen], data["test_images"]]),
-            np.concatenate([data["train_labels"][chosen], data["test_labels"]]),
-            parts,
-        )
-        study = easydl.load(frame, patient=None, split="split", override="the official split; 1 copy in 5,856")
+        study = common.pneumonia_study(Path(folder), data, chosen, parts)
         pool, val, test = study.split()
         train = pool.rows(pool.frame.index[: given.labels - len(val)])
         labelled = study.rows(study.frame.index[: given.labels])

@@ -29,15 +29,9 @@ def once(seed: int, size: int) -> dict[str, float]:
     data = common.pneumonia()
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(data["train_images"]))[:IMAGES]
-    parts = ["val" if k % 5 == 0 else "train" for k in range(IMAGES)] + ["test"] * len(data["test_images"])
+    parts = ["val" if k % 5 == 0 else "train" for k in range(IMAGES)]
     with tempfile.TemporaryDirectory() as folder:
-        frame = common.pneumonia_table(
-            Path(folder),
-            np.concatenate([data["train_images"][chosen], data["test_images"]]),
-            np.concatenate([data["train_labels"][chosen], data["test_labels"]]),
-            parts,
-        )
-        study = easydl.load(frame, patient=None, split="split", override="the official split; 1 copy in 5,856")
+        study = common.pneumonia_study(Path(folder), data, chosen, parts)
         train, val, test = study.split()
         whole = train.parent
         result = {}

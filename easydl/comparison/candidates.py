@@ -164,6 +164,23 @@ def check_names(names: Sequence[str], study: Study) -> None:
         raise InputError(f"{', '.join(twice)} is there twice.", "every name once.", "Leave one of them out.")
 
 
+NOT_SPLIT = (
+    "The study is not split: every patient took part in the choice, and none is left on whom it could be tested. To keep a test "
+    "part, give train.parent, where train is the first part of study.split()."
+)
+
+
+def folds_text(study: Study, folds: int, seed: int) -> str:
+    """By what and how often it was divided, as a note."""
+    return f"{folds} folds by {'patient' if study.patients_known else 'image, as patients are not known'}, seed {seed}."
+
+
+def for_choosing(study: Study) -> tuple[Study, list[str]]:
+    """As `without_test`, with a note also where no test part was kept from the choice."""
+    kept, notes = without_test(study)
+    return kept, notes if "split" in study.frame.columns else [NOT_SPLIT]
+
+
 def without_test(study: Study) -> tuple[Study, list[str]]:
     """The rows of a study that may be used for choosing, and a note if its test part was left untouched.
 

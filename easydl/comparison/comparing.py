@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from easydl.comparison.baselines import BASELINES, LeftOut
-from easydl.comparison.candidates import Candidates, check_names, without_test
+from easydl.comparison.candidates import Candidates, check_names, folds_text, for_choosing
 from easydl.comparison.frozen import Backbone
 from easydl.comparison.paired_rows import as_predictions, over_seeds
 from easydl.comparison.results import Comparison
@@ -30,10 +30,6 @@ RANKED = (
     "scale of its own."
 )
 LEARNT = "Networks are stopped by a fold of their own, which baselines learn from."
-NOT_SPLIT = (
-    "The study is not split: all patients were compared, and none is left on whom the choice could be tested. To keep a test "
-    "part, give train.parent, where train is the first part of study.split()."
-)
 REPEATED = (
     "Networks were trained from {} seeds on the same folds: their numbers are means over the seeds. The 95% CI says how much "
     "other patients would change them, the standard deviation (SD) how much another seed would."
@@ -102,8 +98,7 @@ def compare(
             )
         return compare_trained(study, models, seed)
     check_names(models, study)
-    kept, notes = without_test(study)
-    notes = notes if "split" in study.frame.columns else [NOT_SPLIT, *notes]
+    kept, notes = for_choosing(study)
     networks = [name for name in models if name not in BASELINES]
     backbone = Backbone(networks[0], pretrained, size) if pretrained and networks else None
     candidates = Candidates(kept, seed, epochs, pretrained, size, backbone)
@@ -155,7 +150,7 @@ def _on_folds(candidates: Candidates, names: Sequence[str], folds: int, repeats:
     facts = {
         "part": "folds",
         "left_out": left_out,
-        "notes": [*notes, f"{folds} folds by patient, seed {seed}.", LEARNT, *sentence, *([RANKED] if ranked else [])],
+        "notes": [*notes, folds_text(study, folds, seed), LEARNT, *sentence, *([RANKED] if ranked else [])],
     }
     return over_seeds(repeated, candidates.texts, candidates.seconds, seed=seed, facts=facts)
 

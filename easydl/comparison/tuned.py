@@ -256,7 +256,7 @@ def settings_text(settings: Mapping[str, Any]) -> str:
 
 
 def label_of(settings: Mapping[str, Any]) -> str:
-    """A name that is another for other settings: two objects of one class are told apart by their config."""
+    """A name that is another for other settings: two objects of one class differ by their config."""
     from easydl.training.own_objects import mark_of
 
     marks = [mark_of(value) for value in settings.values() if not _is_plain(value)]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from easydl.comparison.candidates import Candidates, without_test
+from easydl.comparison.candidates import Candidates, folds_text, for_choosing
 from easydl.comparison.comparing import RANKED, fold_column
 from easydl.comparison.paired_rows import as_predictions
 from easydl.comparison.search_space import OF_MODEL, Settings, Space, guided, proposals, space_of
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from easydl.studies import Study
 
 TINY = 1e-7
-NOT_SPLIT = (
-    "The study is not split: every patient took part in the choice. The nested number stands for a test; a test part that is "
-    "split off later is no longer unseen."
-)
 
 
 @documented(TuneOptions)
@@ -85,9 +81,7 @@ def tune(
     """
     given = {"search": search, "trials": trials, "folds": folds, "seed": seed, "epochs": epochs}
     TuneOptions.checked(**given, pretrained=pretrained, size=size)
-    kept, notes = without_test(study)
-    if not notes:
-        notes = [] if "split" in study.frame.columns else [NOT_SPLIT]
+    kept, notes = for_choosing(study)
     checked = space_of(space, kept)
     usual: Settings = {"pretrained": pretrained, "size": size, "epochs": epochs}
     fixed = [] if search == "optuna" else proposals(checked, search, trials, seed)
@@ -98,7 +92,7 @@ def tune(
         for fold in range(folds):
             for settings in fixed:
                 runner.score(settings, fold)
-    return runner.result(search, [*notes, f"{folds} folds by patient, seed {seed}."])
+    return runner.result(search, [*notes, folds_text(kept, folds, seed)])
 
 
 @dataclass

@@ -12,7 +12,7 @@ import numpy as np
 from easydl.exporting.converters import CPU, SERVE, Batch
 
 EXACT = {"INFERENCE_PRECISION_HINT": "f32"}
-"""OpenVINO's setting against bfloat16, in which it calculates on processors that have it unless it is told otherwise."""
+"""OpenVINO's setting against bfloat16, in which it calculates on processors that have it by default."""
 Run = Callable[[Batch], list[np.ndarray]]
 """From one image to the answers in the order of their names."""
 

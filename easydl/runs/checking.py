@@ -109,6 +109,20 @@ class Checks:
             path.write_bytes(png_of(found.show()))
 
 
+def refuse_seen(model: Any, test: Any, override: str | None) -> None:
+    """Refuse before the training what the test would refuse: weights that were pretrained on nearly all of its images.
+
+    Raises:
+        LeakageError: Too few patients are left whom the weights have not seen, and ``override`` gives no reason.
+    """
+    from easydl.evaluation.leakage import without_seen
+    from easydl.networks import metadata_of
+    from easydl.prediction.seen import seen_rows
+
+    units = test.frame["patient"] if test.patients_known else test.frame.index.to_series()
+    without_seen(seen_rows([metadata_of(model)], test)[0], units, override)
+
+
 def _spread(study: Any) -> np.ndarray:
     """All rows; of very many the test part and others spread evenly."""
     if len(study) <= MOST_POINTS:

@@ -27,7 +27,7 @@ from easydl.reporting.names import Names
 from easydl.reporting.record import PARTS
 from easydl.runs.building import build
 from easydl.runs.cases import cases_to_show
-from easydl.runs.checking import Checks
+from easydl.runs.checking import Checks, refuse_seen
 from easydl.runs.config import RunConfig, check_study
 from easydl.runs.folder import locked
 from easydl.runs.resuming import CHECKPOINT, check_same_rows, digest_of, times_resumed
@@ -154,7 +154,7 @@ class _Pipeline:
         self.step("checking", "Looking for traps")
         checks = Checks(self.folder, self.names, self.progress, config.seed)
         checks.before(study, (train, val, test), config.override)
-        model = self._train(study, train, val)
+        model = self._train(study, train, val, test)
         who = f"{test.n_patients} patients" if test.patients_known else f"{len(test)} images"
         self.step("testing", f"Testing on {who} the model has not seen")
         metrics = self._test(model, test)
@@ -220,7 +220,7 @@ class _Pipeline:
         check_same_rows(self.folder, found, len(study))
         return found
 
-    def _train(self, study: Any, train: Any, val: Any) -> Any:
+    def _train(self, study: Any, train: Any, val: Any, test: Any) -> Any:
         from easydl._tf import load_tensorflow
 
         load_tensorflow()
@@ -236,8 +236,9 @@ class _Pipeline:
                 agree(None)
                 self.step("training", f"The model is already trained{', in part' if stopped else ''}")
                 return model
-        agree(study)
         model = build(self.config, study)
+        refuse_seen(model, test, self.config.override)
+        agree(study)
         self.step("training", f"Training {model.name} ({model.count_params():,} parameters)")
         history = fit(model, train, val, run=self.folder, **self.config.arguments(FitOptions))
         if history.params["stopped"]:

@@ -218,7 +218,9 @@ class ClassifierFeeder(Feeder):
         best = progress.lowest("head") if self.metadata.linear_head else None
         stage = replace(stage, class_weight=class_weight, silent=True, best=best)
         self.train_stage(stage, learner, Data(feed, validation))
-        progress.say(f"Head: {len(progress.rows)} epochs, validation loss {progress.lowest('head'):.3f}.")
+        progress.say(
+            f"Head: {len(progress.rows) - self.metadata.linear_head} epochs, validation loss {progress.lowest('head'):.3f}."
+        )
 
     def _head_rate(self, steps: int) -> float:
         """Its own beside fine-tuning; where nothing follows, that which was asked for."""

@@ -291,7 +291,7 @@ def judged_findings(learnt: bool, headline: Mapping[str, Any], warnings: Iterabl
         found.append(
             Finding(
                 "shuffled labels",
-                f"The training images were learnt by heart, and others stay at chance: {said}. The labels look shuffled.",
+                f"The model knows the training images alone (overfitting), and others stay at chance: {said}. The labels look shuffled.",
                 "Compare some images with their labels (study.show()): a table sorted anew, a wrong column, or nothing to see "
                 "in these images.",
             )

@@ -210,7 +210,11 @@ def plan_classifier(metadata: ModelMetadata, train: Study, settings: Settings, w
     unheard = unheard_options(settings) if exact and strategy == "features" else []
     if pretrained:
         main = epochs or (SHORT_EPOCHS if surely else FINE_TUNE_EPOCHS)
-        asked = f" by gradient, as {' and '.join(settings.by_gradient)} ask" if settings.by_gradient else ""
+        asked = (
+            f" by gradient, as {' and '.join(settings.by_gradient)} {'ask' if len(settings.by_gradient) > 1 else 'asks'}"
+            if settings.by_gradient
+            else ""
+        )
         head = "a linear model on them is its head" + ("." if exact else f", which is then trained further{asked}.")
         if not metadata.linear_head:
             head = "its head of soft decision trees is trained on them."

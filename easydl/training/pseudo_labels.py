@@ -23,6 +23,7 @@ from easydl.training.classification import FEATURE_BATCH, ClassifierFeeder
 from easydl.training.loop import Data, Stage
 from easydl.training.objective import Objective
 from easydl.training.pipeline import image_feed, image_sample
+from easydl.training.quick_result import gain
 
 SURE = 0.9
 """From which probability on an answer is taken for a label; of several labels all have to be as sure, present or absent."""
@@ -63,7 +64,7 @@ class PseudoLabelFeeder(ClassifierFeeder):
                 "learned from them."
             )
             return
-        before = min(self.progress.lowest(name) for name in ("head", "train", "fine-tune"))
+        before, losses = min(self.progress.lowest(name) for name in ("head", "train", "fine-tune")), self._losses()
         learn, rows = self.learn, np.flatnonzero(sure)
         targets = np.concatenate([learn.targets, labels[rows]])
         weights = np.concatenate([self._label_weights(), self._pseudo_weights(labels[rows])]).astype(np.float32)
@@ -87,9 +88,9 @@ class PseudoLabelFeeder(ClassifierFeeder):
             f"Of {len(sure)} unlabelled images the network was sure (probability {SURE:g} or more) of {len(rows)} ({counted}); "
             f"together they counted as much as the labelled ones at most. Learning on with them "
             + (
-                f"lowered the validation loss from {before:.3f} to {after:.3f}, and is kept."
+                f"lowers the loss of the validation part by {gain(losses, self._losses(), self.val, self.settings.seed)[1]}, and is kept."
                 if kept
-                else "did not lower the validation loss, so what was learned from the labels alone is kept."
+                else "does not lower the loss of the validation part, so what was learned from the labels alone is kept."
             )
         )
 

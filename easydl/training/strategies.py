@@ -72,10 +72,11 @@ def taken_over(model: keras.Model, strategy: tf.distribute.Strategy | None, *, c
     """
     if strategy is None or (model.weights and isinstance(model.weights[0].value, tf.distribute.DistributedValues)):
         return model
+    weights = workers.team().arrays(model.get_weights())  # a worker that is lost here is no fault of the model
     try:
         with strategy.scope():
             copy = keras.models.clone_model(model)
-            copy.set_weights(workers.team().arrays(model.get_weights()))
+            copy.set_weights(weights)
             _assign(random_states(copy), random_states(model))
             if compiled:
                 copy.compile_from_config(model.get_compile_config())
@@ -83,7 +84,7 @@ def taken_over(model: keras.Model, strategy: tf.distribute.Strategy | None, *, c
         if compiled:
             model.optimizer.build(model.trainable_variables)
             _assign(copy.optimizer.variables, model.optimizer.variables)
-    except (ValueError, TypeError, NotImplementedError, RuntimeError, AttributeError) as problem:
+    except (ValueError, TypeError, RuntimeError, AttributeError) as problem:
         raise ModelError(
             f"The model {model.name!r} was built for one device, and Keras cannot copy it to "
             f"{strategy.num_replicas_in_sync} ({type(problem).__name__}).",

@@ -136,7 +136,7 @@ def test_a_training_that_diverges_is_a_bad_trial(films, made_up):
         easydl.tune(study, {"learning_rate": [5.0]}, **QUIET)
 
 
-def test_keras_objects_are_told_apart_and_handed_over(films, made_up):
+def test_keras_objects_are_distinguished_and_handed_over(films, made_up):
     study = easydl.load(films, **TASKS["classification"])
     optimizers = [keras.optimizers.SGD(0.1), keras.optimizers.SGD(0.2)]
     found = easydl.tune(study, {"optimizer": optimizers}, **QUIET)

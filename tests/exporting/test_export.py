@@ -70,12 +70,12 @@ def test_int8_takes_30_percent_and_its_agreement_is_what_the_file_does(int8, mod
 
 def test_the_sidecar_says_what_another_program_needs(int8, study):
     text = int8.sidecar.read_text()
-    told = json.loads(text)
+    said = json.loads(text)
     assert int8.sidecar.name == "m.easydl.json"
-    assert told["note"] == easydl.RESEARCH_USE
-    assert told["image"]["size"] == [32, 32] and told["image"]["units"] == "0-255" and told["image"]["channels"] == 1
-    assert told["outputs"][0]["classes"] == study.classes and told["outputs"][0]["name"] == "probability"
-    assert told["agreement"][0]["n"] == 24 and told["size"]["ratio"] == int8.size.ratio
+    assert said["note"] == easydl.RESEARCH_USE
+    assert said["image"]["size"] == [32, 32] and said["image"]["units"] == "0-255" and said["image"]["channels"] == 1
+    assert said["outputs"][0]["classes"] == study.classes and said["outputs"][0]["name"] == "probability"
+    assert said["agreement"][0]["n"] == 24 and said["size"]["ratio"] == int8.size.ratio
     assert not any(name in text for name in [*study.frame["image"], *study.frame["patient"]])
 
 
@@ -194,9 +194,9 @@ def test_several_heads_and_covariates_go_by_their_names(tmp_path):
         "size: mean difference of the value", "size: largest difference of the value",
     ]  # fmt: skip
     assert made.agreement[0].value == 1 and made.agreement[3].value < 1e-4
-    told = json.loads(made.sidecar.read_text())
-    assert [one["head"] for one in told["outputs"]] == ["finding", "size"]
-    assert told["covariates"][0]["name"] == "age" and set(told["covariates"][0]) >= {"mean", "standard_deviation"}
+    said = json.loads(made.sidecar.read_text())
+    assert [one["head"] for one in said["outputs"]] == ["finding", "size"]
+    assert said["covariates"][0]["name"] == "age" and set(said["covariates"][0]) >= {"mean", "standard_deviation"}
 
 
 def test_masks_are_compared_through_the_same_windows(tmp_path):

@@ -16,7 +16,7 @@ from easydl.networks import backbone_layers, metadata_of
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """16 images of 8 patients, whose labels are not told."""
+    """16 images of 8 patients, whose labels are unknown."""
     table = png_study(tmp_path_factory.mktemp("unlabelled"), per_class=4, images_per_patient=2)
     frame = pd.read_csv(table, dtype=str).drop(columns="label")
     return easydl.load(frame.assign(image=[str(table.parent / one) for one in frame["image"]]))

@@ -16,7 +16,7 @@ from easydl.training.pseudo_labels import SURE, Joined, pseudo_labels
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory):
-    """32 images of other patients, whose labels are not told."""
+    """32 images of other patients, whose labels are unknown."""
     table = png_study(tmp_path_factory.mktemp("pool"), per_class=16, seed=9)
     frame = pd.read_csv(table, dtype=str).drop(columns="label")
     frame["patient"] = "u" + frame["patient"]
