@@ -33,9 +33,10 @@ from easydl.workspace import KINDS, Choice, choices, encoders, pace, pretrained
 from easydl.workspace.choices import EPOCHS
 
 MORE_OPTIONS = (
-    "batch_size", "learning_rate", "optimizer", "metrics", "strategy", "class_weight", "window", "normalise", "spacing_mm", "full_resolution",
-    "loss", "size", "heatmaps", "activation", "members", "sensitivity", "specificity", "cost", "confidence", "calibrate",
+    "batch_size", "learning_rate", "optimizer", "metrics", "strategy", "class_weight", "window", "normalise", "loss", "size", "heatmaps",
+    "activation", "members", "sensitivity", "specificity", "cost", "confidence", "calibrate",
 )  # fmt: skip
+OF_MASKS, OF_CLASSIFIERS = ("spacing_mm", "full_resolution"), ("head", "stochastic_depth", "teacher", "unlabelled")
 DOES = {"classifier": "classifies", "segmenter": "segments", "image_to_image": "image to image"}
 FOR = {2: "images (2D)", 3: "volumes (3D)"}
 MOST = ", ".join(f"{name} is up to {most:g} times MobileNetV2's step" for name, most in STEP_CLASSES[:-1])
@@ -92,9 +93,8 @@ def settings_form() -> None:
             st.caption(f"Set for {kind.title}, as you said on the page Data.")
         given |= main_options(study, start, kept)
         with st.expander("More options"):
-            given |= widgets(MORE_OPTIONS, kept)
-            more = ("head", "stochastic_depth", "teacher", "unlabelled")
-            given |= {} if Task(study.task).has_masks else widgets(more, kept)
+            more = OF_MASKS if Task(study.task).has_masks else OF_CLASSIFIERS
+            given |= widgets((*MORE_OPTIONS, *more), kept)
             given |= widgets(("by",), kept, columns=list(study.summary.covariates))
             given["prevalence"] = option_widget(
                 "prevalence", value=kept.get("prevalence"), placeholder="as in the test", by_name=len(study.classes) > 2

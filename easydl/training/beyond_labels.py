@@ -191,7 +191,8 @@ def _refuse_pool(pool: Study, train: Study, val: Study, override: str | None) ->
         images = len(set(pool.digests()) & set(part.digests()))
         keys = [set(one.frame["patient"].map(patient_key)) if one.patients_known else set() for one in (pool, part)]
         if images or keys[0] & keys[1]:
-            found.append(f"{len(keys[0] & keys[1])} patients and {images} images are {IN_PARTS[name]}")
+            who = f"{len(keys[0] & keys[1])} patients and " if pool.patients_known and part.patients_known else ""
+            found.append(f"{who}{images} images are {IN_PARTS[name]}")
     if not found:
         return []
     return _blocked(
