@@ -71,8 +71,7 @@ def _scores(weights: np.ndarray) -> np.ndarray:
 def _measure_statistics(model: Any, examples: Sequence[dict[str, np.ndarray]]) -> None:
     from easydl.training.statistics import Refreshed
 
-    for layer in model._flatten_layers():
-        layer.trainable = True  # those of a backbone that stayed frozen count, too
+    model.trainable = True  # and all of its layers: those of a backbone that stayed frozen count, too
     order = np.random.default_rng(0).permutation(len(examples))
 
     def batches(epoch: int) -> Any:

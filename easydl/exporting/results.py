@@ -121,10 +121,10 @@ class Export:
         return pd.DataFrame([vars(one) for one in self.agreement], columns=columns)
 
     @property
-    def same_decisions(self) -> float | None:
+    def same_decisions(self) -> Agreement | None:
         """The fraction of equal decisions (of equal pixels, for masks), of several heads the lowest; None without one."""
-        found = [one.value for one in self.agreement if "same" in one.measure]
-        return min(found) if found else None
+        found = [one for one in self.agreement if "same" in one.measure]
+        return min(found, key=lambda one: one.value, default=None)
 
     def __str__(self) -> str:
         pruned = f", {100 * self.pruned:.0f}% of the weights pruned" if self.pruned else ""
@@ -134,7 +134,7 @@ class Export:
 
     def __repr__(self) -> str:
         same = self.same_decisions
-        agree = "" if same is None else f", same decisions {100 * same:.1f}%"
+        agree = "" if same is None else f", {same}"
         return f"<Export {self.path.name}: {self.weights}, {_bytes(self.size.bytes)}{agree}. {RESEARCH_USE}>"
 
     def to_dict(self) -> dict[str, Any]:

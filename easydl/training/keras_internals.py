@@ -4,6 +4,7 @@ Keras promises none of it. All hold for Keras 3.15.1 with TensorFlow 2.20 and 2.
 results, and fail where a later version breaks them:
 - an instance attribute ``layer.call`` takes precedence over the method of the class when a graph is traced;
 - ``layer.momentum`` of batch normalisation is read when a graph is traced;
+- an optimizer keeps its schedule as ``_learning_rate``; what is public gives the rate of this moment;
 - ``layer.dtype_policy`` may change after a layer was built: its variables keep their type and are cast when they are used.
 """
 
@@ -110,6 +111,23 @@ def _training_call(layer: keras.layers.BatchNormalization) -> Callable[..., tf.T
         return chain(inputs, training=True, mask=mask)
 
     return call
+
+
+def schedule_of(optimizer: Any) -> Any:
+    """The schedule that an optimizer's learning rate follows; None where it is constant."""
+    found = getattr(optimizer, "_learning_rate", None)
+    return found if isinstance(found, keras.optimizers.schedules.LearningRateSchedule) else None
+
+
+@contextmanager
+def without_schedule(optimizer: Any) -> Iterator[None]:
+    """Inside, the learning rate is constant, so that a config is made whose schedule nobody has to know."""
+    schedule = optimizer._learning_rate
+    optimizer._learning_rate = 0.0
+    try:
+        yield
+    finally:
+        optimizer._learning_rate = schedule
 
 
 @contextmanager

@@ -79,14 +79,13 @@ def copied(own: Any) -> Any:
 
 def _config(own: Any) -> dict[str, Any]:
     """The config with the schedule itself: it has no state, and one of the user's class could not be read from a config."""
-    if not is_scheduled(own):
+    from easydl.training.keras_internals import schedule_of, without_schedule
+
+    schedule = schedule_of(own)
+    if schedule is None:
         return dict(own.get_config())
-    schedule = own._learning_rate
-    try:
-        own._learning_rate = 0.0
+    with without_schedule(own):
         config = dict(own.get_config())
-    finally:
-        own._learning_rate = schedule
     return {**config, **({"learning_rate": schedule} if "learning_rate" in config else {})}
 
 
@@ -94,9 +93,9 @@ def is_scheduled(given: Any) -> bool:
     """Whether the learning rate follows a schedule, so that no callback can set it."""
     if isinstance(given, str):
         return True
-    import keras
+    from easydl.training.keras_internals import schedule_of
 
-    return isinstance(getattr(given, "_learning_rate", None), keras.optimizers.schedules.LearningRateSchedule)
+    return schedule_of(given) is not None
 
 
 def relative_rate(given: Any) -> float:
@@ -108,10 +107,13 @@ def peak_rate(own: Any, steps: int) -> float:
     """The highest learning rate of the user's optimizer in so many steps."""
     import numpy as np
 
-    if not is_scheduled(own):
+    from easydl.training.keras_internals import schedule_of
+
+    schedule = schedule_of(own)
+    if schedule is None:
         return float(own.learning_rate)
     asked = np.unique(np.linspace(0, max(steps, 1), SAMPLED).astype(int))
-    return max(float(own._learning_rate(int(step))) for step in asked)
+    return max(float(schedule(int(step))) for step in asked)
 
 
 def described(given: Any) -> str:
@@ -119,7 +121,8 @@ def described(given: Any) -> str:
     if isinstance(given, str):
         options = "".join(f", {name.replace('_', ' ')} {value:g}" for name, value in OPTIONS.get(given, {}).items())
         return f"{given}{options}"
-    rate = (
-        type(given._learning_rate).__name__ if is_scheduled(given) else f"learning rate {float(given.learning_rate):g}"
-    )
+    from easydl.training.keras_internals import schedule_of
+
+    schedule = schedule_of(given)
+    rate = f"learning rate {float(given.learning_rate):g}" if schedule is None else type(schedule).__name__
     return f"{type(given).__name__} with its own {rate}"

@@ -8,7 +8,13 @@ import tensorflow as tf
 import easydl
 from easydl.networks import supervised
 from easydl.training import mixed_precision
-from easydl.training.keras_internals import MOST_IMAGES, fused_instance_norm, in_bfloat16
+from easydl.training.keras_internals import (
+    MOST_IMAGES,
+    fused_instance_norm,
+    in_bfloat16,
+    schedule_of,
+    without_schedule,
+)
 from easydl.training.losses import dice_cross_entropy
 
 
@@ -171,3 +177,12 @@ def test_fit_takes_half_precision_only_when_it_won_the_race(gain, used, volume_p
     assert seen == ["bfloat16" if used else "float32"]
     assert any("1.6 times as fast" in line for line in history.params["plan"]) == used
     assert model.get_layer("bottom_conv1").compute_dtype == "float32"
+
+
+def test_the_schedule_of_an_optimizer_is_found_and_comes_back():
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)
+    optimizer = keras.optimizers.SGD(schedule)
+    assert schedule_of(optimizer) is schedule and schedule_of(keras.optimizers.SGD(0.1)) is None
+    with without_schedule(optimizer):
+        assert isinstance(optimizer.get_config()["learning_rate"], float)
+    assert schedule_of(optimizer) is schedule and float(optimizer.learning_rate) == pytest.approx(0.1)
