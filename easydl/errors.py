@@ -34,6 +34,10 @@ class EasyDLError(Exception):
         self.found, self.expected, self.do = found, expected, do
         super().__init__(f"{found}\nExpected: {expected}\nWhat to do: {do}")
 
+    def __reduce__(self) -> tuple[type[EasyDLError], tuple[str, str, str], dict[str, object]]:
+        # Of three arguments, where exceptions are rebuilt from their message: another process would die of it.
+        return type(self), (self.found, self.expected, self.do), self.__dict__
+
     def _render_traceback_(self) -> list[str]:
         """What IPython shows instead of sixty lines of traceback; a debugger and ``raise`` elsewhere are as ever."""
         return str(self).splitlines()

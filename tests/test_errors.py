@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 
 import pytest
+
+from easydl import errors
 
 CODE = """
 import io, json, sys
@@ -47,3 +50,21 @@ def test_easydl_imports_no_ipython():
     code = "import easydl, sys; easydl.EasyDLError; print('IPython' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.InputError("found", "expected", "do"),
+        errors.DiskFullError("found", "expected", "do"),
+        errors.MissingPackageError("onnx", "onnx", "the export to ONNX"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_comes_back_from_another_process(error):
+    error.problems = ("one", "two")
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error) and str(again) == str(error)
+    assert (again.found, again.expected, again.do) == (error.found, error.expected, error.do)
+    assert again.problems == ("one", "two")
