@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -218,6 +219,29 @@ class _Question:
     is_value: bool
     weights: np.ndarray | None = None
 
+    @cached_property
+    def folds(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Rows to learn from and rows to ask, no patient in both; none where there are too few patients."""
+        from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, StratifiedKFold
+
+        rows, value = self.rows, self.is_value
+        target, patients = self.target[rows], self.patients[rows]
+        kinds = [slice(None)] if value else [target == one for one in np.unique(target)]
+        # A class of one patient is in no two folds, and leaves those of the others as they are.
+        counts = [count for kind in kinds if (count := len(np.unique(patients[kind]))) > 1]
+        if len(counts) < (1 if value else 2):
+            return []
+        # Where no patient has two images, grouping would take a second for 5,000 of them, and group nothing.
+        alone = len(np.unique(patients)) == len(patients)
+        made: Any = GroupKFold if value else StratifiedKFold if alone else StratifiedGroupKFold
+        divided = made(min(FOLDS, *counts), shuffle=True, random_state=self.seed)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+            return [
+                (rows[learn], rows[ask])
+                for learn, ask in divided.split(rows, target, None if alone and not value else patients)
+            ]
+
     def fitted(self, strength: float, learn: np.ndarray) -> Any:
         """The estimator, or None where all rows are of one class."""
         if not self.is_value and len(np.unique(self.target[learn])) < 2:
@@ -239,14 +263,14 @@ class _Question:
     def out_of_fold(self, strength: float) -> np.ndarray:
         """For every row what a model says that has not learnt from its patient; NaN without folds."""
         found = np.full((len(self.values), self.width), np.nan)
-        for learn, ask in _folds(self):
+        for learn, ask in self.folds:
             found[ask] = self.outputs(self.fitted(strength, learn), learn, ask)
         return found
 
     def ranked(self, out_of_fold: np.ndarray) -> np.ndarray:
         """The same as ranks within each fold, from 0 to 1."""
         found = np.full_like(out_of_fold, np.nan)
-        for _, ask in _folds(self):
+        for _, ask in self.folds:
             found[ask] = rankdata(out_of_fold[ask], axis=0) / (len(ask) + 1)
         return found
 
@@ -336,23 +360,3 @@ def _one_thread() -> Any:
     from threadpoolctl import threadpool_limits
 
     return threadpool_limits(1, user_api="blas")
-
-
-def _folds(question: _Question) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows to learn from and rows to ask, no patient in both; none where there are too few patients."""
-    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
-
-    rows, value = question.rows, question.is_value
-    target, patients = question.target[rows], question.patients[rows]
-    kinds = [slice(None)] if value else [target == one for one in np.unique(target)]
-    # A class of one patient is in no two folds, and leaves those of the others as they are.
-    counts = [count for kind in kinds if (count := len(np.unique(patients[kind]))) > 1]
-    if len(counts) < (1 if value else 2):
-        return
-    made: Any = GroupKFold if value else StratifiedGroupKFold
-    divided = made(min(FOLDS, *counts), shuffle=True, random_state=question.seed)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        pairs = list(divided.split(rows, target, patients))
-    for learn, ask in pairs:
-        yield rows[learn], rows[ask]

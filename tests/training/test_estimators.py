@@ -80,7 +80,7 @@ def test_rows_without_a_label_are_not_learnt_from():
 
 def folds_of(x, one, train):
     (question,) = estimators._questions(x, one, train, 0, LogisticRegression)
-    return list(estimators._folds(question))
+    return question.folds
 
 
 def test_folds_never_divide_a_patient():
