@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from easydl.networks.metadata import ModelMetadata, metadata_of
-from easydl.networks.surgery import FEATURES
+from easydl.networks.surgery import FEATURES, head
 from easydl.prediction.calling import compiled, inputs, with_covariates
 from easydl.prediction.covariates import study_covariates
 from easydl.prediction.doubt import Passes, passes_of
@@ -107,6 +107,22 @@ def answers_of(
     heads = list(stack) if isinstance(stack, dict) else []
     stacks = list(stack.values()) if isinstance(stack, dict) else [stack]
     return Answers(stacks, heads, strange, notes, np.concatenate(looked) if looked else None)
+
+
+def answers_by_head(model: Any, study: Study, features: np.ndarray) -> Answers:
+    """The answers for all rows from what the last layer sees in them: no image is read, nothing before that layer runs.
+
+    Args:
+        model: A classifier of easydl with the layer ``features``.
+        study: Whose rows they are; covariates come from it.
+        features: float32 ``(rows, features)``.
+    """
+    covariates = study_covariates(model, study)
+    given = features if covariates is None else {FEATURES: features, "covariates": covariates}
+    stack = stacked([[head(model)(given, training=False)]])
+    heads = list(stack) if isinstance(stack, dict) else []
+    stacks = list(stack.values()) if isinstance(stack, dict) else [stack]
+    return Answers(stacks, heads, [[] for _ in features], [() for _ in features])
 
 
 def stacked(parts: list[list[Any]]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 from easydl.errors import InputError
 from easydl.images import Scan
 from easydl.networks.metadata import ModelMetadata
-from easydl.prediction.answers import answers_of, passes_with_features, stacked
+from easydl.prediction.answers import Answers, answers_of, passes_with_features, stacked
 from easydl.prediction.calling import check_classes, inputs, with_covariates
 from easydl.prediction.conformal import with_sets
 from easydl.prediction.covariates import case_covariates, covariate_notes
@@ -83,8 +83,7 @@ def predict_study(
             "covariates= for one image; a study's come from its own columns.",
             "Leave it out, and add the columns to the table.",
         )
-    labelled = study.task == metadata.task
-    if labelled:
+    if study.task == metadata.task:
         check_classes(metadata, study)
     _check_together(uncertainty, coverage)
     meaning = passes_with_features(model, metadata, uncertainty)[1]
@@ -92,6 +91,14 @@ def predict_study(
         answers = answers_by_processes(model, study, processes, parts, uncertainty)
     else:
         answers = answers_of(model, study, uncertainty, change=change)
+    return _with_sets(predictions_of(model, metadata, study, answers, meaning), metadata, coverage)
+
+
+def predictions_of(
+    model: Any, metadata: ModelMetadata, study: Study, answers: Answers, meaning: Sequence[str] = ()
+) -> Predictions:
+    """The predictions from the answers of every row of a study."""
+    labelled = study.task == metadata.task
     strange = _with_features(answers.strange, metadata, answers.seen)
     kept = [*study.image_columns, "patient", *(["label"] if labelled and not metadata.heads else [])]
     rows = study.frame[[column for column in kept if column in study.frame.columns]].copy()
@@ -102,7 +109,7 @@ def predict_study(
         rows[COLUMN] = seen
     if any(strange):
         rows[UNLIKE] = [" ".join(one) for one in strange]
-    predictions = Predictions(
+    return Predictions(
         _table(rows, answers.stack, metadata),
         metadata.classes,
         study.patients_known,
@@ -121,7 +128,6 @@ def predict_study(
         dict(metadata.thresholds),
         provenance(model, metadata, study) if labelled else None,
     )
-    return _with_sets(predictions, metadata, coverage)
 
 
 def against(metadata: ModelMetadata) -> list[str]:

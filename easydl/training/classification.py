@@ -23,6 +23,7 @@ from easydl.training import loop
 from easydl.training.batch_size import of_classifier
 from easydl.training.checkpoint import load_for_all
 from easydl.training.feeder import Feeder
+from easydl.training.judging import Frozen
 from easydl.training.loop import Data, Stage
 from easydl.training.objective import Objective, classifier_objective
 from easydl.training.pipeline import image_feed, image_sample
@@ -169,11 +170,13 @@ class ClassifierFeeder(Feeder):
         if progress.stopped or plan.strategy == "features":
             return
         weights, losses = self.model.get_weights(), self._losses() if plan.surely else None
+        frozen, self.frozen = self.frozen, None
         unfreeze(self.model)
         stage = replace(self.main_stage(), class_weight=class_weight)
         self.train_stage(stage, objective, data, key)
         # The head's epochs are here after an interruption too: they come with the checkpoint.
         if not progress.lowest(stage.name) < progress.lowest("head"):
+            self.frozen = frozen
             self.explain("No epoch of fine-tuning had a lower validation loss than the head alone, which is kept.")
         elif losses is not None and not progress.stopped:
             kept, text = gain(losses, self._losses(), self.val, self.settings.seed)
@@ -181,6 +184,7 @@ class ClassifierFeeder(Feeder):
                 self.explain(f"Fine-tuning is kept: it lowers the loss of the validation part by {text}.")
             else:
                 self.model.set_weights(weights)
+                self.frozen = frozen
                 self.explain(
                     f"Fine-tuning is not kept: it does not surely lower the loss of the validation part: {text}."
                 )
@@ -201,6 +205,7 @@ class ClassifierFeeder(Feeder):
         check = replace(self.all_check, images=self._whole(features(self.model, self.check.images), self.all_check))
         progress.say(f"Features of {count} images computed once ({copies.images.shape[1]} values each).")
         own = np.asarray(copies.images[:count])
+        self.frozen = Frozen(own, np.asarray(check.images))
         self.explain(put_linear_head(self.model, self.train, own, self._sample()))
         x, batch = "features", min(HEAD_BATCH, max(8, count // 8))
         validation = (check.inputs(x), check.targets, *([] if check.weights is None else [check.weights]))

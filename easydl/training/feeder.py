@@ -30,6 +30,7 @@ from easydl.training.rate_finder import find_rates
 
 if TYPE_CHECKING:
     from easydl.augmentation.augmenter import Augmenter
+    from easydl.training.judging import Frozen
 
 
 PLAN = TypeAdapter(Plan)
@@ -53,6 +54,7 @@ class Feeder(ABC):
         self.augment: Augmenter | None = None
         self.team = workers.team()
         self.plan: Plan
+        self.frozen: Frozen | None = None
 
     def run(self) -> Plan:
         """Train the model in place. Returns what was chosen."""

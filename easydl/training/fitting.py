@@ -161,15 +161,17 @@ def fit(
     # What cannot work is refused before anything is decoded.
     settings.preset.adapted(dimension=metadata.dimension, units=train.units, task=described_task(metadata))
     feeder, parts = beyond.feeder(_feeder(task)), (train, val)
+    frozen = None
     if members == 1:
-        plan = feeder(model, parts, metadata, settings, progress).run()
+        way = feeder(model, parts, metadata, settings, progress)
+        plan, frozen = way.run(), way.frozen
     else:
         plan = train_members(
             model, members, settings, progress, lambda one, its, own: feeder(one, parts, its, own, progress)
         )
     if not team.is_first:
         return _history(progress, plan, overrides)
-    judgement = judged(model, train, val, progress.rows, seed, aim=aim, calibrate=calibrate)
+    judgement = judged(model, train, val, progress.rows, seed, aim=aim, calibrate=calibrate, frozen=frozen)
     warnings = judgement.warnings
     plan = plan.because(*judgement.sentences)
     progress.found(judged_findings(_learnt(progress), judgement.headline, warnings))

@@ -17,15 +17,16 @@ from easydl.evaluation.temperature import Calibration, calibration
 from easydl.evaluation.thresholds import BEST, Aim, chosen
 from easydl.networks import members_of, metadata_of, set_temperature
 from easydl.networks.decision import Threshold
+from easydl.networks.metadata import ModelMetadata
 from easydl.networks.surgery import FEATURES
-from easydl.prediction.answers import BATCH
+from easydl.prediction.answers import BATCH, answers_by_head
 from easydl.prediction.calling import compiled, inputs
 from easydl.prediction.conformal import conformal_scores
 from easydl.prediction.feature_range import feature_range
 from easydl.prediction.grid import working_grid
 from easydl.prediction.image_to_image import error_limit, reconstruct_pixels, reconstruction_error
 from easydl.prediction.results import Predictions
-from easydl.prediction.tables import predict_study
+from easydl.prediction.tables import predict_study, predictions_of
 from easydl.studies import Study
 from easydl.studies.labels import JOIN
 from easydl.tasks import Task
@@ -74,6 +75,18 @@ class Judgement:
         return {name: value for name, value in found.items() if value}
 
 
+@dataclass(frozen=True)
+class Frozen:
+    """What the last layer sees in every image of both parts, float32 ``(images, features)``, as long as nothing before it changes."""
+
+    train: np.ndarray
+    val: np.ndarray
+
+    def of(self, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """That of some training images, and of the validation part."""
+        return self.train[list(rows)], self.val
+
+
 def judged(
     model: Any,
     train: Study,
@@ -83,6 +96,7 @@ def judged(
     *,
     aim: Aim = BEST,
     calibrate: bool = True,
+    frozen: Frozen | None = None,
 ) -> Judgement:
     """Calibrate the model on the validation part, choose its thresholds there, and say what speaks against it.
 
@@ -94,6 +108,7 @@ def judged(
         seed: Of the intervals.
         aim: What the thresholds are chosen for.
         calibrate: Whether a temperature is fitted.
+        frozen: What the last layer sees in both parts, where the training has computed it and left it as it is.
     """
     task = Task(metadata_of(model).task)
     if task.makes_images:
@@ -102,11 +117,13 @@ def judged(
         return Judgement(warnings=_by_epochs(task, rows, val))
     # The metadata hold the thresholds and warnings of an earlier training.
     metadata = metadata_of(model).model_copy(update={"thresholds": {}, "training": {}})
+    learned = train.rows(train.frame.index[_spread(train)])
     try:
-        predictions = predict_study(model, metadata, val)
+        seen, learned_seen = _seen(model, val, learned, None if frozen is None else frozen.of(_spread(train)))
+        predictions = _predicted(model, metadata, val, seen)
         calibrations = calibrated(model, _by_member(model, val, predictions), seed) if calibrate else {}
         if any(one.temperature != 1 for one in calibrations.values()):
-            predictions = predict_study(model, metadata, val)
+            predictions = _predicted(model, metadata, val, seen)
         thresholds = chosen(predictions, aim=aim, seed=seed)
         metrics = table_metrics(predictions.decided(thresholds), seed=seed, resamples=RESAMPLES)
     except EasyDLError as problem:
@@ -114,7 +131,7 @@ def judged(
         return Judgement(warnings=[f"It could not be tested: {problem.found}"])
     missed = [f"{name}: {one.reason}." for name, one in thresholds.items() if aim.rate and one.reason]
     sets = conformal_scores(predictions, seed=seed)
-    scores, usual = _training_score(model, train, seed), _usual_features(model, train, val)
+    scores, usual = _training_score(model, learned, learned_seen, seed), _usual_features(learned_seen, val, seen)
     warnings = [*metrics.warnings, *missed]
     first = (
         {} if metrics.heads or metrics.table.empty else {str(key): one for key, one in metrics.table.iloc[0].items()}
@@ -122,31 +139,54 @@ def judged(
     return Judgement(thresholds, warnings, calibrations, sets, training_score=scores, features=usual, headline=first)
 
 
-def _usual_features(model: Any, train: Study, val: Study) -> dict[str, Any]:
-    """What the last layer sees in some training images, with the limit from the validation part; empty where it is not known."""
-    if FEATURES not in {layer.name for layer in model.layers}:  # an ensemble, or a network of its own kind
-        return {}
-    first = ~val.frame["patient"].duplicated().to_numpy() if val.patients_known else np.ones(len(val), bool)
-    val = val.rows(val.frame.index[first])
-    found = feature_range(*(_features(model, part) for part in (train, val)))
-    return {} if found is None else found.model_dump()
+def _spread(part: Study) -> list[int]:
+    """Rows that are spread over a part, in its order."""
+    return sorted({int(row) for row in np.linspace(0, len(part) - 1, LEARNED[part.dimension])})
+
+
+def _seen(
+    model: Any, val: Study, learned: Study, known: tuple[np.ndarray, np.ndarray] | None
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """What the last layer sees in the validation and in the training images, one pass of each; None where there is no such layer."""
+    if known is not None:
+        return known[1], known[0]
+    own = metadata_of(model).builder != "keras"
+    if not own or FEATURES not in {layer.name for layer in model.layers}:  # an ensemble, or a network of its own kind
+        return None, None
+    return _features(model, val), _features(model, learned)
 
 
 def _features(model: Any, part: Study) -> np.ndarray:
-    """What the last layer sees in images that are spread over a part, ``(images, features)``."""
-    rows = sorted({int(row) for row in np.linspace(0, len(part) - 1, LEARNED[part.dimension])})
+    """What the last layer sees in every image of a part, ``(images, features)``."""
     call = compiled(model, FEATURES)
-    batches = (rows[begin : begin + BATCH] for begin in range(0, len(rows), BATCH))
+    batches = (range(begin, min(begin + BATCH, len(part))) for begin in range(0, len(part), BATCH))
     images = (np.concatenate(part.each(lambda row: inputs(model, part.scan(row)), batch)) for batch in batches)
     return np.concatenate([np.asarray(call(batch)) for batch in images])
 
 
-def _training_score(model: Any, train: Study, seed: int) -> dict[str, dict[str, Any]]:
+def _predicted(model: Any, metadata: ModelMetadata, part: Study, seen: np.ndarray | None) -> Predictions:
+    """The predictions of a part, by the last layer alone where it is known what that sees."""
+    if seen is None:
+        return predict_study(model, metadata, part)
+    return predictions_of(model, metadata, part, answers_by_head(model, part, seen))
+
+
+def _usual_features(learned: np.ndarray | None, val: Study, seen: np.ndarray | None) -> dict[str, Any]:
+    """What the last layer sees in some training images, with the limit from the validation part; empty where it is not known."""
+    if learned is None or seen is None:
+        return {}
+    first = ~val.frame["patient"].duplicated().to_numpy() if val.patients_known else np.ones(len(val), bool)
+    rows = np.flatnonzero(first)
+    spread = rows[sorted({int(row) for row in np.linspace(0, len(rows) - 1, LEARNED[val.dimension])})]
+    found = feature_range(learned, seen[spread])
+    return {} if found is None else found.model_dump()
+
+
+def _training_score(model: Any, learned: Study, seen: np.ndarray | None, seed: int) -> dict[str, dict[str, Any]]:
     """How good the model is on some of its training images; nothing where these cannot be tested."""
-    rows = sorted({int(row) for row in np.linspace(0, len(train) - 1, LEARNED[train.dimension])})
     metadata = metadata_of(model).model_copy(update={"thresholds": {}, "training": {}})
     try:
-        predictions = predict_study(model, metadata, train.rows(train.frame.index[rows]))
+        predictions = _predicted(model, metadata, learned, seen)
         return training_scores(table_metrics(predictions, seed=seed, resamples=RESAMPLES))
     except EasyDLError:
         return {}

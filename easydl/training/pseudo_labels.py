@@ -79,6 +79,7 @@ class PseudoLabelFeeder(ClassifierFeeder):
         sample = image_sample(inputs, FEATURE_BATCH, seed=self.settings.seed)
         if plan.strategy != "scratch":
             unfreeze(self.model)
+        self.frozen = None
         best = before if np.isfinite(before) else None
         stage = Stage(STAGE, plan.epochs, -(-len(joined) // plan.batch_size), plan.learning_rate, best=best)
         loop.run_stage(stage, objective, Data(feed, data.validation, sample, len(joined)), self.progress)

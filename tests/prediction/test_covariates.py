@@ -5,9 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from made_tasks import GRADES, discs
 
 import easydl
-from easydl.networks import metadata_of
+from easydl.networks import feature_extractor, metadata_of
+from easydl.prediction.answers import answers_by_head, answers_of
 from easydl.prediction.covariates import case_covariates, covariate_notes, study_covariates
 
 
@@ -35,3 +37,30 @@ def test_what_counts_as_unknown_is_counted_cell_by_cell(model):
         "prior has a value the model was not trained with in 1 image",
         "sex was not given for 1 image",
     ]
+
+
+@pytest.mark.parametrize(
+    ("loaded", "built"),
+    [
+        ({"label": "outcome"}, {"covariates": ["age", "sex"]}),
+        ({"heads": ["outcome", "size_mm"]}, {"covariates": ["age"]}),
+        ({"label": "grade", "task": "ordinal", "classes": GRADES}, {}),
+        ({"label": "size_mm", "task": "regression"}, {}),
+        ({"label": ["corner", "stripes"]}, {}),
+    ],
+    ids=["covariates", "heads with covariates", "ordinal", "regression", "multilabel"],
+)
+def test_the_last_layer_alone_answers_as_the_whole_network(tmp_path, loaded, built):
+    study = easydl.load(discs(tmp_path / "s", n=20), **loaded)
+    network = easydl.classifier("tiny", study, size=32, **built)
+    whole = answers_of(network, study)
+    features = np.concatenate(
+        [
+            feature_extractor(network)(x["image"] if isinstance(x, dict) else x)
+            for x, *_ in study.batches(8, size=(32, 32))
+        ]
+    )
+    alone = answers_by_head(network, study, features)
+    assert alone.heads == whole.heads
+    for one, other in zip(alone.stacks, whole.stacks, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)

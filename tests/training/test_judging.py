@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from small_models import tiny
+from small_models import as_pretrained, tiny
 
 import easydl
 from easydl.errors import LeakageError
@@ -17,11 +17,11 @@ def answers(monkeypatch):
     """Lets a test say what the network answers for the validation part."""
 
     def answer(**columns):
-        def predict(model, metadata, study):
+        def predict(model, metadata, study, seen):
             frame = study.frame[["image", "patient", "label"]].assign(prediction="", confidence=1.0, **columns)
             return Predictions(frame, metadata.classes, study.patients_known, "val", metadata.task).decided({})
 
-        monkeypatch.setattr(judging, "predict_study", predict)
+        monkeypatch.setattr(judging, "_predicted", predict)
 
     return answer
 
@@ -106,3 +106,42 @@ def test_a_dataset_makes_what_is_known_incomplete(parts):
     easydl.fit(model, train.batches(8, size=(32, 32)), val.batches(8, size=(32, 32)), epochs=1, verbose=False)
     assert not metadata_of(model).seen.complete
     assert any("also trained on images that it does not list" in note for note in easydl.predict(model, test).notes)
+
+
+@pytest.mark.parametrize(
+    ("options", "known"),
+    [
+        ({"strategy": "features"}, True),
+        ({"strategy": "finetune", "learning_rate": 1e-8, "epochs": 1}, None),
+        ({"strategy": "finetune", "learning_rate": 1e-2, "epochs": 3}, None),
+    ],
+    ids=["features", "fine-tuning that changes nothing", "fine-tuning"],
+)
+def test_what_the_last_layer_saw_in_the_training_is_not_computed_again(parts, monkeypatch, options, known):
+    train, val, _ = parts
+    given, real = {}, judging.judged
+
+    def spy(model, *args, frozen, **more):
+        given["frozen"] = frozen
+        return real(model, *args, frozen=frozen, **more)
+
+    monkeypatch.setattr("easydl.training.fitting.judged", spy)
+    model = as_pretrained(tiny(train, seed=2), train)
+    easydl.fit(model, train, val, augment="none", verbose=False, **options)
+    frozen = given["frozen"]
+    assert known is None or frozen is not None
+    if frozen is not None:
+        np.testing.assert_allclose(frozen.val, judging._features(model, val), atol=1e-4)
+        np.testing.assert_allclose(frozen.train, judging._features(model, train), atol=1e-4)
+    alone, again = (real(model, train, val, [], 0, calibrate=False, frozen=one) for one in (None, frozen))
+    assert alone.headline["value"] == pytest.approx(again.headline["value"], abs=1e-6)
+    assert alone.training_score[""] == pytest.approx(again.training_score[""]) and alone.warnings == again.warnings
+
+
+def test_with_frozen_features_no_image_is_read_once_more(parts, monkeypatch):
+    train, val, _ = parts
+    model = as_pretrained(tiny(train, seed=2), train)
+    for name in ("_features", "predict_study"):
+        monkeypatch.setattr(judging, name, lambda *given, **more: pytest.fail("an image was read again"))
+    easydl.fit(model, train, val, augment="none", strategy="features", verbose=False)
+    assert metadata_of(model).training["training_score"]
