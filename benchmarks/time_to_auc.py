@@ -50,7 +50,7 @@ class Clock:
         self.points.append((round(seconds, 2), round(float(roc_auc_score(truth, answers())), 3)))
         self.paused += time.perf_counter() - now
         if self.points[-1][1] >= WANTED:
-            raise Reached
+            raise Reached(f"AUC {self.points[-1][1]}")
 
 
 def part(table: pd.DataFrame, name: str) -> pd.DataFrame:
