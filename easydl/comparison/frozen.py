@@ -70,6 +70,7 @@ def frozen_features(study: Study, backbone: Backbone) -> np.ndarray:
     load_tensorflow()
     from easydl.networks import classifier, metadata_of, set_window
     from easydl.studies.dataset import decode
+    from easydl.training import known_features
     from easydl.training.classification import features
     from easydl.training.plan import choose_window
 
@@ -85,4 +86,5 @@ def frozen_features(study: Study, backbone: Backbone) -> np.ndarray:
     )
     sample = np.asarray(images[:: max(1, len(images) // SAMPLE)], np.float32)
     chosen = backbone.window or choose_window(None, study, sample).range
-    return features(set_window(model, chosen, study.units), images)
+    model = set_window(model, chosen, study.units)
+    return known_features.frozen_features(model, study, lambda rows: features(model, images, rows))

@@ -245,7 +245,11 @@ class Study:
 
     def decoded(self, settings: str, make: Callable[[int], np.ndarray]) -> Decoded:
         """The arrays that ``make`` makes of every row, kept in the cache; ``settings`` is all else they depend on."""
-        return Decoded(self.files.keys(self._rows()), settings, make)
+        return Decoded(self.keys(), settings, make)
+
+    def keys(self) -> list[str]:
+        """SHA-256 of each row's files and of how they are read: what is derived from pixels can be kept under it."""
+        return self.files.keys(self._rows())
 
     def each(self, work: Callable[[int], Any], rows: Iterable[int] | None = None) -> list[Any]:
         """Do something for every row on two threads; all unreadable images are collected into one `InputError`."""

@@ -24,6 +24,7 @@ from easydl.training.batch_size import of_classifier
 from easydl.training.checkpoint import load_for_all
 from easydl.training.feeder import Feeder
 from easydl.training.judging import Frozen
+from easydl.training.known_features import frozen_features
 from easydl.training.loop import Data, Stage
 from easydl.training.objective import Objective, classifier_objective
 from easydl.training.pipeline import image_feed, image_sample
@@ -202,7 +203,7 @@ class ClassifierFeeder(Feeder):
         progress, plan = self.progress, self.plan
         progress.status(state="running", stage="training", part="features", epoch=0, epochs=plan.copies)
         copies, count = self._cached_features(), len(self.train)
-        check = replace(self.all_check, images=self._whole(features(self.model, self.check.images), self.all_check))
+        check = replace(self.all_check, images=self._whole(self._frozen(self.val, self.check), self.all_check))
         progress.say(f"Features of {count} images computed once ({copies.images.shape[1]} values each).")
         own = np.asarray(copies.images[:count])
         self.frozen = Frozen(own, np.asarray(check.images))
@@ -247,10 +248,14 @@ class ClassifierFeeder(Feeder):
             by_head = {}
         return Sample(by_head, self.settings.seed, self.settings.drawn)
 
+    def _frozen(self, part: Study, share: Part) -> np.ndarray:
+        """The features of this worker's share of a part, as the images are."""
+        return frozen_features(self.model, self._own(part), lambda rows: features(self.model, share.images, rows))
+
     def _cached_features(self) -> Part:
         """The features of the training images as they are, and of augmented copies of them."""
         own, learn, copies = self.learn, self.all_learn, self.plan.copies
-        cached, targets = [self._whole(features(self.model, own.images), learn)], [learn.targets]
+        cached, targets = [self._whole(self._frozen(self.train, own), learn)], [learn.targets]
         for _ in range(copies - 1):
             made = features(self.model, own.images, augment=self.augment, targets=own.targets)
             augmented, mixed = self._whole(made, learn)
@@ -274,13 +279,21 @@ def sample_weights(train: Study, plan: Plan) -> dict[str, np.ndarray] | None:
     return weights
 
 
-def features(model: keras.Model, images: np.ndarray | Decoded, *, augment: Any = None, targets: Any = None) -> Any:
-    """The frozen features of every image, float32 ``(n, features)``, computed once.
+def features(
+    model: keras.Model,
+    images: np.ndarray | Decoded,
+    chosen: np.ndarray | None = None,
+    *,
+    augment: Any = None,
+    targets: Any = None,
+) -> Any:
+    """The frozen features of every image, or of those at the chosen positions: float32 ``(n, features)``, computed once.
 
     With targets a pair of them and the targets that belong to them: ``augment`` may mix images and their targets.
     """
     call = compiled(model, "features")
-    count, side = len(images), min(FEATURE_BATCH, len(images))
+    chosen = np.arange(len(images)) if chosen is None else chosen
+    count, side = len(chosen), min(FEATURE_BATCH, len(chosen))
 
     @tf.function
     def augmented(x: Any, y: Any) -> Any:
@@ -289,7 +302,7 @@ def features(model: keras.Model, images: np.ndarray | Decoded, *, augment: Any =
     parts, mixed = [], []
     for begin in range(0, count, FEATURE_BATCH):
         # The last batch is filled up with the first images, so that the augmentation is traced for one shape only.
-        rows, kept = np.arange(begin, begin + side) % count, min(side, count - begin)
+        rows, kept = chosen[np.arange(begin, begin + side) % count], min(side, count - begin)
         x = tf.constant(np.asarray(images[rows], np.float32))
         y = None if targets is None else tf.nest.map_structure(lambda one, rows=rows: one[rows], targets)
         if augment is not None:
