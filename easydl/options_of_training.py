@@ -86,8 +86,9 @@ class FitOptions(BeyondLabelsOptions, DecisionOptions):
     class_weight: dict[str, float] | Literal["auto"] | None = Field(
         "auto",
         examples=["normal=1", "nodule=4"],
-        description='``"auto"`` gives rare classes more weight (with several heads, those of each); a dict from class, '
-        "or label, to weight; or None. Values, masks and images are not weighted.",
+        description='``"auto"`` gives rare classes more weight (with several heads, those of each), but not of two classes '
+        "under a linear head, whose probabilities would be too high; a dict from class, or label, to weight; or None. Values, "
+        "masks and images are not weighted.",
     )
     window: str | tuple[float, float] | None = Field(
         None,

@@ -197,10 +197,11 @@ def imbalance(record: RunRecord) -> str:
     classes = record.split.get("train", {}).get("per_class") if isinstance(record.split.get("train"), dict) else None
     if not classes:
         return ""
-    weight = record.config.get("class_weight", "auto")
-    how = {"auto": "Rare classes have more weight in the loss.", None: "Classes are not weighted."}
+    weight, plan = record.config.get("class_weight", "auto"), record.training.get("plan")
+    # What "auto" came to is said by the plan, where classes differ enough in number.
+    said = [line for line in plan if " count more" in line] if isinstance(plan, list) and weight == "auto" else []
     held = ", ".join(f"{name} {one['images']}" for name, one in classes.items())
-    weights = how[weight] if weight in (None, "auto") else f"Weights: {weight}."
+    weights = said[0] if said else "Classes are not weighted." if weight in (None, "auto") else f"Weights: {weight}."
     return f"Training images: {held}. {weights}"
 
 

@@ -197,6 +197,13 @@ def described_task(metadata: ModelMetadata) -> str:
     return f"{metadata.task} with covariates" if metadata.covariates else metadata.task
 
 
+UNWEIGHTED = (
+    "The rare class does not count more than its images: its probabilities would be too high. From which one on it is called present is chosen on "
+    "the validation part."
+)
+"""Of two classes under a linear head (van den Goorbergh 2022, doi:10.1093/jamia/ocac093)."""
+
+
 def plan_classifier(metadata: ModelMetadata, train: Study, settings: Settings, window: Window) -> Plan:
     """The plan for a classifier of any task."""
     n, epochs = len(train), settings.epochs
@@ -223,6 +230,14 @@ def plan_classifier(metadata: ModelMetadata, train: Study, settings: Settings, w
         main = epochs or int(np.clip(round(STEPS / -(-n // batch)), LEAST_EPOCHS, MOST_EPOCHS))
         reasons = _random_reasons(main, metadata)
     class_weight, head_weight, weight_reasons = choose_weights(_weighting(metadata, settings), train)
+    if (
+        class_weight
+        and exact
+        and settings.class_weight == "auto"
+        and metadata.task == "classification"
+        and len(train.classes) == 2
+    ):
+        class_weight, weight_reasons = None, [UNWEIGHTED]
     preset, preset_reason = settings.preset.name, settings.preset_reason
     if exact and strategy == "features" and preset != "none":
         preset_reason = f"Augmentation {preset} is not used: a linear model learns from the images as they are."

@@ -78,6 +78,23 @@ def test_rare_classes_count_more_in_the_head_where_the_plan_says_so(parts):
     assert answers[1] > answers[0]
 
 
+def test_of_two_classes_the_rare_one_keeps_its_probability(parts):
+    train, val, _ = parts
+    diseased = train.frame.index[train.frame["label"] == "disease"]
+    rare = replace(train.rows(train.frame.index.difference(diseased[2:])), name="train")
+    answers, plans = [], []
+    for weights in ("auto", None):
+        model = as_pretrained(tiny(train, seed=2), train)
+        history = easydl.fit(
+            model, rare, val, augment="none", strategy="features", class_weight=weights, calibrate=False, verbose=False
+        )
+        answers.append(easydl.predict(model, rare).frame["p(disease)"].to_numpy())
+        plans.append(history.params["plan"])
+    np.testing.assert_array_equal(*answers)
+    assert answers[0].mean() == pytest.approx(2 / len(rare), abs=0.02), "that of its images"
+    assert plan.UNWEIGHTED in plans[0] and plan.UNWEIGHTED not in plans[1]
+
+
 def test_members_learn_from_patients_drawn_anew():
     patients = np.repeat(np.arange(40), 2).astype(str)
     one, two = (Sample({}, seed, drawn=True).weights("", patients) for seed in (1, 2))
