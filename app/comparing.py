@@ -95,13 +95,9 @@ def _options(key: str) -> dict[str, int]:
     places = st.columns(2)
     given = {}
     for place, (name, usual) in zip(places, (("folds", OPTIONS["folds"].default), ("epochs", EPOCHS)), strict=True):
-        low, high = option_text.limits(OPTIONS[name])
-        given[name] = int(
-            place.number_input(
-                option_text.title(name, OPTIONS[name]), int(low), int(high), usual, key=f"{key}-{name}",
-                help=option_text.help_text(OPTIONS[name]),
-            )
-        )  # fmt: skip
+        low, high = (None if end is None else int(end) for end in option_text.limits(OPTIONS[name]))
+        label, about = option_text.title(name, OPTIONS[name]), option_text.help_text(OPTIONS[name])
+        given[name] = int(place.number_input(label, low, high, usual, key=f"{key}-{name}", help=about))
     return given
 
 

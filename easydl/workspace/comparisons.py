@@ -141,6 +141,11 @@ class Comparisons:
             work.stop()
             shutil.rmtree(work.folder)
 
+    def forget(self, study_id: str) -> None:
+        """Delete those of a study that is forgotten."""
+        for one in self.of(study_id):
+            self.remove(one.id)
+
     def _begin(self, entry: StudyEntry, asked: dict[str, Any]) -> ComparisonWork:
         asked = {**asked, "study": entry.id}
         with self._alone():

@@ -64,7 +64,7 @@ def test_one_training_or_comparison_at_a_time_and_each_can_be_stopped(home: Work
     while processes.mark(pid) and time.monotonic() < until:
         time.sleep(0.05)
     assert processes.mark(pid) is None
-    home.comparisons.remove(kept.id)
+    home.comparisons.forget(entry.id)
     assert not kept.folder.exists()
 
 
