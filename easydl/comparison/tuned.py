@@ -135,7 +135,7 @@ class Tuning:
         if len(self.trials) == 1:
             return ""
         return (
-            f"The number of the best trial itself ({self.value_text(self.trials[0])}) is that of the best of {len(self.trials)}: "
+            f"The number of the best trial itself, {self.value_text(self.trials[0])}, is that of the best of {len(self.trials)}: "
             "quote the first."
         )
 
