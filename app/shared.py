@@ -303,6 +303,6 @@ def evidence(issue: dict[str, Any]) -> str:
 def duration(seconds: float) -> str:
     """Seconds as text: "40 seconds", "3 minutes", "1 h 20 min"."""
     if seconds < 90:
-        return f"{max(1, round(seconds))} seconds"
+        return "1 second" if round(seconds) <= 1 else f"{round(seconds)} seconds"
     minutes = round(seconds / 60)
     return f"{minutes} minutes" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -111,9 +111,11 @@ class MissingPackageError(EasyDLError, ImportError):
 
 
 def missing_package(package: str, extra: str, purpose: str) -> MissingPackageError:
-    """The error for an optional package; it names the package, as ``easydl`` on PyPI is another project's."""
+    """The error for an optional package, or several with spaces between; ``easydl`` on PyPI is another project's."""
+    *others, last = package.split()
+    names = f"packages {', '.join(others)} and {last}, which are" if others else f"package {package}, which is"
     return MissingPackageError(
-        f"{purpose} needs the package {package}, which is not installed.",
+        f"{purpose} needs the {names} not installed.",
         f"{package} in the same environment (the optional extra [{extra}] of easydl-med).",
         f"Run: python -m pip install {package}",
     )

@@ -187,7 +187,9 @@ def leave_study(entry: StudyEntry) -> None:
     if st.button("Choose another"):
         remember("study", None)
         st.rerun()
-    st.write("Or forget it: its record and uploaded copies are deleted. Images elsewhere and runs are not touched.")
+    st.write(
+        "Or forget it: its record, comparisons and uploaded copies are deleted. Images elsewhere and runs are not touched."
+    )
     if st.button("Forget this study"):
         st.session_state["forgetting"] = entry.id
     if st.session_state.get("forgetting") != entry.id:
@@ -196,6 +198,7 @@ def leave_study(entry: StudyEntry) -> None:
     what = f"Its {copies} files in the workspace are deleted" if copies else "Its record is deleted"
     st.warning(f"{what}. This cannot be undone.", icon=":material/warning:")
     if st.button("Yes, forget it", type="primary"):
+        workspace().comparisons.forget(entry.id)
         workspace().studies.forget(entry.id)
         for key in ("loaded", "forgetting"):
             st.session_state.pop(key, None)

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import streamlit as st
+from converting import for_other_programs
 from shared import choose_run, heading, needs, onward, plain
 
 from easydl.reporting.checklist import CHECKLISTS, checklist, title_of
@@ -68,6 +69,7 @@ with st.container(border=True):
     )
     about.caption(plain(filled.summary))
 st.caption(f"All files of this run lie in {run.folder}")
+for_other_programs(run)
 
 st.subheader("Show the code", anchor=False)
 st.write("The same run in Python:")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
+from nearest_images import found_or_asked, show_nearest
 from shared import VERDICTS, choose_run, heading, needs, onward, plain, show_figure, show_verdict
 
 from easydl.figures import COLOURS
@@ -34,6 +35,7 @@ if len(levels) > 1:
         or "all"
     )
     heatmaps = [entry for entry in heatmaps if picked in ("all", (entry.get("verdict") or {}).get("level"))]
+nearest = found_or_asked(run)
 shown = st.session_state.get("heatmaps-shown", AT_ONCE)
 for number, entry in enumerate(heatmaps[:shown], start=1):
     verdict = entry.get("verdict") or {}
@@ -65,6 +67,9 @@ for number, entry in enumerate(heatmaps[:shown], start=1):
                 for reason in verdict.get("reasons") or ():
                     st.markdown(f"- {plain(reason['sentence'])} {plain(reason['figures'])}")
                 st.dataframe(pd.Series(verdict.get("numbers") or {}, dtype=object).astype(str).rename("measured"))
+        if str(entry.get("file")) in nearest:
+            with st.expander("Nearest training images"):
+                show_nearest(nearest[str(entry["file"])])
         for note in entry.get("notes") or ():
             st.caption(plain(note))
 if len(heatmaps) > shown and st.button(f"Show {min(AT_ONCE, len(heatmaps) - shown)} more"):

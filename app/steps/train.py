@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import streamlit as st
+from comparing import compare_first
 from option_widgets import chosen, option_widget, widgets
 from shared import (
     addresses,
@@ -103,6 +104,7 @@ def settings_form() -> None:
         pressed = st.form_submit_button("Train", type="primary", disabled=bool(reason))
     if reason:
         st.caption(reason)
+    compare_first(entry, study, fitting, names)
     catalogue()
     if pressed:
         settings = chosen(given)

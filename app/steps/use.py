@@ -7,6 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 from arriving import arrived_files, files_place
+from nearest_images import ABOUT, show_nearest
 from shared import (
     choose_run,
     duration,
@@ -148,6 +149,11 @@ def show_answer(case: Case) -> None:
             st.markdown(plain(f"Where the map lies: {case.verdict['words']}"))
     for number, path in enumerate(case.images, start=1):
         show_figure(path, f"Figure {number}: the case with its heatmap or mask")
+    if case.nearest is not None:
+        st.subheader("Nearest training images", anchor=False)
+        if case.nearest.images:
+            st.caption(ABOUT)
+        show_nearest(case.nearest)
     if case.page is not None:
         st.download_button(
             "Download this page",

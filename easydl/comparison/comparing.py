@@ -47,6 +47,7 @@ def compare(
     epochs: int | None = None,
     pretrained: bool | str = False,
     size: int | None = None,
+    verbose: bool = False,
 ) -> Comparison:
     """Compare baselines and networks on folds by patient, or trained models on one test set.
 
@@ -60,6 +61,7 @@ def compare(
             ``features`` (logistic regression on frozen features), and networks of `easydl.models`. Or trained models:
             of easydl, or their ``.keras`` files or run folders.
         {options}
+        verbose: Whether a line is printed before each model is fitted on each fold.
 
     Returns:
         A `Comparison`, the best first, with the number that the task is judged by (AUC, kappa, mean absolute error; of trained
@@ -102,14 +104,16 @@ def compare(
     networks = [name for name in models if name not in BASELINES]
     backbone = Backbone(networks[0], pretrained, size) if pretrained and networks else None
     candidates = Candidates(kept, seed, epochs, pretrained, size, backbone)
-    return _on_folds(candidates, models, folds, repeats, notes)
+    return _on_folds(candidates, models, folds, repeats, notes, verbose)
 
 
 def _is_trained(model: Any) -> bool:
     return not isinstance(model, str) or model.endswith(".keras") or (Path(model).is_dir() and model not in BASELINES)
 
 
-def _on_folds(candidates: Candidates, names: Sequence[str], folds: int, repeats: int, notes: list[str]) -> Comparison:
+def _on_folds(
+    candidates: Candidates, names: Sequence[str], folds: int, repeats: int, notes: list[str], verbose: bool
+) -> Comparison:
     study, seed = candidates.study, candidates.seed
     parts = [fold_column(train) for train, _, _ in study.folds(folds, seed=seed)]
     task, classes = Task(study.task), tuple(study.classes)
@@ -121,7 +125,9 @@ def _on_folds(candidates: Candidates, names: Sequence[str], folds: int, repeats:
         try:
             for repeat in range(1 if name in BASELINES else repeats):
                 outputs = np.full((len(study), width), np.nan)
-                for split in parts:
+                for fold, split in enumerate(parts, start=1):
+                    if verbose:
+                        print(f"Fold {fold} of {folds}, {name}", flush=True)
                     train, val, test = (np.flatnonzero(split == part) for part in ("train", "val", "test"))
                     one = candidates.outputs(name, train, val, test, seed + repeat)
                     outputs[test] = rankdata(one, axis=0) / (len(one) + 1) if ranked else one

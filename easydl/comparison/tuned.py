@@ -125,7 +125,7 @@ class Tuning:
         best, folds = self.trials[0], len(self.winners)
         same = sum(winner == best.name for winner in self.winners)
         return (
-            f"Choosing in this way reaches {self.measure.name} {self._shown(self)} on {self.n} {self.unit_of_n} that neither "
+            f"Choosing in this way reaches {self.measure.name} {self.value_text(self)} on {self.n} {self.unit_of_n} that neither "
             f"training nor choice has seen. Best settings: {best.name} (chosen in {same} of {folds} folds)."
         )
 
@@ -135,15 +135,17 @@ class Tuning:
         if len(self.trials) == 1:
             return ""
         return (
-            f"The number of the best trial itself ({self._shown(self.trials[0])}) is that of the best of {len(self.trials)}: "
+            f"The number of the best trial itself, {self.value_text(self.trials[0])}, is that of the best of {len(self.trials)}: "
             "quote the first."
         )
 
-    def _shown(self, one: Trial | Tuning) -> str:
+    def value_text(self, one: Trial | Tuning) -> str:
+        """The number of a trial, or of the search, with its interval, as in "0.81 (95% CI 0.72-0.88)"."""
         cells = {"value": one.value, "low": one.low, "high": one.high, "unit": self.measure.unit}
         return f"{number(one.value, self.measure.unit)} (95% CI {interval_text(cells)})"
 
-    def _gap(self, one: Trial) -> str:
+    def gap_text(self, one: Trial) -> str:
+        """The number of the chosen trial less this one's, with its interval; empty for that trial itself."""
         if not math.isfinite(one.difference):
             return ""
         low_high = f"{one.difference_low:.3f} to {one.difference_high:.3f}"
@@ -151,7 +153,8 @@ class Tuning:
         return f"{one.difference:.3f} ({f'95% CI {low_high}' if known else 'interval not computable'})"
 
     @property
-    def _said(self) -> list[str]:
+    def said(self) -> list[str]:
+        """What must be read with the numbers."""
         failed = [f"{name} failed: {why}" for name, why in self.failed.items()]
         return [one for one in (self.caution, *failed, *self.notes) if one]
 
@@ -159,12 +162,12 @@ class Tuning:
         wide = max(len(one.name) for one in self.trials)
         lines = [self.sentence, f"{self.measure.name} out of fold (on validation: what is chosen by):"]
         for one in self.trials:
-            gap = f"; best less this: {self._gap(one)}" if self._gap(one) else ""
+            gap = f"; best less this: {self.gap_text(one)}" if self.gap_text(one) else ""
             validation = number(one.validation, self.measure.unit)
             lines.append(
-                f"  {one.name:{wide}}  {self._shown(one)}, n = {one.n} ({validation}){gap}; {one.seconds:.0f} s"
+                f"  {one.name:{wide}}  {self.value_text(one)}, n = {one.n} ({validation}){gap}; {one.seconds:.0f} s"
             )
-        return "\n".join([*lines, *self._said, RESEARCH_USE])
+        return "\n".join([*lines, *self.said, RESEARCH_USE])
 
     def _repr_html_(self) -> str:
         heads = (
@@ -181,18 +184,18 @@ class Tuning:
                 f"<td style='text-align:left'>{html.escape(cell)}</td>"
                 for cell in (
                     one.name,
-                    self._shown(one),
+                    self.value_text(one),
                     str(one.n),
                     number(one.validation, self.measure.unit),
                     str(one.folds),
-                    self._gap(one),
+                    self.gap_text(one),
                 )
             )
             + "</tr>"
             for one in self.trials
         )
         titles = "".join(f"<th style='text-align:left'>{html.escape(head)}</th>" for head in heads)
-        said = "".join(f"<p>{html.escape(one)}</p>" for one in self._said)
+        said = "".join(f"<p>{html.escape(one)}</p>" for one in self.said)
         return (
             f"<p><b>{html.escape(self.sentence)}</b></p><table><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table>"
             f"{said}<p><small>{html.escape(RESEARCH_USE)}</small></p>"

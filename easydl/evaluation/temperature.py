@@ -12,12 +12,15 @@ from scipy.special import expit, logit, softmax
 from sklearn.model_selection import GroupKFold
 
 from easydl.evaluation.bootstrap import PatientBootstrap
+from easydl.evaluation.intervals import Interval, mean_interval
 from easydl.evaluation.probabilities import ProbabilitySums, calibration_error_interval
 
 LEAST_PATIENTS = 30
 """Fewer do not settle even one number: the fitted temperature is off by a third and more."""
 FOLDS, RANGE, RESAMPLES = 5, (0.05, 20.0), 500
 TINY = 1e-7
+Limits = tuple[float, float, float]
+"""A number, and the ends of its 95% interval by patient."""
 
 
 @dataclass(frozen=True)
@@ -28,32 +31,31 @@ class Calibration:
         temperature: By which the logits are divided; 1 leaves them.
         n: Validation patients (or images).
         unit_of_n: What ``n`` counts.
-        log_loss: Before and after; after is cross-fitted: each patient by a temperature that was fitted without him.
-        ece: (value, low, high) of the expected calibration error before and after, in the same way.
+        log_loss: (value, low, high) before and after; after is cross-fitted: each patient by a temperature that was fitted
+            without him.
+        ece: The same of the expected calibration error.
         reason: Why the temperature stays 1; empty where it does not.
     """
 
     temperature: float = 1.0
     n: int = 0
     unit_of_n: str = "patients"
-    log_loss: tuple[float, float] | None = None
-    ece: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
+    log_loss: tuple[Limits, Limits] | None = None
+    ece: tuple[Limits, Limits] | None = None
     reason: str = ""
 
     @property
     def text(self) -> str:
-        """A sentence with both numbers."""
+        """What was done, and both numbers."""
         if self.log_loss is None or self.ece is None:
             return f"Probabilities are not calibrated: {self.reason}."
-        (before, low, high), (after, new_low, new_high) = self.ece
         numbers = (
-            f"log-loss {self.log_loss[0]:.3f} before and {self.log_loss[1]:.3f} after, calibration error (ECE) "
-            f"{before:.3f} (95% CI {low:.3f}-{high:.3f}) before and {after:.3f} (95% CI {new_low:.3f}-{new_high:.3f}) after; "
-            f"{self.n} validation {self.unit_of_n}, cross-fitted on these same images, so the test part has the last word"
+            f"Log-loss {_shown(self.log_loss)}, calibration error (ECE) {_shown(self.ece)}; "
+            f"{self.n} validation {self.unit_of_n}, cross-fitted on these same images, so the test part has the last word."
         )
         if self.reason:
-            return f"Probabilities are not calibrated: {self.reason} ({numbers})."
-        return f"Probabilities were calibrated: the logits are divided by {self.temperature:.2f} ({numbers})."
+            return f"Probabilities are not calibrated: {self.reason}. {numbers}"
+        return f"Probabilities were calibrated: the logits are divided by {self.temperature:.2f}. {numbers}"
 
     def facts(self) -> dict[str, Any]:
         """For the record of a training."""
@@ -97,10 +99,9 @@ def calibration(
     for learn, check in GroupKFold(FOLDS).split(targets, groups=groups):
         own = fitted([one[learn] for one in outputs], targets[learn], exclusive=exclusive)
         after[check] = tempered([one[check] for one in outputs], own, exclusive=exclusive)
-    losses = (log_loss(before, targets, exclusive=exclusive), log_loss(after, targets, exclusive=exclusive))
-    errors = tuple(_calibration_error(each, targets, groups, exclusive, seed) for each in (before, after))
-    reason = "" if losses[1] < losses[0] else "a temperature would not lower the log-loss"
-    return Calibration(1.0 if reason else temperature, n, unit, losses, errors, reason)  # type: ignore[arg-type]
+    (loss, error), (new_loss, new_error) = (_measured(one, targets, groups, exclusive, seed) for one in (before, after))
+    reason = "" if new_loss[0] < loss[0] else "a temperature would not lower the log-loss"
+    return Calibration(1.0 if reason else temperature, n, unit, (loss, new_loss), (error, new_error), reason)
 
 
 def fitted(outputs: Sequence[np.ndarray], targets: np.ndarray, *, exclusive: bool = True) -> float:
@@ -152,10 +153,10 @@ def log_loss(probabilities: np.ndarray, targets: np.ndarray, *, exclusive: bool 
     return float(-(targets * np.log(kept) + (1 - targets) * np.log(1 - kept)).mean())
 
 
-def _calibration_error(
+def _measured(
     probabilities: np.ndarray, targets: np.ndarray, groups: np.ndarray, exclusive: bool, seed: int
-) -> tuple[float, float, float]:
-    """Value, low and high as `evaluate` gives them; every one of several labels is a question of two classes."""
+) -> tuple[Limits, Limits]:
+    """Log-loss and calibration error as `evaluate` gives them; every one of several labels is a question of two classes."""
     if not exclusive:
         groups = np.repeat(groups, targets.shape[1])
         probabilities, targets = (np.column_stack([1 - one.ravel(), one.ravel()]) for one in (probabilities, targets))
@@ -163,7 +164,22 @@ def _calibration_error(
     bootstrap = PatientBootstrap(groups, content=terms.columns, resamples=RESAMPLES, seed=seed)
     sums = np.zeros((len(bootstrap.names), terms.columns.shape[1]))
     np.add.at(sums, bootstrap.index, terms.columns)
-    value = float(terms.calibration_error(sums.sum(axis=0)[None])[0])
-    drawn = bootstrap.run(lambda weights: terms.calibration_error(weights @ sums)[:, None])[:, 0]
-    interval = calibration_error_interval(value, drawn, len(sums))
+
+    def both(rows: np.ndarray) -> np.ndarray:
+        return np.column_stack([terms.log_loss(rows), terms.calibration_error(rows)])
+
+    loss, error = both(sums.sum(axis=0)[None])[0].tolist()
+    drawn = bootstrap.run(lambda weights: both(weights @ sums))
+    return (
+        _limits(loss, mean_interval(drawn[:, 0], len(sums))),
+        _limits(error, calibration_error_interval(error, drawn[:, 1], len(sums))),
+    )
+
+
+def _limits(value: float, interval: Interval) -> Limits:
     return (value, interval.low, interval.high) if interval.computable else (value, value, value)
+
+
+def _shown(pair: tuple[Limits, Limits]) -> str:
+    before, after = (f"{value:.3f} (95% CI {low:.3f}-{high:.3f})" for value, low, high in pair)
+    return f"{before} before and {after} after"

@@ -144,9 +144,8 @@ def image_map(model: Any, study: Study, *, method: str = "pca") -> ImageMap:
     check_study(study)
     if len(study) < FEWEST:
         raise InputError(f"The study has {len(study)} images.", f"at least {FEWEST}.", "Add images.")
-    model, metadata = open_model(model)
-    errors = _errors(model, study, Task(metadata.task))
-    return mapped(study, features(model, study).to_numpy(), errors, method)
+    model, _ = open_model(model)
+    return mapped(study, features(model, study).to_numpy(), errors_of(model, study), method)
 
 
 def mapped(study: Study, values: np.ndarray, errors: dict[str, np.ndarray], method: str = "pca") -> ImageMap:
@@ -175,8 +174,9 @@ def mapped(study: Study, values: np.ndarray, errors: dict[str, np.ndarray], meth
     return ImageMap(table, islands, method, study.name)
 
 
-def _errors(model: Any, study: Study, task: Task) -> dict[str, np.ndarray]:
-    """Whether each answer is right, where that can be said of one label."""
+def errors_of(model: Any, study: Study) -> dict[str, np.ndarray]:
+    """The column ``error`` of a map: whether a model's answers are right, where that can be said of one label."""
+    task = Task(open_model(model)[1].task)
     if not task.exclusive or task.per_pixel or task.is_multiple or study.task != task or "label" not in study.frame:
         return {}
     label = study.frame["label"].astype(str).to_numpy()

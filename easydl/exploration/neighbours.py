@@ -42,7 +42,8 @@ class Nearest:
         scan: The image.
         scans: The nearest images, in the order of the table.
         window: (low, high) in HU that black and white stand for in figures, or None.
-        patients_known: Whether images of the same patient could be left out.
+        patients_known: Whether the study says which images are of one patient.
+        same_patient: Whether one of these may be of the same patient, as a sentence.
     """
 
     table: pd.DataFrame
@@ -52,6 +53,7 @@ class Nearest:
     scans: list[Scan]
     window: tuple[float, float] | None = None
     patients_known: bool = True
+    same_patient: str = ""
 
     @property
     def sentence(self) -> str:
@@ -59,7 +61,8 @@ class Nearest:
         nearest = "nearest case of another patient" if self.patients_known else "nearest image"
         far = f"Of {self.n} images {self.farther:.0%} are farther from their own {nearest} than this one."
         said = [f"{name}{self._labels(self.table[column])}" for column, name in self._columns.items()]
-        return f"The {len(self.table)} nearest cases: {'; '.join(said)}. {far}" if said else far
+        labels = f"The {len(self.table)} nearest cases: {'; '.join(said)}. " if said else ""
+        return f"{labels}{far} {self.same_patient}".strip()
 
     @property
     def _columns(self) -> dict[str, str]:
@@ -143,13 +146,73 @@ def nearest(model: Any, case: Any, study: Study, *, k: int = 5, row: int = 0, un
     source = as_source(case, metadata, units)
     if isinstance(source, Study):
         one = one_row(source, row)
-        scan, patient = one.scan(0), str(one.frame["patient"].iloc[0])
+        scan, patient = one.scan(0), str(one.frame["patient"].iloc[0]) if source.patients_known else ""
     else:
         scan, patient = source, source.patient or ""
-    known = features(model, study).to_numpy(float)
-    centre, spread = known.mean(axis=0), known.std(axis=0) + 1e-9
-    directions = _unit((known - centre) / spread)
-    seen = _unit((features(model, scan).to_numpy(float) - centre) / spread)[0]
+    space = FeatureSpace.of(features(model, study).to_numpy(float), study)
+    seen = space.directions_of(features(model, scan).to_numpy(float))[0]
+    window = metadata.window if scan.units == "HU" else None
+    return among(study, space, seen, scan, patient, k=k, window=window)
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureSpace:
+    """What a model sees in the images that a case is compared with, each feature on the scale that it has there.
+
+    Attributes:
+        directions: ``(images, features)``, each row of length 1.
+        centre: The mean of each feature.
+        spread: Its standard deviation.
+        own: How far each image is from its own nearest of another patient.
+    """
+
+    directions: np.ndarray
+    centre: np.ndarray
+    spread: np.ndarray
+    own: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray, study: Study) -> FeatureSpace:
+        """That of a study, from its features ``(images, features)``."""
+        centre, spread = scale_of(values)
+        return cls.scaled((values - centre) / spread, study, centre, spread)
+
+    @classmethod
+    def scaled(cls, values: np.ndarray, study: Study, centre: np.ndarray, spread: np.ndarray) -> FeatureSpace:
+        """That of a study, from its features on their scale."""
+        directions = unit_rows(values)
+        patients = study.frame["patient"].astype(str).to_numpy() if study.patients_known else np.arange(len(study))
+        return cls(directions, centre, spread, _nearest_distances(directions, patients))
+
+    def directions_of(self, values: np.ndarray) -> np.ndarray:
+        """Those of other images on the same scale."""
+        return unit_rows((values - self.centre) / self.spread)
+
+
+def among(
+    study: Study,
+    space: FeatureSpace,
+    seen: np.ndarray,
+    scan: Scan,
+    patient: str,
+    *,
+    k: int,
+    window: tuple[float, float] | None = None,
+) -> Nearest:
+    """The nearest cases of one whose features are known already.
+
+    Args:
+        study: Where to look.
+        space: Of its images, row by row.
+        seen: The direction of the case in it.
+        scan: The case.
+        patient: Whose it is; empty when that is not known.
+        k: How many.
+        window: Of figures, in HU.
+
+    Raises:
+        InputError: Fewer than ``k`` images of other patients.
+    """
     patients = study.frame["patient"].astype(str).to_numpy()
     address = study.frame[study.image_columns[0]].astype(str).to_numpy()
     itself = np.array([_place(one) for one in address]) == _place(scan.source)
@@ -160,15 +223,25 @@ def nearest(model: Any, case: Any, study: Study, *, k: int = 5, row: int = 0, un
         raise InputError(
             f"The study has {int(others.sum())} images of other patients.", f"at least k={k}.", "Give a smaller k."
         )
-    distance = np.where(others, 1 - directions @ seen, np.inf)
+    distance = np.where(others, 1 - space.directions @ seen, np.inf)
     rows = np.argsort(distance, kind="stable")[:k]
     columns = {"row": rows, "image": address[rows], "patient": patients[rows], **_references(study, rows)}
     table = pd.DataFrame({**columns, "distance": distance[rows]})
-    theirs = _nearest_distances(directions, patients if study.patients_known else np.arange(len(study)))
-    farther = float((theirs[others] > distance[rows[0]]).mean())
+    farther = float((space.own[others] > distance[rows[0]]).mean())
     scans = [study.scan(int(one)) for one in rows]
-    window = metadata.window if scan.units == "HU" else None
-    return Nearest(table, farther, int(others.sum()), scan, scans, window, study.patients_known)
+    said = _same_patient(study, patient, bool(itself.any()))
+    return Nearest(table, farther, int(others.sum()), scan, scans, window, study.patients_known, said)
+
+
+def _same_patient(study: Study, patient: str, in_study: bool) -> str:
+    """Whether one of the nearest may be of the same patient, in a sentence without names."""
+    if not study.patients_known:
+        return "The study does not say which images are of one patient: one of these may be of the same patient."
+    if not patient:
+        return "The image does not say whose it is: one of these may be of the same patient."
+    if in_study or patient in set(study.frame["patient"].astype(str)):
+        return "None of these is of the same patient: those were left out."
+    return "No image that it was compared with has the patient number of this case."
 
 
 def _references(study: Study, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -187,7 +260,14 @@ def _place(address: str) -> str:
     return os.path.realpath(path) + mark + key
 
 
-def _unit(values: np.ndarray) -> np.ndarray:
+def scale_of(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each feature; one that does not vary has an infinite one, and so no weight."""
+    spread = values.std(axis=0)
+    return values.mean(axis=0), np.where(spread > 1e-6 * spread.max(), spread, np.inf)
+
+
+def unit_rows(values: np.ndarray) -> np.ndarray:
+    """Each row at length 1; one of zeros stays."""
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
 
 

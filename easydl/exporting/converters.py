@@ -13,6 +13,8 @@ import numpy as np
 from easydl.errors import EasyDLError, ModelError, missing_package
 
 CPU, SERVE = "CPUExecutionProvider", "serve"
+PACKAGES = {".onnx": ("onnx", ("onnx", "tf2onnx", "onnxruntime")), ".xml": ("openvino", ("openvino",))}
+"""For an ending the optional extra, and its packages."""
 Weights = Literal["float32", "float16", "int8"]
 Batch = dict[str, np.ndarray]
 """One image as the network takes it: ``image`` (1, *size, channels), and ``covariates`` (1, width) where it takes them."""
@@ -70,8 +72,7 @@ def _saved_model(model: Any, folder: str, size: Sequence[int], batch: int | None
 
 def to_onnx(model: Any, path: Path, size: Sequence[int], weights: Weights, examples: Sequence[Batch]) -> None:
     """An ONNX file for any number of images; written by Keras with tf2onnx, made smaller by ONNX Runtime's own tools."""
-    for package in ("onnx", "tf2onnx", "onnxruntime"):
-        _needed(package, "onnx")
+    check_packages(".onnx")
     specs = signature(model, size, None)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tf2onnx asks NumPy for names that it had before 2.0
@@ -125,7 +126,7 @@ def to_openvino(model: Any, path: Path, size: Sequence[int], weights: Weights, e
     Keras' own route goes through OpenVINO's Python converter, which sends usage statistics over the network without
     asking (openvino-telemetry); reading a file of TensorFlow or TensorFlow Lite does not.
     """
-    _needed("openvino", "openvino")
+    check_packages(".xml")
     import openvino
 
     with tempfile.TemporaryDirectory() as folder:
@@ -173,8 +174,14 @@ def converted(work: Any, model: Any) -> Any:
         ) from problem
 
 
-def _needed(package: str, extra: str) -> None:
+def check_packages(ending: str) -> None:
+    """Refuse a format whose optional packages are not installed.
+
+    Raises:
+        MissingPackageError: One of them is not.
+    """
     from importlib.util import find_spec
 
-    if find_spec(package) is None:
-        raise missing_package(package, extra, f"Writing {'ONNX' if extra == 'onnx' else 'OpenVINO'} files")
+    extra, packages = PACKAGES.get(ending, ("", ()))
+    if absent := [package for package in packages if find_spec(package) is None]:
+        raise missing_package(" ".join(absent), extra, f"Writing {'ONNX' if extra == 'onnx' else 'OpenVINO'} files")

@@ -122,7 +122,7 @@ def describe(
 
     Example:
         >>> easydl.describe(model, "case.dcm")  # doctest: +SKIP
-        Effusion is called present: score 0.87 (threshold 0.41, chosen on 124 validation patients for sensitivity 0.95).
+        Effusion is called present: score 0.87, threshold 0.41, chosen on 124 validation patients for sensitivity 0.95.
     """
     DescribeOptions.checked(template=template, heatmap=heatmap, seed=seed)
     from easydl.prediction import predict
@@ -176,7 +176,7 @@ def _call(one: Any, row: Any, name: str, head: str) -> Answer:
     )
     text, who = number(score), f"{head}: {name}" if head else name
     called = "present" if present else "absent"
-    sentence = f"{who} is called {called}: score {text} ({threshold.text})."
+    sentence = f"{who} is called {called}: score {text}, {threshold.text}."
     return Answer(sentence, name, "call", text, head, score, threshold.value, threshold.text, present)
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from easydl.errors import RESEARCH_USE
-from easydl.networks.by_default import network_for, weights_for
 from easydl.reporting import reproduce, study_facts, text
 from easydl.reporting.figures import best_epoch
 from easydl.reporting.record import RunRecord
@@ -107,9 +106,8 @@ def _software(record: RunRecord) -> str:
 def _weights(record: RunRecord) -> str:
     if not record.config:
         return ""
-    source, seed = weights_for(record.config, network_for(record.config)), record.config.get("seed")
-    start = "ImageNet weights" if source is True else f"the weights {source}" if source else "random weights"
-    return f"Training starts from {record.metadata.get('pretrained') or start}, seed {seed}."
+    start = record.metadata.get("pretrained") or text.start_of(record.config)
+    return f"Training starts from {start}, seed {record.config.get('seed')}."
 
 
 def _training(record: RunRecord) -> str:

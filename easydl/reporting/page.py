@@ -91,7 +91,7 @@ def page(record: RunRecord) -> str:
             heatmaps=[_heatmap(place, entry) for place, entry in enumerate(record.heatmaps[:_HEATMAPS], 1)],
             heatmaps_left_out=max(0, len(record.heatmaps) - _HEATMAPS),
             image_map=_image_map(record),
-            settings=_pairs({name: value for name, value in record.config.items() if name not in ("source", "root")}),
+            settings=_pairs({**reproduce.without_places(record.config), "source": None}),
             machine=_machine(record),
             command=reproduce.command(reproduce.without_places(record.config)),
             has_model=(record.folder / "model.keras").is_file(),

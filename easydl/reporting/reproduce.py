@@ -11,6 +11,7 @@ from typing import Any
 from easydl import option_text
 from easydl.errors import RESEARCH_USE
 from easydl.networks.by_default import weights_for
+from easydl.networks.registry import ENTRIES, SOURCES
 from easydl.option_model import Options
 from easydl.options import LoadOptions, ModelOptions, RunOptions, SplitOptions
 from easydl.options_of_training import FitOptions
@@ -58,10 +59,23 @@ def notebook(config: dict[str, Any], builder: str, name: str, *, title: str) -> 
 
 
 def without_places(config: dict[str, Any]) -> dict[str, Any]:
-    """The settings without the paths of this computer, whose names may name patients."""
+    """The settings without the paths of this computer, whose names may name patients.
+
+    Example:
+        >>> without_places({"pretrained": "/home/me/doe_jane.keras", "encoder": "resnet18"})["pretrained"]
+        'path/to/your/pretrained'
+    """
     source = {"source": STUDY} if config.get("source") else {}
     excluded = config.get("exclude") and [str(one) if str(one).isdigit() else IMAGE for one in config["exclude"]]
-    others = {name: f"path/to/your/{name}" for name in ("teacher", "unlabelled") if config.get(name)}
+    names = {"teacher": (), "unlabelled": (), "pretrained": ("auto", *SOURCES), "encoder": tuple(ENTRIES)}
+    others = {
+        name: f"path/to/your/{name}"
+        for name, known in names.items()
+        if isinstance(given := config.get(name), str)
+        and given
+        and given not in known
+        and not given.startswith("https://")
+    }
     return {**config, **source, **others, "root": None, "exclude": excluded}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from easydl.evaluation import Metrics
 from easydl.networks.by_default import network_for, weights_for
+from easydl.networks.registry import SOURCES
 from easydl.reporting import progress
 from easydl.reporting.record import PARTS, RunRecord
 from easydl.tasks import Task
@@ -127,11 +128,7 @@ def _split_sentence(record: RunRecord) -> str:
 def _training_sentence(record: RunRecord) -> str:
     if record.history.empty:
         return ""
-    config = record.config
-    weights = weights_for(config, str(config.get("encoder") or network_for(config)))
-    start = "random weights"
-    if weights:
-        start = "ImageNet weights" if weights is True else f"the weights “{weights}”"
+    config, start = record.config, start_of(record.config)
     augment = record.training.get("augment") or config.get("augment") or "none"
     model = config.get("model") or "network"
     listed = config.get("covariates")
@@ -140,6 +137,14 @@ def _training_sentence(record: RunRecord) -> str:
         f"The model “{model}”{covariates} was trained from {start} for {many(len(record.history), 'epoch')} with the "
         f"augmentation preset “{augment}”.{_resumed_sentence(record)}"
     )
+
+
+def start_of(config: dict[str, Any]) -> str:
+    """What a training starts from; a file is not named, for its path may name a patient."""
+    weights = weights_for(config, str(config.get("encoder") or network_for(config)))
+    if not isinstance(weights, str):
+        return "ImageNet weights" if weights else "random weights"
+    return f"the weights “{weights}”" if weights in SOURCES else "the weights of a file"
 
 
 def _resumed_sentence(record: RunRecord) -> str:

@@ -24,7 +24,7 @@ class Checks:
     """The audit of one run.
 
     Args:
-        folder: Of the run: ``audit.json``, the images of each issue in ``audit``, ``image_map.json`` and ``.png``.
+        folder: Of the run: ``audit.json``, the images of each issue in ``audit``, ``image_map.json`` and ``.png``, ``features.npz``.
         names: Of images and patients, none of which is said.
         progress: Gets what blocks and what warns.
         seed: Of permutations and intervals.
@@ -57,12 +57,14 @@ class Checks:
 
     def after(self, study: Any, model: Any) -> None:
         """What the audit says of the model, and the map of the images as it sees them."""
+        from easydl.runs.kept_features import forget
         from easydl.traps import Seen, look, model_issues
 
         seen = look(study, model)
         issues = model_issues(study, seen, self.seed)
         self._audited = replace(self._audited, issues=(*self._audited.issues, *issues))
         self._write(study, issues)
+        forget(self.folder)  # those of an earlier model
         if study.task.per_image and len(study) >= FEWEST_POINTS:
             self._map(study, model, seen.view if isinstance(seen, Seen) else None)
 
@@ -82,18 +84,24 @@ class Checks:
                 self.progress(f"{issue.severity}: {issue.sentence}")
 
     def _map(self, study: Any, model: Any, view: Any) -> None:
-        """``image_map.json``, which the app draws by any column, and ``image_map.png`` for the report."""
-        from easydl.exploration.mapping import image_map, mapped, right_or_wrong
+        """``image_map.json``, which the app draws by any column, ``image_map.png`` for the report, and the features."""
+        from easydl.exploration.mapping import errors_of, mapped, right_or_wrong
         from easydl.figures import png_of
+        from easydl.prediction import features
+        from easydl.runs.kept_features import keep
 
         rows = _spread(study)
         part = study.rows(study.frame.index[rows])
         if view is None or view.features is None:
-            found = image_map(model, part)
+            values = features(model, part).to_numpy()
+            found = mapped(part, values, errors_of(model, part))
         else:  # the audit has called the model on every image
             answers = np.array(view.classes)[view.probabilities[rows].argmax(axis=1)]
             label = part.frame["label"].astype(str).to_numpy()
             found = mapped(part, view.features[rows], right_or_wrong(label, answers))
+            rows, values = np.arange(len(study)), view.features
+        if len(values) == len(study):
+            keep(self.folder, study, values)
         points = found.table.drop(columns="image").round({"x": 4, "y": 4})
         content = {
             "images": len(part),

@@ -11,6 +11,7 @@ from typing import Any
 from easydl import cache
 from easydl.errors import RunError
 from easydl.fileio import read_status
+from easydl.options import LoadOptions, SplitOptions
 
 CHECKPOINT = "checkpoint.npz"
 KEPT = ("resumed", "trained")
@@ -58,3 +59,21 @@ def check_same_rows(folder: Path, digest: str, rows: int) -> None:
         "the same images, labels, patients and split: otherwise images of the training may be in the test.",
         "Restore the table and the images, or train in a new run folder.",
     )
+
+
+def study_of(folder: Path) -> Any:
+    """The study of a run, read again and split as it was for it.
+
+    Raises:
+        RunError: It is not a run folder, or the study is not as it was.
+        InputError: The study cannot be read any more.
+    """
+    from easydl.runs.config import RunConfig
+    from easydl.studies import load
+
+    config = RunConfig.open(folder)
+    study = load(config.source, **config.arguments(LoadOptions))
+    whole = study.split(**config.arguments(SplitOptions))[0].parent
+    assert whole is not None
+    check_same_rows(folder, digest_of(whole), len(whole))
+    return whole

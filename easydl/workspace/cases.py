@@ -2,73 +2,41 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import secrets
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from easydl import processes
 from easydl.errors import InputError, RunError
-from easydl.fileio import write_text
-from easydl.reporting import progress
+from easydl.workspace.background import REQUEST, Work, begin, read
+from easydl.workspace.similar import NearestImages, from_kept
 from easydl.workspace.studies import typed_path
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _ID = re.compile(r"[0-9a-f]{16}")
-REQUEST, RESULT = "request.json", "result"
-"""The folder of the workspace with one folder for each model that was asked whether it is ready; deleting cases keeps it."""
+RESULT, NEAREST = "result", "nearest.json"
 
 
 @dataclass
-class Case:
-    """A case that was put to a model: how far it has come, and what came of it.
-
-    Attributes:
-        folder: Its folder in the workspace.
-    """
-
-    folder: Path
-
-    @property
-    def id(self) -> str:
-        """The folder's name, by which a browser finds it again."""
-        return self.folder.name
-
-    @cached_property
-    def status(self) -> dict[str, Any]:
-        """Its ``status.json``, as that of a run: state, started, error."""
-        return progress.status(self.folder)
-
-    @property
-    def state(self) -> str:
-        """``running``, ``finished``, ``stopped``, ``failed`` or ``interrupted``."""
-        return str(self.status["state"])
-
-    @property
-    def seconds(self) -> float:
-        """Since it was begun."""
-        return progress.seconds(self.status) or 0.0
+class Case(Work):
+    """A case that was put to a model: how far it has come, and what came of it."""
 
     @cached_property
     def found(self) -> dict[str, Any]:
         """``case.json`` as `easydl.reporting.case_page` writes it; empty before."""
-        try:
-            content = json.loads((self.folder / RESULT / "case.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
+        return read(self.folder / RESULT / "case.json")
+
+    @cached_property
+    def nearest(self) -> NearestImages | None:
+        """The training images that are nearest to it; None where nobody looked."""
+        return from_kept(read(self.folder / RESULT / NEAREST), self.folder / RESULT)
 
     @property
     def page(self) -> Path | None:
@@ -191,7 +159,7 @@ class Cases:
                 source, _ = keep(chain([first], given), home / "files")
             inside = list(source.iterdir())
             only = inside[0] if len(inside) == 1 else source
-            request = {"model": str(model.resolve()), "source": str(only), "method": method}
+            request = {"work": "case", "model": str(model.resolve()), "source": str(only), "method": method}
             return self._begun(home, request)
         except BaseException:
             shutil.rmtree(home, ignore_errors=True)
@@ -201,22 +169,11 @@ class Cases:
         """Ask whether a model is ready for the cases of a study of this workspace (`easydl.accept`)."""
         home = self.folder / secrets.token_hex(8)
         home.mkdir(parents=True, mode=0o700)
-        return self._begun(home, {"model": str(model.resolve()), "study": study_id})
+        return self._begun(home, {"work": "accept", "model": str(model.resolve()), "study": study_id})
 
     def _begun(self, home: Path, request: dict[str, str]) -> Case:
-        write_text(home / REQUEST, json.dumps(request))
-        self._start(home)
+        begin(home, request)
         return Case(home)
-
-    def _start(self, home: Path) -> None:
-        with open(os.open(home / "log.txt", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), "ab") as log:
-            child = subprocess.Popen(
-                command(home), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=home,
-                env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-            )  # fmt: skip
-        noted = {"pid": child.pid, "pid_started": processes.mark(child.pid)}
-        begun = {"state": "running", "started": datetime.now(UTC).isoformat(), **noted}
-        write_text(home / "status.json", json.dumps(progress.EMPTY | begun))
 
     def all(self) -> list[Case]:
         """The cases that are kept."""
@@ -258,19 +215,12 @@ class Cases:
 
     def stop(self, case_id: str) -> None:
         """End the work on a case."""
-        case = self.one(case_id)
-        if processes.end(case.status["pid"], case.status["pid_started"]):
-            write_text(case.folder / "status.json", json.dumps(case.status | {"state": "stopped"}))
+        self.one(case_id).stop()
 
     def remove(self, case_id: str) -> None:
         """Delete a case: the copies of its images and what came of it."""
         self.stop(case_id)
         shutil.rmtree(self.folder / case_id)
-
-
-def command(home: Path) -> list[str]:
-    """The process that puts a case to its model."""
-    return [sys.executable, "-m", "easydl.workspace.case_process", str(home)]
 
 
 def _text(value: Any, form: str = ".2f") -> str:

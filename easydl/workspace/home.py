@@ -10,6 +10,7 @@ from easydl.errors import RunError, frames_of
 from easydl.fileio import private_log
 from easydl.fileio import workspace as default_folder
 from easydl.workspace.cases import Cases
+from easydl.workspace.comparisons import Comparisons
 from easydl.workspace.incoming import Incoming
 from easydl.workspace.jobs import Runs
 from easydl.workspace.studies import Studies
@@ -23,6 +24,7 @@ class Workspace:
         studies: The remembered `Studies`.
         runs: The `Runs`.
         cases: The `Cases`.
+        comparisons: The `Comparisons`.
         incoming: The `Incoming` files of a folder.
 
     Args:
@@ -47,6 +49,7 @@ class Workspace:
         self.folder = chosen.expanduser().resolve()
         self.studies, self.runs = Studies(self.folder / "studies"), Runs(self.folder / "runs")
         self.cases, self.incoming = Cases(self.folder / "cases"), Incoming(self.folder / "incoming")
+        self.comparisons = Comparisons(self.folder, self.runs.none_in_progress)
         try:
             for place in (self.studies.folder, self.runs.folder):
                 place.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -14,6 +14,7 @@ from easydl import runs
 from easydl.errors import RunError
 from easydl.fileio import locked
 from easydl.reporting import RunRecord
+from easydl.workspace.comparisons import refuse_while_comparing
 from easydl.workspace.studies import StudyEntry
 
 _PATIENCE_SECONDS = 30.0
@@ -70,12 +71,7 @@ class Runs:
             for run in self.all():
                 if run.running and runs.RunConfig.open(run.folder) == config.with_absolute_paths():
                     return run.folder  # the second click of a double click
-                if run.running:
-                    raise RunError(
-                        "A training is in progress already.",
-                        "one training at a time: two would slow each other down.",
-                        "Wait until it is finished, or stop it, on the page Train.",
-                    )
+            self._refuse_while_training()
             folder = runs.new_folder(self.folder.parent, config.model)
             try:
                 runs.start(config, folder)
@@ -98,14 +94,34 @@ class Runs:
             runs.resume(self.one(run_id).folder, train=train)
 
     @contextmanager
+    def none_in_progress(self) -> Iterator[None]:
+        """Hold the workspace while other long work is begun.
+
+        Raises:
+            RunError: A training or a comparison is in progress.
+        """
+        with self._only_one():
+            self._refuse_while_training()
+            yield
+
+    def _refuse_while_training(self) -> None:
+        if any(run.running for run in self.all()):
+            raise RunError(
+                "A training is in progress already.",
+                "one training or comparison at a time: two would slow each other down.",
+                "Wait until it is finished, or stop it, on the page Train.",
+            )
+
+    @contextmanager
     def _only_one(self) -> Iterator[None]:
         """Hold the workspace while a run is begun, so that clicks and windows begin one after the other.
 
         Raises:
-            RunError: Another window has been beginning a run for half a minute.
+            RunError: Networks are being compared, or another window has been beginning a run for half a minute.
         """
         try:
             with locked(self.folder.parent / ".starting", timeout_s=_PATIENCE_SECONDS):
+                refuse_while_comparing(self.folder.parent)
                 yield
         except Timeout:
             raise RunError(

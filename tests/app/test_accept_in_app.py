@@ -12,7 +12,7 @@ import pytest
 from pages import assert_calm, field, films, press, text
 from run_folders import make_run
 
-from easydl.workspace import Workspace, cases
+from easydl.workspace import Workspace, background, cases
 
 FOUND = {
     "ready": "Look before using it here",
@@ -39,7 +39,7 @@ write_status(home, state="finished")
 
 
 def test_many_cases_are_asked_about_and_the_sheet_can_be_taken_away(session, home: Path, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(cases, "command", lambda place: [sys.executable, "-c", READY, str(place)])
+    monkeypatch.setattr(background, "command", lambda place: [sys.executable, "-c", READY, str(place)])
     make_run(home / "runs", "finished")
     at = session("use")
     assert_calm(at)
@@ -75,7 +75,7 @@ def test_a_sheet_elsewhere_is_not_offered(home: Path, tmp_path: Path):
 @pytest.mark.slow
 def test_the_process_asks_the_model_and_keeps_the_sheet(home: Path, tmp_path: Path):
     import easydl
-    from easydl.workspace import case_process
+    from easydl.workspace import background_process
 
     folder = films(tmp_path / "ours", each=12)
     model = easydl.save_model(easydl.classifier("tiny", easydl.load(folder), size=32), tmp_path / "model.keras")
@@ -83,8 +83,8 @@ def test_the_process_asks_the_model_and_keeps_the_sheet(home: Path, tmp_path: Pa
     for count in (1, 2):
         place = Workspace().folder / "cases" / f"{count:016d}"
         place.mkdir(parents=True)
-        (place / "request.json").write_text(json.dumps({"model": str(model), "study": entry.id}))
-        case_process.work(place)
+        (place / "request.json").write_text(json.dumps({"work": "accept", "model": str(model), "study": entry.id}))
+        background_process.work(place)
         case = Workspace().cases.one(place.name)
         assert case.state == "finished", case.status
         assert case.ready and case.reasons and len(case.to_look_at) == 12

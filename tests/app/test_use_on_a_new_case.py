@@ -14,7 +14,7 @@ import pytest
 from pages import EVIL, assert_calm, press, text
 from run_folders import make_run
 
-from easydl.workspace import Workspace, cases
+from easydl.workspace import Workspace, background
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -71,7 +71,7 @@ def child(monkeypatch: pytest.MonkeyPatch):
     """In place of the process that asks the model: a few lines of Python."""
 
     def does(lines: str) -> None:
-        monkeypatch.setattr(cases, "command", lambda home: [sys.executable, "-c", lines, str(home)])
+        monkeypatch.setattr(background, "command", lambda home: [sys.executable, "-c", lines, str(home)])
 
     return does
 

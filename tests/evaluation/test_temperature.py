@@ -55,10 +55,12 @@ def test_probabilities_that_are_too_sure_are_mended_on_new_images_and_both_numbe
     after = tempered([fresh], one.temperature)
     assert log_loss(after, fresh_targets) < log_loss(fresh, fresh_targets) - 0.1
     # What is said of the validation part holds for others: it is cross-fitted.
-    assert one.log_loss[1] == pytest.approx(log_loss(after, fresh_targets), abs=0.08)
+    assert one.log_loss[1][0] == pytest.approx(log_loss(after, fresh_targets), abs=0.08)
+    assert one.log_loss[0][0] == pytest.approx(log_loss(found, targets), rel=1e-6)
     (before, *_), (now, low, high) = one.ece
     assert now < before - 0.05 and low <= now <= high
-    assert f"divided by {one.temperature:.2f}" in one.text and "150 validation patients" in one.text
+    assert f"divided by {one.temperature:.2f}. Log-loss " in one.text and "150 validation patients" in one.text
+    assert one.text.count("(95% CI ") == 4
 
 
 def test_what_is_right_already_or_too_small_is_left():
@@ -112,7 +114,7 @@ def test_labels_have_one_temperature_and_members_share_theirs():
     )
 
 
-def test_the_calibration_error_is_that_of_a_test():
+def test_calibration_error_and_log_loss_are_those_of_a_test():
     found, targets, labels = drawn(200)
     names = [f"class {k}" for k in range(found.shape[1])]
     patients = [f"p{k // 2}" for k in range(200)]
@@ -120,7 +122,9 @@ def test_the_calibration_error_is_that_of_a_test():
     table = table.assign(
         label=[names[k] for k in labels], prediction=[names[k] for k in found.argmax(axis=1)], patient=patients
     )
-    row = classification_metrics(table, names, resamples=500).table.set_index("name").loc["ECE"]
+    rows = classification_metrics(table, names, resamples=500).table.set_index("name")
     one = calibration([found], targets, patients)
-    assert one.ece[0] == pytest.approx((row["value"], row["low"], row["high"]), abs=0.02)
-    assert one.ece[0][0] == pytest.approx(row["value"], abs=1e-9)
+    for name, numbers, near in (("ECE", one.ece[0], 0.02), ("log loss", one.log_loss[0], 0.05)):  # 500 resamples
+        row = rows.loc[name]
+        assert numbers == pytest.approx((row["value"], row["low"], row["high"]), abs=near)
+        assert numbers[0] == pytest.approx(row["value"], abs=1e-9)

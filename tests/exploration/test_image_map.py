@@ -11,6 +11,7 @@ from statsmodels.stats.proportion import proportion_confint
 import easydl
 from easydl.errors import InputError, RunError
 from easydl.exploration.positions import islands_of, reduced
+from easydl.studies import Study
 from easydl.traps.islands import named
 
 
@@ -102,3 +103,37 @@ def test_what_cannot_be_drawn_is_said(two_scanners, untrained):
         easydl.image_map(untrained, two_scanners, method="umap")
     with pytest.raises(InputError, match="9 images"):
         easydl.image_map(untrained, two_scanners.rows(two_scanners.frame.index[:9]))
+
+
+def of_two_views(rng, patients=400):
+    """A table of patients with 1, 2 or 20 images, each of one of two views, drawn by chance."""
+    patient = np.repeat(np.arange(patients), rng.choice([1, 1, 1, 2, 20], patients))
+    view = np.where(rng.random(len(patient)) < 0.5, "ap", "pa")
+    names = [f"{k}.png" for k in range(len(patient))]
+    return pd.DataFrame({"image": names, "patient": patient.astype(str), "view": view, "label": "a"})
+
+
+def test_a_group_of_noise_is_not_named_by_a_column_that_differs_within_patients():
+    """By the hypergeometric distribution alone 23 of 60 were: patients of many images have both views."""
+    frames, groups = [], []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        frames.append(of_two_views(rng))
+        groups.append((rng.random(len(frames[-1])) < 0.3).astype(int))
+    chance = [hypergeometric(*one) for one in zip(frames, groups, strict=True)]
+    assert min(chance) < 0.0005, "the distribution alone would name one"
+    assert not any(named(group, Study(frame))[0].column for frame, group in zip(frames, groups, strict=True))
+
+
+def hypergeometric(frame, group):
+    having = {view: frame.loc[frame["view"] == view, "patient"].nunique() for view in ("ap", "pa")}
+    inside = frame[group == 1]
+    both = {view: inside.loc[inside["view"] == view, "patient"].nunique() for view in having}
+    n, own = frame["patient"].nunique(), inside["patient"].nunique()
+    return min(hypergeom.sf(both[view] - 1, n, having[view], own) for view in having if both[view] >= 0.6 * own)
+
+
+def test_a_column_that_differs_within_patients_names_the_group_that_it_made():
+    frame = of_two_views(np.random.default_rng(0), 100)
+    (island,) = named((frame["view"] == "ap").to_numpy().astype(int), Study(frame))
+    assert (island.column, island.value, island.inside) == ("view", "ap", 1)

@@ -9,6 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 
 import easydl
 from easydl.errors import InputError, ModelError, RunError
+from easydl.exploration.neighbours import FeatureSpace
 from easydl.tasks import Task
 
 
@@ -87,3 +88,28 @@ def test_maps_of_a_layer_are_drawn(two_scanners, untrained):
 def test_maps_of_a_volume_are_of_one_slice():
     model = easydl.classifier("tiny3d", size=16)
     assert easydl.feature_maps(model, np.zeros((16, 16, 16, 1), np.float32)).axes
+
+
+def test_a_feature_that_does_not_vary_where_is_looked_decides_nothing(two_scanners):
+    values = np.random.default_rng(0).normal(size=(60, 3))
+    values[:, 1] = 0
+    space = FeatureSpace.of(values, two_scanners)
+    other = space.directions_of(values[:1] + np.array([[0, 5, 0]]))[0]
+    assert other[1] == 0
+    np.testing.assert_allclose(other, space.directions[0])
+
+
+def test_whether_one_may_be_of_the_same_patient_is_said(two_scanners, untrained, tmp_path):
+    def said(case, study=two_scanners, **how):
+        return easydl.nearest(untrained, case, study, k=2, **how).same_patient
+
+    assert said(two_scanners, row=3) == "None of these is of the same patient: those were left out."
+    assert "does not say which images are of one patient" in said(
+        two_scanners, replace(two_scanners, patients_known=False)
+    )
+    elsewhere = tmp_path / "case.png"
+    elsewhere.write_bytes(Path(two_scanners.frame["image"].iloc[0]).read_bytes())
+    found = easydl.nearest(untrained, elsewhere, two_scanners, k=2)
+    assert "does not say whose it is" in found.same_patient and found.sentence.endswith(found.same_patient)
+    half = two_scanners.rows(two_scanners.frame.index[:30])
+    assert "has the patient number of this case" in said(two_scanners, half, row=40)

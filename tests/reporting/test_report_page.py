@@ -15,8 +15,10 @@ from finished_runs import CLASSES, issue, make_classification, write
 from easydl.errors import RESEARCH_USE, RunError
 from easydl.evaluation import Metrics
 from easydl.evaluation.formatting import interval_text, number
-from easydl.reporting import report
+from easydl.reporting import RunRecord, report
+from easydl.reporting.facts import facts
 from easydl.reporting.page import _clean, _stages
+from easydl.reporting.reproduce import without_places
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 ALIVE = {"script", "iframe", "object", "embed", "link", "form", "base", "svg", "video", "audio"}
@@ -336,3 +338,17 @@ def test_what_the_coach_says_stands_in_the_section_on_training(run):
     change(run / "status.json", coach=[finding, "not a finding"])
     section = shown(run).text.split("What is wrong with this training")[1].split("What was chosen, and why")[0]
     assert f"Overfitting {HOSTILE}. More patients help most." in section
+
+
+@pytest.mark.usefixtures("drawn_only")
+def test_no_path_of_this_computer_is_in_what_may_be_passed_on(run):
+    places = {name: f"/home/me/Doe_Jane/{name}.keras" for name in ("pretrained", "encoder", "teacher", "unlabelled")}
+    change(run / "config.json", source="/home/me/Doe_Jane/scans.csv", exclude=["Doe_Jane.png", "4"], **places)
+    record = RunRecord.open(run)
+    passed_on = shown(run).text + record.notebook + " ".join(facts(record).values())
+    assert "Doe_Jane" not in passed_on
+    assert passed_on.count("path/to/your/encoder") == 4 and "from the weights of a file for" in passed_on
+    known = {"pretrained": "radimagenet", "encoder": "resnet18"}
+    assert without_places(known) | known == without_places(known)
+    address = {"pretrained": "https://example.org/w.h5#sha256=00"}
+    assert without_places(address)["pretrained"] == address["pretrained"]

@@ -1,4 +1,4 @@
-"""The process that puts a case to a model: however it ends, its status says so, and its log holds no value."""
+"""The process that does a piece of work: however it ends, its status says so, and its log holds no value."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from easydl.errors import InputError
 from easydl.reporting import status
-from easydl.workspace.case_process import work
-from easydl.workspace.cases import REQUEST
+from easydl.workspace.background import REQUEST
+from easydl.workspace.background_process import WORKS, function_of, work
 
 pytestmark = pytest.mark.quick
 
@@ -22,7 +22,8 @@ def answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Put a case to a page that does this."""
 
     def ends(page) -> dict:
-        (tmp_path / REQUEST).write_text(json.dumps({"model": "m.keras", "source": "case.dcm", "method": "rise"}))
+        asked = {"work": "case", "model": str(tmp_path / "m.keras"), "source": "case.dcm", "method": "rise"}
+        (tmp_path / REQUEST).write_text(json.dumps(asked))
         monkeypatch.setitem(sys.modules, "easydl.reporting.case_page", SimpleNamespace(case_page=page))
         work(tmp_path)
         return status(tmp_path)
@@ -33,7 +34,7 @@ def answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_it_hands_over_the_model_the_source_and_its_folder(answered, tmp_path: Path) -> None:
     given: list = []
     assert answered(lambda *arguments, **how: given.extend([*arguments, how]))["state"] == "finished"
-    assert given == ["m.keras", "case.dcm", tmp_path / "result", {"method": "rise"}]
+    assert given == [str(tmp_path / "m.keras"), "case.dcm", tmp_path / "result", {"method": "rise"}]
 
 
 def test_an_error_of_easydl_keeps_its_three_parts(answered) -> None:
@@ -52,6 +53,10 @@ def test_what_nobody_expected_says_where_and_not_what(answered, capfd) -> None:
     found = answered(page)
     assert found["state"] == "failed" and all(found["error"].values())
     said = capfd.readouterr().err
-    assert "ValueError" in said and "test_case_process.py" in said
+    assert "ValueError" in said and "test_background_process.py" in said
     assert "Smith" not in said.replace('raise ValueError("PatientName is Smith^John")', "")
     assert "Smith" not in json.dumps(found)
+
+
+def test_every_work_has_its_function() -> None:
+    assert all(callable(function_of(name)) for name in WORKS)
