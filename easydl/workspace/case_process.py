@@ -16,7 +16,9 @@ def work(home: Path) -> None:
     """Answer one case."""
     asked = json.loads((home / REQUEST).read_text(encoding="utf-8"))
     try:
-        if "study" in asked:
+        if "to_label" in asked:
+            _label_next(asked, home)
+        elif "study" in asked:
             _accept(asked, home)
         else:
             from easydl.reporting.case_page import case_page
@@ -51,6 +53,30 @@ def _accept(asked: dict[str, str], home: Path) -> None:
     said = {"ready": found.verdict, "reasons": found.reasons, "to_look_at": cases, "sheet": str(sheet)}
     (home / RESULT).mkdir()
     write_text(home / RESULT / "case.json", json.dumps(said))
+
+
+def _label_next(asked: dict[str, str], home: Path) -> None:
+    """Which images of a study to label next: a list with their names to take away, and one without for the page."""
+    from easydl._tf import load_tensorflow
+
+    load_tensorflow()
+    import easydl
+    from easydl.prediction.results import save_table
+    from easydl.workspace.home import Workspace
+
+    workspace = Workspace(home.parents[1])
+    study = workspace.studies.load(workspace.studies.one(asked["study"]))
+    predictions = easydl.predict(asked["model"], study)
+    chosen = predictions.most_useful(int(asked["to_label"]))
+    rows = [
+        {"row of the study": int(place) + 1, "score": float(score), "reason": reason}
+        for place, score, reason in zip(
+            predictions.frame.index.get_indexer(chosen.index), chosen["score"], chosen["reason"], strict=True
+        )
+    ]
+    (home / RESULT).mkdir()
+    save_table(chosen, home / RESULT / "to_label.csv")
+    write_text(home / RESULT / "case.json", json.dumps({"to_label": rows, "notes": predictions.notes}))
 
 
 if __name__ == "__main__":
