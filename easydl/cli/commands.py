@@ -30,7 +30,7 @@ from easydl.cli.listing import doctor, ledger, models, presets, show
 from easydl.cli.options import with_options
 from easydl.cli.pretraining import pretrain
 from easydl.cli.weights import Json, weights
-from easydl.errors import RESEARCH_USE, InputError
+from easydl.errors import RESEARCH_USE
 from easydl.fileio import write_text
 from easydl.options import LoadOptions
 from easydl.options_of_planning import SimulationOptions
@@ -374,15 +374,9 @@ def _show_case(model: Path, source: str, page: Path | None, browser: bool, **opt
 
 def _to_label(prediction: Any, count: int, output: Path | None) -> str:
     """Write or show which images to label next."""
-    from easydl.prediction.results import Predictions, save_table
+    from easydl.prediction.results import of_a_pool, save_table
 
-    if not isinstance(prediction, Predictions):
-        raise InputError(
-            "--most-useful was given for a model that makes a mask or an image.",
-            "a classifier, and a study, a table or a folder of many images.",
-            "Leave it out.",
-        )
-    chosen = prediction.most_useful(count)
+    chosen = of_a_pool(prediction).most_useful(count)
     return f"Written: {save_table(chosen, output)}" if output else chosen.to_string(index=False)
 
 

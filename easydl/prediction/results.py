@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from easydl.errors import RESEARCH_USE, unknown_name
+from easydl.errors import RESEARCH_USE, InputError, unknown_name
 from easydl.fileio import csv_text, write_text
 from easydl.networks.decision import Decision, Threshold
 from easydl.prediction.most_useful import most_useful
@@ -163,6 +163,21 @@ class Predictions:
             The path written.
         """
         return save_table(self.frame, path)
+
+
+def of_a_pool(made: Any) -> Predictions:
+    """What `easydl.predict` gave, as predictions from which images to label can be chosen.
+
+    Raises:
+        InputError: It is a mask or an image.
+    """
+    if isinstance(made, Predictions):
+        return made
+    raise InputError(
+        f"The images to label next were asked for, and the model makes a {type(made).__name__.lower()}.",
+        "a classifier, and a study, a table or a folder of many images: nothing is kept of how sure a mask or an image is.",
+        "Ask a classifier of the same images.",
+    )
 
 
 def save_table(frame: pd.DataFrame, path: str | Path) -> Path:

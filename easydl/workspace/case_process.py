@@ -61,12 +61,12 @@ def _label_next(asked: dict[str, str], home: Path) -> None:
 
     load_tensorflow()
     import easydl
-    from easydl.prediction.results import save_table
+    from easydl.prediction.results import of_a_pool, save_table
     from easydl.workspace.home import Workspace
 
     workspace = Workspace(home.parents[1])
     study = workspace.studies.load(workspace.studies.one(asked["study"]))
-    predictions = easydl.predict(asked["model"], study)
+    predictions = of_a_pool(easydl.predict(asked["model"], study))
     chosen = predictions.most_useful(int(asked["to_label"]))
     rows = [
         {"row of the study": int(place) + 1, "score": float(score), "reason": reason}

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_tasks import discs
+from PIL import Image
 from scipy.stats import entropy
 from typer.testing import CliRunner
 
@@ -192,3 +193,12 @@ def test_the_command_writes_the_list(study, tmp_path):
     written = pd.read_csv(tmp_path / "next.csv", comment="#")
     assert list(written.columns) == ["image", "patient", "score", "reason"] and len(written) == 3
     assert (tmp_path / "next.csv").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_segmentation_model_is_refused(tmp_path):
+    model = easydl.save_model(easydl.unet(classes=["background", "nodule"], width=4, size=32), tmp_path / "m.keras")
+    image = tmp_path / "a.png"
+    Image.fromarray(np.zeros((32, 32), np.uint8)).save(image)
+    result = CliRunner().invoke(app, ["predict", str(model), str(image), "--most-useful", "3"])
+    assert isinstance(result.exception, InputError) and "the model makes a segmentation" in result.exception.found
+    assert result.exception.expected and result.exception.do
