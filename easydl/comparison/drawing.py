@@ -64,6 +64,8 @@ def against_cost(found: Comparison, against: str, ax: Axes | None = None) -> Fig
     References:
         Canziani et al. 2016, An analysis of deep neural network models for practical applications, arXiv:1605.07678.
     """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     from easydl.figures import BLUE, GREY, figure_of, frame, literal, new_figure, sign
 
     costs = {row.name: float(getattr(row, against)) for row in found.rows}
@@ -94,7 +96,9 @@ def against_cost(found: Comparison, against: str, ax: Axes | None = None) -> Fig
     ax.set_xscale("log")
     low, high = min(costs[row.name] for row in drawn), max(costs[row.name] for row in drawn)
     ax.set_xlim(low / 2, high * 3)  # names stand to the right of their points
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel(COSTS[against], fontsize=9)
     ax.set_ylabel(_measured(found), fontsize=9)
     lines = "; dashed: what has no such cost" if len(drawn) < len(found.rows) else ""

@@ -75,7 +75,7 @@ def _uncertainty(predictions: Predictions) -> tuple[np.ndarray, list[str]]:
         )
     scores = np.mean([score for _, score, _ in found], axis=0)
     texts = [
-        f"Uncertain: {'; '.join(f'{name}: {one[row]}' if name else one[row] for name, _, one in found)}."
+        f"The model says: {'; '.join(f'{name}: {one[row]}' if name else one[row] for name, _, one in found)}."
         for row in range(len(scores))
     ]
     return scores, texts

@@ -14,7 +14,7 @@ from run_folders import make_run
 
 from easydl.workspace import Workspace, cases
 
-ROWS = [{"row of the study": 3, "score": 0.98, "reason": "Uncertain: nodule 0.52, normal 0.48."}]
+ROWS = [{"row of the study": 3, "score": 0.98, "reason": "The model says: nodule 0.52, normal 0.48."}]
 ANSWER = f"""
 import json, sys
 from pathlib import Path

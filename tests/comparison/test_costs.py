@@ -45,6 +45,9 @@ def test_numbers_are_drawn_over_their_cost_with_their_intervals(against, places)
     assert drawn == {places[0]: [0.80, 0.92], places[1]: [0.77, 0.90]}
     assert ax.get_xscale() == "log" and {text.get_text() for text in ax.texts} == {"large", "small", "forest"}
     assert ("milliseconds" if against == "ms" else "megabytes") in ax.get_xlabel()
+    ax.figure.canvas.draw()
+    shown = {text.get_text() for text in [*ax.get_xticklabels(), *ax.get_xticklabels(minor=True)]}
+    assert {"10", "20", "50"} <= shown and not any("10^" in text for text in shown)
     level = next(line for line in ax.lines if list(line.get_ydata()) == [0.80, 0.80])
     assert level.get_linestyle() == "--" and "dashed: what has no such cost" in ax.get_title(loc="left")
 

@@ -123,7 +123,7 @@ def test_several_heads_are_averaged_and_values_need_a_spread():
     several = Predictions(frame, tuple(heads), task="multitask", heads=heads, features=features)
     found = several.most_useful(2)
     assert list(found["score"]) == pytest.approx([1, entropy([0.9, 0.1], base=2)], abs=6e-4)
-    assert found["reason"].iloc[0].startswith("Uncertain: cancer: ")
+    assert found["reason"].iloc[0].startswith("The model says: cancer: ")
     value = Predictions(
         frame[["image", "patient"]].assign(value=[61.0, 70.0]), (), task="regression", features=features
     )
