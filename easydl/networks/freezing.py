@@ -41,8 +41,8 @@ def stages_of(model: Any) -> list[Stage]:
         if layer.weights and layer.name in reach:
             found.setdefault(reach[layer.name].stride, []).append(layer)
     stages = [Stage(stride, layers) for stride, layers in sorted(found.items(), key=lambda one: prod(one[0]))]
-    # What mixes channels into colours is no stage by itself.
-    if len(stages) > 1 and {layer.name for layer in stages[0].layers} <= {RGB}:
+    # What mixes channels into colours, or only scales them, is no stage by itself.
+    if len(stages) > 1 and not any(hasattr(one, "kernel_size") and one.name != RGB for one in stages[0].layers):
         stages = [Stage(stages[1].stride, [*stages[0].layers, *stages[1].layers]), *stages[2:]]
     return stages
 

@@ -87,6 +87,11 @@ def test_stages_are_the_blocks_between_strides():
     assert first.layers[0].name == "to_rgb" and first.stride == (2, 2) and len(stages_of(colour)) == 5
 
 
+@pytest.mark.everything
+def test_a_layer_that_only_scales_is_no_stage():
+    assert [one.stride[0] for one in stages_of(easydl.classifier("efficientnet", size=32))] == [2, 4, 8, 16, 32]
+
+
 @pytest.mark.parametrize("stages", [0, 1, 3, 4, None])
 def test_the_last_stages_are_trained_and_the_sentence_counts_their_parameters(stages):
     model = unfreeze(easydl.classifier("tiny", size=32, classes=3), stages)
