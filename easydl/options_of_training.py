@@ -83,6 +83,14 @@ class FitOptions(BeyondLabelsOptions, DecisionOptions):
         "features, and from 200 training images on a short fine-tuning that is kept only where it surely lowers the "
         "validation loss, or scratch for a network without pretrained weights.",
     )
+    fine_tune: Annotated[int, Field(ge=0, le=20)] | Literal["all"] | None = Field(
+        None,
+        title="Stages to fine-tune",
+        description="How many stages of a pretrained classifier are fine-tuned after its head, from the head down: a stage is the "
+        'blocks between two strides, and most networks have five. 0 trains the head alone, ``"all"`` the whole network; not '
+        "given, the strategy decides. What is fine-tuned is kept where an epoch lowers the validation loss. Batch normalisation "
+        "stays as it is.",
+    )
     class_weight: dict[str, float] | Literal["auto"] | None = Field(
         "auto",
         examples=["normal=1", "nodule=4"],

@@ -64,6 +64,7 @@ EXAMPLES = {
     "optimizer": ("sgd", "--optimizer sgd"),
     "metrics": (["recall", "f1_score"], "--metrics recall --metrics f1_score"),
     "strategy": ("features", "--strategy features"),
+    "fine_tune": (3, "--fine-tune 3"),
     "class_weight": ({"normal": 1.0, "nodule": 4.5}, "--class-weight normal=1.0 --class-weight nodule=4.5"),
     "window": ((-100.0, 300.0), "--window -100.0,300.0"),
     "normalise": ("z-score", "--normalise z-score"),
@@ -99,6 +100,7 @@ OTHERS = {
     "by": ("scanner", "--by scanner"),
     "prevalence": (0.02, "--prevalence 0.02"),
     "batch_size": ("auto", "--batch-size auto"),
+    "fine_tune": ("all", "--fine-tune all"),
     "learning_rate": ("find", "--learning-rate find"),
 }
 """Second values of options that have several forms."""

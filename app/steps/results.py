@@ -26,7 +26,7 @@ def show_baselines(run: RunRecord) -> None:
                 one.measure: [one.value_text(row) for row in one.rows],
                 "network less this": [one.gap_text(row) for row in one.rows],
                 "n": [f"{row.n} {one.unit_of_n}" for row in one.rows],
-                "what it is": [row.text for row in one.rows],
+                "what it is": [row.about for row in one.rows],
             }
         )
         show_table(table, "The network and its baselines on the test patients")

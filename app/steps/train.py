@@ -34,10 +34,11 @@ from easydl.workspace import KINDS, Choice, choices, encoders, pace, pretrained
 from easydl.workspace.choices import EPOCHS
 
 MORE_OPTIONS = (
-    "batch_size", "learning_rate", "optimizer", "metrics", "strategy", "class_weight", "window", "normalise", "loss", "size", "heatmaps",
+    "batch_size", "learning_rate", "optimizer", "metrics", "class_weight", "window", "normalise", "loss", "size", "heatmaps",
     "activation", "members", "sensitivity", "specificity", "cost", "confidence", "calibrate",
 )  # fmt: skip
-OF_MASKS, OF_CLASSIFIERS = ("spacing_mm", "full_resolution"), ("head", "stochastic_depth", "teacher", "unlabelled")
+OF_MASKS = ("spacing_mm", "full_resolution")
+OF_CLASSIFIERS = ("strategy", "fine_tune", "head", "stochastic_depth", "teacher", "unlabelled")
 DOES = {"classifier": "classifies", "segmenter": "segments", "image_to_image": "image to image"}
 FOR = {2: "images (2D)", 3: "volumes (3D)"}
 MOST = ", ".join(f"{name} is up to {most:g} times MobileNetV2's step" for name, most in STEP_CLASSES[:-1])

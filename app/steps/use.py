@@ -85,9 +85,40 @@ def ask_about_many(model: Path) -> None:
         case = workspace().cases.accept(model, chosen)
         remember("case", case.id)
         st.rerun()
+    count = st.number_input(
+        "Images to label next", min_value=1, max_value=1000, value=20, width=320,
+        help="Those of which the model is unsure and that are unlike each other, one of each patient. For images without labels, and "
+        "never for a test part.",
+    )  # fmt: skip
+    if st.button("Which images to label next?", icon=":material/playlist_add_check:"):
+        case = workspace().cases.label_next(model, chosen, int(count))
+        remember("case", case.id)
+        st.rerun()
     st.caption(
         "Other cases are opened on the page Data. Each call counts as a look at these cases and adds to the sheet."
     )
+
+
+def show_to_label(case: Case) -> None:
+    """Which images to label next, and the list to take away."""
+    rows = case.to_label
+    assert rows is not None
+    st.subheader(f"{many(len(rows), 'image')} to label next", anchor=False)
+    for note in case.notes:
+        st.markdown(plain(note))
+    if rows.empty:
+        st.info("The model has seen all of these patients in its training.", icon=":material/info:")
+        return
+    show_table(rows, "The images to label next")
+    if case.list_to_label is not None:
+        st.download_button(
+            "Download the list",
+            data=partial(case.list_to_label.open, "rb"),
+            file_name="to_label.csv",
+            mime="text/csv",
+            on_click="ignore",
+            help="With the images and patients.",
+        )
 
 
 def show_ready(case: Case) -> None:
@@ -170,7 +201,12 @@ def show_case(case: Case) -> None:
         watch(case.id)
         return
     if case.state == "finished":
-        show_ready(case) if case.ready else show_answer(case)
+        if case.to_label is not None:
+            show_to_label(case)
+        elif case.ready:
+            show_ready(case)
+        else:
+            show_answer(case)
     elif case.state == "stopped":
         st.info("Stopped by you.", icon=":material/stop_circle:")
     else:

@@ -103,8 +103,8 @@ def covariates(texts: list[str] | None) -> dict[str, str] | None:
     return {name.strip(): value.strip() for name, _, value in (text.partition("=") for text in texts or ())} or None
 
 
-def show_result(found: Any, output: Path | None, as_json: bool) -> None:
-    """Print a result; write its figure, or its numbers, where that was asked for."""
+def show_result(found: Any, output: Path | None, as_json: bool, **drawn: Any) -> None:
+    """Print a result; write its figure, ``drawn`` in this way, or its numbers, where that was asked for."""
     typer.echo(json.dumps(found.to_dict(), indent=1) if as_json else repr(found))
     if output is None:
         return
@@ -113,7 +113,7 @@ def show_result(found: Any, output: Path | None, as_json: bool) -> None:
     elif output.suffix.lower() == ".json":
         write_text(output, json.dumps(found.to_dict(), indent=1, allow_nan=False))
     else:
-        write_figure(found.show(), output)
+        write_figure(found.show(**drawn), output)
     typer.echo(f"Written: {output}", err=as_json)
 
 

@@ -208,6 +208,15 @@ def predict(
     answers: PredictOptions,
     covariate: Covariate = None,
     units: Units = "auto",
+    most_useful: Annotated[
+        int | None,
+        typer.Option(
+            "--most-useful",
+            min=1,
+            metavar="N",
+            help="Instead of all answers: the N images to label next, one of each patient.",
+        ),
+    ] = None,
     page: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write a page about one case here.")] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Write a page about one case, and show it.")] = False,
 ) -> None:
@@ -228,7 +237,10 @@ def predict(
     # What speaks against the answers is read before them.
     for note in getattr(prediction, "notes", ()):
         typer.echo(note)
-    typer.echo(f"Written: {prediction.save(output)}" if output else _table(prediction))
+    if most_useful is not None:
+        typer.echo(_to_label(prediction, most_useful, output))
+    else:
+        typer.echo(f"Written: {prediction.save(output)}" if output else _table(prediction))
     if temporary is not None:
         shutil.rmtree(temporary, ignore_errors=True)
     typer.echo(RESEARCH_USE)
@@ -358,6 +370,14 @@ def _show_case(model: Path, source: str, page: Path | None, browser: bool, **opt
     typer.echo(f"Written: {written}\n{RESEARCH_USE}")
     if browser and not webbrowser.open(written.as_uri()):
         typer.echo("No browser could be opened here: open that file in one.")
+
+
+def _to_label(prediction: Any, count: int, output: Path | None) -> str:
+    """Write or show which images to label next."""
+    from easydl.prediction.results import of_a_pool, save_table
+
+    chosen = of_a_pool(prediction).most_useful(count)
+    return f"Written: {save_table(chosen, output)}" if output else chosen.to_string(index=False)
 
 
 def _table(prediction: Any) -> str:

@@ -13,6 +13,14 @@ from easydl.options import LoadOptions
 from easydl.options_of_planning import CompareOptions, CurveOptions, PlanOptions, TuneOptions
 
 
+def _known_cost(against: str | None) -> str | None:
+    """A word that is not known is refused before anything is fitted."""
+    from easydl.comparison.drawing import check_against
+
+    check_against(against)
+    return against
+
+
 @with_options
 def compare(
     source: Source,
@@ -27,14 +35,21 @@ def compare(
     options: LoadOptions,
     trial: CompareOptions,
     output: Output = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ms|mb",
+            callback=_known_cost,
+            help="Draw the figure over what an answer costs: milliseconds for an image on this machine, or megabytes of parameters.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare baselines and networks on folds by patient, or trained models on one test set."""
     import easydl
 
-    show_result(
-        easydl.compare(easydl.load(source, **options.model_dump()), models, **trial.model_dump()), output, as_json
-    )
+    found = easydl.compare(easydl.load(source, **options.model_dump()), models, **trial.model_dump())
+    show_result(found, output, as_json, **({} if against is None else {"against": against}))
 
 
 @with_options

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from easydl.comparison.baselines import BASELINES, BaselineInputs
+from easydl.comparison.costs import Cost, cost_of
 from easydl.comparison.frozen import Backbone
 from easydl.errors import InputError, unknown_name
 from easydl.prediction.results import Predictions
@@ -37,6 +38,7 @@ class Candidates:
         backbone: Of the frozen features; None for that which `backbone_here` finds.
         texts: What each candidate is, filled as they are used.
         seconds: What each has taken so far.
+        costs: Filled with what an answer of each network costs; None where that is not measured.
     """
 
     study: Study
@@ -47,6 +49,7 @@ class Candidates:
     backbone: Backbone | None = None
     texts: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    costs: dict[str, Cost] | None = None
 
     def __post_init__(self) -> None:
         task = Task(self.study.task)
@@ -128,7 +131,11 @@ class Candidates:
         start = f", pretrained ({metadata.pretrained})" if metadata.pretrained else ""
         epochs = len(history.epoch) or len(next(iter(history.history.values()), []))
         self.texts[name] = f"network of {model.count_params():,} parameters{start}, up to {epochs} epochs"
-        return [outputs_of(predict_study(model, metadata, self._part(rows, "test"))) for rows in asked]
+        parts = [self._part(rows, "test") for rows in asked]
+        found = [outputs_of(predict_study(model, metadata, part)) for part in parts]
+        if self.costs is not None and name not in self.costs:
+            self.costs[name] = cost_of(model, metadata, parts[0])
+        return found
 
     def _part(self, rows: np.ndarray, name: str) -> Study:
         return self.study.rows(self.study.frame.index[rows], name)

@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 
 from easydl.comparison.baselines import BASELINES, LeftOut
 from easydl.comparison.candidates import Candidates, check_names, folds_text, for_choosing
+from easydl.comparison.costs import with_costs
 from easydl.comparison.frozen import Backbone
 from easydl.comparison.paired_rows import as_predictions, over_seeds
 from easydl.comparison.results import Comparison
@@ -65,8 +66,9 @@ def compare(
 
     Returns:
         A `Comparison`, the best first, with the number that the task is judged by (AUC, kappa, mean absolute error; of trained
-        models also Dice, PSNR), its 95% interval by patient, the paired difference of the best and each other, and the time.
-        ``.table`` is a DataFrame, ``.show()`` a figure; of trained models ``.details`` has every number compared, with p
+        models also Dice, PSNR), its 95% interval by patient, the paired difference of the best and each other, the time, and for networks
+        the milliseconds for an image on this machine and the megabytes of parameters. ``.table`` is a DataFrame, ``.show()``
+        a figure, ``.show(against="ms")`` (or ``"mb"``) the numbers over that cost; of trained models ``.details`` has every number compared, with p
         (DeLong's test, McNemar's, paired bootstrap). Readers stand beside a model with `easydl.evaluation.compare_readers`.
 
     Raises:
@@ -103,7 +105,7 @@ def compare(
     kept, notes = for_choosing(study)
     networks = [name for name in models if name not in BASELINES]
     backbone = Backbone(networks[0], pretrained, size) if pretrained and networks else None
-    candidates = Candidates(kept, seed, epochs, pretrained, size, backbone)
+    candidates = Candidates(kept, seed, epochs, pretrained, size, backbone, costs={})
     return _on_folds(candidates, models, folds, repeats, notes, verbose)
 
 
@@ -158,7 +160,8 @@ def _on_folds(
         "left_out": left_out,
         "notes": [*notes, folds_text(study, folds, seed), LEARNT, *sentence, *([RANKED] if ranked else [])],
     }
-    return over_seeds(repeated, candidates.texts, candidates.seconds, seed=seed, facts=facts)
+    compared = over_seeds(repeated, candidates.texts, candidates.seconds, seed=seed, facts=facts)
+    return with_costs(compared, candidates.costs or {})
 
 
 def fold_column(part: Study) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from easydl.comparison.drawing import against_cost, check_against, cost_text, forest_plot
 from easydl.errors import RESEARCH_USE, InputError
 from easydl.evaluation.formatting import interval_text, number
 from easydl.evaluation.paired import Difference
@@ -43,6 +44,8 @@ class ComparedModel:
         baseline: Whether it is a baseline.
         spread: Standard deviation of the number over the seeds of several trainings, of which it is the mean; else NaN.
         by_seed: The number of each training.
+        ms: Milliseconds for one image on this machine, the median of several answers; NaN where it was not measured.
+        mb: Megabytes (10^6 bytes) of its parameters in float32; NaN where it has none.
     """
 
     name: str
@@ -59,6 +62,13 @@ class ComparedModel:
     baseline: bool = False
     spread: float = math.nan
     by_seed: tuple[float, ...] = ()
+    ms: float = math.nan
+    mb: float = math.nan
+
+    @property
+    def about(self) -> str:
+        """What it is, and what an answer of it costs where that was measured."""
+        return "; ".join(filter(None, [self.text, cost_text(self)]))
 
 
 @dataclass(frozen=True, repr=False)
@@ -107,7 +117,7 @@ class Comparison:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row for each: name, text, value, low, high, n, images, the difference with its interval, seconds, spread."""
+        """One row for each: name, text, value, low, high, n, images, the difference with its interval, seconds, spread, ms, mb."""
         columns = [one.name for one in fields(ComparedModel) if one.name != "by_seed"]
         return pd.DataFrame([asdict(row) for row in self.rows], columns=columns)
 
@@ -200,7 +210,8 @@ class Comparison:
             gap = self.gap_text(row)
             said = f"; {self.against} less {row.name}: {gap}" if gap else ""
             time = f"; {row.seconds:.1f} s" if math.isfinite(row.seconds) else ""
-            lines.append(f"  {row.name:{wide}}  {self.value_text(row)}{said}{time}")
+            cost = f"; {text}" if (text := cost_text(row)) else ""
+            lines.append(f"  {row.name:{wide}}  {self.value_text(row)}{said}{time}{cost}")
         if len(self.rows) > 1:
             lines.append(self.sentence)
         for name, found in self.differences.items():
@@ -209,7 +220,16 @@ class Comparison:
         return "\n".join([*lines, *self.notes, RESEARCH_USE])
 
     def _repr_html_(self) -> str:
-        heads = ("", self.measure, "95% CI", self.unit_of_n, f"{self.against} less this", "95% CI", "seconds")
+        heads = (
+            "",
+            self.measure,
+            "95% CI",
+            self.unit_of_n,
+            f"{self.against} less this",
+            "95% CI",
+            "seconds",
+            "an answer",
+        )
         cells = [
             "<tr>"
             + "".join(f"<td style='text-align:left'>{html.escape(cell)}</td>" for cell in self._cells(row))
@@ -248,40 +268,21 @@ class Comparison:
             self._amount(row.difference) if math.isfinite(row.difference) else "",
             paired,
             f"{row.seconds:.1f}" if math.isfinite(row.seconds) else "",
+            cost_text(row),
         )
 
-    def show(self, ax: Axes | None = None) -> Figure:
-        """A forest plot: every number with its interval, the best at the top; baselines are hollow."""
-        from easydl.figures import BLUE, GREY, ORANGE, figure_of, frame, literal, new_figure, sign
+    def show(self, ax: Axes | None = None, *, against: str | None = None) -> Figure:
+        """A forest plot: every number with its interval, the best at the top; baselines are hollow.
 
-        own = new_figure(7.5, 1.4 + 0.42 * len(self.rows)) if ax is None else None
-        ax = own.subplots() if own is not None else ax
-        assert ax is not None
-        for place, row in enumerate(self.rows):
-            colour = GREY if row.baseline else BLUE
-            if math.isfinite(row.low):
-                ax.plot([row.low, row.high], [place, place], color=colour, linewidth=2, solid_capstyle="butt")
-            if row.by_seed:
-                ax.plot(row.by_seed, [place + 0.22] * len(row.by_seed), "|", color=ORANGE, markersize=8)
-            ax.plot(
-                [row.value],
-                [place],
-                "o",
-                markersize=7,
-                color=colour,
-                markerfacecolor="white" if row.baseline else colour,
-            )
-        ax.set_yticks(range(len(self.rows)), [literal(row.name) for row in self.rows])
-        ax.set_ylim(len(self.rows) - 0.5, -0.5)
-        if self.measure.startswith("AUC"):
-            ax.axvline(0.5, color=GREY, linewidth=0.8, linestyle=(0, (2, 3)))
-        ax.set_xlabel(f"{self.measure}{f' ({self.unit})' if self.unit else ''}, 95% CI, {self.where}", fontsize=9)
-        seeds = "; orange: each seed" if any(row.by_seed for row in self.rows) else ""
-        ax.set_title(f"Filled: networks; hollow: baselines{seeds}", fontsize=10, loc="left")
-        frame(ax, "x")
-        if own is not None:
-            sign(own)
-        return figure_of(ax)
+        Args:
+            ax: Axes to draw on; a new figure when None.
+            against: ``"ms"`` or ``"mb"`` draws the numbers over the milliseconds for an image, or the megabytes of parameters.
+
+        Raises:
+            InputError: Another word, or no line with this cost.
+        """
+        check_against(against)
+        return forest_plot(self, ax) if against is None else against_cost(self, against, ax)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without paths or names of images and patients; what is not a number is None."""

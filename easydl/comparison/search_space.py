@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 OF_MODEL = ("model", *OF_NETWORK)
 OF_FIT = (
-    "learning_rate", "batch_size", "optimizer", "augment", "loss", "strategy", "class_weight", "epochs", "window",
+    "learning_rate", "batch_size", "optimizer", "augment", "loss", "strategy", "fine_tune", "class_weight", "epochs", "window",
     "normalise", "members", "metrics",
 )  # fmt: skip
 MOST_TRIALS, USUAL_TRIALS = 200, 20

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from easydl.comparison.costs import Cost, cost_of, with_costs
 from easydl.comparison.paired_rows import side_by_side
 from easydl.comparison.results import Comparison
 from easydl.errors import ModelError
@@ -35,7 +36,14 @@ def compare_trained(test: Study, models: Sequence[Any], seed: int) -> Comparison
     """
     opened = _opened(test, models)
     texts = {name: f"{model.name}, {model.count_params():,} parameters" for name, (model, _) in opened.items()}
-    return on_unseen(opened, test, lambda unseen: _answers(opened, unseen, seed), texts, seed)
+    costs: dict[str, Cost] = {}
+
+    def answers(unseen: Study) -> dict[str, Any]:
+        found = _answers(opened, unseen, seed)
+        costs.update({name: cost_of(*one, unseen) for name, one in opened.items()})
+        return found
+
+    return with_costs(on_unseen(opened, test, answers, texts, seed), costs)
 
 
 def on_unseen(

@@ -55,8 +55,8 @@ def tune(
     Args:
         study: A `Study` with one label, several labels or a value for each image.
         space: From names to values: ``model``, ``pretrained``, ``size``, ``head`` of `easydl.classifier`, and
-            ``learning_rate``, ``batch_size``, ``optimizer``, ``augment``, ``loss``, ``strategy``, ``class_weight``, ``epochs``,
-            ``window``, ``normalise``, ``members`` of `easydl.fit`; Keras objects, too. A tuple (lowest, highest) is a range
+            ``learning_rate``, ``batch_size``, ``optimizer``, ``augment``, ``loss``, ``strategy``, ``fine_tune``, ``class_weight``,
+            ``epochs``, ``window``, ``normalise``, ``members`` of `easydl.fit`; Keras objects, too. A tuple (lowest, highest) is a range
             for a search that draws.
         {options}
         verbose: Whether a line is printed for each training.

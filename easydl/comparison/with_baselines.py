@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from easydl.comparison.baselines import BASELINES, BaselineInputs, LeftOut
+from easydl.comparison.costs import Cost, with_costs
 from easydl.comparison.frozen import Backbone
 from easydl.comparison.paired_rows import as_predictions, side_by_side
 from easydl.comparison.results import Comparison
@@ -81,6 +82,7 @@ def compare_with_baselines(
     resamples: int = RESAMPLES,
     override: str | None = None,
     looks: int = 1,
+    cost: Cost | None = None,
 ) -> BaselineComparisons:
     """Fit every baseline on the training rows of a study and measure it where the network was measured.
 
@@ -93,6 +95,7 @@ def compare_with_baselines(
         resamples: Of the bootstrap.
         override: A reason for counting seen rows.
         looks: How often the test part has been looked at; its intervals are then those of all looks together.
+        cost: What an answer of the network costs, where it was measured.
 
     Returns:
         A `BaselineComparisons`.
@@ -117,7 +120,7 @@ def compare_with_baselines(
                 one = side_by_side(
                     entries, texts, seconds, against=NETWORK, seed=seed, resamples=resamples, facts=facts
                 )  # fmt: skip
-            found.append(one)
+            found.append(one if cost is None else with_costs(one, {NETWORK: cost}))
     order = list(PARTS.values())
     return BaselineComparisons(tuple(sorted(found, key=lambda one: order.index(one.part))))
 

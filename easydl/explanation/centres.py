@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from easydl.networks.receptive_field import each_axis, window_of
+
 if TYPE_CHECKING:
     from easydl.explanation.graph import Graph, Step
 
@@ -66,17 +68,17 @@ def _after(step: Step, parents: list[tuple[tuple[int, ...], Centres]], size: tup
     shape = parents[0][0]
     before = Centres(*(tuple(np.mean([one[part] for _, one in parents], axis=0)) for part in (0, 1)))
     kind, axes = type(operation).__name__, range(len(points))
-    window = getattr(operation, "kernel_size", None) or getattr(operation, "pool_size", None)
+    window = window_of(operation, len(points))
     if kind.startswith(("ZeroPadding", "Cropping")):
         sign = -1 if kind.startswith("Zero") else 1
         edges = operation.padding if sign < 0 else operation.cropping
         first = (before.first[axis] + sign * before.step[axis] * edges[axis][0] for axis in axes)
         return Centres(tuple(first), before.step)
     if kind.startswith("UpSampling"):
-        times = _each(operation.size, len(points))
+        times = each_axis(operation.size, len(points))
         narrow = tuple(before.step[axis] / times[axis] for axis in axes)
         return Centres(tuple(before.first[axis] - (before.step[axis] - narrow[axis]) / 2 for axis in axes), narrow)
-    if window is not None and "Transpose" not in kind:
+    if window is not None:
         moved = [_moved(operation, window, axis, shape, points) for axis in axes]
         first = (before.first[axis] + before.step[axis] * moved[axis][0] for axis in axes)
         return Centres(tuple(first), tuple(before.step[axis] * moved[axis][1] for axis in axes))
@@ -87,15 +89,9 @@ def _moved(
     operation: Any, window: Any, axis: int, shape: tuple[int, ...], points: tuple[int, ...]
 ) -> tuple[float, int]:
     """At which point of its input a window stands first, and how far it moves on."""
-    count = len(points)
-    width = (_each(window, count)[axis] - 1) * _each(getattr(operation, "dilation_rate", 1), count)[axis] + 1
-    stride = _each(operation.strides, count)[axis]
+    width, stride = (one[axis] for one in window)
     missing = (points[axis] - 1) * stride + width - shape[axis] if operation.padding == "same" else 0
     return (width - 1) / 2 - max(missing, 0) // 2, stride
-
-
-def _each(value: Any, count: int) -> tuple[int, ...]:
-    return (value,) * count if isinstance(value, int) else tuple(value)
 
 
 def on_image(

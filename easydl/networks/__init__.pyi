@@ -4,6 +4,8 @@ from .deep_supervision import supervised as supervised
 from .denoisers import image_to_image as image_to_image
 from .ensembles import ensembled as ensembled
 from .ensembles import members_of as members_of
+from .freezing import freeze_backbone as freeze_backbone
+from .freezing import unfreeze as unfreeze
 from .listing import models as models
 from .metadata import Covariate as Covariate
 from .metadata import Head as Head
@@ -16,10 +18,8 @@ from .segmenters import unet as unet
 from .segmenters import unet3d as unet3d
 from .surgery import backbone_layers as backbone_layers
 from .surgery import feature_extractor as feature_extractor
-from .surgery import freeze_backbone as freeze_backbone
 from .surgery import head as head
 from .surgery import set_classes as set_classes
 from .surgery import set_target_scale as set_target_scale
 from .surgery import set_temperature as set_temperature
 from .surgery import set_window as set_window
-from .surgery import unfreeze as unfreeze

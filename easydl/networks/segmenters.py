@@ -15,13 +15,13 @@ from easydl.networks import arguments
 from easydl.networks.architectures.encoders import backbone_scales
 from easydl.networks.classifiers import rebuilt
 from easydl.networks.common_layers import front, laid_out, prepared, seeded
+from easydl.networks.freezing import freeze_statistics
 from easydl.networks.listing import find
 from easydl.networks.metadata import ModelMetadata, attach, metadata_of
 from easydl.networks.pooling import Strides, multiples_of, pooling_strides
 from easydl.networks.pretrained import sources, transfer
 from easydl.networks.registry import TAKE_ENCODER, Entry
 from easydl.networks.rewiring import activation_of, rewired
-from easydl.networks.surgery import freeze_statistics
 from easydl.option_model import documented
 from easydl.options import BuilderOptions
 from easydl.tasks import Task

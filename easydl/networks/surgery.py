@@ -72,45 +72,6 @@ def backbone_layers(model: Any) -> list[Any]:
     return [layer for layer in model.layers[: names.index(FEATURES) + 1] if not layer.name.startswith("covariates")]
 
 
-def freeze_backbone(model: Any) -> Any:
-    """Make only the head of a classifier trainable. Compile afterwards; Keras fixes what is trained when it compiles.
-
-    Returns:
-        The same model.
-
-    Raises:
-        ModelError: The model has no layer ``features``.
-    """
-    for layer in backbone_layers(model):
-        layer.trainable = False
-    return model
-
-
-def unfreeze(model: Any) -> Any:
-    """Make the whole model trainable but for batch normalisation, which keeps its statistics. Compile afterwards.
-
-    With the small batches of medical studies, batch statistics that move undo what was learned before.
-
-    Returns:
-        The same model.
-    """
-    for member in members_of(model):
-        for layer in member.layers:
-            layer.trainable = True
-    freeze_statistics(model)
-    return model
-
-
-def freeze_statistics(model: Any) -> None:
-    """Freeze the batch normalisation: small batches cannot gather its statistics anew."""
-    import keras
-
-    for member in members_of(model):
-        for layer in member.layers:
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.trainable = False
-
-
 def set_window(model: Any, window: Sequence[float], units: str) -> Any:
     """Choose which values are black and which are white, inside the model.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from easydl.networks import members_of
 from easydl.networks.metadata import ModelMetadata, metadata_of
 from easydl.networks.surgery import FEATURES, head
 from easydl.prediction.calling import compiled, inputs, with_covariates
@@ -28,7 +29,7 @@ class Answers:
         heads: The names of several heads; empty for one.
         strange: Of every image, in what it is unlike.
         notes: Of every image.
-        seen: What the last layer sees, float32 ``(images, features)``, where the model knows the range of that.
+        seen: What the last layer sees (of an ensemble that of its first member), float32 ``(images, features)``; None without such a layer.
     """
 
     stacks: list[np.ndarray]
@@ -62,13 +63,17 @@ def passes_with_features(
     several, meaning = passes_of(model, metadata, uncertainty)
     seen: list[np.ndarray] = []
     said = [meaning] if meaning else []
-    if not metadata.training.get("features"):
+    first = members_of(model)[0]
+    if not any(layer.name == FEATURES and len(layer.output.shape) == 2 for layer in first.layers):
         call = compiled(model)
         return several or (lambda given: [call(given)]), said, seen
-    both = compiled(model, FEATURES, beside=True)
+    both = compiled(model, FEATURES, beside=True) if several is None else compiled(first, FEATURES)
 
     def passes(given: Any) -> list[Any]:
-        answer, features = both(given)
+        if several is None:
+            answer, features = both(given)
+        else:
+            features = both(given["image"] if isinstance(given, dict) else given)
         seen.append(np.asarray(features))
         return [answer] if several is None else several(given)
 

@@ -18,6 +18,7 @@ from easydl.prediction.covariates import case_covariates, covariate_notes
 from easydl.prediction.doubt import spread_columns
 from easydl.prediction.feature_range import unlike_features
 from easydl.prediction.likeness import unlike, unlike_note
+from easydl.prediction.most_useful import kept_features
 from easydl.prediction.provenance import provenance
 from easydl.prediction.results import UNLIKE, Predictions, output_columns
 from easydl.prediction.seen import COLUMN, scan_notes, seen_rows, sentence
@@ -127,6 +128,7 @@ def predictions_of(
         ],
         dict(metadata.thresholds),
         provenance(model, metadata, study) if labelled else None,
+        kept_features(answers.seen, rows.index),
     )
 
 

@@ -119,7 +119,7 @@ def baselines(record: RunRecord) -> list[dict[str, Any]]:
             "rows": [
                 {
                     "name": row.name,
-                    "text": row.text,
+                    "text": row.about,
                     "value": number(row.value, one.unit),
                     "interval": interval_text({**vars(row), "unit": one.unit}),
                     "gap": one.gap_text(row),

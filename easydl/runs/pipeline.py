@@ -279,6 +279,7 @@ class _Pipeline:
         if self.tested is None:
             return []
         from easydl.comparison import backbone_of, compare_with_baselines
+        from easydl.comparison.costs import cost_of
         from easydl.networks import metadata_of
         from easydl.networks.by_default import weights_for
         from easydl.prediction import predict
@@ -289,7 +290,8 @@ class _Pipeline:
         predictions = {"test": self.tested, "val": predict(model, val)}
         options: dict[str, Any] = {"seed": self.config.seed, "override": self.config.override}
         looks = metrics.look.number if metrics.look else 1
-        found = compare_with_baselines(study, predictions, backbone=backbone, looks=looks, **options)
+        cost = cost_of(model, metadata_of(model), val)
+        found = compare_with_baselines(study, predictions, backbone=backbone, looks=looks, cost=cost, **options)
         content = found.to_dict()
         for one in content["comparisons"]:
             reasons = self.names.clean(one["left_out"].values(), disk=True)

@@ -10,6 +10,8 @@ from pydantic import ValidationError
 from easydl.augmentation import check_augment
 from easydl.errors import InputError, ModelError, unknown_name
 from easydl.images.resampling import NORMALISE
+from easydl.networks import members_of
+from easydl.networks.freezing import stages_of
 from easydl.networks.metadata import ModelMetadata
 from easydl.option_model import settings_error, validator
 from easydl.options_of_training import FitOptions
@@ -90,12 +92,12 @@ def check_names(metadata: ModelMetadata, train: Study, given: Mapping[str, Any])
 
 
 def check_numbers(given: Mapping[str, Any]) -> None:
-    """Refuse numbers of epochs, of images in a step, and learning rates that are none.
+    """Refuse numbers of epochs, of images in a step, of stages, and learning rates that are none.
 
     Raises:
         InputError: Such a number.
     """
-    for name in ("epochs", "batch_size", "learning_rate"):
+    for name in ("epochs", "batch_size", "learning_rate", "fine_tune"):
         value = given[name].item() if hasattr(given[name], "item") else given[name]
         try:
             validator(FitOptions.model_fields[name]).validate_python(value)
@@ -131,6 +133,36 @@ def check_options(metadata: ModelMetadata, strategy: str, class_weight: dict[str
             'strategy="scratch" was given, and the model has pretrained weights.',
             "a model from random weights.",
             "Leave it out, or build the model with pretrained=False.",
+        )
+
+
+def check_fine_tune(model: Any, metadata: ModelMetadata, strategy: str, fine_tune: int | str | None) -> None:
+    """Refuse a number of stages that this model has not, or that another option speaks against.
+
+    Raises:
+        InputError: No classifier with pretrained weights, more stages than it has, or a strategy that says something else.
+    """
+    if fine_tune is None:
+        return
+    given = f"fine_tune={fine_tune!r} was given"
+    if not metadata.pretrained or Task(metadata.task).per_pixel:
+        raise InputError(
+            f"{given}, and this model is trained as a whole from the start.",
+            "a classifier with pretrained weights.",
+            'Leave it out, or build such a classifier: easydl.classifier("efficientnetlite0", pretrained=True).',
+        )
+    if strategy == "features" or (strategy == "finetune" and fine_tune == 0):
+        raise InputError(
+            f'{given} with strategy="{strategy}".',
+            "one of them: fine_tune says by itself what is trained, and 0 is the head alone.",
+            "Leave strategy out.",
+        )
+    count = len(stages_of(members_of(model)[0]))
+    if isinstance(fine_tune, int) and fine_tune > count:
+        raise InputError(
+            f"{given}, and the backbone has {count} stages.",
+            f'a number from 0 (the head alone) to {count}, or "all".',
+            'Use fine_tune="all" for the whole network.',
         )
 
 

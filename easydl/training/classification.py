@@ -13,6 +13,8 @@ import tensorflow as tf
 
 from easydl.errors import InputError
 from easydl.networks import freeze_backbone, head, unfreeze
+from easydl.networks.freezing import stages_sentence
+from easydl.networks.receptive_field import receptive_field_sentence
 from easydl.prediction import compiled
 from easydl.prediction.covariates import study_covariates
 from easydl.studies import Study
@@ -28,7 +30,7 @@ from easydl.training.known_features import frozen_features
 from easydl.training.loop import Data, Stage
 from easydl.training.objective import Objective, classifier_objective
 from easydl.training.pipeline import image_feed, image_sample
-from easydl.training.plan import Plan, Window, plan_classifier
+from easydl.training.plan import Plan, Settings, Window, plan_classifier
 from easydl.training.quick_result import Sample, gain, put_linear_head, row_losses
 
 FEATURE_BATCH, HEAD_BATCH, HEAD_RATE, HEAD_PATIENCE = 32, 32, 3e-3, 12
@@ -79,14 +81,22 @@ class ClassifierFeeder(Feeder):
 
     def choose(self, window: Window) -> Plan:
         """The plan of a classifier."""
-        plan = plan_classifier(self.metadata, self.train, self.settings, window)
+        plan = self._plan(self.settings, window)
         if not self.settings.batch_by_memory or plan.strategy == "features":
             return plan
         found = of_classifier(self.model, len(self.train), plan.batch_size)
         settings = replace(self.settings, batch_size=found.batch)
-        plan = plan_classifier(self.metadata, self.train, settings, window).because(found.sentence)
+        plan = self._plan(settings, window).because(found.sentence)
         own = settings.learning_rate is not None or not isinstance(settings.optimizer, str)
         return plan if own else replace(plan, learning_rate=plan.learning_rate * found.rate)
+
+    def _plan(self, settings: Settings, window: Window) -> Plan:
+        """With what only the network itself can tell: how much of an image it sees, and which of its layers are trained."""
+        plan = plan_classifier(self.metadata, self.train, settings, window)
+        said = [receptive_field_sentence(self.model)]
+        if plan.strategy == "finetune" and settings.fine_tune is not None:
+            said.append(stages_sentence(self.model, plan.stages))
+        return plan.because(*filter(None, said))
 
     def names(self) -> Iterable[str]:
         """The classes of all heads, the covariates and their categories."""
@@ -172,7 +182,7 @@ class ClassifierFeeder(Feeder):
             return
         weights, losses = self.model.get_weights(), self._losses() if plan.surely else None
         frozen, self.frozen = self.frozen, None
-        unfreeze(self.model)
+        unfreeze(self.model, plan.stages)
         stage = replace(self.main_stage(), class_weight=class_weight)
         self.train_stage(stage, objective, data, key)
         # The head's epochs are here after an interruption too: they come with the checkpoint.

@@ -42,7 +42,7 @@ class TaughtFeeder(ClassifierFeeder):
         super().__init__(*given)
         self.teacher = teacher
         # A linear model on frozen features, which "auto" would leave it at, has no use for a teacher.
-        if self.metadata.pretrained and self.settings.strategy == "auto":
+        if self.metadata.pretrained and self.settings.asked == "auto":
             self.settings = replace(self.settings, strategy="finetune")
 
     def choose(self, window: Window) -> Plan:

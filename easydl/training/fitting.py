@@ -23,7 +23,14 @@ from easydl.prediction.likeness import likeness_of
 from easydl.studies import Study
 from easydl.tasks import Task
 from easydl.training import workers
-from easydl.training.argument_checks import check_datasets, check_names, check_options, check_parts, check_workers
+from easydl.training.argument_checks import (
+    check_datasets,
+    check_fine_tune,
+    check_names,
+    check_options,
+    check_parts,
+    check_workers,
+)
 from easydl.training.beyond_labels import BeyondLabels
 from easydl.training.coach import judged_findings
 from easydl.training.full_resolution import check_full_resolution
@@ -55,6 +62,7 @@ def fit(
     optimizer: str | keras.optimizers.Optimizer = "adamw",
     metrics: Sequence[Any] | None = None,
     strategy: str = "auto",
+    fine_tune: int | str | None = None,
     class_weight: dict[str, float] | str | None = "auto",
     window: str | Sequence[float] | None = None,
     normalise: str = "percentile",
@@ -136,6 +144,7 @@ def fit(
     task = Task(metadata.task)
     check_names(metadata, train, given)
     check_options(metadata, strategy, class_weight)
+    check_fine_tune(model, metadata, strategy, fine_tune)
     check_full_resolution(metadata, full_resolution, spacing_mm)
     aim = Aim(sensitivity, specificity, cost, confidence).check(metadata.decided_by_threshold, metadata.task)
     check_parts(metadata, train, val)

@@ -85,7 +85,7 @@ def train_members(
 def _another(model: Any, number: int) -> Any:
     """A network as the model was before its training, from another seed."""
     from easydl.networks.builders import build
-    from easydl.networks.surgery import freeze_statistics
+    from easydl.networks.freezing import freeze_statistics
 
     metadata = metadata_of(model)
     arguments = metadata.arguments | {"seed": (int(metadata.arguments.get("seed") or 0) + number) % 2**32}

@@ -47,6 +47,7 @@ class Settings:
     callbacks: tuple[Any, ...] = ()
     loss: Any = "auto"
     strategy: str = "auto"
+    fine_tune: int | str | None = None
     class_weight: dict[str, float] | str | None = "auto"
     full_resolution: bool | str = "auto"
     seed: int = 0
@@ -57,6 +58,18 @@ class Settings:
     def preset_own(self) -> Any:
         """The Keras layers of the user's own augmentation, or None."""
         return getattr(self.preset, "layer", None)
+
+    @property
+    def asked(self) -> str:
+        """The strategy that was asked for: ``fine_tune`` asks for one, too."""
+        if self.fine_tune is None:
+            return self.strategy
+        return "features" if self.fine_tune == 0 else "finetune"
+
+    @property
+    def stages(self) -> int | None:
+        """How many stages are fine-tuned; None for all."""
+        return int(self.fine_tune) if isinstance(self.fine_tune, int) else None
 
     @property
     def by_gradient(self) -> list[str]:
@@ -116,6 +129,7 @@ class Plan:
         preset: Name of the augmentation preset that is used.
         strategy: ``"features"``, ``"finetune"`` (the backbone is trained after the head) or ``"scratch"``.
         surely: Whether fine-tuning is kept only where the interval of its gain excludes 0.
+        stages: How many stages of the backbone are fine-tuned, from the head down; None for all.
         head_epochs: Maximum number of epochs of the head on cached features; 0 where the linear model is all of it.
         copies: Versions of each training image in the feature cache (1: the original only).
         class_weight: Weight of each class (for multilabel of the images with each label), or None.
@@ -136,6 +150,7 @@ class Plan:
     preset: str
     strategy: str = "scratch"
     surely: bool = False
+    stages: int | None = None
     head_epochs: int = 0
     copies: int = 1
     class_weight: dict[int, float] | None = None
@@ -209,10 +224,10 @@ def plan_classifier(metadata: ModelMetadata, train: Study, settings: Settings, w
     n, epochs = len(train), settings.epochs
     batch = settings.batch_size or (8 if n < 64 else 16 if n < 1000 else 32)
     pretrained = bool(metadata.pretrained)
-    strategy = settings.strategy
+    strategy = settings.asked
     if strategy == "auto":
         strategy = "scratch" if not pretrained else "finetune" if n >= FINE_TUNE_FROM else "features"
-    surely = strategy == "finetune" and settings.strategy == "auto"
+    surely = strategy == "finetune" and settings.asked == "auto"
     exact = pretrained and _is_exact(metadata, settings)
     unheard = unheard_options(settings) if exact and strategy == "features" else []
     if pretrained:
@@ -249,6 +264,7 @@ def plan_classifier(metadata: ModelMetadata, train: Study, settings: Settings, w
         epochs=main,
         strategy=strategy,
         surely=surely,
+        stages=settings.stages,
         head_epochs=(epochs or HEAD_EPOCHS) if pretrained and not exact else 0,
         learning_rate=settings.rate(1e-4 if pretrained else 2e-3, main * -(-n // batch)),
         copies=1 if exact or preset == "none" else COPIES,
@@ -311,10 +327,13 @@ def unheard_options(settings: Settings) -> list[str]:
 def _pretrained_reasons(images: int, strategy: str, settings: Settings, head: str) -> list[str]:
     first = f"Strategy {strategy}: the pretrained network's features are computed once, and {head}"
     if strategy == "finetune":
-        surely = ", and that is kept only where it surely lowers the validation loss"
-        then = f"Then the whole network is fine-tuned gently, with its batch normalisation frozen{surely if settings.strategy == 'auto' else ''}."
+        surely = (
+            ", and that is kept only where it surely lowers the validation loss" if settings.asked == "auto" else ""
+        )
+        what = "the whole network is" if settings.stages is None else "its last stages are"
+        then = f"Then {what} fine-tuned gently, with batch normalisation frozen{surely}."
         return [first, then]
-    if settings.strategy == "auto":
+    if settings.asked == "auto":
         return [first, f"With {images} training images (fewer than {FINE_TUNE_FROM}) it is left at that."]
     return [first]
 

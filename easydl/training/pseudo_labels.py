@@ -78,7 +78,7 @@ class PseudoLabelFeeder(ClassifierFeeder):
         feed = partial(image_feed, inputs, targets, plan.batch_size, **options)
         sample = image_sample(inputs, FEATURE_BATCH, seed=self.settings.seed)
         if plan.strategy != "scratch":
-            unfreeze(self.model)
+            unfreeze(self.model, plan.stages)
         self.frozen = None
         best = before if np.isfinite(before) else None
         stage = Stage(STAGE, plan.epochs, -(-len(joined) // plan.batch_size), plan.learning_rate, best=best)

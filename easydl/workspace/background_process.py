@@ -17,6 +17,7 @@ from easydl.workspace.background import REQUEST
 WORKS = {
     "case": "case_answers:answer",
     "accept": "case_answers:accepted",
+    "label": "case_answers:label_next",
     "convert": "conversions:convert",
     "nearest": "similar:find_for_heatmaps",
     "compare": "comparisons:compare_networks",

@@ -36,3 +36,27 @@ def accepted(asked: dict[str, Any], home: Path) -> None:
     said = {"ready": found.verdict, "reasons": found.reasons, "to_look_at": cases, "sheet": str(sheet)}
     (home / RESULT).mkdir()
     write_text(home / RESULT / "case.json", json.dumps(said))
+
+
+def label_next(asked: dict[str, Any], home: Path) -> None:
+    """Which images of a study to label next: a list with their names to take away, and one without for the page."""
+    from easydl._tf import load_tensorflow
+
+    load_tensorflow()
+    import easydl
+    from easydl.prediction.results import of_a_pool, save_table
+    from easydl.workspace.home import Workspace
+
+    workspace = Workspace(home.parents[1])
+    study = workspace.studies.load(workspace.studies.one(asked["study"]))
+    predictions = of_a_pool(easydl.predict(asked["model"], study))
+    chosen = predictions.most_useful(int(asked["to_label"]))
+    rows = [
+        {"row of the study": int(place) + 1, "score": float(score), "reason": reason}
+        for place, score, reason in zip(
+            predictions.frame.index.get_indexer(chosen.index), chosen["score"], chosen["reason"], strict=True
+        )
+    ]
+    (home / RESULT).mkdir()
+    save_table(chosen, home / RESULT / "to_label.csv")
+    write_text(home / RESULT / "case.json", json.dumps({"to_label": rows, "notes": predictions.notes}))

@@ -69,6 +69,20 @@ class Case(Work):
         return pd.DataFrame(rows if isinstance(rows, list) else [])
 
     @property
+    def to_label(self) -> pd.DataFrame | None:
+        """The images to label next, by their place in the study, where that was asked."""
+        import pandas as pd
+
+        rows = self.found.get("to_label")
+        return pd.DataFrame(rows) if isinstance(rows, list) else None
+
+    @property
+    def list_to_label(self) -> Path | None:
+        """The same list with the images and patients, to take away."""
+        path = self.folder / RESULT / "to_label.csv"
+        return path if path.is_file() else None
+
+    @property
     def images(self) -> list[Path]:
         """Its images, of those that lie in its folder."""
         folder = self.folder / RESULT
@@ -170,6 +184,12 @@ class Cases:
         home = self.folder / secrets.token_hex(8)
         home.mkdir(parents=True, mode=0o700)
         return self._begun(home, {"work": "accept", "model": str(model.resolve()), "study": study_id})
+
+    def label_next(self, model: Path, study_id: str, count: int) -> Case:
+        """Ask which images of a study of this workspace to label next (`Predictions.most_useful`)."""
+        home = self.folder / secrets.token_hex(8)
+        home.mkdir(parents=True, mode=0o700)
+        return self._begun(home, {"work": "label", "model": str(model.resolve()), "study": study_id, "to_label": str(count)})
 
     def _begun(self, home: Path, request: dict[str, str]) -> Case:
         begin(home, request)

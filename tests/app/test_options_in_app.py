@@ -56,6 +56,7 @@ def test_more_options_go_to_the_study_and_to_the_run(session, begun, tmp_path) -
         ("selectbox", "Optimizer", "sgd"),
         ("multiselect", "More metrics", ["recall"]),
         ("selectbox", "Strategy", "features"),
+        ("text_input", "Stages to fine-tune", "0"),
         ("multiselect", "Class weight", ["0=1", "1=2.5"]),
         ("text_input", "Window", "10, 200"),
         ("text_input", "Loss", "focal"),
@@ -69,7 +70,7 @@ def test_more_options_go_to_the_study_and_to_the_run(session, begun, tmp_path) -
     assert_calm(at)
     config = begun[0]
     assert config.raters == ["corner", "stripes"] and config.sizes == (0.5, 0.25, 0.25)
-    assert (config.batch_size, config.learning_rate, config.strategy) == (4, 0.002, "features")
+    assert (config.batch_size, config.learning_rate, config.strategy, config.fine_tune) == (4, 0.002, "features", 0)
     assert (config.optimizer, config.metrics) == ("sgd", ["recall"])
     assert (config.class_weight, config.window, config.loss) == ({"0": 1.0, "1": 2.5}, (10.0, 200.0), "focal")
     assert config.heatmaps == 2 and config.head == "forest"

@@ -10,7 +10,7 @@ from small_models import as_pretrained, tiny
 import easydl
 from easydl.errors import ModelError
 from easydl.networks import members_of, metadata_of, set_temperature, set_window
-from easydl.networks.surgery import freeze_statistics
+from easydl.networks.freezing import freeze_statistics
 from easydl.studies.dataset import decode
 
 

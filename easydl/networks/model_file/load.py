@@ -18,10 +18,11 @@ from typing import Any
 
 from easydl.errors import EasyDLError, ModelError
 from easydl.networks.ensembles import rebuilt_members
+from easydl.networks.freezing import freeze_statistics
 from easydl.networks.metadata import ModelMetadata, attach, metadata_of
 from easydl.networks.model_file import hdf5
 from easydl.networks.model_file.save import OURS, SCHEMA, WEIGHTS, as_text, metadata_sum
-from easydl.networks.surgery import freeze_statistics, set_target_scale, set_window
+from easydl.networks.surgery import set_target_scale, set_window
 
 Build = Callable[[ModelMetadata], Any]
 MEMBERS = ("config.json", "metadata.json", WEIGHTS, OURS)
