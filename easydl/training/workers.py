@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -273,17 +274,19 @@ def joined(workers: Workers | None, settings: Mapping[str, Any], *, wait_s: floa
     if workers is None:
         yield team()
         return
-    meet(workers, settings, wait_s=wait_s)
-    os.environ["TF_CONFIG"] = workers.tf_config()
     from easydl._tf import load_tensorflow
 
     load_tensorflow()
     import tensorflow as tf
 
-    strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    with playing(Team(len(workers.addresses), (workers.number,), strategy, workers.addresses)) as one:
+    # Only now: TensorFlow waits very long for a worker that is lost between the meeting and its strategy.
+    meet(workers, settings, wait_s=wait_s)
+    os.environ["TF_CONFIG"] = workers.tf_config()
+    team_of = partial(Team, len(workers.addresses), (workers.number,), addresses=workers.addresses)
+    with playing(team_of()):
         try:
-            yield one
+            with playing(team_of(tf.distribute.MultiWorkerMirroredStrategy())) as one:
+                yield one
         except (tf.errors.OpError, RuntimeError) as problem:
             lost = who_was_lost(problem)
             if lost is None:
