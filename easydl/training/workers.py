@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -285,13 +287,26 @@ def joined(workers: Workers | None, settings: Mapping[str, Any], *, wait_s: floa
     team_of = partial(Team, len(workers.addresses), (workers.number,), addresses=workers.addresses)
     with playing(team_of()):
         try:
-            with playing(team_of(tf.distribute.MultiWorkerMirroredStrategy())) as one:
+            with _ended_by_a_signal():
+                strategy = tf.distribute.MultiWorkerMirroredStrategy()
+            with playing(team_of(strategy)) as one:
                 yield one
         except (tf.errors.OpError, RuntimeError) as problem:
             lost = who_was_lost(problem)
             if lost is None:
                 raise
             raise lost from problem
+
+
+@contextmanager
+def _ended_by_a_signal() -> Iterator[None]:
+    """After it, SIGTERM does what it did before: TensorFlow's coordination takes it for itself, and a worker outlives it."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def who_was_lost(problem: BaseException) -> RunError | None:
