@@ -6,9 +6,12 @@ import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
 
 from easydl.errors import EasyDLError, InputError, RunError, frames_of
 from easydl.fileio import disk_full, is_disk_full, private_log
@@ -16,6 +19,7 @@ from easydl.options import LoadOptions
 from easydl.options_of_training import FitOptions
 from easydl.runs.building import build
 from easydl.runs.config import RunConfig, check_study
+from easydl.studies.mask_labels import LabelMap
 from easydl.training.workers import Workers, joined, team, who_was_lost
 
 if TYPE_CHECKING:
@@ -24,6 +28,9 @@ if TYPE_CHECKING:
 MUST_AGREE = ("easydl-med", "tensorflow", "keras")
 OWN = {"source", "root", "pretrained"}
 """Settings that may name another path on every computer."""
+LABELS = TypeAdapter(LabelMap)
+_agreed: list[bool] = []
+"""Whether the others know what to train on."""
 
 
 def run_with(
@@ -40,16 +47,38 @@ def run_with(
     progress(f"Waiting for {len(workers.addresses)} workers; this is worker {workers.number}.")
     settings = {name: value for name, value in config.model_dump().items() if name not in OWN}
     with joined(workers, settings | {name: version(name) for name in MUST_AGREE}):
-        if workers.is_first:
+        if not workers.is_first:
+            _help(config, progress)
+            return None
+        _agreed.clear()
+        try:
             return lead()
-        _help(config, progress)
+        except EasyDLError as problem:
+            if not _agreed:
+                # They still wait to be told what to train on.
+                with suppress(Exception):  # whatever becomes of the message, the refusal counts
+                    team().from_first(partial(_refuse, problem))
+            raise
     return None
 
 
 def agree(study: Study | None) -> None:
-    """Say to the other workers which rows are trained on; None where nothing is left to train. Alone, do nothing."""
+    """Say to the other workers which rows are trained on, and what their masks hold; None where nothing is left to train.
+
+    Alone, do nothing.
+    """
     if team().count > 1:
-        team().from_first(lambda: None if study is None else {"rows": _rows(study), "split": [*study.frame["split"]]})
+        _agreed.append(True)
+        team().from_first(lambda: None if study is None else _said(study))
+
+
+def _said(study: Study) -> dict[str, Any]:
+    masks = LABELS.dump_python(study.label_map, mode="json") if study.task.has_masks else None
+    return {"rows": _rows(study), "split": [*study.frame["split"]], "masks": masks}
+
+
+def _refuse(problem: EasyDLError) -> None:
+    raise problem
 
 
 def _help(config: RunConfig, progress: Callable[[str], None]) -> None:
@@ -70,6 +99,9 @@ def _help(config: RunConfig, progress: Callable[[str], None]) -> None:
             "Copy the study again, or use a folder that all computers share.",
         )
     study = replace(study, frame=study.frame.assign(split=agreed["split"]))
+    if agreed["masks"] is not None:
+        # Known from the first worker, so that nobody else has to read the masks of all.
+        study.__dict__["label_map"] = LABELS.validate_python(agreed["masks"])
     history = fit(
         build(config, study), study.part("train"), study.part("val"), **config.arguments(FitOptions), verbose=False
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -166,22 +166,33 @@ def check_fine_tune(model: Any, metadata: ModelMetadata, strategy: str, fine_tun
         )
 
 
-def check_workers(team: Team, task: Task, members: int, options: Mapping[str, Any]) -> None:
-    """Refuse what several workers cannot train: what is trained on patches, ensembles, and what needs all images in one place."""
+def check_workers(team: Team, task: Task, parts: Sequence[Study], options: Mapping[str, Any]) -> None:
+    """Refuse what needs all images in one place or is measured by the clock of one computer, and parts that cannot be divided.
+
+    Raises:
+        InputError: Such an option, or fewer images in a part than workers.
+    """
     if team.count == 1:
         return
     alone = {"teacher": options.get("teacher") is not None, "unlabelled": options.get("unlabelled") is not None}
     alone |= {f"{name}={value!r}": options.get(name) == value for name, value in ALONE.items()}
     what = next((name for name, given in alone.items() if given), None)
-    if task.per_pixel or members > 1:
-        what = f"a model whose task is {task}" if task.per_pixel else f"{members} members"
     if what is not None:
         raise InputError(
             f"{team.count} workers were given for {what}.",
-            "one classifier; masks, image-to-image models, ensembles, a teacher, unlabelled images, and settings that are "
-            "measured before the training are for one process, with all its GPUs.",
+            "several workers for a training on its own: a teacher, unlabelled images, and settings that are measured before "
+            "the training are for one process, with all its GPUs.",
             "Leave --workers out.",
         )
+    for name, part in zip(("training", "validation"), parts, strict=True):
+        images = sum(part.has_mask(row) for row in range(len(part))) if task.has_masks else len(part)
+        if images < team.count:
+            raise InputError(
+                f"The {name} part has {images} images{' with a mask' if task.has_masks else ''}, and there are "
+                f"{team.count} workers.",
+                "an image in training and validation for each worker.",
+                "Train with fewer workers.",
+            )
 
 
 def check_datasets(train: Any, val: Any, options: Mapping[str, Any], metadata: ModelMetadata) -> None:

@@ -11,7 +11,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from easydl.errors import InputError
 from easydl.networks import freeze_backbone, head, unfreeze
 from easydl.networks.freezing import stages_sentence
 from easydl.networks.receptive_field import receptive_field_sentence
@@ -128,15 +127,7 @@ class ClassifierFeeder(Feeder):
 
     def _own(self, part: Study) -> Study:
         """What this worker reads of a part."""
-        if self.team.count == 1:
-            return part
-        if len(part) < self.team.count:
-            raise InputError(
-                f"A part of the study has {len(part)} images, and there are {self.team.count} workers.",
-                "an image in training and validation for each worker.",
-                "Train with fewer workers.",
-            )
-        return part.rows(self.team.rows(len(part)))
+        return part if self.team.count == 1 else part.rows(self.team.rows(len(part)))
 
     def _share(self, part: Part) -> Part:
         """The rows of this worker; its images are those already."""

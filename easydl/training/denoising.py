@@ -11,6 +11,7 @@ from keras import ops
 
 from easydl.errors import InputError
 from easydl.prediction.image_to_image import NOISE, REDUCED, corrupted, corruption_of
+from easydl.studies import Study
 from easydl.studies.dataset import dataset
 from easydl.tasks import Task
 from easydl.training.feeder import Feeder
@@ -35,6 +36,7 @@ class ImageToImageFeeder(Feeder):
     reading = "Reading the scans"
     images: Scans
     validation_images: Scans
+    shapes: np.ndarray
 
     @property
     def name(self) -> str:
@@ -59,9 +61,12 @@ class ImageToImageFeeder(Feeder):
             )
         self.metadata = self.metadata.model_copy(update={"units": self.train.units})
         self.images, self.validation_images = (self._scans(part) for part in (self.train, self.val))
+        shapes = [self.images[case].shape[:-1] for case in range(len(self.images))]
+        self.shapes = self.team.gathered(np.array(shapes, np.int64), len(self.train))
         return sample_of(self.images)
 
-    def _scans(self, study: Any) -> Scans:
+    def _scans(self, part: Study) -> Scans:
+        study = part.rows(self.team.rows(len(part)))
         scans = on_working_grid(study, self.metadata)
         return in_memory(scans, sum(study.each(lambda row: scans[row].nbytes)))
 
@@ -69,7 +74,8 @@ class ImageToImageFeeder(Feeder):
         """Patches of one size, and enough steps to see them all many times."""
         settings, dimension = self.settings, self.metadata.dimension
         patch = tuple(int(side) for side in self.metadata.size if side is not None) or self._patch()
-        batch = settings.batch_size or BATCH[dimension]
+        batch = max(settings.batch_size or BATCH[dimension], self.replicas)
+        self.fewest = self.replicas
         steps = max(LEAST_STEPS, -(-len(self.train) // batch))
         epochs = settings.epochs or max(LEAST_EPOCHS, STEPS // steps)
         none = "No augmentation: patches are drawn anew in each epoch."
@@ -93,9 +99,8 @@ class ImageToImageFeeder(Feeder):
         )
 
     def _patch(self) -> tuple[int, ...]:
-        shapes = [self.images[case].shape[:-1] for case in range(len(self.images))]
         longest = PATCH[self.metadata.dimension]
-        sides = zip(np.median(np.asarray(shapes), axis=0), self.metadata.multiples, strict=True)
+        sides = zip(np.median(self.shapes, axis=0), self.metadata.multiples, strict=True)
         return tuple(int(min(longest, -(-side // step) * step)) for side, step in sides)
 
     def _lesson(self, window: Window) -> str:
@@ -150,15 +155,16 @@ class ImageToImageFeeder(Feeder):
         plan, seed = self.plan, self.settings.seed
         assert plan.patch is not None
         patches = Patches.without_masks(self.images, plan.patch)
-        options: dict[str, Any] = {"seed": seed, "augment": self.augment}
+        shares = self.team.shares(len(self.train), plan.batch_size)
+        options: dict[str, Any] = {"seed": seed, "augment": self.augment, "shares": shares}
         feed = partial(pair_feed, patches, plan.batch_size, plan.steps, self._pair, **options)
         middles = Patches.without_masks(self.validation_images, plan.patch)
         pairs = [
-            self._pair(middles.middle(case)[0], np.random.default_rng([seed, case]))
-            for case in range(len(self.validation_images))
+            self._pair(middles.middle(case)[0], np.random.default_rng([seed, row]))
+            for case, row in enumerate(self.team.rows(len(self.val)))
         ]
         inputs, clean = (np.stack(images) for images in zip(*pairs, strict=True))
-        return Data(feed, dataset(inputs, clean, plan.batch_size))
+        return Data(feed, dataset(inputs, clean, self.team.of_batch(plan.batch_size)))
 
     def _pair(self, image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         clean = np.clip(image, *self.metadata.window).astype(np.float32)

@@ -10,6 +10,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -34,14 +35,16 @@ def fit(
     verbose: int = 0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     class_weight: Mapping[int, float] | None = None,
+    of_batch: bool = False,
 ) -> keras.callbacks.History:
     """As ``model.fit``: each batch is divided among the replicas, and gradients are averaged over all of its rows.
 
     The model was compiled in the strategy's scope, its optimizer and metrics have their variables. Of each step callbacks
     get the loss alone; all metrics are known at the end of an epoch. Moving statistics of batch normalisation are averaged
     over the replicas before every validation.
+    With ``of_batch`` the loss sums over the replicas itself (`Objective`); training batches are then of a known size.
     """
-    replicas = _Replicas(model, strategy)
+    replicas = _Replicas(model, strategy, of_batch)
     steps = int(feed.cardinality())
     train, check = replicas.divided(_weighted(feed, class_weight)), None
     replicas.compile_training(train)
@@ -90,8 +93,8 @@ def _trained_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
 class _Replicas:
     """The steps of a model's training on every replica at once."""
 
-    def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy) -> None:
-        self.model, self.strategy = model, strategy
+    def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy, of_batch: bool = False) -> None:
+        self.model, self.strategy, self.of_batch = model, strategy, of_batch
         ids = self._each(lambda: tf.identity(tf.distribute.get_replica_context().replica_id_in_sync_group))
         self.here = [int(number) for number in strategy.experimental_local_results(ids)]
         """The numbers of the replicas of this process."""
@@ -245,6 +248,8 @@ class _Replicas:
             return [tf.zeros(()), *(tf.zeros(variables[number].shape, variables[number].dtype) for number in linked)]
 
         lost, *found = learn() if self._is_full(x) else tf.cond(rows > 0, learn, nothing)
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            found = _skipped_together(found)
         gradients: list[Any] = [None] * len(variables)
         for number, gradient in zip(linked, found, strict=True):
             gradients[number] = gradient
@@ -258,21 +263,45 @@ class _Replicas:
         rows = _rows(x)
 
         def look() -> tf.Tensor:
-            answer = model(x, training=False)
+            answer = self._answer(x) if self.of_batch and not full else model(x, training=False)
             loss = model.compute_loss(x, y, answer, weights, training=False)
-            model.compute_metrics(x, y, answer, weights)
+            if self.of_batch and not full:
+                tf.cond(rows > 0, partial(follow, answer), lambda: tf.constant(False))
+            else:
+                follow(answer)
             return tf.cast(loss, tf.float32) * self.strategy.num_replicas_in_sync * rows
 
-        lost = look() if self._is_full(x) else tf.cond(rows > 0, look, lambda: tf.zeros(()))
+        def follow(answer: Any) -> tf.Tensor:
+            model.compute_metrics(x, y, answer, weights)
+            return tf.constant(True)
+
+        # A loss over all replicas has to be asked for on each of them.
+        full = self._is_full(x)
+        lost = look() if full or self.of_batch else tf.cond(rows > 0, look, lambda: tf.zeros(()))
         return tf.stack([lost, rows])
+
+    def _answer(self, x: Any) -> Any:
+        """The answer to a part that may have no rows: layers are not made for that, so they get one of zeros."""
+        rows = _rows(x, tf.int32)
+        missing = tf.maximum(0, 1 - rows)
+        padded = tf.nest.map_structure(lambda one: tf.pad(one, [[0, missing], *[[0, 0]] * (len(one.shape) - 1)]), x)
+        return tf.nest.map_structure(lambda one: one[:rows], self.model(padded, training=False))
 
     def _is_full(self, x: Any) -> bool:
         """Whether no replica can be left without rows."""
         return bool(tf.nest.flatten(x)[0].shape[0]) or self.strategy.num_replicas_in_sync == 1
 
 
-def _rows(x: Any) -> tf.Tensor:
-    return tf.cast(tf.shape(tf.nest.flatten(x)[0])[0], tf.float32)
+def _skipped_together(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Gradients that are not finite on any replica where they are not on one: Keras asks each whether to skip the step."""
+    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(one)) for one in gradients])
+    bad = tf.distribute.get_replica_context().all_reduce("SUM", tf.cast(tf.logical_not(finite), tf.float32))
+    first, *others = gradients
+    return [tf.where(bad > 0, tf.constant(np.nan, first.dtype), first), *others]
+
+
+def _rows(x: Any, dtype: tf.DType = tf.float32) -> tf.Tensor:
+    return tf.cast(tf.shape(tf.nest.flatten(x)[0])[0], dtype)
 
 
 def _metrics(model: keras.Model) -> dict[str, float]:

@@ -20,6 +20,7 @@ from easydl.tasks import Task
 from easydl.training import loop, strategies, workers
 from easydl.training.callbacks import Progress
 from easydl.training.checkpoint import load_checkpoint, training_key
+from easydl.training.distribution import OTHER_SEED
 from easydl.training.loop import Data, Stage
 from easydl.training.objective import Objective
 from easydl.training.own_objects import make_metrics, name_of_metric
@@ -40,6 +41,8 @@ class Feeder(ABC):
     """One way of training: how its data are read, planned and fed. `run` is the same for all of them."""
 
     reading = "Reading the images"
+    fewest = 1
+    """Images that a step has at the least."""
 
     def __init__(
         self,
@@ -53,6 +56,8 @@ class Feeder(ABC):
         self.metadata, self.settings, self.progress = metadata, settings, progress
         self.augment: Augmenter | None = None
         self.team = workers.team()
+        strategy = strategies.strategy_of(model)
+        self.replicas = self.team.count if strategy is None else strategy.num_replicas_in_sync
         self.plan: Plan
         self.frozen: Frozen | None = None
 
@@ -98,13 +103,13 @@ class Feeder(ABC):
     def _halve(self, plan: Plan, weights: list[np.ndarray]) -> Plan:
         """Begin again with half the batch, and of patches with twice the steps, so that an epoch stays as long."""
         batch = plan.batch_size
-        if batch == 1:
-            raise _no_memory("one image")
-        self.plan = replace(plan, batch_size=batch // 2, steps=plan.steps * 2)
+        if batch <= self.fewest:
+            raise _no_memory("one image" if self.fewest == 1 else f"one image on each of {self.fewest} devices")
+        self.plan = replace(plan, batch_size=max(self.fewest, batch // 2), steps=plan.steps * 2)
         self.model.set_weights(weights)
         self.progress.rows.clear()
         self.explain(
-            f"A step with {batch} images needs more memory than there is: it goes on with {batch // 2} a step."
+            f"A step with {batch} images needs more memory than there is: it goes on with {self.plan.batch_size} a step."
         )
         return self.plan
 
@@ -191,7 +196,7 @@ class Feeder(ABC):
             dimension=self.metadata.dimension,
             units=self.plan.units,
             window=self.plan.window,
-            seed=self.settings.seed,
+            seed=self.settings.seed + OTHER_SEED * self.team.shards[0],  # each worker draws its own
             classes=self.names(),
             spacing_mm=self.metadata.spacing_mm,
             channels=self.metadata.channels,
@@ -202,7 +207,7 @@ class Feeder(ABC):
 def _no_memory(images: str) -> ModelError:
     return ModelError(
         f"The memory of this computer does not hold one step of the training, even with {images}."
-        if images == "one image"
+        if images.startswith("one image")
         else f"The memory of this computer does not hold a step of {images}.",
         "a network and images that fit into memory.",
         "Choose a smaller batch_size, network or size, or for segmentation smaller patches (size=).",

@@ -150,7 +150,7 @@ def fit(
     check_parts(metadata, train, val)
     members = check_members(metadata, members)
     team = workers.team()
-    check_workers(team, task, members, given)
+    check_workers(team, task, (train, val), given)
     # The first worker looks at all images; the others read their share alone.
     overrides = team.from_first(lambda: refuse_leakage(train, val, override))
     beyond = BeyondLabels.checked(metadata, (train, val), teacher, unlabelled, override)

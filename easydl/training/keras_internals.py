@@ -5,7 +5,8 @@ results, and fail where a later version breaks them:
 - an instance attribute ``layer.call`` takes precedence over the method of the class when a graph is traced;
 - ``layer.momentum`` of batch normalisation is read when a graph is traced;
 - an optimizer keeps its schedule as ``_learning_rate``; what is public gives the rate of this moment;
-- ``layer.dtype_policy`` may change after a layer was built: its variables keep their type and are cast when they are used.
+- ``layer.dtype_policy`` may change after a layer was built: its variables keep their type and are cast when they are used;
+- ``model.compiled`` says whether a clone is compiled, too.
 """
 
 from __future__ import annotations
@@ -152,3 +153,12 @@ def _stays_float32(name: str) -> bool:
         or name.endswith(("_logits", "_probability"))
         or re.fullmatch(r"level\d", name) is not None
     )
+
+
+def uncompiled_copy(model: keras.Model) -> keras.Model:
+    """`keras.models.clone_model` without what the model was compiled with, which Keras can only copy by registered names."""
+    compiled, model.compiled = model.compiled, False
+    try:
+        return keras.models.clone_model(model)
+    finally:
+        model.compiled = compiled

@@ -158,7 +158,7 @@ def run_stage(stage: Stage, objective: Objective, data: Data, progress: Progress
     if strategy is None:
         train: Callable[..., keras.callbacks.History] = partial(model.fit, feed, shuffle=False)
     else:
-        train = partial(distribution.fit, model, feed, strategy)
+        train = partial(distribution.fit, model, feed, strategy, of_batch=objective.of_batch)
     done = train(
         validation_data=objective.adapt(data.validation),
         epochs=epochs,

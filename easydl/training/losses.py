@@ -1,6 +1,8 @@
 """Losses and metrics that Keras lacks, and those for masks by name.
 
-Those for masks take one-hot targets ``(batch, *spatial, classes)`` and softmax outputs of the same shape.
+Those for masks take one-hot targets ``(batch, *spatial, classes)`` and softmax outputs of the same shape. Where several devices
+or workers train, each has its part of a batch, and all have the same loss: that of the whole batch, for a Dice is no mean of those
+of parts.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from keras import losses, ops
+from keras import backend, losses, ops
 from scipy.ndimage import distance_transform_edt
 
 from easydl.tasks import Task
@@ -20,8 +22,7 @@ Loss = Callable[[Any, Any], Any]
 SMOOTH = 1e-5
 TINY = 1e-6
 BOUNDARY_WEIGHT = 0.01
-# Keras 3.15 weights by its first value the false negatives, whatever its documentation calls them.
-TVERSKY = {"false_negatives": 0.7, "false_positives": 0.3}
+FALSE_NEGATIVES, FALSE_POSITIVES = 0.7, 0.3
 # Its distances come from a call into Python, for which XLA has no kernel.
 WITHOUT_XLA = ("boundary",)
 
@@ -36,14 +37,27 @@ def mask_loss(name: str) -> Loss:
     return MASK_LOSSES["dice_cross_entropy" if name == "auto" else name]()
 
 
-def _overlap(kind: Any, *values: float) -> Loss:
-    def overlap(target: Any, probability: Any) -> Any:
-        loss = kind(*values, axis=tuple(range(len(probability.shape) - 1)))
-        # One value per class; the background, which is nearly all of the image, is left out.
-        return loss.call(target[..., 1:], probability[..., 1:])
+def soft_dice(target: Any, probability: Any) -> Any:
+    """One minus the soft Dice of every class but the background, over the batch."""
+    hits, of_target, of_answer = _over_replicas(*_sums(target[..., 1:], probability[..., 1:]))
+    return 1.0 - 2.0 * hits / (of_target + of_answer + backend.epsilon())
 
-    overlap.__name__ = kind.__name__.lower()
-    return overlap
+
+def tversky(target: Any, probability: Any) -> Any:
+    """One minus the Tversky index of every class but the background, over the batch."""
+    hits, of_target, of_answer = _over_replicas(*_sums(target[..., 1:], probability[..., 1:]))
+    missed = FALSE_NEGATIVES * (of_target - hits) + FALSE_POSITIVES * (of_answer - hits)
+    return 1.0 - hits / (hits + missed + backend.epsilon())
+
+
+def cross_entropy(target: Any, probability: Any) -> Any:
+    """The mean over all pixels."""
+    return _mean(losses.categorical_crossentropy(target, probability))
+
+
+def focal(target: Any, probability: Any) -> Any:
+    """Cross-entropy in which pixels that are sure already count less, the mean over all pixels."""
+    return _mean(losses.categorical_focal_crossentropy(target, probability))
 
 
 def dice_cross_entropy(target: Any, probability: Any) -> Any:
@@ -51,8 +65,9 @@ def dice_cross_entropy(target: Any, probability: Any) -> Any:
 
     Milletari 2016 (V-Net, arXiv:1606.04797); Isensee 2021 (nnU-Net, 10.1038/s41592-020-01008-z).
     """
-    cross_entropy = ops.mean(losses.categorical_crossentropy(target, probability))
-    return cross_entropy + 1.0 - ops.mean(_dice_of_classes(target, probability)[1:])
+    entropy = _total(losses.categorical_crossentropy(target, probability))
+    hits, of_target, of_answer, lost, pixels = _over_replicas(*_sums(target, probability), *entropy)
+    return lost / pixels + 1.0 - ops.mean(_dice_of_classes(hits, of_target, of_answer)[1:])
 
 
 def boundary_dice_cross_entropy(target: Any, probability: Any) -> Any:
@@ -62,7 +77,7 @@ def boundary_dice_cross_entropy(target: Any, probability: Any) -> Any:
     """
     distance = tf.numpy_function(signed_distance, [target], tf.float32, stateful=False)
     distance = tf.ensure_shape(distance, probability.shape)
-    away = ops.mean(probability[..., 1:] * distance[..., 1:])
+    away = _mean(probability[..., 1:] * distance[..., 1:])
     return dice_cross_entropy(target, probability) + BOUNDARY_WEIGHT * away
 
 
@@ -81,14 +96,35 @@ def signed_distance(target: np.ndarray) -> np.ndarray:
 def dice(target: Any, probability: Any) -> Any:
     """Mean Dice over the batch of the most probable class, without the background, from 0 to 1."""
     chosen = ops.one_hot(ops.argmax(probability, axis=-1), probability.shape[-1], dtype=probability.dtype)
-    return ops.mean(_dice_of_classes(target, chosen)[1:])
+    return ops.mean(_dice_of_classes(*_sums(target, chosen))[1:])
 
 
-def _dice_of_classes(target: Any, probability: Any) -> Any:
+def _dice_of_classes(hits: Any, of_target: Any, of_answer: Any) -> Any:
+    return (2.0 * hits + SMOOTH) / (of_target + of_answer + SMOOTH)
+
+
+def _sums(target: Any, probability: Any) -> list[Any]:
+    """For each class what target and answer share, and what each of them holds."""
     axes = tuple(range(len(target.shape) - 1))
-    both = ops.sum(target * probability, axis=axes)
-    either = ops.sum(target + probability, axis=axes)
-    return (2.0 * both + SMOOTH) / (either + SMOOTH)
+    return [ops.sum(one, axis=axes) for one in (target * probability, target, probability)]
+
+
+def _total(values: Any) -> list[Any]:
+    """Their sum and their number."""
+    return [ops.sum(values), ops.cast(ops.size(values), values.dtype)]
+
+
+def _mean(values: Any) -> Any:
+    total, count = _over_replicas(*_total(values))
+    return total / count
+
+
+def _over_replicas(*sums: Any) -> list[Any]:
+    """Sums over the parts that the replicas have of a batch; where there is one, as they are."""
+    replicas = tf.distribute.get_replica_context()
+    if replicas is None or replicas.num_replicas_in_sync == 1:
+        return list(sums)
+    return list(replicas.all_reduce("SUM", list(sums)))
 
 
 def ordinal_loss(target: Any, probability: Any) -> Any:
@@ -157,10 +193,10 @@ def divergence(mean: Any, std: Any) -> Any:
 
 MASK_LOSSES: dict[str, Callable[[], Loss]] = {
     "dice_cross_entropy": lambda: dice_cross_entropy,
-    "dice": lambda: _overlap(losses.Dice),
-    "tversky": lambda: _overlap(losses.Tversky, *TVERSKY.values()),
-    "focal": losses.CategoricalFocalCrossentropy,
-    "cross_entropy": losses.CategoricalCrossentropy,
+    "dice": lambda: soft_dice,
+    "tversky": lambda: tversky,
+    "focal": lambda: focal,
+    "cross_entropy": lambda: cross_entropy,
     "boundary": lambda: boundary_dice_cross_entropy,
 }
 """The losses for masks by name, the default (nnU-Net's) first.

@@ -52,6 +52,7 @@ class Objective:
         monitor: The value whose lowest epoch is kept.
         one_class: Every image is of one class, which Keras can weight.
         xla: Whether the loss can be compiled by XLA where there is a GPU.
+        of_batch: Whether the loss is one of the whole batch, for which replicas sum what each of them has seen.
         chance: The losses, in training and validation, of the best answer that is the same for every image; None where
             that is not known.
     """
@@ -64,6 +65,7 @@ class Objective:
     monitor: str = "val_loss"
     one_class: bool = False
     xla: bool = True
+    of_batch: bool = False
     chance: tuple[float, float] | None = None
 
     def followed(self) -> dict[str, Any]:

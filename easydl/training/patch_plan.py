@@ -43,6 +43,7 @@ class Fingerprint:
         device: ``"CPU"`` or ``"GPU"``.
         memory_gb: Memory of the machine (of the GPU where there is one), or None.
         bytes_per_pixel: Memory of all layers' outputs for one pixel of one patch.
+        replicas: Devices and workers that share a step, each of which needs a patch.
     """
 
     scans: int
@@ -51,6 +52,7 @@ class Fingerprint:
     device: str
     memory_gb: float | None
     bytes_per_pixel: float
+    replicas: int = 1
 
     @property
     def pixels_that_fit(self) -> float | None:
@@ -148,7 +150,8 @@ def plan_segmenter(
         patch, reason = tuple(fixed), f"Patches of {by(fixed)}: the size the model was built for."
     else:
         patch, reason = choose_patch(fingerprint, metadata.multiples, settings.batch_size or LEAST_BATCH)
-    batch = settings.batch_size or _batch_size(fingerprint, int(np.prod(patch)))
+    planned = settings.batch_size or _batch_size(fingerprint, int(np.prod(patch)))
+    batch = max(planned, fingerprint.replicas)
     steps = max(LEAST_STEPS_AN_EPOCH, -(-fingerprint.scans // batch))
     wanted = float(np.clip(SEEN_PIXELS / (int(np.prod(patch)) * batch), LEAST_STEPS, MOST_STEPS))
     epochs = settings.epochs or max(LEAST_EPOCHS, round(wanted / steps))
@@ -162,6 +165,8 @@ def plan_segmenter(
         f"Half of the patches are drawn around a structure, each structure equally often; {batch} patches a step, "
         f"{steps} steps an epoch, at most {epochs} epochs.",
     ]
+    if batch > planned:
+        why.append(f"{batch} patches a step instead of {planned}: one for each of {batch} devices.")
     if settings.batch_by_memory:
         why.append(
             f"{batch} patches a step, as asked by memory and the pixels of a step: so are patches always planned."

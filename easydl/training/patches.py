@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,9 +13,18 @@ from easydl.prediction.grid import working_grid
 from easydl.studies import Study
 from easydl.studies.dataset import IN_MEMORY_BYTES
 from easydl.studies.pixel_facts import Decoded
+from easydl.training.workers import Share
 
 Scans = Sequence[np.ndarray] | Decoded
 CENTRES = 2000
+
+
+class Turn(NamedTuple):
+    """What one share draws for a step: with which generator, the number of its first patch in the epoch, and its scans."""
+
+    rng: np.random.Generator
+    begin: int
+    cases: list[int]
 
 
 def on_working_grid(study: Study, metadata: ModelMetadata) -> Decoded:
@@ -68,12 +78,9 @@ class Patches:
         empty = [np.broadcast_to(np.uint8(0), images[case].shape[:-1]) for case in range(len(images))]
         return cls(images, empty, patch, 1)
 
-    def order(self, rng: np.random.Generator, batch_size: int, steps: int) -> Iterator[tuple[int, np.ndarray]]:
-        """For each batch the number of its first patch in the epoch, and its scans; each comes up equally often."""
-        scans, total = len(self.images), batch_size * steps
-        cases = np.concatenate([rng.permutation(scans) for _ in range(-(-total // scans))])
-        for begin in range(0, total, batch_size):
-            yield begin, cases[begin : begin + batch_size]
+    def turns(self, seed: int, epoch: int, steps: int, shares: Sequence[Share]) -> Iterator[tuple[Turn, ...]]:
+        """For each step of an epoch the turn of every share; each scan of a share comes up equally often."""
+        return zip(*(_turns(np.random.default_rng([seed, epoch, *one.key]), one, steps) for one in shares), strict=True)
 
     def draw(self, case: int, rng: np.random.Generator, around: bool) -> tuple[np.ndarray, np.ndarray]:
         """One patch, ``around`` a structure or anywhere: float32 ``(*patch, channels)`` and int32 ``(*patch)``."""
@@ -86,6 +93,11 @@ class Patches:
             return self.cut(case, centre + jitter - size // 2)
         room = np.asarray(self.labels[case].shape) - size
         return self.cut(case, rng.integers(np.minimum(0, room), np.maximum(0, room) + 1))
+
+    def drawn(self, turn: Turn) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The patches of a turn, every other one around a structure."""
+        # Counted through the epoch: in batches of one, all of them would be drawn around a structure.
+        return [self.draw(case, turn.rng, (turn.begin + k) % 2 == 0) for k, case in enumerate(turn.cases)]
 
     def middle(self, case: int) -> tuple[np.ndarray, np.ndarray]:
         """The patch around the middle of the structure, or of the scan: the same in every epoch."""
@@ -104,3 +116,11 @@ class Patches:
         if np.any(missing):
             image, label = np.pad(image, [*missing, (0, 0)], mode="edge"), np.pad(label, missing)
         return np.asarray(image, np.float32), np.asarray(label, np.int32)
+
+
+def _turns(rng: np.random.Generator, share: Share, steps: int) -> Iterator[Turn]:
+    scans, total = len(share.cases), share.batch * steps
+    order = np.concatenate([rng.permutation(scans) for _ in range(-(-total // scans))])
+    cases = np.asarray(share.cases)[order]
+    for begin in range(0, total, share.batch):
+        yield Turn(rng, begin, cases[begin : begin + share.batch].tolist())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Any
 
@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from easydl.studies.dataset import gathered
 from easydl.training.patches import Patches
+from easydl.training.workers import Share, whole
 
 Augment = Callable[..., Any]
 Order = Callable[[int], list[np.ndarray]]
@@ -71,13 +72,15 @@ def image_sample(images: Any, batch_size: int, *, seed: int) -> Callable[[int], 
     return sample
 
 
-def patch_sample(patches: Patches, batch_size: int, steps: int, *, seed: int) -> Callable[[int], Iterator[np.ndarray]]:
+def patch_sample(
+    patches: Patches, batch_size: int, steps: int, *, seed: int, shares: Sequence[Share] | None = None
+) -> Callable[[int], Iterator[np.ndarray]]:
     """The same of patches: as `patch_feed` draws them, without augmentation."""
+    own = shares or whole(len(patches.images), batch_size)
 
     def sample(epoch: int) -> Iterator[np.ndarray]:
-        rng = np.random.default_rng([seed, epoch])
-        for begin, cases in patches.order(rng, batch_size, steps):
-            yield np.stack([patches.draw(int(case), rng, (begin + k) % 2 == 0)[0] for k, case in enumerate(cases)])
+        for turns in patches.turns(seed, epoch, steps, own):
+            yield np.stack([image for turn in turns for image, _ in patches.drawn(turn)])
 
     return sample
 
@@ -91,23 +94,25 @@ def patch_feed(
     augment: Augment | None = None,
     fraction: Callable[[int], float] = lambda epoch: 1.0,
     first_epoch: int = 0,
+    shares: Sequence[Share] | None = None,
 ) -> tf.data.Dataset:
     """Batches of (patch, one-hot mask); every scan comes up equally often.
 
     ``augment(images, masks, counter=number)`` returns both, as in `image_feed`; ``fraction`` says, by the epoch, how many
-    of the patches are augmented.
+    of the patches are augmented. ``shares`` divide the scans and the patches of a step among workers.
     """
+    own = shares or whole(len(patches.images), batch_size)
     epochs = count(first_epoch)
 
     def draws() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
         epoch = next(epochs)
-        rng = np.random.default_rng([seed, epoch])
-        for begin, cases in patches.order(rng, batch_size, steps):
-            # Counted through the epoch: in batches of one, all of them would be drawn around a structure.
-            drawn = [patches.draw(int(case), rng, (begin + k) % 2 == 0) for k, case in enumerate(cases)]
-            chosen = rng.random(len(drawn)) < fraction(epoch)
-            number = epoch * steps + begin // batch_size
-            yield np.stack([image for image, _ in drawn]), np.stack([label for _, label in drawn]), chosen, number
+        for step, turns in enumerate(patches.turns(seed, epoch, steps, own)):
+            drawn, chosen = [], []
+            for turn in turns:
+                drawn += patches.drawn(turn)
+                chosen.append(turn.rng.random(len(turn.cases)) < fraction(epoch))
+            images, labels = (np.stack(parts) for parts in zip(*drawn, strict=True))
+            yield images, labels, np.concatenate(chosen), epoch * steps + step
 
     def augmented(x: tf.Tensor, y: tf.Tensor, chosen: tf.Tensor, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         if augment is None:
@@ -122,11 +127,12 @@ def patch_feed(
         return tf.tensor_scatter_nd_update(x, rows, new_x), tf.tensor_scatter_nd_update(y, rows, new_y)
 
     # Every batch is full: a size that the graph knows.
-    shape = (batch_size, *patches.patch)
+    count_of_patches = sum(share.batch for share in own)
+    shape = (count_of_patches, *patches.patch)
     signature = (
         tf.TensorSpec((*shape, patches.images[0].shape[-1]), tf.float32),
         tf.TensorSpec(shape, tf.int32),
-        tf.TensorSpec((batch_size,), tf.bool),
+        tf.TensorSpec((count_of_patches,), tf.bool),
         tf.TensorSpec((), tf.int64),
     )
     feed = tf.data.Dataset.from_generator(draws, output_signature=signature)
@@ -144,22 +150,24 @@ def pair_feed(
     seed: int,
     augment: Augment | None = None,
     first_epoch: int = 0,
+    shares: Sequence[Share] | None = None,
 ) -> tf.data.Dataset:
     """Batches of (corrupted patch, clean patch); places and noise are drawn anew in each epoch.
 
     ``augment(images, counter=number)`` is called before ``corrupt``, which makes the pair of one patch.
     """
+    own = shares or whole(len(patches.images), batch_size)
     epochs = count(first_epoch)
 
     def draws() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         epoch = next(epochs)
-        rng = np.random.default_rng([seed, epoch])
-        for begin, cases in patches.order(rng, batch_size, steps):
-            drawn = np.stack([patches.draw(int(case), rng, False)[0] for case in cases])
-            if augment is not None:
-                number = epoch * steps + begin // batch_size
-                drawn = np.asarray(augment(tf.constant(drawn), counter=number)[0])
-            pairs = [corrupt(image, rng) for image in drawn]
+        for step, turns in enumerate(patches.turns(seed, epoch, steps, own)):
+            pairs = []
+            for turn in turns:
+                drawn = np.stack([patches.draw(case, turn.rng, False)[0] for case in turn.cases])
+                if augment is not None:
+                    drawn = np.asarray(augment(tf.constant(drawn), counter=epoch * steps + step)[0])
+                pairs += [corrupt(image, turn.rng) for image in drawn]
             yield np.stack([corrupted for corrupted, _ in pairs]), np.stack([clean for _, clean in pairs])
 
     spec = tf.TensorSpec((None, *patches.patch, patches.images[0].shape[-1]), tf.float32)

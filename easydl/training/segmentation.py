@@ -15,7 +15,6 @@ import numpy as np
 from keras import ops
 
 from easydl.errors import InputError
-from easydl.images.resampling import resize_labels
 from easydl.machine import device, gpu_memory_gb, memory_gb
 from easydl.networks import supervised
 from easydl.networks.cost import outputs
@@ -30,9 +29,10 @@ from easydl.training.full_resolution import Resolution, choose_resolution
 from easydl.training.keras_internals import fused_instance_norm, in_bfloat16
 from easydl.training.loop import Data, Stage
 from easydl.training.losses import WITHOUT_XLA, dice, mask_loss
+from easydl.training.masks_on_grid import MaskFacts, check_classes_seen, read_share
 from easydl.training.objective import KERAS_LOSSES, Objective
 from easydl.training.patch_plan import PATCH_PIXELS, SIDE_2D, Fingerprint, by, grid_spacing, plan_segmenter
-from easydl.training.patches import Patches, Scans, in_memory, on_working_grid, sample_of
+from easydl.training.patches import Patches, Scans, sample_of
 from easydl.training.pipeline import patch_feed, patch_sample
 from easydl.training.plan import Plan, Window
 
@@ -47,8 +47,10 @@ class SegmenterFeeder(Feeder):
     reading = "Reading the scans and masks"
     images: Scans
     labels: list[np.ndarray]
+    facts: MaskFacts
     validation_images: Scans
     validation_labels: list[np.ndarray]
+    validation_facts: MaskFacts
     resolution: Resolution
     average: bool
 
@@ -56,50 +58,61 @@ class SegmenterFeeder(Feeder):
         """Choose the working grid, and bring scans and masks of both parts to it."""
         loss = "dice_cross_entropy" if self.settings.loss == "auto" else self.settings.loss
         self.loss = mask_loss(loss) if isinstance(loss, str) else loss
-        self.resolution = Resolution(full=False)
         self.grid_reason = self._choose_grid()
-        self.images, self.labels, resized = _scans_and_labels(self.train, self.metadata)
+        self.images, self.labels, self.facts = read_share(self.train, self.metadata, self.team)
         if self.metadata.dimension == 2 and self.metadata.spacing_mm is None:
-            self._settle_side(resized)
-        _check_classes_seen(self.labels, self.metadata)
-        self.validation_images, self.validation_labels, _ = _scans_and_labels(self.val, self.metadata)
+            self._settle_side()
+        check_classes_seen(self.facts, self.metadata)
+        self.validation_images, self.validation_labels, self.validation_facts = read_share(
+            self.val, self.metadata, self.team
+        )
         return sample_of(self.images)
 
-    def _settle_side(self, resized: int) -> None:
+    def _settle_side(self) -> None:
         """The longest side that later images may have, and why."""
-        longest = max(max(labels.shape) for labels in self.labels)
-        facts: dict[str, Any] = {"reduced": bool(resized)}
-        long = resized
+        sides = self.facts.shapes.max(axis=1)
+        longest, long = int(sides.max()), self.facts.resized
+        facts: dict[str, Any] = {"reduced": bool(long)}
         if self.resolution.full:
             # An image that is longer than any of these has another scale.
             facts["max_side"] = max(SIDE_2D, longest)
-            long = sum(max(labels.shape) > SIDE_2D for labels in self.labels)
+            long = int((sides > SIDE_2D).sum())
         if long:
-            many = f"{long} of {len(self.labels)} images are longer than {SIDE_2D} pixels and are"
+            many = f"{long} of {len(sides)} images are longer than {SIDE_2D} pixels and are"
             self.grid_reason = f"{many} {self.resolution.reason}"
         self.metadata = self.metadata.model_copy(update=facts)
 
     def _choose_grid(self) -> str:
+        """The working grid, which the first worker chooses; the reason for it."""
+        facts, reason, resolution = self.team.from_first(self._grid)
+        tuples = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
+        self.metadata = self.metadata.model_copy(update=tuples)
+        self.resolution = Resolution(*resolution)
+        return str(reason)
+
+    def _grid(self) -> tuple[dict[str, Any], str, tuple[bool, str]]:
+        """What the metadata are to say of the grid, the reason, and what was chosen for long images."""
         grid: dict[str, Any] = {"units": self.train.units, "reduced": False}
         grid["label_values"] = self.train.summary.label_values
-        reason = ""
-        if self.metadata.spacing_mm is not None:
+        spacing, reason, resolution = self.metadata.spacing_mm, "", Resolution(full=False)
+        if spacing is not None:
             _check_spacing(self.train)
-            reason = f"Scans are resampled to {by(self.metadata.spacing_mm)} mm, as asked."
+            reason = f"Scans are resampled to {by(spacing)} mm, as asked."
         elif self.metadata.dimension == 3:
-            grid["spacing_mm"], reason = _median_spacing(self.train)
+            spacing, reason = _median_spacing(self.train)
+            grid["spacing_mm"] = spacing
         else:
             window = isqrt(PATCH_PIXELS["GPU" if "GPU" in device() else "CPU"][2])
-            self.resolution = choose_resolution(self.settings.full_resolution, self.train, self.metadata, window)
-            grid["max_side"] = None if self.resolution.full else SIDE_2D
-        self.metadata = self.metadata.model_copy(update=grid)
-        if self.metadata.spacing_mm is not None:
+            resolution = choose_resolution(self.settings.full_resolution, self.train, self.metadata, window)
+            grid["max_side"] = None if resolution.full else SIDE_2D
+        if spacing is not None:
             _check_spacing(self.val)
-        return reason
+        return grid, reason, (resolution.full, resolution.reason)
 
     def choose(self, window: Window) -> Plan:
         """The plan from the study's fingerprint."""
-        fingerprint = _fingerprint(self.model, self.metadata, self.labels)
+        self.fewest = self.replicas
+        fingerprint = _fingerprint(self.model, self.metadata, self.facts.shapes, self.replicas)
         return plan_segmenter(self.metadata, self.train, fingerprint, self.settings, window, self.grid_reason)
 
     def names(self) -> Iterable[str]:
@@ -129,9 +142,10 @@ class SegmenterFeeder(Feeder):
         """The mask's loss; with deep supervision that of a twin, whose coarser levels count half as much each."""
         plain = KERAS_LOSSES[Task.SEGMENTATION]
         # What an own loss does is not known: it may call into Python.
-        xla = isinstance(self.settings.loss, str) and self.settings.loss not in WITHOUT_XLA
+        own = not isinstance(self.settings.loss, str)
+        kind: dict[str, Any] = {"xla": not own and self.settings.loss not in WITHOUT_XLA, "of_batch": not own}
         if not self.metadata.arguments.get("deep_supervision"):
-            return Objective(self.model, self.loss, lambda: self.with_own([dice]), plain, xla=xla)
+            return Objective(self.model, self.loss, lambda: self.with_own([dice]), plain, **kind)
         twin = supervised(self.model)
         levels = sorted(twin.output, key=("probability", "level2", "level3").index)
         return Objective(
@@ -141,7 +155,7 @@ class SegmenterFeeder(Feeder):
             plain=plain,
             adapt=lambda data: data.map(lambda x, y: (x, dict.fromkeys(levels, y))),
             monitor="val_probability_loss",
-            xla=xla,
+            **kind,
         )
 
     def data(self) -> Data:
@@ -150,15 +164,19 @@ class SegmenterFeeder(Feeder):
         assert plan.patch is not None
         patches = Patches(self.images, self.labels, plan.patch, classes)
         fraction = augmented_fraction(self.metadata.dimension, plan.epochs)
-        options: dict[str, Any] = {"seed": self.settings.seed, "augment": self.augment, "fraction": fraction}
-        feed = partial(patch_feed, patches, plan.batch_size, plan.steps, **options)
+        shares = self.team.shares(len(self.facts.shapes), plan.batch_size)
+        options: dict[str, Any] = {"seed": self.settings.seed, "shares": shares}
+        feed = partial(
+            patch_feed, patches, plan.batch_size, plan.steps, augment=self.augment, fraction=fraction, **options
+        )
         validation = Patches(self.validation_images, self.validation_labels, plan.patch, classes)
-        sample = patch_sample(patches, plan.batch_size, plan.steps, seed=self.settings.seed)
-        return Data(feed, middle_patches(validation, plan.batch_size), sample, plan.batch_size * plan.steps)
+        checked = middle_patches(validation, self.team.of_batch(plan.batch_size))
+        sample = patch_sample(patches, plan.batch_size, plan.steps, **options)
+        return Data(feed, checked, sample, sum(share.batch for share in shares) * plan.steps)
 
     def targets(self) -> Sequence[Any]:
-        """The masks of both parts."""
-        return self.labels, self.validation_labels
+        """What tells the masks of both parts from others."""
+        return self.facts.marks, self.validation_facts.marks
 
     def main_stage(self) -> Stage:
         """The only stage."""
@@ -172,17 +190,7 @@ class SegmenterFeeder(Feeder):
     @contextmanager
     def _precision(self, objective: Objective, data: Data, key: str) -> Iterator[None]:
         long = self.plan.epochs * self.plan.steps >= mixed_precision.WORTH_STEPS
-        if not long or "GPU" in device() or not mixed_precision.has_bfloat16():
-            yield
-            return
-        state, measured = load_checkpoint(self.progress.checkpoints, key), self.progress.measured
-        if state is not None:
-            # The race may end otherwise today, and what goes on has to be the same training.
-            measured |= state.facts["measured"]
-        if "bfloat16" not in measured:
-            x, y = next(iter(objective.adapt(data.validation)))
-            measured["bfloat16"] = mixed_precision.speedup(objective.learner, objective.loss, x, y)
-        times = measured["bfloat16"]
+        times = self.team.from_first(lambda: self._speedup(objective, data, key)) if long else 0.0
         if times < mixed_precision.LEAST_SPEEDUP:
             yield
             return
@@ -191,6 +199,19 @@ class SegmenterFeeder(Feeder):
         )
         with in_bfloat16(objective.learner):
             yield
+
+    def _speedup(self, objective: Objective, data: Data, key: str) -> float:
+        """How many times as fast as float32 this computer computes in bfloat16, measured once; 0 where it cannot."""
+        if "GPU" in device() or not mixed_precision.has_bfloat16():
+            return 0.0
+        state, measured = load_checkpoint(self.progress.checkpoints, key), self.progress.measured
+        if state is not None:
+            # The race may end otherwise today, and what goes on has to be the same training.
+            measured |= state.facts["measured"]
+        if "bfloat16" not in measured:
+            x, y = next(iter(objective.adapt(data.validation)))
+            measured["bfloat16"] = mixed_precision.speedup(objective.learner, objective.loss, x, y)
+        return measured["bfloat16"]
 
 
 def augmented_fraction(dimension: int, epochs: int) -> Callable[[int], float]:
@@ -215,33 +236,20 @@ def _weighted(loss: Any, weight: float) -> Any:
     return weighted_loss
 
 
-def _fingerprint(model: keras.Model, metadata: ModelMetadata, labels: list[np.ndarray]) -> Fingerprint:
+def _fingerprint(model: keras.Model, metadata: ModelMetadata, shapes: np.ndarray, replicas: int) -> Fingerprint:
     side = tuple(
         2 * step if fixed is None else int(fixed) for fixed, step in zip(metadata.size, metadata.multiples, strict=True)
     )
     gpu = "GPU" in device()
     return Fingerprint(
-        scans=len(labels),
-        shape=tuple(float(median) for median in np.median([label.shape for label in labels], axis=0)),
+        scans=len(shapes),
+        shape=tuple(float(median) for median in np.median(shapes, axis=0)),
         spacing_mm=metadata.spacing_mm,
         device="GPU" if gpu else "CPU",
         memory_gb=gpu_memory_gb() if gpu else memory_gb(),
         bytes_per_pixel=4.0 * outputs(model, side) / np.prod(side),
+        replicas=replicas,
     )
-
-
-def _scans_and_labels(study: Study, metadata: ModelMetadata) -> tuple[Scans, list[np.ndarray], int]:
-    """Every scan with a mask on the working grid, its class indices there, and the number that had another grid."""
-    with_mask = study.rows([row for row in range(len(study)) if study.has_mask(row)])
-    scans = on_working_grid(with_mask, metadata)
-
-    def on_grid(row: int) -> tuple[np.ndarray, int, bool]:
-        pixels, labels = scans[row], with_mask.reference(row)
-        resized = labels.shape != pixels.shape[:-1]
-        return resize_labels(labels, pixels.shape[:-1]).astype(np.uint8), pixels.nbytes, resized
-
-    labels, sizes, resized = zip(*with_mask.each(on_grid), strict=True)
-    return in_memory(scans, sum(sizes)), list(labels), sum(resized)
 
 
 def _median_spacing(study: Study) -> tuple[tuple[float, ...] | None, str]:
@@ -249,20 +257,6 @@ def _median_spacing(study: Study) -> tuple[tuple[float, ...] | None, str]:
     if len(known) < len(study):
         return None, f"{len(study) - len(known)} scans do not say their spacing: all are used on their own grid."
     return grid_spacing(known)
-
-
-def _check_classes_seen(labels: list[np.ndarray], metadata: ModelMetadata) -> None:
-    """A class that no training mask holds cannot be learned, whatever validation and test masks hold."""
-    seen = set().union(*(np.unique(label).tolist() for label in labels))
-    unseen = [name for k, name in enumerate(metadata.classes) if k and k not in seen]
-    if unseen:
-        raise InputError(
-            f"No training mask holds the class {', '.join(map(repr, unseen))}; other masks of the study do, or the model "
-            "was built for it.",
-            "every class in at least one training mask.",
-            "Split with another seed, or load the study with mask_labels= (--mask-labels) so that this value belongs to "
-            "another class.",
-        )
 
 
 def _check_spacing(study: Study) -> None:

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from easydl.training import workers
 from easydl.training.keras_internals import batch_statistics, trained_statistics
 
 LEAST_IMAGES, SHARE, MOST_IMAGES = 32, 1 / 3, 512
@@ -53,8 +54,10 @@ class Refreshed(keras.callbacks.Callback):
                 found.append([np.asarray(one, np.float64) for one in self._measure(x)])
                 if sum(counts) >= min(MOST_IMAGES, max(LEAST_IMAGES, SHARE * self.images)):
                     break
-        for k, layer in enumerate(layers):
-            mean, variance = pooled(counts, [one[2 * k] for one in found], [one[2 * k + 1] for one in found])
+        own = [
+            pooled(counts, [one[2 * k] for one in found], [one[2 * k + 1] for one in found]) for k in range(len(layers))
+        ]
+        for layer, (mean, variance) in zip(layers, of_all_workers(workers.team(), sum(counts), own), strict=True):
             layer.moving_mean.assign(mean)
             layer.moving_variance.assign(variance)
 
@@ -79,3 +82,15 @@ def pooled(
     mean = np.average(means, axis=0, weights=counts)
     square = np.average([one + two**2 for one, two in zip(variances, means, strict=True)], axis=0, weights=counts)
     return mean, np.maximum(0.0, square - mean**2)
+
+
+def of_all_workers(
+    team: workers.Team, count: int, own: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> Sequence[tuple[np.ndarray, np.ndarray]]:
+    """Mean and variance of each layer over the images that all workers have looked at, from those of this one's ``count``."""
+    if team.count == 1:
+        return own
+    moments = [one for mean, variance in own for one in (mean, variance + mean**2)]
+    summed = team.total(np.concatenate([[count], *(count * one for one in moments)]))
+    found = np.split(summed[1:] / summed[0], np.cumsum([len(one) for one in moments])[:-1])
+    return [(mean, np.maximum(0.0, square - mean**2)) for mean, square in zip(found[::2], found[1::2], strict=True)]

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from easydl.errors import ModelError
 from easydl.training import workers
+from easydl.training.keras_internals import uncompiled_copy
 
 
 def strategy_of(model: keras.Model, *, small: bool = False) -> tf.distribute.Strategy | None:
@@ -75,7 +76,7 @@ def taken_over(model: keras.Model, strategy: tf.distribute.Strategy | None, *, c
     weights = workers.team().arrays(model.get_weights())  # a worker that is lost here is no fault of the model
     try:
         with strategy.scope():
-            copy = keras.models.clone_model(model)
+            copy = uncompiled_copy(model)
             copy.set_weights(weights)
             _assign(random_states(copy), random_states(model))
             if compiled:

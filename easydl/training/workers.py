@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from easydl.errors import InputError, RunError
+from easydl.errors import EasyDLError, InputError, RunError
 from easydl.training.meeting import WAIT_S, meet
 
 TASK = re.compile(r"task:(\d+)")
@@ -106,6 +109,26 @@ def _of_config(config: str) -> Workers | None:
 
 
 @dataclass(frozen=True)
+class Share:
+    """The scans that one worker draws patches from, by their place among those of its process.
+
+    Attributes:
+        cases: Their places.
+        batch: How many patches of a step are drawn from them.
+        key: What its draws depend on beside the seed and the epoch.
+    """
+
+    cases: Sequence[int]
+    batch: int
+    key: tuple[int, ...] = ()
+
+
+def whole(scans: int, batch: int) -> tuple[Share, ...]:
+    """All scans, and all patches of a step, as the share of one."""
+    return (Share(range(scans), batch),)
+
+
+@dataclass(frozen=True)
 class Team:
     """What the training asks of the workers. Alone, every question is answered by itself.
 
@@ -148,18 +171,46 @@ class Team:
 
         return order
 
+    def shares(self, count: int, batch: int) -> tuple[Share, ...]:
+        """The scans of a part that has ``count``, divided as `rows` does, and with them the patches of a step."""
+        if self.count == 1:
+            return whole(count, batch)
+        place = {row: number for number, row in enumerate(self.rows(count))}
+        ends = [batch * shard // self.count for shard in range(self.count + 1)]
+        return tuple(
+            Share([place[row] for row in range(shard, count, self.count)], ends[shard + 1] - ends[shard], (shard,))
+            for shard in self.shards
+        )
+
+    def of_batch(self, batch: int) -> int:
+        """How many rows of a validation step this process reads, so that all workers together see them in their order."""
+        return batch if self.count == 1 else max(1, batch // self.count) * len(self.shards)
+
     def from_first(self, ask: Callable[[], Any]) -> Any:
-        """The first worker's answer, as JSON makes of it; the others do not ask."""
+        """The first worker's answer, as JSON makes of it; the others do not ask.
+
+        What it refuses is refused by all of them, in the same words.
+        """
         if self.strategy is None:
             return ask()
-        text = json.dumps(ask()).encode() if self.is_first else b""
+        problem: EasyDLError | None = None
+        text = b""
+        if self.is_first:
+            try:
+                text = json.dumps([ask(), None]).encode()
+            except EasyDLError as refused:
+                problem = refused
+                text = json.dumps([None, [refused.found, refused.expected, refused.do]]).encode()
         size = int(self._sum(np.array([len(text)], np.int64))[0])
         padded = (
             np.frombuffer(text.ljust(-(-size // 8) * 8), np.int64)
             if self.is_first
             else np.zeros(-(-size // 8), np.int64)
         )
-        return json.loads(self._sum(padded).tobytes()[:size])
+        answer, parts = json.loads(self._sum(padded).tobytes()[:size])
+        if parts is not None:
+            raise problem or RunError(*parts)
+        return answer
 
     def arrays(self, own: Sequence[np.ndarray] | None) -> list[np.ndarray]:
         """The first worker's arrays."""
@@ -183,6 +234,10 @@ class Team:
         whole = np.zeros((count, *own.shape[1:]), own.dtype)
         whole[self.rows(count)] = own
         return self._sum(whole)
+
+    def total(self, own: np.ndarray) -> np.ndarray:
+        """The sum over all workers."""
+        return own if self.strategy is None else self._sum(own)
 
     def _sum(self, value: np.ndarray) -> np.ndarray:
         from easydl.training.strategies import summed
@@ -221,22 +276,37 @@ def joined(workers: Workers | None, settings: Mapping[str, Any], *, wait_s: floa
     if workers is None:
         yield team()
         return
-    meet(workers, settings, wait_s=wait_s)
-    os.environ["TF_CONFIG"] = workers.tf_config()
     from easydl._tf import load_tensorflow
 
     load_tensorflow()
     import tensorflow as tf
 
-    strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    with playing(Team(len(workers.addresses), (workers.number,), strategy, workers.addresses)) as one:
+    # Only now: TensorFlow waits very long for a worker that is lost between the meeting and its strategy.
+    meet(workers, settings, wait_s=wait_s)
+    os.environ["TF_CONFIG"] = workers.tf_config()
+    team_of = partial(Team, len(workers.addresses), (workers.number,), addresses=workers.addresses)
+    with playing(team_of()):
         try:
-            yield one
+            with _ended_by_a_signal():
+                strategy = tf.distribute.MultiWorkerMirroredStrategy()
+            with playing(team_of(strategy)) as one:
+                yield one
         except (tf.errors.OpError, RuntimeError) as problem:
             lost = who_was_lost(problem)
             if lost is None:
                 raise
             raise lost from problem
+
+
+@contextmanager
+def _ended_by_a_signal() -> Iterator[None]:
+    """After it, SIGTERM does what it did before: TensorFlow's coordination takes it for itself, and a worker outlives it."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def who_was_lost(problem: BaseException) -> RunError | None:

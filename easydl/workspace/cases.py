@@ -189,7 +189,9 @@ class Cases:
         """Ask which images of a study of this workspace to label next (`Predictions.most_useful`)."""
         home = self.folder / secrets.token_hex(8)
         home.mkdir(parents=True, mode=0o700)
-        return self._begun(home, {"work": "label", "model": str(model.resolve()), "study": study_id, "to_label": str(count)})
+        return self._begun(
+            home, {"work": "label", "model": str(model.resolve()), "study": study_id, "to_label": str(count)}
+        )
 
     def _begun(self, home: Path, request: dict[str, str]) -> Case:
         begin(home, request)

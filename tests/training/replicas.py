@@ -12,6 +12,7 @@ from easydl.errors import ModelError
 from easydl.training import distribution, feeder, loop, strategies
 from easydl.training.callbacks import Progress
 from easydl.training.loop import Data, Stage
+from easydl.training.losses import dice, dice_cross_entropy, soft_dice
 from easydl.training.objective import Objective
 
 CPU = tf.config.list_physical_devices("CPU")[0]
@@ -96,6 +97,7 @@ def taken_over(inside):
     distribution.fit = lambda *given, **options: (calls.append(1), true(*given, **options))[1]
     with strategies.scope(strategy if inside else None):
         model = build(norm=True)
+        model.compile("sgd", number)  # a function that Keras could not find by its name
     feed, check = (tf.data.Dataset.from_tensor_slices(part).batch(8) for part in ((X, Y), (VX, VY)))
     plain = "categorical_crossentropy"
     objective = Objective(model, number, lambda: ["accuracy"], plain)
@@ -161,6 +163,58 @@ def stopped():
     return seen
 
 
+def masks(replicas):
+    """A loss that is no mean over images, a sum of it for two levels, and a validation part whose last batch is one image."""
+    keras.utils.set_random_seed(1)
+    image = keras.Input((8, 8, 1))
+    x = keras.layers.GroupNormalization(2)(keras.layers.Conv2D(4, 3, padding="same")(image))
+    levels = {name: keras.layers.Conv2D(3, 1, activation="softmax", name=name)(x) for name in ("probability", "level2")}
+    model = keras.Model(image, levels)
+    labels = np.eye(3, dtype=np.float32)[np.digitize(X[..., 0], [0.6, 0.95])]
+    checked = np.eye(3, dtype=np.float32)[np.digitize(VX[..., 0], [0.6, 0.95])]
+    feed = tf.data.Dataset.from_tensor_slices((X, labels)).batch(6, drop_remainder=True)
+    check = tf.data.Dataset.from_tensor_slices((VX, checked)).batch(5)
+    strategies.gpus = lambda: [f"CPU:{k}" for k in range(replicas)]
+    strategies._mirrored = lambda names: devices(replicas)
+    objective = Objective(
+        model,
+        {"probability": dice_cross_entropy, "level2": soft_dice},
+        lambda: {"probability": [dice]},
+        dict.fromkeys(levels, "categorical_crossentropy"),
+        adapt=lambda data: data.map(lambda x, y: (x, dict.fromkeys(levels, y))),
+        monitor="val_probability_loss",
+        of_batch=True,
+    )
+    progress = Progress(None)
+    loop.run_stage(Stage("train", 2, 6, 1e-2, average=True), objective, Data(lambda first_epoch: feed, check), progress)
+    # Dice itself is followed by each replica for its own part.
+    return model, {name: values for name, values in progress.history().items() if "dice" not in name}
+
+
+def scaled():
+    """Weights, scales and steps of each replica where the second of three steps overflows on the second replica alone."""
+    keras.utils.set_random_seed(1)
+    strategy = devices(2)
+    x = np.ones((12, 2), np.float32)
+    x[6:8] = 1e38  # the second half of the second step
+    feed = tf.data.Dataset.from_tensor_slices((x, np.zeros((12, 1), np.float32))).batch(4)
+    found = []
+
+    class Look(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            optimizer = self.model.optimizer
+            watched = [self.model.trainable_variables[0], optimizer.dynamic_scale, optimizer.inner_optimizer.iterations]
+            each = [strategy.experimental_local_results(one.value) for one in watched]
+            found.append([[np.asarray(value).ravel().tolist() for value in values] for values in each])
+
+    with strategy.scope():
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="ones")])
+        model.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), initial_scale=4.0), "mse")
+        loop.build_state(model, feed)
+    distribution.fit(model, feed, strategy, callbacks=[Look()])
+    return found
+
+
 def compared(both):
     (one, before, *facts), (other, after, *more) = both
     return [apart((one, before), (other, after)), *facts, *more]
@@ -177,5 +231,7 @@ found = {
     "dataset": dataset(),
     "not copied": not_copied(),
     "stopped": stopped(),
+    "masks": apart(*map(masks, (1, 2))),
+    "scaled": scaled(),
 }
 print(json.dumps(found))

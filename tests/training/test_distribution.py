@@ -55,3 +55,16 @@ def test_a_model_that_cannot_be_copied_is_refused_in_three_parts(found):
 
 def test_what_stops_a_training_stops_it_after_the_step(found):
     assert found["stopped"] == [0, 1]
+
+
+def test_masks_on_two_replicas_have_the_loss_of_one_device(found):
+    # The Dice of a batch is no mean of those of its parts; 11 validation images in batches of 5 leave a replica without any.
+    weights, values = found["masks"]
+    assert weights <= 1e-3 and values <= 1e-3
+
+
+def test_a_step_that_overflows_on_one_replica_is_skipped_on_all(found):
+    (kernel, scale, steps), (after, halved, still), (later, kept, went_on) = found["scaled"]
+    assert kernel[0] == kernel[1] != [1.0, 1.0] and scale == [[4.0]] * 2 and steps[0] == [1]
+    assert after == kernel and halved == [[2.0]] * 2 and still[0] == [1]
+    assert later[0] == later[1] != after[0] and kept == [[2.0]] * 2 and went_on[0] == [2]

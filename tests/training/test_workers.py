@@ -19,7 +19,7 @@ import easydl
 from easydl.errors import InputError, RunError
 from easydl.training import meeting
 from easydl.training.meeting import meet
-from easydl.training.workers import ALONE, Team, Workers, playing, team, who_was_lost
+from easydl.training.workers import ALONE, Team, Workers, _ended_by_a_signal, playing, team, who_was_lost
 
 TWO = "a.org:2222,b.org:2223"
 
@@ -130,13 +130,10 @@ def test_a_lost_worker_is_named():
     assert team() is ALONE
 
 
-def test_masks_members_and_parts_without_enough_images_are_refused(parts):
+def test_parts_without_enough_images_are_refused(parts):
     train, val, _ = parts
-    model = tiny(train)
-    with playing(Team(2, (0, 1))), pytest.raises(InputError, match="2 workers were given for 2 members"):
-        easydl.fit(model, train, val, members=2, verbose=False)
-    with playing(Team(99, (0,))), pytest.raises(InputError, match="99 workers"):
-        easydl.fit(model, train, val, epochs=1, verbose=False)
+    with playing(Team(99, (0,))), pytest.raises(InputError, match="there are 99 workers"):
+        easydl.fit(tiny(train), train, val, epochs=1, verbose=False)
 
 
 def start(table, folder, addresses, number, *words):
@@ -173,8 +170,17 @@ def start(table, folder, addresses, number, *words):
     )
 
 
+@pytest.mark.quick
+def test_a_worker_is_ended_by_the_signal_that_ends_processes():
+    before = signal.getsignal(signal.SIGTERM)
+    with _ended_by_a_signal():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
 @pytest.mark.everything
-def test_two_processes_train_a_lost_one_is_said_and_the_run_goes_on(tmp_path):
+@pytest.mark.parametrize(("lost", "how"), [(1, signal.SIGKILL), (1, signal.SIGTERM), (0, signal.SIGKILL)])
+def test_two_processes_train_a_lost_one_is_said_and_the_run_goes_on(tmp_path, lost, how):
     table, folder = png_study(tmp_path / "s", per_class=20), tmp_path / "run"
     both = [
         start(table, folder, addresses, number, "--epochs", 4000) for addresses in [free_ports(2)] for number in (0, 1)
@@ -183,9 +189,15 @@ def test_two_processes_train_a_lost_one_is_said_and_the_run_goes_on(tmp_path):
     while not (folder / "checkpoint.npz").exists():
         assert time.monotonic() < end and both[0].poll() is None
         time.sleep(0.2)
-    both[1].send_signal(signal.SIGKILL)
-    said, _ = both[0].communicate(timeout=120)
-    assert both[0].returncode == 1 and "Worker 1" in said and "no longer answers" in said and "Traceback" not in said
+    both[lost].send_signal(how)
+    said, _ = both[1 - lost].communicate(timeout=120)
+    assert both[lost].wait(timeout=30) == -how
+    assert (
+        both[1 - lost].returncode == 1
+        and f"Worker {lost}" in said
+        and "no longer answers" in said
+        and "Traceback" not in said
+    )
     done = len(pd.read_csv(folder / "history.csv"))
     again = [
         start(table, folder, addresses, number, "--epochs", 4000) for addresses in [free_ports(2)] for number in (0, 1)
