@@ -1,9 +1,9 @@
 """50 labelled images: a network pretrained on images without labels against random weights, over seeds.
 
-Run: EASYDL_REAL_DATA=... python benchmarks/pretrain.py [--method simclr|autoencoder|stacked_denoising] [--write]
+Run: EASYDL_REAL_DATA=... python benchmarks/pretrain.py [--method simclr|autoencoder|stacked_denoising] [--whole] [--write]
 PneumoniaMNIST, official test set (624 images), `tiny` of 32 pixels. For every seed the network is pretrained anew, on images of the
 official training set without their labels, and 50 of these get their labels back: 40 to train, 10 to validate. Both networks
-are trained by `easydl.fit` with its defaults, the pretrained one also as a whole; beside them a logistic regression on the frozen features of both.
+are trained by `easydl.fit` with its defaults (with --whole the pretrained one also as a whole); beside them a logistic regression on the frozen features of both.
 """
 
 from __future__ import annotations
@@ -59,31 +59,36 @@ def once(seed: int, given: argparse.Namespace) -> dict[str, float]:
         result["pretrained_features"] = auc_of_features(started, labelled, test)
         result["random"] = auc_of_fit(random, train, val, test, seed)
         result["pretrained"] = auc_of_fit(started, train, val, test, seed)
-        again = easydl.classifier("tiny", study, pretrained=own, seed=seed)
-        result["pretrained_whole"] = auc_of_fit(again, train, val, test, seed, **WHOLE)
+        if given.whole:
+            again = easydl.classifier("tiny", study, pretrained=own, seed=seed)
+            result["pretrained_whole"] = auc_of_fit(again, train, val, test, seed, **WHOLE)
     return result
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--method", default="simclr")
-    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--images", type=int, default=4708)
     parser.add_argument("--labels", type=int, default=50)
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, help="as many as easydl.pretrain chooses")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--whole", action="store_true", help="also train the pretrained network as a whole")
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     runs = []
-    for seed in range(given.seeds):
+    for seed in range(given.first, given.first + given.seeds):
         runs.append(once(seed, given))
         print({key: round(value, 3) for key, value in runs[-1].items()}, flush=True)
-    names = ("pretrained", "pretrained_whole", "random", "pretrained_features", "random_features")
+    names = [name for name in runs[0] if not name.endswith("_s")]
     facts = {f"auc_{name}_mean_and_95ci_over_seeds": common.interval([run[name] for run in runs]) for name in names}
     for one, other in (
         ("pretrained", "random"),
         ("pretrained_whole", "random"),
         ("pretrained_features", "random_features"),
     ):
+        if one not in names:
+            continue
         facts[f"{one}_minus_{other}"] = common.interval([run[one] - run[other] for run in runs])
     seconds = round(float(np.median([run["pretraining_cpu_s"] for run in runs])), 1)
     facts |= {"pretraining_cpu_s": seconds, **vars(given)}

@@ -31,9 +31,9 @@ class PretrainOptions(Options):
     method: Literal["simclr", "autoencoder", "stacked_denoising"] = Field(
         "simclr",
         title="Method",
-        description='``"simclr"``: two changed copies of an image get features that are alike, and unlike those of other '
-        'images. ``"autoencoder"``: the image is built again from its features. ``"stacked_denoising"``: layer by layer, '
-        "each from a corrupted copy of what the layers before give.",
+        description='``"simclr"``: two changed copies of an image get features that are alike, unlike those of other '
+        'images, and enough to build the copy again. ``"autoencoder"``: the image is built again from its features. '
+        '``"stacked_denoising"``: layer by layer, each from a corrupted copy of what the layers before give.',
     )
     epochs: int | None = Field(
         None, ge=1, le=10_000, description="Passes over the images (of stacked_denoising, for every layer)."

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 DIGITS = 16
 """Hexadecimal digits of a digest: among a million images the chance of one that is equal by accident is below 1e-7."""
@@ -25,6 +25,10 @@ class Parts(BaseModel):
 
     training: Digests = ""
     validation: Digests = ""
+
+    def with_parts(self, other: Parts) -> Parts:
+        """These and those of another list of the same salt."""
+        return self.joined(_split(other.training), _split(other.validation))
 
     def joined(self, training: Iterable[str], validation: Iterable[str]) -> Parts:
         """These and further ones. What a network was trained on stays so when it is validated on it later."""
@@ -52,6 +56,7 @@ class Seen(BaseModel):
             be compared there only, and not be guessed elsewhere.
         complete: False when the network was also trained on data of which no digest is known.
         decoder: The version of the decoding (`easydl.studies.pixel_facts.DECODER`) that the digests are of.
+        others: What other networks had seen that it learned from (a teacher), each list with a salt of its own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,6 +66,19 @@ class Seen(BaseModel):
     patients: dict[str, Parts] = Field(default_factory=dict)
     complete: bool = True
     decoder: int = 0
+    others: tuple[Seen, ...] = ()
+
+    @field_validator("others")
+    @classmethod
+    def _flat(cls, others: tuple[Seen, ...]) -> tuple[Seen, ...]:
+        if any(one.others for one in others):
+            raise ValueError("the other lists must not hold others")
+        return others
+
+    @property
+    def lists(self) -> tuple[Seen, ...]:
+        """This list and the others: whoever compares has to look into all of them."""
+        return (self, *self.others)
 
     @classmethod
     def new(cls, *, complete: bool = True) -> Seen:
@@ -74,9 +92,36 @@ class Seen(BaseModel):
     def with_images(self, training: Iterable[str], validation: Iterable[str]) -> Seen:
         """These and further images, by the digests of their pixels; beyond `MOST_IMAGES` none of them is kept."""
         images = self.images.joined(map(self.image, training), map(self.image, validation))
-        if len(images.training) + len(images.validation) > MOST_IMAGES * DIGITS:
-            return self.model_copy(update={"images": Parts(), "complete": False})
-        return self.model_copy(update={"images": images})
+        return self.model_copy(update={"images": images})._limited()
+
+    def beside(self, other: Seen) -> Seen:
+        """These, and what another network has seen that this one learns from. Lists of one salt become one."""
+        lists = {one.salt: one.model_copy(update={"others": ()}) for one in self.lists}
+        for one in other.lists:
+            mine = lists.get(one.salt)
+            lists[one.salt] = one.model_copy(update={"others": ()}) if mine is None else mine._joined(one)
+        first, *others = lists.values()
+        return first.model_copy(update={"others": tuple(others)})._limited()
+
+    def where(self, digest: str) -> str:
+        """In which part of any list an image with this digest of its pixels is, as `Parts.where`."""
+        places = {one.images.where(one.image(digest)) for one in self.lists}
+        return next((part for part in ("training", "validation") if part in places), "")
+
+    def _joined(self, other: Seen) -> Seen:
+        patients = dict(self.patients)
+        for computer, parts in other.patients.items():
+            patients[computer] = patients.get(computer, Parts()).with_parts(parts)
+        same = self.decoder == other.decoder
+        update = {"images": self.images.with_parts(other.images), "patients": patients}
+        return self.model_copy(update={**update, "complete": self.complete and other.complete and same})
+
+    def _limited(self) -> Seen:
+        kept = sum(len(one.images.training) + len(one.images.validation) for one in self.lists)
+        if kept <= MOST_IMAGES * DIGITS:
+            return self
+        others = tuple(one.model_copy(update={"images": Parts(), "complete": False}) for one in self.others)
+        return self.model_copy(update={"images": Parts(), "complete": False, "others": others})
 
 
 def _split(joined: str) -> set[str]:

@@ -69,10 +69,10 @@ def seen_rows(models: Sequence[ModelMetadata], study: Study) -> tuple[list[str],
     """
     rows = [""] * len(study)
     notes: list[str] = []
-    for seen in [metadata.learned_from for metadata in models]:
-        if seen is None:
-            notes.append(NOT_KNOWN)
-            continue
+    addresses = [tuple(study.addresses(row)) for row in range(len(study))]
+    learned = [metadata.learned_from for metadata in models]
+    notes += [NOT_KNOWN for seen in learned if seen is None]
+    for seen in [one for each in learned if each is not None for one in each.lists]:
         patients = _known_patients(seen, study)
         if not seen.complete:
             notes.append(NOT_COMPLETE)
@@ -80,7 +80,6 @@ def seen_rows(models: Sequence[ModelMetadata], study: Study) -> tuple[list[str],
             notes.append(READ_OTHERWISE)
         if patients is None and study.patients_known:
             notes.append(ELSEWHERE if seen.patients else IMAGES_ONLY)
-        addresses = [tuple(study.addresses(row)) for row in range(len(study))]
         for row, digest in enumerate(study.files.digests(addresses, study.each)):
             image = seen.images.where(seen.image(digest))
             patient = patients[row] if patients else ""
@@ -117,7 +116,7 @@ _TEXTS = (
 def scan_notes(models: Sequence[ModelMetadata], scan: Scan) -> list[str]:
     """Whether one image has been in the training of a model, by its pixels."""
     digest = digest_of(scan.oriented().pixels)  # as a study reads it
-    places = [one.learned_from.images.where(one.learned_from.image(digest)) for one in models if one.learned_from]
+    places = [one.learned_from.where(digest) for one in models if one.learned_from]
     part = next((where for where in ("training", "validation") if where in places), "")
     return [f"This image was in the {part} of the model, so its answer shows memory, not skill."] if part else []
 

@@ -1,5 +1,8 @@
 """SimCLR: two changed copies of an image are to have features that are alike, and unlike those of other patients.
 
+The features of each copy also have to hold the copy: a decoder builds it again, as that of an autoencoder. Without it a network
+learns to tell the images apart by little, and forgets the rest: the grey values that a diagnosis is made from.
+
 Chen et al. 2020, A simple framework for contrastive learning of visual representations, arXiv:2002.05709.
 """
 
@@ -13,15 +16,22 @@ import tensorflow as tf
 from keras import layers
 
 from easydl.networks import feature_extractor
+from easydl.pretraining.reconstruction import ends_in_maps, image_decoder, scaled
 from easydl.pretraining.steps import Images
 
 TEMPERATURE, PROJECTED = 0.2, 64
 SMALLEST_CROP = 0.7
 """Of the area of an image: a copy shows at least so much of it. Only of 2D images."""
+REBUILT = 100.0
+"""What the squared error of the images built again, black 0 and white 1, counts beside the contrastive loss; both are then alike
+in the beginning, and the contrastive one is most of it at the end."""
 
 
 def simclr_loss(model: Any, images: Images, seed: int) -> tuple[Callable[[Any, Any, Any], Any], list[Any]]:
-    """The loss of a batch and the weights to train: the backbone's, and a projection that is thrown away afterwards."""
+    """The loss of a batch and the weights to train: the backbone's, and a projection and a decoder that are thrown away afterwards.
+
+    A network that ends in a vector, from which no image can be built, is trained by the contrastive loss alone.
+    """
     backbone = feature_extractor(model)
     features = backbone.output_shape[-1]
     projection = keras.Sequential(
@@ -32,12 +42,18 @@ def simclr_loss(model: Any, images: Images, seed: int) -> tuple[Callable[[Any, A
         ]
     )
 
-    def loss(x: Any, patients: Any, number: Any) -> Any:
-        views = [view(x, 2 * number + k, images, seed) for k in (0, 1)]
-        seen = projection(backbone(tf.concat(views, 0), training=True), training=True)
-        return nt_xent(seen, patients)
+    clean, decoder = scaled(model), image_decoder(model, seed) if ends_in_maps(model) else None
 
-    return loss, [*backbone.trainable_variables, *projection.trainable_variables]
+    def loss(x: Any, patients: Any, number: Any) -> Any:
+        views = tf.concat([view(x, 2 * number + k, images, seed) for k in (0, 1)], 0)
+        seen = backbone(views, training=True)
+        contrast = nt_xent(projection(seen, training=True), patients)
+        if decoder is None:
+            return contrast
+        return contrast + REBUILT * tf.reduce_mean(tf.square(decoder(seen, training=True) - clean(views)))
+
+    trained = [backbone, projection, *([] if decoder is None else [decoder])]
+    return loss, [variable for one in trained for variable in one.trainable_variables]
 
 
 def view(x: Any, number: Any, images: Images, seed: int) -> Any:

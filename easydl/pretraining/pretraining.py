@@ -16,7 +16,7 @@ from easydl.pretraining.results import Pretrained
 if TYPE_CHECKING:
     from easydl.studies import Study
 
-STEPS, FEWEST, MOST = {"simclr": 1200, "autoencoder": 800, "stacked_denoising": 250}, 4, 200
+STEPS, FEWEST, MOST = {"simclr": 400, "autoencoder": 300, "stacked_denoising": 250}, 4, 200
 """Steps of each method when the epochs are not given (of every layer, for stacked_denoising), and the limits of the epochs."""
 RATES = {"simclr": 2e-3, "autoencoder": 2e-3, "stacked_denoising": 2e-3}
 LEAST_IMAGES = 8

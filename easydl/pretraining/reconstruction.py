@@ -5,6 +5,7 @@ Vincent et al. 2010, Stacked denoising autoencoders, JMLR 11:3371-3408; Hinton a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from keras import layers, ops
 from easydl.errors import InputError
 from easydl.networks.keras_internals import calls
 from easydl.networks.metadata import image_input
+from easydl.networks.surgery import FEATURES
 
 WHITE, NOISE, DROPPED = 255.0, 0.1, 0.25
 """Of the image: its largest value, the standard deviation of the noise as a fraction of it, and the fraction of a layer's
@@ -24,18 +26,20 @@ Loss = tuple[Callable[[Any, Any, Any], Any], list[Any]]
 
 
 def autoencoder_loss(model: Any, seed: int) -> Loss:
-    """The error of the image that a decoder builds from the last maps of a noisy copy, and the weights to train."""
-    pixels, maps = model.get_layer("clip").output, _maps(model)
-    encoder = keras.Model(pixels, maps)
-    clean = keras.Model(image_input(model), pixels)
-    decoder = _decoder(maps.shape[1:], pixels.shape[1:], seed)
+    """The error of the image that a decoder builds from the features of a noisy copy, and the weights to train.
+
+    From the features, which are all that a head sees, and not from the maps before them: these hold more values than a small
+    image has pixels, and nothing would have to be left in their means.
+    """
+    pixels = model.get_layer("clip").output
+    encoder = keras.Model(pixels, model.get_layer(FEATURES).output)
+    clean, decoder = scaled(model), image_decoder(model, seed)
 
     def loss(x: Any, patients: Any, number: Any) -> Any:
         target = clean(x)
         noise = tf.random.stateless_normal(tf.shape(target), tf.stack([tf.cast(seed, tf.int64), number]))
-        noisy = tf.clip_by_value(target + WHITE * NOISE * noise, 0.0, WHITE)
-        built = decoder(encoder(noisy, training=True), training=True)
-        return tf.reduce_mean(tf.square(built - target / WHITE))
+        noisy = tf.clip_by_value(target + NOISE * noise, 0.0, 1.0) * WHITE
+        return tf.reduce_mean(tf.square(decoder(encoder(noisy, training=True), training=True) - target))
 
     return loss, [*encoder.trainable_variables, *decoder.trainable_variables]
 
@@ -88,6 +92,23 @@ def _layer_loss(below: Any, encoder: Any, decoder: Any, seed: int) -> Loss:
     return loss, [*encoder.trainable_variables, *decoder.trainable_variables]
 
 
+def scaled(model: Any) -> Any:
+    """From a network's input to the image in its window, black 0 and white 1."""
+    return keras.Model(image_input(model), model.get_layer("clip").output / WHITE)
+
+
+def image_decoder(model: Any, seed: int) -> Any:
+    """From the features of a network to that image: a dense layer gives back the maps, if with fewer filters.
+
+    Raises:
+        InputError: The network ends in a vector and not in maps.
+    """
+    maps, image = _maps(model).shape[1:], model.get_layer("clip").output.shape[1:]
+    start, coarse = keras.Input(model.get_layer(FEATURES).output.shape[1:]), (*maps[:-1], min(WIDEST, maps[-1]))
+    x = layers.Dense(math.prod(coarse), activation="relu", kernel_initializer=keras.initializers.HeNormal(seed))(start)
+    return keras.Model(start, _decoder(coarse, image, seed + 1)(layers.Reshape(coarse)(x)))
+
+
 def _decoder(maps: tuple[int, ...], image: tuple[int, ...], seed: int) -> Any:
     """From maps to an image: as many doublings as the encoder has halvings, a convolution after each."""
     flat = len(maps) == 3
@@ -114,10 +135,15 @@ def _cut(x: Any, image: tuple[int, ...]) -> Any:
     return x
 
 
+def ends_in_maps(model: Any) -> bool:
+    """Whether an image can be built again from what a network pools."""
+    maps = model.get_layer(FEATURES).input
+    return len(maps.shape) > 2 and None not in maps.shape[1:]
+
+
 def _maps(model: Any) -> Any:
-    maps = model.get_layer("features").input
-    if len(maps.shape) > 2 and None not in maps.shape[1:]:
-        return maps
+    if ends_in_maps(model):
+        return model.get_layer(FEATURES).input
     raise InputError(
         f"{model.name} ends in a vector and not in maps.",
         "a network that ends in maps, from which an image can be built again.",

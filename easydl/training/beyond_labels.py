@@ -93,8 +93,7 @@ class BeyondLabels:
         earlier = metadata.learned_from
         if self.teacher is not None:
             passed_on = metadata_of(self.teacher).learned_from or Seen.new(complete=False)
-            # The digests of two models cannot be joined: each has a salt of its own.
-            earlier = passed_on if earlier is None else earlier.model_copy(update={"complete": False})
+            earlier = passed_on if earlier is None else earlier.beside(passed_on)
         found = with_training(earlier, train, val)
         return found if self.pool is None else with_training(found, self.pool, val)
 

@@ -233,3 +233,27 @@ def test_ten_thousand_images_take_little_room_and_too_many_none():
     ]
     huge = Seen.new().with_images(map(str, range(MOST_IMAGES + 1)), [])
     assert not huge.complete and not huge.images.training
+
+
+def test_what_two_networks_have_seen_is_kept_side_by_side(study, parts, tmp_path):
+    train, val, test = parts
+    nothing = study.rows(study.frame.index[:0])
+    own, teacher = with_training(None, train, nothing), with_training(None, nothing, val)
+    both = own.beside(teacher)
+    assert both.complete and [one.salt for one in both.lists] == [own.salt, teacher.salt]
+    model = easydl.classifier("tiny", study, size=16)
+    attach(model, metadata_of(model).model_copy(update={"seen": both}))
+    rows, notes = seen_rows([metadata_of(model)], study)
+    assert (rows.count("training image"), rows.count("validation image")) == (len(train), len(val)) and notes == []
+    assert [both.where(part.digests()[0]) for part in parts] == ["training", "validation", ""]
+    assert metadata_of(easydl.load_model(easydl.save_model(model, tmp_path / "m.keras"))).seen == both
+    # Of one salt are two networks with the same beginning: their lists become one.
+    later = both.beside(with_training(teacher, test, nothing))
+    assert len(later.lists) == 2 and later.where(test.digests()[0]) == "training"
+    assert later.where(val.digests()[0]) == "validation" and not own.where(val.digests()[0])
+    unknown = own.beside(Seen.new(complete=False))
+    assert NOT_COMPLETE in seen_rows([metadata_of(model).model_copy(update={"seen": unknown})], study)[1]
+    with pytest.raises(ValueError, match="must not hold others"):
+        Seen(salt=own.salt, others=(both,))
+    many = Seen.new().with_images(map(str, range(MOST_IMAGES)), []).beside(teacher)
+    assert not any(one.complete or one.images.training or one.images.validation for one in many.lists)

@@ -138,3 +138,41 @@ def test_the_command_writes_a_file_that_pretrained_takes(tmp_path):
     assert done.exit_code == 0, (done.output, done.exception)
     assert "10 images" in done.stdout and easydl.RESEARCH_USE in done.stdout
     assert easydl.classifier("tiny", classes=["a", "b"], size=32, pretrained=tmp_path / "own.keras").name == "tiny"
+
+
+def test_an_autoencoder_builds_the_image_from_what_a_head_sees():
+    from easydl.pretraining.reconstruction import autoencoder_loss
+
+    model = easydl.classifier("tiny", size=32)
+    _, variables = autoencoder_loss(model, 0)
+    own = {id(one) for one in model.trainable_variables}
+    first = next(one for one in variables if id(one) not in own)
+    # 128 features are all there is to build 32 x 32 pixels from; the maps before them hold 2,048 values.
+    assert tuple(first.shape) == (128, 4 * 4 * 64)
+    assert own - {id(one) for one in variables} == {id(one) for one in model.get_layer("logits").trainable_variables}
+
+
+def test_the_features_of_a_copy_have_to_hold_it_too(monkeypatch):
+    import tensorflow as tf
+
+    from easydl.networks import feature_extractor
+    from easydl.pretraining import contrastive
+    from easydl.pretraining.reconstruction import image_decoder
+    from easydl.pretraining.steps import Images
+
+    monkeypatch.setattr(contrastive, "view", lambda x, *_: x)
+    pixels = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 1)).astype("float32")
+    x, patients = tf.constant(pixels), np.arange(4, dtype="int32")
+    images, losses = Images(pixels, patients, 4, 0), []
+    model = easydl.classifier("tiny", size=32)
+    for counts in (0.0, 100.0):
+        monkeypatch.setattr(contrastive, "REBUILT", counts)
+        loss, variables = contrastive.simclr_loss(model, images, 0)
+        losses.append(float(loss(x, patients, tf.constant(0, tf.int64))))
+    both = np.concatenate([pixels, pixels])
+    built = image_decoder(model, 0)(feature_extractor(model)(both, training=True), training=True)
+    assert losses[1] - losses[0] == pytest.approx(100 * np.mean((built - both / 255) ** 2), rel=1e-3)
+    assert any(tuple(one.shape) == (128, 4 * 4 * 64) for one in variables)
+    # From a vector no image is built: such a network is trained by the contrastive loss alone.
+    _, alone = contrastive.simclr_loss(easydl.classifier("lenet", size=32), images, 0)
+    assert len(alone) == len(feature_extractor(easydl.classifier("lenet", size=32)).trainable_variables) + 4

@@ -108,6 +108,12 @@ def test_what_a_teacher_has_seen_its_student_has_seen(parts):
     seen = beyond.seen(metadata, train, val)
     rows, _ = seen_rows([metadata.model_copy(update={"seen": seen})], test)
     assert set(rows) == {"training image"}
+    # So it is where the student has seen images before, too: pretrained on some, taught by one that knows others.
+    started = metadata_of(having_seen(easydl.classifier("lenet", train, size=32), val, train))
+    seen = beyond.seen(started, train, val)
+    found = [seen_rows([metadata.model_copy(update={"seen": seen})], part) for part in (train, val, test)]
+    assert [set(rows) for rows, _ in found] == [{"training image"}] * 3
+    assert seen.complete and not any(notes for _, notes in found)
 
 
 def test_what_has_no_use_for_a_teacher_is_refused(parts, masked_parts):
