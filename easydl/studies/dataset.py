@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -82,6 +83,34 @@ def dataset(
     return gathered(rows.batch(batch_size), images, targets, weights).prefetch(2)
 
 
+class Held:
+    """What a dataset reads from, as long as the dataset is there.
+
+    TensorFlow keeps every Python function that a dataset calls until the process ends, and with it all that the function holds: the
+    images of every training that ever was. So the function only borrows them, and the dataset holds them.
+    """
+
+    def __init__(self, things: Any) -> None:
+        self.things = things
+
+    def lent(self) -> Callable[[], Any]:
+        """A function that gives the things, and does not keep them."""
+        known = weakref.ref(self)
+
+        def give() -> Any:
+            held = known()
+            if held is None:
+                raise RuntimeError("The dataset that held these images is gone.")
+            return held.things
+
+        return give
+
+    def by(self, dataset: Any) -> Any:
+        """The dataset, which holds the things from now on; those made of it hold it."""
+        dataset.easydl_held = self
+        return dataset
+
+
 def gathered(rows: Any, images: Any, targets: Any, weights: Any = None) -> Any:
     """A ``tf.data.Dataset`` of row numbers, int64 ``(batch,)``, becomes one of what lies in these rows, as float32.
 
@@ -91,18 +120,22 @@ def gathered(rows: Any, images: Any, targets: Any, weights: Any = None) -> Any:
 
     tree = (images, targets) if weights is None else (images, targets, weights)
     parts = tf.nest.flatten(tree)
+    held = Held(parts)
+    lent = held.lent()
 
     def gather(chosen: np.ndarray) -> list[np.ndarray]:
-        return [np.asarray(part[chosen], dtype=np.float32) for part in parts]
+        return [np.asarray(part[chosen], dtype=np.float32) for part in lent()]
+
+    shapes = [part.shape[1:] for part in parts]
 
     def load(chosen: Any, *more: Any) -> Any:
-        found = tf.numpy_function(gather, [chosen], [tf.float32] * len(parts), stateful=False)
-        for one, part in zip(found, parts, strict=True):
-            one.set_shape((None, *part.shape[1:]))
+        found = tf.numpy_function(gather, [chosen], [tf.float32] * len(shapes), stateful=False)
+        for one, shape in zip(found, shapes, strict=True):
+            one.set_shape((None, *shape))
         loaded = tf.nest.pack_sequence_as(tree, found)
         return (loaded, *more) if more else loaded
 
-    return rows.map(load, num_parallel_calls=2, deterministic=True)
+    return held.by(rows.map(load, num_parallel_calls=2, deterministic=True))
 
 
 def masks(study: Any, size: tuple[int, ...], classes: int) -> np.ndarray:

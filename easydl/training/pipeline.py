@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from easydl.studies.dataset import gathered
+from easydl.studies.dataset import Held, gathered
 from easydl.training.patches import Patches
 from easydl.training.workers import Share, whole
 
@@ -102,10 +102,11 @@ def patch_feed(
     of the patches are augmented. ``shares`` divide the scans and the patches of a step among workers.
     """
     own = shares or whole(len(patches.images), batch_size)
-    epochs = count(first_epoch)
+    epochs, held = count(first_epoch), Held(patches)
+    lent = held.lent()
 
     def draws() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
-        epoch = next(epochs)
+        epoch, patches = next(epochs), lent()
         for step, turns in enumerate(patches.turns(seed, epoch, steps, own)):
             drawn, chosen = [], []
             for turn in turns:
@@ -135,9 +136,10 @@ def patch_feed(
         tf.TensorSpec((count_of_patches,), tf.bool),
         tf.TensorSpec((), tf.int64),
     )
-    feed = tf.data.Dataset.from_generator(draws, output_signature=signature)
+    feed = held.by(tf.data.Dataset.from_generator(draws, output_signature=signature))
     feed = feed.map(augmented, num_parallel_calls=1, deterministic=True)
-    feed = feed.map(lambda x, y: (x, tf.one_hot(y, patches.classes)), num_parallel_calls=1, deterministic=True)
+    classes = patches.classes
+    feed = feed.map(lambda x, y: (x, tf.one_hot(y, classes)), num_parallel_calls=1, deterministic=True)
     return feed.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)
 
 
@@ -157,10 +159,11 @@ def pair_feed(
     ``augment(images, counter=number)`` is called before ``corrupt``, which makes the pair of one patch.
     """
     own = shares or whole(len(patches.images), batch_size)
-    epochs = count(first_epoch)
+    epochs, held = count(first_epoch), Held(patches)
+    lent = held.lent()
 
     def draws() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        epoch = next(epochs)
+        epoch, patches = next(epochs), lent()
         for step, turns in enumerate(patches.turns(seed, epoch, steps, own)):
             pairs = []
             for turn in turns:
@@ -171,5 +174,5 @@ def pair_feed(
             yield np.stack([corrupted for corrupted, _ in pairs]), np.stack([clean for _, clean in pairs])
 
     spec = tf.TensorSpec((None, *patches.patch, patches.images[0].shape[-1]), tf.float32)
-    feed = tf.data.Dataset.from_generator(draws, output_signature=(spec, spec))
+    feed = held.by(tf.data.Dataset.from_generator(draws, output_signature=(spec, spec)))
     return feed.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)

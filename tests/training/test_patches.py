@@ -1,12 +1,15 @@
 """Where patches are drawn, which of them are augmented, and in which order data come."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from easydl.studies.dataset import dataset
 from easydl.training.patches import Patches
-from easydl.training.pipeline import image_feed, patch_feed
+from easydl.training.pipeline import image_feed, pair_feed, patch_feed
 from easydl.training.segmentation import augmented_fraction
 
 pytestmark = pytest.mark.quick
@@ -113,3 +116,39 @@ def test_the_order_depends_on_seed_and_epoch_only():
     assert sorted(first) == list(range(10))
     x, _ = next(iter(dataset(images, targets, 3)))
     assert x.numpy().ravel().tolist() == [0, 1, 2]
+
+
+class Pixels(np.ndarray):
+    """An array that can be watched."""
+
+
+def masked(pixels):
+    return Patches([pixels], [np.ones(pixels.shape[:-1], np.int32)], (8, 8), 2)
+
+
+FEEDS = {
+    "dataset": lambda pixels: dataset(pixels, np.zeros((len(pixels), 2), np.float32), 4),
+    "image_feed": lambda pixels: image_feed(
+        pixels, np.zeros((len(pixels), 2), np.float32), 4, seed=0, augment=lambda x, targets, counter: (x, targets)
+    ),
+    "patch_feed": lambda pixels: patch_feed(
+        masked(pixels[0]), 2, 2, seed=0, augment=lambda x, y, counter: (x, y), fraction=lambda epoch: 0.5
+    ),
+    "pair_feed": lambda pixels: pair_feed(masked(pixels[0]), 2, 2, lambda image, rng: (image, image), seed=0),
+}
+
+
+@pytest.mark.parametrize("name", FEEDS)
+def test_images_live_as_long_as_the_dataset_that_gives_them(name):
+    """TensorFlow never lets a Python function of a dataset go: what it held would stay until the process ends."""
+    pixels = np.ones((8, 16, 16, 1), np.float32).view(Pixels)
+    known, feed = weakref.ref(pixels), FEEDS[name](pixels)
+    del pixels
+    gc.collect()
+    batches = iter(feed)
+    del feed
+    gc.collect()
+    assert len(list(batches)) == 2, "an iterator is enough"
+    del batches
+    gc.collect()
+    assert known() is None
