@@ -69,7 +69,6 @@ def seen_rows(models: Sequence[ModelMetadata], study: Study) -> tuple[list[str],
     """
     rows = [""] * len(study)
     notes: list[str] = []
-    addresses = [tuple(study.addresses(row)) for row in range(len(study))]
     learned = [metadata.learned_from for metadata in models]
     notes += [NOT_KNOWN for seen in learned if seen is None]
     for seen in [one for each in learned if each is not None for one in each.lists]:
@@ -80,6 +79,7 @@ def seen_rows(models: Sequence[ModelMetadata], study: Study) -> tuple[list[str],
             notes.append(READ_OTHERWISE)
         if patients is None and study.patients_known:
             notes.append(ELSEWHERE if seen.patients else IMAGES_ONLY)
+        addresses = [tuple(study.addresses(row)) for row in range(len(study))]
         for row, digest in enumerate(study.files.digests(addresses, study.each)):
             image = seen.images.where(seen.image(digest))
             patient = patients[row] if patients else ""

@@ -12,7 +12,7 @@ import pytest
 from pages import assert_calm, field, films, press, text
 from run_folders import make_run
 
-from easydl.workspace import Workspace, cases
+from easydl.workspace import Workspace, background
 
 ROWS = [{"row of the study": 3, "score": 0.98, "reason": "The model says: nodule 0.52, normal 0.48."}]
 ANSWER = f"""
@@ -30,7 +30,7 @@ write_status(home, state="finished")
 
 
 def test_the_list_is_asked_for_shown_and_offered(session, home: Path, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(cases, "command", lambda place: [sys.executable, "-c", ANSWER, str(place)])
+    monkeypatch.setattr(background, "command", lambda place: [sys.executable, "-c", ANSWER, str(place)])
     make_run(home / "runs", "finished")
     entry = Workspace().studies.open(films(tmp_path / "ours"), name="ours")
     at = session("use")
@@ -57,7 +57,7 @@ def test_the_process_chooses_and_names_nobody_on_the_page(home: Path, tmp_path: 
     model = easydl.save_model(easydl.classifier("tiny", easydl.load(folder), size=32), tmp_path / "model.keras")
     place = Workspace().folder / "cases" / f"{1:016d}"
     place.mkdir(parents=True)
-    asked = {"model": str(model), "study": Workspace().studies.open(folder).id, "to_label": "5"}
+    asked = {"model": str(model), "study": Workspace().studies.open(folder).id, "to_label": "5", "work": "label"}
     (place / "request.json").write_text(json.dumps(asked))
     background_process.work(place)
     case = Workspace().cases.one(place.name)
