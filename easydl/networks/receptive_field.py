@@ -37,7 +37,7 @@ def window_of(operation: Any, count: int) -> tuple[tuple[int, ...], tuple[int, .
 
 
 def reaches(model: Any) -> dict[str, Reach]:
-    """What every layer's map sees, by the layer's name, in the order of the network; layers beside the image are left out.
+    """What every layer's map sees, by the layer's name, in the order of the network; layers that no image passes through are left out.
 
     Where branches meet, the one that sees most counts. The average of a whole map that weighs the channels of the same map
     (squeeze and excitation) is left out: it says how strongly, not where.

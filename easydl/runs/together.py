@@ -55,7 +55,7 @@ def run_with(
             return lead()
         except EasyDLError as problem:
             if not _agreed:
-                # They still wait to be told what to train on.
+                # They still wait to hear what to train on.
                 with suppress(Exception):  # whatever becomes of the message, the refusal counts
                     team().from_first(partial(_refuse, problem))
             raise

@@ -62,11 +62,11 @@ class Work:
     @property
     def error(self) -> dict[str, str]:
         """Why it failed, in the three parts of an error."""
-        told = self.status.get("error") or {}
+        error = self.status.get("error") or {}
         return {
-            "found": str(told.get("found") or "The work ended before it was finished."),
-            "expected": str(told.get("expected") or "a process that runs to its end."),
-            "do": str(told.get("do") or f"Try it again. The details are in {self.folder / 'log.txt'}."),
+            "found": str(error.get("found") or "The work ended before it was finished."),
+            "expected": str(error.get("expected") or "a process that runs to its end."),
+            "do": str(error.get("do") or f"Try it again. The details are in {self.folder / 'log.txt'}."),
         }
 
     @cached_property
