@@ -63,19 +63,24 @@ def passes_with_features(
     several, meaning = passes_of(model, metadata, uncertainty)
     seen: list[np.ndarray] = []
     said = [meaning] if meaning else []
-    first = members_of(model)[0]
+    first, *others = members_of(model)
     if not any(layer.name == FEATURES and len(layer.output.shape) == 2 for layer in first.layers):
         call = compiled(model)
         return several or (lambda given: [call(given)]), said, seen
-    both = compiled(model, FEATURES, beside=True) if several is None else compiled(first, FEATURES)
+    if several is None or uncertainty is None:  # every member answers once, and the first says what it saw
+        both, calls = compiled(first, FEATURES, beside=True), [compiled(member) for member in others]
+
+        def once(given: Any) -> list[Any]:
+            answer, features = both(given)
+            seen.append(np.asarray(features))
+            return [answer, *(call(given) for call in calls)]
+
+        return once, said, seen
+    alone, again = compiled(first, FEATURES), several
 
     def passes(given: Any) -> list[Any]:
-        if several is None:
-            answer, features = both(given)
-        else:
-            features = both(given["image"] if isinstance(given, dict) else given)
-        seen.append(np.asarray(features))
-        return [answer] if several is None else several(given)
+        seen.append(np.asarray(alone(given["image"] if isinstance(given, dict) else given)))
+        return again(given)
 
     return passes, said, seen
 

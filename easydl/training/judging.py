@@ -82,10 +82,6 @@ class Frozen:
     train: np.ndarray
     val: np.ndarray
 
-    def of(self, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """That of some training images, and of the validation part."""
-        return self.train[list(rows)], self.val
-
 
 def judged(
     model: Any,
@@ -117,9 +113,10 @@ def judged(
         return Judgement(warnings=_by_epochs(task, rows, val))
     # The metadata hold the thresholds and warnings of an earlier training.
     metadata = metadata_of(model).model_copy(update={"thresholds": {}, "training": {}})
-    learned = train.rows(train.frame.index[_spread(train)])
+    spread = _spread(len(train), train.dimension)
+    learned = train.rows(train.frame.index[spread])
     try:
-        seen, learned_seen = _seen(model, val, learned, None if frozen is None else frozen.of(_spread(train)))
+        seen, learned_seen = _seen(model, val, learned, None if frozen is None else (frozen.train[spread], frozen.val))
         predictions = _predicted(model, metadata, val, seen)
         calibrations = calibrated(model, _by_member(model, val, predictions), seed) if calibrate else {}
         if any(one.temperature != 1 for one in calibrations.values()):
@@ -139,9 +136,9 @@ def judged(
     return Judgement(thresholds, warnings, calibrations, sets, training_score=scores, features=usual, headline=first)
 
 
-def _spread(part: Study) -> list[int]:
-    """Rows that are spread over a part, in its order."""
-    return sorted({int(row) for row in np.linspace(0, len(part) - 1, LEARNED[part.dimension])})
+def _spread(count: int, dimension: int) -> np.ndarray:
+    """Some of so many positions, spread over all of them, in order."""
+    return np.unique(np.linspace(0, count - 1, LEARNED[dimension]).astype(int))
 
 
 def _seen(
@@ -177,8 +174,7 @@ def _usual_features(learned: np.ndarray | None, val: Study, seen: np.ndarray | N
         return {}
     first = ~val.frame["patient"].duplicated().to_numpy() if val.patients_known else np.ones(len(val), bool)
     rows = np.flatnonzero(first)
-    spread = rows[sorted({int(row) for row in np.linspace(0, len(rows) - 1, LEARNED[val.dimension])})]
-    found = feature_range(learned, seen[spread])
+    found = feature_range(learned, seen[rows[_spread(len(rows), val.dimension)]])
     return {} if found is None else found.model_dump()
 
 

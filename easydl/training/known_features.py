@@ -41,6 +41,8 @@ def frozen_features(model: Any, study: Study, compute: Callable[[np.ndarray], np
     else:
         new = dict(zip((images[place] for place in missing), fresh, strict=True))
         found = np.stack([known[one] if one in known else new[one] for one in images])
+    if found.nbytes > MOST_BYTES:
+        return found
     known.update(zip((images[place] for place in missing), fresh.copy(), strict=True))
     _known[network] = known
     while _known and sum(len(rows) * next(iter(rows.values())).nbytes for rows in _known.values() if rows) > MOST_BYTES:
@@ -49,7 +51,7 @@ def frozen_features(model: Any, study: Study, compute: Callable[[np.ndarray], np
 
 
 def _network(model: Any) -> str:
-    """A digest of all that features depend on beside the image: layers, weights, and how values come in."""
+    """A digest of all that features depend on but the image: layers, weights, and how values come in."""
     metadata = metadata_of(model)
     built = {name: value for name, value in metadata.arguments.items() if name not in HEAD}
     given = (metadata.size, metadata.channels, metadata.units, metadata.normalise, metadata.window)
