@@ -25,6 +25,8 @@ ALIKE, SAME_MAP = 0.5, 0.9
 LEVEL_P, UNTRAINED, NEAR_CHANCE = 0.05, 0.2, 0.1
 HIDDEN, STRONG = 0.1, 0.5
 """What is hidden is where the map has half of its maximum, at most a tenth of the image."""
+RIM = 1 / 32
+"""And this fraction of each side around it: what was marked would still be seen by its edge."""
 DECIDES = 0.5
 """Hiding what decides takes away this fraction of the lead over the threshold."""
 BORDER, HOT, MOSTLY = 2.0, 0.3, 0.5
@@ -158,7 +160,7 @@ def learned(target: Target, reference: HeatmapReference, results: Results) -> No
 
 def dependence(target: Target, fine: np.ndarray, seed: int, blobs: int, results: Results) -> None:
     """Hiding what the map marks must take the answer away, and more so than hiding the same shape elsewhere."""
-    top = fine >= max(float(np.quantile(fine, 1 - HIDDEN)), STRONG * float(fine.max()))
+    top = _with_rim(fine >= max(float(np.quantile(fine, 1 - HIDDEN)), STRONG * float(fine.max())))
     masks = [top, *_moved(top, blobs, np.random.default_rng(seed))]
     pair = np.concatenate([target.batch, blurred(target.batch)])
     shown = ~np.stack([np.zeros_like(top), *masks])
@@ -198,6 +200,16 @@ def dependence(target: Target, fine: np.ndarray, seed: int, blobs: int, results:
         results.caution(
             "Hiding other places changes the answer as much: look at the whole image, not only there.", figures
         )
+
+
+def _with_rim(top: np.ndarray) -> np.ndarray:
+    """A place and what lies around it, as far as it stays a tenth of the image."""
+    for _ in range(max(1, round(min(top.shape) * RIM))):
+        wider = ndimage.binary_dilation(top, np.ones((3,) * top.ndim))
+        if wider.mean() > HIDDEN:
+            break
+        top = wider
+    return top
 
 
 def _says_no(target: Target) -> bool:

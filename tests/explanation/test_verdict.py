@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 import easydl
 from easydl.explanation import checks, model_checks
@@ -237,8 +238,28 @@ def test_tests_of_a_model_are_made_on_every_label(tmp_path):
 
     study = easydl.load(png_study(tmp_path / "s", per_class=12))
     rows = model_checks.probe_rows(study)
-    assert len(rows) == model_checks.PROBES
-    assert study.frame["label"].iloc[rows].value_counts().tolist() == [4, 4]
+    assert study.frame["label"].iloc[rows[: model_checks.PROBES]].value_counts().tolist() == [4, 4]
+    assert sorted(rows) == list(range(24))  # and then the others, each once
+
+
+def test_positive_answers_are_tested_until_it_is_clear_whether_their_maps_fail():
+    """Six of eight fail the model: three maps that hold end the question, as do six that fail."""
+    clear = model_checks._is_clear
+    assert not clear([]) and not clear([False, False]) and not clear([True] * 5 + [False] * 2)
+    assert clear([False] * 3) and clear([True] * 6) and clear([True, True, False, True, True, True, False, False])
+    assert all(sum(said) < model_checks.MOST * len(said) for said in ([True] * 5 + [False] * 3, [False] * 3))
+
+
+def test_two_maps_of_three_that_fail_by_chance_do_not_condemn_a_model(spot, monkeypatch):
+    """Of 12 positive answers the first two fail: more of them are tested, and no more than that takes."""
+    said = iter([True, True, *[False] * 10])
+    asked = []
+    monkeypatch.setattr(model_checks, "_fails", lambda *_: asked.append(1) or next(said))
+    monkeypatch.setattr(model_checks, "_turned", lambda *_: None)
+    case = type("Case", (), {"encoded": None})()
+    network = Stub(spot.where, maps_of(spot.there))
+    found = model_checks.measured(((target_of(network, spot.batch), case) for _ in range(12)), "gradcam", "digest")
+    assert (found.positive, found.positive_failed, found.images, len(asked)) == (5, 2, 8, 5)
 
 
 def with_tests(**counts):
@@ -388,10 +409,19 @@ def test_dependence_is_the_drop_by_hand(spot):
     dependence(target, spot.there, 0, 19, results)
     kept = spot.batch[0, spot.where].mean() / 10
     gone = blurred(spot.batch)[0, spot.where].mean() / 10
+    around = ndimage.binary_dilation(spot.where, np.ones((3, 3)), iterations=2)  # a thirty-second of 56 pixels
     assert results.numbers["deletion_drop"] == pytest.approx(kept - gone, rel=1e-3)
     assert results.numbers["deletion_fraction"] == pytest.approx((kept - gone) / (kept - 10), rel=1e-3)
     assert results.numbers["deletion_p"] == pytest.approx(1 / 20)
-    assert results.numbers["hidden_area"] == pytest.approx(spot.where.mean(), abs=1e-4)
+    assert results.numbers["hidden_area"] == pytest.approx(around.mean(), abs=1e-4)
+
+
+def test_what_is_hidden_stays_a_tenth_of_the_image():
+    top = np.zeros((64, 64), bool)
+    top[20:39, 20:39] = True  # 8.8%; one pixel around it is 10.8%
+    assert np.array_equal(checks._with_rim(top), top)
+    top[37:] = False  # 7.9%: there is room for one pixel of two
+    assert checks._with_rim(top).sum() == 19 * 21
 
 
 def test_the_other_places_do_not_overlap_while_there_is_room(spot):
