@@ -9,7 +9,7 @@ from scipy import ndimage
 import easydl
 from easydl.explanation import checks, model_checks
 from easydl.explanation.checks import Results, astray, dependence, similarity, upsampled
-from easydl.explanation.occlusion import blurred, occlusion, patch_means, tiles
+from easydl.explanation.occlusion import blurred, filled, occlusion, patch_means, tiles, with_rim
 from easydl.explanation.targets import Target
 from easydl.explanation.verdict import WORDS, About, judge
 from easydl.images import Scan
@@ -210,6 +210,32 @@ def test_an_answer_that_nothing_is_there_has_no_place_and_is_no_failure(spot):
     about = About(Scan(spot.batch[0], "0-255"), spot.elsewhere, model=with_tests(positive=4, positive_failed=3))
     verdict = judge(target, spot.elsewhere, spot.elsewhere, method="gradcam", seed=0, about=about)
     assert verdict.level == "FAIL" and "3 of n = 4 images" in figures(verdict)
+
+
+@pytest.mark.parametrize(("around", "levels"), [(12, ["CAUTION"]), (2, [])])
+def test_absence_is_trusted_only_where_what_is_gone_decides_and_not_what_hiding_adds(around, levels):
+    """A dark place in a dark area, where a grey patch looks like a finding; and a dark place in a bright one."""
+    batch = np.full((1, 64, 64, 1), 200, np.float32)
+    where = np.zeros((64, 64), bool)
+    where[28:34, 28:34] = True
+    batch[0, 28 - around : 34 + around, 28 - around : 34 + around] = 20
+    network, results = Stub(where), Results()
+    network.scores = lambda shown, *_: (60 - shown[:, where].mean(axis=(1, 2))) / 10
+    dependence(target_of(network, batch, (4.0, 0.0), 0), where.astype(np.float32), 0, 19, results)
+    assert results.numbers["deletion_fraction"] > 1 and results.numbers["deletion_p"] == 0.05
+    assert [one.level for one in results.reasons] == levels
+    assert all("where a finding could be overlooked" in one.sentence for one in results.reasons)
+
+
+def test_a_filled_place_looks_like_what_is_around_it():
+    image = np.arange(32, dtype=np.float32)[None, :, None, None] + np.zeros((1, 32, 32, 1), np.float32)
+    hole = np.zeros((32, 32), bool)
+    hole[12:18, 12:18] = True
+    marked = image.copy()
+    marked[0, hole] = 1000
+    found = filled(marked, hole)
+    assert np.array_equal(found[:, ~hole], image[:, ~hole])
+    assert np.abs(found - image).max() < 2.5  # grey levels of a slope that goes up by one a pixel
 
 
 @pytest.mark.parametrize(("marked", "turned"), [(True, 4), (False, 0)])
@@ -419,9 +445,9 @@ def test_dependence_is_the_drop_by_hand(spot):
 def test_what_is_hidden_stays_a_tenth_of_the_image():
     top = np.zeros((64, 64), bool)
     top[20:39, 20:39] = True  # 8.8%; one pixel around it is 10.8%
-    assert np.array_equal(checks._with_rim(top), top)
+    assert np.array_equal(with_rim(top, 0.1), top)
     top[37:] = False  # 7.9%: there is room for one pixel of two
-    assert checks._with_rim(top).sum() == 19 * 21
+    assert with_rim(top, 0.1).sum() == 19 * 21
 
 
 def test_the_other_places_do_not_overlap_while_there_is_room(spot):
