@@ -30,8 +30,11 @@ AS_ASKED = {
 NETWORKS = {name: (name, {}) for name in ENTRIES} | AS_ASKED
 # Built of the layers of googlenet and inceptionv3, and among the dearest.
 FAMILIES = set(ENTRIES) - VARIANTS - {"inceptionv4"} | {"resnet18+leaky_relu+drops", "unet+elu"}
-# Deep graphs of Keras' own in kinds of layer that other families have; inflated as resnet3d50 is.
-LEARNING = FAMILIES - {"inceptionresnetv2", "nasnetmobile", "densenet3d"}
+# Deep graphs of Keras' own in kinds of layer that other families have, laid out as resnet50 and efficientnetb0 are; inflated
+# as resnet3d50 is.
+LEARNING = FAMILIES - {
+    "inceptionresnetv2", "nasnetmobile", "densenet3d", "inceptionv3", "xception", "densenet121", "efficientnetv2b0",
+}  # fmt: skip
 QUICK = {"tiny", "resnet18", "mobilenet_025", "convnexttiny", "tiny3d", "unet", "unet3d", "denoising_unet"}
 # Small networks that hold every kind of layer with weights or settings: their files are opened by default.
 FILES = {

@@ -172,29 +172,32 @@ def test_one_step_down_the_gradient_lowers_the_loss(network):
         layer.rate = rate
 
 
-# What travels in other ways: a state beside the weights, activations with weights, noise.
-@cases(QUICK | {"efficientnetb0", "vnet", "variational_autoencoder"}, QUICK)
-def test_opens_again_in_easydl(network, tmp_path):
+@pytest.fixture(scope="module")
+def saved(network, tmp_path_factory):
+    """The file of a network with a window of its own, what it makes of an input, and its metadata then."""
     set_window(network, (-10.0, 300.0), "HU")
-    path = save_model(network, tmp_path / f"{network.name}.keras")
+    path = save_model(network, tmp_path_factory.mktemp("saved") / f"{network.name}.keras")
     x = batch(network)
-    known = call(network, x)
-    again = load_network(path)
-    np.testing.assert_allclose(call(again, x), known, rtol=0, atol=1e-6 * max(1.0, float(np.abs(known).max())))
-    assert metadata_of(again) == metadata_of(network).model_copy(update={"easydl": metadata_of(again).easydl})
+    yield path, x, call(network, x), metadata_of(network)
     # Half a gigabyte for the largest of them.
     path.unlink()
     set_window(network, (0.0, 255.0), "0-255")
 
 
+# What travels in other ways: a state beside the weights, activations with weights, noise.
+@cases(QUICK | {"efficientnetb0", "vnet", "variational_autoencoder"}, QUICK)
+def test_opens_again_in_easydl(saved):
+    path, x, known, metadata = saved
+    again = load_network(path)
+    np.testing.assert_allclose(call(again, x), known, rtol=0, atol=1e-6 * max(1.0, float(np.abs(known).max())))
+    assert metadata_of(again) == metadata.model_copy(update={"easydl": metadata_of(again).easydl})
+
+
 @cases(FILES)
-def test_opens_in_a_fresh_process_without_easydl(network, fresh_process, tmp_path):
-    path = save_model(network, tmp_path / f"{network.name}.keras")
-    x = batch(network)
-    known = call(network, x)
+def test_opens_in_a_fresh_process_without_easydl(saved, fresh_process):
+    path, x, known, _ = saved
     most = max(1.0, float(np.abs(known).max()))
     np.testing.assert_allclose(fresh_process(path, x), known, rtol=0, atol=1e-6 * most)
-    path.unlink()
 
 
 # Colours, mixing, own first convolutions, inflated ones: the ways to take channels. The others share them.
