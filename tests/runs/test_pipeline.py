@@ -3,15 +3,19 @@
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from commands import done
 from made import nifti_study, png_study
 
 import easydl
 from easydl import runs
 from easydl.errors import InputError, LeakageError, RunError
+from easydl.networks import load_network, metadata_of
+from easydl.runs import folder as folder_of_runs
 from easydl.runs.folder import locked
 from easydl.runs.pipeline import build
 from easydl.studies.summary import StudySummary
@@ -35,20 +39,35 @@ def test_a_run_survives_a_kill_and_a_stop(tmp_path):
     pid = runs.start(config, folder)
     with pytest.raises(RunError, match="going on"):
         runs.start(config, folder)
-    _until(lambda: runs.status(folder)["epoch"] > 0, folder)
+    _until((folder / "checkpoint.npz").exists, folder)
     os.kill(pid, signal.SIGKILL)
     _until(lambda: runs.status(folder)["state"] == "interrupted", folder)
     assert not (folder / "report.html").exists()
+    before = len(pd.read_csv(folder / "history.csv"))
+    assert before >= 1
     first = runs.resume(folder)  # at once: the lock died with the process
     assert first != pid
-    _until(lambda: runs.status(folder)["stage"] == "training" and runs.status(folder)["epoch"] > 0, folder)
+    _until(lambda: len(pd.read_csv(folder / "history.csv")) > before, folder)
     runs.stop(folder)
     _until(lambda: runs.status(folder)["state"] == "stopped", folder)
-    assert (folder / "model.keras").exists()
+    assert metadata_of(load_network(folder / "model.keras")).training["resumed"] == 1, "from its checkpoint"
+    epochs = pd.read_csv(folder / "history.csv")["epoch"].tolist()
+    assert epochs == list(range(1, len(epochs) + 1)) and runs.status(folder)["epoch"] >= before
     assert runs.listing(tmp_path) == [folder]
-    runs.resume(folder, train=False)
-    _until(lambda: runs.status(folder)["state"] == "finished", folder)
+    done("resume", folder, "--no-train")  # as the third process would: it is begun as the other two were
+    assert runs.status(folder)["state"] == "finished"
     assert (folder / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_a_process_is_told_whether_to_train_on(tmp_path, monkeypatch, train):
+    begun = []
+    monkeypatch.setattr(
+        folder_of_runs.subprocess, "Popen", lambda words, **_: begun.append(words) or SimpleNamespace(pid=os.getpid())
+    )
+    runs.RunConfig(source="x").save(tmp_path)
+    runs.resume(tmp_path, train=train)
+    assert begun[0][3:] == ["resume", str(tmp_path), *([] if train else ["--no-train"])]
 
 
 def _until(true, folder, seconds=180):
@@ -60,19 +79,16 @@ def _until(true, folder, seconds=180):
         time.sleep(0.1)
 
 
-def test_leaking_splits_need_a_reason_that_the_report_repeats(tmp_path):
+def test_leaking_splits_need_a_reason(tmp_path):
+    """With one, the report repeats it (test_resuming.py)."""
     table = png_study(tmp_path / "s", per_class=15, images_per_patient=2)
     frame = pd.read_csv(table, dtype=str)
     frame["split"] = np.resize(["train", "val", "test"], len(frame))
     frame.to_csv(table, index=False)
-    config = {"source": str(table), "model": "tiny", "size": 32, "epochs": 1, "split": "split", "heatmaps": 0}
+    config = runs.RunConfig(source=str(table), model="tiny", size=32, epochs=1, split="split", heatmaps=0)
     with pytest.raises(LeakageError):
-        runs.run(runs.RunConfig(**config), tmp_path / "refused", progress=lambda _: None)
+        runs.run(config, tmp_path / "refused", progress=lambda _: None)
     assert runs.status(tmp_path / "refused")["error"]["expected"]
-    report = runs.run(
-        runs.RunConfig(**config, override="to show what leakage does"), tmp_path / "run", progress=lambda _: None
-    )
-    assert "to show what leakage does" in report.read_text(encoding="utf-8")
 
 
 def test_a_segmenter_is_chosen_for_masks_and_refused_for_labels(tmp_path):
@@ -88,7 +104,7 @@ def test_a_segmenter_is_chosen_for_masks_and_refused_for_labels(tmp_path):
 
 
 def test_a_segmenter_of_a_run_is_built_on_the_encoder_and_its_weights(tmp_path):
-    from easydl.networks import metadata_of, save_model
+    from easydl.networks import save_model
 
     masks = StudySummary(Task.SEGMENTATION, ("background", "lung"))
     start = easydl.classifier("mobilenet_025", classes=["a", "b"], size=64, channels=1, seed=5)
@@ -108,8 +124,6 @@ def test_a_segmenter_of_a_run_is_built_on_the_encoder_and_its_weights(tmp_path):
 
 
 def test_the_head_of_a_run_is_that_of_its_classifier_and_of_no_segmenter(tmp_path):
-    from easydl.networks import metadata_of
-
     films = easydl.load(png_study(tmp_path / "films"))
     trees = build(runs.RunConfig(source="x", head="forest", pretrained=False), films)
     assert metadata_of(trees).arguments["head"] == "forest"

@@ -26,8 +26,12 @@ def quiet(config, folder, **how):
 
 @pytest.fixture
 def settings(tmp_path):
-    table = png_study(tmp_path / "study", per_class=12)
-    return runs.RunConfig(source=str(table), model="tiny", size=32, epochs=3, heatmaps=0, augment="chest_xray", seed=3)
+    """Of a study whose patients are in several parts, with a reason in writing."""
+    table = png_study(tmp_path / "study", per_class=6, images_per_patient=2)
+    frame = pd.read_csv(table, dtype=str)
+    frame.assign(split=np.resize(["train", "val", "test", "train"], len(frame))).to_csv(table, index=False)
+    options = {"model": "tiny", "size": 32, "epochs": 3, "heatmaps": 0, "augment": "chest_xray", "seed": 3}
+    return runs.RunConfig(source=str(table), split="split", override="to show what leakage does", **options)
 
 
 def test_a_stopped_run_trains_on_to_the_same_model_and_says_so(settings, tmp_path, monkeypatch):
@@ -60,7 +64,8 @@ def test_a_stopped_run_trains_on_to_the_same_model_and_says_so(settings, tmp_pat
     assert (facts["resumed"], facts["training"]["resumed"], facts["training"]["stopped"]) == (1, 1, False)
     assert facts["seconds"]["training"] >= facts["training"]["seconds"] > 0
     assert "interrupted and resumed 1 time; the training took" in (folder / "report.html").read_text(encoding="utf-8")
-    assert "resumed" not in (whole / "report.html").read_text(encoding="utf-8")
+    page = (whole / "report.html").read_text(encoding="utf-8")
+    assert "resumed" not in page and "to show what leakage does" in page
     # Another table in the same place: its test part may hold what the model was trained on.
     frame = pd.read_csv(settings.source, dtype=str)
     frame.iloc[1:].to_csv(settings.source, index=False)

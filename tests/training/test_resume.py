@@ -39,6 +39,7 @@ def wait_until(condition, process):
         time.sleep(0.05)
 
 
+@pytest.mark.everything  # by default the same is asked of the process of a run (runs/test_pipeline.py)
 def test_a_killed_training_goes_on_and_a_stopped_one_stops(tmp_path):
     table, run = png_study(tmp_path / "s", per_class=8), tmp_path / "run"
     run.mkdir()
