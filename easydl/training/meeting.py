@@ -1,9 +1,10 @@
-"""Waiting until all workers are there with the same settings, before TensorFlow begins, which would wait for an hour."""
+"""Waiting until all workers are there with the same settings, before TensorFlow begins: as long as a cluster needs to start them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import select
 import socket
 import time
 from collections.abc import Mapping
@@ -22,14 +23,14 @@ GREETING, GO = b"easydl worker ", b"go"
 
 
 def meet(workers: Workers, settings: Mapping[str, Any], *, wait_s: float = WAIT_S) -> None:
-    """Wait until all workers are there, before TensorFlow, which would wait for an hour.
+    """Wait until all workers are there.
 
     The first listens on its own address; each of the others says its number and what it was given.
 
     Raises:
         RunError: One did not come in time, was given other settings, or the port is in use.
     """
-    given = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+    given = digest_of(settings)
     end = time.monotonic() + wait_s
     if workers.is_first:
         _receive(workers, given, end, wait_s)
@@ -37,16 +38,21 @@ def meet(workers: Workers, settings: Mapping[str, Any], *, wait_s: float = WAIT_
         _call(workers, given, end, wait_s)
 
 
+def digest_of(settings: Mapping[str, Any]) -> str:
+    """What tells settings from others."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+
+
 def _receive(workers: Workers, given: str, end: float, wait_s: float) -> None:
     _, port = _split(workers.addresses[0])
-    missing, lines = set(range(1, len(workers.addresses))), []
+    others, lines = set(range(1, len(workers.addresses))), dict[int, socket.socket]()
     try:
         listening = socket.create_server(("", port), reuse_port=False)
     except OSError as problem:
         raise _in_use(workers, problem) from problem
     with listening:
         listening.settimeout(LOOK_S)
-        while missing:
+        while missing := others - set(lines):
             if time.monotonic() > end:
                 names = ", ".join(f"worker {number} ({workers.addresses[number]})" for number in sorted(missing))
                 raise RunError(
@@ -60,15 +66,22 @@ def _receive(workers: Workers, given: str, end: float, wait_s: float) -> None:
                 with suppress(OSError, ValueError):
                     said = line.makefile("rb").readline()
                     number, _, theirs = said.removeprefix(GREETING).partition(b" ")
-                    if said.startswith(GREETING) and int(number) in missing:
+                    if said.startswith(GREETING) and int(number) in others:
                         if theirs.decode().strip() != given:
                             line.sendall(b"other\n")
                             raise _other_settings(int(number))
-                        missing.remove(int(number))
-                        lines.append(line)
-        for line in lines:
-            with line:
+                        lines[int(number)] = line
+            # A worker that ended while the others were waited for may be started again.
+            for gone in [other for other, line in lines.items() if _has_ended(line)]:
+                lines.pop(gone).close()
+        for line in lines.values():
+            with line, suppress(OSError):  # TensorFlow names who is lost from here on
                 line.sendall(GO + b"\n")
+
+
+def _has_ended(line: socket.socket) -> bool:
+    """Whether the other side is gone: it says nothing after its greeting, so that anything to read is the end."""
+    return bool(select.select([line], [], [], 0)[0])
 
 
 def _call(workers: Workers, given: str, end: float, wait_s: float) -> None:

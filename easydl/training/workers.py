@@ -19,6 +19,8 @@ from easydl.errors import EasyDLError, InputError, RunError
 from easydl.training.meeting import WAIT_S, meet
 
 TASK = re.compile(r"task:(\d+)")
+LATE = "timed out task names:"
+"""What TensorFlow says before it names who did not come; before it, it names who came first."""
 
 
 @dataclass(frozen=True)
@@ -281,8 +283,11 @@ def joined(workers: Workers | None, settings: Mapping[str, Any], *, wait_s: floa
     load_tensorflow()
     import tensorflow as tf
 
-    # Only now: TensorFlow waits very long for a worker that is lost between the meeting and its strategy.
+    from easydl.training.coordination import START_S, start_within
+
+    # Only now: the time that importing TensorFlow takes is no time in which a worker can be lost unseen.
     meet(workers, settings, wait_s=wait_s)
+    start_within(len(workers.addresses), START_S)
     os.environ["TF_CONFIG"] = workers.tf_config()
     team_of = partial(Team, len(workers.addresses), (workers.number,), addresses=workers.addresses)
     with playing(team_of()):
@@ -322,7 +327,8 @@ def who_was_lost(problem: BaseException) -> RunError | None:
     text, addresses, own = str(problem), team().addresses, team().shards[0]
     if not isinstance(problem, gone) and "Collective ops is aborted" not in text:
         return None
-    known = [number for number in map(int, TASK.findall(text)) if number != own and number < len(addresses)]
+    named = TASK.findall(text.rpartition(LATE)[2])
+    known = [number for number in map(int, named) if number != own and number < len(addresses)]
     name = f"Worker {known[0]} ({addresses[known[0]]})" if known else "Another worker"
     return RunError(
         f"{name} no longer answers: its process ended, or the network between the computers is down.",

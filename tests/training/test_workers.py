@@ -17,7 +17,7 @@ from small_models import tiny
 
 import easydl
 from easydl.errors import InputError, RunError
-from easydl.training import meeting
+from easydl.training import coordination, meeting
 from easydl.training.meeting import meet
 from easydl.training.workers import ALONE, Team, Workers, _ended_by_a_signal, playing, team, who_was_lost
 
@@ -105,6 +105,49 @@ def test_a_worker_that_does_not_come_is_named_within_the_time(monkeypatch):
         meet(Workers(tuple(addresses), 0), {})
 
 
+def test_a_worker_that_ended_before_all_were_there_is_waited_for_again(monkeypatch):
+    monkeypatch.setattr(meeting, "LOOK_S", 0.05)
+    addresses = free_ports(3)
+    host, port = addresses[0].split(":")
+    digest = meeting.digest_of({})
+    problems = []
+
+    def first():
+        try:
+            meet(Workers(tuple(addresses), 0), {}, wait_s=20.0)
+        except RunError as problem:
+            problems.append(problem)
+
+    leading = threading.Thread(target=first)
+    leading.start()
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        try:
+            with socket.create_connection((host, int(port))) as line:  # it greets, and ends
+                line.sendall(meeting.GREETING + f"1 {digest}\n".encode())
+                break
+        except OSError:
+            time.sleep(0.05)
+    others = [threading.Thread(target=meet, args=(Workers(tuple(addresses), number), {})) for number in (2, 1)]
+    for one in others:
+        one.start()
+    for one in (leading, *others):
+        one.join(20)
+        assert not one.is_alive()
+    assert not problems
+
+
+def test_tensorflow_waits_for_all_workers_for_a_minute_only(monkeypatch):
+    context = coordination.context.context()
+    monkeypatch.setattr(context, "_context_handle", None)  # it warns of a change that comes late
+    monkeypatch.setattr(context, "_coordination_service_config", None)
+    coordination.start_within(2, coordination.START_S)
+    found = context.config.experimental.coordination_config
+    assert (found.cluster_register_timeout_in_ms, found.cluster_register_with_barrier) == (60_000, True)
+    assert [(job.name, job.num_tasks) for job in found.coordinated_job_list] == [("worker", 2)]
+    assert found.service_leader == "/job:worker/replica:0/task:0"
+
+
 def test_each_reads_its_share_and_an_epoch_shows_every_image_once():
     teams = [Team(3, (number,)) for number in range(3)]
     assert sorted(row for one in teams for row in one.rows(11)) == list(range(11))
@@ -126,6 +169,13 @@ def test_a_lost_worker_is_named():
     with playing(Team(2, (0,), None, ("a:1", "b:2"))):
         assert "Worker 1 (b:2) no longer answers" in who_was_lost(tf.errors.UnavailableError(None, None, aborted)).found
         assert who_was_lost(ValueError("a shape")) is None
+    late = (
+        "Barrier timed out. The first task at the barrier: /job:worker/replica:0/task:1. Some timed out task names:\n"
+        "/job:worker/replica:0/task:2\n"
+    )
+    with playing(Team(3, (0,), None, ("a:1", "b:2", "c:3"))):
+        assert "Worker 2 (c:3)" in who_was_lost(tf.errors.DeadlineExceededError(None, None, late)).found
+    with playing(Team(2, (0,), None, ("a:1", "b:2"))):
         assert "Another worker" in who_was_lost(tf.errors.AbortedError(None, None, "reset by peer")).found
     assert team() is ALONE
 
@@ -136,7 +186,7 @@ def test_parts_without_enough_images_are_refused(parts):
         easydl.fit(tiny(train), train, val, epochs=1, verbose=False)
 
 
-def start(table, folder, addresses, number, *words):
+def start(table, folder, addresses, number, *words, dies=False):
     options = [
         "--model",
         "tiny",
@@ -154,8 +204,7 @@ def start(table, folder, addresses, number, *words):
     ]
     command = [
         sys.executable,
-        "-m",
-        "easydl",
+        *(("-c", DIES) if dies else ("-m", "easydl")),
         "train",
         table,
         *options,
@@ -176,6 +225,31 @@ def test_a_worker_is_ended_by_the_signal_that_ends_processes():
     with _ended_by_a_signal():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+DIES = """
+import os, sys
+from easydl.training import workers
+meet = workers.meet
+workers.meet = lambda *given, **options: (meet(*given, **options), os._exit(9))
+sys.argv[0] = "easydl"
+from easydl.cli import main
+main()
+"""
+
+
+@pytest.mark.everything
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_worker_that_dies_between_the_meeting_and_tensorflow_is_named_within_a_minute(tmp_path, lost):
+    table, folder, addresses = png_study(tmp_path / "s", per_class=20), tmp_path / "run", free_ports(2)
+    both = [start(table, folder, addresses, number, "--epochs", 2, dies=number == lost) for number in (0, 1)]
+    assert both[lost].wait(timeout=120) == 9
+    begun = time.monotonic()
+    said, _ = both[1 - lost].communicate(timeout=180)
+    assert time.monotonic() - begun < coordination.START_S + 30
+    assert both[1 - lost].returncode == 1
+    assert said.count(f"Worker {lost} ({addresses[lost]}) no longer answers") == 1 and "Traceback" not in said
+    assert "Expected: all 2 workers" in said and "What to do: " in said
 
 
 @pytest.mark.everything
