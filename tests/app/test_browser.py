@@ -121,6 +121,10 @@ def begin(page: Page, epochs: int) -> str:
     field = page.get_by_role("spinbutton", name="Epochs")
     field.fill(str(epochs))
     field.press("Tab")
+    page.get_by_text("More options", exact=True).click()
+    field = page.get_by_role("spinbutton", name="Heatmaps")
+    field.fill("1")
+    field.press("Tab")
     page.get_by_role("button", name="Train", exact=True).dblclick()
     page.wait_for_url(re.compile(r"run="))
     return re.search(r"run=([^&]+)", page.url)[1]  # type: ignore[index]
