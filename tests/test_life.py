@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 from made import nifti_study
 
+import easydl
 from easydl.cli import main
 from easydl.errors import RESEARCH_USE
+from easydl.reporting import RunRecord
 from easydl.simulation import simulate
 
 pytestmark = pytest.mark.quick
@@ -53,3 +55,9 @@ def test_a_segmentation_from_the_table_to_the_report(tmp_path, monkeypatch):
     monkeypatch.setattr("easydl.training.patch_plan.LEAST_STEPS_AN_EPOCH", 2)  # what it learns is not asked
     run(monkeypatch, "train", source, "--model", "unet3d", "--epochs", 1, "--heatmaps", 1, "--folder", folder)
     check(folder, "Dice")
+    record = RunRecord.open(folder)
+    assert record.metrics.task == "segmentation" and len(record.heatmaps) == 1 and not record.problems
+    assert "easydl.segmenter('unet3d', study" in record.code
+    assert "Dice of every test image" in (folder / "report.html").read_text(encoding="utf-8")
+    run(monkeypatch, "predict", folder / "model.keras", source.parent / "image0.nii.gz", "-o", tmp_path / "mask.nii.gz")
+    assert easydl.read(tmp_path / "mask.nii.gz").shape == easydl.read(source.parent / "image0.nii.gz").shape

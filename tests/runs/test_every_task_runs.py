@@ -70,8 +70,8 @@ def test_a_run_of_every_task_ends_in_a_report(once, table, task, heatmaps):
     compile(record.code, "code", "exec")
 
 
-def test_a_run_with_masks_ends_in_a_report(once, tmp_path, monkeypatch):
-    monkeypatch.setattr("easydl.training.patch_plan.LEAST_STEPS_AN_EPOCH", 2)  # what it learns is not asked
+@pytest.mark.everything  # by default one of volumes is asked the same (test_life.py)
+def test_a_run_with_masks_ends_in_a_report(once, tmp_path):
     table = mask_study(tmp_path / "s", cases=12)
     done("train", table, "--folder", tmp_path / "run", "--epochs", 1, "--heatmaps", 1, "--augment", "none")
     record = RunRecord.open(tmp_path / "run")
