@@ -20,7 +20,7 @@ from easydl.options_of_training import FitOptions
 from easydl.runs.building import build
 from easydl.runs.config import RunConfig, check_study
 from easydl.studies.mask_labels import LabelMap
-from easydl.training.workers import Workers, joined, team, who_was_lost
+from easydl.training.workers import Workers, check_several, joined, team, who_was_lost
 
 if TYPE_CHECKING:
     from easydl.studies import Study
@@ -39,11 +39,13 @@ def run_with(
     """Do a run as one of several workers: the first leads, as it would alone; the others help. Returns its report.
 
     Raises:
+        InputError: An option for which several workers cannot train together.
         RunError: Not all workers came, one was lost, or a worker sees another study.
         EasyDLError: Whatever stands in the way of the run.
     """
     if workers is None:
         return lead()
+    check_several(len(workers.addresses), config.arguments(FitOptions))  # before anybody waits or reads
     progress(f"Waiting for {len(workers.addresses)} workers; this is worker {workers.number}.")
     settings = {name: value for name, value in config.model_dump().items() if name not in OWN}
     with joined(workers, settings | {name: version(name) for name in MUST_AGREE}):

@@ -23,10 +23,8 @@ from easydl.training.loss_names import check_loss
 from easydl.training.optimizers import check_optimizer
 from easydl.training.own_objects import check_metrics, check_own_loss
 from easydl.training.plan import STRATEGIES, named_window
-from easydl.training.workers import Team
+from easydl.training.workers import Team, check_several
 
-ALONE = {"learning_rate": "find", "batch_size": "auto"}
-"""Each worker would measure another value."""
 DATASET_OPTIONS = ("epochs", "learning_rate", "optimizer", "metrics", "seed")
 # What to build instead of a network of the other dimension.
 OTHER_DIMENSION = {
@@ -174,16 +172,7 @@ def check_workers(team: Team, task: Task, parts: Sequence[Study], options: Mappi
     """
     if team.count == 1:
         return
-    alone = {"teacher": options.get("teacher") is not None, "unlabelled": options.get("unlabelled") is not None}
-    alone |= {f"{name}={value!r}": options.get(name) == value for name, value in ALONE.items()}
-    what = next((name for name, given in alone.items() if given), None)
-    if what is not None:
-        raise InputError(
-            f"{team.count} workers were given for {what}.",
-            "several workers for a training on its own: a teacher, unlabelled images, and settings that are measured before "
-            "the training are for one process, with all its GPUs.",
-            "Leave --workers out.",
-        )
+    check_several(team.count, options)
     for name, part in zip(("training", "validation"), parts, strict=True):
         images = sum(part.has_mask(row) for row in range(len(part))) if task.has_masks else len(part)
         if images < team.count:

@@ -22,6 +22,9 @@ TASK = re.compile(r"task:(\d+)")
 LATE = "timed out task names:"
 """What TensorFlow says before it names who did not come; before it, it names who came first."""
 
+FOR_ONE = {"learning_rate": "find", "batch_size": "auto"}
+"""Each worker would measure another value."""
+
 
 @dataclass(frozen=True)
 class Workers:
@@ -86,6 +89,24 @@ class Workers:
         """What TensorFlow reads."""
         task = {"type": "worker", "index": self.number}
         return json.dumps({"cluster": {"worker": list(self.addresses)}, "task": task})
+
+
+def check_several(count: int, options: Mapping[str, Any]) -> None:
+    """Refuse, of the options of a training, those for which ``count`` workers cannot train together.
+
+    Raises:
+        InputError: Such an option.
+    """
+    alone = {"teacher": options.get("teacher") is not None, "unlabelled": options.get("unlabelled") is not None}
+    alone |= {f"{name}={value!r}": options.get(name) == value for name, value in FOR_ONE.items()}
+    what = next((name for name, given in alone.items() if given), None)
+    if what is not None and count > 1:
+        raise InputError(
+            f"{count} workers were given for {what}.",
+            "several workers for a training on its own: a teacher, unlabelled images, and settings that are measured before "
+            "the training are for one process, with all its GPUs.",
+            "Leave --workers out.",
+        )
 
 
 def _of_config(config: str) -> Workers | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made import mask_study, nifti_study, png_study
+from made_tasks import discs
 from test_workers import free_ports
 
 pytestmark = pytest.mark.everything
@@ -29,13 +30,13 @@ def results(kind, table, numbers):
     return found
 
 
-@pytest.mark.parametrize("kind", ["masks", "volumes", "images"])
+@pytest.mark.parametrize("kind", ["masks", "volumes", "images", "members", "regression", "heads", "fine-tuning"])
 def test_two_processes_have_the_losses_of_one(kind, tmp_path):
     table = {
         "masks": lambda: mask_study(tmp_path / "s", cases=15),
         "volumes": lambda: nifti_study(tmp_path / "s", cases=9),
         "images": lambda: png_study(tmp_path / "s"),
-    }[kind]()
+    }.get(kind, lambda: discs(tmp_path / "s", n=48))()
     (alone,) = results(kind, table, ["one"])
     for worker in results(kind, table, ["0", "1"]):
         for name in ("loss", "val_loss", "weights"):

@@ -16,10 +16,11 @@ from made import png_study
 from small_models import tiny
 
 import easydl
+from easydl import runs
 from easydl.errors import InputError, RunError
-from easydl.training import coordination, meeting
+from easydl.training import coordination, meeting, workers
 from easydl.training.meeting import meet
-from easydl.training.workers import ALONE, Team, Workers, _ended_by_a_signal, playing, team, who_was_lost
+from easydl.training.workers import ALONE, Team, Workers, _ended_by_a_signal, check_several, playing, team, who_was_lost
 
 TWO = "a.org:2222,b.org:2223"
 
@@ -178,6 +179,25 @@ def test_a_lost_worker_is_named():
     with playing(Team(2, (0,), None, ("a:1", "b:2"))):
         assert "Another worker" in who_was_lost(tf.errors.AbortedError(None, None, "reset by peer")).found
     assert team() is ALONE
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"teacher": "m.keras"}, "for teacher"),
+        ({"unlabelled": "films"}, "for unlabelled"),
+        ({"learning_rate": "find"}, "for learning_rate='find'"),
+        ({"batch_size": "auto"}, "for batch_size='auto'"),
+    ],
+)
+def test_what_one_process_has_to_do_is_refused_before_anybody_waits(option, said, monkeypatch, tmp_path):
+    monkeypatch.setattr(workers, "meet", None)
+    two = Workers(("a:1", "b:2"), 1)
+    with pytest.raises(InputError) as caught:
+        runs.run(runs.RunConfig(source="gone.csv", **option), tmp_path, workers=two, progress=lambda _: None)
+    assert f"2 workers were given {said}" in caught.value.found and caught.value.expected and caught.value.do
+    check_several(1, option)
+    check_several(2, {"learning_rate": 0.01, "batch_size": 8, "teacher": None})
 
 
 def test_parts_without_enough_images_are_refused(parts):
