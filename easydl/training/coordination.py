@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from tensorflow.python.eager import context
 
-START_S = 60.0
-"""All have met, with TensorFlow imported: what is left is to open the GPUs."""
+START_S = 120.0
+"""All have met, with TensorFlow imported: what is left is to open the GPUs, which may take half a minute where their driver was asleep."""
 
 
 def start_within(count: int, seconds: float) -> None:
