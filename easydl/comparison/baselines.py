@@ -138,6 +138,10 @@ def _constant(values: np.ndarray, problem: Problem, train: np.ndarray, seed: int
     return estimators.constant(problem, train)
 
 
+def _linear_of_network(values: np.ndarray, problem: Problem, train: np.ndarray, seed: int) -> np.ndarray:
+    return estimators.linear(values, problem, train, seed, one_unit=True)
+
+
 BASELINES: dict[str, Baseline] = {
     one.name: one
     for one in (
@@ -145,7 +149,7 @@ BASELINES: dict[str, Baseline] = {
         Baseline("metadata", "metadata only: the table and the files' headers", "metadata", estimators.linear),
         Baseline("thumbnail", f"a thumbnail of {THUMBNAIL} x {THUMBNAIL} pixels", "thumbnail", estimators.linear),
         Baseline("forest", f"random forest on {len(NAMES)} readable features", "readable", estimators.forest),
-        Baseline("features", "logistic regression on frozen features", "frozen", estimators.linear),
+        Baseline("features", "logistic regression on frozen features", "frozen", _linear_of_network),
     )
 }
 """By name, from the simplest."""
