@@ -183,7 +183,8 @@ def _correlations(thumbnails: np.ndarray | Thumbnails, pairs: np.ndarray) -> np.
 
     The value of largest size over small shifts and over how far the first is zoomed in; negative for an inverted one.
     """
-    first, second, turn = pairs.T
+    turn, (named, place) = pairs[:, 2], np.unique(pairs[:, :2], return_inverse=True)
+    thumbnails, (first, second) = thumbnails[named], place.reshape(-1, 2).T  # each is read once
     inner = np.zeros((len(pairs), SIDE, SIDE), np.float32)
     for one in np.unique(turn):
         rows = np.flatnonzero(turn == one)
