@@ -139,6 +139,8 @@ class ImageFiles:
                     keep()
 
         def keep() -> None:
+            if not fresh:
+                return
             stored = _known.keep((names[place], (0, 0), found) for place, found, _ in fresh)
             stored = _small.keep((names[place], (0, 0), small) for place, _, small in fresh) and stored
             for place, found, small in fresh:
@@ -149,7 +151,8 @@ class ImageFiles:
         try:
             each(look, [place for place in missing if rows[place] not in self._facts])
         finally:  # What was decoded before an interruption, or beside an unreadable image, is kept.
-            keep()
+            with lock:
+                keep()
         return [self._facts[row] for row in rows]
 
     def _on_disk(self, key: str, row: Row) -> SmallImages:
