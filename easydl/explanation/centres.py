@@ -98,6 +98,9 @@ def on_image(
     coarse: np.ndarray, size: tuple[int, ...], centres: Centres | None = None, *, order: int = 1
 ) -> np.ndarray:
     """A map on the grid of the image, float32: linear between its points (``order`` 1), and constant beyond the outermost."""
-    first, step = (np.asarray(part) for part in centres or even(coarse.shape, size))
+    centres = centres or even(coarse.shape, size)
+    if order == 1 and coarse.shape == size and centres == even(size, size):
+        return np.asarray(coarse, np.float32)
+    first, step = (np.asarray(part) for part in centres)
     smooth = ndimage.affine_transform(coarse, 1 / step, -first / step, output_shape=size, order=order, mode="nearest")
     return np.asarray(smooth, np.float32)

@@ -15,7 +15,7 @@ from scipy.special import logit, softmax
 
 from easydl.explanation import places
 from easydl.explanation.centres import Centres, on_image
-from easydl.explanation.occlusion import blurred
+from easydl.explanation.occlusion import blurred, filled, with_rim
 from easydl.explanation.targets import Target
 from easydl.images import Scan
 from easydl.networks.decision import EVEN
@@ -24,7 +24,7 @@ from easydl.networks.heatmap_reference import HeatmapReference
 ALIKE, SAME_MAP = 0.5, 0.9
 LEVEL_P, UNTRAINED, NEAR_CHANCE = 0.05, 0.2, 0.1
 HIDDEN, STRONG = 0.1, 0.5
-"""What is hidden is where the map has half of its maximum, at most a tenth of the image."""
+"""What is hidden is where the map has half of its maximum, at most a tenth of the image, and its rim."""
 DECIDES = 0.5
 """Hiding what decides takes away this fraction of the lead over the threshold."""
 BORDER, HOT, MOSTLY = 2.0, 0.3, 0.5
@@ -158,7 +158,7 @@ def learned(target: Target, reference: HeatmapReference, results: Results) -> No
 
 def dependence(target: Target, fine: np.ndarray, seed: int, blobs: int, results: Results) -> None:
     """Hiding what the map marks must take the answer away, and more so than hiding the same shape elsewhere."""
-    top = fine >= max(float(np.quantile(fine, 1 - HIDDEN)), STRONG * float(fine.max()))
+    top = with_rim(fine >= max(float(np.quantile(fine, 1 - HIDDEN)), STRONG * float(fine.max())), HIDDEN)
     masks = [top, *_moved(top, blobs, np.random.default_rng(seed))]
     pair = np.concatenate([target.batch, blurred(target.batch)])
     shown = ~np.stack([np.zeros_like(top), *masks])
@@ -170,16 +170,21 @@ def dependence(target: Target, fine: np.ndarray, seed: int, blobs: int, results:
     results.note(deletion_drop=own, deletion_drop_elsewhere=float(np.median(others)), deletion_p=p, n_blobs=blobs)
     results.note(deletion_difference_low=low, deletion_difference_high=high, hidden_area=float(top.mean()))
     lead = lead_of(target, float(scores[0]))
-    specific, decides = own > 0 and p <= LEVEL_P, True
+    specific, decides, absent = own > 0 and p <= LEVEL_P, True, _says_no(target)
     figures = f"falls by {own:.2g} (elsewhere {np.median(others):.2g}, p = {p:.2f}, n = {blobs} other places)"
     if lead is not None:
         taken = own / max(lead, 1e-6)
         decides = taken >= DECIDES
         results.note(deletion_fraction=taken)
         figures += f", {taken:.0%} of its lead"
+    if absent and lead is not None and specific and decides:
+        # The blur may look like a finding of its own; what is filled from its surroundings does not.
+        emptied = float(target.network.scores(filled(target.batch, top), target.index, target.region)[0])
+        specific = decides = float(scores[0]) - emptied >= DECIDES * lead
+        results.note(filled_fraction=(float(scores[0]) - emptied) / max(lead, 1e-6))
     if specific and decides:
         return
-    if not specific and not decides and _says_no(target):
+    if not specific and not decides and absent:
         results.caution(
             f"No one place decides the answer {target.name}, as is right where nothing is there: the map shows nothing to "
             "look at, so look where a finding could be overlooked.",

@@ -11,7 +11,7 @@ from easydl.explanation.ensembles import mean_heatmap
 from easydl.explanation.gradients import share_of_table
 from easydl.explanation.heatmap import Heatmap
 from easydl.explanation.methods import method_of, placed
-from easydl.explanation.model_checks import PROBES, digest_of, keep, known, measured, probe_rows
+from easydl.explanation.model_checks import digest_of, keep, known, measured, probe_rows
 from easydl.explanation.targets import Head, Target, head_of, target_of
 from easydl.explanation.verdict import About, judge
 from easydl.networks import metadata_of
@@ -61,8 +61,8 @@ def saliency(
         row: Which image of a Study.
         covariates: For one image and a model with covariates, as for `easydl.predict`.
         units: ``"HU"`` for CT in a file that does not say its units, as for `easydl.predict`.
-        verdict: Whether to test the map. The tests of the model are made once, on at most 8 images of a Study or on this
-            one, and are saved with the model.
+        verdict: Whether to test the map. The tests of the model are made once, on 8 images of a Study (and on up to
+            32 more, until it is clear whether the maps of positive answers fail) or on this one, and are saved with the model.
         seed: Of the places that the verdict hides for comparison.
 
     Returns:
@@ -109,7 +109,7 @@ def saliency(
     if verdict:
         others = probe_rows(source) if isinstance(source, Study) else []
         cases: list[Callable[[], Case]] = [lambda: own, *(partial(case, one) for one in others if one != row)]
-        tested = _tested(model, network, method, head, index, cases[:PROBES])
+        tested = _tested(model, network, method, head, index, cases)
     network.set_covariates(encoded)
     explained = target_of(network, metadata, head, shown.batch, index)
     found = chosen.map(explained, samples=samples, seed=seed)

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
+from scipy import ndimage
 
-from easydl.explanation.centres import Centres, centres_of, on_image
+from easydl.explanation.centres import Centres, centres_of, even, on_image
 from easydl.explanation.graph import LOGITS, Graph
 from easydl.explanation.layers import evidence_step, finer_step, pooled_step
 from easydl.explanation.passes import Passes
@@ -58,8 +59,8 @@ class Network:
         softmax: Whether the classes compete. Then a logit is explained against the mean of all: softmax sees only
             differences, and a network may say "disc" by lowering "background" alone.
         logits: The layer whose output is explained.
-        finer: Whether Grad-CAM of a shallow classifier is multiplied by that of the last map with more points, which
-            says where in a point the evidence lies.
+        finer: Whether Grad-CAM of a shallow classifier is multiplied by that of the last map with more points, and by what
+            each pixel adds, which say where in a point the evidence lies.
 
     Attributes:
         layer: Name of the layer whose map is explained.
@@ -114,8 +115,9 @@ class Network:
     def centres(self, method: str, size: tuple[int, ...]) -> Centres:
         """Where the points of a method's map lie in images of a size: of ``"cam"`` those of the pooled map, else `layer`'s."""
         if (method, size) not in self._centres:
+            if method == "gradcam" and self._finer is not None:
+                return even(size, size)
             place = pooled_step(self.graph, self.dimension)[0] if method == "cam" else self._place
-            place = self._finer if method == "gradcam" and self._finer is not None else place
             found, points = centres_of(self.graph, place, size), self.graph.steps_for(size)[place].shape[1:-1]
             self._centres[method, size] = found.in_blocks(self._blocks(points)) if method in CAMS else found
         return self._centres[method, size]
@@ -162,10 +164,11 @@ class Network:
         classes = self.graph.steps[self.graph.logits].shape[-1]
         shift = np.zeros(classes) if offsets is None else offsets
         given = (batch, self.covariates, -1 if index is None else index, region, shift)
-        maps, finer, logits, chosen, where = self._call(self._passes.answer, [*self._asked, OFFSETS], given, weights)
+        maps, *sharper, logits, chosen, where = self._call(self._passes.answer, [*self._asked, OFFSETS], given, weights)
         found = {name: np.maximum(self._block_means(one[0]), 0.0) for name, one in zip(CAMS, maps.numpy(), strict=True)}
         if self._finer is not None:
-            found["gradcam"] = self._sharper(found["gradcam"], np.maximum(finer.numpy()[0], 0.0), batch.shape[1:-1])
+            finer, gradient = (one.numpy()[0] for one in sharper)
+            found["gradcam"] = self._sharper(found["gradcam"], np.maximum(finer, 0.0), gradient, batch[0])
         return Answer(found, logits.numpy()[0], int(chosen), where.numpy())
 
     def cam(
@@ -295,13 +298,22 @@ class Network:
         step = chunk(batch.shape[1:-1])
         return [slice(begin, begin + step) for begin in range(0, len(batch), step)]
 
-    def _sharper(self, coarse: np.ndarray, finer: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-        """The product of two maps at the points of the finer one; the coarse one alone where they have nothing in common."""
-        there, here = self.centres("gradcam", size), self.centres("layercam", size)
-        first, step = np.subtract(here.first, there.first) / there.step, np.divide(here.step, there.step)
-        enlarged = on_image(coarse, finer.shape, Centres(tuple(first), tuple(step)))
-        product = enlarged * (finer / max(float(finer.max()), 1e-30))
-        return product if product.max() > 0 else enlarged
+    def _sharper(self, coarse: np.ndarray, finer: np.ndarray, gradient: np.ndarray, image: np.ndarray) -> np.ndarray:
+        """The product of two maps and of what each pixel adds, on the grid of the image.
+
+        To first order a pixel adds the gradient times its difference from the image's mean. Smoothed by half a point of the
+        finer map, because the gradient of single pixels is noise. A factor that leaves nothing is left out.
+        """
+        size = image.shape[:-1]
+        centres = centres_of(self.graph, self._finer, size)  # type: ignore[arg-type]
+        axes = tuple(range(len(size)))
+        added = np.sum(gradient * (image - image.mean(axis=axes)), axis=-1)
+        added = ndimage.gaussian_filter(added, [step / 2 for step in centres.step], mode="nearest")
+        found = on_image(coarse, size, self.centres("layercam", size))
+        for factor in (on_image(finer, size, centres), np.maximum(added, 0.0)):
+            product = found * (factor / max(float(factor.max()), 1e-30))
+            found = product if product.max() > 0 else found
+        return found
 
     def _blocks(self, points: tuple[int, ...]) -> tuple[int, ...]:
         """How many points of a map are averaged along each axis."""

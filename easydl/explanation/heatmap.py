@@ -88,12 +88,11 @@ class Heatmap:
     def _text(self) -> str:
         """What stands below the figure."""
         verdict = self.verdict.sentence if self.verdict else "No test was run on this map (verdict=False)."
-        known = [f"Reference: {self.reference}{self._judgement}."] if self.reference else []
+        judged = {True: "; the answer is right", False: "; the answer is wrong", None: ""}[self.right]
+        if self.right is False and verdict.startswith("The answer is wrong"):
+            judged = ""  # said once is enough
+        known = [f"Reference: {self.reference}{judged}."] if self.reference else []
         return " ".join([*known, verdict, *self.notes])
-
-    @property
-    def _judgement(self) -> str:
-        return {True: "; the answer is right", False: "; the answer is wrong", None: ""}[self.right]
 
     def save(self, path: str | Path) -> Path:
         """Write the figure or the map, as the ending says; a file that is there is replaced in one step.

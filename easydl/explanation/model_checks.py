@@ -14,7 +14,18 @@ import numpy as np
 
 from easydl.explanation import places
 from easydl.explanation.cases import Case
-from easydl.explanation.checks import BLOBS, FEWEST, Results, astray, dependence, lead_of, margin, similarity, spearman
+from easydl.explanation.checks import (
+    BLOBS,
+    FEWEST,
+    MOST,
+    Results,
+    astray,
+    dependence,
+    lead_of,
+    margin,
+    similarity,
+    spearman,
+)
 from easydl.explanation.methods import METHODS, map_of, placed
 from easydl.explanation.occlusion import occlusion, patch_means
 from easydl.explanation.targets import Target
@@ -22,8 +33,9 @@ from easydl.networks.heatmap_reference import HeatmapReference
 from easydl.networks.metadata import attach, attached
 from easydl.studies import Study
 
-PROBES, AGREEMENTS = 8, 3
-"""Images on which the model is tested, and on which its maps are compared with hiding patch after patch."""
+PROBES, AGREEMENTS, MORE = 8, 3, 32
+"""Images on which the model is tested, on which its maps are compared with hiding patch after patch, and further ones that
+are only asked until it is clear whether the maps of positive answers fail."""
 DRAWS, FEW_DRAWS = (19, 9), 3
 """Random networks; the second number where a call is expensive: volumes, masks, large images."""
 LARGE = 1 << 17
@@ -51,10 +63,15 @@ def keep(model: Any, key: str, reference: HeatmapReference) -> None:
 
 
 def probe_rows(study: Study) -> list[int]:
-    """`PROBES` rows, evenly over the study in the order of its labels, so that every frequent label is among them."""
+    """`PROBES` rows, evenly over the study in the order of its labels, so that every frequent label is among them; then `MORE`."""
     frame = study.frame
     order = frame["label"].astype(str).to_numpy().argsort(kind="stable") if "label" in frame else np.arange(len(frame))
-    return sorted({int(order[int(place)]) for place in np.linspace(0, len(order) - 1, min(len(order), PROBES))})
+
+    def evenly(count: int) -> list[int]:
+        return sorted({int(order[int(place)]) for place in np.linspace(0, len(order) - 1, min(len(order), count))})
+
+    first = evenly(PROBES)
+    return first + [row for row in evenly(PROBES + MORE) if row not in first][:MORE]
 
 
 def digest_of(network: Any) -> str:
@@ -66,15 +83,24 @@ def digest_of(network: Any) -> str:
 
 
 def measured(targets: Iterable[tuple[Target, Case]], method: str, digest: str) -> HeatmapReference | None:
-    """Test the model on images; None when nothing is marked in any of them."""
-    pairs, margins, failed = [], [], []
+    """Test the model on the first `PROBES` images, and the maps of its positive answers on as many more as that takes.
+
+    None when nothing is marked in any of them.
+    """
+    pairs, margins = [], []
+    failed: list[bool] = []
     turned: dict[int, list[bool]] = {}
     probes = []
-    for one, case in targets:
-        if (fine := _own(one, method)) is not None:
+    for number, (one, case) in enumerate(targets):
+        can_be_positive = len(one.logits) == 2 and one.task.exclusive and one.task.per_image
+        if number >= PROBES and (not can_be_positive or _is_clear(failed)):
+            break
+        if (fine := _own(one, method)) is None:
+            continue
+        if can_be_positive and one.index == one.chosen == 1 and not _is_clear(failed):
+            failed.append(_fails(one, case, fine))
+        if number < PROBES:
             probes.append((one, case.encoded, fine))
-            if len(one.logits) == 2 and one.task.exclusive and one.index == one.chosen == 1:
-                failed.append(_fails(one, case, fine))
             if (changes := _turned(one, case, fine)) is not None:
                 turned.setdefault(one.chosen, []).append(changes)
     if not probes:
@@ -113,6 +139,12 @@ def measured(targets: Iterable[tuple[Target, Case]], method: str, digest: str) -
         turned=sum(most),
         turned_of=len(most),
     )
+
+
+def _is_clear(failed: list[bool]) -> bool:
+    """Whether further images can no longer change what is said of `PROBES` of them."""
+    enough = int(np.ceil(MOST * PROBES))
+    return len(failed) >= PROBES or sum(failed) >= enough or len(failed) - sum(failed) > PROBES - enough
 
 
 def _fails(target: Target, case: Case, fine: np.ndarray) -> bool:

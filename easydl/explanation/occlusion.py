@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 PATCHES = {2: (7, 7), 3: (3, 3, 3)}
 CELLS, KEPT = {2: 8, 3: 4}, 0.5
+SMOOTHED = 8
+"""Times that a filled place is smoothed: the streaks of single pixels go."""
+RIM = 1 / 32
+"""This fraction of each side around a place is hidden with it: what was there would still be seen by its edge."""
 Weights = tuple[Any, ...] | None
 
 
@@ -27,6 +31,25 @@ def blurred(batch: np.ndarray) -> np.ndarray:
     """
     sides = batch.shape[1:-1]
     return ndimage.gaussian_filter(batch, sigma=(0, *(side / 3 for side in sides), 0), mode="nearest", truncate=2.0)
+
+
+def filled(batch: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """The images with a place (bool, of their size) that looks like what is around it: the nearest pixels, smoothed."""
+    nearest = ndimage.distance_transform_edt(hole, return_distances=False, return_indices=True)
+    found = batch[:, *nearest]
+    for _ in range(SMOOTHED):
+        found = np.where(hole[None, ..., None], ndimage.uniform_filter(found, (1, *(3,) * hole.ndim, 1)), batch)
+    return np.asarray(found, np.float32)
+
+
+def with_rim(top: np.ndarray, most: float) -> np.ndarray:
+    """A place and what lies around it, as far as it stays this part of the image."""
+    for _ in range(max(1, round(min(top.shape) * RIM))):
+        wider = ndimage.binary_dilation(top, np.ones((3,) * top.ndim))
+        if wider.mean() > most:
+            break
+        top = wider
+    return top
 
 
 def tiles(size: tuple[int, ...]) -> list[tuple[slice, ...]]:

@@ -25,7 +25,7 @@ class Passes:
     Args:
         graph: The model's steps.
         place: The step whose map is explained.
-        finer: One before it, whose map of Grad-CAM comes with it.
+        finer: One before it, whose map of Grad-CAM comes with it, and the gradient to the image.
         segmenter: Whether there is a logit for every pixel.
         softmax: Whether a logit is explained against the mean of all.
         variables: The model's variables, in the order in which weights are handed over.
@@ -66,10 +66,13 @@ class Passes:
     def answer(self, batch: Any, table: Any, target: Any, region: Any, offsets: Any, weights: Any = None) -> Any:
         """The maps of Grad-CAM, Grad-CAM++ and LayerCAM with the logits; a target below 0 is chosen, as is such a region.
 
-        The last result is the map of Grad-CAM of the finer step; without one it is empty.
+        With a finer step its map of Grad-CAM comes second, and third the gradient to the image; without one both are empty.
         """
         found: dict[int, Any] = {}
+        sharper = len(self._places) > 1
         with tf.GradientTape(watch_accessed_variables=False) as tape:
+            if sharper:
+                tape.watch(batch)
 
             def keep(number: int, result: Any) -> Any:
                 # Watched from here on: nothing is differentiated that lies before the map.
@@ -82,9 +85,10 @@ class Passes:
             target, region = self._chosen(logits, target, region, offsets)
             score = self._score_of(logits, target, region)
         maps = [tf.cast(found[number], tf.float32) for number in self._places]
-        gradients = [tf.cast(one, tf.float32) for one in tape.gradient(score, [found[n] for n in self._places])]
-        finer = self._cams(maps[1], gradients[1])[0] if maps[1:] else tf.zeros(0)
-        return tf.stack(self._cams(maps[0], gradients[0])), finer, logits, target, region
+        asked = [*(found[number] for number in self._places), *([batch] if sharper else [])]
+        gradients = [tf.cast(one, tf.float32) for one in tape.gradient(score, asked)]
+        finer, image = (self._cams(maps[1], gradients[1])[0], gradients[2]) if sharper else (tf.zeros(0), tf.zeros(0))
+        return tf.stack(self._cams(maps[0], gradients[0])), finer, image, logits, target, region
 
     def _chosen(self, logits: Any, target: Any, region: Any, offsets: Any) -> tuple[Any, Any]:
         if not self._segmenter:

@@ -22,7 +22,7 @@ from easydl.training.statistics import Refreshed
 from easydl.training.watching import FIRST, Watch
 
 SETTLE_STEPS = 50
-MEASURE_BATCH = 256
+MEASURE_BATCH = 2048
 
 
 @dataclass(frozen=True)
@@ -185,8 +185,11 @@ def measure(
 ) -> None:
     """Add what the weights reach as they are to the history, as a stage of one epoch. Nothing is trained."""
     model = objective.learner
-    with strategies.scope(strategies.strategy_of(model, small=True)):
-        model.compile("sgd", loss=objective.loss, jit_compile=False, **objective.followed())
+    strategy = strategies.strategy_of(model, small=True)
+    with strategies.scope(strategy):
+        # Compiling takes longer than a few batches through one layer; a strategy of several devices asks for it.
+        direct = {"jit_compile": False, "run_eagerly": strategy is None}
+        model.compile("sgd", loss=objective.loss, **direct, **objective.followed())
     progress.begin(name, 1)
     logs: dict[str, Any] = {}
     for prefix, data in (("", train), ("val_", validation)):

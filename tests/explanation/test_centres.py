@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 import easydl
 from easydl.explanation.centres import Centres, centres_of, on_image
@@ -142,8 +143,8 @@ def test_a_map_is_linear_between_its_points_and_constant_beyond():
     np.testing.assert_allclose(on_image(coarse, (33, 40)), resize(coarse, (33, 40), order=1, mode="edge"), atol=1e-5)
 
 
-def test_the_map_of_a_small_network_is_the_product_of_two(build):
-    """Grad-CAM by hand of the explained map, enlarged, times that of the last map with more points."""
+def test_the_map_of_a_small_network_is_the_product_of_two_and_of_what_each_pixel_adds(build):
+    """Grad-CAM by hand of the explained map, enlarged, times that of the last map with more points, times gradient and difference."""
     import keras
     import tensorflow as tf
 
@@ -168,7 +169,14 @@ def test_the_map_of_a_small_network_is_the_product_of_two(build):
         coarse = np.apply_along_axis(
             lambda line: np.interp(np.arange(side), 0.5 + 2 * np.arange(8), line), axis, coarse
         )
-    product = coarse * finer
+    given = tf.constant(image[None])
+    with tf.GradientTape() as tape:
+        tape.watch(given)
+        logits = keras.Model(model.input, model.get_layer("logits").output)(given)
+        score = logits[0, 1] - tf.reduce_mean(logits)
+    added = tape.gradient(score, given)[0].numpy() * (image - image.mean())
+    added = ndimage.gaussian_filter(added[..., 0], 0.5, mode="nearest")  # half a point of conv0, which is one pixel
+    product = coarse * finer * np.maximum(added, 0)
     expected = product / product.max()
     heat = easydl.saliency(model, image, target="square", verdict=False).array
     np.testing.assert_allclose(heat, expected, atol=1e-4)

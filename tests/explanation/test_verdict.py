@@ -4,11 +4,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 import easydl
 from easydl.explanation import checks, model_checks
 from easydl.explanation.checks import Results, astray, dependence, similarity, upsampled
-from easydl.explanation.occlusion import blurred, occlusion, patch_means, tiles
+from easydl.explanation.occlusion import blurred, filled, occlusion, patch_means, tiles, with_rim
 from easydl.explanation.targets import Target
 from easydl.explanation.verdict import WORDS, About, judge
 from easydl.images import Scan
@@ -211,6 +212,32 @@ def test_an_answer_that_nothing_is_there_has_no_place_and_is_no_failure(spot):
     assert verdict.level == "FAIL" and "3 of n = 4 images" in figures(verdict)
 
 
+@pytest.mark.parametrize(("around", "levels"), [(12, ["CAUTION"]), (2, [])])
+def test_absence_is_trusted_only_where_what_is_gone_decides_and_not_what_hiding_adds(around, levels):
+    """A dark place in a dark area, where a grey patch looks like a finding; and a dark place in a bright one."""
+    batch = np.full((1, 64, 64, 1), 200, np.float32)
+    where = np.zeros((64, 64), bool)
+    where[28:34, 28:34] = True
+    batch[0, 28 - around : 34 + around, 28 - around : 34 + around] = 20
+    network, results = Stub(where), Results()
+    network.scores = lambda shown, *_: (60 - shown[:, where].mean(axis=(1, 2))) / 10
+    dependence(target_of(network, batch, (4.0, 0.0), 0), where.astype(np.float32), 0, 19, results)
+    assert results.numbers["deletion_fraction"] > 1 and results.numbers["deletion_p"] == 0.05
+    assert [one.level for one in results.reasons] == levels
+    assert all("where a finding could be overlooked" in one.sentence for one in results.reasons)
+
+
+def test_a_filled_place_looks_like_what_is_around_it():
+    image = np.arange(32, dtype=np.float32)[None, :, None, None] + np.zeros((1, 32, 32, 1), np.float32)
+    hole = np.zeros((32, 32), bool)
+    hole[12:18, 12:18] = True
+    marked = image.copy()
+    marked[0, hole] = 1000
+    found = filled(marked, hole)
+    assert np.array_equal(found[:, ~hole], image[:, ~hole])
+    assert np.abs(found - image).max() < 2.5  # grey levels of a slope that goes up by one a pixel
+
+
 @pytest.mark.parametrize(("marked", "turned"), [(True, 4), (False, 0)])
 def test_a_model_that_reads_what_is_around_the_patient_is_never_trusted(marked, turned):
     """Both by what it sees in the corner and by a bright place in the body; only one of them is the patient."""
@@ -237,8 +264,28 @@ def test_tests_of_a_model_are_made_on_every_label(tmp_path):
 
     study = easydl.load(png_study(tmp_path / "s", per_class=12))
     rows = model_checks.probe_rows(study)
-    assert len(rows) == model_checks.PROBES
-    assert study.frame["label"].iloc[rows].value_counts().tolist() == [4, 4]
+    assert study.frame["label"].iloc[rows[: model_checks.PROBES]].value_counts().tolist() == [4, 4]
+    assert sorted(rows) == list(range(24))  # and then the others, each once
+
+
+def test_positive_answers_are_tested_until_it_is_clear_whether_their_maps_fail():
+    """Six of eight fail the model: three maps that hold end the question, as do six that fail."""
+    clear = model_checks._is_clear
+    assert not clear([]) and not clear([False, False]) and not clear([True] * 5 + [False] * 2)
+    assert clear([False] * 3) and clear([True] * 6) and clear([True, True, False, True, True, True, False, False])
+    assert all(sum(said) < model_checks.MOST * len(said) for said in ([True] * 5 + [False] * 3, [False] * 3))
+
+
+def test_two_maps_of_three_that_fail_by_chance_do_not_condemn_a_model(spot, monkeypatch):
+    """Of 12 positive answers the first two fail: more of them are tested, and no more than that takes."""
+    said = iter([True, True, *[False] * 10])
+    asked = []
+    monkeypatch.setattr(model_checks, "_fails", lambda *_: asked.append(1) or next(said))
+    monkeypatch.setattr(model_checks, "_turned", lambda *_: None)
+    case = type("Case", (), {"encoded": None})()
+    network = Stub(spot.where, maps_of(spot.there))
+    found = model_checks.measured(((target_of(network, spot.batch), case) for _ in range(12)), "gradcam", "digest")
+    assert (found.positive, found.positive_failed, found.images, len(asked)) == (5, 2, 8, 5)
 
 
 def with_tests(**counts):
@@ -388,10 +435,19 @@ def test_dependence_is_the_drop_by_hand(spot):
     dependence(target, spot.there, 0, 19, results)
     kept = spot.batch[0, spot.where].mean() / 10
     gone = blurred(spot.batch)[0, spot.where].mean() / 10
+    around = ndimage.binary_dilation(spot.where, np.ones((3, 3)), iterations=2)  # a thirty-second of 56 pixels
     assert results.numbers["deletion_drop"] == pytest.approx(kept - gone, rel=1e-3)
     assert results.numbers["deletion_fraction"] == pytest.approx((kept - gone) / (kept - 10), rel=1e-3)
     assert results.numbers["deletion_p"] == pytest.approx(1 / 20)
-    assert results.numbers["hidden_area"] == pytest.approx(spot.where.mean(), abs=1e-4)
+    assert results.numbers["hidden_area"] == pytest.approx(around.mean(), abs=1e-4)
+
+
+def test_what_is_hidden_stays_a_tenth_of_the_image():
+    top = np.zeros((64, 64), bool)
+    top[20:39, 20:39] = True  # 8.8%; one pixel around it is 10.8%
+    assert np.array_equal(with_rim(top, 0.1), top)
+    top[37:] = False  # 7.9%: there is room for one pixel of two
+    assert with_rim(top, 0.1).sum() == 19 * 21
 
 
 def test_the_other_places_do_not_overlap_while_there_is_room(spot):
