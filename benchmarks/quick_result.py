@@ -81,7 +81,8 @@ def regression(train: Any, test: Any) -> np.ndarray:
     size = tuple(extractor.input_shape[1:3])
 
     def features(part: Any) -> tuple[np.ndarray, np.ndarray]:
-        batches = list(part.batches(32, size=size))
+        # In the order of the frame, as are the patients that the folds go by.
+        batches = list(part.batches(32, size=size, shuffle=False))
         return np.concatenate([extractor(x, training=False) for x, _ in batches]), np.concatenate(
             [y for _, y in batches]
         )

@@ -109,10 +109,14 @@ class Facts:
 
     Args:
         name: The name of the table: one for each kind of fact, with a version.
+        pack: Makes text or bytes of a fact.
+        unpack: Makes the fact of these again.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(
+        self, name: str, *, pack: Callable[[Any], str | bytes] = json.dumps, unpack: Callable[[Any], Any] = json.loads
+    ) -> None:
+        self.name, self._pack, self._unpack = name, pack, unpack
 
     def known(self, stats: dict[str, tuple[int, int]]) -> dict[str, Any]:
         """The facts of those files that have not changed since; ``stats`` gives (size, time of change in ns)."""
@@ -128,17 +132,20 @@ class Facts:
                     f"select path, size, changed, fact from {self.name} where path in ({marks})", some
                 ):
                     if stats[path] == (size, changed):
-                        found[path] = json.loads(fact)
+                        found[path] = self._unpack(fact)
         return found
 
-    def keep(self, rows: Iterable[tuple[str, tuple[int, int], Any]]) -> None:
-        """Store facts as (path, (size, time of change), fact), all or none."""
+    def keep(self, rows: Iterable[tuple[str, tuple[int, int], Any]]) -> bool:
+        """Store facts as (path, (size, time of change), fact), all or none; whether they were stored."""
+        stored = False
         with self._database() as base:
             if base is not None:
                 base.executemany(
                     f"insert or replace into {self.name} values (?, ?, ?, ?)",
-                    ((path, *stat, json.dumps(fact)) for path, stat, fact in rows),
+                    ((path, *stat, self._pack(fact)) for path, stat, fact in rows),
                 )
+                stored = True
+        return stored
 
     @contextlib.contextmanager
     def _database(self) -> Any:

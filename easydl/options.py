@@ -185,7 +185,7 @@ class ModelOptions(Options):
         ge=16,
         le=2048,
         title="Size of the input",
-        description="Side of the network's input in pixels; chosen from the images when not given.",
+        description="Side of the network's input in pixels; chosen from the images when not given, or that of our own model that it starts from.",
     )
     head: Literal["linear", "forest"] = Field(
         "linear",

@@ -11,8 +11,7 @@ import numpy as np
 from easydl.comparison.frozen import Backbone, backbone_here, frozen_features
 from easydl.comparison.readable import NAMES, readable_features
 from easydl.errors import WeightsError
-from easydl.images.glance import SIDE
-from easydl.studies.pixel_facts import thumbnails
+from easydl.studies.thumbnails import in_parts, local_means
 from easydl.training import estimators
 from easydl.training.estimators import Problem
 from easydl.traps.fields import fields, says_the_label
@@ -72,13 +71,12 @@ class BaselineInputs:
         return "label" in self.study.frame.columns
 
     def _thumbnail(self) -> np.ndarray:
-        facts = self.study.facts()
-        small = thumbnails(facts).astype(np.float32)
-        # Grey levels in the image's own units, so that a film that is brighter as a whole shows it.
-        low, high = (np.array([one.grey[place] for one in facts], np.float32) for place in (0, 8))
-        scaled = low[:, None, None] + small / 255 * (high - low)[:, None, None]
-        step = SIDE // THUMBNAIL
-        return scaled.reshape(len(scaled), THUMBNAIL, step, THUMBNAIL, step).mean(axis=(2, 4)).reshape(len(scaled), -1)
+        found = []
+        for facts, images in in_parts(self.study.facts()):
+            # Grey levels in the image's own units, so that a film that is brighter as a whole shows it.
+            low, high = (np.array([one.grey[place] for one in facts], np.float32)[:, None, None] for place in (0, 8))
+            found.append(local_means(low + images.astype(np.float32) / 255 * (high - low), THUMBNAIL))
+        return np.concatenate(found)
 
     def _readable(self) -> np.ndarray:
         return readable_features(self.study.facts())
@@ -138,6 +136,10 @@ def _constant(values: np.ndarray, problem: Problem, train: np.ndarray, seed: int
     return estimators.constant(problem, train)
 
 
+def _linear_of_network(values: np.ndarray, problem: Problem, train: np.ndarray, seed: int) -> np.ndarray:
+    return estimators.linear(values, problem, train, seed, one_unit=True)
+
+
 BASELINES: dict[str, Baseline] = {
     one.name: one
     for one in (
@@ -145,7 +147,7 @@ BASELINES: dict[str, Baseline] = {
         Baseline("metadata", "metadata only: the table and the files' headers", "metadata", estimators.linear),
         Baseline("thumbnail", f"a thumbnail of {THUMBNAIL} x {THUMBNAIL} pixels", "thumbnail", estimators.linear),
         Baseline("forest", f"random forest on {len(NAMES)} readable features", "readable", estimators.forest),
-        Baseline("features", "logistic regression on frozen features", "frozen", estimators.linear),
+        Baseline("features", "logistic regression on frozen features", "frozen", _linear_of_network),
     )
 }
 """By name, from the simplest."""

@@ -11,7 +11,7 @@ from scipy.stats import skew
 from skimage.feature import graycomatrix, graycoprops
 
 from easydl.images.glance import PERCENTILES, SIDE
-from easydl.studies.pixel_facts import thumbnails
+from easydl.studies.thumbnails import in_parts
 
 if TYPE_CHECKING:
     from easydl.studies.pixel_facts import PixelFacts
@@ -83,9 +83,9 @@ def readable_features(facts: Sequence[PixelFacts]) -> np.ndarray:
     References:
         Haralick RM et al. Textural features for image classification. IEEE Trans Syst Man Cybern 1973;3:610-621.
     """
-    images = thumbnails(facts)
     own = np.array([[*one.grey, *one.noise] for one in facts], float)
-    seen = np.array([[*_gradients(image / 255), *_texture(image), *_layout(image / 255)] for image in images])
+    every = (image for _, images in in_parts(facts) for image in images)
+    seen = np.array([[*_gradients(image / 255), *_texture(image), *_layout(image / 255)] for image in every])
     return np.concatenate([own, seen], axis=1).astype(np.float32)
 
 

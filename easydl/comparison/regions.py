@@ -10,7 +10,7 @@ from skimage.filters import threshold_otsu
 from skimage.measure import label, regionprops
 
 from easydl.images.glance import SIDE
-from easydl.studies.pixel_facts import thumbnails
+from easydl.studies.thumbnails import in_parts
 
 if TYPE_CHECKING:
     from easydl.studies.pixel_facts import PixelFacts
@@ -42,7 +42,8 @@ def region_features(facts: Sequence[PixelFacts]) -> np.ndarray:
     References:
         Otsu N. A threshold selection method from gray-level histograms. IEEE Trans Syst Man Cybern 1979;9:62-66.
     """
-    return np.array([_of_image(image / 255) for image in thumbnails(facts)], np.float32)
+    seen = [_of_image(image / 255) for _, images in in_parts(facts) for image in images]
+    return np.array(seen, np.float32)
 
 
 def _of_image(image: np.ndarray) -> list[float]:

@@ -14,7 +14,7 @@ from easydl.networks.arguments import Outputs
 from easydl.networks.common_layers import front, laid_out, outputs, prepared, seeded
 from easydl.networks.forest_head import leaves
 from easydl.networks.listing import find
-from easydl.networks.metadata import Covariate, Head, ModelMetadata, attach, metadata_of
+from easydl.networks.metadata import Covariate, Head, ModelMetadata, attach
 from easydl.networks.pretrained import sources, transfer
 from easydl.networks.registry import Entry
 from easydl.networks.rewiring import activation_of, rewired, stochastic_depth_of
@@ -54,7 +54,8 @@ def classifier(
     ``probability`` (``value`` for a regression).
 
     In Python ``size`` may be one number per side, and is 128 (48 in 3D) by default, or less where the study's images
-    are smaller; with pretrained weights of images 224, or twice the images' longer side, but at least 96. The categories of ``covariates`` come from the study; without
+    are smaller; with pretrained weights of images 224, or twice the images' longer side, but at least 96; with those of one of our
+    models as that has it. The categories of ``covariates`` come from the study; without
     it they are numbers, or a dict says what they are: ``{"age": None, "sex": ["F", "M"]}``, None for a number. The
     input is then a dict of ``image`` and ``covariates`` (see `easydl.prediction.encode_covariates`). ``pretrained`` takes
     one of our ``.keras`` files or an ``.h5`` file of the same backbone, as a path or as an address with its checksum,
@@ -89,16 +90,15 @@ def classifier(
     wanted = arguments.classifier_outputs(summary, task, classes, heads)
     arguments.fits_study(entry, summary)
     channels = arguments.channel_count(channels, summary)
-    if size is None and (network := sources.network_in(pretrained)) is not None:
-        # Its filters know structures at that scale.
-        size = [side for side in metadata_of(network).size if side is not None] or None
+    start = sources.locate(entry, pretrained)
+    # Its filters know structures at that scale.
+    size = transfer.size_in(start, entry) if size is None else size
     shape = arguments.image_size(size, summary, entry, pretrained=bool(pretrained))
     columns = arguments.covariate_columns(covariates, summary)
     head = arguments.head_kind(head)
     activation = activation_of(activation, entry, pretrained=bool(pretrained))
     drop = stochastic_depth_of(stochastic_depth, entry)
     seed = arguments.integer("seed", seed)
-    start = sources.locate(entry, pretrained)
     scaling = transfer.scaling_of(entry, start, scaling)
     entry = entry.trained_on(scaling)
     with seeded(seed):

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import fft, ndimage
 
 from easydl.images.glance import SIDE
+from easydl.studies.thumbnails import Thumbnails, local_means
 
 COARSE = 16
 CANDIDATES = 3
@@ -61,14 +62,14 @@ _TURNS: tuple[tuple[str, Callable[[np.ndarray], np.ndarray]], ...] = (
 )
 
 
-def near_copies(thumbnails: np.ndarray, group: np.ndarray) -> list[NearCopy]:
+def near_copies(thumbnails: np.ndarray | Thumbnails, group: np.ndarray) -> list[NearCopy]:
     """Pairs of images of different groups (patients; identical images) that are nearly the same.
 
     Coarse patterns, less what all images share, name candidates; the correlation of their fine structure decides, with a
     threshold from these very images: the most similar images of different patients, which in anatomy are all alike.
 
     Args:
-        thumbnails: uint8 ``(images, 64, 64)``.
+        thumbnails: uint8 ``(images, 64, 64)``, or `Thumbnails`, of which some at a time are in memory.
         group: int per image; pairs within a group are not looked for.
     """
     if len(thumbnails) < 2:
@@ -119,10 +120,14 @@ def _threshold(values: np.ndarray) -> float:
     return float(np.clip(middle + SPREADS * (middle - low), LEAST, CERTAIN))
 
 
-def _candidates(thumbnails: np.ndarray, group: np.ndarray) -> np.ndarray:
+def _candidates(thumbnails: np.ndarray | Thumbnails, group: np.ndarray) -> np.ndarray:
     """For every image the few that look most like it under any turn: rows of (position, other, turn)."""
-    small = thumbnails.reshape(len(thumbnails), COARSE, SIDE // COARSE, COARSE, SIDE // COARSE)
-    small = small.mean(axis=(2, 4), dtype=np.float32)
+    small = np.concatenate(
+        [
+            local_means(thumbnails[begin : begin + AT_ONCE], COARSE).reshape(-1, COARSE, COARSE)
+            for begin in range(0, len(thumbnails), AT_ONCE)
+        ]
+    )
     small -= small.mean(axis=(1, 2), keepdims=True)
     small /= np.maximum(small.std(axis=(1, 2), keepdims=True), 1e-6)
     shared = small.mean(axis=0) if len(small) >= ENOUGH else np.zeros(small.shape[1:], np.float32)
@@ -173,12 +178,13 @@ def _backwards() -> list[np.ndarray]:
     return [np.argsort(change(places).ravel()) for _, change in _TURNS]
 
 
-def _correlations(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+def _correlations(thumbnails: np.ndarray | Thumbnails, pairs: np.ndarray) -> np.ndarray:
     """Normalised cross-correlation (Lewis 1995) of each first image with the turned second one.
 
     The value of largest size over small shifts and over how far the first is zoomed in; negative for an inverted one.
     """
-    first, second, turn = pairs.T
+    turn, (named, place) = pairs[:, 2], np.unique(pairs[:, :2], return_inverse=True)
+    thumbnails, (first, second) = thumbnails[named], place.reshape(-1, 2).T  # each is read once
     inner = np.zeros((len(pairs), SIDE, SIDE), np.float32)
     for one in np.unique(turn):
         rows = np.flatnonzero(turn == one)

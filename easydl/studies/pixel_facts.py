@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from threading import Lock
@@ -21,19 +20,21 @@ from easydl.errors import EasyDLError, InputError
 from easydl.images import Scan, read
 from easydl.images.burned_in_text import has_text
 from easydl.images.channels import stacked
-from easydl.images.glance import SIDE, glance
+from easydl.images.glance import glance
 from easydl.images.limits import is_nifti, is_raster
 from easydl.images.scan import SourceGrid
 from easydl.images.values import in_hounsfield
 from easydl.secret import computer_secret
 from easydl.studies.near_copies import NearCopy, near_copies, together
+from easydl.studies.thumbnails import SmallImages, Thumbnails, packed
 
 DECODER = 11
 """Counts up whenever the same file would be read as other pixels, or described otherwise, than before."""
 COLOUR_DIFFERENCE = 12.0
 """Mean difference of red and blue, of 255, from which an image counts as coloured (grey films: up to 10)."""
 AT_ONCE = 256
-_known = cache.Facts(f"pixels_{DECODER}")
+_known = cache.Facts(f"pixel_facts_{DECODER}")
+_small = cache.Facts(f"thumbnails_{DECODER}", pack=bytes, unpack=bytes)
 
 Address = str
 """A file, ``file#frame`` or ``folder#key``."""
@@ -41,7 +42,7 @@ Row = tuple[Address, ...]
 """The images of one row, one per channel column."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PixelFacts:
     """What the decoded pixels of one row tell.
 
@@ -53,10 +54,9 @@ class PixelFacts:
         dimension: 2 or 3.
         coloured: Really coloured, not grey stored as RGB.
         burned_in_text: Whether text seems to be burned into the image.
-        thumbnail: 64 x 64 bytes, in base 64 for the database (`easydl.images.glance`).
-        peaks: The same of the values farthest from their surroundings.
-        grey: What the grey levels are.
+        grey: What the grey levels are (`easydl.images.glance`).
         noise: How sharp and noisy it is.
+        small: Where its thumbnail is found.
     """
 
     digest: str
@@ -66,10 +66,9 @@ class PixelFacts:
     dimension: int
     coloured: bool
     burned_in_text: bool
-    thumbnail: str
-    peaks: str
     grey: Sequence[float]
     noise: Sequence[float]
+    small: SmallImages = field(repr=False, compare=False)
 
 
 class ImageFiles:
@@ -123,27 +122,45 @@ class ImageFiles:
         """
         missing = [place for place, row in enumerate(rows) if row not in self._facts]
         names = dict(zip(missing, self.keys(rows[place] for place in missing), strict=True))
-        known = _known.known(dict.fromkeys(names.values(), (0, 0)))
-        fresh: list[tuple[str, tuple[int, int], Any]] = []
+        for begin in range(0, len(missing), AT_ONCE):
+            some = missing[begin : begin + AT_ONCE]
+            known = _known.known(dict.fromkeys((names[place] for place in some), (0, 0)))
+            for place in some:
+                if (name := names[place]) in known:
+                    self._facts[rows[place]] = PixelFacts(**known[name], small=self._on_disk(name, rows[place]))
+        fresh: list[tuple[int, dict[str, Any], bytes]] = []
         lock = Lock()
 
         def look(place: int) -> None:
-            if names[place] in known:
-                self._facts[rows[place]] = PixelFacts(**known[names[place]])
-                return
-            found = _look(self.scan(rows[place]))
-            self._facts[rows[place]] = found
+            found, small = _look(self.scan(rows[place]))
             with lock:
-                fresh.append((names[place], (0, 0), asdict(found)))
+                fresh.append((place, found, small))
                 if len(fresh) >= AT_ONCE:
-                    _known.keep(fresh)
-                    fresh.clear()
+                    keep()
+
+        def keep() -> None:
+            if not fresh:
+                return
+            stored = _known.keep((names[place], (0, 0), found) for place, found, _ in fresh)
+            stored = _small.keep((names[place], (0, 0), small) for place, _, small in fresh) and stored
+            for place, found, small in fresh:
+                where = self._on_disk(names[place], rows[place]) if stored else SmallImages(small)
+                self._facts[rows[place]] = PixelFacts(**found, small=where)
+            fresh.clear()
 
         try:
-            each(look, missing)
+            each(look, [place for place in missing if rows[place] not in self._facts])
         finally:  # What was decoded before an interruption, or beside an unreadable image, is kept.
-            _known.keep(fresh)
+            with lock:
+                keep()
         return [self._facts[row] for row in rows]
+
+    def _on_disk(self, key: str, row: Row) -> SmallImages:
+        """Where the thumbnail of a row is, and how it is made again."""
+        return SmallImages(None, key, _small, partial(self._thumbnail, row))
+
+    def _thumbnail(self, row: Row) -> bytes:
+        return packed(glance(self.scan(row).pixels))
 
     def digests(self, rows: Sequence[Row], each: Callable[[Callable[[int], Any], list[int]], Any]) -> list[str]:
         """The digests of `facts` alone: looking for text in the pixels takes many times as long."""
@@ -164,7 +181,7 @@ class ImageFiles:
         key = _hash("|".join([*digests, *(persons if persons is not None else ())]))
         if key != self._near[0]:
             group = together(digests, persons if persons is not None else range(len(digests)))
-            self._near = (key, near_copies(thumbnails(facts), group))
+            self._near = (key, near_copies(Thumbnails(facts), group))
         return self._near[1]
 
     def _learn(self, addresses: Iterable[Address]) -> None:
@@ -263,12 +280,6 @@ def declared_units(table: pd.DataFrame, image_columns: Sequence[str], units: str
     return dict.fromkeys((str(one) for column in image_columns for one in chosen[column]), "HU")
 
 
-def thumbnails(facts: Sequence[PixelFacts], *, peaks: bool = False) -> np.ndarray:
-    """uint8 ``(images, 64, 64)``."""
-    joined = b"".join(base64.b64decode(one.peaks if peaks else one.thumbnail) for one in facts)
-    return np.frombuffer(joined, np.uint8).reshape(-1, SIDE, SIDE)
-
-
 def remarks(facts: Sequence[PixelFacts]) -> list[str]:
     """What was assumed or repaired while reading, with the number of images each applies to."""
     notes = counted([one.notes for one in facts])
@@ -307,21 +318,21 @@ def _packed(scan: Scan) -> tuple[np.ndarray, dict[str, Any]]:
     }
 
 
-def _look(scan: Scan) -> PixelFacts:
+def _look(scan: Scan) -> tuple[dict[str, Any], bytes]:
+    """The facts but for the thumbnail, as JSON takes them, and the thumbnail."""
     seen = glance(scan.pixels)
-    return PixelFacts(
-        digest=digest_of(scan.pixels),
-        notes=list(scan.notes),
-        spacing_mm=None if scan.spacing_mm is None else [float(mm) for mm in scan.spacing_mm],
-        units=scan.units,
-        dimension=scan.dimension,
-        coloured=_coloured(scan.pixels),
-        burned_in_text=bool(scan.dimension == 2 and has_text(scan.pixels)),
-        thumbnail=base64.b64encode(seen.thumbnail.tobytes()).decode(),
-        peaks=base64.b64encode(seen.peaks.tobytes()).decode(),
-        grey=seen.grey,
-        noise=seen.noise,
-    )
+    facts = {
+        "digest": digest_of(scan.pixels),
+        "notes": list(scan.notes),
+        "spacing_mm": None if scan.spacing_mm is None else [float(mm) for mm in scan.spacing_mm],
+        "units": scan.units,
+        "dimension": scan.dimension,
+        "coloured": _coloured(scan.pixels),
+        "burned_in_text": bool(scan.dimension == 2 and has_text(scan.pixels)),
+        "grey": seen.grey,
+        "noise": seen.noise,
+    }
+    return facts, packed(seen)
 
 
 def digest_of(pixels: np.ndarray) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 from scipy import ndimage
 
 from easydl.images.glance import SIDE, border_pixels, ring, segments
-from easydl.studies.pixel_facts import PixelFacts, thumbnails
+from easydl.studies.pixel_facts import PixelFacts
+from easydl.studies.thumbnails import in_parts, local_means, reduced
 from easydl.traps.association import (
     MIN_PATIENTS,
     Association,
@@ -32,7 +33,6 @@ WARN_LOW, STRONG_LOW = 0.58, 0.75
 """Of the interval's lower end. With 100 patients a class, 0.60 missed one of eight ages that differ by ten years."""
 SIGNIFICANT = 0.05
 THUMBNAIL = 8
-AT_ONCE = 1000
 EACH = 4
 WHOLE = 0.25
 """Of the border: what differs in more of it is no mark at one place."""
@@ -193,7 +193,7 @@ def _of_pixels(study: Study, seen: BorderSeen | None) -> Iterator[Probe]:
             yield Probe("A4", name, Features(values), "WARN", _BALANCE)
     border, tiny = _border_and_thumbnail(facts)
     yield Probe("A5", "the border of the image", Features(border), "WARN", _LOOK, located=True)
-    spots = thumbnails(facts, peaks=True)[:, border_pixels()]
+    spots = reduced(facts, lambda images: images[:, border_pixels()], peaks=True)
     yield Probe("A5", "something at one place of the border", Spots(spots), "WARN", _LOOK, located=True)
     if seen is not None:
         yield Probe("A5", _ANYWHERE, seen.evidence, "WARN", _LOOK, located=True, seen=seen)
@@ -213,15 +213,11 @@ def _border_and_thumbnail(facts: list[PixelFacts]) -> tuple[np.ndarray, np.ndarr
     Some images at a time: ten thousand as floating-point numbers would take 650 MB.
     """
     border, tiny = [], []
-    for begin in range(0, len(facts), AT_ONCE):
-        part = facts[begin : begin + AT_ONCE]
+    for part, images in in_parts(facts):
         low, high = (np.array([one.grey[place] for one in part], np.float32)[:, None, None] for place in (0, 8))
-        scaled = low + thumbnails(part).astype(np.float32) / 255 * (high - low)
-        size = scaled.shape[1] // THUMBNAIL
+        scaled = low + images.astype(np.float32) / 255 * (high - low)
         border.append(ring(scaled))
-        tiny.append(
-            scaled.reshape(len(part), THUMBNAIL, size, THUMBNAIL, size).mean(axis=(2, 4)).reshape(len(part), -1)
-        )
+        tiny.append(local_means(scaled, THUMBNAIL))
     return np.concatenate(border), np.concatenate(tiny)
 
 
@@ -236,7 +232,7 @@ def _place(study: Study, labels: Labels, found: Association) -> tuple[str, tuple
 
     The box holds all that hangs together with it there, such as a word; of a border that differs as a whole, a segment.
     """
-    images = thumbnails(study.facts(), peaks=True)[:, border_pixels()]
+    images = reduced(study.facts(), lambda peaks: peaks[:, border_pixels()], peaks=True)
     positive = labels.truth[:, labels.classes.index(found.label)]
     means = [images[side].mean(axis=0, dtype=np.float32) for side in (positive, ~positive)]
     difference = np.zeros((SIDE, SIDE), np.float32)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from easydl.studies.pixel_facts import thumbnails
+from easydl.studies.thumbnails import local_means, reduced
 
 if TYPE_CHECKING:
     from easydl.studies import Study
@@ -17,11 +17,7 @@ SIDE = 16
 def small_looks(study: Study, rows: np.ndarray | None = None) -> np.ndarray:
     """float32 ``(images, 272)``: 16 x 16 local means, grey levels and noise, each to mean 0 and standard deviation 1."""
     facts = study.facts() if rows is None else study.facts(rows.tolist())
-    small = thumbnails(facts)
-    step = small.shape[1] // SIDE
-    small = (
-        small.reshape(len(small), SIDE, step, SIDE, step).mean(axis=(2, 4), dtype=np.float32).reshape(len(small), -1)
-    )
+    small = reduced(facts, lambda images: local_means(images, SIDE))
     others = np.array([[*one.grey, *one.noise] for one in facts], np.float32)
     values = np.concatenate([small, others], axis=1)
     return standardised(values)

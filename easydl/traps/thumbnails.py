@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from easydl.studies.pixel_facts import thumbnails
+from easydl.studies.thumbnails import thumbnails
 
 if TYPE_CHECKING:
     from easydl.studies import Study

@@ -1,7 +1,5 @@
 """The readable features: 32 names, and numbers that independent arithmetic gives too."""
 
-import base64
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -10,12 +8,12 @@ from skimage.measure import shannon_entropy
 from easydl.comparison.readable import NAMES, readable_features
 from easydl.images.glance import glance
 from easydl.studies.pixel_facts import PixelFacts
+from easydl.studies.thumbnails import SmallImages, packed
 
 
 def features_of(pixels):
     seen = glance(np.asarray(pixels, np.float32)[..., None])
-    thumbnail, peaks = (base64.b64encode(one.tobytes()).decode() for one in (seen.thumbnail, seen.peaks))
-    facts = PixelFacts("", (), None, "0-255", 2, False, False, thumbnail, peaks, seen.grey, seen.noise)
+    facts = PixelFacts("", (), None, "0-255", 2, False, False, seen.grey, seen.noise, SmallImages(packed(seen)))
     return dict(zip(NAMES, readable_features([facts])[0].tolist(), strict=True))
 
 

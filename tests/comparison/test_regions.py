@@ -1,21 +1,19 @@
 """The largest bright and dark region, compared with discs and bars of known size and shape."""
 
-import base64
-
 import numpy as np
 import pytest
 
 from easydl.comparison.regions import REGION_NAMES, region_features
 from easydl.images.glance import glance
 from easydl.studies.pixel_facts import PixelFacts
+from easydl.studies.thumbnails import SmallImages, packed
 
 Y, X = np.mgrid[:64, :64]
 
 
 def regions_of(pixels):
     seen = glance(np.asarray(pixels, np.float32)[..., None])
-    thumbnail, peaks = (base64.b64encode(one.tobytes()).decode() for one in (seen.thumbnail, seen.peaks))
-    facts = PixelFacts("", (), None, "0-255", 2, False, False, thumbnail, peaks, seen.grey, seen.noise)
+    facts = PixelFacts("", (), None, "0-255", 2, False, False, seen.grey, seen.noise, SmallImages(packed(seen)))
     return dict(zip(REGION_NAMES, region_features([facts])[0].tolist(), strict=True))
 
 

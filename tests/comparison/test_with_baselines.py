@@ -17,6 +17,7 @@ from easydl.evaluation.level import over_looks
 from easydl.evaluation.paired import paired_difference
 from easydl.evaluation.tables import table_metrics
 from easydl.studies import pixel_facts
+from easydl.studies.thumbnails import thumbnails
 from easydl.training.estimators import problem_of
 
 
@@ -143,7 +144,7 @@ def test_an_error_is_lowered_not_added(films):
 
 def test_no_image_is_decoded_a_second_time(films, monkeypatch):
     study, parts = split_study(films, "classification")
-    study.facts()
+    thumbnails(study.facts())  # into the cache of this test
     monkeypatch.setattr(pixel_facts, "read", lambda *_: pytest.fail("an image was read again"))
     monkeypatch.setattr(study.files, "scan", lambda *_: pytest.fail("an image was read again"))
     rows = compare_with_baselines(study, {"test": predicted(parts["test"], 0.3)}).comparisons[0].rows

@@ -69,7 +69,9 @@ def test_a_classifier_starts_from_them(own, study):
 
 def test_a_file_of_them_and_a_unet_take_them_too(own, tmp_path):
     path = own.save(tmp_path / "own.keras")
-    model = easydl.classifier("tiny", classes=["a", "b"], size=32, pretrained=path)
+    model = easydl.classifier("tiny", classes=["a", "b"], pretrained=path)
+    assert metadata_of(model).size == (32, 32), "that of the pretraining"
+    assert metadata_of(easydl.classifier("tiny", classes=["a", "b"], size=48, pretrained=path)).size == (48, 48)
     outlined = easydl.unet(easydl.load(mask_study(tmp_path / "m", cases=3)), pretrained=own, width=4, size=32)
     kernel = own.model.get_layer("stage2_1_conv").get_weights()[0]
     assert np.array_equal(model.get_layer("stage2_1_conv").get_weights()[0], kernel)
@@ -137,7 +139,7 @@ def test_the_command_writes_a_file_that_pretrained_takes(tmp_path):
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, (done.output, done.exception)
     assert "10 images" in done.stdout and easydl.RESEARCH_USE in done.stdout
-    assert easydl.classifier("tiny", classes=["a", "b"], size=32, pretrained=tmp_path / "own.keras").name == "tiny"
+    assert easydl.classifier("tiny", classes=["a", "b"], pretrained=tmp_path / "own.keras").name == "tiny"
 
 
 def test_an_autoencoder_builds_the_image_from_what_a_head_sees():

@@ -176,13 +176,24 @@ def test_as_a_last_layer_it_says_what_the_model_says(task, features):
         logits = softmax(logits, axis=1)
     elif not task.is_value:
         logits = expit(logits)
-    assert logits == pytest.approx(linear(3 * x + 5, one, train, 0), abs=1e-6)
+    assert logits == pytest.approx(linear(3 * x + 5, one, train, 0, one_unit=True), abs=1e-6)
+
+
+def test_what_a_network_hardly_sees_counts_little():
+    """Of features with one unit, many that hardly vary; the label is in two that do."""
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(size=(300, 2)), 0.01 * rng.normal(size=(300, 400))], axis=1)
+    y = (x[:, 0] + x[:, 1] + rng.normal(size=300) > 0).astype(int)
+    one = Problem(Task.CLASSIFICATION, np.eye(2)[y], np.ones(300, bool), np.arange(300).astype(str))
+    train = np.arange(300) < 100
+    aucs = [roc_auc_score(y[~train], linear(x, one, train, 0, one_unit=unit)[~train, 1]) for unit in (True, False)]
+    assert aucs[0] > 0.8 and aucs[0] > aucs[1] + 0.1
 
 
 def test_out_of_fold_answers_are_scikit_learns():
     x, one, train = problem(features=30)
     y, rows = one.targets.argmax(axis=1), np.flatnonzero(train)
-    scaled = StandardScaler().fit(x[train]).transform(x)[train]
+    scaled = (x[train] - x[train].mean(axis=0)) / np.sqrt(x[train].var(axis=0).mean())
     folds = [(np.searchsorted(rows, learn), np.searchsorted(rows, ask)) for learn, ask in folds_of(x, one, train)]
     grid = GridSearchCV(LogisticRegression(max_iter=5000), {"C": STRENGTHS}, cv=folds, scoring="neg_log_loss")
     best = grid.fit(scaled, y[train]).best_estimator_
@@ -204,7 +215,11 @@ def test_a_row_that_counts_twice_is_two_rows(task, monkeypatch):
     x = StandardScaler().fit(x).transform(x)
     train[:], weights = True, np.tile([1.0, 1.0, 2.0], 20)
     again = np.repeat(np.arange(60), weights.astype(int))
-    monkeypatch.setattr(estimators, "_turned", lambda values, _: estimators._Turned(values, np.zeros(20), np.eye(20)))
+
+    def as_it_is(values, _, one_unit):
+        return estimators._Turned(values, np.zeros(20), np.eye(20))
+
+    monkeypatch.setattr(estimators, "_turned", as_it_is)
     twice = Problem(task, one.targets[again], one.known[again], one.patients[again])
     labels = np.stack([weights] * 2, axis=1) if task is Task.MULTILABEL else weights
     weighted, repeated = (

@@ -63,11 +63,11 @@ def test_masks_too_small_for_dice_are_counted(tmp_path):
     assert "of 6 masks 1 without it and 1 with fewer than 10 pixels" in issue.sentence and issue.rows == (0, 1)
 
 
-def test_a_mask_far_larger_than_the_others_is_named(tmp_path, monkeypatch):
+def test_a_mask_far_larger_than_the_others_is_named(tmp_path):
     path = mask_study(tmp_path / "m", cases=12)
     masks = easydl.load(path)
     for one in masks.facts():
-        monkeypatch.setitem(vars(one), "spacing_mm", [2.0, 5.0])
+        object.__setattr__(one, "spacing_mm", [2.0, 5.0])
     assert not said(rules(masks), "A17"), "all are of one kind"
     name = pd.read_csv(path, dtype=str)["mask"][3]
     Image.fromarray(np.full((32, 32), np.asarray(Image.open(path.parent / name)).max(), np.uint8)).save(
@@ -75,7 +75,7 @@ def test_a_mask_far_larger_than_the_others_is_named(tmp_path, monkeypatch):
     )
     masks = easydl.load(path)
     for one in masks.facts():
-        monkeypatch.setitem(vars(one), "spacing_mm", [2.0, 5.0])
+        object.__setattr__(one, "spacing_mm", [2.0, 5.0])
     (issue,) = said(rules(masks), "A17")
     assert issue.rows == (3,) and issue.severity == "WARN"
     assert "1 of 12 masks" in issue.sentence and f"{32 * 32 * 10 / 100:.3g} cm²" in issue.sentence
@@ -90,15 +90,15 @@ def test_images_from_after_the_outcome_are_counted(images):
     assert not said(rules(study(images, scan_date=days, birthday=late)), "A19")
 
 
-def test_mixed_and_thick_spacing_is_said(images, monkeypatch):
+def test_mixed_and_thick_spacing_is_said(images):
     mixed = study(images)
     facts = mixed.facts()
     for one, mm in zip(facts, np.linspace(0.3, 1.2, len(facts)), strict=True):
-        monkeypatch.setitem(vars(one), "spacing_mm", [float(mm)] * 2)
+        object.__setattr__(one, "spacing_mm", [float(mm)] * 2)
     (issue,) = said(rules(mixed), "A17")
     assert "from 0.39 to 1.1 mm" in issue.sentence
     for one in facts:
-        monkeypatch.setitem(vars(one), "spacing_mm", [5.0, 1.0, 1.0])
+        object.__setattr__(one, "spacing_mm", [5.0, 1.0, 1.0])
     (issue,) = said(rules(mixed), "A17")
     assert "40 of 40 volumes have slices more than 3 times" in issue.sentence
 

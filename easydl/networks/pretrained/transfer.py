@@ -105,6 +105,14 @@ def seen_in(path: Path | None) -> Seen | None:
     return _read(metadata_in, path).learned_from if path is not None and path.suffix.lower() == ".keras" else None
 
 
+def size_in(path: Path | None, entry: Entry) -> list[int] | None:
+    """The input size that the weights of a file were trained at, where it is one of our models of as many dimensions."""
+    if path is None or path.suffix.lower() != ".keras":
+        return None
+    sides = [side for side in _read(metadata_in, path).size if side is not None]
+    return sides if len(sides) == entry.dimension else None
+
+
 def _trained_on(entry: Entry, path: Path) -> str | None:
     """The source whose scaling a file was trained with, as far as the file tells."""
     if path.suffix.lower() == ".keras":
