@@ -20,6 +20,7 @@ from easydl.explanation.targets import Target
 from easydl.images import Scan
 from easydl.networks.decision import EVEN
 from easydl.networks.heatmap_reference import HeatmapReference
+from easydl.studies.labels import says_absence
 
 ALIKE, SAME_MAP = 0.5, 0.9
 LEVEL_P, UNTRAINED, NEAR_CHANCE = 0.05, 0.2, 0.1
@@ -182,6 +183,13 @@ def dependence(target: Target, fine: np.ndarray, seed: int, blobs: int, results:
         emptied = float(target.network.scores(filled(target.batch, top), target.index, target.region)[0])
         specific = decides = float(scores[0]) - emptied >= DECIDES * lead
         results.note(filled_fraction=(float(scores[0]) - emptied) / max(lead, 1e-6))
+    if specific and decides and absent and says_absence(target.name.rpartition(": ")[2]):
+        results.caution(
+            f"The answer {target.name} hangs on one place, and no place can show that nothing is there: look where a finding "
+            "could be overlooked.",
+            figures,
+        )
+        return
     if specific and decides:
         return
     if not specific and not decides and absent:

@@ -19,6 +19,7 @@ YES, NO = (
     {"1", "1.0", "yes", "y", "true", "positive", "present"},
     {"0", "0.0", "no", "n", "false", "negative", "absent"},
 )
+_ABSENCE = re.compile(r"(no|not|without|absent|negative|normal|healthy|control|unremarkable)\b", re.IGNORECASE)
 MOST_NUMBERS = 20
 """From more different numbers than these on, a label column is taken for a measurement until somebody says otherwise."""
 JOIN = "; "
@@ -28,6 +29,17 @@ _COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 # Cyrillic and Greek letters that look like Latin ones, after case folding.
 _LOOK_ALIKE = str.maketrans("асеорхуіѕјһкмтвнԁԛӏαορντικυχεηβγ", "aceopxyisjhkmtbhdqlaopvtikuxehby")
+
+
+def says_absence(name: str) -> bool:
+    """Whether a class says by its name that nothing is there.
+
+    Example:
+        >>> [says_absence(name) for name in ("no nodule", "normal", "0", "benign", "nodule")]
+        [True, True, True, False, False]
+    """
+    words = re.sub(r"[_\W]+", " ", name).strip()
+    return name.strip().lower() in NO or _ABSENCE.match(words) is not None
 
 
 def classification(

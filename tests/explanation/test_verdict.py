@@ -227,6 +227,23 @@ def test_absence_is_trusted_only_where_what_is_gone_decides_and_not_what_hiding_
     assert all("where a finding could be overlooked" in one.sentence for one in results.reasons)
 
 
+@pytest.mark.parametrize(
+    ("name", "levels"), [("normal", ["CAUTION"]), ("lesion: No finding", ["CAUTION"]), ("benign", [])]
+)
+def test_no_place_shows_that_nothing_is_there(name, levels):
+    """The answer hangs on one dark place; what the class is called says whether it can lie there."""
+    batch = np.full((1, 64, 64, 1), 200, np.float32)
+    where = np.zeros((64, 64), bool)
+    where[28:34, 28:34] = True
+    batch[0, 26:36, 26:36] = 20
+    network, results = Stub(where), Results()
+    network.scores = lambda shown, *_: (60 - shown[:, where].mean(axis=(1, 2))) / 10
+    target = replace(target_of(network, batch, (4.0, 0.0), 0), name=name)
+    dependence(target, where.astype(np.float32), 0, 19, results)
+    assert [one.level for one in results.reasons] == levels
+    assert all("no place can show that nothing is there" in one.sentence for one in results.reasons)
+
+
 def test_a_filled_place_looks_like_what_is_around_it():
     image = np.arange(32, dtype=np.float32)[None, :, None, None] + np.zeros((1, 32, 32, 1), np.float32)
     hole = np.zeros((32, 32), bool)
