@@ -62,7 +62,7 @@ def saliency(
         covariates: For one image and a model with covariates, as for `easydl.predict`.
         units: ``"HU"`` for CT in a file that does not say its units, as for `easydl.predict`.
         verdict: Whether to test the map. The tests of the model are made once, on 8 images of a Study (and on up to
-            32 more, until it is clear whether the maps of positive answers fail) or on this one, and are saved with the model.
+            32 more, until it is clear what the model looks at) or on this one, and are saved with the model.
         seed: Of the places that the verdict hides for comparison.
 
     Returns:

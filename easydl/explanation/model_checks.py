@@ -35,7 +35,7 @@ from easydl.studies import Study
 
 PROBES, AGREEMENTS, MORE = 8, 3, 32
 """Images on which the model is tested, on which its maps are compared with hiding patch after patch, and further ones that
-are only asked until it is clear whether the maps of positive answers fail."""
+are only asked until it is clear what the model does."""
 DRAWS, FEW_DRAWS = (19, 9), 3
 """Random networks; the second number where a call is expensive: volumes, masks, large images."""
 LARGE = 1 << 17
@@ -83,32 +83,36 @@ def digest_of(network: Any) -> str:
 
 
 def measured(targets: Iterable[tuple[Target, Case]], method: str, digest: str) -> HeatmapReference | None:
-    """Test the model on the first `PROBES` images, and the maps of its positive answers on as many more as that takes.
+    """Test the model on the first `PROBES` images, and on as many more as it takes until two things are clear.
 
-    None when nothing is marked in any of them.
+    These are whether the maps of its positive answers fail, and whether its answers change with what is around the patient. None
+    when nothing is marked in any of them.
     """
     pairs, margins = [], []
     failed: list[bool] = []
     turned: dict[int, list[bool]] = {}
     probes = []
+    quick = not METHODS[method].samples and method != "occlusion"
     for number, (one, case) in enumerate(targets):
         can_be_positive = len(one.logits) == 2 and one.task.exclusive and one.task.per_image
-        if number >= PROBES and (not can_be_positive or _is_clear(failed)):
+        open_questions = [*turned.values(), *([failed] if can_be_positive else [])]
+        if number >= PROBES and (not quick or all(_is_clear(said) for said in open_questions)):
             break
         if (fine := _own(one, method)) is None:
             continue
         if can_be_positive and one.index == one.chosen == 1 and not _is_clear(failed):
             failed.append(_fails(one, case, fine))
+        said = turned.get(one.chosen, [])
+        if not _is_clear(said) and (changes := _turned(one, case, fine)) is not None:
+            turned[one.chosen] = [*said, changes]
         if number < PROBES:
             probes.append((one, case.encoded, fine))
-            if (changes := _turned(one, case, fine)) is not None:
-                turned.setdefault(one.chosen, []).append(changes)
     if not probes:
         return None
     first, _, fine = probes[0]
     draws = DRAWS[int(fine.ndim == 3 or first.task.has_masks or fine.size > LARGE)]
     # A map of fifty calls is as clear after a few draws.
-    mapped = draws if not METHODS[method].samples and method != "occlusion" else FEW_DRAWS
+    mapped = draws if quick else FEW_DRAWS
     for draw in range(draws):
         target, encoded, fine = probes[draw % len(probes)]
         target.network.set_covariates(encoded)
