@@ -102,9 +102,9 @@ def measured(targets: Iterable[tuple[Target, Case]], method: str, digest: str) -
             continue
         if can_be_positive and one.index == one.chosen == 1 and not _is_clear(failed):
             failed.append(_fails(one, case, fine))
-        said = turned.get(one.chosen, [])
+        said = turned.get(one.index, [])
         if not _is_clear(said) and (changes := _turned(one, case, fine)) is not None:
-            turned[one.chosen] = [*said, changes]
+            turned[one.index] = [*said, changes]  # only of the class that was chosen
         if number < PROBES:
             probes.append((one, case.encoded, fine))
     if not probes:
