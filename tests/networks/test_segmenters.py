@@ -264,7 +264,8 @@ def test_deep_supervision_trains_the_model_through_its_coarser_levels():
         supervised(segmenter("vnet", width=4))
 
 
-def test_fit_uses_deep_supervision_when_the_model_asks_for_it(tmp_path):
+def test_fit_uses_deep_supervision_when_the_model_asks_for_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("easydl.training.patch_plan.LEAST_STEPS_AN_EPOCH", 8)
     study = easydl.load(nifti_study(tmp_path / "n", cases=6, shape=(16, 20, 16)), mask="mask")
     train, val, test = study.split(seed=0)
     model = easydl.unet3d(study, width=4, deep_supervision=True)
