@@ -3,7 +3,9 @@
 Run: EASYDL_REAL_DATA=... python benchmarks/pretrain.py [--method simclr|autoencoder|stacked_denoising] [--whole] [--write]
 PneumoniaMNIST, `tiny` of 32 pixels. For every seed the network is pretrained anew, on images of the official training set without
 their labels, and 50 of these get their labels back: 40 to train, 10 to validate. 1,000 other images of the training set are kept for
-the test, as the official test set (624 images) comes from elsewhere in the distribution: AUCs on both are given. Both networks are trained by `easydl.fit` with its defaults (with --whole the pretrained one also as a whole); beside them a logistic regression on the frozen features of both.
+the test, as the official test set (624 images) is of another distribution: AUCs on both are given.
+Both networks are trained by `easydl.fit` with its defaults (with --whole the pretrained one also as a whole); beside them a logistic
+regression on the frozen features of both.
 """
 
 from __future__ import annotations

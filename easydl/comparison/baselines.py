@@ -11,7 +11,7 @@ import numpy as np
 from easydl.comparison.frozen import Backbone, backbone_here, frozen_features
 from easydl.comparison.readable import NAMES, readable_features
 from easydl.errors import WeightsError
-from easydl.studies.thumbnails import in_parts, local_means
+from easydl.studies.thumbnails import in_parts, in_units, local_means
 from easydl.training import estimators
 from easydl.training.estimators import Problem
 from easydl.traps.fields import fields, says_the_label
@@ -71,12 +71,7 @@ class BaselineInputs:
         return "label" in self.study.frame.columns
 
     def _thumbnail(self) -> np.ndarray:
-        found = []
-        for facts, images in in_parts(self.study.facts()):
-            # Grey levels in the image's own units, so that a film that is brighter as a whole shows it.
-            low, high = (np.array([one.grey[place] for one in facts], np.float32)[:, None, None] for place in (0, 8))
-            found.append(local_means(low + images.astype(np.float32) / 255 * (high - low), THUMBNAIL))
-        return np.concatenate(found)
+        return np.concatenate([local_means(in_units(*part), THUMBNAIL) for part in in_parts(self.study.facts())])
 
     def _readable(self) -> np.ndarray:
         return readable_features(self.study.facts())

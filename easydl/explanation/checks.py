@@ -299,9 +299,7 @@ def _within(inside: np.ndarray, reach: list[int]) -> np.ndarray:
 def answered_wrong(reference: str, right: bool | None, results: Results) -> None:
     """The map of a wrong answer shows no finding."""
     if right is False:
-        results.caution(
-            "The answer is wrong: use the map only to see what misled the model.", f"the reference is {reference}"
-        )
+        results.caution("Use the map only to see what misled the model.", f"the reference is {reference}")
 
 
 def resolution(coarse: np.ndarray, results: Results) -> None:

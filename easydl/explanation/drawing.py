@@ -154,7 +154,7 @@ def _colour_bar(ax: Axes) -> None:
     bar = figure_of(ax).colorbar(ScalarMappable(Normalize(0, 1), "inferno"), cax=ax, ticks=[0, 0.5, 1])
     bar.ax.tick_params(labelsize=SMALL, colors=INK, length=2)
     bar.set_label("evidence, relative to its maximum here", fontsize=SMALL, color=INK)
-    bar.outline.set_visible(False)
+    bar.ax.spines[:].set_visible(False)
 
 
 def _original(scan: Scan, index: int | None, window: tuple[float, float] | None) -> str:

@@ -113,11 +113,15 @@ class Network:
         return self._passes.traces
 
     def centres(self, method: str, size: tuple[int, ...]) -> Centres:
-        """Where the points of a method's map lie in images of a size: of ``"cam"`` those of the pooled map, else `layer`'s."""
+        """Where the points of a method's map lie in images of a size.
+
+        Of ``"cam"`` those of the pooled map, of ``"finer"`` those of the map that Grad-CAM is multiplied by, else `layer`'s.
+        """
         if (method, size) not in self._centres:
             if method == "gradcam" and self._finer is not None:
                 return even(size, size)
             place = pooled_step(self.graph, self.dimension)[0] if method == "cam" else self._place
+            place = self._finer if method == "finer" and self._finer is not None else place
             found, points = centres_of(self.graph, place, size), self.graph.steps_for(size)[place].shape[1:-1]
             self._centres[method, size] = found.in_blocks(self._blocks(points)) if method in CAMS else found
         return self._centres[method, size]
@@ -305,7 +309,7 @@ class Network:
         finer map, because the gradient of single pixels is noise. A factor that leaves nothing is left out.
         """
         size = image.shape[:-1]
-        centres = centres_of(self.graph, self._finer, size)  # type: ignore[arg-type]
+        centres = self.centres("finer", size)
         axes = tuple(range(len(size)))
         added = np.sum(gradient * (image - image.mean(axis=axes)), axis=-1)
         added = ndimage.gaussian_filter(added, [step / 2 for step in centres.step], mode="nearest")

@@ -89,8 +89,6 @@ class Heatmap:
         """What stands below the figure."""
         verdict = self.verdict.sentence if self.verdict else "No test was run on this map (verdict=False)."
         judged = {True: "; the answer is right", False: "; the answer is wrong", None: ""}[self.right]
-        if self.right is False and verdict.startswith("The answer is wrong"):
-            judged = ""  # said once is enough
         known = [f"Reference: {self.reference}{judged}."] if self.reference else []
         return " ".join([*known, verdict, *self.notes])
 

@@ -145,10 +145,10 @@ def measured(targets: Iterable[tuple[Target, Case]], method: str, digest: str) -
     )
 
 
-def _is_clear(failed: list[bool]) -> bool:
+def _is_clear(said: list[bool]) -> bool:
     """Whether further images can no longer change what is said of `PROBES` of them."""
     enough = int(np.ceil(MOST * PROBES))
-    return len(failed) >= PROBES or sum(failed) >= enough or len(failed) - sum(failed) > PROBES - enough
+    return len(said) >= PROBES or sum(said) >= enough or len(said) - sum(said) > PROBES - enough
 
 
 def _fails(target: Target, case: Case, fine: np.ndarray) -> bool:

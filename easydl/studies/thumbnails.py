@@ -71,6 +71,12 @@ def reduced(
     return np.concatenate([make(images) for _, images in in_parts(facts, peaks=peaks)])
 
 
+def in_units(facts: Sequence[Any], images: np.ndarray) -> np.ndarray:
+    """Thumbnails in the grey levels of their own images, float32: a film that is brighter as a whole shows it."""
+    low, high = (np.array([one.grey[place] for one in facts], np.float32)[:, None, None] for place in (0, 8))
+    return np.asarray(low + images.astype(np.float32) / 255 * (high - low))
+
+
 def local_means(images: np.ndarray, side: int) -> np.ndarray:
     """float32 ``(images, side * side)``: each image as so many local means; ``side`` divides 64."""
     step = SIDE // side

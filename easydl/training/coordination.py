@@ -1,6 +1,6 @@
 """How long TensorFlow waits at its start for the other workers: by itself an hour, which cannot be said in public.
 
-Holds for TensorFlow 2.20 and 2.21; a test fails where a later version has another name for it.
+Holds for TensorFlow 2.21; a test fails where a later version has another name for it.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from easydl.images.glance import SIDE, border_pixels, ring, segments
 from easydl.studies.pixel_facts import PixelFacts
-from easydl.studies.thumbnails import in_parts, local_means, reduced
+from easydl.studies.thumbnails import in_parts, in_units, local_means, reduced
 from easydl.traps.association import (
     MIN_PATIENTS,
     Association,
@@ -213,9 +213,8 @@ def _border_and_thumbnail(facts: list[PixelFacts]) -> tuple[np.ndarray, np.ndarr
     Some images at a time: ten thousand as floating-point numbers would take 650 MB.
     """
     border, tiny = [], []
-    for part, images in in_parts(facts):
-        low, high = (np.array([one.grey[place] for one in part], np.float32)[:, None, None] for place in (0, 8))
-        scaled = low + images.astype(np.float32) / 255 * (high - low)
+    for part in in_parts(facts):
+        scaled = in_units(*part)
         border.append(ring(scaled))
         tiny.append(local_means(scaled, THUMBNAIL))
     return np.concatenate(border), np.concatenate(tiny)

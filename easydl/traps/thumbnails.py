@@ -50,7 +50,7 @@ def strip(study: Study, issue: Issue) -> bytes:
                 round(min(1, right + near) * (wide - 1)),
                 round(min(1, bottom + near) * (high - 1)),
             )
-            ImageDraw.Draw(image).rectangle(box, outline=MARK, width=1)
+            ImageDraw.Draw(image).rectangle(box, None, MARK)  # no fill; a line of one pixel
         canvas.paste(image, (number * (SIDE + SPACE) + (SIDE - wide) // 2, (SIDE - high) // 2))
     file = io.BytesIO()
     canvas.save(file, "PNG", compress_level=3)
