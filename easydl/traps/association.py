@@ -28,6 +28,8 @@ PRIOR = 2.0
 RIDGE = 0.1
 MOST_CLASSES = 8
 MOST_SPOTS = 3
+AT_ONCE, TOGETHER = 1000, 400
+"""Rows, and labels, of which `Spots` has floating-point numbers together: 6 and 11 MB for the border of thumbnails."""
 
 
 @dataclass(frozen=True)
@@ -141,11 +143,21 @@ class Spots:
     What is always at one place (a marker, a letter) differs there by far; a regression on all places would lose it.
 
     Args:
-        values: ``(rows, places)``.
+        values: ``(rows, places)``, kept as they are: bytes stay bytes, and a part at a time becomes floating-point numbers.
     """
 
     def __init__(self, values: np.ndarray) -> None:
-        self.values = Features(values).values
+        self._values = np.asarray(values)
+        rows = max(1, len(self._values))
+        self._mean = np.zeros(self._values.shape[1])
+        squares = np.zeros(self._values.shape[1])
+        for part in self._parts(np.arange(len(self._values))):
+            self._mean += self._values[part].sum(axis=0, dtype=float) / rows
+        for part in self._parts(np.arange(len(self._values))):
+            squares += np.square(self._values[part] - self._mean).sum(axis=0) / rows
+        spread = np.sqrt(squares)
+        self._varying = np.flatnonzero(spread > 1e-6 * (np.abs(self._mean) + 1e-12))  # of a black border few do
+        self._mean, self._spread = (one[self._varying].astype(np.float32) for one in (self._mean, spread))
 
     def aucs(self, labels: np.ndarray, fold: np.ndarray) -> np.ndarray:
         """As of `Evidence`."""
@@ -154,15 +166,41 @@ class Spots:
     def scores(self, labels: np.ndarray, fold: np.ndarray) -> np.ndarray:
         """As of `Evidence`; not linear, for the places are chosen by the labels of the other folds."""
         scores = np.zeros(labels.shape, np.float32)
-        for one in range(int(fold.max()) + 1):
-            inside = fold == one
-            target = labels[~inside].astype(np.float32)
-            differ = self.values[~inside].T @ (target - target.mean(axis=0))
-            places = np.argsort(-np.abs(differ), axis=0, kind="stable")[:MOST_SPOTS]  # of a black border few vary
-            weights = np.take_along_axis(differ, places, axis=0) / max(1, (~inside).sum())
-            for place, weight in zip(places, weights, strict=True):
-                scores[inside] += self.values[inside][:, place] * weight
+        for begin in range(0, labels.shape[1], TOGETHER):
+            columns = slice(begin, begin + TOGETHER)
+            self._score(labels[:, columns], fold, scores[:, columns])
         return scores
+
+    def _score(self, labels: np.ndarray, fold: np.ndarray, scores: np.ndarray) -> None:
+        """Write the scores of some columns; each row is multiplied once, for the sums of folds add up."""
+        folds = [np.flatnonzero(fold == one) for one in range(int(fold.max()) + 1)]
+        products = np.zeros((len(folds), len(self._varying), labels.shape[1]), np.float32)
+        sums, ones = np.zeros(products.shape[:2], np.float32), np.zeros((len(folds), labels.shape[1]), np.float32)
+        for one, inside in enumerate(folds):
+            for part in self._parts(inside):
+                values, target = self._standard(part), labels[part].astype(np.float32)
+                products[one] += values.T @ target
+                sums[one] += values.sum(axis=0)
+                ones[one] += target.sum(axis=0)
+        every, of_all, positive = products.sum(axis=0), sums.sum(axis=0), ones.sum(axis=0)
+        for one, inside in enumerate(folds):
+            known = max(1, len(fold) - len(inside))
+            prevalence = (positive - ones[one]) / known
+            differ = every - products[one] - np.outer(of_all - sums[one], prevalence)
+            places = np.argsort(-np.abs(differ), axis=0, kind="stable")[:MOST_SPOTS]
+            weights = np.take_along_axis(differ, places, axis=0) / known
+            for part in self._parts(inside):
+                values = self._standard(part)
+                for place, weight in zip(places, weights, strict=True):
+                    scores[part] += values[:, place] * weight
+
+    def _standard(self, rows: np.ndarray) -> np.ndarray:
+        """The places that vary, with mean 0 and standard deviation 1."""
+        return np.asarray((self._values[np.ix_(rows, self._varying)] - self._mean) / self._spread, np.float32)
+
+    @staticmethod
+    def _parts(rows: np.ndarray) -> Iterator[np.ndarray]:
+        return (rows[begin : begin + AT_ONCE] for begin in range(0, len(rows), AT_ONCE))
 
 
 class Labels:
