@@ -19,11 +19,10 @@ from easydl.explanation.occlusion import blurred, filled, with_rim
 from easydl.explanation.targets import Target
 from easydl.images import Scan
 from easydl.networks.decision import EVEN
-from easydl.networks.heatmap_reference import HeatmapReference
 from easydl.studies.labels import says_absence
 
 ALIKE, SAME_MAP = 0.5, 0.9
-LEVEL_P, UNTRAINED, NEAR_CHANCE = 0.05, 0.2, 0.1
+LEVEL_P, NEAR_CHANCE = 0.05, 0.1
 HIDDEN, STRONG = 0.1, 0.5
 """What is hidden is where the map has half of its maximum, at most a tenth of the image, and its rim."""
 DECIDES = 0.5
@@ -31,8 +30,6 @@ DECIDES = 0.5
 BORDER, HOT, MOSTLY = 2.0, 0.3, 0.5
 BLOBS = 19
 """Other places that are hidden for comparison: the smallest number that can give p = 0.05."""
-FEWEST, MOST = 3, 2 / 3
-"""A model whose maps fail on this number of images, and on this fraction of them, is not to be trusted on any."""
 FEWEST_POINTS = 7
 """A map with fewer points a side shows a region, no place."""
 
@@ -104,57 +101,6 @@ def chance(target: Target, results: Results) -> None:
             "The model was unsure of this answer: decide without it.",
             f"probability {top:.2f}, {target.border} is {even:.2f}, n = 1 image",
         )
-
-
-def learned(target: Target, reference: HeatmapReference, results: Results) -> None:
-    """The maps of the model must change when what it learned is taken away, and it must be surer than untrained ones."""
-    ssim, rank, mapped = reference.ssim_random, reference.spearman_random, reference.random_maps
-    results.note(ssim_random_all=ssim, spearman_random_all=rank, n_random_maps=mapped, n_images=reference.images)
-    measured = f"SSIM {ssim:.2f} and rank correlation {rank:.2f} with the maps of n = {mapped} untrained networks"
-    if ssim > ALIKE and rank > ALIKE:
-        results.fail(
-            "The map hardly changes when all that the model learned is erased, so it shows the image and not the model: "
-            "ignore it.",
-            measured,
-        )
-    elif rank > ALIKE:
-        results.caution(
-            "Models that learned nothing give a similar map: look at the whole image, not only there.", measured
-        )
-    failed, positive = reference.positive_failed, reference.positive
-    if positive >= FEWEST and failed >= MOST * positive:
-        results.note(n_positive=positive, positive_failed=failed)
-        results.fail(
-            "On other images this model looked at what is no part of the patient, or at what did not decide its answer: "
-            "do not use it, and look for what gives the answer away.",
-            f"{failed} of n = {positive} images that it called positive",
-        )
-    if reference.turned_of >= FEWEST and reference.turned >= MOST * reference.turned_of:
-        results.note(n_turned=reference.turned, n_turned_of=reference.turned_of)
-        results.fail(
-            "This model changes its answer when what is no part of the patient is hidden: do not use it, and look for markers, "
-            "text and other differences around the patient.",
-            f"{reference.turned} of n = {reference.turned_of} images with the same answer",
-        )
-    if reference.occlusion_spearman is not None:
-        results.note(occlusion_spearman=reference.occlusion_spearman, n_patches=reference.patches)
-    if target.task.is_value or not reference.random_margins:
-        return
-    own, margins = margin(target, target.logits), np.asarray(reference.random_margins)
-    reached, draws = int(np.sum(margins >= own)), len(margins)
-    results.note(margin=own, margin_random_median=float(np.median(margins)), margin_p=(reached + 1) / (draws + 1))
-    results.note(n_random_networks=draws)
-    uncertain = results.numbers.get("probability_top", 1.0) < results.numbers.get("chance", 0.0) + NEAR_CHANCE
-    if not reached:
-        return
-    figures = f"lead of {own:.2g} in logits, reached by {reached} of n = {draws} untrained networks"
-    # Networks that normalise their features are confident by luck now and then; a few of them prove little.
-    if uncertain or reached > UNTRAINED * draws:
-        results.fail(
-            "Models that learned nothing are as sure as this one: ignore the map, and doubt the answer.", figures
-        )
-    else:
-        results.caution("A model that learned nothing was as sure as this one by luck: doubt the answer.", figures)
 
 
 def dependence(target: Target, fine: np.ndarray, seed: int, blobs: int, results: Results) -> None:

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import weakref
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from easydl.explanation import places
 from easydl.explanation.cases import Case
 from easydl.explanation.checks import (
+    ALIKE,
     BLOBS,
-    FEWEST,
-    MOST,
+    NEAR_CHANCE,
     Results,
     astray,
     dependence,
@@ -40,7 +40,26 @@ DRAWS, FEW_DRAWS = (19, 9), 3
 """Random networks; the second number where a call is expensive: volumes, masks, large images."""
 LARGE = 1 << 17
 NOTICED = 0.1
+FEWEST, MOST = 3, 2 / 3
+"""A model that fails on this number of images, and on this fraction of them, is not to be trusted on any."""
+KEPT = 0.5
+"""The distance between two answers may not shrink below this fraction when all around the body is hidden."""
+UNTRAINED = 0.2
 _measured: weakref.WeakKeyDictionary[Any, dict[str, HeatmapReference]] = weakref.WeakKeyDictionary()
+
+
+class Hidden(NamedTuple):
+    """What an answer became when all around the body was hidden.
+
+    Attributes:
+        turned: Whether it is another one.
+        before: Log odds of the second of two classes; None of more classes.
+        after: The same when it was hidden.
+    """
+
+    turned: bool
+    before: float | None = None
+    after: float | None = None
 
 
 def known(model: Any, key: str, digest: str, images: int) -> HeatmapReference | None:
@@ -74,6 +93,66 @@ def probe_rows(study: Study) -> list[int]:
     return first + [row for row in evenly(PROBES + MORE) if row not in first][:MORE]
 
 
+def learned(target: Target, reference: HeatmapReference, results: Results) -> None:
+    """The maps of the model must change when what it learned is taken away, and it must be surer than untrained ones."""
+    ssim, rank, mapped = reference.ssim_random, reference.spearman_random, reference.random_maps
+    results.note(ssim_random_all=ssim, spearman_random_all=rank, n_random_maps=mapped, n_images=reference.images)
+    measured = f"SSIM {ssim:.2f} and rank correlation {rank:.2f} with the maps of n = {mapped} untrained networks"
+    if ssim > ALIKE and rank > ALIKE:
+        results.fail(
+            "The map hardly changes when all that the model learned is erased, so it shows the image and not the model: "
+            "ignore it.",
+            measured,
+        )
+    elif rank > ALIKE:
+        results.caution(
+            "Models that learned nothing give a similar map: look at the whole image, not only there.", measured
+        )
+    failed, positive = reference.positive_failed, reference.positive
+    if _mostly(failed, positive):
+        results.note(n_positive=positive, positive_failed=failed)
+        results.fail(
+            "On other images this model looked at what is no part of the patient, or at what did not decide its answer: "
+            "do not use it, and look for what gives the answer away.",
+            f"{failed} of n = {positive} images that it called positive",
+        )
+    kept, of = reference.separation_kept, reference.separation_of
+    if kept is not None:
+        results.note(separation_kept=kept, n_separation=of)
+        if kept < KEPT:
+            results.fail(
+                "What tells this model's answers apart is, for the most part, not the patient: do not use it, and look for "
+                "markers, text and other differences around the patient.",
+                f"{max(kept, 0):.0%} of the distance between its answers is left when all around the body is hidden, n = {of} images",
+            )
+    elif _mostly(reference.turned, reference.turned_of):
+        results.note(n_turned=reference.turned, n_turned_of=reference.turned_of)
+        results.fail(
+            "This model changes its answer when what is no part of the patient is hidden: do not use it, and look for markers, "
+            "text and other differences around the patient.",
+            f"{reference.turned} of n = {reference.turned_of} images with the same answer",
+        )
+    if reference.occlusion_spearman is not None:
+        results.note(occlusion_spearman=reference.occlusion_spearman, n_patches=reference.patches)
+    if target.task.is_value or not reference.random_margins:
+        return
+    own, margins = margin(target, target.logits), np.asarray(reference.random_margins)
+    reached, draws = int(np.sum(margins >= own)), len(margins)
+    results.note(margin=own, margin_random_median=float(np.median(margins)), margin_p=(reached + 1) / (draws + 1))
+    results.note(n_random_networks=draws)
+    uncertain = results.numbers.get("probability_top", 1.0) < results.numbers.get("chance", 0.0) + NEAR_CHANCE
+    if not reached:
+        return
+    figures = f"lead of {own:.2g} in logits, reached by {reached} of n = {draws} untrained networks"
+    # Networks that normalise their features are confident by luck now and then; a few of them prove little.
+    if uncertain or reached > UNTRAINED * draws:
+        results.fail(
+            "Models that learned nothing are as sure as this one: ignore the map, and doubt the answer.", figures
+        )
+    else:
+        results.caution("A model that learned nothing was as sure as this one by luck: doubt the answer.", figures)
+
+
 def digest_of(network: Any) -> str:
     """Of the weights as they are now."""
     found = hashlib.blake2b(digest_size=16)
@@ -85,28 +164,26 @@ def digest_of(network: Any) -> str:
 def measured(targets: Iterable[tuple[Target, Case]], method: str, digest: str) -> HeatmapReference | None:
     """Test the model on the first `PROBES` images, and on as many more as it takes until two things are clear.
 
-    These are whether the maps of its positive answers fail, and whether its answers change with what is around the patient. None
+    These are whether the maps of its positive answers fail, and whether what is around the patient tells its answers apart. None
     when nothing is marked in any of them.
     """
     pairs, margins = [], []
     failed: list[bool] = []
-    turned: dict[int, list[bool]] = {}
+    around: dict[int, list[Hidden]] = {}  # by the answer
     probes = []
     quick = not METHODS[method].samples and method != "occlusion"
-    for number, (one, case) in enumerate(targets):
-        can_be_positive = len(one.logits) == 2 and one.task.exclusive and one.task.per_image
-        open_questions = [*turned.values(), *([failed] if can_be_positive else [])]
-        if number >= PROBES and (not quick or all(_is_clear(said) for said in open_questions)):
+    for number, (one, case) in enumerate(targets, 1):
+        two = len(one.logits) == 2 and one.task.exclusive and one.task.per_image
+        if (fine := _own(one, method)) is not None:
+            if two and one.index == one.chosen == 1 and not _is_clear(failed):
+                failed.append(_fails(one, case, fine))
+            if len(said := around.get(one.index, [])) < PROBES and (hidden := _hidden(one, case, fine)) is not None:
+                around[one.index] = [*said, hidden]  # only of the class that was chosen
+            if number <= PROBES:
+                probes.append((one, case.encoded, fine))
+        known = _both_known(around) if two else all(_is_clear([had.turned for had in some]) for some in around.values())
+        if number >= PROBES and (not quick or (known and (not two or _is_clear(failed)))):
             break
-        if (fine := _own(one, method)) is None:
-            continue
-        if can_be_positive and one.index == one.chosen == 1 and not _is_clear(failed):
-            failed.append(_fails(one, case, fine))
-        said = turned.get(one.index, [])
-        if not _is_clear(said) and (changes := _turned(one, case, fine)) is not None:
-            turned[one.index] = [*said, changes]  # only of the class that was chosen
-        if number < PROBES:
-            probes.append((one, case.encoded, fine))
     if not probes:
         return None
     first, _, fine = probes[0]
@@ -128,7 +205,7 @@ def measured(targets: Iterable[tuple[Target, Case]], method: str, digest: str) -
         rank, patches = agreement(target, fine)
         agreements.append(rank)
     ssims, ranks = np.array(pairs).T
-    most = max(turned.values(), key=lambda one: (len(one) >= FEWEST, np.mean(one), len(one)), default=[])
+    most, (kept, separated) = _most_turned(around), _separation(around)
     return HeatmapReference(
         weights=digest,
         images=min(len(probes), draws),
@@ -142,7 +219,13 @@ def measured(targets: Iterable[tuple[Target, Case]], method: str, digest: str) -
         positive_failed=sum(failed),
         turned=sum(most),
         turned_of=len(most),
+        separation_kept=kept,
+        separation_of=separated,
     )
+
+
+def _mostly(hits: int, images: int) -> bool:
+    return images >= FEWEST and hits >= MOST * images
 
 
 def _is_clear(said: list[bool]) -> bool:
@@ -158,8 +241,8 @@ def _fails(target: Target, case: Case, fine: np.ndarray) -> bool:
     return any(one.level == "FAIL" for one in results.reasons)
 
 
-def _turned(target: Target, case: Case, fine: np.ndarray) -> bool | None:
-    """Whether the answer changes when what lies around the body, and text, gets the grey value that is usual there.
+def _hidden(target: Target, case: Case, fine: np.ndarray) -> Hidden | None:
+    """What the model answers when all around the body, and text, gets the grey value that is usual there.
 
     None where there is nothing to hide, or no one class was chosen.
     """
@@ -174,14 +257,41 @@ def _turned(target: Target, case: Case, fine: np.ndarray) -> bool | None:
     if not given.any():
         return None
     at = np.ix_(*(np.arange(side) * have // side for side, have in zip(size, given.shape, strict=True)))
-    where, hidden = given[at], target.batch.copy()
+    where, batch = given[at], target.batch.copy()
     usual = around[at] if around[at].any() else ~where
-    hidden[0][where] = np.median(target.batch[0][usual], axis=0)
-    logits = target.network.answer(hidden, target.index, target.region).logits
-    if len(logits) == 2:
-        lead = lead_of(target, float(logits[target.index] - logits.mean()))
-        return lead is not None and lead <= 0
-    return int(np.argmax(logits)) != target.chosen
+    batch[0][where] = np.median(target.batch[0][usual], axis=0)
+    logits = target.network.answer(batch, target.index, target.region).logits
+    if len(logits) != 2:
+        return Hidden(int(np.argmax(logits)) != target.chosen)
+    lead = lead_of(target, float(logits[target.index] - logits.mean()))
+    return Hidden(lead is not None and lead <= 0, float(np.diff(target.logits)[0]), float(np.diff(logits)[0]))
+
+
+def _most_turned(around: Mapping[int, list[Hidden]]) -> list[bool]:
+    """Of the answer that changed most when all around the body was hidden."""
+    said = [[one.turned for one in some] for some in around.values()]
+    return max(said, key=lambda one: (len(one) >= FEWEST, np.mean(one), len(one)), default=[])
+
+
+def _both_known(around: Mapping[int, list[Hidden]]) -> bool:
+    return min(len(around.get(answer, [])) for answer in (0, 1)) >= PROBES // 2
+
+
+def _separation(around: Mapping[int, list[Hidden]]) -> tuple[float | None, int]:
+    """How far apart two answers still are when all around the body is hidden, as a fraction of before, and of how many images.
+
+    What hides may speak for one of the answers by itself. That moves both alike, and tells nothing apart; a marker does. None
+    where fewer than `FEWEST` images have one of the answers.
+    """
+    sides = [
+        np.array([(one.before, one.after) for one in around.get(answer, []) if one.before is not None], float)
+        for answer in (0, 1)
+    ]
+    images = sum(map(len, sides))
+    if min(map(len, sides)) < FEWEST:
+        return None, images
+    before, after = np.median(sides[1], axis=0) - np.median(sides[0], axis=0)
+    return round(float(after / max(before, 1e-6)), 4), images
 
 
 def agreement(target: Target, fine: np.ndarray) -> tuple[float, int]:

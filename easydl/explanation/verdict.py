@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from easydl.explanation import checks
+from easydl.explanation import checks, model_checks
 from easydl.explanation.checks import Reason, Results
 from easydl.explanation.targets import Target
 from easydl.images import Scan
@@ -126,7 +126,7 @@ def judge(target: Target, coarse: np.ndarray, fine: np.ndarray, *, method: str, 
     checks.answered_wrong(about.reference, about.right, results)
     checks.astray(about.scan, about.heat, coarse.shape, results)
     if about.model is not None:
-        checks.learned(target, about.model, results)
+        model_checks.learned(target, about.model, results)
     checks.dependence(target, fine, seed, checks.BLOBS, results)
     checks.edges(target, fine, results)
     checks.resolution(coarse, results)

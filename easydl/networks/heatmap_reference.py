@@ -21,6 +21,9 @@ class HeatmapReference(BaseModel):
         turned: Of the images with the answer for which this happened most: those whose answer changed when all was hidden
             that is no part of the patient.
         turned_of: How many images had that answer, and something to hide.
+        separation_kept: How far apart the two answers still were then, in median log odds, as a fraction of before; None where
+            too few images had one of them, and of more classes.
+        separation_of: How many images that was measured on.
         positive_failed: For how many of them the map lay astray, or hiding what it marks did not change the answer.
     """
 
@@ -38,3 +41,5 @@ class HeatmapReference(BaseModel):
     positive_failed: int = 0
     turned: int = 0
     turned_of: int = 0
+    separation_kept: float | None = None
+    separation_of: int = 0

@@ -149,15 +149,14 @@ class Spots:
     def __init__(self, values: np.ndarray) -> None:
         self._values = np.asarray(values)
         rows = max(1, len(self._values))
-        self._mean = np.zeros(self._values.shape[1])
-        squares = np.zeros(self._values.shape[1])
+        mean, squares = np.zeros(self._values.shape[1]), np.zeros(self._values.shape[1])
         for part in self._parts(np.arange(len(self._values))):
-            self._mean += self._values[part].sum(axis=0, dtype=float) / rows
+            mean += self._values[part].sum(axis=0, dtype=float) / rows
         for part in self._parts(np.arange(len(self._values))):
-            squares += np.square(self._values[part] - self._mean).sum(axis=0) / rows
+            squares += np.square(self._values[part] - mean).sum(axis=0) / rows
         spread = np.sqrt(squares)
-        self._varying = np.flatnonzero(spread > 1e-6 * (np.abs(self._mean) + 1e-12))  # of a black border few do
-        self._mean, self._spread = (one[self._varying].astype(np.float32) for one in (self._mean, spread))
+        self._varying = np.flatnonzero(spread > 1e-6 * (np.abs(mean) + 1e-12))  # of a black border few do
+        self._mean, self._spread = mean[self._varying].astype(np.float32), spread[self._varying].astype(np.float32)
 
     def aucs(self, labels: np.ndarray, fold: np.ndarray) -> np.ndarray:
         """As of `Evidence`."""

@@ -255,25 +255,66 @@ def test_a_filled_place_looks_like_what_is_around_it():
     assert np.abs(found - image).max() < 2.5  # grey levels of a slope that goes up by one a pixel
 
 
-@pytest.mark.parametrize(("marked", "turned", "of"), [(True, 4, 4), (False, 0, 3)])
-def test_a_model_that_reads_what_is_around_the_patient_is_never_trusted(marked, turned, of):
-    """Both by what it sees in the corner and by a bright place in the body; only one of them is the patient."""
+class Brightness(Stub):
+    """The second class is a bright place, the first a dark one."""
+
+    def answer(self, batch, index, region, weights=None):
+        score = float(self.scores(batch, index, region)[0])
+        return SimpleNamespace(logits=np.array([-score, score], np.float32))
+
+
+def in_a_frame(where, bright, logits, index):
+    """A body in a dark frame, with one place that is bright or not, as a network sees it that looks at this place only."""
     batch = np.zeros((1, 64, 64, 1), np.float32)
     batch[0, 12:52, 12:52] = 120
-    corner, lesion = np.zeros((64, 64), bool), np.zeros((64, 64), bool)
-    corner[2:8, 2:8] = lesion[28:34, 28:34] = True
-    batch[0, corner] = batch[0, lesion] = 255
-    where = corner if marked else lesion
-    target = target_of(Stub(where, lambda *_: where.astype(np.float32)), batch, (-15.5, 15.5))
-    scan = Scan(batch[0], "0-255")
+    batch[0, where] = 255 if bright else batch[0, where].min()
+    target = target_of(Brightness(where, lambda *_: where.astype(np.float32)), batch, logits, index)
     shown = SimpleNamespace(on_scan=upsampled, size=(64, 64), grid=(64, 64))
-    case = SimpleNamespace(encoded=None, scan=scan, shown=shown)
-    tested = model_checks.measured([(target, case)] * 4, "gradcam", "digest")
-    assert (tested.turned, tested.turned_of) == (turned, of)  # three that hold end the question
+    return target, SimpleNamespace(encoded=None, scan=Scan(batch[0], "0-255"), shown=shown)
+
+
+CORNER, LESION = np.zeros((64, 64), bool), np.zeros((64, 64), bool)
+CORNER[2:8, 2:8] = LESION[28:34, 28:34] = True
+
+
+@pytest.mark.parametrize("where", [CORNER, LESION], ids=["marker", "lesion"])
+@pytest.mark.parametrize("answers", [1, 2])
+def test_a_model_that_reads_what_is_around_the_patient_is_never_trusted(where, answers):
+    """Where both answers occur by what still separates them when that is hidden, else by how many answers become the other."""
+    marker = where is CORNER
+    dark = in_a_frame(where, False, (10.0, -10.0) if marker else (-2.0, 2.0), 0)
+    images = [in_a_frame(where, True, (-15.5, 15.5), 1)] * 4 + ([dark] * 4 if answers == 2 else [])
+    tested = model_checks.measured(images, "gradcam", "digest")
+    if answers == 2 and marker:
+        assert (tested.separation_kept, tested.separation_of) == (0, 8)
+    elif answers == 1:
+        assert (tested.turned, tested.turned_of, tested.separation_kept) == (4 if marker else 0, 4, None)
     results = Results()
-    checks.learned(target, tested, results)
-    said = [one for one in results.reasons if "no part of the patient is hidden" in one.sentence]
-    assert bool(said) is marked and all(one.level == "FAIL" and "4 of n = 4" in one.figures for one in said)
+    model_checks.learned(images[0][0], tested, results)
+    said = [one for one in results.reasons if "differences around the patient" in one.sentence]
+    assert bool(said) is marker and all(one.level == "FAIL" for one in said)
+    assert all(("n = 8 images" if answers == 2 else "4 of n = 4 images") in one.figures for one in said)
+
+
+def test_what_is_hidden_around_the_patient_may_shift_both_answers_alike(spot, monkeypatch):
+    """Every negative answer becomes positive, and the positive ones become surer: nothing around the patient tells them apart."""
+    network, case = Stub(spot.where, lambda *_: spot.there), type("Case", (), {"encoded": None})()
+    negative, positive = (
+        target_of(network, spot.batch, logits, k) for k, logits in enumerate([(4.0, 0.0), (0.0, 4.0)])
+    )
+    monkeypatch.setattr(model_checks, "_fails", lambda *_: False)
+    for after, kept in (((1.0, 8.0), 1.0), ((4.0, 6.0), 0.2857), ((5.0, 8.5), 0.5)):
+
+        def hidden(one, *_, after=after):
+            return model_checks.Hidden(one.index == 0, (-3.0, 4.0)[one.index], after[one.index])
+
+        monkeypatch.setattr(model_checks, "_hidden", hidden)
+        found = model_checks.measured(((one, case) for one in [negative, positive] * 9), "gradcam", "digest")
+        assert (found.turned, found.turned_of) == (4, 4) and found.separation_of == 8
+        assert found.separation_kept == kept
+        model_checks.learned(positive, found, results := Results())
+        assert any("not the patient" in one.sentence for one in results.reasons) is (kept < 0.5)
+        assert results.numbers["separation_kept"] == kept and results.numbers["n_separation"] == 8
 
 
 def test_tests_of_a_model_are_made_on_every_label(tmp_path):
@@ -293,18 +334,19 @@ def test_positive_answers_are_tested_until_it_is_clear_whether_their_maps_fail()
     assert all(sum(said) < model_checks.MOST * len(said) for said in ([True] * 5 + [False] * 3, [False] * 3))
 
 
-def test_two_answers_of_three_that_change_by_chance_do_not_condemn_a_model(spot, monkeypatch):
-    """Of the eight images three are positive, and two of these change with their surroundings; further ones do not."""
-    network, case = Stub(spot.where, maps_of(spot.there)), type("Case", (), {"encoded": None})()
+def test_the_rarer_answer_is_looked_for_in_further_images(spot, monkeypatch):
+    """Of the first eight images one is negative: others are asked until four are; where there are none, the changes count."""
+    network, case = Stub(spot.where, lambda *_: spot.there), type("Case", (), {"encoded": None})()
     negative, positive = (
         target_of(network, spot.batch, logits, k) for k, logits in enumerate([(4.0, 0.0), (0.0, 4.0)])
     )
-    said = iter([True, True, *[False] * 40])
     monkeypatch.setattr(model_checks, "_fails", lambda *_: False)
-    monkeypatch.setattr(model_checks, "_turned", lambda one, *_: next(said) if one.index == 1 else False)
-    images = [*[negative] * 5, *[positive] * 30]
+    monkeypatch.setattr(model_checks, "_hidden", lambda one, *_: model_checks.Hidden(True, 0.0, 0.0))
+    images = iter([*[positive] * 7, negative, *[positive] * 20, *[negative] * 20])
     found = model_checks.measured(((one, case) for one in images), "gradcam", "digest")
-    assert (found.turned, found.turned_of) == (2, 5)
+    assert found.separation_of == 8 + 4 and len(list(images)) == 20 - 3  # eight of one answer, four of the other
+    one_answer = model_checks.measured(((one, case) for one in [positive] * 12), "gradcam", "digest")
+    assert one_answer.separation_kept is None and (one_answer.turned, one_answer.turned_of) == (8, 8)
 
 
 def test_two_maps_of_three_that_fail_by_chance_do_not_condemn_a_model(spot, monkeypatch):
@@ -312,7 +354,7 @@ def test_two_maps_of_three_that_fail_by_chance_do_not_condemn_a_model(spot, monk
     said = iter([True, True, *[False] * 10])
     asked = []
     monkeypatch.setattr(model_checks, "_fails", lambda *_: asked.append(1) or next(said))
-    monkeypatch.setattr(model_checks, "_turned", lambda *_: None)
+    monkeypatch.setattr(model_checks, "_hidden", lambda *_: None)
     case = type("Case", (), {"encoded": None})()
     network = Stub(spot.where, maps_of(spot.there))
     found = model_checks.measured(((target_of(network, spot.batch), case) for _ in range(12)), "gradcam", "digest")
