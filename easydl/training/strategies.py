@@ -78,7 +78,7 @@ def taken_over(model: keras.Model, strategy: tf.distribute.Strategy | None, *, c
         with strategy.scope():
             copy = uncompiled_copy(model)
             copy.set_weights(weights)
-            _assign(random_states(copy), random_states(model))
+            _assign_random(copy, model)
             if compiled:
                 copy.compile_from_config(model.get_compile_config())
                 copy.optimizer.build(copy.trainable_variables)
@@ -100,7 +100,7 @@ def given_back(model: keras.Model, trained: keras.Model, loss: Any = None) -> No
     if trained is model:
         return
     model.set_weights(trained.get_weights())
-    _assign(random_states(model), random_states(trained))
+    _assign_random(model, trained)
     if loss is not None:
         optimizer = type(trained.optimizer).from_config(trained.optimizer.get_config())
         optimizer.build(model.trainable_variables)
@@ -111,6 +111,16 @@ def given_back(model: keras.Model, trained: keras.Model, loss: Any = None) -> No
 def _assign(variables: Sequence[Any], others: Sequence[Any]) -> None:
     for variable, other in zip(variables, others, strict=True):
         variable.assign(np.asarray(other))
+
+
+def _assign_random(model: keras.Model, other: keras.Model) -> None:
+    """By their paths: a dropout whose rate was set to 0 after it was built has a state that its copy lacks."""
+    states: dict[str, list[Any]] = {}
+    for variable in random_states(other):
+        states.setdefault(variable.path, []).append(variable)
+    for variable in random_states(model):
+        if of_this_path := states.get(variable.path):
+            variable.assign(np.asarray(of_this_path.pop(0)))
 
 
 def random_states(model: keras.Model) -> list[Any]:
