@@ -1,7 +1,7 @@
 """50 labelled images: a network pretrained on images without labels against random weights, over seeds.
 
-Run: EASYDL_REAL_DATA=... python benchmarks/pretrain.py [--method simclr|autoencoder|stacked_denoising] [--whole] [--write]
-PneumoniaMNIST, `tiny` of 32 pixels. For every seed the network is pretrained anew, on images of the official training set without
+Run: EASYDL_REAL_DATA=... python benchmarks/pretrain.py [--method simclr|autoencoder|stacked_denoising] [--network tiny] [--whole] [--write]
+PneumoniaMNIST, a network of 32 pixels. For every seed the network is pretrained anew, on images of the official training set without
 their labels, and 50 of these get their labels back: 40 to train, 10 to validate. 1,000 other images of the training set are kept for
 the test, as the official test set (624 images) is of another distribution: AUCs on both are given.
 Both networks are trained by `easydl.fit` with its defaults (with --whole the pretrained one also as a whole); beside them a logistic
@@ -61,17 +61,19 @@ def once(seed: int, given: argparse.Namespace) -> dict[str, float]:
         train = pool.rows(pool.frame.index[: given.labels - len(val)])
         labelled = study.rows(study.frame.index[: given.labels])
         start = time.process_time()
-        own = easydl.pretrain(pool, "tiny", method=given.method, epochs=given.epochs, size=32, seed=seed, verbose=False)
+        own = easydl.pretrain(
+            pool, given.network, method=given.method, epochs=given.epochs, size=32, seed=seed, verbose=False
+        )
         result = {"pretraining_cpu_s": time.process_time() - start}
         models = {
-            "random": easydl.classifier("tiny", study, size=32, seed=seed),
-            "pretrained": easydl.classifier("tiny", study, pretrained=own, seed=seed),
+            "random": easydl.classifier(given.network, study, size=32, seed=seed),
+            "pretrained": easydl.classifier(given.network, study, pretrained=own, seed=seed),
         }
         for name, model in models.items():
             for test, part in (("", held_out), ("_official", official)):
                 result[f"{name}_features{test}"] = auc_of_features(model, labelled, part)
         if given.whole:
-            models["pretrained_whole"] = easydl.classifier("tiny", study, pretrained=own, seed=seed)
+            models["pretrained_whole"] = easydl.classifier(given.network, study, pretrained=own, seed=seed)
         for name, model in models.items():
             options = WHOLE if name == "pretrained_whole" else {}
             result[name] = auc_of_fit(model, train, val, held_out, seed, **options)
@@ -82,6 +84,7 @@ def once(seed: int, given: argparse.Namespace) -> dict[str, float]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--method", default="simclr")
+    parser.add_argument("--network", default="tiny")
     parser.add_argument("--images", type=int, default=3708)
     parser.add_argument("--labels", type=int, default=50)
     parser.add_argument("--epochs", type=int, help="as many as easydl.pretrain chooses")
@@ -104,4 +107,5 @@ if __name__ == "__main__":
                 facts[f"{one}_minus_{other}{test}"] = common.interval(differences)
     seconds = round(float(np.median([run["pretraining_cpu_s"] for run in runs])), 1)
     facts |= {"pretraining_cpu_s": seconds, **vars(given)}
-    common.write(f"pretrain_{given.method}" if given.write else None, facts)
+    name = f"pretrain_{given.method}" + ("" if given.network == "tiny" else f"_{given.network}")
+    common.write(name if given.write else None, facts)
