@@ -50,8 +50,8 @@ def export(
 
     The ending of ``path`` chooses the format: ``.tflite`` (TensorFlow Lite, LiteRT: phones, small computers), ``.onnx``
     (ONNX Runtime and most others; needs the extra ``[onnx]``) or ``.xml`` (OpenVINO, with a ``.bin`` beside it; needs the
-    extra ``[openvino]``). Beside it lies ``NAME.easydl.json``: the classes in order, what is done to an image before, its
-    size, the thresholds, and what was measured. Inputs and outputs stay float32.
+    extra ``[openvino]``). Beside it lies a JSON file (``m.onnx.easydl.json`` beside ``m.onnx``): the classes in order, what is
+    done to an image before, its size, the thresholds, and what was measured. Inputs and outputs stay float32.
 
     Args:
         model: A model of easydl, or the path of one. A cascade is exported model by model.
@@ -132,7 +132,7 @@ def _exported(model: Any, path: Path, study: Study | None, to: str, prune: float
         if path.suffix.lower() == ".xml":
             notes.append(BFLOAT16)
         _put(draft, path)
-    made = Export(path, path.with_name(f"{path.stem}.easydl.json"), to, prune, bytes_of, agreement, notes)
+    made = Export(path, path.with_name(f"{path.name}.easydl.json"), to, prune, bytes_of, agreement, notes)
     _describe(made, metadata, size, names)
     if verbose:
         print(made)

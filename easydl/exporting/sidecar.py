@@ -20,6 +20,17 @@ GREY = {
     "deviations become 127.5 below and above it, and cut off there.",
 }
 HOUNSFIELD = "Hounsfield units: the stored values times the rescale slope plus the rescale intercept."
+INVERTED = (
+    "DICOM gets its rescale or modality LUT; what is stored inverted (MONOCHROME1) is inverted, so that bone is bright."
+)
+PADDING = "Padding of DICOM becomes the lowest value of the other pixels."
+FRAME = "Volumes are turned so that depth runs from the head to the feet, rows to the back, and columns to the patient's left."
+CHANNELS = {
+    1: "Colour becomes one channel: 0.299 red + 0.587 green + 0.114 blue.",
+    3: "The channels are red, green and blue, or the three image columns of the training's table in their order; one grey image "
+    "is repeated in all three.",
+}
+COLUMNS = "The channels are the image columns of the training's table in their order."
 ROUNDED = "8-bit images are rounded to integers after resizing."
 RESIZED = (
     "Resized to this size by linear interpolation, with an anti-alias filter where it becomes smaller (Pillow's BILINEAR); "
@@ -71,16 +82,30 @@ def description(metadata: ModelMetadata, size: tuple[int, ...], names: list[str]
 
 
 def _preparation(metadata: ModelMetadata, task: Task) -> list[str]:
-    values = HOUNSFIELD if metadata.units == "HU" else GREY[metadata.normalise]
+    """What is done to an image, in this order."""
+    frame = [FRAME] if metadata.dimension == 3 else []
+    values = [HOUNSFIELD, PADDING] if metadata.units == "HU" else [INVERTED, PADDING, GREY[metadata.normalise]]
+    values = [*frame, *values, CHANNELS.get(metadata.channels, COLUMNS)]
     if task.per_pixel:
-        out = [values, WINDOWS]
+        out = [*values, *_grid(metadata), WINDOWS]
         return (
             [*out, f"It was trained to undo: {corruption}."]
             if task.makes_images and (corruption := corruption_of(metadata))
             else out
         )
     rounded = [ROUNDED] if metadata.units == "0-255" and metadata.normalise == "percentile" else []
-    return [values, RESIZED, *rounded]
+    return [*values, RESIZED, *rounded]
+
+
+def _grid(metadata: ModelMetadata) -> list[str]:
+    """The working grid of what takes scans of any size, as `easydl.prediction.grid` makes it."""
+    if metadata.spacing_mm is not None:
+        return ["The working grid has the spacing spacing_mm; a scan without a spacing keeps its own grid."]
+    if metadata.dimension == 3 or metadata.max_side is None:
+        return ["The working grid is the scan's own."]
+    return [
+        f"The working grid is the scan's own, made smaller where its longest side has more than {metadata.max_side} pixels."
+    ]
 
 
 def _covariate(one: Any) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def test_int8_takes_30_percent_and_its_agreement_is_what_the_file_does(int8, mod
 def test_the_sidecar_says_what_another_program_needs(int8, study):
     text = int8.sidecar.read_text()
     said = json.loads(text)
-    assert int8.sidecar.name == "m.easydl.json"
+    assert int8.sidecar.name == "m.tflite.easydl.json", "one for each format"
     assert said["note"] == easydl.RESEARCH_USE
     assert said["image"]["size"] == [32, 32] and said["image"]["units"] == "0-255" and said["image"]["channels"] == 1
     assert said["outputs"][0]["classes"] == study.classes and said["outputs"][0]["name"] == "probability"
@@ -250,7 +250,7 @@ def test_the_command_prints_it_with_n_and_interval(model, study, tmp_path):
     said = done.stdout
     assert "Same decision: 100.0% (95% CI 86.2% to 100.0%, 24 patients, 24 images)" in said
     assert "of float32" in said and easydl.RESEARCH_USE in said
-    assert (tmp_path / "m.tflite").exists() and (tmp_path / "m.easydl.json").exists()
+    assert (tmp_path / "m.tflite").exists() and (tmp_path / "m.tflite.easydl.json").exists()
 
 
 @pytest.mark.everything

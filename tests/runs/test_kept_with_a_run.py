@@ -113,7 +113,7 @@ def asked_of(run, monkeypatch):
     def export(model, path, study, **options):
         given.append((model, path.name, study, options))
         path.write_bytes(b"converted")
-        sidecar = path.with_name(f"{path.stem}.easydl.json")
+        sidecar = path.with_name(f"{path.name}.easydl.json")
         sidecar.write_text("{}")
         agreement = [Agreement("same decision", 1.0, 0.8, 1.0, 6, "patients", 6)] if study is not None else []
         return Export(path, sidecar, options["to"], None, Size(9, 9, 9, 9), agreement, ["A note."])
@@ -132,7 +132,7 @@ def test_a_model_is_converted_on_the_validation_part_and_kept(run, asked_of):
     (made,) = conversions.Conversions(RunRecord(run)).all()
     assert made.title == "TensorFlow Lite, int8" and len(made.lines) == 3
     assert made.lines[1] == "Same decision: 100.0% (95% CI 80.0% to 100.0%, 6 patients, 6 images)."
-    assert [path.name for path in made.files] == ["model-int8.easydl.json", "model-int8.tflite"]
+    assert [path.name for path in made.files] == ["model-int8.tflite", "model-int8.tflite.easydl.json"]
     assert made.packed().getvalue().startswith(b"PK")
     os.utime(run / "model.keras")
     assert conversions.Conversions(RunRecord(run)).all() == [], "of another model"
