@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from easydl.images.resampling import resize, stretch
+from easydl.prediction.axes import principal_axes
 
 if TYPE_CHECKING:
     from easydl.images import Scan
@@ -72,7 +73,7 @@ def appearance_of(rows: Sequence[np.ndarray]) -> Appearance | None:
 
 def _fitted(rows: np.ndarray) -> Appearance:
     mean = rows.mean(axis=0)
-    _, singular, directions = np.linalg.svd(rows - mean, full_matrices=False)
+    singular, directions = principal_axes(rows - mean)
     deviations, count = singular / np.sqrt(len(rows)), COMPONENTS
     rest = np.sqrt((deviations[count:] ** 2).sum() / (rows.shape[1] - count))
     return Appearance(

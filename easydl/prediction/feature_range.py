@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from easydl.prediction.axes import principal_axes
 from easydl.prediction.conformal import limit
 
 KEPT = 0.97
@@ -65,7 +66,7 @@ def feature_range(training: np.ndarray, validation: np.ndarray) -> FeatureRange 
         return None
     mean = training.mean(axis=0)
     count = min(COMPONENTS, training.shape[1], len(training) // PER_COMPONENT)
-    directions = np.linalg.svd(training - mean, full_matrices=False)[2][:count]
+    directions = principal_axes(training - mean)[1][:count]
     known = _coordinates(training, mean, directions)
     spread = np.maximum(known.std(axis=0), 1e-6 * known.std(axis=0).max())
     shrunk = LedoitWolf().fit(known / spread)  # of one scale, so that shrinking favours no direction
