@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 ACROSS = 6
 """Images in a row of the figure."""
+ROUNDING = 1e-5
+"""Of a cosine distance of float32 features."""
 
 
 @dataclass(eq=False)
@@ -227,7 +229,8 @@ def among(
     rows = np.argsort(distance, kind="stable")[:k]
     columns = {"row": rows, "image": address[rows], "patient": patients[rows], **_references(study, rows)}
     table = pd.DataFrame({**columns, "distance": distance[rows]})
-    farther = float((space.own[others] > distance[rows[0]]).mean())
+    # Two that are each other's nearest are as far as each other, whatever rounding says.
+    farther = float((space.own[others] > distance[rows[0]] + ROUNDING).mean())
     scans = [study.scan(int(one)) for one in rows]
     said = _same_patient(study, patient, bool(itself.any()))
     return Nearest(table, farther, int(others.sum()), scan, scans, window, study.patients_known, said)
