@@ -186,7 +186,7 @@ class Spots:
             known = max(1, len(fold) - len(inside))
             prevalence = (positive - ones[one]) / known
             differ = every - products[one] - np.outer(of_all - sums[one], prevalence)
-            places = np.argsort(-np.abs(differ), axis=0, kind="stable")[:MOST_SPOTS]
+            places = np.argpartition(-np.abs(differ), min(MOST_SPOTS, len(differ)) - 1, axis=0)[:MOST_SPOTS]
             weights = np.take_along_axis(differ, places, axis=0) / known
             for part in self._parts(inside):
                 values = self._standard(part)
