@@ -117,7 +117,7 @@ def dependence(target: Target, fine: np.ndarray, seed: int, blobs: int, results:
     results.note(deletion_drop=own, deletion_drop_elsewhere=float(np.median(others)), deletion_p=p, n_blobs=blobs)
     results.note(deletion_difference_low=low, deletion_difference_high=high, hidden_area=float(top.mean()))
     lead = lead_of(target, float(scores[0]))
-    specific, decides, absent = own > 0 and p <= LEVEL_P, True, _says_no(target)
+    specific, decides, absent = own > 0 and p <= LEVEL_P, True, says_no(target)
     figures = f"falls by {own:.2g} (elsewhere {np.median(others):.2g}, p = {p:.2f}, n = {blobs} other places)"
     if lead is not None:
         taken = own / max(lead, 1e-6)
@@ -159,7 +159,7 @@ def dependence(target: Target, fine: np.ndarray, seed: int, blobs: int, results:
         )
 
 
-def _says_no(target: Target) -> bool:
+def says_no(target: Target) -> bool:
     """Whether the answer is the negative class: the first of two."""
     return (
         target.task.exclusive
@@ -201,10 +201,13 @@ def lead_of(target: Target, score: float) -> float | None:
     return score - (even if target.index == 1 else -even)
 
 
-def astray(scan: Scan, heat: np.ndarray, points: tuple[int, ...], results: Results) -> None:
+def astray(
+    scan: Scan, heat: np.ndarray, points: tuple[int, ...], results: Results, *, nothing_there: bool = False
+) -> None:
     """A map outside the body, on text or in the border shows markers, tubes and what somebody wrote, not what was imaged.
 
-    ``heat`` (0..1) lies on the grid of the scan; ``points`` is the shape of the map before it was enlarged.
+    ``heat`` (0..1) lies on the grid of the scan; ``points`` is the shape of the map before it was enlarged. With ``nothing_there``
+    the answer is that there is no finding, and of this model what lies around the body was shown to tell no answers apart.
     """
     if heat.max() <= 0:
         return
@@ -226,7 +229,13 @@ def astray(scan: Scan, heat: np.ndarray, points: tuple[int, ...], results: Resul
         )
         at_peak = bool(where[peak].any())
         most = share > (max(MOSTLY, BORDER * area) if name == "border" else MOSTLY)
-        if most and (at_peak or name != "outside"):
+        if most and nothing_there and name != "border":
+            results.caution(
+                f"The map lies {place}, which does not tell this model's answers apart: it shows nothing to look at, so look "
+                "where a finding could be overlooked.",
+                figures,
+            )
+        elif most and (at_peak or name != "outside"):
             results.fail(f"The model looked {place}: do not use the answer, and look at {what}.", figures)
         elif (
             (name == "text" and hottest >= HOT)

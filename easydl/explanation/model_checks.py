@@ -153,6 +153,11 @@ def learned(target: Target, reference: HeatmapReference, results: Results) -> No
         results.caution("A model that learned nothing was as sure as this one by luck: doubt the answer.", figures)
 
 
+def by_the_patient(reference: HeatmapReference) -> bool:
+    """Whether it was shown that the model's two answers are not told apart by what is around the patient."""
+    return reference.separation_kept is not None and reference.separation_kept >= KEPT
+
+
 def digest_of(network: Any) -> str:
     """Of the weights as they are now."""
     found = hashlib.blake2b(digest_size=16)

@@ -124,7 +124,8 @@ def judge(target: Target, coarse: np.ndarray, fine: np.ndarray, *, method: str, 
             results.fail(said, warning)
     checks.chance(target, results)
     checks.answered_wrong(about.reference, about.right, results)
-    checks.astray(about.scan, about.heat, coarse.shape, results)
+    nothing_there = checks.says_no(target) and about.model is not None and model_checks.by_the_patient(about.model)
+    checks.astray(about.scan, about.heat, coarse.shape, results, nothing_there=nothing_there)
     if about.model is not None:
         model_checks.learned(target, about.model, results)
     checks.dependence(target, fine, seed, checks.BLOBS, results)

@@ -491,6 +491,28 @@ def test_a_map_outside_the_body_never_passes(at, level):
         assert results.numbers["outside_energy"] == 1
 
 
+@pytest.mark.parametrize(
+    ("kept", "index", "level", "said"),
+    [
+        (0.9, 0, "CAUTION", "does not tell this model's answers apart"),
+        (0.9, 1, "FAIL", "The model looked outside the body"),
+        (0.4, 0, "FAIL", "The model looked outside the body"),
+        (None, 0, "FAIL", "The model looked outside the body"),
+    ],
+)
+def test_the_map_of_an_absence_may_lie_where_no_answer_is_told_apart(kept, index, level, said):
+    """Of a model that was shown not to read what is around the patient; and it is no map to trust."""
+    y, x = np.mgrid[:60, :60]
+    batch = np.where((y - 30) ** 2 + (x - 30) ** 2 < 22**2, 40.0, -1000.0).astype(np.float32)[None, ..., None]
+    heat = np.zeros((60, 60), np.float32)
+    heat[:7, :7] = 1
+    target = target_of(Stub(heat < 0.5, lambda *_: heat), batch, (0.0, 4.0) if index else (4.0, 0.0), index)
+    about = About(Scan(batch[0], "HU"), heat, model=with_tests(separation_kept=kept, separation_of=8))
+    verdict = judge(target, heat, heat, method="gradcam", seed=0, about=about)
+    assert verdict.level == level and said in verdict.sentence
+    assert verdict.numbers["outside_energy"] == 1
+
+
 def test_a_coarse_map_may_reach_over_the_skin_by_half_a_point():
     y, x = np.mgrid[:64, :64]
     pixels = np.where((y - 32) ** 2 + (x - 32) ** 2 < 24**2, 40.0, -1000.0).astype(np.float32)[..., None]
