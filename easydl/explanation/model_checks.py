@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import weakref
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -175,6 +176,7 @@ def measured(targets: Iterable[tuple[Target, Case]], method: str, digest: str) -
     pairs, margins = [], []
     failed: list[bool] = []
     around: dict[int, list[Hidden]] = {}  # by the answer
+    asked: Counter[int] = Counter()
     probes = []
     quick = not METHODS[method].samples and method != "occlusion"
     for number, (one, case) in enumerate(targets, 1):
@@ -182,12 +184,16 @@ def measured(targets: Iterable[tuple[Target, Case]], method: str, digest: str) -
         if (fine := _own(one, method)) is not None:
             if two and one.index == one.chosen == 1 and not _is_clear(failed):
                 failed.append(_fails(one, case, fine))
-            if len(said := around.get(one.index, [])) < PROBES and (hidden := _hidden(one, case, fine)) is not None:
-                around[one.index] = [*said, hidden]  # only of the class that was chosen
+            if asked[one.index] < PROBES and (hidden := _hidden(one, case, fine)) is not None:
+                around.setdefault(one.index, []).append(hidden)  # only of the class that was chosen
+            asked[one.index] += 1  # also where nothing lies around the body
             if number <= PROBES:
                 probes.append((one, case.encoded, fine))
-        known = _both_known(around) if two else all(_is_clear([had.turned for had in some]) for some in around.values())
-        if number >= PROBES and (not quick or (known and (not two or _is_clear(failed)))):
+        if two:
+            clear = min(asked[0], asked[1]) >= PROBES // 2 and _is_clear(failed)
+        else:
+            clear = all(_is_clear([had.turned for had in some]) for some in around.values())
+        if number >= PROBES and (clear or not quick):
             break
     if not probes:
         return None
@@ -276,10 +282,6 @@ def _most_turned(around: Mapping[int, list[Hidden]]) -> list[bool]:
     """Of the answer that changed most when all around the body was hidden."""
     said = [[one.turned for one in some] for some in around.values()]
     return max(said, key=lambda one: (len(one) >= FEWEST, np.mean(one), len(one)), default=[])
-
-
-def _both_known(around: Mapping[int, list[Hidden]]) -> bool:
-    return min(len(around.get(answer, [])) for answer in (0, 1)) >= PROBES // 2
 
 
 def _separation(around: Mapping[int, list[Hidden]]) -> tuple[float | None, int]:

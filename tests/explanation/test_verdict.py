@@ -345,6 +345,11 @@ def test_the_rarer_answer_is_looked_for_in_further_images(spot, monkeypatch):
     images = iter([*[positive] * 7, negative, *[positive] * 20, *[negative] * 20])
     found = model_checks.measured(((one, case) for one in images), "gradcam", "digest")
     assert found.separation_of == 8 + 4 and len(list(images)) == 20 - 3  # eight of one answer, four of the other
+    monkeypatch.setattr(model_checks, "_hidden", lambda *_: None)
+    images = iter([negative, positive] * 20)
+    found = model_checks.measured(((one, case) for one in images), "gradcam", "digest")
+    assert found.separation_kept is None and len(list(images)) == 32  # nothing lies around the body in any
+    monkeypatch.setattr(model_checks, "_hidden", lambda one, *_: model_checks.Hidden(True, 0.0, 0.0))
     one_answer = model_checks.measured(((one, case) for one in [positive] * 12), "gradcam", "digest")
     assert one_answer.separation_kept is None and (one_answer.turned, one_answer.turned_of) == (8, 8)
 
